@@ -1,0 +1,1 @@
+"""A real Kubernetes on a bare Linux machine, one module per concern. See ../README.md."""
