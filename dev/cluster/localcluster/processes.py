@@ -91,8 +91,8 @@ def wait(what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
 
 def run(*arguments: object, check: bool = True, **options) -> subprocess.CompletedProcess:
     """Runs a command to its end; an error tells what it printed."""
-    done = subprocess.run([str(argument) for argument in arguments], capture_output=True, text=True, **options)
+    command = [str(argument) for argument in arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, **options)
     if check and done.returncode != 0:
-        command = " ".join(str(argument) for argument in arguments)
-        raise ClusterError(f"`{command}` failed: {(done.stderr or done.stdout).strip()}")
+        raise ClusterError(f"`{' '.join(command)}` failed: {(done.stderr or done.stdout).strip()}")
     return done
