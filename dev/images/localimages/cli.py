@@ -1,0 +1,57 @@
+"""The commands `build`, `load` and `values`: read arguments and the environment, call one module, print."""
+
+import os
+import subprocess
+import sys
+import time
+
+from . import builder, catalog
+from .catalog import CHECKOUT, LOCAL_REGISTRY, ImageError
+
+
+def _registry() -> str | None:
+    """The registry to push to when the cluster is one that this checkout did not make."""
+    if os.environ.get("CLUSTER") != "current":
+        return None
+    registry = os.environ.get("REGISTRY")
+    if not registry:
+        raise ImageError("CLUSTER=current needs REGISTRY, a registry that the cluster pulls from")
+    return registry.rstrip("/")
+
+
+def build(names: list[str]) -> None:
+    for image in catalog.images(names):
+        begun = time.monotonic()
+        name, path = builder.archive(image)
+        print(image.name, name, path, path.stat().st_size, flush=True)
+        print(f"  image {image.name}  {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
+
+
+def load(names: list[str]) -> None:
+    registry = _registry()
+    wanted = catalog.images(names)
+    if registry:
+        for image in wanted:
+            print(builder.push(image, registry), flush=True)
+        return
+    archives = [builder.archive(image)[1] for image in wanted]
+    cluster = CHECKOUT / "dev" / "cluster" / "cluster"
+    if subprocess.run([cluster, "load", *archives], check=False).returncode != 0:
+        raise ImageError("the cluster did not take the images")
+
+
+def values(names: list[str]) -> None:
+    print("images:")
+    print(f"  registry: {_registry() or LOCAL_REGISTRY}")
+    for image in catalog.images(names):
+        # Quoted: a tag of digits alone is a number to YAML.
+        print(f'  {image.values_key}: {{tag: "{image.tag()}"}}')
+
+
+def main(command: str) -> int:
+    try:
+        {"build": build, "load": load, "values": values}[command](sys.argv[1:])
+    except ImageError as error:
+        print(f"images: {error}", file=sys.stderr)
+        return 1
+    return 0
