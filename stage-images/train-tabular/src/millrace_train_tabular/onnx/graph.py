@@ -1,0 +1,73 @@
+"""Collects the nodes and constants of one ONNX graph. Names are counted, so the same model has the same bytes."""
+
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+# Old enough for every runtime since 2022 (ONNX Runtime 1.12), new enough for all that is used here.
+OPSET = 17
+ML_OPSET = 3
+IR_VERSION = 8
+
+
+class Graph:
+    """A graph in the making."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.inputs: list[Any] = []
+        self._count = 0
+
+    def name(self, stem: str) -> str:
+        self._count += 1
+        # Apart from the columns, whose names are the inputs'.
+        return f"millrace/{stem}_{self._count}"
+
+    def constant(self, values: Any, stem: str = "constant") -> str:
+        """A constant tensor with the dtype of the numpy array; object arrays are texts."""
+        name = self.name(stem)
+        array = np.asarray(values)
+        if array.dtype.kind in "OU":
+            texts = [str(v).encode() for v in array.ravel()]
+            tensor = helper.make_tensor(name, TensorProto.STRING, array.shape, texts)
+        else:
+            tensor = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        self.constants.append(tensor)
+        return name
+
+    def node(self, operator: str, inputs: list[str], output: str | None = None, *, ml: bool = False, **attributes: Any) -> str:
+        """A node with one output; returns that output's name."""
+        produced = output or self.name(operator.lower())
+        self.nodes.append(
+            helper.make_node(operator, inputs, [produced], name=self.name("node"), domain="ai.onnx.ml" if ml else "", **attributes)
+        )
+        return produced
+
+    def several(self, operator: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        """A node with several outputs, named by the caller."""
+        self.nodes.append(helper.make_node(operator, inputs, outputs, name=self.name("node"), **attributes))
+
+    def cast(self, value: str, to: int, output: str | None = None) -> str:
+        return self.node("Cast", [value], output, to=to)
+
+    def double(self, value: str) -> str:
+        return self.cast(value, TensorProto.DOUBLE)
+
+    def input(self, name: str, kind: int) -> str:
+        """A raw column: one value a row."""
+        self.inputs.append(helper.make_tensor_value_info(name, kind, ["batch", 1]))
+        return name
+
+    def model(self, outputs: list[Any], metadata: dict[str, str]) -> Any:
+        """The finished model."""
+        graph = helper.make_graph(self.nodes, "millrace", self.inputs, outputs, self.constants)
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="millrace-train-tabular",
+        )
+        helper.set_model_props(model, metadata)
+        return model
