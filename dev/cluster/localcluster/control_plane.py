@@ -122,36 +122,23 @@ def _provisioner(cluster: Cluster) -> list:
 ARGUMENTS = dict(zip(COMPONENTS, (_etcd, _apiserver, _manager, _scheduler, _coredns, _provisioner), strict=True))
 
 
+def _audit_policy() -> dict:
+    """Every write, and every read by others than the cluster itself, whose idle life would bury what tests look for."""
+    parts = ["apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns"]
+    users = [*(f"system:{part}" for part in parts), "local-cluster", "kwok"]
+    groups = ["system:nodes", "system:serviceaccounts:kube-system"]
+    reads = {"level": "None", "verbs": ["get", "list", "watch"]}
+    leases = {"level": "None", "resources": [{"group": "coordination.k8s.io"}]}
+    rules = [
+        *({**what, **who} for what in (reads, leases) for who in ({"users": users}, {"userGroups": groups})),
+        {"level": "None", "nonResourceURLs": ["*"]},
+        {"level": "Metadata"},
+    ]
+    return {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}
+
+
 def _write_settings(cluster: Cluster) -> None:
-    readers = ["system:nodes", "system:authenticated"]
-    policy = {
-        "apiVersion": "audit.k8s.io/v1",
-        "kind": "Policy",
-        "omitStages": ["RequestReceived"],
-        "rules": [
-            # What the cluster does on its own while idle would bury what tests look for.
-            {"level": "None", "userGroups": readers[:1], "resources": [{"group": "coordination.k8s.io"}]},
-            *(
-                {"level": "None", "verbs": ["get", "list", "watch"], **who}
-                for who in (
-                    {"userGroups": ["system:nodes", "system:serviceaccounts:kube-system"]},
-                    {
-                        "users": [
-                            "system:apiserver",
-                            "system:kube-controller-manager",
-                            "system:kube-scheduler",
-                            "system:kube-proxy",
-                            "system:coredns",
-                            "local-cluster",
-                        ]
-                    },
-                )
-            ),
-            {"level": "None", "nonResourceURLs": ["*"]},
-            {"level": "Metadata"},
-        ],
-    }
-    (cluster.state / "audit-policy.json").write_text(json.dumps(policy, indent=1))
+    (cluster.state / "audit-policy.json").write_text(json.dumps(_audit_policy(), indent=1))
     (cluster.state / "Corefile").write_text(
         f"""cluster.local:53 10.in-addr.arpa:53 {{
     bind {cluster.address}

@@ -10,6 +10,7 @@ from .api import Api
 from .identity import Cluster
 
 COMPONENT = "kwok"
+STAGES = Path(__file__).resolve().parents[1] / "kwok"
 LABEL = "kwok.x-k8s.io/node"
 
 
@@ -38,14 +39,15 @@ def _existing(api: Api) -> list[str]:
 
 
 def scale(cluster: Cluster, count: int, programs: Path, stages: list[Path]) -> None:
-    """Makes it `count` nodes, `kwok-0` to `kwok-<count - 1>`; 0 stops KWOK. Given stages replace KWOK's own."""
+    """Makes it `count` nodes, `kwok-0` to `kwok-<count - 1>`; 0 stops KWOK. Given stages replace ours for pods."""
     api = Api(cluster)
     wanted = {f"kwok-{number}" for number in range(count)}
     for name in set(_existing(api)) - wanted:
         api.delete(f"/api/v1/nodes/{name}")
+    files = [STAGES / "nodes.yaml", *(path.resolve() for path in stages or [STAGES / "pods.yaml"])]
     marker = cluster.state / "kwok-stages"
-    chosen = "\n".join(f"{path.resolve()} {path.stat().st_mtime_ns}" for path in stages)
-    changed = bool(stages) and (not marker.exists() or marker.read_text() != chosen)
+    chosen = "\n".join(f"{path} {path.stat().st_mtime_ns}" for path in files)
+    changed = not marker.exists() or marker.read_text() != chosen
     if count == 0 or changed:
         processes.kill(cluster, COMPONENT)
         marker.unlink(missing_ok=True)
@@ -60,7 +62,7 @@ def scale(cluster: Cluster, count: int, programs: Path, stages: list[Path]) -> N
             # Renewed each quarter of this, within the controller manager's grace of 12 s.
             "--node-lease-duration-seconds=24",
             f"--server-address={cluster.loopback}:10247",
-            *(f"--config={path.resolve()}" for path in stages),
+            *(f"--config={path}" for path in files),
         ]
         processes.start(cluster, COMPONENT, [programs / "kwok", *arguments])
     for name in sorted(wanted):
