@@ -1,0 +1,81 @@
+//! One connection, from its first byte to its last.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::io::{Limits, Phase, PhaseCell, TimedStream};
+use super::service;
+use crate::protocol::error_body;
+use crate::serving::Serving;
+
+/// How long the server listens for a caller's last bytes after it has closed its own side.
+const LINGER: Duration = Duration::from_secs(2);
+/// A head larger than this is answered 431.
+const MAX_HEAD: usize = 64 << 10;
+
+/// Serves the connection until either side ends it. When `stop` turns true, the request in flight is the last one.
+pub async fn serve(stream: TcpStream, serving: Arc<Serving>, mut stop: watch::Receiver<bool>) {
+    let _counted = serving.metrics.connection();
+    let phase = Arc::new(PhaseCell::new());
+    let config = &serving.config;
+    let limits = Limits { idle: config.idle_timeout, head: config.head_timeout, write: config.body_timeout };
+    let io = TokioIo::new(TimedStream::new(stream, Arc::clone(&phase), limits));
+    let service = service_fn(|request| Box::pin(service::answer(Arc::clone(&serving), Arc::clone(&phase), request)));
+    let mut connection =
+        http1::Builder::new().header_read_timeout(None).max_buf_size(MAX_HEAD).serve_connection(io, service);
+    let ended = {
+        let mut stopped = pin!(stopped(&mut stop));
+        tokio::select! {
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
+            () = &mut stopped => None,
+        }
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+        }
+    };
+    let mut stream = connection.into_parts().io.into_inner().into_stream();
+    if ended.is_err() && phase.get() == Phase::Head {
+        // The bytes of a late head never became a request, so hyper had nothing to answer.
+        too_slow(&mut stream, config.head_timeout).await;
+    }
+    linger(stream).await;
+}
+
+/// Waits until `stop` is true.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error says that the sender is gone: the server ends then too.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+async fn too_slow(stream: &mut TcpStream, limit: Duration) {
+    let body = error_body(format_args!("the request's head did not arrive within {} s", limit.as_secs_f64()));
+    let head = format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    drop(stream.write_all(&[head.as_bytes(), &body].concat()).await);
+}
+
+/// Closes so that the caller can read the last answer: a socket closed with unread bytes (the rest of a body that was
+/// refused) would send a reset, and the caller would lose the answer.
+pub async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut scrap = vec![0; 16 << 10];
+    let discard = async { while matches!(stream.read(&mut scrap).await, Ok(1..)) {} };
+    drop(tokio::time::timeout(LINGER, discard).await);
+}

@@ -1,0 +1,130 @@
+//! From a method and a path to what is asked for. Pure.
+
+use std::borrow::Cow;
+
+use hyper::Method;
+
+/// What a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    Server,
+    Live,
+    Ready,
+    Metrics,
+    Model(ModelPath<'a>),
+    ModelReady(ModelPath<'a>),
+    Infer(ModelPath<'a>),
+    /// The path exists, with this method only.
+    WrongMethod(&'static str),
+    Unknown,
+}
+
+/// The model that a path names.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ModelPath<'a> {
+    pub name: Cow<'a, str>,
+    pub version: Option<Cow<'a, str>>,
+}
+
+/// Finds the route. A slash at the end makes no difference.
+pub fn route<'a>(method: &Method, path: &'a str) -> Route<'a> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
+    let mut next = || segments.next();
+    let found = match [next(), next(), next(), next(), next(), next(), next()] {
+        [Some("v2"), None, ..] => Route::Server,
+        [Some("metrics"), None, ..] => Route::Metrics,
+        [Some("v2"), Some("health"), Some("live"), None, ..] => Route::Live,
+        [Some("v2"), Some("health"), Some("ready"), None, ..] => Route::Ready,
+        [Some("v2"), Some("models"), Some(name), None, ..] => model(Route::Model, name, None),
+        [Some("v2"), Some("models"), Some(name), Some("ready"), None, ..] => model(Route::ModelReady, name, None),
+        [Some("v2"), Some("models"), Some(name), Some("infer"), None, ..] => model(Route::Infer, name, None),
+        [Some("v2"), Some("models"), Some(name), Some("versions"), Some(version), last, None] => match last {
+            None => model(Route::Model, name, Some(version)),
+            Some("ready") => model(Route::ModelReady, name, Some(version)),
+            Some("infer") => model(Route::Infer, name, Some(version)),
+            Some(_) => Route::Unknown,
+        },
+        _ => Route::Unknown,
+    };
+    match found {
+        Route::Unknown | Route::WrongMethod(_) => found,
+        Route::Infer(_) if method == Method::POST => found,
+        Route::Infer(_) => Route::WrongMethod("POST"),
+        _ if method == Method::GET || method == Method::HEAD => found,
+        _ => Route::WrongMethod("GET"),
+    }
+}
+
+fn model<'a>(route: fn(ModelPath<'a>) -> Route<'a>, name: &'a str, version: Option<&'a str>) -> Route<'a> {
+    match (unescape(name), version.map(unescape)) {
+        (Some(name), None) => route(ModelPath { name, version: None }),
+        (Some(name), Some(Some(version))) => route(ModelPath { name, version: Some(version) }),
+        _ => Route::Unknown,
+    }
+}
+
+/// Undoes percent escapes; `None` if they are wrong or not UTF-8.
+fn unescape(segment: &str) -> Option<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return Some(Cow::Borrowed(segment));
+    }
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        if byte != b'%' {
+            bytes.push(byte);
+            rest = tail;
+            continue;
+        }
+        let (escape, tail) = tail.split_at_checked(2)?;
+        if !escape.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        bytes.push(u8::from_str_radix(std::str::from_utf8(escape).ok()?, 16).ok()?);
+        rest = tail;
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path<'a>(name: &'a str, version: Option<&'a str>) -> ModelPath<'a> {
+        ModelPath { name: name.into(), version: version.map(Cow::from) }
+    }
+
+    #[test]
+    fn every_path_of_the_protocol_is_found() {
+        let get = |path| route(&Method::GET, path);
+        assert_eq!(get("/v2"), Route::Server);
+        assert_eq!(get("/v2/"), Route::Server);
+        assert_eq!(get("/metrics"), Route::Metrics);
+        assert_eq!(get("/v2/health/live"), Route::Live);
+        assert_eq!(get("/v2/health/ready"), Route::Ready);
+        assert_eq!(get("/v2/models/a"), Route::Model(path("a", None)));
+        assert_eq!(get("/v2/models/a/ready"), Route::ModelReady(path("a", None)));
+        assert_eq!(get("/v2/models/a/versions/3"), Route::Model(path("a", Some("3"))));
+        assert_eq!(get("/v2/models/a/versions/3/ready"), Route::ModelReady(path("a", Some("3"))));
+        assert_eq!(route(&Method::POST, "/v2/models/a/infer"), Route::Infer(path("a", None)));
+        assert_eq!(route(&Method::POST, "/v2/models/a/versions/3/infer"), Route::Infer(path("a", Some("3"))));
+    }
+
+    #[test]
+    fn a_name_may_be_escaped() {
+        assert_eq!(route(&Method::GET, "/v2/models/a%2Fb%20c"), Route::Model(path("a/b c", None)));
+        for wrong in ["/v2/models/%", "/v2/models/%2", "/v2/models/%zz", "/v2/models/%+1", "/v2/models/%ff"] {
+            assert_eq!(route(&Method::GET, wrong), Route::Unknown, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn other_paths_and_methods_are_refused() {
+        for wrong in ["/", "", "/v1", "/v2/x", "/v2/models", "/v2/models/a/x", "/v2/models/a/versions/3/infer/x"] {
+            assert_eq!(route(&Method::GET, wrong), Route::Unknown, "{wrong:?}");
+        }
+        assert_eq!(route(&Method::GET, "/v2/models/a/infer"), Route::WrongMethod("POST"));
+        assert_eq!(route(&Method::POST, "/v2/health/live"), Route::WrongMethod("GET"));
+    }
+}

@@ -1,0 +1,89 @@
+//! One request, from its head to its answer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::header::HeaderValue;
+use hyper::{Request, StatusCode};
+
+use super::answer::{Answer, body_of, json, last, refuse, wrong_method};
+use super::infer::infer;
+use super::io::{Phase, PhaseCell};
+use super::route::{ModelPath, Route, route};
+use crate::protocol::{model_metadata, server_metadata};
+use crate::serving::{LookupError, Serving};
+
+/// Answers a request. It never fails: whatever is wrong is an answer too.
+pub async fn answer(
+    serving: Arc<Serving>,
+    phase: Arc<PhaseCell>,
+    request: Request<Incoming>,
+) -> Result<Answer, Infallible> {
+    phase.set(Phase::Busy);
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let unread = !request.body().is_end_stream();
+    let (answer, read) = match route(&method, &path) {
+        Route::Infer(model) => (infer(&serving, model, request).await, true),
+        other => (describe(&serving, other), false),
+    };
+    // A body that nobody read would be taken for the next request.
+    let closes = serving.draining() || (unread && !read);
+    phase.set(Phase::Idle);
+    Ok(if closes { last(answer) } else { answer })
+}
+
+fn describe(serving: &Serving, route: Route) -> Answer {
+    match route {
+        Route::Server => written(server_metadata()),
+        Route::Live => json(StatusCode::OK, br#"{"live":true}"#.to_vec()),
+        Route::Ready if serving.ready() => json(StatusCode::OK, br#"{"ready":true}"#.to_vec()),
+        Route::Ready => json(StatusCode::SERVICE_UNAVAILABLE, br#"{"ready":false}"#.to_vec()),
+        Route::Metrics => metrics(serving),
+        Route::Model(path) => match find(serving, &path) {
+            Ok(model) => written(model_metadata(&model.name, &model.version, &model.signature)),
+            Err(answer) => *answer,
+        },
+        Route::ModelReady(path) => match find(serving, &path) {
+            Ok(model) => written(serde_json::to_vec(&ModelReady { name: &model.name, ready: true })),
+            Err(answer) => *answer,
+        },
+        Route::WrongMethod(allowed) => wrong_method(allowed),
+        Route::Infer(_) | Route::Unknown => {
+            refuse(StatusCode::NOT_FOUND, "unknown path: POST /v2/models/<name>/infer asks a model")
+        }
+    }
+}
+
+#[derive(serde::Serialize)]
+struct ModelReady<'a> {
+    name: &'a str,
+    ready: bool,
+}
+
+fn find<'s>(serving: &'s Serving, path: &ModelPath) -> Result<&'s crate::serving::Model, Box<Answer>> {
+    serving.model(&path.name, path.version.as_deref()).map_err(|error| {
+        let status = match error {
+            LookupError::Loading { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            LookupError::Name { .. } | LookupError::Version { .. } => StatusCode::NOT_FOUND,
+        };
+        Box::new(refuse(status, error))
+    })
+}
+
+fn written(body: Result<Vec<u8>, serde_json::Error>) -> Answer {
+    match body {
+        Ok(body) => json(StatusCode::OK, body),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error),
+    }
+}
+
+fn metrics(serving: &Serving) -> Answer {
+    let queue = serving.loaded().map_or(0, |model| model.queue.len());
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    match serving.metrics.text(queue) {
+        Ok(text) => body_of(StatusCode::OK, kind, text),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error),
+    }
+}

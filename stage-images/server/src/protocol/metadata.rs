@@ -1,0 +1,59 @@
+//! The metadata answers of the protocol.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::model::Signature;
+use crate::tensor::TensorSpec;
+
+#[derive(Serialize)]
+struct ServerMetadata {
+    name: &'static str,
+    version: &'static str,
+    extensions: [&'static str; 0],
+}
+
+#[derive(Serialize)]
+struct ModelMetadata<'a> {
+    name: &'a str,
+    versions: [&'a str; 1],
+    platform: &'static str,
+    inputs: Vec<TensorMetadata<'a>>,
+    outputs: Vec<TensorMetadata<'a>>,
+    /// What the protocol has no field for: the task, and the classes in the order of `probabilities`, as JSON text.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    properties: &'a BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct TensorMetadata<'a> {
+    name: &'a str,
+    datatype: &'static str,
+    shape: &'a [i64],
+}
+
+/// The answer to `GET /v2`.
+pub fn server_metadata() -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&ServerMetadata {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        extensions: [],
+    })
+}
+
+/// The answer to `GET /v2/models/<name>`.
+pub fn model_metadata(name: &str, version: &str, signature: &Signature) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&ModelMetadata {
+        name,
+        versions: [version],
+        platform: "onnx_onnxruntime",
+        inputs: signature.inputs.iter().map(tensor).collect(),
+        outputs: signature.outputs.iter().map(tensor).collect(),
+        properties: &signature.properties,
+    })
+}
+
+fn tensor(spec: &TensorSpec) -> TensorMetadata<'_> {
+    TensorMetadata { name: &spec.name, datatype: spec.datatype.name(), shape: &spec.shape }
+}

@@ -1,0 +1,127 @@
+//! The server's life: listen, load, warm up, serve, drain, end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::batch::{self, Queue};
+use crate::config::Config;
+use crate::http::{Listener, accept};
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::model::{self, LoadError, WarmUpError};
+use crate::serving::{Model, Serving};
+
+/// Why the server ended, or never began.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("failed to listen on {address}: {source}; choose another with --host and --port")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("failed to start a thread: {0}")]
+    Thread(io::Error),
+    #[error("failed to wait for signals: {0}")]
+    Signal(io::Error),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("model {name:?}: {source}")]
+    WarmUp { name: String, source: WarmUpError },
+    #[error("{0} requests were cut: they did not end within --grace")]
+    Cut(usize),
+}
+
+/// Runs the server until it is told to end.
+pub fn run(config: Config) -> Result<(), StartError> {
+    let threads = config.threads.unwrap_or_else(limits::cpus);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
+    let result = runtime.block_on(serve(config, threads));
+    // A model that is still being loaded cannot be interrupted; the process ends all the same.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(config: Config, threads: usize) -> Result<(), StartError> {
+    let mut signals = Signals::new().map_err(StartError::Signal)?;
+    let metrics = Arc::new(Metrics::new(&config.model_name, &config.model_version));
+    let buffer = config.max_buffered.unwrap_or_else(|| limits::buffered(config.max_body));
+    let address = SocketAddr::new(config.host, config.port);
+    let listener = Listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
+    let address = listener.address().unwrap_or(address);
+    let serving = Arc::new(Serving::new(config, metrics, buffer));
+    let (stop, stopped) = watch::channel(false);
+    tracing::info!(%address, threads, buffer, "listening");
+    let grace = serving.config.grace;
+    let connections = tokio::spawn(accept(listener, Arc::clone(&serving), stopped, grace));
+
+    // The server is live while it loads, and says that it is not ready.
+    let loading = {
+        let serving = Arc::clone(&serving);
+        tokio::task::spawn_blocking(move || load(&serving, threads))
+    };
+    tokio::select! {
+        loaded = loading => loaded.map_err(|error| StartError::Thread(io::Error::other(error)))??,
+        () = signals.next() => return Ok(()),
+    }
+    signals.next().await;
+
+    // Others learn late that this pod goes: until then it answers as before.
+    let drain = serving.config.drain;
+    tracing::info!(?drain, "draining");
+    serving.drain();
+    tokio::time::sleep(drain).await;
+    stop.send_replace(true);
+    let cut = connections.await.unwrap_or(0);
+    if let Some(model) = serving.loaded() {
+        model.queue.close();
+    }
+    tracing::info!(cut, "stopped");
+    if cut == 0 { Ok(()) } else { Err(StartError::Cut(cut)) }
+}
+
+/// Loads the model, warms it up and lets it serve.
+fn load(serving: &Serving, threads: usize) -> Result<(), StartError> {
+    let config = &serving.config;
+    let environment = model::runtime(&config.onnxruntime)?;
+    let mut loaded = model::load(&environment, &config.model_dir, threads)?;
+    if let Err(source) = model::warm_up(&mut loaded.engine, &loaded.signature, config.max_batch_size) {
+        if !source.guessed {
+            return Err(StartError::WarmUp { name: config.model_name.clone(), source });
+        }
+        tracing::warn!(%source, "not warmed up: the model leaves dimensions open");
+    }
+    let queue = Arc::new(Queue::new(config.max_queue));
+    let max_rows = if loaded.signature.batched { config.max_batch_size } else { 1 };
+    batch::start(loaded.engine, Arc::clone(&queue), Arc::clone(&serving.metrics), max_rows)
+        .map_err(StartError::Thread)?;
+    let (name, version) = (config.model_name.clone(), config.model_version.clone());
+    let batched = loaded.signature.batched;
+    serving.serve(Model { name, version, signature: loaded.signature, queue });
+    tracing::info!(model = config.model_name, version = config.model_version, batched, "ready");
+    Ok(())
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
