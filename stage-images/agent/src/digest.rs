@@ -1,0 +1,197 @@
+//! Digests of files and folders, as `docs/stage-contract.md` says, in bounded memory.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use millrace_contract::BlobFile;
+use nix::libc::O_NOFOLLOW;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+/// Large enough that system calls do not count beside hashing.
+const CHUNK: usize = 256 * 1024;
+
+#[derive(Debug, Error)]
+pub enum DigestError {
+    #[error("{0} does not exist")]
+    Missing(PathBuf),
+    #[error("{path} is a {found}: only files and folders make an artifact; copy what it stands for")]
+    NotAFile { path: PathBuf, found: &'static str },
+    #[error("{path:?} has a name that no manifest can hold: use UTF-8 without line ends")]
+    Name { path: PathBuf },
+    #[error("failed to read {path}: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("stopped while reading {0}")]
+    Stopped(PathBuf),
+}
+
+/// A file of an artifact that is not hashed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Relative to the artifact; empty if the artifact is a single file.
+    pub path: String,
+    pub size: u64,
+}
+
+/// What an artifact is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// `sha256:<hex>`
+    pub digest: String,
+    /// Bytes of all files together.
+    pub size: u64,
+    /// Sorted by path, bytewise.
+    pub files: Vec<BlobFile>,
+}
+
+/// The files of an artifact, sorted by path, bytewise. Nothing is read but folders.
+pub fn walk(root: &Path) -> Result<Vec<Entry>, DigestError> {
+    let read = |path: &Path| {
+        let path = path.to_owned();
+        move |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => DigestError::Missing(path),
+            _ => DigestError::Read { path, source },
+        }
+    };
+    let mut found = Vec::new();
+    let mut open = vec![(root.to_owned(), String::new())];
+    while let Some((path, relative)) = open.pop() {
+        let metadata = fs::symlink_metadata(&path).map_err(read(&path))?;
+        let kind = metadata.file_type();
+        if kind.is_file() {
+            found.push(Entry { path: relative, size: metadata.len() });
+        } else if kind.is_dir() {
+            for entry in fs::read_dir(&path).map_err(read(&path))? {
+                let child = entry.map_err(read(&path))?.path();
+                let name = child.file_name().and_then(|name| name.to_str()).filter(|name| !name.contains(['\n', '\r']));
+                let Some(name) = name else { return Err(DigestError::Name { path: child }) };
+                let below = if relative.is_empty() { name.to_owned() } else { format!("{relative}/{name}") };
+                open.push((child, below));
+            }
+        } else {
+            return Err(DigestError::NotAFile { path, found: special_name(kind) });
+        }
+    }
+    found.sort_by(|left, right| left.path.as_bytes().cmp(right.path.as_bytes()));
+    Ok(found)
+}
+
+fn special_name(kind: fs::FileType) -> &'static str {
+    if kind.is_symlink() {
+        "link"
+    } else if kind.is_socket() {
+        "socket"
+    } else if kind.is_fifo() {
+        "named pipe"
+    } else {
+        "device"
+    }
+}
+
+/// Hashes an artifact. Stops early, with an error, once `stop` is set.
+pub fn artifact(root: &Path, stop: &AtomicBool) -> Result<Artifact, DigestError> {
+    let is_folder = fs::symlink_metadata(root).is_ok_and(|metadata| metadata.is_dir());
+    let mut files = Vec::new();
+    let mut whole = Sha256::new();
+    for Entry { path, size: _ } in walk(root)? {
+        let place = if path.is_empty() { root.to_owned() } else { root.join(&path) };
+        let (sha256, size) = file(&place, stop)?;
+        whole.update(format!("{sha256}  {size}  {path}\n"));
+        files.push(BlobFile { path, sha256, size });
+    }
+    let hex = match files.as_slice() {
+        [only] if !is_folder => only.sha256.clone(),
+        _ => hex(&whole.finalize()),
+    };
+    Ok(Artifact { digest: format!("sha256:{hex}"), size: files.iter().map(|file| file.size).sum(), files })
+}
+
+fn file(path: &Path, stop: &AtomicBool) -> Result<(String, u64), DigestError> {
+    let failed = |source| DigestError::Read { path: path.to_owned(), source };
+    let mut open: File = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(path).map_err(failed)?;
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; CHUNK];
+    let mut size = 0;
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(DigestError::Stopped(path.to_owned()));
+        }
+        match open.read(&mut chunk) {
+            Ok(0) => return Ok((hex(&hash.finalize()), size)),
+            Ok(length) => {
+                hash.update(&chunk[..length]);
+                size += length as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static GO: AtomicBool = AtomicBool::new(false);
+
+    #[test]
+    fn a_file_has_the_digest_of_its_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a"), "abc").unwrap();
+        let found = artifact(&folder.path().join("a"), &GO).unwrap();
+        assert_eq!(found.digest, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!((found.size, found.files.len()), (3, 1));
+        assert_eq!(found.files[0].path, "");
+    }
+
+    #[test]
+    fn a_folder_has_the_digest_of_its_sorted_list() {
+        let folder = tempfile::tempdir().unwrap();
+        // Bytewise, `a.x` comes before `a/b`, although the folder `a` comes before the file `a.x`.
+        fs::create_dir(folder.path().join("a")).unwrap();
+        fs::write(folder.path().join("a/b"), "abc").unwrap();
+        fs::write(folder.path().join("a.x"), "").unwrap();
+        let found = artifact(folder.path(), &GO).unwrap();
+        let list = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  0  a.x\n\
+                    ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  3  a/b\n";
+        assert_eq!(found.digest, format!("sha256:{}", hex(&Sha256::digest(list))));
+    }
+
+    #[test]
+    fn a_folder_of_one_file_differs_from_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a"), "abc").unwrap();
+        let (file, all) = (artifact(&folder.path().join("a"), &GO).unwrap(), artifact(folder.path(), &GO).unwrap());
+        assert_ne!(file.digest, all.digest);
+    }
+
+    #[test]
+    fn links_pipes_and_names_with_line_ends_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |make: &dyn Fn(&Path)| {
+            let place = folder.path().join("case");
+            fs::create_dir(&place).unwrap();
+            make(&place);
+            let error = artifact(&place, &GO).unwrap_err().to_string();
+            fs::remove_dir_all(&place).unwrap();
+            error
+        };
+        assert!(refused(&|at| std::os::unix::fs::symlink("/etc/passwd", at.join("l")).unwrap()).contains("is a link"));
+        assert!(refused(&|at| fs::write(at.join("a\nb"), "").unwrap()).contains("line ends"));
+        let pipe = |at: &Path| nix::unistd::mkfifo(&at.join("p"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(refused(&pipe).contains("is a named pipe"));
+        let socket = |at: &Path| drop(std::os::unix::net::UnixListener::bind(at.join("s")).unwrap());
+        assert!(refused(&socket).contains("is a socket"));
+    }
+}

@@ -1,0 +1,125 @@
+//! Judges how a command ended, and records what a timeout left.
+
+use std::fs;
+use std::time::Duration;
+
+use millrace_contract::Task;
+use nix::sys::signal::Signal;
+use serde_json::json;
+use thiserror::Error;
+
+use crate::digest;
+use crate::exit;
+use crate::folders::Folders;
+use crate::reaper::Exit;
+use crate::supervise::{Cause, Ended};
+
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum EndError {
+    #[error("the command ended with exit status {0}")]
+    Status(i32),
+    #[error("the command was ended by {0}")]
+    Signal(Signal),
+    #[error(
+        "memory ran out: the kernel killed {kills} of the stage's processes{}{}; raise resources.limits.memory, or let retry.memoryGrowth do it",
+        limit.map_or(String::new(), |bytes| format!(" at a limit of {bytes} bytes")), how(*exit)
+    )]
+    OutOfMemory { kills: u64, limit: Option<u64>, exit: Exit },
+    #[error("the command ran longer than its timeout of {} s{}", limit.as_secs(), stopped(*killed, *grace))]
+    Timeout { limit: Duration, grace: Duration, killed: bool },
+    #[error("the pod was asked to stop while the command ran{}", stopped(*killed, *grace))]
+    Terminated { grace: Duration, killed: bool },
+}
+
+fn how(exit: Exit) -> String {
+    match exit {
+        Exit::Signal(Signal::SIGKILL) => String::new(),
+        Exit::Code(code) => format!("; the command then ended with exit status {code}"),
+        Exit::Signal(signal) => format!("; the command was then ended by {signal}"),
+    }
+}
+
+fn stopped(killed: bool, grace: Duration) -> String {
+    if killed {
+        format!("; it did not end within {} s of SIGTERM and was killed", grace.as_secs())
+    } else {
+        String::new()
+    }
+}
+
+/// The kernel killed some of the group's processes while the command ran.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OutOfMemory {
+    pub kills: u64,
+    pub limit: Option<u64>,
+}
+
+/// Ok if the command exited 0 by itself. What it did after it was told to stop is never taken for success: a trainer that
+/// saves its state on SIGTERM and exits 0 is not done.
+pub fn judge(ended: &Ended, task: &Task, memory: OutOfMemory) -> Result<(), EndError> {
+    let grace = Duration::from_secs(task.grace_seconds);
+    let killed = ended.killed;
+    match (ended.cause, ended.exit) {
+        (Cause::Timeout, _) => {
+            let limit = Duration::from_secs(task.timeout_seconds.unwrap_or_default());
+            Err(EndError::Timeout { limit, grace, killed })
+        }
+        (Cause::Terminated, _) => Err(EndError::Terminated { grace, killed }),
+        (Cause::Itself, Exit::Code(0)) => Ok(()),
+        (Cause::Itself, exit) if memory.kills > 0 => {
+            Err(EndError::OutOfMemory { kills: memory.kills, limit: memory.limit, exit })
+        }
+        (Cause::Itself, Exit::Code(code)) => Err(EndError::Status(code)),
+        (Cause::Itself, Exit::Signal(signal)) => Err(EndError::Signal(signal)),
+    }
+}
+
+/// The status to report. Without memory it is always 137, however the command took the loss of its child.
+pub fn reported_code(ended: &Ended, error: &EndError) -> i32 {
+    match error {
+        EndError::OutOfMemory { .. } => exit::OUT_OF_MEMORY.into(),
+        EndError::Status(_) | EndError::Signal(_) | EndError::Timeout { .. } | EndError::Terminated { .. } => {
+            ended.exit.code()
+        }
+    }
+}
+
+/// Writes `partial.json` beside what a timeout left: names and sizes for people who look. It is never an input, so that
+/// failing to write it does not hide the timeout.
+pub fn record_partial(task: &Task, folders: &Folders) {
+    let listed = |name: &String| {
+        let found = digest::walk(&folders.attempt.join("outputs").join(name)).ok()?;
+        let files: Vec<_> = found.iter().map(|entry| json!({ "path": entry.path, "size": entry.size })).collect();
+        Some((name.clone(), json!({ "files": files })))
+    };
+    let outputs: serde_json::Map<_, _> = task.outputs.keys().filter_map(listed).collect();
+    let partial = json!({ "runUid": task.run_uid, "stage": task.stage, "attempt": task.attempt, "outputs": outputs });
+    let _ = fs::write(folders.attempt.join("partial.json"), partial.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_ended_the_command_counts_before_how_it_ended() {
+        let task: Task = serde_json::from_value(json!({
+            "namespace": "n", "run": "r", "runUid": "u", "stage": "s", "attempt": 1, "graceSeconds": 3, "timeoutSeconds": 9,
+            "durable": false,
+        }))
+        .unwrap();
+        let judged = |exit, cause, kills| {
+            let ended = Ended { exit, cause, killed: false, tail: String::new() };
+            judge(&ended, &task, OutOfMemory { kills, limit: None })
+        };
+        let killed = Exit::Signal(Signal::SIGKILL);
+        assert_eq!(judged(Exit::Code(0), Cause::Itself, 0), Ok(()));
+        assert_eq!(judged(Exit::Code(0), Cause::Itself, 1), Ok(()));
+        assert_eq!(judged(Exit::Code(3), Cause::Itself, 0), Err(EndError::Status(3)));
+        assert_eq!(judged(killed, Cause::Itself, 0), Err(EndError::Signal(Signal::SIGKILL)));
+        assert!(matches!(judged(killed, Cause::Itself, 1), Err(EndError::OutOfMemory { .. })));
+        assert!(matches!(judged(Exit::Code(1), Cause::Itself, 1), Err(EndError::OutOfMemory { .. })));
+        assert!(matches!(judged(Exit::Code(0), Cause::Timeout, 0), Err(EndError::Timeout { .. })));
+        assert!(matches!(judged(killed, Cause::Terminated, 0), Err(EndError::Terminated { .. })));
+    }
+}

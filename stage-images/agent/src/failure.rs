@@ -1,0 +1,85 @@
+//! Why an attempt is not complete: each module's error, and the reason it has in the report.
+
+use millrace_contract::{REPORT_LIMIT, ReportReason};
+use thiserror::Error;
+
+use crate::command::StartError;
+use crate::ending::EndError;
+use crate::facts::FactsError;
+use crate::folders::StoreError;
+use crate::inputs::InputError;
+use crate::manifest::Recovery;
+use crate::outputs::OutputError;
+use crate::task::TaskError;
+
+#[derive(Debug, Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    #[error("failed to prepare for signals: {0}")]
+    Signals(#[source] std::io::Error),
+    #[error(transparent)]
+    Recovery(#[from] Recovery),
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    End(#[from] EndError),
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error(
+        "{outputs} outputs with results and metrics need {size} bytes in the report, which has {REPORT_LIMIT}: declare fewer outputs"
+    )]
+    ReportTooLarge { outputs: usize, size: usize },
+}
+
+impl Failure {
+    pub fn reason(&self) -> ReportReason {
+        match self {
+            Self::Task(_) | Self::Signals(_) => ReportReason::CannotStart,
+            Self::Recovery(Recovery::Stopped) | Self::Input(InputError::Stopped(_)) => ReportReason::Terminated,
+            Self::Input(_) => ReportReason::InputLost,
+            Self::Store(_)
+            | Self::Recovery(Recovery::Store(_))
+            | Self::Start(StartError::Store(_))
+            | Self::Output(OutputError::Store(_)) => ReportReason::StoreNotWritable,
+            Self::Start(StartError::Nothing | StartError::NoInterpreter(_) | StartError::Spawn { .. }) => {
+                ReportReason::CannotStart
+            }
+            Self::End(EndError::Status(_) | EndError::Signal(_)) => ReportReason::Error,
+            Self::End(EndError::OutOfMemory { .. }) => ReportReason::OOMKilled,
+            Self::End(EndError::Timeout { .. }) => ReportReason::Timeout,
+            Self::End(EndError::Terminated { .. }) => ReportReason::Terminated,
+            Self::Facts(error) if error.is_size() => ReportReason::ResultTooLarge,
+            Self::Facts(_) => ReportReason::BadResult,
+            Self::ReportTooLarge { .. } => ReportReason::ResultTooLarge,
+            Self::Output(
+                OutputError::Missing { .. } | OutputError::Unusable { .. } | OutputError::NotAModel { .. },
+            ) => ReportReason::OutputMissing,
+        }
+    }
+
+    /// Whether the command ran. If not, the logs would be empty without a line of the agent's.
+    pub fn command_ran(&self) -> bool {
+        match self {
+            Self::Task(_) | Self::Signals(_) | Self::Recovery(_) | Self::Input(_) | Self::Store(_) | Self::Start(_) => {
+                false
+            }
+            Self::End(_) | Self::Facts(_) | Self::Output(_) | Self::ReportTooLarge { .. } => true,
+        }
+    }
+
+    /// An exit status for a command that never ran.
+    pub fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Task(_) => Some(crate::exit::USAGE.into()),
+            Self::Start(error) => Some(error.exit_code()),
+            _ => None,
+        }
+    }
+}

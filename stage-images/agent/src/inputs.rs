@@ -1,0 +1,49 @@
+//! Compares each input with what its producer reported, before the command starts: a damaged input is made again by
+//! its producer instead of being trained on.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use millrace_contract::Task;
+use thiserror::Error;
+
+use crate::digest::{self, DigestError};
+use crate::place::Place;
+
+#[derive(Debug, Error)]
+pub enum InputError {
+    #[error("input {name:?} is missing: {path} does not exist, its producer reported {expected} ({size} bytes)")]
+    Missing { name: String, path: PathBuf, expected: String, size: u64 },
+    #[error("input {name:?} is damaged: {path} has {found} bytes, its producer reported {expected}")]
+    Size { name: String, path: PathBuf, found: u64, expected: u64 },
+    #[error("input {name:?} is damaged: {path} has the digest {found}, its producer reported {expected}")]
+    Digest { name: String, path: PathBuf, found: String, expected: String },
+    #[error("input {name:?} cannot be used: {source}")]
+    Unreadable { name: String, source: DigestError },
+    #[error("stopped while input {0:?} was checked")]
+    Stopped(String),
+}
+
+/// Every input is there and is what its producer reported.
+pub fn verify(task: &Task, place: &Place, stop: &AtomicBool) -> Result<(), InputError> {
+    for (name, input) in &task.inputs {
+        let path = place.at(&input.path);
+        let failed = |error| match error {
+            DigestError::Missing(path) => {
+                InputError::Missing { name: name.clone(), path, expected: input.digest.clone(), size: input.size }
+            }
+            DigestError::Stopped(_) => InputError::Stopped(name.clone()),
+            source => InputError::Unreadable { name: name.clone(), source },
+        };
+        // Sizes first: they are cheap, and tell most of what can be wrong.
+        let found: u64 = digest::walk(&path).map_err(failed)?.iter().map(|entry| entry.size).sum();
+        if found != input.size {
+            return Err(InputError::Size { name: name.clone(), path, found, expected: input.size });
+        }
+        let found = digest::artifact(&path, stop).map_err(failed)?.digest;
+        if found != input.digest {
+            return Err(InputError::Digest { name: name.clone(), path, found, expected: input.digest.clone() });
+        }
+    }
+    Ok(())
+}

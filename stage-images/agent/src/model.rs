@@ -1,0 +1,54 @@
+//! What makes a folder a model: `model.onnx`, and a `signature.json` that says what goes in and comes out.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use thiserror::Error;
+
+/// A signature of a thousand columns has some 100 KiB.
+const SIGNATURE_LIMIT: u64 = 4 * 1024 * 1024;
+
+#[derive(Debug, Error)]
+pub enum ModelError {
+    #[error("it is a file; an output of `type: model` is a folder that holds model.onnx and signature.json")]
+    NotAFolder,
+    #[error("it has no {0}; an output of `type: model` is a folder that holds model.onnx and signature.json")]
+    FileMissing(&'static str),
+    #[error(
+        "its signature.json cannot be used: {0}; write {{\"task\", \"inputs\": [{{\"name\", \"datatype\", \"shape\"}}], \"outputs\": […]}}"
+    )]
+    Signature(String),
+}
+
+/// The signature of the model in `folder`.
+pub fn signature(folder: &Path) -> Result<Value, ModelError> {
+    if !folder.is_dir() {
+        return Err(ModelError::NotAFolder);
+    }
+    for name in ["model.onnx", "signature.json"] {
+        if !folder.join(name).is_file() {
+            return Err(ModelError::FileMissing(name));
+        }
+    }
+    let path = folder.join("signature.json");
+    let bad = |found: &dyn std::fmt::Display| ModelError::Signature(found.to_string());
+    if fs::metadata(&path).map_err(|error| bad(&error))?.len() > SIGNATURE_LIMIT {
+        return Err(bad(&"it is larger than 4 MiB"));
+    }
+    let bytes = fs::read(&path).map_err(|error| bad(&error))?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| bad(&error))?;
+    if !value["task"].is_string() {
+        return Err(bad(&"`task` is not text"));
+    }
+    for field in ["inputs", "outputs"] {
+        let tensors = value[field].as_array().ok_or_else(|| bad(&format!("`{field}` is not a list")))?;
+        for (index, tensor) in tensors.iter().enumerate() {
+            let good = tensor["name"].is_string() && tensor["datatype"].is_string() && tensor["shape"].is_array();
+            if !good {
+                return Err(bad(&format!("`{field}[{index}]` lacks name, datatype or shape")));
+            }
+        }
+    }
+    Ok(value)
+}

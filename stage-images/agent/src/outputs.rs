@@ -1,0 +1,96 @@
+//! Collects the declared outputs of a command that exited 0.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use millrace_contract::{ArtifactKind, ManifestOutput, OutputRecord, Task, env_name, output_path};
+use thiserror::Error;
+
+use crate::digest::{self, DigestError};
+use crate::folders::StoreError;
+use crate::model::{self, ModelError};
+use crate::place::Place;
+use crate::sync;
+
+/// The command has ended; what it made is hashed to the end, also when the pod is being deleted.
+static TO_THE_END: AtomicBool = AtomicBool::new(false);
+
+#[derive(Debug, Error)]
+pub enum OutputError {
+    #[error(
+        "the command exited 0 without output {name:?}: write a file or a folder at $MILLRACE_OUTPUT_{} ({path}); {there}",
+        env_name(name)
+    )]
+    Missing { name: String, path: PathBuf, there: String },
+    #[error("output {name:?} cannot be used: {source}")]
+    Unusable { name: String, source: DigestError },
+    #[error("output {name:?} is no model: {source}")]
+    NotAModel { name: String, source: ModelError },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What an attempt made: as the report has it, and as the manifest has it.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    pub records: BTreeMap<String, OutputRecord>,
+    pub lists: BTreeMap<String, ManifestOutput>,
+}
+
+/// Hashes every output; with a durable store, all of it is on disk afterwards.
+pub fn collect(task: &Task, place: &Place) -> Result<Outputs, OutputError> {
+    let mut outputs = Outputs::default();
+    for (name, declared) in &task.outputs {
+        let path = place.at(output_path(task.attempt, name));
+        if fs::symlink_metadata(&path).is_err() {
+            if declared.optional {
+                continue;
+            }
+            return Err(OutputError::Missing { name: name.clone(), there: what_is_there(&path), path });
+        }
+        let found = digest::artifact(&path, &TO_THE_END)
+            .map_err(|source| OutputError::Unusable { name: name.clone(), source })?;
+        let (signature, format) = match declared.kind {
+            ArtifactKind::Artifact => (None, None),
+            ArtifactKind::Model => {
+                let signature =
+                    model::signature(&path).map_err(|source| OutputError::NotAModel { name: name.clone(), source })?;
+                (Some(signature), Some("onnx".to_owned()))
+            }
+        };
+        if task.durable {
+            sync::artifact(&path, &found.files)?;
+        }
+        let record = OutputRecord {
+            kind: declared.kind,
+            digest: found.digest.clone(),
+            size: found.size,
+            files: found.files.len() as u64,
+            signature,
+            format,
+        };
+        outputs.records.insert(name.clone(), record);
+        let below_stage = format!("attempts/{}/outputs/{name}", task.attempt);
+        outputs
+            .lists
+            .insert(name.clone(), ManifestOutput { digest: found.digest, path: below_stage, files: found.files });
+    }
+    Ok(outputs)
+}
+
+/// Often it is a spelling error: the names that are there help.
+fn what_is_there(path: &Path) -> String {
+    let Some(folder) = path.parent() else { return String::new() };
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
+    names.sort();
+    names.truncate(5);
+    if names.is_empty() {
+        "nothing was written there".to_owned()
+    } else {
+        format!("there is only {}", names.join(", "))
+    }
+}
