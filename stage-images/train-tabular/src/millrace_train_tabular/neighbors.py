@@ -20,8 +20,20 @@ def squared_distances(queries: Floats, fitted: Floats) -> Floats:
     total = np.zeros((len(queries), len(fitted)), dtype=np.float32)
     for feature in range(fitted.shape[1]):
         difference = queries[:, feature, None] - fitted[None, :, feature]
-        total = total + difference * difference
+        np.multiply(difference, difference, out=difference)
+        np.add(total, difference, out=total)
     return total
+
+
+def nearest(squared: Floats, count: int) -> Any:
+    """The positions of the `count` smallest of each row, in order; of equal ones the earlier first."""
+    # A float32 that is not negative sorts as its bits do: with the position below them every key is different.
+    keys = squared.view(np.uint32).astype(np.int64) << 32
+    keys |= np.arange(squared.shape[1], dtype=np.int64)
+    if count < squared.shape[1]:
+        keys = np.partition(keys, count - 1, axis=1)[:, :count]
+    keys.sort(axis=1)
+    return keys & 0xFFFFFFFF
 
 
 class _Ordered:
@@ -42,9 +54,10 @@ class _Ordered:
         distances, indices = [], []
         for start in range(0, len(queries), CHUNK):
             squared = squared_distances(queries[start : start + CHUNK], self.rows)
-            nearest = np.argsort(squared, axis=1, kind="stable")[:, :count]
-            indices.append(nearest)
-            distances.append(np.sqrt(np.take_along_axis(squared, nearest, axis=1)))
+            positions = nearest(squared, count)
+            indices.append(positions)
+            # Weights are computed from these in double, here and there.
+            distances.append(np.sqrt(np.take_along_axis(squared, positions, axis=1)).astype(np.float64))
         found = np.concatenate(indices)
         return (np.concatenate(distances), found) if return_distance else found
 
