@@ -29,7 +29,7 @@ pub enum StartError {
     Load(#[from] LoadError),
     #[error("model {name:?}: {source}")]
     WarmUp { name: String, source: WarmUpError },
-    #[error("{0} requests were cut: they did not end within --grace")]
+    #[error("{0} connections were cut: their requests did not end within --grace")]
     Cut(usize),
 }
 

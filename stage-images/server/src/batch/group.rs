@@ -39,3 +39,7 @@ pub fn next(jobs: &mut VecDeque<Job>, max_rows: usize) -> Vec<Job> {
 fn alike(a: &Job, b: &Job) -> bool {
     a.inputs.iter().zip(&b.inputs).all(|(a, b)| a.shape.get(1..) == b.shape.get(1..))
 }
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;

@@ -6,6 +6,8 @@ mod group;
 mod job;
 mod queue;
 mod runner;
+#[cfg(test)]
+mod test_jobs;
 
 pub use job::{Answer, Job, JobError};
 pub use queue::Queue;

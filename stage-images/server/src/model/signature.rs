@@ -114,3 +114,7 @@ fn agree(side: &'static str, specs: &mut [TensorSpec], stated: &[SignatureTensor
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "signature_tests.rs"]
+mod tests;

@@ -79,3 +79,7 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> RequestError {
     };
     RequestError::NotJson { problem: check::short_line(&error.to_string()), hint }
 }
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

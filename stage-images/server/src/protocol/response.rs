@@ -146,3 +146,7 @@ fn string(body: &mut Vec<u8>, text: &str) {
     body.extend_from_slice(rest.as_bytes());
     body.push(b'"');
 }
+
+#[cfg(test)]
+#[path = "response_tests.rs"]
+mod tests;

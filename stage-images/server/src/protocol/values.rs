@@ -202,3 +202,7 @@ fn string(token: Token) -> Option<String> {
     }
     Some(inner.to_owned())
 }
+
+#[cfg(test)]
+#[path = "values_tests.rs"]
+mod tests;

@@ -1,0 +1,169 @@
+//! Requests as callers write them, and the words with which wrong ones are refused.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::tensor::{Data, Datatype, Tensor, TensorSpec};
+
+fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
+    TensorSpec { name: name.into(), datatype, shape: shape.to_vec() }
+}
+
+fn signature() -> Signature {
+    Signature {
+        inputs: vec![spec("mass", Datatype::Fp32, &[-1, 1]), spec("sex", Datatype::Bytes, &[-1, 1])],
+        outputs: vec![spec("label", Datatype::Bytes, &[-1]), spec("probabilities", Datatype::Fp32, &[-1, 2])],
+        batched: true,
+        ..Signature::default()
+    }
+}
+
+const MASS: &str = r#"{"name":"mass","shape":[2,1],"datatype":"FP32","data":[1,2]}"#;
+const SEX: &str = r#"{"name":"sex","shape":[2,1],"datatype":"BYTES","data":["m","f"]}"#;
+
+fn inputs(list: &[&str]) -> String {
+    format!(r#"{{"inputs":[{}]}}"#, list.join(","))
+}
+
+fn refusal(body: &str) -> String {
+    parse(body.as_bytes(), &signature()).unwrap_err().to_string()
+}
+
+#[test]
+fn inputs_come_out_in_the_models_order_with_their_rows() {
+    let request = parse(inputs(&[SEX, MASS]).as_bytes(), &signature()).unwrap();
+    assert_eq!(request.rows, 2);
+    assert_eq!(request.outputs, [0, 1]);
+    assert_eq!(request.id, None);
+    let mass = Tensor { shape: vec![2, 1], data: Data::Fp32(vec![1.0, 2.0]) };
+    let sex = Tensor { shape: vec![2, 1], data: Data::Bytes(vec!["m".into(), "f".into()]) };
+    assert_eq!(request.inputs, [mass, sex]);
+}
+
+#[test]
+fn fields_may_come_in_any_order_and_unknown_ones_are_read_over() {
+    let body = format!(
+        r#"{{"parameters":{{"a":[1,{{}}]}},"outputs":[{{"parameters":{{"binary_data":false}},"name":"probabilities"}}],
+        "inputs":[{{"data":[[1],[2]],"parameters":{{"x":1}},"datatype":"FP32","shape":[2,1],"name":"m\u0061ss"}},{SEX}],
+        "id":"a\"b","later":null}}"#
+    );
+    let request = parse(body.as_bytes(), &signature()).unwrap();
+    assert_eq!(request.id.as_deref(), Some("a\"b"));
+    assert_eq!(request.outputs, [1]);
+}
+
+#[test]
+fn refusals_name_the_tensor_and_what_was_expected() {
+    let shape = |shape: &str| MASS.replace("[2,1]", shape);
+    let cases = [
+        (inputs(&[MASS]), r#"input "sex" (BYTES, shape [-1, 1]) is missing"#),
+        (inputs(&[MASS, SEX, MASS]), r#"input "mass" is there twice: send it once"#),
+        (
+            inputs(&[MASS, SEX, &MASS.replace("mass", "age")]),
+            r#"unknown input "age": the model's inputs are "mass", "sex""#,
+        ),
+        (inputs(&[&MASS.replace("FP32", "FP64"), SEX]), r#"input "mass" has datatype "FP64": the model expects FP32"#),
+        (inputs(&[&shape("[2]"), SEX]), r#"input "mass" has shape [2]: the model expects [-1, 1]"#),
+        (inputs(&[&shape("[1,2]"), SEX]), r#"input "mass" has shape [1, 2]: the model expects [-1, 1]"#),
+        (inputs(&[&shape("[2,1,1]"), SEX]), r#"input "mass" has shape [2, 1, 1]: the model expects [-1, 1]"#),
+        (
+            inputs(&[&shape("[0,1]"), SEX]),
+            r#"input "mass" has shape [0, 1]: the model expects [-1, 1]: no dimension may be 0, send at least one row"#,
+        ),
+        (
+            inputs(&[&shape("[-1,1]"), SEX]),
+            r#"input "mass" has shape [-1, 1]: the model expects [-1, 1]: -1 stands for the number that you send"#,
+        ),
+        (inputs(&[&shape("[3,1]"), SEX]), r#"input "mass": "data" has 2 values, but shape [3, 1] needs 3"#),
+        (
+            inputs(&[MASS, &SEX.replace("[2,1]", "[1,1]").replace(r#","f""#, "")]),
+            r#"input "sex" has 1 rows, but input "mass" has 2: every input needs the same number"#,
+        ),
+        (
+            inputs(&[&MASS.replace("[1,2]", "[1,\"x\"]"), SEX]),
+            r#"input "mass": value 1 is "x", but FP32 needs a number in its range, or null where a value is missing"#,
+        ),
+        (
+            inputs(&[&MASS.replace(r#","data":[1,2]"#, ""), SEX]),
+            r#"input "mass" has no "data": the binary extension is not supported, send the values as JSON"#,
+        ),
+        (
+            inputs(&[MASS, SEX]).replace("}]}", r#"}],"outputs":[{"name":"score"}]}"#),
+            r#"unknown output "score": the model's outputs are "label", "probabilities""#,
+        ),
+        (String::new(), r#"the body is empty: send an inference request, {"inputs": [...]}"#),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(refusal(&body), expected, "{body}");
+    }
+}
+
+#[test]
+fn broken_json_is_refused_with_its_place() {
+    assert!(refusal("{\"inputs\":[").contains("line 1 column 11"));
+    assert!(refusal("{}").contains("missing field `inputs`"));
+    assert!(refusal("[]").starts_with("the body is not an inference request"));
+    assert!(refusal(&inputs(&[&MASS.replace("[2,1]", "[2.5,1]"), SEX])).contains("expected i64"));
+    assert!(refusal(&(inputs(&[MASS, SEX]) + "x")).contains("trailing characters"));
+}
+
+#[test]
+fn a_nan_literal_is_refused_with_the_remedy() {
+    for literal in ["NaN", "Infinity", "-Infinity", "nan"] {
+        let text = refusal(&inputs(&[&MASS.replace("[1,2]", &format!("[1,{literal}]")), SEX]));
+        assert!(text.ends_with("write null where a number is missing"), "{literal}: {text}");
+    }
+    assert!(!refusal("{\"inputs\":[x").contains("NaN"));
+}
+
+#[test]
+fn a_shape_whose_product_overflows_is_refused() {
+    let huge = MASS.replace("[2,1]", "[9223372036854775807,1]");
+    assert!(refusal(&inputs(&[&huge, SEX])).contains("needs 9223372036854775807"));
+    let wide = Signature { inputs: vec![spec("x", Datatype::Fp32, &[-1, -1, -1])], ..Signature::default() };
+    let body = r#"{"inputs":[{"name":"x","shape":[4294967296,4294967296,4294967296],"datatype":"FP32","data":[]}]}"#;
+    assert!(parse(body.as_bytes(), &wide).unwrap_err().to_string().contains("more values than fit in memory"));
+}
+
+#[test]
+fn what_a_caller_wrote_is_quoted_short() {
+    let long = inputs(&[&MASS.replace("mass", &"é".repeat(100_000)), SEX]);
+    assert!(refusal(&long).len() < 400);
+}
+
+#[test]
+fn deep_nesting_is_refused_and_does_not_exhaust_the_stack() {
+    for body in [
+        "[".repeat(200_000),
+        format!(r#"{{"inputs":[{{"name":"mass","shape":[2,1],"datatype":"FP32","data":{}"#, "[".repeat(200_000)),
+    ] {
+        assert!(refusal(&body).starts_with("the body is not an inference request"));
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_request_with_a_byte_changed_is_answered_or_refused_but_never_panics(
+        at in 0_usize..170, byte in any::<u8>(), cut in 0_usize..180,
+    ) {
+        let mut body = inputs(&[MASS, SEX]).into_bytes();
+        let last = body.len() - 1;
+        body[at.min(last)] = byte;
+        body.truncate(cut);
+        let _ = parse(&body, &signature());
+    }
+
+    #[test]
+    fn any_json_is_answered_or_refused_but_never_panics(
+        name in "mass|sex|x", shape in proptest::collection::vec(-2_i64..4, 0..4),
+        datatype in "FP32|BYTES|INT8|", data in "\\[([0-9]|\"a\"|null|true|\\[|\\]|,){0,8}\\]",
+    ) {
+        let one = format!(r#"{{"name":"{name}","shape":{shape:?},"datatype":"{datatype}","data":{data}}}"#);
+        if let Ok(request) = parse(inputs(&[&one, SEX]).as_bytes(), &signature()) {
+            for tensor in request.inputs {
+                let product: i64 = tensor.shape.iter().product();
+                prop_assert_eq!(usize::try_from(product).unwrap(), tensor.data.len());
+            }
+        }
+    }
+}

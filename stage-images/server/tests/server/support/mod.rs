@@ -1,0 +1,11 @@
+//! What the tests share: a server process, a caller, the protocol's schemas.
+
+mod caller;
+mod requests;
+mod schema;
+mod server;
+
+pub use caller::{Answer, Caller};
+pub use requests::{heavy, heavy_rows, infer_path, lookup, tabular, tabular_rows};
+pub use schema::assert_schema;
+pub use server::{Server, model_dir};
