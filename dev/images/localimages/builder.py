@@ -13,6 +13,7 @@ from .catalog import CACHE, LOCAL_REGISTRY, Image, ImageError
 STORAGE = CACHE / "buildah"
 ARCHIVES = CACHE / "images"
 HOST_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+# Half the time of gzip.
 FAST = ("--compression-format", "zstd", "--compression-level", "1")
 # Another branch of the same checkout may still want them.
 ARCHIVES_KEPT = 3
@@ -30,7 +31,8 @@ def locked():
 def buildah(*arguments: object) -> str:
     """One buildah command. Its output is shown only if it fails."""
     place = ["--root", STORAGE / "storage", "--runroot", STORAGE / "run", "--storage-driver", "overlay"]
-    command = ["buildah", *place, *arguments]
+    # In a mount namespace of its own: a build that fails or is killed leaves nothing mounted.
+    command = ["unshare", "--mount", "buildah", *place, *arguments]
     done = subprocess.run([str(word) for word in command], check=False, capture_output=True, text=True)
     if done.returncode != 0:
         output = "\n".join((done.stdout + done.stderr).splitlines()[-40:])
@@ -62,7 +64,10 @@ def _build(image: Image, name: str) -> None:
         image.stage(context)
         base.ensure(buildah)
         how = ["--isolation", "chroot", "--network", "host", "--pull=never", "--layers", *_host_mounts(Path(folder))]
-        buildah("build", *how, "--tag", name, "--file", context / "Dockerfile", context)
+        try:
+            buildah("build", *how, "--tag", name, "--file", context / "Dockerfile", context)
+        finally:
+            buildah("rm", "--all")
 
 
 def archive(image: Image) -> tuple[str, Path]:
@@ -73,26 +78,38 @@ def archive(image: Image) -> tuple[str, Path]:
         # The newest use decides which archives are kept.
         os.utime(path)
         return name, path
-    ARCHIVES.mkdir(parents=True, exist_ok=True)
     with locked():
         if not path.exists():
             _build(image, name)
-            fresh = path.with_suffix(".new")
-            fresh.unlink(missing_ok=True)
-            # Half the time of gzip.
-            buildah("push", *FAST, name, f"oci-archive:{fresh}:{name}")
-            fresh.rename(path)
+            _write(name, path)
             _prune(image, name)
     return name, path
+
+
+def base_archive() -> tuple[str, Path]:
+    """The same of the base image, which the examples' scripts run in."""
+    path = ARCHIVES / f"debian-{base.RELEASE}.oci.tar"
+    with locked():
+        if not path.exists():
+            base.ensure(buildah)
+            _write(base.NAME, path)
+    return base.NAME, path
+
+
+def _write(name: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    buildah("push", *FAST, name, f"oci-archive:{fresh}:{name}")
+    fresh.rename(path)
 
 
 def _prune(image: Image, name: str) -> None:
     archives = sorted(ARCHIVES.glob(f"{image.name}-{'[0-9a-f]' * 12}.oci.tar"), key=lambda path: path.stat().st_mtime)
     for path in archives[:-ARCHIVES_KEPT]:
         path.unlink()
-    listed = buildah("images", "--format", "{{.Name}}:{{.Tag}}").splitlines()
     repository = name.rsplit(":", 1)[0]
-    for old in listed:
+    for old in buildah("images", "--format", "{{.Name}}:{{.Tag}}").splitlines():
         if old.rsplit(":", 1)[0] == repository and old != name:
             buildah("rmi", old)
 

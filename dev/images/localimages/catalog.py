@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 CHECKOUT = Path(__file__).resolve().parents[3]
 CACHE = Path(os.environ.get("MILLRACE_CACHE") or Path.home() / ".cache" / "millrace").resolve()
 TABLE = Path(__file__).resolve().parents[1] / "images.txt"
+BASE = "debian"
 LOCAL_REGISTRY = "registry.local/millrace"
 
 
@@ -77,14 +78,14 @@ def _git(*arguments: str, cwd: Path) -> str:
 
 
 def images(names: list[str] | None = None) -> list[Image]:
-    """The named images, all without a name."""
+    """The named images of the project, all without a name. `BASE` may be named, and is not among them."""
     found = {}
     for line in TABLE.read_text().splitlines():
         if line and not line.startswith("#"):
             name, folder, binaries, key = line.split()
             programs = () if binaries == "-" else tuple(binaries.split(","))
             found[name] = Image(name, CHECKOUT / folder, programs, key)
-    unknown = set(names or ()) - set(found)
+    unknown = set(names or ()) - {*found, BASE}
     if unknown:
-        raise ImageError(f"no image {', '.join(sorted(unknown))}: there are {', '.join(found)}")
+        raise ImageError(f"no image {', '.join(sorted(unknown))}: there are {', '.join(found)} and {BASE}")
     return [image for name, image in found.items() if not names or name in names]

@@ -19,22 +19,29 @@ def _registry() -> str | None:
     return registry.rstrip("/")
 
 
-def build(names: list[str]) -> None:
+def _archives(names: list[str]):
+    """The named images' archives, all and the base without a name, each as it is ready."""
+    if not names or catalog.BASE in names:
+        yield catalog.BASE, *builder.base_archive()
     for image in catalog.images(names):
         begun = time.monotonic()
-        name, path = builder.archive(image)
-        print(image.name, name, path, path.stat().st_size, flush=True)
+        yield image.name, *builder.archive(image)
         print(f"  image {image.name}  {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
+
+
+def build(names: list[str]) -> None:
+    for name, reference, path in _archives(names):
+        print(name, reference, path, path.stat().st_size, flush=True)
 
 
 def load(names: list[str]) -> None:
     registry = _registry()
-    wanted = catalog.images(names)
     if registry:
-        for image in wanted:
+        # The base has its public name: such a cluster pulls it itself.
+        for image in catalog.images(names):
             print(builder.push(image, registry), flush=True)
         return
-    archives = [builder.archive(image)[1] for image in wanted]
+    archives = [path for _, _, path in _archives(names)]
     cluster = CHECKOUT / "dev" / "cluster" / "cluster"
     if subprocess.run([cluster, "load", *archives], check=False).returncode != 0:
         raise ImageError("the cluster did not take the images")
