@@ -35,25 +35,30 @@ pub fn run(arguments: &[OsString]) -> Done {
     let cgroup = Cgroup::find();
     let meter = Meter::start(place.in_container().then(|| cgroup.clone()));
     let mut trace = Trace::default();
-    let task = task::parse(std::env::var_os(TASK_ENV).as_deref());
-    let ended = match &task {
-        Ok(task) => Inbox::open()
-            .map_err(Failure::Signals)
-            .and_then(|inbox| complete(task, &place, arguments, &inbox, &cgroup, &meter, &mut trace)),
-        Err(_) => Err(Failure::Signals(std::io::ErrorKind::Other.into())),
+    let task = match task::parse(std::env::var_os(TASK_ENV).as_deref()) {
+        Ok(task) => task,
+        Err(error) => return stop(None, &Failure::Task(error), trace, &meter, &place),
     };
-    let (task, ended) = match task {
-        Ok(task) => (Some(task), ended),
-        Err(error) => (None, Err(Failure::Task(error))),
+    let ended = Inbox::open()
+        .map_err(Failure::Signals)
+        .and_then(|inbox| complete(&task, &place, arguments, &inbox, &cgroup, &meter, &mut trace));
+    match ended {
+        Ok(report) => finish(report, None, &place),
+        Err(failure) => stop(Some(&task), &failure, trace, &meter, &place),
+    }
+}
+
+/// Reports an attempt that is not complete.
+fn stop(task: Option<&Task>, failure: &Failure, trace: Trace, meter: &Meter, place: &Place) -> Done {
+    let report = Report {
+        reason: failure.reason(),
+        message: failure.to_string(),
+        exit_code: trace.exit_code.or(failure.exit_code()),
+        tail: trace.tail,
+        usage: meter.read(),
+        ..report::blank(task)
     };
-    let (report, line) = match ended {
-        Ok(report) => (report, None),
-        Err(failure) => {
-            let line = (!failure.command_ran()).then(|| failure.to_string());
-            (failed(task.as_ref(), &failure, trace, &meter), line)
-        }
-    };
-    finish(report, line, &place)
+    finish(report, (!failure.command_ran()).then(|| failure.to_string()), place)
 }
 
 fn finish(report: Report, line: Option<String>, place: &Place) -> Done {
@@ -66,17 +71,6 @@ fn finish(report: Report, line: Option<String>, place: &Place) -> Done {
             let line = format!("failed to write the report to the termination message {path}: {error}");
             Done { exit: if status == 0 { exit::CANNOT_WRITE } else { status }, line: Some(line) }
         }
-    }
-}
-
-fn failed(task: Option<&Task>, failure: &Failure, trace: Trace, meter: &Meter) -> Report {
-    Report {
-        reason: failure.reason(),
-        message: failure.to_string(),
-        exit_code: trace.exit_code.or(failure.exit_code()),
-        tail: trace.tail,
-        usage: meter.read(),
-        ..report::blank(task)
     }
 }
 

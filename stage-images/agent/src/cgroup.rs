@@ -123,6 +123,30 @@ mod tests {
     }
 
     #[test]
+    fn both_versions_files_are_read() {
+        let place = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(place.path().join(name), text).unwrap();
+        let group = |unified| {
+            let folder = Some(Folder { path: place.path().to_owned(), unified });
+            Cgroup { memory: folder.clone(), cpu: folder }
+        };
+        let read = |group: Cgroup| (group.oom_kills(), group.memory_limit(), group.peak_memory(), group.cpu_seconds());
+        write("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
+        write("memory.limit_in_bytes", "9223372036854771712\n");
+        write("memory.max_usage_in_bytes", "4096\n");
+        write("cpuacct.usage", "1500000000\n");
+        assert_eq!(read(group(false)), (1, None, Some(4096), Some(1.5)));
+        write("memory.events", "low 0\noom 3\noom_kill 2\n");
+        write("memory.max", "max\n");
+        write("memory.peak", "8192\n");
+        write("cpu.stat", "usage_usec 2500000\nuser_usec 1\n");
+        assert_eq!(read(group(true)), (2, None, Some(8192), Some(2.5)));
+        write("memory.max", "65536\n");
+        assert_eq!(group(true).memory_limit(), Some(65536));
+        assert_eq!(read(Cgroup::default()), (0, None, None, None));
+    }
+
+    #[test]
     fn a_field_is_found_by_its_whole_name() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "oom 7\noom_kill 2\noom_group_kill 1\n").unwrap();

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use millrace_contract::Task;
+use nix::libc::SIGKILL;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use thiserror::Error;
@@ -18,8 +19,8 @@ use crate::supervise::{Cause, Ended};
 pub enum EndError {
     #[error("the command ended with exit status {0}")]
     Status(i32),
-    #[error("the command was ended by {0}")]
-    Signal(Signal),
+    #[error("the command was ended by {}", name(*.0))]
+    Signal(i32),
     #[error(
         "memory ran out: the kernel killed {kills} of the stage's processes{}{}; raise resources.limits.memory, or let retry.memoryGrowth do it",
         limit.map_or(String::new(), |bytes| format!(" at a limit of {bytes} bytes")), how(*exit)
@@ -31,11 +32,16 @@ pub enum EndError {
     Terminated { grace: Duration, killed: bool },
 }
 
+/// `SIGSEGV`, or `signal 34` for one without a name.
+fn name(signal: i32) -> String {
+    Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |known| known.as_str().to_owned())
+}
+
 fn how(exit: Exit) -> String {
     match exit {
-        Exit::Signal(Signal::SIGKILL) => String::new(),
+        Exit::Signal(SIGKILL) => String::new(),
         Exit::Code(code) => format!("; the command then ended with exit status {code}"),
-        Exit::Signal(signal) => format!("; the command was then ended by {signal}"),
+        Exit::Signal(signal) => format!("; the command was then ended by {}", name(signal)),
     }
 }
 
@@ -112,11 +118,11 @@ mod tests {
             let ended = Ended { exit, cause, killed: false, tail: String::new() };
             judge(&ended, &task, OutOfMemory { kills, limit: None })
         };
-        let killed = Exit::Signal(Signal::SIGKILL);
+        let killed = Exit::Signal(SIGKILL);
         assert_eq!(judged(Exit::Code(0), Cause::Itself, 0), Ok(()));
         assert_eq!(judged(Exit::Code(0), Cause::Itself, 1), Ok(()));
         assert_eq!(judged(Exit::Code(3), Cause::Itself, 0), Err(EndError::Status(3)));
-        assert_eq!(judged(killed, Cause::Itself, 0), Err(EndError::Signal(Signal::SIGKILL)));
+        assert_eq!(judged(killed, Cause::Itself, 0), Err(EndError::Signal(SIGKILL)));
         assert!(matches!(judged(killed, Cause::Itself, 1), Err(EndError::OutOfMemory { .. })));
         assert!(matches!(judged(Exit::Code(1), Cause::Itself, 1), Err(EndError::OutOfMemory { .. })));
         assert!(matches!(judged(Exit::Code(0), Cause::Timeout, 0), Err(EndError::Timeout { .. })));

@@ -29,12 +29,6 @@ pub enum FactsError {
     TooLarge { results: usize, metrics: usize, champion: usize },
 }
 
-impl FactsError {
-    pub fn is_size(&self) -> bool {
-        matches!(self, Self::FileTooLarge { .. } | Self::TooLarge { .. })
-    }
-}
-
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     pub results: BTreeMap<String, Value>,

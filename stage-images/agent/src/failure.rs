@@ -42,8 +42,6 @@ impl Failure {
     pub fn reason(&self) -> ReportReason {
         match self {
             Self::Task(_) | Self::Signals(_) => ReportReason::CannotStart,
-            Self::Recovery(Recovery::Stopped) | Self::Input(InputError::Stopped(_)) => ReportReason::Terminated,
-            Self::Input(_) => ReportReason::InputLost,
             Self::Store(_)
             | Self::Recovery(Recovery::Store(_))
             | Self::Start(StartError::Store(_))
@@ -54,10 +52,18 @@ impl Failure {
             Self::End(EndError::Status(_) | EndError::Signal(_)) => ReportReason::Error,
             Self::End(EndError::OutOfMemory { .. }) => ReportReason::OOMKilled,
             Self::End(EndError::Timeout { .. }) => ReportReason::Timeout,
-            Self::End(EndError::Terminated { .. }) => ReportReason::Terminated,
-            Self::Facts(error) if error.is_size() => ReportReason::ResultTooLarge,
-            Self::Facts(_) => ReportReason::BadResult,
-            Self::ReportTooLarge { .. } => ReportReason::ResultTooLarge,
+            Self::Recovery(Recovery::Stopped)
+            | Self::Input(InputError::Stopped(_))
+            | Self::End(EndError::Terminated { .. }) => ReportReason::Terminated,
+            Self::Input(
+                InputError::Missing { .. }
+                | InputError::Size { .. }
+                | InputError::Digest { .. }
+                | InputError::Unreadable { .. },
+            ) => ReportReason::InputLost,
+            Self::Facts(FactsError::FileTooLarge { .. } | FactsError::TooLarge { .. })
+            | Self::ReportTooLarge { .. } => ReportReason::ResultTooLarge,
+            Self::Facts(FactsError::Bad { .. } | FactsError::Read { .. }) => ReportReason::BadResult,
             Self::Output(
                 OutputError::Missing { .. } | OutputError::Unusable { .. } | OutputError::NotAModel { .. },
             ) => ReportReason::OutputMissing,

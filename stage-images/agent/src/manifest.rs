@@ -23,13 +23,16 @@ use crate::sync;
 /// [`Recovery::Stopped`] if the agent was asked to stop meanwhile; [`Recovery::Store`] if the store fails.
 pub fn recover(task: &Task, place: &Place, stop: &AtomicBool) -> Result<Option<Manifest>, Recovery> {
     let path = place.at(manifest_path());
-    let Some(found) = read(&path)? else { return Ok(None) };
-    if let Some(manifest) = found.filter(|manifest| is_of(manifest, task)) {
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::new(&path, error).into()),
+    };
+    if let Some(manifest) = serde_json::from_slice(&text).ok().filter(|manifest| is_of(manifest, task)) {
         match intact(&manifest, place, stop) {
             Ok(true) => return Ok(Some(manifest)),
-            Ok(false) => {}
             Err(DigestError::Stopped(_)) => return Err(Recovery::Stopped),
-            Err(_) => {}
+            Ok(false) | Err(_) => {}
         }
     }
     let aside = path.with_extension(format!("before-attempt-{}.json", task.attempt));
@@ -45,15 +48,6 @@ pub enum Recovery {
     Stopped,
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// None without a file; `Some(None)` for one that is no manifest.
-fn read(path: &Path) -> Result<Option<Option<Manifest>>, StoreError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).ok())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StoreError::new(path, error)),
-    }
 }
 
 fn is_of(manifest: &Manifest, task: &Task) -> bool {

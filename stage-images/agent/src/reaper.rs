@@ -6,10 +6,10 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, wait};
 
 /// A process that does not die from SIGKILL within this time waits in the kernel (a dead disk); it is left there.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Code(i32),
-    Signal(Signal),
+    /// The signal's number: a real-time signal has no other name.
+    Signal(i32),
 }
 
 impl Exit {
@@ -26,7 +27,7 @@ impl Exit {
     pub fn code(self) -> i32 {
         match self {
             Self::Code(code) => code,
-            Self::Signal(signal) => 128 + signal as i32,
+            Self::Signal(signal) => 128 + signal,
         }
     }
 }
@@ -35,16 +36,12 @@ impl Exit {
 pub fn reap(main: Pid) -> Option<Exit> {
     let mut ended = None;
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == main => ended = Some(Exit::Code(code)),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == main => ended = Some(Exit::Signal(signal)),
-            Ok(WaitStatus::StillAlive) => return ended,
-            // A real-time signal has no name in `Signal`; the process is reaped all the same.
-            Err(Errno::EINVAL) if kill(main, None) == Err(Errno::ESRCH) => {
-                return ended.or(Some(Exit::Signal(Signal::SIGKILL)));
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == main.as_raw() => {
+                ended = status.exit_status().map(Exit::Code).or(status.terminating_signal().map(Exit::Signal));
             }
-            Ok(_) | Err(Errno::EINTR | Errno::EINVAL) => {}
-            Err(_) => return ended,
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) | Err(_) => return ended,
         }
     }
 }
@@ -54,16 +51,16 @@ pub fn clear(group: Pid) {
     let _ = killpg(group, Signal::SIGKILL);
     let end = Instant::now() + PATIENCE;
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Err(Errno::ECHILD) => return,
-            Ok(WaitStatus::StillAlive) if Instant::now() > end => return,
-            Ok(WaitStatus::StillAlive) => {
+        match wait(WaitOptions::NOHANG) {
+            Err(Errno::CHILD) => return,
+            Ok(None) if Instant::now() > end => return,
+            Ok(None) => {
                 for child in children() {
                     let _ = kill(child, Signal::SIGKILL);
                 }
                 thread::sleep(Duration::from_millis(2));
             }
-            _ => {}
+            Ok(Some(_)) | Err(_) => {}
         }
     }
 }

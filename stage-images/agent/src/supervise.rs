@@ -17,7 +17,7 @@ use crate::signals::{Event, Inbox, asks_to_stop};
 /// All writers are dead when the rest of the output is awaited; if nothing moves for this long, the log's reader is stuck.
 const STUCK: Duration = Duration::from_secs(5);
 /// As good as for ever.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+const FAR: Duration = Duration::from_hours(24 * 365);
 
 /// Who ended the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
