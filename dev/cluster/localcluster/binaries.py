@@ -57,6 +57,8 @@ def ensure(step) -> Path:
     built = folder()
     if built.exists():
         return built
+    if shutil.which("go") is None:
+        raise ClusterError("the cluster's programs are built with Go, and there is no `go` here")
     with locked(CACHE / "bin" / "lock"):
         if built.exists():
             return built

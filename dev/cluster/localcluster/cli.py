@@ -21,6 +21,7 @@ from . import (
     teardown,
     volumes,
 )
+from .api import ApiError
 from .identity import ClusterError
 
 FIRST_NODE = "node-1"
@@ -36,6 +37,8 @@ def step(what: str):
 
 def up(options) -> None:
     begun = time.monotonic()
+    if os.geteuid() != 0:
+        raise ClusterError("a cluster makes bridges, namespaces and mounts: run it as root")
     subprocess.run([Path(__file__).resolve().parents[1] / "prerequisites"], check=True)
     programs = binaries.ensure(step)
     with identity.lock_of(identity.CHECKOUT):
@@ -58,6 +61,7 @@ def up(options) -> None:
 
 def _ready_node(cluster, name: str, programs: Path) -> None:
     if name in nodes.living(cluster) and nodes.is_ready(cluster, name):
+        nodes.restore_gpus(cluster, name)
         return
     with step(f"started {name}"):
         nodes.add(cluster, name, programs)
@@ -216,9 +220,6 @@ def main() -> int:
     options = _parser().parse_args()
     try:
         return options.run(options) or 0
-    except ClusterError as error:
-        print(f"cluster: {error}", file=sys.stderr)
-        return 1
-    except subprocess.CalledProcessError as error:
+    except (ClusterError, ApiError, OSError, subprocess.CalledProcessError) as error:
         print(f"cluster: {error}", file=sys.stderr)
         return 1

@@ -245,7 +245,7 @@ def start(cluster: Cluster, programs: Path, step) -> None:
 def _has_service_account(cluster: Cluster) -> bool:
     try:
         return bool(Api(cluster).get("/api/v1/namespaces/default/serviceaccounts/default"))
-    except ApiError:
+    except (ApiError, OSError):
         return False
 
 

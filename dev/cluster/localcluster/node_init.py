@@ -8,6 +8,7 @@ Arguments: the node's name, its state folder, the folder of the programs, and th
 """
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -79,7 +80,7 @@ def reap(programs: list[Program]) -> None:
 
 def main() -> None:
     name, state, programs, kubeconfig = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
-    subprocess.run(["hostname", name], check=True)
+    socket.sethostname(name)
     prepare(state)
     address = (state / "address").read_text()
     containerd = Program("containerd", ["containerd", "--config", f"{state}/containerd.toml"], state / "containerd.log")

@@ -89,7 +89,9 @@ def kubelet(cluster: Cluster, name: str, number: int) -> str:
         "eventRecordQPS": 0,
         "kubeAPIQPS": 200,
         "kubeAPIBurst": 400,
+        # Looked at often, written only when it changed: an idle cluster is to be quiet.
         "nodeStatusUpdateFrequency": "2s",
+        "nodeStatusReportFrequency": "1m",
         # Renewed each quarter of this, well within the controller manager's grace of 12 s.
         "nodeLeaseDurationSeconds": 10,
         # A changed ConfigMap or Secret reaches its pod within a test's time.

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from . import certificates, cgroups, images, network, node_settings, processes
@@ -12,6 +13,7 @@ from .identity import Cluster, ClusterError
 INIT = Path(__file__).with_name("node_init.py")
 # Node addresses and pod ranges are made from the number.
 MOST_NODES = 120
+GPU = "nvidia.com/gpu"
 
 
 def _folder(cluster: Cluster, name: str) -> Path:
@@ -125,19 +127,37 @@ def _serves(socket: Path) -> bool:
 
 def wait_ready(cluster: Cluster, name: str) -> None:
     processes.wait(f"node {name}", lambda: is_ready(cluster, name))
-    gpus = _record(cluster, name)["gpus"]
-    # A kubelet that starts anew forgets what no device plugin of its own advertises.
-    if gpus:
-        set_gpus(cluster, name, gpus)
+    restore_gpus(cluster, name)
+
+
+def restore_gpus(cluster: Cluster, name: str) -> None:
+    """A kubelet that starts anew forgets what no device plugin of its own advertises."""
+    wanted = _record(cluster, name)["gpus"]
+    node = Api(cluster).get(f"/api/v1/nodes/{name}")
+    if wanted and node["status"]["allocatable"].get(GPU) != str(wanted):
+        set_gpus(cluster, name, wanted)
+
+
+def _started(cluster: Cluster, name: str) -> str:
+    """When the node's kubelet was let go, as Kubernetes writes times."""
+    try:
+        seconds = (_folder(cluster, name) / "go").stat().st_mtime
+    except FileNotFoundError:
+        return "9999"
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def is_ready(cluster: Cluster, name: str) -> bool:
     try:
         node = Api(cluster).get(f"/api/v1/nodes/{name}")
-    except ApiError:
+    except (ApiError, OSError):
         return False
     conditions = node.get("status", {}).get("conditions", [])
-    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    # For some seconds after a node was lost, the API still has what its former life said.
+    started = _started(cluster, name)
+    ready = any(
+        c["type"] == "Ready" and c["status"] == "True" and c["lastHeartbeatTime"] >= started for c in conditions
+    )
     # The taint outlives the condition by a moment, and until then no pod is scheduled.
     tainted = any(taint["key"].startswith("node.kubernetes.io/") for taint in node["spec"].get("taints", []))
     return ready and not tainted
@@ -167,7 +187,7 @@ def remove(cluster: Cluster, name: str) -> None:
 
 def set_gpus(cluster: Cluster, name: str, count: int) -> None:
     """Advertises GPUs that are not there; the scheduler and the kubelet honour them. Simulated nodes too."""
-    amounts = {"nvidia.com/gpu": str(count)} if count else {"nvidia.com/gpu": None}
+    amounts = {GPU: str(count) if count else None}
     Api(cluster).patch(f"/api/v1/nodes/{name}/status", {"status": {"capacity": amounts, "allocatable": amounts}})
     if name in names(cluster):
         _store(cluster, name, {**_record(cluster, name), "gpus": count})

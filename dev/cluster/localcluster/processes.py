@@ -5,6 +5,7 @@ pid files to go stale: what runs is what the kernel says runs. Kills nothing tha
 """
 
 import os
+import select
 import signal
 import subprocess
 import time
@@ -64,17 +65,30 @@ def start(cluster: Cluster, component: str, arguments: list, environment: dict[s
 
 
 def kill(cluster: Cluster, component: str | None = None, seconds: float = 20) -> None:
-    """Kills a component (all without one) and waits until the kernel has let go of it."""
+    """Kills a component (all without one) and waits until the kernel has let go of it, its ports above all."""
     deadline = time.monotonic() + seconds
+    # Again, as a process may have started another one in between.
     while pids := find(cluster, component):
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        if time.monotonic() > deadline:
-            raise ClusterError(f"processes {pids} of {component or cluster.name} did not end")
-        time.sleep(0.02)
+        for handle in [opened for pid in pids if (opened := _killed(pid)) is not None]:
+            # Readable once the last thread is gone: the mark is gone earlier, while sockets are still open.
+            ended, _, _ = select.select([handle], [], [], max(0, deadline - time.monotonic()))
+            os.close(handle)
+            if not ended:
+                raise ClusterError(f"a process of {component or cluster.name} did not end within {seconds:.0f} s")
+
+
+def _killed(pid: int) -> int | None:
+    """A handle of the process, after it was sent its end; none if it is gone."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    except ProcessLookupError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def log_of(cluster: Cluster, component: str) -> Path:
