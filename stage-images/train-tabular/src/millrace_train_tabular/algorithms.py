@@ -184,14 +184,14 @@ CATALOG: dict[str, Algorithm] = {
     ),
 }
 
-# What `auto` stands for: robust on small tables, no scaling needed, quick to fit and to serve.
-AUTOMATIC = {CLASSIFICATION: "random-forest", REGRESSION: "random-forest"}
+# `auto`: a forest is robust on small tables; on more rows it grows with them, to a model that nobody wants to load.
+MOST_FOREST_ROWS = 10_000
 
 
-def choose(name: str, task: str) -> tuple[str, Algorithm]:
+def choose(name: str, task: str, rows: int) -> tuple[str, Algorithm]:
     """The catalog's entry for `params.algorithm` and the task."""
     if name == "auto":
-        name = AUTOMATIC[task]
+        name = "random-forest" if rows <= MOST_FOREST_ROWS else "hist-gradient-boosting"
     # One word for the plain linear model of either task.
     if name == "linear":
         name = "logistic-regression" if task == CLASSIFICATION else "linear-regression"

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import algorithms, parity, prepare, target
 from .algorithms import CLASSIFICATION
-from .errors import StageError
+from .errors import StageError, warn
 from .fitting import Rows, fit
 from .onnx.convert import convert
 from .params import Params, suggestion
@@ -18,6 +18,8 @@ from .signature import signature
 from .table import is_numeric, read_features, read_parquet
 
 LEAST_ROWS = 10
+# In bytes. A model server of the usual memory loads less.
+LARGE_MODEL = 100 << 20
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def run(params: Params, paths: Paths, threads: int) -> dict[str, Any]:
     if raw.num_rows < LEAST_ROWS:
         raise StageError(f"input train: {raw.num_rows} rows are too few to train on; {LEAST_ROWS} is the least")
     task = target.task_of(raw.column(params.target), params.task)
-    name, _ = algorithms.choose(params.algorithm, task)
+    name, _ = algorithms.choose(params.algorithm, task, raw.num_rows)
     features = _features(params, raw.column_names)
     _check_names(features, task)
     prepare.check_columns(params.preprocessing, features)
@@ -61,6 +63,11 @@ def run(params: Params, paths: Paths, threads: int) -> dict[str, Any]:
         metrics |= {f"validation_{key}": value for key, value in score(pipeline, validation).items()}
 
     model = convert(pipeline)
+    if len(model) > LARGE_MODEL:
+        warn(
+            f"the model has {len(model) >> 20} MiB, all of which a server holds in memory; bound the trees with "
+            f"params.hyperparameters (max_depth, min_samples_leaf), or use lightgbm"
+        )
     parity.check(pipeline, model, train.table, params.seed, threads)
     paths.model.mkdir(parents=True, exist_ok=True)
     (paths.model / "model.onnx").write_bytes(model)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import StageError
 from .graph import Graph
-from .trees import AT_MOST, BELOW, Trees
+from .trees import BELOW, Tree, Trees
 
 # What a sum of leaves becomes, by the objective.
 LIGHTGBM_LINKS = {
@@ -45,21 +45,8 @@ def lightgbm(graph: Graph, matrix: str, estimator: Any) -> tuple[str, str]:
     targets = dump["num_tree_per_iteration"]
     out = Trees(targets, np.zeros(targets))
     for number, info in enumerate(dump["tree_info"]):
-        target = number % targets
-        # A stack, not recursion: a leaf-wise tree may be deeper than Python's stack.
-        waiting = [(info["tree_structure"], 0)]
-        free = 1
-        while waiting:
-            here, node = waiting.pop()
-            if "leaf_value" in here:
-                out.leaf(number, node, {target: float(here["leaf_value"])})
-                continue
-            threshold = float(here["threshold"])
-            # Without missing values in training LightGBM takes NaN as 0.
-            missing = threshold >= 0.0 if here["missing_type"] == "None" else bool(here["default_left"])
-            out.branch(number, node, AT_MOST, int(here["split_feature"]), threshold, free, free + 1, missing)
-            waiting += [(here["left_child"], free), (here["right_child"], free + 1)]
-            free += 2
+        tree, values = _lightgbm_tree(info["tree_structure"])
+        out.add(tree, number % targets, values)
     return graph.double(out.emit(graph, matrix)), link
 
 
@@ -77,18 +64,47 @@ def xgboost(graph: Graph, matrix: str, estimator: Any) -> tuple[str, str]:
     weights = boosting.get("weight_drop")
     model = boosting["gbtree"]["model"] if weights is not None else boosting["model"]
     targets = max(int(learner["learner_model_param"]["num_class"]), 1)
-    out = Trees(targets, _start(learner["learner_model_param"]["base_score"], link, targets))
+    out = Trees(targets, _start(learner["learner_model_param"]["base_score"], link, targets), mode=BELOW)
     for number, (tree, target) in enumerate(zip(model["trees"], model["tree_info"], strict=True)):
-        weight = 1.0 if weights is None else float(weights[number])
-        for node, left in enumerate(tree["left_children"]):
-            # The file writes float32 in few digits: only as float32 it is the same number again.
-            value = float(np.float32(tree["split_conditions"][node]))
-            if left < 0:
-                out.leaf(number, node, {target: weight * value})
-                continue
-            feature, right = tree["split_indices"][node], tree["right_children"][node]
-            out.branch(number, node, BELOW, feature, value, left, right, bool(tree["default_left"][node]))
+        # The file writes float32 in few digits: only as float32 it is the same number again.
+        values = np.asarray(tree["split_conditions"], dtype=np.float32).astype(np.float64)
+        left = np.asarray(tree["left_children"])
+        shape = Tree(
+            leaf=left < 0,
+            feature=np.asarray(tree["split_indices"]),
+            threshold=values,
+            true=left,
+            false=np.asarray(tree["right_children"]),
+            missing_true=np.asarray(tree["default_left"]),
+        )
+        out.add(shape, target, values if weights is None else values * float(weights[number]))
     return graph.double(out.emit(graph, matrix)), link
+
+
+def _lightgbm_tree(root: dict[str, Any]) -> tuple[Tree, Any]:
+    """The nodes numbered as they are met, and the leaves' values."""
+    # A list that grows while it is read, not recursion: a leaf-wise tree may be deeper than Python's stack.
+    nodes = [root]
+    children = []
+    for node in nodes:
+        inner = "leaf_value" not in node
+        children.append((len(nodes), len(nodes) + 1) if inner else (0, 0))
+        if inner:
+            nodes += [node["left_child"], node["right_child"]]
+    true, false = np.array(children).T
+    threshold = np.array([float(node.get("threshold", 0)) for node in nodes])
+    # Without missing values in training LightGBM takes NaN as 0.
+    as_zero = np.array([node.get("missing_type") == "None" for node in nodes])
+    default_left = np.array([bool(node.get("default_left")) for node in nodes])
+    tree = Tree(
+        leaf=np.array(["leaf_value" in node for node in nodes]),
+        feature=np.array([node.get("split_feature", 0) for node in nodes]),
+        threshold=threshold,
+        true=true,
+        false=false,
+        missing_true=np.where(as_zero, threshold >= 0, default_left),
+    )
+    return tree, np.array([float(node.get("leaf_value", 0)) for node in nodes])
 
 
 def _start(text: str, link: str, targets: int) -> Any:

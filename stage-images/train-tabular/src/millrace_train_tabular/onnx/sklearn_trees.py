@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from .graph import Graph
-from .trees import AT_MOST, Trees
+from .trees import Tree, Trees
 
 
 def averaged(graph: Graph, matrix: str, estimator: Any, classes: int) -> str:
@@ -14,14 +14,8 @@ def averaged(graph: Graph, matrix: str, estimator: Any, classes: int) -> str:
     trees = [estimator.tree_] if members is None else [member.tree_ for member in members]
     targets = max(classes, 1)
     out = Trees(targets, np.zeros(targets))
-    for number, tree in enumerate(trees):
-        for node, left in enumerate(tree.children_left):
-            if left >= 0:
-                _split(out, number, node, tree)
-                continue
-            values = tree.value[node, 0]
-            # A zero adds nothing; the first target keeps a leaf from having no weight at all.
-            out.leaf(number, node, {t: float(v) for t, v in enumerate(values) if v != 0} or {0: 0.0})
+    for tree in trees:
+        out.add_shares(_tree(tree), tree.value[:, 0, :])
     total = graph.double(out.emit(graph, matrix))
     return graph.node("Div", [total, graph.constant(np.float64(len(trees)), "trees")])
 
@@ -32,13 +26,9 @@ def boosted(graph: Graph, matrix: str, estimator: Any, width: int) -> str:
     # The start depends on no feature: init is the target's mean, quantile or the classes' shares.
     start = np.asarray(estimator._raw_predict_init(np.zeros((1, width), dtype=np.float32)), dtype=np.float64)[0]
     out = Trees(stages.shape[1], start)
-    for number, (stage, target) in enumerate(np.ndindex(stages.shape)):
+    for stage, target in np.ndindex(stages.shape):
         tree = stages[stage, target].tree_
-        for node, left in enumerate(tree.children_left):
-            if left >= 0:
-                _split(out, number, node, tree)
-            else:
-                out.leaf(number, node, {target: float(estimator.learning_rate * tree.value[node, 0, 0])})
+        out.add(_tree(tree), target, estimator.learning_rate * tree.value[:, 0, 0])
     return graph.double(out.emit(graph, matrix))
 
 
@@ -46,21 +36,29 @@ def histogram(graph: Graph, matrix: str, estimator: Any) -> str:
     """HistGradientBoosting: its predictors are arrays of nodes, the learning rate already in the leaves."""
     iterations = estimator._predictors
     start = np.asarray(estimator._baseline_prediction, dtype=np.float64).ravel()
-    out = Trees(len(iterations[0]) if iterations else start.size, start)
-    number = 0
+    out = Trees(start.size, start)
     for iteration in iterations:
         for target, predictor in enumerate(iteration):
-            for node, row in enumerate(predictor.nodes):
-                if row["is_leaf"]:
-                    out.leaf(number, node, {target: float(row["value"])})
-                else:
-                    feature, threshold = int(row["feature_idx"]), float(row["num_threshold"])
-                    missing = bool(row["missing_go_to_left"])
-                    out.branch(number, node, AT_MOST, feature, threshold, int(row["left"]), int(row["right"]), missing)
-            number += 1
+            nodes = predictor.nodes
+            tree = Tree(
+                leaf=nodes["is_leaf"].astype(bool),
+                feature=nodes["feature_idx"],
+                threshold=nodes["num_threshold"],
+                true=nodes["left"],
+                false=nodes["right"],
+                missing_true=nodes["missing_go_to_left"],
+            )
+            out.add(tree, target, nodes["value"])
     return graph.double(out.emit(graph, matrix))
 
 
-def _split(out: Trees, number: int, node: int, tree: Any) -> None:
-    left, right = int(tree.children_left[node]), int(tree.children_right[node])
-    out.branch(number, node, AT_MOST, int(tree.feature[node]), float(tree.threshold[node]), left, right, missing_true=False)
+def _tree(tree: Any) -> Tree:
+    return Tree(
+        leaf=tree.children_left < 0,
+        feature=tree.feature,
+        threshold=tree.threshold,
+        true=tree.children_left,
+        false=tree.children_right,
+        # The preparation has filled them all.
+        missing_true=False,
+    )

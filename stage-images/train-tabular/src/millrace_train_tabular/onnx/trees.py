@@ -1,85 +1,120 @@
-"""Tree ensembles as one TreeEnsembleRegressor with double thresholds and leaves, one target a class."""
+"""Tree ensembles as one TreeEnsembleRegressor with double thresholds and leaves, one target a class.
+
+Nodes are kept as arrays: a forest on many rows has tens of millions, which as Python numbers would need gigabytes.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from onnx import AttributeProto, numpy_helper
 
+from ..errors import StageError
 from .graph import Graph
 
-LEAF = "LEAF"
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
 # Goes to the true branch if the value is at most the threshold, or below it (XGBoost).
-AT_MOST = "BRANCH_LEQ"
-BELOW = "BRANCH_LT"
+AT_MOST = b"BRANCH_LEQ"
+BELOW = b"BRANCH_LT"
+LEAF = b"LEAF"
+
+# An ONNX file is one protobuf message of at most 2 GiB; a node takes about 60 bytes.
+MOST_NODES = 30_000_000
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One tree: arrays of one entry a node, the root first. What a leaf does not have may be anything."""
+
+    leaf: npt.NDArray[np.bool_]
+    feature: Any
+    threshold: Any
+    # Node numbers of this tree.
+    true: Any
+    false: Any
+    # Whether a missing value goes to the true branch.
+    missing_true: Any
 
 
 @dataclass
 class Trees:
-    """The node and leaf lists of the operator."""
+    """The node and leaf arrays of the operator, tree after tree."""
 
     targets: int
-    base: npt.NDArray[np.float64]
-    tree: list[int] = field(default_factory=list)
-    node: list[int] = field(default_factory=list)
-    feature: list[int] = field(default_factory=list)
-    mode: list[str] = field(default_factory=list)
-    threshold: list[float] = field(default_factory=list)
-    true: list[int] = field(default_factory=list)
-    false: list[int] = field(default_factory=list)
-    missing_true: list[int] = field(default_factory=list)
-    leaf_tree: list[int] = field(default_factory=list)
-    leaf_node: list[int] = field(default_factory=list)
-    leaf_target: list[int] = field(default_factory=list)
-    leaf_weight: list[float] = field(default_factory=list)
+    base: Doubles
+    mode: bytes = AT_MOST
+    count: int = 0
+    nodes: int = 0
+    columns: dict[str, list[Any]] = field(default_factory=dict)
 
-    def branch(self, tree: int, node: int, mode: str, feature: int, threshold: float, true: int, false: int, missing_true: bool) -> None:
-        """A node that sends a row to `true` or `false`, which are node numbers of the same tree."""
-        self._node(tree, node, mode, feature, threshold, true, false, int(missing_true))
+    def add(self, tree: Tree, target: int, values: Any) -> None:
+        """A tree whose leaves add `values[node]` to one target."""
+        at = np.flatnonzero(tree.leaf)
+        self._add(tree, at, np.full(at.size, target), np.asarray(values)[at])
 
-    def leaf(self, tree: int, node: int, weights: dict[int, float]) -> None:
-        """A node that adds its weights to its targets."""
-        self._node(tree, node, LEAF, 0, 0.0, 0, 0, 0)
-        for target, weight in weights.items():
-            self.leaf_tree.append(tree)
-            self.leaf_node.append(node)
-            self.leaf_target.append(target)
-            self.leaf_weight.append(weight)
+    def add_shares(self, tree: Tree, values: Doubles) -> None:
+        """A tree whose leaves add `values[node, target]` to each target."""
+        values = np.where(tree.leaf[:, None], values, 0)
+        # A zero adds nothing; the first target keeps a leaf from having no weight at all.
+        wanted = values != 0
+        wanted[:, 0] |= tree.leaf & ~wanted.any(axis=1)
+        at, targets = np.nonzero(wanted)
+        self._add(tree, at, targets, values[at, targets])
 
-    def _node(self, tree: int, node: int, mode: str, feature: int, threshold: float, true: int, false: int, missing_true: int) -> None:
-        self.tree.append(tree)
-        self.node.append(node)
-        self.mode.append(mode)
-        self.feature.append(feature)
-        self.threshold.append(threshold)
-        self.true.append(true)
-        self.false.append(false)
-        self.missing_true.append(missing_true)
+    def _add(self, tree: Tree, at: Integers, targets: Integers, weights: Doubles) -> None:
+        size, inner = tree.leaf.size, ~tree.leaf
+        self.nodes += size
+        if self.nodes > MOST_NODES:
+            raise StageError(
+                f"the model has more than {MOST_NODES} nodes, which no ONNX file holds; bound the trees with params.hyperparameters: "
+                f"max_depth, min_samples_leaf or n_estimators, or use lightgbm"
+            )
+        for name, values in {
+            "nodes_treeids": np.full(size, self.count),
+            "nodes_nodeids": np.arange(size),
+            "nodes_featureids": np.where(inner, tree.feature, 0),
+            "nodes_truenodeids": np.where(inner, tree.true, 0),
+            "nodes_falsenodeids": np.where(inner, tree.false, 0),
+            "nodes_missing_value_tracks_true": np.where(inner, tree.missing_true, 0),
+            "target_treeids": np.full(at.size, self.count),
+            "target_nodeids": at,
+            "target_ids": targets,
+        }.items():
+            # int32 until it is written: half the memory.
+            self.columns.setdefault(name, []).append(np.asarray(values, dtype=np.int32))
+        self.columns.setdefault("thresholds", []).append(np.where(inner, tree.threshold, 0).astype(np.float64))
+        self.columns.setdefault("inner", []).append(inner)
+        self.columns.setdefault("weights", []).append(np.asarray(weights, dtype=np.float64))
+        self.count += 1
 
     def emit(self, graph: Graph, matrix: str) -> str:
         """The sum over all trees and the base, float32 by the operator's definition, `[rows, targets]`."""
-        from onnx import numpy_helper
-
-        def doubles(values: list[float] | npt.NDArray[np.float64], name: str) -> object:
-            return numpy_helper.from_array(np.asarray(values, dtype=np.float64), name)
-
-        attributes: dict[str, Any] = {
-            "n_targets": self.targets,
-            "aggregate_function": "SUM",
-            "post_transform": "NONE",
-            "nodes_treeids": self.tree,
-            "nodes_nodeids": self.node,
-            "nodes_featureids": self.feature,
-            "nodes_modes": self.mode,
-            "nodes_values_as_tensor": doubles(self.threshold, "thresholds"),
-            "nodes_truenodeids": self.true,
-            "nodes_falsenodeids": self.false,
-            "nodes_missing_value_tracks_true": self.missing_true,
-            "target_treeids": self.leaf_tree,
-            "target_nodeids": self.leaf_node,
-            "target_ids": self.leaf_target,
-            "target_weights_as_tensor": doubles(self.leaf_weight, "leaves"),
-        }
+        columns = {name: np.concatenate(parts) for name, parts in self.columns.items()}
+        inner = columns.pop("inner")
+        large = [
+            _tensor("nodes_values_as_tensor", columns.pop("thresholds")),
+            _tensor("target_weights_as_tensor", columns.pop("weights")),
+            AttributeProto(name="nodes_modes", type=AttributeProto.STRINGS, strings=[self.mode if i else LEAF for i in inner]),
+        ]
         if np.any(self.base != 0):
-            attributes["base_values_as_tensor"] = doubles(self.base, "base")
-        return graph.node("TreeEnsembleRegressor", [graph.double(matrix)], ml=True, **attributes)
+            large.append(_tensor("base_values_as_tensor", self.base))
+        for name, values in columns.items():
+            large.append(AttributeProto(name=name, type=AttributeProto.INTS, ints=values))
+        output = graph.node(
+            "TreeEnsembleRegressor",
+            [graph.double(matrix)],
+            ml=True,
+            n_targets=self.targets,
+            aggregate_function="SUM",
+            post_transform="NONE",
+        )
+        graph.nodes[-1].attribute.extend(large)
+        return output
+
+
+def _tensor(name: str, values: Doubles) -> Any:
+    tensor = numpy_helper.from_array(np.ascontiguousarray(values, dtype=np.float64), name)
+    return AttributeProto(name=name, type=AttributeProto.TENSOR, t=tensor)
