@@ -41,7 +41,7 @@ def up(options) -> None:
         raise ClusterError("a cluster makes bridges, namespaces and mounts: run it as root")
     subprocess.run([Path(__file__).resolve().parents[1] / "prerequisites"], check=True)
     programs = binaries.ensure(step)
-    with identity.lock_of(identity.CHECKOUT):
+    with identity.locked_checkout():
         for orphan in identity.orphans():
             with step(f"removed {orphan.name}, whose checkout {orphan.checkout} is gone"):
                 teardown.destroy(orphan)
@@ -70,7 +70,7 @@ def _ready_node(cluster, name: str, programs: Path) -> None:
 
 def down(_options) -> None:
     begun = time.monotonic()
-    with identity.lock_of(identity.CHECKOUT):
+    with identity.locked_checkout():
         cluster = identity.current()
         if cluster:
             teardown.destroy(cluster)
@@ -112,7 +112,7 @@ def env(_options) -> None:
 
 
 def node(options) -> None:
-    with identity.lock_of(identity.CHECKOUT):
+    with identity.locked_checkout():
         cluster = identity.required()
         for name in options.names:
             with step(f"node {options.action} {name}"):
@@ -130,7 +130,7 @@ def node(options) -> None:
 
 
 def load(options) -> None:
-    with identity.lock_of(identity.CHECKOUT):
+    with identity.locked_checkout():
         cluster = identity.required()
         for line in images.load(cluster, options.archives, nodes.living(cluster)):
             print(line)

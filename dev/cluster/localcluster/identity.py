@@ -165,6 +165,12 @@ def release(cluster: Cluster) -> None:
             cluster.link.unlink()
 
 
-def lock_of(checkout: Path):
-    """One `up`, `down` or node change of a checkout at a time."""
-    return locked(CLUSTERS / f"lock-{str(checkout).strip('/').replace('/', '-')}")
+@contextmanager
+def locked_checkout():
+    """One `up`, `down` or node change of this checkout at a time. The lock is on a folder of it, so it leaves no file."""
+    folder = os.open(Path(__file__).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
