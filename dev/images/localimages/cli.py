@@ -48,11 +48,9 @@ def load(names: list[str]) -> None:
 
 
 def values(names: list[str]) -> None:
-    print("images:")
-    print(f"  registry: {_registry() or LOCAL_REGISTRY}")
-    for image in catalog.images(names):
-        # Quoted: a tag of digits alone is a number to YAML.
-        print(f'  {image.values_key}: {{tag: "{image.tag()}"}}')
+    # Quoted: a tag of digits alone is a number to YAML.
+    tags = [f'  {image.values_key}: {{tag: "{image.tag()}"}}' for image in catalog.images(names)]
+    print("\n".join(["images:", f"  registry: {_registry() or LOCAL_REGISTRY}", *tags]))
 
 
 def main(command: str) -> int:
