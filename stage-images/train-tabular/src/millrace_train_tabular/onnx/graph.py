@@ -1,9 +1,10 @@
 """Collects the nodes and constants of one ONNX graph. Names are counted, so the same model has the same bytes."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 # Old enough for every runtime since 2022 (ONNX Runtime 1.12), new enough for all that is used here.
 OPSET = 17
@@ -15,9 +16,10 @@ class Graph:
     """A graph in the making."""
 
     def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-        self.inputs: list[Any] = []
+        # Filled in place: helper.make_model copies a graph twice, and a forest is large.
+        self._model = ModelProto(ir_version=IR_VERSION, producer_name="millrace-train-tabular")
+        self._graph = self._model.graph
+        self._graph.name = "millrace"
         self._count = 0
 
     def name(self, stem: str) -> str:
@@ -34,20 +36,30 @@ class Graph:
             tensor = helper.make_tensor(name, TensorProto.STRING, array.shape, texts)
         else:
             tensor = numpy_helper.from_array(np.ascontiguousarray(array), name)
-        self.constants.append(tensor)
+        self._graph.initializer.append(tensor)
         return name
 
     def node(self, operator: str, inputs: list[str], output: str | None = None, *, ml: bool = False, **attributes: Any) -> str:
         """A node with one output; returns that output's name."""
         produced = output or self.name(operator.lower())
-        self.nodes.append(
-            helper.make_node(operator, inputs, [produced], name=self.name("node"), domain="ai.onnx.ml" if ml else "", **attributes)
-        )
+        self._add(operator, inputs, [produced], attributes, "ai.onnx.ml" if ml else "")
         return produced
+
+    def large_node(self, operator: str, value: str, attributes: dict[str, Any], large: Iterable[Any]) -> str:
+        """A node of `ai.onnx.ml` whose `large` attributes are given as messages, taken one by one."""
+        produced = self.name(operator.lower())
+        node = self._add(operator, [value], [produced], attributes, "ai.onnx.ml")
+        for attribute in large:
+            node.attribute.append(attribute)
+        return produced
+
+    def _add(self, operator: str, inputs: list[str], outputs: list[str], attributes: dict[str, Any], domain: str = "") -> Any:
+        self._graph.node.append(helper.make_node(operator, inputs, outputs, name=self.name("node"), domain=domain, **attributes))
+        return self._graph.node[-1]
 
     def several(self, operator: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
         """A node with several outputs, named by the caller."""
-        self.nodes.append(helper.make_node(operator, inputs, outputs, name=self.name("node"), **attributes))
+        self._add(operator, inputs, outputs, attributes)
 
     def cast(self, value: str, to: int, output: str | None = None) -> str:
         return self.node("Cast", [value], output, to=to)
@@ -57,17 +69,12 @@ class Graph:
 
     def input(self, name: str, kind: int) -> str:
         """A raw column: one value a row."""
-        self.inputs.append(helper.make_tensor_value_info(name, kind, ["batch", 1]))
+        self._graph.input.append(helper.make_tensor_value_info(name, kind, ["batch", 1]))
         return name
 
     def model(self, outputs: list[Any], metadata: dict[str, str]) -> Any:
         """The finished model."""
-        graph = helper.make_graph(self.nodes, "millrace", self.inputs, outputs, self.constants)
-        model = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="millrace-train-tabular",
-        )
-        helper.set_model_props(model, metadata)
-        return model
+        self._graph.output.extend(outputs)
+        self._model.opset_import.extend([helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)])
+        helper.set_model_props(self._model, metadata)
+        return self._model

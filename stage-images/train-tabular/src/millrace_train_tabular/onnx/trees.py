@@ -3,6 +3,7 @@
 Nodes are kept as arrays: a forest on many rows has tens of millions, which as Python numbers would need gigabytes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,27 +93,23 @@ class Trees:
 
     def emit(self, graph: Graph, matrix: str) -> str:
         """The sum over all trees and the base, float32 by the operator's definition, `[rows, targets]`."""
-        columns = {name: np.concatenate(parts) for name, parts in self.columns.items()}
-        inner = columns.pop("inner")
-        large = [
-            _tensor("nodes_values_as_tensor", columns.pop("thresholds")),
-            _tensor("target_weights_as_tensor", columns.pop("weights")),
-            AttributeProto(name="nodes_modes", type=AttributeProto.STRINGS, strings=[self.mode if i else LEAF for i in inner]),
-        ]
+        settings = {"n_targets": self.targets, "aggregate_function": "SUM", "post_transform": "NONE"}
+        return graph.large_node("TreeEnsembleRegressor", graph.double(matrix), settings, self._attributes())
+
+    def _attributes(self) -> Iterator[Any]:
+        """One after the other, each array given up as it is written."""
+
+        def taken(name: str) -> Any:
+            return np.concatenate(self.columns.pop(name))
+
+        yield _tensor("nodes_values_as_tensor", taken("thresholds"))
+        yield _tensor("target_weights_as_tensor", taken("weights"))
+        modes = [self.mode if inner else LEAF for inner in taken("inner")]
+        yield AttributeProto(name="nodes_modes", type=AttributeProto.STRINGS, strings=modes)
         if np.any(self.base != 0):
-            large.append(_tensor("base_values_as_tensor", self.base))
-        for name, values in columns.items():
-            large.append(AttributeProto(name=name, type=AttributeProto.INTS, ints=values))
-        output = graph.node(
-            "TreeEnsembleRegressor",
-            [graph.double(matrix)],
-            ml=True,
-            n_targets=self.targets,
-            aggregate_function="SUM",
-            post_transform="NONE",
-        )
-        graph.nodes[-1].attribute.extend(large)
-        return output
+            yield _tensor("base_values_as_tensor", self.base)
+        for name in list(self.columns):
+            yield AttributeProto(name=name, type=AttributeProto.INTS, ints=taken(name))
 
 
 def _tensor(name: str, values: Doubles) -> Any:
