@@ -33,8 +33,8 @@ pub struct Config {
     /// Bytes of a request's body at most (suffixes Ki, Mi, Gi); more is answered 413
     #[arg(long, env = "MILLRACE_MAX_BODY", default_value = "8Mi", value_parser = size)]
     pub max_body: usize,
-    /// Bytes of all request bodies in memory at most; more are answered 503. By default an eighth of the memory limit,
-    /// from one body up to 1Gi
+    /// Bytes that all requests hold at most, bodies and values; more are answered 503. By default an eighth of the memory
+    /// limit, up to 1Gi, but never less than one body
     #[arg(long, env = "MILLRACE_MAX_BUFFERED", value_parser = size)]
     pub max_buffered: Option<usize>,
     /// Open connections at most; more are answered 503
@@ -111,7 +111,7 @@ mod tests {
     fn durations_need_a_unit() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("15s"), Ok(Duration::from_secs(15)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         for wrong in ["", "15", "s", "1h", "-1s", "1.5s", "99999999999999999999s"] {
             assert!(duration(wrong).is_err(), "{wrong:?}");
         }

@@ -3,6 +3,7 @@
 //! Here is only the server's life: start, load, serve, drain, exit. `README.md` beside this crate is its manual.
 
 mod batch;
+mod budget;
 mod config;
 mod http;
 mod limits;

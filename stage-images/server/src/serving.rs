@@ -2,12 +2,13 @@
 //!
 //! One model for now. Callers only ask by name and version, so a table can take its place.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
 
 use crate::batch::Queue;
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::model::Signature;
@@ -26,7 +27,7 @@ pub struct Model {
 pub struct Serving {
     pub config: Config,
     pub metrics: Arc<Metrics>,
-    /// Bytes of request bodies that may still come into memory.
+    /// Memory for requests.
     pub buffer: Budget,
     model: OnceLock<Model>,
     draining: AtomicBool,
@@ -45,7 +46,7 @@ pub enum LookupError {
 
 impl Serving {
     pub fn new(config: Config, metrics: Arc<Metrics>, buffer: usize) -> Self {
-        let buffer = Budget(AtomicUsize::new(buffer));
+        let buffer = Budget::new(buffer);
         Self { config, metrics, buffer, model: OnceLock::new(), draining: AtomicBool::new(false) }
     }
 
@@ -86,22 +87,5 @@ impl Serving {
 
     pub fn ready(&self) -> bool {
         !self.draining() && self.model.get().is_some()
-    }
-}
-
-/// Bytes that may still be taken.
-#[derive(Debug)]
-pub struct Budget(AtomicUsize);
-
-impl Budget {
-    /// Takes that many bytes, if there are so many. The caller gives them back.
-    #[must_use]
-    pub fn take(&self, bytes: usize) -> bool {
-        let less = |left: usize| left.checked_sub(bytes);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
-    }
-
-    pub fn give_back(&self, bytes: usize) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
     }
 }

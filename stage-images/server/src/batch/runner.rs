@@ -62,7 +62,7 @@ impl Runner {
             // request then gets what it would have got alone.
             Ok(_) | Err(_) => {
                 for (job, rows) in jobs.into_iter().zip(stack.rows) {
-                    let result = self.infer(&stack.inputs, Some((rows, total)));
+                    let result = self.infer(&stack.inputs, Some(&(rows, total)));
                     answer(job, result.map(|outputs| Answer { outputs: Arc::new(outputs), rows: None }));
                 }
             }
@@ -75,8 +75,8 @@ impl Runner {
     }
 
     /// Runs all rows of the inputs, or those in a range of `total`.
-    fn infer(&mut self, inputs: &[Tensor], part: Option<(Range<usize>, usize)>) -> Result<Vec<Tensor>, EngineError> {
-        let views: Vec<View> = inputs.iter().map(|tensor| view(tensor, part.as_ref())).collect();
+    fn infer(&mut self, inputs: &[Tensor], part: Option<&(Range<usize>, usize)>) -> Result<Vec<Tensor>, EngineError> {
+        let views: Vec<View> = inputs.iter().map(|tensor| view(tensor, part)).collect();
         let start = std::time::Instant::now();
         let result = self.engine.run(&views);
         self.metrics.inferred(start.elapsed());

@@ -11,8 +11,8 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Request, StatusCode};
 use thiserror::Error;
 
+use crate::budget::{Budget, BudgetError, Share};
 use crate::protocol::short;
-use crate::serving::Budget;
 
 /// Why there is no body to work with.
 #[derive(Debug, Error)]
@@ -21,8 +21,8 @@ pub enum BodyError {
     TooLarge { limit: usize },
     #[error("the body did not arrive within {} s", .0.as_secs_f64())]
     TooSlow(Duration),
-    #[error("this server's memory for request bodies is in use: try again")]
-    NoRoom,
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
     #[error("the body ended before it was complete")]
     Broken,
     #[error("Content-Type {0:?} is not served: send application/json")]
@@ -36,56 +36,33 @@ pub enum BodyError {
 impl BodyError {
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } | Self::Budget(BudgetError::Never { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Budget(BudgetError::InUse) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken | Self::Binary => StatusCode::BAD_REQUEST,
             Self::ContentType(_) | Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
     }
 }
 
-/// A whole body. It counts against the budget until it is dropped.
+/// A whole body, and its share of the server's memory.
 #[derive(Debug)]
 pub struct Buffered<'b> {
     pub bytes: Bytes,
-    _share: Share<'b>,
-}
-
-#[derive(Debug)]
-struct Share<'b> {
-    budget: &'b Budget,
-    bytes: usize,
-}
-
-impl Share<'_> {
-    fn grow(&mut self, to: usize) -> Result<(), BodyError> {
-        let more = to.saturating_sub(self.bytes);
-        if !self.budget.take(more) {
-            return Err(BodyError::NoRoom);
-        }
-        self.bytes += more;
-        Ok(())
-    }
-}
-
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        self.budget.give_back(self.bytes);
-    }
+    pub share: Share<'b>,
 }
 
 /// Reads the whole body.
-pub async fn read<'b>(
+pub async fn read(
     request: Request<Incoming>,
     limit: usize,
     time: Duration,
-    budget: &'b Budget,
-) -> Result<Buffered<'b>, BodyError> {
+    budget: &Budget,
+) -> Result<Buffered<'_>, BodyError> {
     check_headers(request.headers())?;
     let mut body = request.into_body();
     let too_large = |bytes: usize| if bytes > limit { Err(BodyError::TooLarge { limit }) } else { Ok(()) };
-    let mut share = Share { budget, bytes: 0 };
+    let mut share = budget.share();
     if let Some(length) = body.size_hint().exact() {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         too_large(length)?;
@@ -93,7 +70,7 @@ pub async fn read<'b>(
     }
     let whole = async {
         // Nearly every body comes in one piece, which needs no copy.
-        let Some(first) = next(&mut body).await? else { return Ok(Bytes::new()) };
+        let Some(first) = next(&mut body).await? else { return Ok::<_, BodyError>(Bytes::new()) };
         let mut bytes = first;
         let mut joined: Option<BytesMut> = None;
         while let Some(piece) = next(&mut body).await? {
@@ -110,7 +87,7 @@ pub async fn read<'b>(
         Ok(bytes)
     };
     let bytes = tokio::time::timeout(time, whole).await.map_err(|_| BodyError::TooSlow(time))??;
-    Ok(Buffered { bytes, _share: share })
+    Ok(Buffered { bytes, share })
 }
 
 /// The next piece of data; trailers are read over.

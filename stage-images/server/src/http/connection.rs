@@ -1,7 +1,9 @@
 //! One connection, from its first byte to its last.
 
+use std::error::Error as _;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,16 +41,16 @@ pub async fn serve(stream: TcpStream, serving: Arc<Serving>, mut stop: watch::Re
             () = &mut stopped => None,
         }
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            std::pin::Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
-        }
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        Pin::new(&mut connection).graceful_shutdown();
+        poll_fn(|cx| connection.poll_without_shutdown(cx)).await
     };
     let mut stream = connection.into_parts().io.into_inner().into_stream();
-    if ended.is_err() && phase.get() == Phase::Head {
-        // The bytes of a late head never became a request, so hyper had nothing to answer.
+    if phase.get() == Phase::Head && ended.is_err_and(|error| timed_out(&error)) {
+        // The bytes of a late head never became a request, so hyper had nothing to answer. Every other error of a head it
+        // has answered itself.
         too_slow(&mut stream, config.head_timeout).await;
     }
     linger(stream).await;
@@ -58,6 +60,12 @@ pub async fn serve(stream: TcpStream, serving: Arc<Serving>, mut stop: watch::Re
 pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error says that the sender is gone: the server ends then too.
     drop(stop.wait_for(|stop| *stop).await);
+}
+
+/// The socket's own timeouts are I/O errors to hyper.
+fn timed_out(error: &hyper::Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|source| source.kind() == io::ErrorKind::TimedOut)
 }
 
 async fn too_slow(stream: &mut TcpStream, limit: Duration) {

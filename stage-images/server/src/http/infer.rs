@@ -11,6 +11,7 @@ use super::answer::{Answer, json, last, refuse};
 use super::body::{self, BodyError};
 use super::route::ModelPath;
 use crate::batch::{self, Job, JobError};
+use crate::budget::BudgetError;
 use crate::model::Fault;
 use crate::protocol::{self, InferRequest, RequestError, Slice};
 use crate::serving::{LookupError, Model, Serving};
@@ -26,6 +27,8 @@ enum InferError {
     #[error(transparent)]
     Body(#[from] BodyError),
     #[error(transparent)]
+    Budget(#[from] BudgetError),
+    #[error(transparent)]
     Request(#[from] RequestError),
     #[error(transparent)]
     Job(#[from] JobError),
@@ -38,9 +41,12 @@ enum InferError {
 impl InferError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Lookup(LookupError::Loading { .. }) | Self::QueueFull(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Lookup(LookupError::Loading { .. }) | Self::QueueFull(_) | Self::Budget(BudgetError::InUse) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Lookup(_) => StatusCode::NOT_FOUND,
             Self::Body(error) => error.status(),
+            Self::Budget(BudgetError::Never { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::Job(JobError::Engine(error)) if error.fault == Fault::Input => StatusCode::BAD_REQUEST,
             Self::Job(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -72,8 +78,11 @@ async fn try_infer(serving: &Serving, path: ModelPath<'_>, request: Request<Inco
     let config = &serving.config;
     let model = serving.model(&path.name, path.version.as_deref())?;
     let buffered = body::read(request, config.max_body, config.body_timeout, &serving.buffer).await?;
-    let parsed = parse(&buffered.bytes, model)?;
-    drop(buffered);
+    let body::Buffered { bytes, mut share } = buffered;
+    let parsed = parse(&bytes, model)?;
+    drop(bytes);
+    // Short values grow when they are parsed: an empty text from three bytes to twenty-four.
+    share.grow(parsed.inputs.iter().map(|tensor| tensor.data.memory()).sum())?;
     let answer = run(serving, model, parsed.inputs, parsed.rows).await?;
     Ok(write(model, parsed.id.as_deref(), &parsed.outputs, &answer))
 }

@@ -35,7 +35,7 @@ pub enum LoadError {
     #[error("{from} of {path:?} is not a signature: {source}")]
     BadSignature { path: PathBuf, from: &'static str, source: serde_json::Error },
     #[error("failed to serve {path:?}: {source}")]
-    Signature { path: PathBuf, source: SignatureError },
+    Signature { path: PathBuf, source: Box<SignatureError> },
 }
 
 /// Loads the shared library and makes the process's only environment.
@@ -56,7 +56,7 @@ pub fn load(environment: &Environment, dir: &Path, threads: usize) -> Result<Loa
         .map_err(|error| LoadError::BadModel { path: path.clone(), message: error.message().to_owned() })?;
     let stated = stated(dir, &session)?;
     let signature = Signature::new(session.inputs(), session.outputs(), stated.as_ref())
-        .map_err(|source| LoadError::Signature { path, source })?;
+        .map_err(|source| LoadError::Signature { path, source: Box::new(source) })?;
     Ok(Loaded { signature, engine: Engine::new(session) })
 }
 

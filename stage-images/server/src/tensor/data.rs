@@ -50,6 +50,15 @@ impl Data {
         each_data!(self, values => values.len())
     }
 
+    /// How many bytes the values take.
+    pub fn memory(&self) -> usize {
+        let texts = |values: &[String]| values.iter().map(String::len).sum::<usize>();
+        match self {
+            Self::Bytes(values) => texts(values) + size_of_val(values.as_slice()),
+            _ => each_data!(self, values => size_of_val(values.as_slice())),
+        }
+    }
+
     /// `count` made-up values: zeros, `false`, empty text.
     pub fn blank(datatype: Datatype, count: usize) -> Self {
         match datatype {

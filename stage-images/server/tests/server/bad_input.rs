@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::support::{Caller, Server, assert_schema, infer_path, lookup, tabular};
+use crate::support::{Caller, Server, assert_schema, infer_path, lookup, tabular, tabular_rows};
 
 /// The server still answers, on the same connection where that is open.
 fn assert_well(caller: &mut Caller) {
@@ -124,7 +124,12 @@ fn a_length_that_is_no_length_and_a_head_that_is_too_large_are_refused() {
     }
     let request = format!("GET /v2 HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(200_000));
     assert_eq!(server.caller().send(request.as_bytes()).unwrap().status, 431);
-    assert_eq!(server.caller().send(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n").unwrap().status, 400);
+    let mut caller = server.caller();
+    caller.write(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n").unwrap();
+    assert_eq!(caller.read_all().matches("HTTP/1.1 400").count(), 1);
+    caller.write(b"GET /v2 HTTP/1.1\r\nhost x\r\n\r\n").unwrap();
+    let all = caller.read_all();
+    assert_eq!(all.matches("HTTP/1.1").count(), 1, "one answer and no more: {all}");
     assert_well(&mut server.caller());
 }
 
@@ -137,6 +142,23 @@ fn what_only_the_model_can_see_is_wrong_is_a_400_too() {
     assert!(answer.error().contains("out of data bounds"), "{}", answer.error());
     let answer = caller.post(infer_path(), &lookup(&[1, -1])).json();
     assert_eq!(answer["outputs"][0]["data"], serde_json::json!([1.5, 3.5]));
+}
+
+#[test]
+fn values_count_against_the_servers_memory_as_they_are_parsed() {
+    let server = Server::ready("tabular", &["--max-body", "1Mi", "--max-buffered", "1Mi"]);
+    let rows: Vec<(Option<f64>, &str)> = vec![(None, ""); 40_000];
+    let body = tabular_rows(&rows);
+    assert!(body.len() < 1 << 20);
+    let answer = server.caller().post(infer_path(), &body);
+    assert_eq!(
+        (answer.status, answer.error()),
+        (
+            413,
+            "the request needs 1120000 bytes of memory, this server has 1048576 for requests: send fewer rows, or raise --max-buffered".into()
+        )
+    );
+    assert_eq!(server.caller().post(infer_path(), &tabular_rows(&rows[..20_000])).status, 200);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! The server as its callers see it: a real process, real sockets, real ONNX models.
 
+// What a helper cannot do, its test cannot either.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 mod bad_input;

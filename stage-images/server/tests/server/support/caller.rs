@@ -58,7 +58,7 @@ impl Caller {
 
     /// Posts with these headers and a length.
     pub fn post_as(&mut self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Answer> {
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<Vec<_>>().concat();
         let length = body.len();
         let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {length}\r\n\r\n");
         self.send(&[head.as_bytes(), body].concat())
@@ -83,6 +83,15 @@ impl Caller {
         answer
     }
 
+    /// Everything until the server closes the connection.
+    pub fn read_all(&mut self) -> String {
+        let mut all = Vec::new();
+        if let Some(mut stream) = self.stream.take() {
+            stream.read_to_end(&mut all).unwrap();
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
     /// Whether the server has closed the connection.
     pub fn is_closed(&mut self) -> bool {
         match &mut self.stream {
@@ -95,7 +104,7 @@ impl Caller {
         if self.stream.is_none() {
             let stream = TcpStream::connect(self.address)?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+            stream.set_read_timeout(Some(Duration::from_mins(1)))?;
             self.stream = Some(BufReader::new(stream));
         }
         self.stream.as_mut().ok_or_else(|| std::io::ErrorKind::NotConnected.into())

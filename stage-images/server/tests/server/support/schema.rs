@@ -1,4 +1,4 @@
-//! Checks an answer against the protocol's own OpenAPI document.
+//! Checks an answer against the protocol's own `OpenAPI` document.
 //!
 //! `oip-schemas.json` is `components.schemas` of `specification/protocol/open_inference_rest.yaml` in
 //! github.com/kserve/open-inference-protocol (Apache-2.0), without titles, descriptions and examples. It uses a handful of

@@ -1,0 +1,86 @@
+//! Memory for requests, shared by all connections: what a request holds counts from its first byte to its answer.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use thiserror::Error;
+
+/// How many bytes all requests may hold together.
+#[derive(Debug)]
+pub struct Budget {
+    left: AtomicUsize,
+    total: usize,
+}
+
+/// What one request holds. Dropping it gives the bytes back.
+#[derive(Debug)]
+pub struct Share<'b> {
+    budget: &'b Budget,
+    bytes: usize,
+}
+
+/// The bytes are not there.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum BudgetError {
+    #[error("this server's memory for requests is in use: try again")]
+    InUse,
+    #[error(
+        "the request needs {needs} bytes of memory, this server has {total} for requests: send fewer rows, or raise --max-buffered"
+    )]
+    Never { needs: usize, total: usize },
+}
+
+impl Budget {
+    pub fn new(total: usize) -> Self {
+        Self { left: AtomicUsize::new(total), total }
+    }
+
+    /// A share of nothing yet.
+    pub fn share(&self) -> Share<'_> {
+        Share { budget: self, bytes: 0 }
+    }
+}
+
+impl Share<'_> {
+    /// Makes the share at least this large. A share that cannot grow stays as it was.
+    pub fn grow(&mut self, to: usize) -> Result<(), BudgetError> {
+        let Budget { left, total } = self.budget;
+        if to > *total {
+            return Err(BudgetError::Never { needs: to, total: *total });
+        }
+        let more = to.saturating_sub(self.bytes);
+        let less = |left: usize| left.checked_sub(more);
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_err(|_| BudgetError::InUse)?;
+        self.bytes += more;
+        Ok(())
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.budget.left.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_grow_within_the_budget_and_come_back() {
+        let budget = Budget::new(100);
+        let mut first = budget.share();
+        let mut second = budget.share();
+        assert_eq!(first.grow(60), Ok(()));
+        assert_eq!(first.grow(50), Ok(()));
+        assert_eq!(second.grow(41), Err(BudgetError::InUse));
+        assert_eq!(second.grow(40), Ok(()));
+        drop(first);
+        assert_eq!(second.grow(100), Ok(()));
+    }
+
+    #[test]
+    fn what_never_fits_is_told_apart_from_what_does_not_fit_now() {
+        let budget = Budget::new(100);
+        assert_eq!(budget.share().grow(101), Err(BudgetError::Never { needs: 101, total: 100 }));
+    }
+}
