@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from generated import table
+from millrace_train_tabular.__main__ import main
 from millrace_train_tabular.algorithms import CATALOG
 from millrace_train_tabular.parity import session
 from stagecase import Stage
@@ -140,8 +141,8 @@ def test_a_folder_of_files_is_read_as_one_table(stage: Stage, monkeypatch: pytes
     parts.mkdir()
     pq.write_table(drawn.slice(0, 100), parts / "part-0.parquet")
     pq.write_table(drawn.slice(100), parts / "part-1.parquet")
-    from millrace_train_tabular.__main__ import main
-
+    (parts / "_temporary").mkdir()
+    pq.write_table(drawn, parts / "_temporary" / "part-0.parquet")
     monkeypatch.setenv("MILLRACE_INPUT_TRAIN", str(parts))
     assert main(["--params", json.dumps({"target": "kind", **SMALL})]) == 0
     assert digest(stage.model) == whole

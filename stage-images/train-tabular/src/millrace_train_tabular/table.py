@@ -58,7 +58,7 @@ def read_parquet(path: Path, role: str) -> pa.Table:
     """Reads a Parquet file, or all `*.parquet` files of a folder in the order of their names."""
     if not path.exists():
         raise StageError(f"input {role}: there is nothing at {path}; set MILLRACE_INPUT_{role.upper()} to a Parquet file or folder")
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    files = sorted(f for f in path.rglob("*.parquet") if not _hidden(f.relative_to(path))) if path.is_dir() else [path]
     if not files:
         raise StageError(f"input {role}: the folder {path} has no *.parquet file; give the output of ingest or transform")
     parts = []
@@ -74,6 +74,11 @@ def read_parquet(path: Path, role: str) -> pa.Table:
         return pa.concat_tables(parts, promote_options="permissive")
     except pa.ArrowException as err:
         raise StageError(f"input {role}: its files differ in their columns ({_first_line(err)}); write them with one schema") from err
+
+
+def _hidden(file: Path) -> bool:
+    """What other writers leave beside a table's files: `_temporary/…`, `.part-0.parquet`."""
+    return any(part.startswith((".", "_")) for part in file.parts)
 
 
 def is_numeric(kind: pa.DataType) -> bool:
