@@ -15,10 +15,13 @@ def table(rows: int, seed: int, classes: int = 3, missing: bool = True) -> pa.Ta
     steps = generator.integers(-8, 8, rows) / 4
     wide = generator.normal(size=rows) * 1000 + 5000.123456789
     tiny = generator.normal(size=rows) * 1e-4
+    # Neighbouring float32 numbers: a threshold between two is a double, and rounded to float32 it is one of them.
+    near = generator.integers(0, 24, rows)
+    ulps = np.float32(1) + near.astype(np.float32) * np.finfo(np.float32).eps
     whole = generator.integers(0, 100, rows)
     flag = generator.random(rows) < 0.3
     city = generator.choice(len(CITIES), rows, p=[0.4, 0.2, 0.2, 0.1, 0.06, 0.04])
-    score = steps + (wide - 5000) / 1000 + tiny * 5000 + whole / 50 + flag + city * 0.4 + generator.normal(size=rows) * 0.3
+    score = steps + (wide - 5000) / 1000 + tiny * 5000 + whole / 50 + flag + near / 8 + city * 0.4 + generator.normal(size=rows) * 0.3
     kind = np.digitize(score, np.quantile(score, np.linspace(0, 1, classes + 1)[1:-1]))
     gone = generator.random((rows, 4)) < 0.1 if missing else np.zeros((rows, 4), dtype=bool)
     texts = np.array(CITIES, dtype=object)[city]
@@ -27,6 +30,7 @@ def table(rows: int, seed: int, classes: int = 3, missing: bool = True) -> pa.Ta
             "steps": pa.array(steps, mask=gone[:, 0]),
             "wide": pa.array(wide, mask=gone[:, 1]),
             "tiny": pa.array(tiny.astype(np.float32)),
+            "ulps": pa.array(ulps),
             "whole": pa.array(whole, mask=gone[:, 2]),
             "flag": pa.array(flag),
             "city": pa.array(texts, mask=gone[:, 3]),

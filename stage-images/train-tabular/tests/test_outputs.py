@@ -90,7 +90,7 @@ def test_metrics_and_results_fit_the_contract(stage: Stage) -> None:
     names = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "log_loss", "roc_auc")
     assert set(metrics) == {"cv_mean", "cv_std", *(f"{part}_{name}" for part in ("train", "validation") for name in names)}
     results = {file.name: file.read_text() for file in (stage.folder / "out" / "results").iterdir()}
-    assert results == {"rows": "300", "features": "8", "algorithm": "random-forest", "cv_metric": "roc_auc"}
+    assert results == {"rows": "300", "features": "9", "algorithm": "random-forest", "cv_metric": "roc_auc"}
     assert all(re.fullmatch("[a-z][a-z0-9_]{0,62}", name) for name in [*metrics, *results])
     assert len(json.dumps({"metrics": metrics, "results": results})) <= 1024
 

@@ -15,7 +15,7 @@ from millrace_train_tabular.parity import TOLERANCE, feeds, session
 from millrace_train_tabular.pipeline import Pipeline
 from millrace_train_tabular.table import read_features
 
-FEATURES = ["steps", "wide", "tiny", "whole", "flag", "city"]
+FEATURES = ["steps", "wide", "tiny", "ulps", "whole", "flag", "city"]
 # Fewer members than by default: the conversion is the same, and the tests are quick.
 SMALLER: dict[str, dict[str, Any]] = {
     "random-forest": {"n_estimators": 30},
