@@ -115,6 +115,18 @@ fn a_body_of_100_mb_is_refused_without_taking_it_into_memory() {
 }
 
 #[test]
+fn a_caller_that_sends_all_before_it_reads_still_gets_the_refusal() {
+    let server = Server::ready("tabular", &[]);
+    let length = 9 << 20;
+    let head = format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n", infer_path());
+    let mut caller = server.caller();
+    // More than the sockets hold: a server that closed at once would break the pipe.
+    caller.write(&[head.as_bytes(), &vec![b' '; length]].concat()).unwrap();
+    assert_eq!(caller.read().unwrap().status, 413);
+    assert!(caller.is_closed());
+}
+
+#[test]
 fn a_length_that_is_no_length_and_a_head_that_is_too_large_are_refused() {
     let server = Server::ready("tabular", &[]);
     for length in ["-1", "99999999999999999999999", "1, 2", "x"] {
