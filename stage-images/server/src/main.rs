@@ -22,6 +22,10 @@ use tracing_subscriber::EnvFilter;
 
 use config::Config;
 
+/// A request's memory is taken on one thread and given back on another, which glibc's allocator answers with locks.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Where the kubelet reads a container's last words.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
