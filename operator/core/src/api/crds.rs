@@ -1,0 +1,30 @@
+//! The CustomResourceDefinitions as they are installed: the derived schemas, with a bound on everything.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube_core::CustomResourceExt;
+use serde_json::Value;
+
+use super::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate, schema};
+
+/// All five kinds, in the order in which they are installed.
+///
+/// # Panics
+/// Never for the types of this crate: a CRD is JSON, and bounding keeps it a CRD (a test shows it).
+#[must_use]
+pub fn all_crds() -> Vec<CustomResourceDefinition> {
+    [MLPipeline::crd(), MLPipelineRun::crd(), StageTemplate::crd(), ModelVersion::crd(), ModelDeployment::crd()]
+        .into_iter()
+        .map(bounded)
+        .collect()
+}
+
+#[allow(clippy::expect_used)]
+fn bounded(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let mut json = serde_json::to_value(crd).expect("a CRD is JSON");
+    for version in json["spec"]["versions"].as_array_mut().into_iter().flatten() {
+        if let Some(root) = version["schema"]["openAPIV3Schema"]["properties"].as_object_mut() {
+            root.values_mut().for_each(schema::bound);
+        }
+    }
+    serde_json::from_value::<CustomResourceDefinition>(Value::take(&mut json)).expect("a bounded CRD is a CRD")
+}

@@ -1,0 +1,41 @@
+//! The custom resources: one file a kind, one a shared type. Types and their schemas only; what may stand together
+//! across fields is in CEL rules beside the type, what CEL cannot see is in `pipeline::validate` and its like.
+
+mod conditions;
+mod crds;
+mod ml_pipeline;
+mod ml_pipeline_run;
+mod model_deployment;
+mod model_version;
+mod param;
+mod pod_settings;
+mod schema;
+mod stage;
+mod stage_template;
+
+pub use conditions::{Condition, ConditionStatus, set_condition};
+pub use crds::all_crds;
+pub use ml_pipeline::{Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, PvcStore, Store, Triggers};
+pub use ml_pipeline_run::{
+    JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus, PipelineRef, ResolvedInput,
+    RunTrigger, StageState, StageStatus, StageUsage,
+};
+pub use model_deployment::{
+    Address, Batching, DeployedModel, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus,
+    Scale, Server,
+};
+pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, ModelVersionStatus};
+pub use param::{ParamSpec, ParamType, Value};
+pub use pod_settings::{
+    AgentPath, Container, EnvValue, KeyRef, PodSettings, ResourceClaim, Resources, TopologySpread, Volume, VolumeClaim,
+    VolumeKeys, VolumeMemory,
+};
+pub use stage::{ArtifactType, Backoff, Deploy, Gate, Input, Otherwise, Output, Register, Retry, Stage, WaitFor};
+pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};
+
+/// The API group of all kinds.
+pub const GROUP: &str = "millrace.dev";
+/// The only version.
+pub const VERSION: &str = "v1alpha1";
+/// `apiVersion` of all kinds.
+pub const API_VERSION: &str = "millrace.dev/v1alpha1";

@@ -1,0 +1,115 @@
+//! `ModelVersion`: an immutable registered model.
+
+use std::collections::BTreeMap;
+
+use kube_derive::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Condition, Value, schema};
+
+/// A registered model. Nothing of it can be changed.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "millrace.dev",
+    version = "v1alpha1",
+    kind = "ModelVersion",
+    plural = "modelversions",
+    shortname = "mlv",
+    category = "millrace",
+    namespaced,
+    status = "ModelVersionStatus",
+    derive = "Default",
+    derive = "PartialEq",
+    crates(kube_core = "::kube_core"),
+    printcolumn(name = "Model", type_ = "string", json_path = ".spec.model"),
+    printcolumn(name = "Version", type_ = "integer", json_path = ".spec.version"),
+    printcolumn(name = "Format", type_ = "string", json_path = ".spec.format"),
+    printcolumn(name = "F1", type_ = "number", json_path = ".spec.metrics.f1"),
+    printcolumn(name = "RMSE", type_ = "number", json_path = ".spec.metrics.rmse"),
+    printcolumn(name = "Run", type_ = "string", json_path = ".spec.lineage.run"),
+    printcolumn(name = "Digest", type_ = "string", json_path = ".spec.artifact.digest", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "self == oldSelf", "message": "a ModelVersion cannot be changed: register another version" }
+]))]
+pub struct ModelVersionSpec {
+    #[schemars(length(min = 1, max = 50), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub model: String,
+    /// Counts from 1 within the model and namespace.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub version: i64,
+    pub artifact: ModelArtifact,
+    /// `onnx`.
+    #[schemars(length(min = 1, max = 32))]
+    pub format: String,
+    /// Names, data types and shapes of inputs and outputs, as in the model's `signature.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_value")]
+    pub signature: Option<Value>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
+    /// The run's parameters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::any_map")]
+    pub params: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Lineage>,
+}
+
+/// Where the model lies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelArtifact {
+    /// `pvc://<claim>/<path>`.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/.+$"))]
+    pub uri: String,
+    #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    pub digest: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What the model was made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Lineage {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    pub run: String,
+    pub run_uid: String,
+    /// The stage that made the model.
+    pub stage: String,
+    /// The ControllerRevision that holds the frozen pipeline.
+    pub frozen: String,
+    /// Digest of the run's parameters.
+    pub params_digest: String,
+    /// Image digests by stage, for every stage that the model depends on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, String>,
+    /// Every artifact that the model depends on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub datasets: Vec<Dataset>,
+}
+
+/// An artifact that a model was made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Dataset {
+    /// `<stage>.<output>`.
+    pub name: String,
+    pub uri: String,
+    pub digest: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelVersionStatus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,90 @@
+//! Pieces of schema that several types share, and the bound that every string, list and map gets.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value, json};
+
+/// A string is at most this long unless its type says less.
+const MAX_STRING: u64 = 2048;
+/// A list or map has at most this many entries unless its type says otherwise.
+const MAX_ENTRIES: u64 = 256;
+
+/// A duration such as `90s`, `1h30m` or `7d`; the field may be absent.
+pub fn optional_duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "nullable": true, "pattern": r"^([0-9]{1,9}(ms|s|m|h|d))+$", "maxLength": 32 })
+}
+
+/// A map of names to any JSON value.
+pub fn any_map(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "additionalProperties": { "x-kubernetes-preserve-unknown-fields": true },
+        "maxProperties": 128
+    })
+}
+
+/// Any JSON value.
+pub fn any_value(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+}
+
+/// A list of any JSON values.
+pub fn any_list(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": { "x-kubernetes-preserve-unknown-fields": true }, "maxItems": 256, "nullable": true })
+}
+
+/// Resource names to quantities, written as a number or as text.
+pub fn quantities(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{ "type": "integer" }, { "type": "string" }],
+            "pattern": r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$",
+            "maxLength": 32
+        }
+    })
+}
+
+/// One quantity.
+pub fn quantity(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "nullable": true,
+        "anyOf": [{ "type": "integer" }, { "type": "string" }],
+        "pattern": r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE])?$",
+        "maxLength": 32
+    })
+}
+
+/// Gives every string, list and map that has no bound of its own one, so that the cost of CEL rules and the size of an
+/// object can be estimated. Strings with a fixed set of values or a format need none.
+pub fn bound(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    match object.get("type").and_then(Value::as_str) {
+        Some("string") => bound_string(object),
+        Some("array") => {
+            object.entry("maxItems").or_insert(json!(MAX_ENTRIES));
+        }
+        Some("object") if object.contains_key("additionalProperties") => {
+            object.entry("maxProperties").or_insert(json!(MAX_ENTRIES));
+        }
+        _ => {}
+    }
+    for key in ["properties"] {
+        if let Some(children) = object.get_mut(key).and_then(Value::as_object_mut) {
+            children.values_mut().for_each(bound);
+        }
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(child) = object.get_mut(key) {
+            bound(child);
+        }
+    }
+}
+
+fn bound_string(object: &mut Map<String, Value>) {
+    if !object.contains_key("enum") && !object.contains_key("format") {
+        object.entry("maxLength").or_insert(json!(MAX_STRING));
+    }
+}

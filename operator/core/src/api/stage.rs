@@ -1,0 +1,193 @@
+//! A stage of a pipeline, and what stands in it.
+
+use std::collections::BTreeMap;
+
+pub use millrace_contract::ArtifactKind as ArtifactType;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Container, PodSettings, Value, schema};
+
+/// One step of a pipeline: exactly one of `uses`, `container`, `register` and `deploy`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "[has(self.uses), has(self.container), has(self.register), has(self.deploy)].filter(x, x).size() == 1", "message": "a stage is exactly one of uses, container, register and deploy" },
+    { "rule": "has(self.uses) || !(has(self.with) || has(self.overrides))", "message": "with and overrides belong to a stage with uses" },
+    { "rule": "has(self.container) || !has(self.outputs)", "message": "outputs belong to a stage with container: with uses they come from the StageTemplate" },
+    { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" }
+]))]
+pub struct Stage {
+    /// Stages that must have succeeded before this one, besides those it refers to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub needs: Vec<String>,
+    /// A StageTemplate: of the own namespace first, then of the catalog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub uses: Option<String>,
+    /// The StageTemplate's parameters. Text may hold templates `$[[ … ]]`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::any_map")]
+    pub with: BTreeMap<String, Value>,
+    /// Pod settings laid over the StageTemplate's: maps by key, the rest as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<PodSettings>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub inputs: BTreeMap<String, Input>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub outputs: BTreeMap<String, Output>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<Register>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deploy: Option<Deploy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// From the start of the program to SIGTERM. Default: `defaults.timeout`, else none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub timeout: Option<String>,
+    /// How long a pod may wait for a node, its image or its volumes. Default: `defaults.pendingTimeout`, else 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub pending_timeout: Option<String>,
+}
+
+/// Where an input comes from: exactly one of `from` and `deployed`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "has(self.from) != has(self.deployed)", "message": "exactly one of from and deployed is required" },
+    { "rule": "!has(self.optional) || !self.optional || has(self.deployed)", "message": "optional belongs to an input with deployed" }
+]))]
+pub struct Input {
+    /// Another stage's output: `<stage>.<output>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 127))]
+    pub from: Option<String>,
+    /// The model that this ModelDeployment serves when the stage starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub deployed: Option<String>,
+    /// Nothing deployed yet: run without this input. Otherwise the stage waits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+}
+
+/// What the program writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Output {
+    #[serde(rename = "type", default, skip_serializing_if = "is_artifact")]
+    #[schemars(with = "String", extend("enum" = ["artifact", "model"]))]
+    pub kind: ArtifactType,
+    /// The program may leave it out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub description: Option<String>,
+}
+
+pub(super) fn is_artifact(kind: &ArtifactType) -> bool {
+    *kind == ArtifactType::Artifact
+}
+
+/// A judgement on the stage's own metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// CEL over `metrics`, `champion` (or null) and `params`.
+    #[schemars(length(min = 1, max = 1024))]
+    pub pass: String,
+    /// `Reject` skips what depends on the stage and the run succeeds with `Promoted=False`; `Fail` fails the stage.
+    #[serde(default)]
+    pub otherwise: Otherwise,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Otherwise {
+    #[default]
+    Reject,
+    Fail,
+}
+
+/// Makes an immutable ModelVersion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Register {
+    /// The model's name. Its versions are numbered in the namespace.
+    #[schemars(length(min = 1, max = 50), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub model: String,
+    /// The output that is the model: `<stage>.<output>`.
+    #[schemars(length(min = 3, max = 127))]
+    pub from: String,
+    /// The stage whose metrics the version carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub metrics: Option<String>,
+}
+
+/// Sets the version that a ModelDeployment serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Deploy {
+    #[schemars(length(min = 1, max = 63))]
+    pub model_deployment: String,
+    /// The stage that registered the version.
+    #[schemars(length(min = 1, max = 63))]
+    pub version: String,
+    #[serde(default)]
+    pub wait: WaitFor,
+    /// Default 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub timeout: Option<String>,
+}
+
+/// When a `deploy` stage is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WaitFor {
+    /// The address answers with the version.
+    #[default]
+    Promoted,
+    /// The version is set.
+    Accepted,
+}
+
+/// How often and when a failed stage is tried again. Failures of the infrastructure (eviction, a lost node) are not
+/// counted; they have a bound of their own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// Attempts after the first. Default 0.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 100))]
+    pub limit: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
+}
+
+/// The wait before attempt n+1 is `initial * factor^(n-1)`, at most `max`, with a jitter of ±10 %.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Backoff {
+    /// Default 10s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub initial: Option<String>,
+    /// Default 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.0, max = 10.0))]
+    pub factor: Option<f64>,
+    /// Default 5m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub max: Option<String>,
+}

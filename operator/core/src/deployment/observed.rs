@@ -1,0 +1,54 @@
+//! What the plan of one ModelDeployment looks at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::ModelVersion;
+use crate::plan::Refusal;
+use crate::run::PodView;
+
+/// Everything that the plan of one ModelDeployment depends on, besides itself and the time.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// ModelVersions of the namespace.
+    pub model_versions: Vec<Arc<ModelVersion>>,
+    /// Deployments that carry [`crate::names::DEPLOYMENT_LABEL`] with this name.
+    pub deployments: Vec<Arc<DeploymentView>>,
+    /// Their pods. `stage` holds the revision, `owner` the ReplicaSet.
+    pub pods: Vec<Arc<PodView>>,
+    /// The Service of the ModelDeployment's name, whoever made it.
+    pub service: Option<Arc<ServiceView>>,
+    pub refusals: Vec<Refusal>,
+}
+
+/// A Deployment as far as it is looked at.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeploymentView {
+    pub name: String,
+    pub uid: String,
+    pub owner: Option<String>,
+    pub created: Option<Timestamp>,
+    pub deleting: bool,
+    pub generation: i64,
+    pub observed_generation: i64,
+    /// `spec.replicas`.
+    pub wanted: i32,
+    pub replicas: i32,
+    pub ready: i32,
+    pub available: i32,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A Service as far as it is looked at.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServiceView {
+    pub uid: String,
+    pub owner: Option<String>,
+    pub selector: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    /// Digest of what was applied last, from an annotation, so that nothing is applied twice.
+    pub applied: Option<String>,
+}

@@ -1,0 +1,28 @@
+//! The names that an expression may use, with their values.
+
+use serde_json::{Map, Value};
+
+/// Names and values. A hyphen in a name is written `_` in an expression: the scope renames keys of `params`, `stages`,
+/// `inputs` and `outputs` as they come in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scope {
+    pub(super) names: Map<String, Value>,
+}
+
+impl Scope {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a name. Keys one level below it get `_` for `-`.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        let value = match value {
+            Value::Object(map) => Value::Object(map.into_iter().map(|(k, v)| (k.replace('-', "_"), v)).collect()),
+            other => other,
+        };
+        self.names.insert(name.to_owned(), value);
+        self
+    }
+}

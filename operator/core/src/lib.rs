@@ -1,0 +1,14 @@
+//! The pure core of Millrace: the API types and every decision. No client, no clock, no runtime, no environment: what
+//! it needs comes in as arguments, what it decides goes out as values. `make verify` fails if a client gets into its
+//! dependencies.
+
+pub mod api;
+pub mod config;
+pub mod deployment;
+pub mod duration;
+pub mod expr;
+pub mod names;
+pub mod pipeline;
+pub mod plan;
+pub mod problem;
+pub mod run;

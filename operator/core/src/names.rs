@@ -1,0 +1,92 @@
+//! Labels, and the names of what Millrace makes. A child's name follows from what it is for, so that making it twice
+//! meets itself.
+
+use sha2::{Digest, Sha256};
+
+/// The pipeline a run belongs to.
+pub const PIPELINE_LABEL: &str = "millrace.dev/pipeline";
+/// The run a Job, a pod or a ModelVersion belongs to (its name, shortened to fit a label).
+pub const RUN_LABEL: &str = "millrace.dev/run";
+/// The run's uid: the label that decides.
+pub const RUN_UID_LABEL: &str = "millrace.dev/run-uid";
+pub const STAGE_LABEL: &str = "millrace.dev/stage";
+pub const ATTEMPT_LABEL: &str = "millrace.dev/attempt";
+/// The model a ModelVersion is of.
+pub const MODEL_LABEL: &str = "millrace.dev/model";
+/// The ModelDeployment that a Deployment, Service or pod belongs to.
+pub const DEPLOYMENT_LABEL: &str = "millrace.dev/model-deployment";
+pub const REVISION_LABEL: &str = "millrace.dev/revision";
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+pub const MANAGED_BY: &str = "millrace";
+
+/// Field manager of everything the operator applies.
+pub const FIELD_MANAGER: &str = "millrace";
+/// Field manager of a `deploy` stage for `spec.model.version`.
+pub const DEPLOY_MANAGER: &str = "millrace-deploy";
+
+/// The longest name of a Job whose pods' names still are labels.
+const MAX_NAME: usize = 57;
+
+/// Hex characters of a digest that stand in names.
+const SHORT: usize = 8;
+
+/// SHA-256 in hex.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Joins parts to a name of at most 57 characters. What is too long is cut and gets a hash of the whole.
+#[must_use]
+pub fn joined(parts: &[&str]) -> String {
+    let whole = parts.join("-");
+    if whole.len() <= MAX_NAME {
+        return whole;
+    }
+    let hash = &sha256_hex(whole.as_bytes())[..SHORT];
+    let head: String = whole.chars().take(MAX_NAME - SHORT - 1).collect();
+    format!("{}-{hash}", head.trim_end_matches(['-', '.']))
+}
+
+/// The Job of one attempt.
+#[must_use]
+pub fn job(run: &str, stage: &str, attempt: u32) -> String {
+    joined(&[run, stage, &attempt.to_string()])
+}
+
+/// A value that fits a label: names may be longer (253) than label values (63).
+#[must_use]
+pub fn label_value(name: &str) -> String {
+    joined(&[name])
+}
+
+/// The folder of a run in its store. The uid keeps a run that was made again under an old name away from old artifacts.
+#[must_use]
+pub fn run_folder(run: &str, uid: &str) -> String {
+    format!("runs/{run}-{}", uid.get(..SHORT).unwrap_or(uid))
+}
+
+/// A ModelVersion.
+#[must_use]
+pub fn model_version(model: &str, version: i64) -> String {
+    format!("{model}-v{version}")
+}
+
+/// The run that a trigger starts: the same trigger meets its own run.
+#[must_use]
+pub fn triggered_run(pipeline: &str, key: &str) -> String {
+    joined(&[pipeline, &sha256_hex(key.as_bytes())[..SHORT]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_cut_and_stays_unique() {
+        let (a, b) = (job(&"r".repeat(60), "train", 1), job(&"r".repeat(60), "train", 2));
+        assert!(a.len() <= MAX_NAME && b.len() <= MAX_NAME, "{a} {b}");
+        assert_ne!(a, b);
+        assert_eq!(job("penguins-1", "train", 1), "penguins-1-train-1");
+    }
+}

@@ -1,0 +1,64 @@
+//! What a run runs: a pipeline that passed every check, with its StageTemplates resolved and its edges drawn. It is kept
+//! in a ControllerRevision named by its hash, so that a later edit changes no run that has started.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Container, Deploy, Gate, Input, Output, ParamSpec, Register, Retry, Store, Value};
+
+/// A checked pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Frozen {
+    pub params: BTreeMap<String, ParamSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<Store>,
+    /// Of the whole run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u64>,
+    pub stages: BTreeMap<String, FrozenStage>,
+}
+
+/// A checked stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrozenStage {
+    /// Every stage that this one refers to, in `needs`, inputs, `register`, `deploy` or an expression. Sorted.
+    pub needs: Vec<String>,
+    pub kind: FrozenKind,
+}
+
+/// What a stage does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FrozenKind {
+    Container(Box<FrozenContainer>),
+    Register(Register),
+    Deploy(Deploy),
+}
+
+/// A stage that runs a program: written in place, or resolved from a StageTemplate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrozenContainer {
+    /// The StageTemplate's name, if it came from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// The StageTemplate's declared parameters; empty for a stage written in place, whose `params` are the run's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub template_params: BTreeMap<String, ParamSpec>,
+    /// Values for them, templates not yet rendered.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub with: BTreeMap<String, Value>,
+    /// The program with its pod settings, overrides laid over, templates not yet rendered.
+    pub container: Container,
+    pub inputs: BTreeMap<String, Input>,
+    pub outputs: BTreeMap<String, Output>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
+    pub retry: Retry,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u64>,
+    pub pending_timeout_seconds: u64,
+}

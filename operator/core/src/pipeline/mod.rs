@@ -1,0 +1,9 @@
+//! Pipelines: the checks that no schema can make, the frozen form that a run runs, and when a run starts.
+
+mod check;
+mod frozen;
+mod plan;
+
+pub use check::{bind_params, check, check_template};
+pub use frozen::{Frozen, FrozenContainer, FrozenKind, FrozenStage};
+pub use plan::{PipelineObserved, plan, plan_template};

@@ -1,0 +1,109 @@
+//! What a decision comes out as: a list of effects, in the order in which they are carried out.
+//!
+//! The order is: the status first (progress that must survive a crash is written before it is acted upon), then
+//! `create`, `apply`, `delete`, then events, and only if the status write succeeded. A crash after any of them leads to
+//! the same end, because the next pass decides again from what is there.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Service;
+
+use crate::api::{MLPipelineRun, ModelVersion};
+
+/// What one pass decided for one object. `S` is the object's status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan<S> {
+    /// POSTed once, before the status, because the status names it: what a run runs.
+    pub freeze: Option<Box<ControllerRevision>>,
+    /// The new status, if it differs from the one that is there.
+    pub status: Option<S>,
+    /// POSTed once, never applied. On 409 the one that is there must have the same controller, else `NameTaken`.
+    pub create: Vec<Create>,
+    /// Applied by server-side apply.
+    pub apply: Vec<Apply>,
+    /// Deleted, with uid as precondition.
+    pub delete: Vec<Delete>,
+    /// Emitted after the status was written.
+    pub events: Vec<Event>,
+    /// Look again after this time even if nothing happens.
+    pub requeue: Option<Duration>,
+}
+
+impl<S> Default for Plan<S> {
+    fn default() -> Self {
+        Self {
+            freeze: None,
+            status: None,
+            create: Vec::new(),
+            apply: Vec::new(),
+            delete: Vec::new(),
+            events: Vec::new(),
+            requeue: None,
+        }
+    }
+}
+
+/// An object that is POSTed once.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Create {
+    Job(Box<Job>),
+    ModelVersion(Box<ModelVersion>),
+    Run(Box<MLPipelineRun>),
+}
+
+/// A write by server-side apply.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Apply {
+    Deployment(Box<Deployment>),
+    Service(Box<Service>),
+    /// `replicas` through the scale subresource of a Deployment: an HPA may own the field.
+    Scale {
+        deployment: String,
+        replicas: i32,
+    },
+    /// `spec.model.version` of a ModelDeployment by [`crate::names::DEPLOY_MANAGER`], unforced.
+    DeployVersion {
+        model_deployment: String,
+        version: i64,
+    },
+}
+
+/// An object to delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delete {
+    pub kind: DeleteKind,
+    pub name: String,
+    pub uid: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteKind {
+    /// With its pods.
+    Job,
+    Run,
+    Deployment,
+}
+
+/// An event on the object that was planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub warning: bool,
+    /// One word, such as `StageFailed`.
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// What became of an effect that the next pass has to know and cannot see in the cluster: why a POST or an apply was
+/// refused (quota, Pod Security, a name taken, a field that somebody else owns).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Kind and name, such as `Job penguins-1-train-1`.
+    pub object: String,
+    /// HTTP status.
+    pub code: u16,
+    /// The apiserver's reason and message, as they are; `NameTaken` if the name belongs to somebody else.
+    pub reason: String,
+    pub message: String,
+}

@@ -1,0 +1,111 @@
+//! What a pass looks at: slim views of Jobs and pods, and the objects that stages refer to. The controller keeps these
+//! views instead of whole objects, so that memory is bytes an object.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::PodTemplate;
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{MLPipeline, ModelDeployment, ModelVersion, StageTemplate};
+use crate::pipeline::Frozen;
+use crate::plan::Refusal;
+
+/// Everything that the plan of one run depends on, besides the run itself and the time.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// What `spec.pipelineRef` names.
+    pub pipeline: Option<Arc<MLPipeline>>,
+    /// StageTemplates by name: the namespace's own, and the catalog's where it has none of that name.
+    pub templates: BTreeMap<String, Arc<StageTemplate>>,
+    /// PodTemplates of the catalog namespace by name, those that a stage of the run names.
+    pub pod_templates: BTreeMap<String, Arc<PodTemplate>>,
+    /// What `status.frozen` names, once the run has started.
+    pub frozen: Option<Arc<Frozen>>,
+    /// Jobs that carry the run's uid.
+    pub jobs: Vec<Arc<JobView>>,
+    /// Pods that carry the run's uid.
+    pub pods: Vec<Arc<PodView>>,
+    /// ModelVersions of the namespace.
+    pub model_versions: Vec<Arc<ModelVersion>>,
+    /// ModelDeployments of the namespace by name.
+    pub model_deployments: BTreeMap<String, Arc<ModelDeployment>>,
+    /// What the apiserver refused of the last pass's effects.
+    pub refusals: Vec<Refusal>,
+    /// What the Job controller said of Jobs that have no pod (quota, Pod Security), by Job name: event reason and message.
+    pub job_warnings: BTreeMap<String, Words>,
+}
+
+/// A Job as far as a run looks at it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobView {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+    pub stage: String,
+    pub attempt: u32,
+    /// The uid of the controlling owner.
+    pub owner: Option<String>,
+    pub created: Option<Timestamp>,
+    /// Somebody deletes it.
+    pub deleting: bool,
+    /// `Failed` or `FailureTarget`: reason and message.
+    pub failed: Option<Words>,
+    pub complete: bool,
+}
+
+/// A pod as far as a run looks at it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodView {
+    pub name: String,
+    pub uid: String,
+    /// The uid of the Job that owns it.
+    pub owner: Option<String>,
+    pub stage: String,
+    pub attempt: u32,
+    pub created: Option<Timestamp>,
+    pub deleting: bool,
+    /// `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`.
+    pub phase: String,
+    /// The pod's own reason and message, such as `Evicted`.
+    pub words: Option<Words>,
+    pub node: Option<String>,
+    /// `PodScheduled=False`: the scheduler's words.
+    pub unschedulable: Option<Words>,
+    /// `DisruptionTarget=True`: preempted, evicted, or deleted with its node.
+    pub disrupted: Option<Words>,
+    /// The init container that brings the agent, while it is not done.
+    pub init: Option<ContainerView>,
+    pub main: Option<ContainerView>,
+}
+
+/// A container's state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ContainerView {
+    /// Waiting: the kubelet's words, such as `ErrImagePull`.
+    pub waiting: Option<Words>,
+    pub running_since: Option<Timestamp>,
+    pub terminated: Option<Terminated>,
+    /// The image as it was resolved, with its digest.
+    pub image_id: String,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Terminated {
+    pub exit_code: i32,
+    pub signal: Option<i32>,
+    /// `Completed`, `Error`, `OOMKilled`, `ContainerStatusUnknown`, `DeadlineExceeded` …
+    pub reason: String,
+    /// The report, or the last lines of the log where there is none.
+    pub message: String,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+}
+
+/// Somebody's reason and message, as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    pub reason: String,
+    pub message: String,
+}

@@ -1,0 +1,25 @@
+//! What the operator and the agent say to one another: the task that goes into a pod, the report that comes out, the
+//! manifest that stays in the store. Only data types and their names; no I/O.
+//!
+//! The words for people are in `docs/stage-contract.md`.
+
+mod manifest;
+mod paths;
+mod report;
+mod task;
+
+pub use manifest::{BlobFile, Manifest, ManifestOutput};
+pub use paths::{
+    AGENT_COPY_DIR, INPUTS_DIR, OUT_DIR, STAGE_DIR, attempt_dir, checkpoint_dir, env_name, manifest_path, output_path,
+};
+pub use report::{Outcome, OutputRecord, Report, ReportReason, Usage};
+pub use task::{ArtifactKind, Task, TaskInput, TaskOutput};
+
+/// The environment variable in which the pod gets its [`Task`] as JSON.
+pub const TASK_ENV: &str = "MILLRACE_TASK";
+
+/// A report in the termination message is at most this many bytes (the kubelet's own limit).
+pub const REPORT_LIMIT: usize = 4096;
+
+/// Results, metrics and champion's metrics of one stage together are at most this many bytes as JSON.
+pub const FACTS_LIMIT: usize = 1024;

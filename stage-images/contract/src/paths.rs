@@ -1,0 +1,40 @@
+//! Where things lie inside a stage's pod.
+
+/// The stage's own folder of the store (or an `emptyDir` when the run has no store).
+pub const STAGE_DIR: &str = "/millrace/stage";
+/// Inputs are mounted here, one folder or file each.
+pub const INPUTS_DIR: &str = "/millrace/inputs";
+/// The init container copies the agent here, for images that do not carry it.
+pub const AGENT_COPY_DIR: &str = "/millrace/bin";
+/// The folder for small facts, below an attempt's folder.
+pub const OUT_DIR: &str = "out";
+
+/// The folder of one attempt.
+#[must_use]
+pub fn attempt_dir(attempt: u32) -> String {
+    format!("{STAGE_DIR}/attempts/{attempt}")
+}
+
+/// The path where the program writes an output.
+#[must_use]
+pub fn output_path(attempt: u32, output: &str) -> String {
+    format!("{}/outputs/{output}", attempt_dir(attempt))
+}
+
+/// The folder of one attempt's checkpoints.
+#[must_use]
+pub fn checkpoint_dir(attempt: u32) -> String {
+    format!("{}/checkpoint", attempt_dir(attempt))
+}
+
+/// The stage's manifest: made once, by the first complete attempt.
+#[must_use]
+pub fn manifest_path() -> String {
+    format!("{STAGE_DIR}/manifest.json")
+}
+
+/// A name as it stands in an environment variable: `test-data` becomes `TEST_DATA`.
+#[must_use]
+pub fn env_name(name: &str) -> String {
+    name.to_ascii_uppercase().replace('-', "_")
+}

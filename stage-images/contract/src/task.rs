@@ -1,0 +1,66 @@
+//! What the operator asks of the agent in one attempt.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One attempt of one stage. Templates are already rendered. The command is not in here: it is the agent's own
+/// arguments after `--`, so that `kubectl describe` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Task {
+    pub namespace: String,
+    pub run: String,
+    pub run_uid: String,
+    pub stage: String,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// A script with an interpreter line, run instead of a command: it is written to a file and executed with the
+    /// arguments after `--`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, TaskInput>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, TaskOutput>,
+    /// Seconds from the start of the command until SIGTERM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u64>,
+    /// Seconds between SIGTERM and SIGKILL.
+    pub grace_seconds: u64,
+    /// Whether `/millrace/stage` outlives the pod. Without a store there is nothing to recover from.
+    pub durable: bool,
+}
+
+/// An input that is mounted at `path`. An optional input that is absent is not listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskInput {
+    pub path: String,
+    /// What the producer reported; the agent compares before it starts the command.
+    pub digest: String,
+    /// Bytes of all files together.
+    pub size: u64,
+}
+
+/// An output that the command has to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskOutput {
+    #[serde(rename = "type")]
+    pub kind: ArtifactKind,
+    /// The command may leave it out (a transform without a split has no `test`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+}
+
+/// What an artifact is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArtifactKind {
+    /// Any file or folder.
+    #[default]
+    Artifact,
+    /// A folder as `docs/stage-contract.md` describes it; its signature comes back in the report.
+    Model,
+}
