@@ -44,10 +44,12 @@ class Contender:
         return f"http://127.0.0.1:{self.port}/v2/models/penguins/infer"
 
     def start(self) -> None:
-        log = open(WORK / f"{self.port}.log", "w")
+        log = WORK / f"{self.port}.log"
         environment = {**os.environ, **self.environment}
         # A group of its own: the peer's workers are its children.
-        self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        with log.open("w") as output:
+            how = {"stdout": output, "stderr": output, "env": environment, "start_new_session": True}
+            self.process = subprocess.Popen(self.command, **how)
         begun = time.monotonic()
         while True:
             try:
@@ -55,7 +57,7 @@ class Contender:
                 return
             except OSError:
                 if self.process.poll() is not None or time.monotonic() - begun > PATIENCE:
-                    sys.exit(f"{self.name} did not start: see {log.name}")
+                    sys.exit(f"{self.name} did not start: see {log}")
                 time.sleep(0.2)
 
     def stop(self) -> None:
@@ -81,7 +83,16 @@ class Contender:
 
     def measure(self, seconds: int, connections: int, keep: bool = True) -> None:
         before = self.cpu_seconds()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(HERE / "post.lua"), self.url]
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "--latency",
+            "-s",
+            str(HERE / "post.lua"),
+            self.url,
+        ]
         environment = {**os.environ, "BODIES": str(WORK / "bodies.jsonl")}
         text = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
         used = self.cpu_seconds() - before
@@ -94,7 +105,11 @@ class Contender:
         self.medians.append(milliseconds(re.search(r"50%\s+([\d.]+\w+)", text)[1]))
         self.tails.append(milliseconds(re.search(r"99%\s+([\d.]+\w+)", text)[1]))
         self.cpu.append(used / requests * 1e6)
-        print(f"  {self.name}: {self.rates[-1]:.0f}/s, p99 {self.tails[-1]:.2f} ms, {self.cpu[-1]:.0f} us CPU", file=sys.stderr, flush=True)
+        print(
+            f"  {self.name}: {self.rates[-1]:.0f}/s, p99 {self.tails[-1]:.2f} ms, {self.cpu[-1]:.0f} us CPU",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def milliseconds(text: str) -> float:
@@ -147,8 +162,17 @@ def table(ours: Contender, peers: list[Contender]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--server", type=Path, default=REPOSITORY / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "millrace-server")
-    parser.add_argument("--python", type=Path, default=CACHE / "venv" / "kserve" / "bin" / "python", help="has requirements.txt installed")
+    parser.add_argument(
+        "--server",
+        type=Path,
+        default=REPOSITORY / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "millrace-server",
+    )
+    parser.add_argument(
+        "--python",
+        type=Path,
+        default=CACHE / "venv" / "kserve" / "bin" / "python",
+        help="has requirements.txt installed",
+    )
     parser.add_argument("--model", type=Path, default=WORK / "model", help="what model.py wrote")
     parser.add_argument("--data", type=Path, default=REPOSITORY / "examples" / "penguins" / "penguins.csv")
     parser.add_argument("--rounds", type=int, default=7)
@@ -160,7 +184,9 @@ def main() -> None:
     sample = bodies(given.data)
     (WORK / "bodies.jsonl").write_text("\n".join(sample) + "\n")
     flags = ["--model-dir", str(given.model), "--model-name", "penguins", "--host", "127.0.0.1", "--port", "18200"]
-    library = subprocess.run([REPOSITORY / "dev/onnxruntime/fetch"], check=True, capture_output=True, text=True).stdout.strip()
+    library = subprocess.run(
+        [REPOSITORY / "dev/onnxruntime/fetch"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     ours = Contender("millrace-server", 18200, [str(given.server), *flags], {"ORT_DYLIB_PATH": library})
     peers = []
     for workers in given.peer_workers:

@@ -53,8 +53,15 @@ def tabular():
     The label is "heavy" if mass > 4000, or if the mass is missing and the sex is "male".
     """
     nodes = [
-        helper.make_node("LabelEncoder", ["sex"], ["is_male"], domain="ai.onnx.ml",
-                         keys_strings=["male"], values_floats=[1.0], default_float=0.0),
+        helper.make_node(
+            "LabelEncoder",
+            ["sex"],
+            ["is_male"],
+            domain="ai.onnx.ml",
+            keys_strings=["male"],
+            values_floats=[1.0],
+            default_float=0.0,
+        ),
         helper.make_node("IsNaN", ["mass"], ["missing"]),
         helper.make_node("Sub", ["mass", "limit"], ["over"]),
         helper.make_node("Sub", ["is_male", "half"], ["by_sex"]),
@@ -63,8 +70,14 @@ def tabular():
         helper.make_node("Sub", ["one", "heavy"], ["light"]),
         helper.make_node("Concat", ["heavy", "light"], ["probabilities"], axis=1),
         helper.make_node("ArgMax", ["probabilities"], ["index"], axis=1, keepdims=0),
-        helper.make_node("LabelEncoder", ["index"], ["label"], domain="ai.onnx.ml",
-                         keys_int64s=[0, 1], values_strings=["heavy", "light"]),
+        helper.make_node(
+            "LabelEncoder",
+            ["index"],
+            ["label"],
+            domain="ai.onnx.ml",
+            keys_int64s=[0, 1],
+            values_strings=["heavy", "light"],
+        ),
     ]
     constants = [
         helper.make_tensor("limit", TensorProto.FLOAT, [1], [4000.0]),
@@ -95,7 +108,13 @@ def total():
     """Sums all rows into one: an output that cannot be split by row, though its first dimension is open."""
     axes = helper.make_tensor("axes", TensorProto.INT64, [1], [0])
     nodes = [helper.make_node("ReduceSum", ["x", "axes"], ["total"], keepdims=1)]
-    write("total", nodes, [tensor("x", TensorProto.FLOAT, [None, 1])], [tensor("total", TensorProto.FLOAT, [None, 1])], [axes])
+    write(
+        "total",
+        nodes,
+        [tensor("x", TensorProto.FLOAT, [None, 1])],
+        [tensor("total", TensorProto.FLOAT, [None, 1])],
+        [axes],
+    )
 
 
 def heavy():
@@ -104,8 +123,9 @@ def heavy():
     identity = np.zeros((size, size), dtype=np.float32)
     weights = helper.make_node("EyeLike", ["shape_of"], ["weights"], dtype=TensorProto.FLOAT)
     nodes = [
-        helper.make_node("ConstantOfShape", ["size"], ["shape_of"],
-                         value=helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])),
+        helper.make_node(
+            "ConstantOfShape", ["size"], ["shape_of"], value=helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
+        ),
         weights,
         helper.make_node("Expand", ["x", "wide"], ["h0"]),
         *[helper.make_node("MatMul", [f"h{layer}", "weights"], [f"h{layer + 1}"]) for layer in range(layers)],
@@ -115,14 +135,24 @@ def heavy():
         helper.make_tensor("size", TensorProto.INT64, [2], identity.shape),
         helper.make_tensor("wide", TensorProto.INT64, [2], [1, size]),
     ]
-    write("heavy", nodes, [tensor("x", TensorProto.FLOAT, [None, 1])], [tensor("y", TensorProto.FLOAT, [None, 1])], constants)
+    write(
+        "heavy",
+        nodes,
+        [tensor("x", TensorProto.FLOAT, [None, 1])],
+        [tensor("y", TensorProto.FLOAT, [None, 1])],
+        constants,
+    )
 
 
 def map_output():
     """What scikit-learn's converter makes without zipmap=False: an output that is no tensor."""
     nodes = [helper.make_node("ZipMap", ["x"], ["scores"], domain="ai.onnx.ml", classlabels_strings=["a", "b"])]
-    scores = helper.make_value_info("scores", helper.make_sequence_type_proto(
-        helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, None))))
+    scores = helper.make_value_info(
+        "scores",
+        helper.make_sequence_type_proto(
+            helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+        ),
+    )
     write("map-output", nodes, [tensor("x", TensorProto.FLOAT, [None, 2])], [scores])
 
 
