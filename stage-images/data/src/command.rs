@@ -1,0 +1,97 @@
+//! The command line: `millrace-data <stage> --params JSON`.
+
+use crate::workplace::{Workplace, WorkplaceError};
+use crate::{engine, evaluate, ingest, params, transform, validate};
+
+const USAGE: &str = "usage: millrace-data ingest|validate|transform|evaluate --params JSON";
+
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error("{found}; {USAGE}")]
+    Usage { found: String },
+    #[error("failed to start the runtime")]
+    Runtime(#[source] std::io::Error),
+    #[error(transparent)]
+    Params(#[from] params::ParamsError),
+    #[error(transparent)]
+    Engine(#[from] engine::EngineError),
+    #[error(transparent)]
+    Workplace(#[from] WorkplaceError),
+    #[error(transparent)]
+    Ingest(#[from] ingest::IngestError),
+    #[error(transparent)]
+    Validate(#[from] validate::ValidateError),
+    #[error(transparent)]
+    Transform(#[from] transform::TransformError),
+    #[error(transparent)]
+    Evaluate(#[from] evaluate::EvaluateError),
+}
+
+/// Runs the stage that the arguments name, with the inputs and outputs that the environment names.
+pub fn run(arguments: impl Iterator<Item = String>) -> Result<(), CommandError> {
+    let (stage, json) = parse(arguments)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(engine::threads())
+        .enable_all()
+        .build()
+        .map_err(CommandError::Runtime)?;
+    let place = Workplace::from_environment();
+    runtime.block_on(async {
+        match stage {
+            Stage::Ingest => ingest::run(&params::parse("ingest", &json)?, &place).await?,
+            Stage::Validate => validate::run(&params::parse("validate", &json)?, &place).await?,
+            Stage::Transform => transform::run(&params::parse("transform", &json)?, &place).await?,
+            Stage::Evaluate => evaluate::run(&params::parse("evaluate", &json)?, &place).await?,
+        }
+        Ok(())
+    })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Ingest,
+    Validate,
+    Transform,
+    Evaluate,
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Stage, String), CommandError> {
+    let usage = |found: String| CommandError::Usage { found };
+    let stage = match arguments.next().as_deref() {
+        Some("ingest") => Stage::Ingest,
+        Some("validate") => Stage::Validate,
+        Some("transform") => Stage::Transform,
+        Some("evaluate") => Stage::Evaluate,
+        Some(other) => return Err(usage(format!("there is no stage `{other}`"))),
+        None => return Err(usage("no stage is named".into())),
+    };
+    let mut json = None;
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--params" => json = Some(arguments.next().ok_or_else(|| usage("--params has no value".into()))?),
+            other => return Err(usage(format!("unknown argument `{other}`"))),
+        }
+    }
+    Ok((stage, json.ok_or_else(|| usage("--params is missing".into()))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<(Stage, String), String> {
+        parse(arguments.iter().map(ToString::to_string)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_stage_and_its_parameters_are_read() {
+        assert_eq!(parsed(&["ingest", "--params", "{}"]), Ok((Stage::Ingest, "{}".into())));
+    }
+
+    #[test]
+    fn a_wrong_command_line_says_what_to_write() {
+        for wrong in [&["bake"][..], &[], &["ingest"], &["ingest", "--params"], &["ingest", "--verbose"]] {
+            assert!(parsed(wrong).unwrap_err().contains("usage: millrace-data ingest|validate"), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The parameters of `ingest`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::types::ColumnType;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Params {
+    /// A path (file, folder, pattern), an `http(s)://` address, or `s3://bucket/key`.
+    pub source: String,
+    #[serde(default)]
+    pub format: Option<Format>,
+    #[serde(default)]
+    pub csv: Option<CsvParams>,
+    /// Types of columns; the others are inferred over all rows.
+    #[serde(default)]
+    pub schema: Option<BTreeMap<String, ColumnType>>,
+    /// The columns to keep, in this order.
+    #[serde(default)]
+    pub columns: Option<Vec<String>>,
+    #[serde(default)]
+    pub s3: Option<S3Params>,
+    #[serde(default)]
+    pub max_bytes: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    #[default]
+    Auto,
+    Csv,
+    Jsonl,
+    Parquet,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CsvParams {
+    #[serde(default)]
+    pub delimiter: Option<OneByte>,
+    #[serde(default)]
+    pub header: Option<bool>,
+    /// Names of the columns where there is no header.
+    #[serde(default)]
+    pub column_names: Option<Vec<String>>,
+    #[serde(default)]
+    pub quote: Option<OneByte>,
+    #[serde(default)]
+    pub null_values: Option<Vec<String>>,
+    #[serde(default)]
+    pub encoding: Option<Encoding>,
+}
+
+/// A character of the ASCII range, written as a string of one character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct OneByte(pub u8);
+
+impl TryFrom<String> for OneByte {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_bytes() {
+            [b'\n' | b'\r'] => Err("found a line end, expected another character, as \",\"".into()),
+            [byte] if byte.is_ascii() => Ok(Self(*byte)),
+            // People write what they would write in a shell or a language.
+            br"\t" => Ok(Self(b'\t')),
+            _ => Err(format!("found {text:?}, expected one ASCII character, as \";\" or \"\\t\"")),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Encoding {
+    #[default]
+    #[serde(rename = "utf-8")]
+    Utf8,
+    #[serde(rename = "latin1")]
+    Latin1,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct S3Params {
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    #[serde(default)]
+    pub region: Option<String>,
+    #[serde(default)]
+    pub allow_http: Option<bool>,
+    /// Ask without a signature: for public buckets.
+    #[serde(default)]
+    pub anonymous: Option<bool>,
+}
+
+impl CsvParams {
+    /// What stands for "no value" where nothing else is said.
+    pub const NULL_VALUES: [&str; 7] = ["", "NA", "N/A", "NaN", "nan", "NULL", "null"];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::parse;
+
+    #[test]
+    fn a_delimiter_is_one_character() {
+        let read = |text: &str| {
+            parse::<Params>("ingest", &format!(r#"{{"source": "x", "csv": {{"delimiter": {text}}}}}"#))
+                .map(|params| params.csv.unwrap().delimiter.unwrap().0)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(read(r#"";""#), Ok(b';'));
+        assert_eq!(read(r#""\t""#), Ok(b'\t'));
+        assert_eq!(read(r#""\\t""#), Ok(b'\t'));
+        assert!(read(r#"";;""#).unwrap_err().contains("csv.delimiter: found \";;\", expected one ASCII character"));
+    }
+
+    #[test]
+    fn an_unknown_format_or_type_names_the_known_ones() {
+        let message = |json: &str| parse::<Params>("ingest", json).unwrap_err().to_string();
+        assert!(
+            message(r#"{"source": "x", "format": "xml"}"#)
+                .contains("expected one of `auto`, `csv`, `jsonl`, `parquet`")
+        );
+        let wrong = message(r#"{"source": "x", "schema": {"mass": "float"}}"#);
+        assert!(wrong.contains("schema.mass: unknown variant `float`, expected one of `string`, `integer`"), "{wrong}");
+    }
+}

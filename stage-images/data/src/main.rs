@@ -1,0 +1,30 @@
+//! `millrace-data`: the stock data stages in one program. This file reads the command line and says how it ended.
+//!
+//! A stage that fails exits 1, and the last line it prints is `error: …`: what, where, what was found, what to do.
+
+mod command;
+mod dataset;
+mod engine;
+mod evaluate;
+mod html;
+mod ingest;
+mod limits;
+mod params;
+mod say;
+mod sink;
+mod transform;
+mod types;
+mod validate;
+mod workplace;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match command::run(std::env::args().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

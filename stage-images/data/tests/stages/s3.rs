@@ -1,0 +1,109 @@
+//! `ingest` from a real S3 server: versitygw over a folder, built by the Go toolchain and kept in the cache.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Run, stage};
+
+const GATEWAY: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
+
+/// A server with the bucket `lake`. It ends with the value.
+struct Server {
+    child: Child,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The server's program; the first test of a machine builds it.
+fn program() -> PathBuf {
+    let cache = std::env::var_os("MILLRACE_CACHE").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/millrace"),
+        PathBuf::from,
+    );
+    let program = cache.join("bin/versitygw");
+    if !program.exists() {
+        let built = Command::new("go").args(["install", GATEWAY]).env("GOBIN", cache.join("bin")).status().unwrap();
+        assert!(built.success(), "go install {GATEWAY} failed");
+    }
+    program
+}
+
+fn serve() -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("root/lake/penguins");
+    std::fs::create_dir_all(&lake).unwrap();
+    std::fs::write(lake.join("a.csv"), "a,b\n1,2\n").unwrap();
+    std::fs::write(lake.join("b.csv"), "a,b\n3,4\n").unwrap();
+    std::fs::create_dir_all(folder.path().join("meta")).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let child = Command::new(program())
+        .args(["--access", "me", "--secret", "secret", "--port", &format!("127.0.0.1:{port}"), "posix", "--sidecar"])
+        .arg(folder.path().join("meta"))
+        .arg(folder.path().join("root"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let server = Server { child, port, folder };
+    let until = Instant::now() + Duration::from_secs(30);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < until, "the S3 server does not listen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    server
+}
+
+fn ingest(server: &Server, source: &str, secret: &str) -> Run {
+    stage("ingest")
+        .variable("AWS_ACCESS_KEY_ID", "me")
+        .variable("AWS_SECRET_ACCESS_KEY", secret)
+        .run(&params(server, source))
+}
+
+fn params(server: &Server, source: &str) -> Value {
+    let endpoint = format!("http://127.0.0.1:{}", server.port);
+    json!({"source": source, "s3": {"endpoint": endpoint, "region": "us-east-1", "allowHttp": true}})
+}
+
+#[test]
+fn an_object_and_all_objects_below_a_prefix_are_fetched() {
+    let server = serve();
+    let one = ingest(&server, "s3://lake/penguins/a.csv", "secret").well();
+    assert_eq!(one.table("data").rows, [["1", "2"]]);
+    let version = one.result("source_version");
+    assert!(!version.as_str().unwrap().is_empty());
+    let all = ingest(&server, "s3://lake/penguins/", "secret").well();
+    assert_eq!(all.table("data").rows, [["1", "2"], ["3", "4"]]);
+    // Other bytes, another version.
+    std::fs::write(server.folder.path().join("root/lake/penguins/a.csv"), "a,b\n1,2\n5,6\n").unwrap();
+    let again = ingest(&server, "s3://lake/penguins/a.csv", "secret").well();
+    assert_ne!(again.result("source_digest"), one.result("source_digest"));
+}
+
+#[test]
+fn refusals_name_the_object_and_the_remedy() {
+    let server = serve();
+    let error = ingest(&server, "s3://lake/none.csv", "secret").error();
+    assert!(error.contains("there is no object s3://lake/none.csv"), "{error}");
+    let error = ingest(&server, "s3://lake/penguins/a.csv", "wrong").error();
+    assert!(error.contains("s3://lake/penguins/a.csv: access is refused; give the stage AWS_ACCESS_KEY_ID"), "{error}");
+    let error = ingest(&server, "s3://lake/nothing/", "secret").error();
+    assert!(error.contains("there are no objects below s3://lake/nothing/"), "{error}");
+    let mut small = params(&server, "s3://lake/penguins/");
+    small["maxBytes"] = json!(10);
+    let run =
+        stage("ingest").variable("AWS_ACCESS_KEY_ID", "me").variable("AWS_SECRET_ACCESS_KEY", "secret").run(&small);
+    assert!(run.error().contains("16 bytes, but maxBytes is 10"));
+}
