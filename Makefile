@@ -1,0 +1,43 @@
+# The main job is `make demo`, the tests are `make test`. Everything else is a part of them.
+# CLUSTER=current REGISTRY=… uses the current context's cluster and pushes the images there.
+CACHE := $(or $(MILLRACE_CACHE),$(HOME)/.cache/millrace)
+export MILLRACE_CACHE := $(CACHE)
+# Clones share what was compiled; each group has a folder of its own, so that no build waits for another's lock.
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: demo test generate verify bench images binaries install cluster-up cluster-down
+
+demo: install
+	@python3 dev/demo
+
+test:
+	@python3 dev/test
+
+# From programs to a running operator: each step does nothing when nothing changed.
+install: cluster-up binaries images
+	@dev/install
+
+binaries:
+	@dev/binaries
+
+images: binaries
+	@dev/images/load
+
+cluster-up:
+ifneq ($(CLUSTER),current)
+	@dev/cluster/cluster up
+endif
+
+cluster-down:
+	@dev/cluster/cluster down
+
+# CRDs, chart RBAC, catalog and API reference from code.
+generate:
+	@dev/generate
+
+# Formatting, lints, dependency policy, a pure core, and generated files that are up to date.
+verify:
+	@dev/verify
+
+bench:
+	@python3 bench/run.py

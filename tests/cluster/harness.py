@@ -1,0 +1,166 @@
+"""What cluster tests share: kubectl, a namespace per test, waiting with a reason, runs and stages.
+
+A test sees what a user sees: objects, statuses, events, logs, bytes. Nothing here reaches into the operator.
+"""
+
+import json
+import os
+import subprocess
+import time
+import unittest
+import uuid
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM = "millrace-system"
+# An image that every test cluster has: a shell and coreutils.
+DEBIAN = "docker.io/library/debian:bookworm-slim"
+LOCAL = os.environ.get("CLUSTER") != "current"
+
+
+class Refused(Exception):
+    """kubectl said no; the text is what it said."""
+
+
+def kubectl(*arguments: str, stdin: str | None = None, check: bool = True) -> str:
+    done = subprocess.run(["kubectl", *arguments], input=stdin, capture_output=True, text=True, timeout=180)
+    if check and done.returncode != 0:
+        raise Refused(done.stderr.strip())
+    return done.stdout
+
+
+def get(kind: str, name: str = "", namespace: str = "", selector: str = "") -> dict:
+    arguments = ["get", kind, *([name] if name else []), "-o", "json"]
+    arguments += ["-n", namespace] if namespace else ["-A"]
+    arguments += ["-l", selector] if selector else []
+    return json.loads(kubectl(*arguments))
+
+
+def wait_for(what: str, probe, seconds: float = 90, every: float = 0.5):
+    """Calls `probe` until it returns something true, and returns that. Fails with the last thing seen."""
+    deadline = time.monotonic() + seconds
+    seen = None
+    while time.monotonic() < deadline:
+        try:
+            seen = probe()
+        except Refused as refused:
+            seen = None
+            last = str(refused)
+        else:
+            last = repr(seen)
+        if seen:
+            return seen
+        time.sleep(every)
+    raise AssertionError(f"no {what} within {seconds:.0f} s; last seen: {last[:2000]}")
+
+
+def condition(thing: dict, kind: str) -> dict:
+    return next((c for c in thing.get("status", {}).get("conditions", []) if c["type"] == kind), {})
+
+
+class ClusterTest(unittest.TestCase):
+    """A test with a namespace of its own that enforces Pod Security `restricted`."""
+
+    maxDiff = None
+
+    def setUp(self):
+        self.namespace = f"t-{self._testMethodName.removeprefix('test_')[:40].replace('_', '-').rstrip('-')}-{uuid.uuid4().hex[:6]}"
+        labels = {"pod-security.kubernetes.io/enforce": "restricted", "millrace-test": "true"}
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}, "")
+        self.addCleanup(kubectl, "delete", "namespace", self.namespace, "--wait=false")
+
+    # What a person does.
+
+    def apply(self, thing: dict, namespace: str | None = None) -> None:
+        where = self.namespace if namespace is None else namespace
+        kubectl("apply", *(["-n", where] if where else []), "-f", "-", stdin=json.dumps(thing))
+
+    def claim(self, name: str = "artifacts") -> None:
+        spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+        self.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec})
+
+    def pipeline(self, stages: dict, name: str = "p", **spec) -> None:
+        self.apply(resource("MLPipeline", name, {"stages": stages, **spec}))
+
+    def start(self, name: str = "r", pipeline: str = "p", **spec) -> str:
+        self.apply(resource("MLPipelineRun", name, {"pipelineRef": {"name": pipeline}, **spec}))
+        return name
+
+    def run_inline(self, stages: dict, name: str = "r", params: dict | None = None, **pipeline) -> str:
+        spec = {"pipeline": {"stages": stages, **pipeline}}
+        if params:
+            spec["params"] = params
+        self.apply(resource("MLPipelineRun", name, spec))
+        return name
+
+    # What a person sees.
+
+    def get(self, kind: str, name: str = "", selector: str = "") -> dict:
+        return get(kind, name, self.namespace, selector)
+
+    def run_of(self, name: str = "r") -> dict:
+        return self.get("mlpipelinerun", name)
+
+    def stage(self, stage: str, run: str = "r") -> dict:
+        return self.run_of(run).get("status", {}).get("stages", {}).get(stage, {})
+
+    def finished(self, name: str = "r", seconds: float = 120) -> dict:
+        """The run's status once it has ended."""
+
+        def ended():
+            run = self.run_of(name)
+            return run if condition(run, "Succeeded").get("status") in ("True", "False") else None
+
+        try:
+            return wait_for(f"end of run {name}", ended, seconds)["status"]
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{json.dumps(self.run_of(name).get('status'), indent=1)}") from None
+
+    def succeeded(self, name: str = "r", seconds: float = 120) -> dict:
+        status = self.finished(name, seconds)
+        self.assertEqual(condition({"status": status}, "Succeeded")["status"], "True", json.dumps(status, indent=1))
+        return status
+
+    def failed(self, name: str = "r", seconds: float = 120) -> dict:
+        status = self.finished(name, seconds)
+        self.assertEqual(condition({"status": status}, "Succeeded")["status"], "False", json.dumps(status, indent=1))
+        return status
+
+    def waits_with(self, stage: str, words: str, run: str = "r", seconds: float = 60) -> dict:
+        """The stage once its reason or message holds the words."""
+
+        def waiting():
+            seen = self.stage(stage, run)
+            text = f"{seen.get('reason', '')}: {seen.get('message', '')}"
+            return seen if words.lower() in text.lower() else None
+
+        try:
+            return wait_for(f"'{words}' in stage {stage}", waiting, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{json.dumps(self.stage(stage, run), indent=1)}") from None
+
+    def logs(self, stage: str, attempt: int = 1) -> str:
+        selector = f"millrace.dev/stage={stage},millrace.dev/attempt={attempt}"
+        return kubectl("logs", "-n", self.namespace, "-l", selector, "--tail=-1", "-c", "main")
+
+    def jobs(self) -> list[str]:
+        return sorted(job["metadata"]["name"] for job in self.get("jobs")["items"])
+
+    def events(self) -> list[str]:
+        return [f"{e['reason']}: {e.get('message', '')}" for e in self.get("events")["items"]]
+
+
+def resource(kind: str, name: str, spec: dict) -> dict:
+    return {"apiVersion": "millrace.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def script(text: str, **settings) -> dict:
+    """A stage that runs a shell script. Requests are small, so that many tests fit one node."""
+    resources = settings.pop("resources", {"requests": {"cpu": "10m", "memory": "16Mi"}})
+    outputs = settings.pop("outputs", None)
+    stage_fields = {k: settings.pop(k) for k in list(settings) if k in STAGE_FIELDS}
+    container = {"image": DEBIAN, "script": f"#!/bin/sh\nset -e\n{text}\n", "resources": resources, **settings}
+    return {"container": container, **stage_fields, **({"outputs": outputs} if outputs else {})}
+
+
+STAGE_FIELDS = ("inputs", "needs", "gate", "retry", "timeout", "pendingTimeout")

@@ -1,0 +1,58 @@
+"""Runs the cluster tests side by side, then those that need the cluster for themselves. Ends with `N passed, N failed`.
+
+`run.py` runs all, `run.py WORD…` those whose name holds one of the words. Needs KUBECONFIG and an installed operator.
+"""
+
+import sys
+import time
+import traceback
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+# Tests mostly wait for the kubelet, which looks once a second.
+SIDE_BY_SIDE = 6
+
+
+def main(words: list[str]) -> int:
+    sys.path.insert(0, str(HERE))
+    sys.dont_write_bytecode = True
+    tests = [t for t in flatten(unittest.defaultTestLoader.discover(str(HERE), "test_*.py")) if wanted(t, words)]
+    shared = [t for t in tests if not getattr(t, "alone", False)]
+    alone = [t for t in tests if getattr(t, "alone", False)]
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        outcomes = list(pool.map(run_one, shared))
+    outcomes += [run_one(t) for t in alone]
+    failed = outcomes.count(False)
+    print(f"{outcomes.count(True)} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def flatten(suite):
+    for test in suite:
+        yield from flatten(test) if isinstance(test, unittest.TestSuite) else [test]
+
+
+def wanted(test: unittest.TestCase, words: list[str]) -> bool:
+    return not words or any(word in test.id() for word in words)
+
+
+def run_one(test: unittest.TestCase) -> bool | None:
+    began = time.monotonic()
+    result = unittest.TestResult()
+    try:
+        test.run(result)
+    except Exception:  # a broken test must not end the others
+        result.errors.append((test, traceback.format_exc()))
+    word = "ok" if result.wasSuccessful() else "FAILED"
+    if result.skipped:
+        word = f"skipped: {result.skipped[0][1]}"
+    lines = [f"{word:<7} {time.monotonic() - began:6.1f}s  {test.id()}"]
+    lines += [text for _, text in result.failures + result.errors]
+    print("\n".join(lines), flush=True)
+    return None if result.skipped else result.wasSuccessful()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,69 @@
+"""The whole loop on the penguins: from one apply to a served model, a second version, and a model that is rejected."""
+
+import json
+import urllib.request
+
+from harness import ROOT, ClusterTest, condition, kubectl, resource, wait_for
+
+EXAMPLE = ROOT / "examples" / "penguins"
+
+
+class Loop(ClusterTest):
+    def test_one_apply_trains_registers_and_serves_and_a_worse_model_is_rejected(self):
+        kubectl("apply", "-n", self.namespace, "-k", str(EXAMPLE))
+        first = wait_for("a run", lambda: self.get("mlpipeline", "penguins").get("status", {}).get("lastRun"))
+        status = self.succeeded(first, 300)
+        self.assertGreater(status["stages"]["evaluate"]["metrics"]["f1"], 0.9)
+        self.assertEqual(self.served(), 1)
+        self.assertEqual(self.labels(), ["Adelie", "Gentoo", "Chinstrap"])
+
+        version = self.get("modelversion", "penguins-v1")["spec"]
+        self.assertEqual(version["lineage"]["run"], first)
+        self.assertIn("train", version["lineage"]["images"])
+        self.assertTrue(any(d["name"] == "ingest.data" for d in version["lineage"]["datasets"]))
+        self.assertGreater(version["metrics"]["f1"], 0.9)
+
+        # Applying again keeps what was promoted, and starts nothing.
+        kubectl("apply", "-n", self.namespace, "-k", str(EXAMPLE))
+        self.assertEqual(self.get("modeldeployment", "penguins")["spec"]["model"]["version"], 1)
+        self.assertEqual(len(self.get("mlpipelinerun")["items"]), 1)
+
+        # A second run meets the champion on the same rows.
+        self.start("again", "penguins", params={"algorithm": "decision-tree", "min-f1": 0})
+        again = self.finished("again", 300)
+        self.assertIn("f1", again["stages"]["evaluate"]["champion"])
+
+        # A gate that nothing passes rejects: the run succeeds, nothing is registered.
+        before = len(self.get("modelversion")["items"])
+        self.start("strict", "penguins", params={"min-f1": 1, "test-fraction": 0.5, "algorithm": "decision-tree"})
+        strict = self.succeeded("strict", 300)
+        self.assertEqual(condition({"status": strict}, "Promoted")["reason"], "GateRejected")
+        self.assertEqual(strict["stages"]["deploy"]["state"], "Skipped")
+        self.assertEqual(len(self.get("modelversion")["items"]), before)
+
+    def served(self) -> int:
+        deployment = self.get("modeldeployment", "penguins")
+        self.assertEqual(condition(deployment, "Ready")["status"], "True")
+        return deployment["status"]["servedVersion"]
+
+    def labels(self) -> list[str]:
+        address = self.get("service", "penguins")["spec"]["clusterIP"]
+        body = (EXAMPLE / "request.json").read_bytes()
+        request = urllib.request.Request(
+            f"http://{address}/v2/models/penguins/infer", body, {"content-type": "application/json"}
+        )
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
+            outputs = {output["name"]: output["data"] for output in json.load(response)["outputs"]}
+        return outputs["label"]
+
+
+class DeployConflicts(ClusterTest):
+    def test_a_deployment_without_a_version_waits_for_the_first(self):
+        self.apply(resource("ModelDeployment", "m", {"model": {"name": "m"}}))
+        ready = wait_for("a condition", lambda: condition(self.get("modeldeployment", "m"), "Ready"))
+        self.assertEqual((ready["status"], ready["reason"]), ("False", "WaitingForFirstVersion"))
+        self.assertEqual(self.get("deployments")["items"], [])
+
+    def test_a_version_that_does_not_exist_is_named(self):
+        self.apply(resource("ModelDeployment", "m", {"model": {"name": "m", "version": 9}}))
+        wait_for("the reason", lambda: condition(self.get("modeldeployment", "m"), "Ready").get("reason") == "VersionNotFound")
