@@ -1,0 +1,144 @@
+"""A proxy before the apiserver that counts the writes of one operator and cuts the operator off at a chosen one.
+
+The operator under test runs as a process with a kubeconfig of ours: plain HTTP to this proxy, which holds the admin's certificate.
+"""
+
+import base64
+import http.client
+import json
+import os
+import ssl
+import subprocess
+import tempfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlparse
+
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "host", "content-length"}
+
+
+class Crash:
+    """Where the operator is killed: at write number `at` (from 1), `before` it is sent on, after its `commit` but with no reply, or
+    `after` the reply."""
+
+    def __init__(self, at: int = 0, when: str = "before"):
+        self.at, self.when = at, when
+        self.trace: list[str] = []
+        self.struck = threading.Event()
+
+
+class Proxy:
+    """Sends everything on; kills `self.victim` as the crash says. Events and leases are not counted: losing one changes no state."""
+
+    def __init__(self, crash: Crash):
+        self.crash = crash
+        self.victim: subprocess.Popen | None = None
+        self.lock = threading.Lock()
+        self.server, self.context = upstream()
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def handle_one(self):
+                proxy.forward(self)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.http.server_port}"
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+
+    def forward(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("content-length") or 0))
+        path = urlparse(request.path).path
+        counted = request.command in WRITES and "/events" not in path and "/leases" not in path
+        here = False
+        if counted:
+            with self.lock:
+                self.crash.trace.append(f"{request.command} {path.split('/apis/')[-1].split('/api/')[-1]}")
+                here = len(self.crash.trace) == self.crash.at
+        if here and self.crash.when == "before":
+            return self.strike(request)
+        connection = http.client.HTTPSConnection(self.server.hostname, self.server.port, context=self.context, timeout=600)
+        try:
+            headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP}
+            connection.request(request.command, request.path, body or None, headers)
+            answer = connection.getresponse()
+            if here and self.crash.when == "commit":
+                answer.read()
+                return self.strike(request)
+            self.reply(request, answer)
+            if here:
+                self.strike(request)
+        except (OSError, http.client.HTTPException):
+            request.close_connection = True
+        finally:
+            connection.close()
+
+    def reply(self, request: BaseHTTPRequestHandler, answer: http.client.HTTPResponse) -> None:
+        request.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in HOP_BY_HOP:
+                request.send_header(name, value)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        while chunk := answer.read1(65536):
+            request.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+            request.wfile.flush()
+        request.wfile.write(b"0\r\n\r\n")
+        request.wfile.flush()
+
+    def strike(self, request: BaseHTTPRequestHandler) -> None:
+        request.close_connection = True
+        if self.victim is not None:
+            self.victim.kill()
+        self.crash.struck.set()
+
+
+def upstream():
+    """The apiserver of KUBECONFIG and a TLS context with its certificates."""
+    config = json.loads(subprocess.run(["kubectl", "config", "view", "--raw", "--minify", "-o", "json"], check=True, capture_output=True).stdout)
+    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    context = ssl.create_default_context(cadata=material(cluster, "certificate-authority").decode())
+    with tempfile.TemporaryDirectory() as folder:
+        certificate, key = Path(folder, "crt"), Path(folder, "key")
+        certificate.write_bytes(material(user, "client-certificate"))
+        key.write_bytes(material(user, "client-key"))
+        context.load_cert_chain(certificate, key)
+    return urlparse(cluster["server"]), context
+
+
+def material(part: dict, name: str) -> bytes:
+    if f"{name}-data" in part:
+        return base64.b64decode(part[f"{name}-data"])
+    return Path(part[name]).read_bytes()
+
+
+def kubeconfig(address: str) -> str:
+    """A kubeconfig file that leads to the proxy."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": address}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    handle, path = tempfile.mkstemp(suffix=".kubeconfig")
+    with os.fdopen(handle, "w") as file:
+        json.dump(config, file)
+    return path

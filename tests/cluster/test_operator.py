@@ -1,0 +1,201 @@
+"""The operator itself: killed, quiet, cut off at every write. These tests have the cluster for themselves."""
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from faults import Crash, Proxy, kubeconfig
+from harness import LOCAL, ROOT, SYSTEM, ClusterTest, get, kubectl, resource, script, wait_for
+
+CONTROLLER = ROOT / "target" / "release" / "millrace-controller"
+AUDIT = ROOT / ".cluster" / "audit.log"
+MODEL = """
+mkdir -p "$MILLRACE_OUTPUT_MODEL"
+printf onnx > "$MILLRACE_OUTPUT_MODEL/model.onnx"
+printf '{"task":"classification","inputs":[],"outputs":[]}' > "$MILLRACE_OUTPUT_MODEL/signature.json"
+echo '{"f1": 1}' > "$MILLRACE_OUT/metrics.json"
+"""
+
+
+def writes(since: float, who: str = "") -> list[dict]:
+    """Writes that the apiserver committed since then, from its audit log, by users whose name holds `who`."""
+    found = []
+    for line in AUDIT.read_text(errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # the line that is being written
+        began = entry.get("requestReceivedTimestamp", "")
+        if entry.get("verb") not in ("create", "update", "patch", "delete") or began < stamp(since):
+            continue
+        if who in entry.get("user", {}).get("username", "") and entry.get("responseStatus", {}).get("code", 500) < 400:
+            found.append(entry)
+    return found
+
+
+def stamp(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1e6):06d}Z"
+
+
+class Operator(ClusterTest):
+    alone = True
+
+    def setUp(self):
+        if not LOCAL:
+            self.skipTest("breaks things: only on a cluster that the tests made")
+        super().setUp()
+
+    def test_a_killed_operator_goes_on_where_it_was(self):
+        self.run_inline({"a": script("sleep 6"), "b": script("true", needs=["a"])})
+        wait_for("stage a", lambda: self.stage("a").get("state") == "Running")
+        kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
+        status = self.succeeded()
+        self.assertEqual([s["attempts"] for s in status["stages"].values()], [1, 1])
+        self.assertEqual(self.jobs(), ["r-a-1", "r-b-1"])
+
+    def test_a_one_stage_run_costs_few_writes_and_then_there_are_none_but_leases(self):
+        self.pipeline({"a": script("true")})
+        wait_for("an accepted pipeline", lambda: self.get("mlpipeline", "p").get("status"))
+        time.sleep(2)
+        began = time.time()
+        self.start()
+        self.succeeded()
+        time.sleep(3)
+        mine = [w["objectRef"] for w in writes(began, "system:serviceaccount:millrace-system:")]
+        mine = [o for o in mine if o["resource"] != "leases" and o.get("namespace") == self.namespace]
+        events = [o for o in mine if o["resource"] == "events"]
+        self.assertLessEqual(len(mine) - len(events), 6, mine)
+        self.assertLessEqual(len(events), 4, events)
+        quiet = time.time()
+        time.sleep(60)
+        loud = [w["objectRef"] for w in writes(quiet, "system:serviceaccount:millrace-system:")]
+        self.assertEqual([o for o in loud if o["resource"] != "leases"], [])
+
+    def test_a_node_lost_with_the_report_does_not_run_the_program_again(self):
+        """The program has ended and its manifest is in the store; its node goes before anybody has read the report."""
+        cluster = str(ROOT / "dev" / "cluster" / "cluster")
+        subprocess.run([cluster, "node", "add", "lost"], check=True, capture_output=True)
+        self.addCleanup(subprocess.run, [cluster, "node", "remove", "lost"], check=True, capture_output=True)
+        self.claim()
+        kubectl("scale", "deployment", "-n", SYSTEM, "millrace", "--replicas=2")
+        stage = script(
+            'echo ran >> "$MILLRACE_OUTPUT_DATA"; sleep 5',
+            outputs={"data": {}},
+            affinity=prefer_node("lost"),
+            terminationGracePeriod="1s",
+        )
+        self.run_inline({"work": stage}, store={"pvc": {"claimName": "artifacts"}})
+        wait_for("the program", lambda: self.stage("work").get("state") == "Running")
+        self.assertEqual(self.get("pods", selector="millrace.dev/stage=work")["items"][0]["spec"]["nodeName"], "lost")
+        kubectl("scale", "deployment", "-n", SYSTEM, "millrace", "--replicas=0")
+        self.addCleanup(kubectl, "scale", "deployment", "-n", SYSTEM, "millrace", "--replicas=2")
+        wait_for("the manifest", lambda: list(volume_folder(self.namespace).glob("runs/*/work/manifest.json")), 60)
+        subprocess.run([cluster, "node", "stop", "lost"], check=True, capture_output=True)
+        kubectl("scale", "deployment", "-n", SYSTEM, "millrace", "--replicas=2")
+        work = self.succeeded(seconds=240)["stages"]["work"]
+        self.assertIn(work["attempts"], (1, 2))
+        lines = [p.read_text() for p in volume_folder(self.namespace).glob("runs/*/work/attempts/*/outputs/data")]
+        self.assertEqual(lines, ["ran\n"])
+
+    def test_a_crash_at_every_write_ends_right_with_one_job_per_attempt(self):
+        kubectl("scale", "deployment", "-n", SYSTEM, "millrace", "--replicas=0")
+        self.addCleanup(kubectl, "rollout", "status", "-n", SYSTEM, "deployment/millrace", "--timeout=60s")
+        self.addCleanup(kubectl, "scale", "deployment", "-n", SYSTEM, "millrace", "--replicas=2")
+        self.claim()
+        reference = Crash()
+        wanted = self.scenario("reference", reference)
+        self.assertGreater(len(reference.trace), 8, reference.trace)
+        broken = []
+        for at in range(1, len(reference.trace) + 1):
+            for when in ("before", "commit", "after"):
+                crash = Crash(at, when)
+                name = f"c{at}-{when}"
+                try:
+                    got = self.scenario(name, crash)
+                except AssertionError as error:
+                    got = str(error)
+                if got != wanted:
+                    broken.append(f"{name} at {crash.trace[at - 1] if len(crash.trace) >= at else '?'}: {got}")
+        self.assertEqual(broken, [], f"\n{chr(10).join(broken)}\nthe reference: {wanted}")
+
+    def scenario(self, name: str, crash: Crash) -> dict:
+        """Applies a pipeline and runs an operator that crashes once; returns the end state and the Jobs made, by the audit log."""
+        began = time.time()
+        proxy = Proxy(crash)
+        self.apply(resource("ModelDeployment", name, {"model": {"name": name}, "scale": {"replicas": 0}}))
+        stages = {
+            "train": script(MODEL, outputs={"model": {"type": "model"}}, gate={"pass": "metrics.f1 > 0.5"}),
+            "register": {"register": {"model": name, "from": "train.model", "metrics": "train"}},
+            "deploy": {"deploy": {"modelDeployment": name, "version": "register", "wait": "Accepted"}},
+        }
+        self.pipeline(stages, name, store={"pvc": {"claimName": "artifacts"}}, triggers={"onChange": True})
+        operator = self.operator(proxy)
+        try:
+
+            def ended():
+                if crash.struck.is_set() and operator.poll() is not None and not ended.again:
+                    ended.again.append(self.operator(proxy))
+                run = self.get("mlpipeline", name).get("status", {}).get("lastRun")
+                return run and self.run_of(run).get("status", {}).get("completionTime") and run
+
+            ended.again = []
+            run = wait_for(f"end of {name}", ended, 60, every=0.3)
+            if crash.at and not crash.struck.is_set():
+                wait_for("the crash", crash.struck.is_set, 15)
+                operator.wait()
+                ended.again.append(self.operator(proxy))
+            time.sleep(0.5)
+            return self.end_state(name, run, began)
+        finally:
+            for process in [operator, *ended.again]:
+                process.kill()
+                process.wait()
+            proxy.close()
+            kubectl("delete", "mlpipeline,modeldeployment", "-n", self.namespace, name, "--wait=false")
+
+    def operator(self, proxy: Proxy) -> subprocess.Popen:
+        command = [str(CONTROLLER), "run", "--no-lease", "--namespaces", self.namespace, "--listen", "127.0.0.1:0"]
+        command += ["--catalog-namespace", SYSTEM, *images()]
+        environment = {**os.environ, "KUBECONFIG": kubeconfig(proxy.address)}
+        log = open(ROOT / "target" / "test-logs" / "crashing-operator.log", "a")
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        proxy.victim = process
+        return process
+
+    def end_state(self, name: str, run: str, began: float) -> dict:
+        """What must be the same whatever crashed, names taken out."""
+        status = self.run_of(run)["status"]
+        versions = self.get("modelversion", selector=f"millrace.dev/model={name}")["items"]
+        made = [w for w in writes(began) if w["verb"] == "create" and w["objectRef"].get("namespace") == self.namespace]
+        made = [w["objectRef"] for w in made if not w["objectRef"].get("subresource")]
+        jobs = [o for o in made if o["resource"] == "jobs"]
+        runs = [o for o in made if o["resource"] == "mlpipelineruns"]
+        return {
+            "stages": {stage: (s["state"], s.get("attempts", 0)) for stage, s in status["stages"].items()},
+            "versions": [v["spec"]["version"] for v in versions],
+            "deployed": self.get("modeldeployment", name)["spec"]["model"].get("version"),
+            "jobs": len(jobs),
+            "runs": len(runs),
+            "succeeded": next(c["status"] for c in status["conditions"] if c["type"] == "Succeeded"),
+        }
+
+
+def images() -> list[str]:
+    """The images that the installed operator uses."""
+    container = get("deployment", "millrace", SYSTEM)["spec"]["template"]["spec"]["containers"][0]
+    arguments = container.get("args", [])
+    return [a for a in arguments if a.startswith(("--agent-image", "--server-image"))]
+
+
+def prefer_node(name: str) -> dict:
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [name]}]}
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]}}
+
+
+def volume_folder(namespace: str) -> Path:
+    name = get("persistentvolumeclaim", "artifacts", namespace)["spec"]["volumeName"]
+    cluster = str(ROOT / "dev" / "cluster" / "cluster")
+    shown = subprocess.run([cluster, "volume", "--path", name], check=True, capture_output=True, text=True)
+    return Path(shown.stdout.strip())

@@ -1,0 +1,191 @@
+"""Serving: twenty swaps of the version under load, and what a bad model says."""
+
+import hashlib
+import http.client
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from harness import LOCAL, ROOT, ClusterTest, condition, kubectl, resource, script, wait_for
+from test_operator import volume_folder
+
+MODEL = ROOT / "stage-images" / "server" / "tests" / "models" / "tabular"
+REQUEST = json.dumps(
+    {
+        "inputs": [
+            {"name": "mass", "datatype": "FP32", "shape": [2, 1], "data": [1.5, 9000]},
+            {"name": "sex", "datatype": "BYTES", "shape": [2, 1], "data": ["male", "female"]},
+        ]
+    }
+).encode()
+RATE = 200
+SWAPS = 20
+SLOW_SECONDS = 2.0
+
+
+class Serving(ClusterTest):
+    alone = True
+
+    def setUp(self):
+        if not LOCAL:
+            self.skipTest("puts models into the volume's folder: only on a cluster that the tests made")
+        super().setUp()
+        self.claim()
+        # Only a pod that mounts the claim makes its folder.
+        self.run_inline({"touch": touch()}, store={"pvc": {"claimName": "artifacts"}})
+        self.succeeded()
+
+    def register(self, version: int, model: bytes | None = None) -> None:
+        """A ModelVersion as a pipeline would make it, of a model that is put into the claim."""
+        folder = volume_folder(self.namespace) / "models" / str(version)
+        shutil.copytree(MODEL, folder)
+        if model is not None:
+            (folder / "model.onnx").write_bytes(model)
+        for path in [folder.parent, folder, *folder.iterdir()]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        size = sum(p.stat().st_size for p in folder.iterdir())
+        artifact = {"uri": f"pvc://artifacts/models/{version}", "digest": folder_digest(folder), "size": size}
+        spec = {"model": "m", "version": version, "format": "onnx", "artifact": artifact}
+        self.apply(resource("ModelVersion", f"m-v{version}", spec))
+
+    def serve(self, version: int) -> None:
+        spec = {"model": {"name": "m", "version": version}, "scale": {"replicas": 1}}
+        self.apply(resource("ModelDeployment", "m", spec))
+
+    def wait_served(self, version: int) -> None:
+        def served():
+            deployment = self.get("modeldeployment", "m")
+            ready = condition(deployment, "Ready").get("status") == "True"
+            return ready and deployment["status"].get("servedVersion") == version
+
+        wait_for(f"version {version}", served, 90, every=0.2)
+
+    def test_twenty_swaps_under_load_fail_no_request(self):
+        for version in (1, 2):
+            self.register(version)
+        self.serve(1)
+        self.wait_served(1)
+        load = Load(self.get("service", "m")["spec"]["clusterIP"])
+        load.start()
+        try:
+            for swap in range(SWAPS):
+                self.serve(2 - swap % 2)
+                self.wait_served(2 - swap % 2)
+        finally:
+            load.stop()
+        self.assertEqual(load.failures, [])
+        self.assertEqual(load.versions, {"1", "2"})
+        self.assertGreater(load.answered, RATE * 20, "the load was not what it should be")
+
+    def test_a_truncated_model_is_never_served_and_says_why(self):
+        self.register(1)
+        self.register(2, (MODEL / "model.onnx").read_bytes()[:100])
+        self.serve(1)
+        self.wait_served(1)
+        self.serve(2)
+
+        def told():
+            deployment = self.get("modeldeployment", "m")
+            ready = condition(deployment, "Ready")
+            return ready.get("status") == "False" and "onnx" in ready.get("message", "").lower() and deployment["status"]["servedVersion"]
+
+        self.assertEqual(wait_for("the server's words", told, 90), 1)
+
+    def test_scale_is_a_subresource(self):
+        self.register(1)
+        self.serve(1)
+        self.wait_served(1)
+        kubectl("scale", "modeldeployment", "-n", self.namespace, "m", "--replicas=2")
+        wait_for("two pods", lambda: self.get("modeldeployment", "m")["status"]["replicas"] == 2)
+        pods = self.get("pods", selector=self.get("modeldeployment", "m")["status"]["selector"])["items"]
+        self.assertEqual(len(pods), 2)
+
+
+def touch() -> dict:
+    return script('echo x > "$MILLRACE_OUTPUT_X"', outputs={"x": {}})
+
+
+def folder_digest(folder: Path) -> str:
+    """As docs/stage-contract.md says."""
+    lines = ""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        lines += f"{hashlib.sha256(content).hexdigest()}  {len(content)}  {path.relative_to(folder)}\n"
+    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+
+
+class Load:
+    """200 requests a second: half on kept connections, half on new ones, and some whose body comes slowly."""
+
+    def __init__(self, address: str):
+        self.address = address
+        self.failures: list[str] = []
+        self.versions: set[str] = set()
+        self.answered = 0
+        self.stopped = threading.Event()
+        self.lock = threading.Lock()
+        workers = 8
+        pause = workers / RATE
+        self.threads = [threading.Thread(target=self.worker, args=(i % 2 == 0, pause)) for i in range(workers)]
+        self.threads += [threading.Thread(target=self.slow) for _ in range(3)]
+
+    def start(self) -> None:
+        for thread in self.threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join()
+
+    def worker(self, keep: bool, pause: float) -> None:
+        connection = None
+        due = time.monotonic()
+        while not self.stopped.is_set():
+            due += pause
+            time.sleep(max(0.0, due - time.monotonic()))
+            try:
+                if connection is None:
+                    connection = http.client.HTTPConnection(self.address, timeout=15)
+                connection.request("POST", "/v2/models/m/infer", REQUEST, {"content-type": "application/json"})
+                closes = self.note(connection.getresponse())
+                if not keep or closes:
+                    connection.close()
+                    connection = None
+            except (OSError, http.client.HTTPException) as error:
+                self.fail(f"{'kept' if keep else 'new'} connection: {error!r}")
+                connection = None
+
+    def slow(self) -> None:
+        while not self.stopped.is_set():
+            try:
+                connection = http.client.HTTPConnection(self.address, timeout=15)
+                connection.putrequest("POST", "/v2/models/m/infer")
+                connection.putheader("content-type", "application/json")
+                connection.putheader("content-length", str(len(REQUEST)))
+                connection.endheaders()
+                half = len(REQUEST) // 2
+                connection.send(REQUEST[:half])
+                time.sleep(SLOW_SECONDS)
+                connection.send(REQUEST[half:])
+                self.note(connection.getresponse())
+                connection.close()
+            except (OSError, http.client.HTTPException) as error:
+                self.fail(f"slow request: {error!r}")
+
+    def note(self, response: http.client.HTTPResponse) -> bool:
+        body = response.read()
+        if response.status != 200:
+            self.fail(f"{response.status} {body[:200]!r}")
+            return True
+        answer = json.loads(body)
+        with self.lock:
+            self.answered += 1
+            self.versions.add(answer["model_version"])
+        return response.will_close
+
+    def fail(self, text: str) -> None:
+        with self.lock:
+            self.failures.append(text)
