@@ -10,5 +10,6 @@ pub mod expr;
 pub mod names;
 pub mod pipeline;
 pub mod plan;
+pub mod pod;
 pub mod problem;
 pub mod run;

@@ -1,0 +1,23 @@
+//! Pods of stages and of model servers: what every pod of Millrace has, what [`PodSettings`] add to it, and the
+//! PodTemplate of the catalog below both. Made so that Pod Security `restricted` admits it.
+
+mod check;
+mod hardened;
+mod settings;
+mod template;
+mod volumes;
+
+pub use check::check;
+pub use hardened::{USER, base, container_security};
+pub use settings::{escape, quantity, settings_into};
+pub use template::over_template;
+
+#[cfg(doc)]
+use crate::api::PodSettings;
+
+/// The container that runs the stage's program or the model server.
+pub const MAIN: &str = "main";
+/// The init container that brings the agent into images that do not carry it.
+pub const AGENT_INIT: &str = "agent";
+/// Begins the names of the volumes that Millrace adds; a person's volume cannot have one of these names.
+pub const OWN_VOLUME: &str = "millrace-";
