@@ -19,6 +19,9 @@ pub const REVISION_LABEL: &str = "millrace.dev/revision";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub const MANAGED_BY: &str = "millrace";
 
+/// Digest of what was applied last, on a Service: so that nothing is applied twice.
+pub const APPLIED_ANNOTATION: &str = "millrace.dev/applied";
+
 /// Field manager of everything the operator applies.
 pub const FIELD_MANAGER: &str = "millrace";
 /// Field manager of a `deploy` stage for `spec.model.version`.

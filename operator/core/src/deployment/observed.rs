@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::PodTemplate;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::ModelVersion;
 use crate::plan::Refusal;
-use crate::run::PodView;
+use crate::run::{PodView, Words};
 
 /// Everything that the plan of one ModelDeployment depends on, besides itself and the time.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,9 @@ pub struct Observed {
     pub pods: Vec<Arc<PodView>>,
     /// The Service of the ModelDeployment's name, whoever made it.
     pub service: Option<Arc<ServiceView>>,
+    /// PodTemplates of the catalog namespace by name: the one that the spec names.
+    pub pod_templates: BTreeMap<String, Arc<PodTemplate>>,
+    /// What the apiserver refused of the last pass's effects.
     pub refusals: Vec<Refusal>,
 }
 
@@ -38,6 +42,8 @@ pub struct DeploymentView {
     pub replicas: i32,
     pub ready: i32,
     pub available: i32,
+    /// `ReplicaFailure=True`: why no pod could be made (quota, Pod Security).
+    pub failure: Option<Words>,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
 }

@@ -1,19 +1,98 @@
 //! The plan of one ModelDeployment.
 
+use std::time::Duration;
+
 use k8s_openapi::jiff::Timestamp;
 
-use super::Observed;
+use super::revision::{Intent, Revision, intent};
+use super::status::{self, Situation};
+use super::{DeploymentView, Observed, objects, traffic};
 use crate::api::{ModelDeployment, ModelDeploymentStatus};
 use crate::config::Config;
-use crate::plan::Plan;
+use crate::plan::{Apply, Plan};
+
+/// Something was refused, by a quota for example: nobody tells when it may be tried again.
+const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
 /// Decides for one ModelDeployment.
 #[must_use]
 pub fn plan(
-    _deployment: &ModelDeployment,
-    _observed: &Observed,
-    _config: &Config,
-    _now: Timestamp,
+    deployment: &ModelDeployment,
+    observed: &Observed,
+    config: &Config,
+    now: Timestamp,
 ) -> Plan<ModelDeploymentStatus> {
-    Plan::default()
+    let mut plan = Plan::default();
+    if deployment.metadata.deletion_timestamp.is_some() {
+        // Everything has an owner reference and goes by itself.
+        return plan;
+    }
+    let intent = intent(deployment, observed, config);
+    let revision = match &intent {
+        Intent::Serve(revision) => Some(revision.as_ref()),
+        Intent::NoVersion | Intent::Unknown(_) | Intent::Invalid(_) => None,
+    };
+    let taken = taken(deployment, revision, observed);
+    if taken.is_none() {
+        effects(&mut plan, deployment, revision, observed, now);
+    }
+    let situation = Situation { deployment, intent: &intent, taken, observed };
+    status::report(&mut plan, &situation, now);
+    if !observed.refusals.is_empty() {
+        plan.requeue = Some(plan.requeue.map_or(AFTER_REFUSAL, |other| other.min(AFTER_REFUSAL)));
+    }
+    plan
+}
+
+fn effects(
+    plan: &mut Plan<ModelDeploymentStatus>,
+    deployment: &ModelDeployment,
+    revision: Option<&Revision>,
+    observed: &Observed,
+    now: Timestamp,
+) {
+    let served = traffic::served(observed.service.as_deref());
+    let replicas = deployment.spec.scale.as_ref().and_then(|scale| scale.replicas);
+    if let Some(revision) = revision
+        && find(observed, &revision.name).is_none()
+    {
+        // Without a number in the spec an autoscaler may have chosen one: the next revision begins with it.
+        let now_served = served.and_then(|name| find(observed, name)).map(|view| view.wanted);
+        let replicas = replicas.or(now_served).unwrap_or(1);
+        plan.apply.push(Apply::Deployment(Box::new(objects::revision_deployment(deployment, revision, replicas))));
+    }
+    if let Some(replicas) = replicas {
+        let intended = revision.map(|revision| revision.name.as_str());
+        let scaled = observed.deployments.iter().filter(|view| {
+            let name = Some(view.name.as_str());
+            view.owner == deployment.metadata.uid
+                && (name == intended || name == served)
+                && !view.deleting
+                && view.wanted != replicas
+        });
+        plan.apply.extend(scaled.map(|view| Apply::Scale { deployment: view.name.clone(), replicas }));
+    }
+    let traffic = traffic::decide(deployment, revision.map(|revision| revision.name.as_str()), observed, now);
+    if let Some((name, since)) = traffic.switch {
+        plan.apply.push(Apply::Service(Box::new(objects::service(deployment, &name, since))));
+    }
+    plan.delete = traffic.delete;
+    plan.requeue = traffic.requeue;
+}
+
+/// A Service or Deployment that has the name and belongs to somebody else.
+fn taken(deployment: &ModelDeployment, revision: Option<&Revision>, observed: &Observed) -> Option<String> {
+    let uid = &deployment.metadata.uid;
+    if observed.service.as_ref().is_some_and(|service| service.owner != *uid) {
+        let name = deployment.metadata.name.as_deref().unwrap_or_default();
+        return Some(format!(
+            "the Service \"{name}\" is not of this ModelDeployment: delete it, or give the ModelDeployment another name"
+        ));
+    }
+    let view = revision.and_then(|revision| find(observed, &revision.name)).filter(|view| view.owner != *uid)?;
+    Some(format!("the Deployment \"{}\" is not of this ModelDeployment: delete it", view.name))
+}
+
+pub(super) fn find<'a>(observed: &'a Observed, name: &str) -> Option<&'a DeploymentView> {
+    observed.deployments.iter().map(AsRef::as_ref).find(|view| view.name == name)
 }

@@ -1,0 +1,222 @@
+//! The objects of a ModelDeployment: the model server's pod, the Deployment of a revision, the Service.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, HTTPGetAction, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodTemplateSpec,
+    Probe, Service, ServicePort, ServiceSpec, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::jiff::Timestamp;
+use kube_core::Resource;
+
+use super::revision::Revision;
+use super::{DIGEST_ANNOTATION, SWITCHED_ANNOTATION, VERSION_ANNOTATION};
+use crate::api::{ModelDeployment, ModelVersion};
+use crate::config::Config;
+use crate::names::{
+    APPLIED_ANNOTATION, DEPLOYMENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL, label_value,
+    sha256_hex,
+};
+use crate::pod;
+
+/// Where the server finds the model.
+pub(super) const MODEL_DIR: &str = "/mnt/models";
+/// The server's port.
+const PORT: i32 = 8080;
+/// Name of the server's port.
+const HTTP: &str = "http";
+/// Seconds from SIGTERM to SIGKILL unless the settings say otherwise: longer than drain and grace together.
+const TERMINATION: i64 = 60;
+/// Seconds that the server goes on answering after SIGTERM: nodes learn that late that it leaves.
+const SERVER_DRAIN: i64 = 15;
+/// Seconds that requests in flight have to end.
+const SERVER_GRACE: i64 = 30;
+/// Seconds that the process needs to end.
+const SERVER_EXIT: i64 = 2;
+
+/// The model server's pod for a version, without what tells revisions apart.
+pub(super) fn server_pod(
+    deployment: &ModelDeployment,
+    version: &ModelVersion,
+    claim: &str,
+    path: &str,
+    config: &Config,
+) -> PodTemplateSpec {
+    let server = deployment.spec.server.clone().unwrap_or_default();
+    let mut spec = pod::base();
+    spec.termination_grace_period_seconds = Some(TERMINATION);
+    let secrets = config.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
+    spec.image_pull_secrets = Some(secrets.collect::<Vec<_>>()).filter(|secrets| !secrets.is_empty());
+    let volume = format!("{}model", pod::OWN_VOLUME);
+    spec.volumes = Some(vec![Volume {
+        name: volume.clone(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: claim.to_owned(),
+            // Not read-only here: some drivers then mount the whole claim read-only on the node, for stages too.
+            read_only: None,
+        }),
+        ..Volume::default()
+    }]);
+    let mut main = Container {
+        name: pod::MAIN.to_owned(),
+        image: Some(config.server_image.clone()),
+        ports: Some(vec![ContainerPort {
+            name: Some(HTTP.to_owned()),
+            container_port: PORT,
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        }]),
+        volume_mounts: Some(vec![VolumeMount {
+            name: volume,
+            mount_path: MODEL_DIR.to_owned(),
+            sub_path: Some(path.to_owned()),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        }]),
+        security_context: Some(pod::container_security()),
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        // Until the model answers once; loading may take minutes. Then the other two begin.
+        startup_probe: Some(probe("/v2/health/ready", 1, 900)),
+        readiness_probe: Some(probe("/v2/health/ready", 5, 2)),
+        liveness_probe: Some(probe("/v2/health/live", 10, 6)),
+        ..Container::default()
+    };
+    // The hash must not depend on itself: pods spread by the ModelDeployment's label.
+    pod::settings_into(&mut spec, &mut main, &server.settings, &labels(deployment, None));
+    let batch = server.batching.and_then(|batching| batching.max_size);
+    let terminates_in = spec.termination_grace_period_seconds.unwrap_or(TERMINATION);
+    main.args = Some(arguments(deployment, version, batch, terminates_in));
+    spec.containers = vec![main];
+    let digest = (DIGEST_ANNOTATION.to_owned(), version.spec.artifact.digest.clone());
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta { annotations: Some(BTreeMap::from([digest])), ..ObjectMeta::default() }),
+        spec: Some(spec),
+    }
+}
+
+fn arguments(
+    deployment: &ModelDeployment,
+    version: &ModelVersion,
+    batch: Option<u32>,
+    terminates_in: i64,
+) -> Vec<String> {
+    let drain = SERVER_DRAIN.min(terminates_in / 2);
+    let grace = SERVER_GRACE.min(terminates_in - drain - SERVER_EXIT).max(0);
+    let mut arguments = vec![
+        format!("--model-dir={MODEL_DIR}"),
+        format!("--model-name={}", deployment.spec.model.name),
+        format!("--model-version={}", version.spec.version),
+        format!("--drain={drain}s"),
+        format!("--grace={grace}s"),
+    ];
+    arguments.extend(batch.map(|rows| format!("--max-batch-size={rows}")));
+    arguments
+}
+
+fn probe(path: &str, period: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String(HTTP.to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        failure_threshold: Some(failures),
+        // A server that is short of CPU is slow, not dead.
+        timeout_seconds: Some(5),
+        ..Probe::default()
+    }
+}
+
+/// The Deployment of a revision. It is applied once, when it is not there.
+pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, replicas: i32) -> Deployment {
+    let labels = labels(owner, Some(&revision.name));
+    let mut template = revision.template.clone();
+    let metadata = template.metadata.get_or_insert_default();
+    metadata.labels.get_or_insert_default().extend(labels.clone());
+    let version = (VERSION_ANNOTATION.to_owned(), revision.version.to_string());
+    Deployment {
+        metadata: ObjectMeta {
+            annotations: Some(BTreeMap::from([version])),
+            ..metadata_of(owner, revision.name.clone(), labels.clone())
+        },
+        spec: Some(DeploymentSpec {
+            replicas: Some(replicas),
+            revision_history_limit: Some(0),
+            selector: LabelSelector { match_labels: Some(selector(owner, &revision.name)), ..LabelSelector::default() },
+            template,
+            ..DeploymentSpec::default()
+        }),
+        ..Deployment::default()
+    }
+}
+
+/// The Service, selecting a revision since `switched`.
+pub(super) fn service(owner: &ModelDeployment, revision: &str, switched: Timestamp) -> Service {
+    let mut metadata = metadata_of(owner, owner.metadata.name.clone().unwrap_or_default(), labels(owner, None));
+    let spec = service_spec(owner, revision);
+    metadata.annotations = Some(BTreeMap::from([
+        (SWITCHED_ANNOTATION.to_owned(), switched.to_string()),
+        (APPLIED_ANNOTATION.to_owned(), service_digest(owner, revision)),
+    ]));
+    Service { metadata, spec: Some(spec), ..Service::default() }
+}
+
+fn service_spec(owner: &ModelDeployment, revision: &str) -> ServiceSpec {
+    ServiceSpec {
+        type_: Some("ClusterIP".to_owned()),
+        selector: Some(selector(owner, revision)),
+        ports: Some(vec![ServicePort {
+            name: Some(HTTP.to_owned()),
+            port: 80,
+            target_port: Some(IntOrString::String(HTTP.to_owned())),
+            protocol: Some("TCP".to_owned()),
+            ..ServicePort::default()
+        }]),
+        ..ServiceSpec::default()
+    }
+}
+
+/// Digest of the Service that selects a revision, whenever it was switched.
+pub(super) fn service_digest(owner: &ModelDeployment, revision: &str) -> String {
+    sha256_hex(serde_json::to_string(&service_spec(owner, revision)).unwrap_or_default().as_bytes())
+}
+
+/// What selects the pods of a revision.
+pub(super) fn selector(owner: &ModelDeployment, revision: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (DEPLOYMENT_LABEL.to_owned(), label_value(owner.metadata.name.as_deref().unwrap_or_default())),
+        (REVISION_LABEL.to_owned(), revision.to_owned()),
+    ])
+}
+
+fn labels(owner: &ModelDeployment, revision: Option<&str>) -> BTreeMap<String, String> {
+    let name = label_value(owner.metadata.name.as_deref().unwrap_or_default());
+    let mut labels = BTreeMap::from([
+        (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
+        (DEPLOYMENT_LABEL.to_owned(), name),
+        (MODEL_LABEL.to_owned(), owner.spec.model.name.clone()),
+    ]);
+    labels.extend(revision.map(|revision| (REVISION_LABEL.to_owned(), revision.to_owned())));
+    labels
+}
+
+fn metadata_of(owner: &ModelDeployment, name: String, labels: BTreeMap<String, String>) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: owner.metadata.namespace.clone(),
+        labels: Some(labels),
+        owner_references: Some(vec![OwnerReference {
+            api_version: ModelDeployment::api_version(&()).into_owned(),
+            kind: ModelDeployment::kind(&()).into_owned(),
+            name: owner.metadata.name.clone().unwrap_or_default(),
+            uid: owner.metadata.uid.clone().unwrap_or_default(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }]),
+        ..ObjectMeta::default()
+    }
+}

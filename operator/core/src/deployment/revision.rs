@@ -1,0 +1,142 @@
+//! What should be served: a version and settings become a pod, and the pod's hash names the revision.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+
+use super::{Observed, objects};
+use crate::api::{ModelDeployment, ModelVersion};
+use crate::config::Config;
+use crate::names;
+use crate::pod;
+use crate::problem::Problem;
+
+/// Hex characters of the hash in a revision's name.
+const SHORT: usize = 8;
+
+/// What a ModelDeployment asks for.
+pub(super) enum Intent {
+    /// No version yet.
+    NoVersion,
+    /// A version that is not registered; the message names those that are.
+    Unknown(String),
+    /// A spec that cannot be carried out.
+    Invalid(Vec<Problem>),
+    Serve(Box<Revision>),
+}
+
+/// One immutable thing to run.
+pub(super) struct Revision {
+    /// Name of the Deployment, and value of the revision's label.
+    pub name: String,
+    pub version: i64,
+    /// Without the revision's labels: they follow from it.
+    pub template: PodTemplateSpec,
+}
+
+/// What the spec asks for, given what is registered.
+pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: &Config) -> Intent {
+    let name = deployment.metadata.name.as_deref().unwrap_or_default();
+    let problems = problems(deployment, name, observed, config);
+    if !problems.is_empty() {
+        return Intent::Invalid(problems);
+    }
+    let model = &deployment.spec.model;
+    let Some(version) = model.version else { return Intent::NoVersion };
+    let registered: BTreeMap<i64, &ModelVersion> = observed
+        .model_versions
+        .iter()
+        .filter(|candidate| candidate.spec.model == model.name)
+        .map(|candidate| (candidate.spec.version, candidate.as_ref()))
+        .collect();
+    let Some(found) = registered.get(&version) else {
+        return Intent::Unknown(unknown(&model.name, version, &registered));
+    };
+    let Some((claim, path)) = artifact(&found.spec.artifact.uri) else {
+        return Intent::Invalid(vec![Problem::new(
+            "spec.model.version",
+            "InvalidArtifact",
+            format!(
+                "ModelVersion {}-v{version} has the artifact \"{}\", which is no pvc://<claim>/<path> without \"..\": register another version",
+                model.name, found.spec.artifact.uri
+            ),
+        )]);
+    };
+    let template = objects::server_pod(deployment, found, claim, path, config);
+    let template = match pod_template(deployment).and_then(|wanted| observed.pod_templates.get(wanted)) {
+        Some(below) => pod::over_template(&below.template.clone().unwrap_or_default(), template),
+        None => template,
+    };
+    // The pod itself is hashed: whatever changes what runs, another image after an upgrade too, is another revision.
+    let hash = names::sha256_hex(serde_json::to_string(&template).unwrap_or_default().as_bytes());
+    Intent::Serve(Box::new(Revision { name: names::joined(&[name, &hash[..SHORT]]), version, template }))
+}
+
+/// Claim and path of `pvc://<claim>/<path>`. `None` for what is not such an address or climbs out of the claim.
+fn artifact(uri: &str) -> Option<(&str, &str)> {
+    let (claim, path) = uri.strip_prefix("pvc://")?.split_once('/')?;
+    let path = path.trim_matches('/');
+    let sound = !claim.is_empty() && !path.is_empty() && path.split('/').all(|part| part != "..");
+    sound.then_some((claim, path))
+}
+
+fn unknown(model: &str, version: i64, registered: &BTreeMap<i64, &ModelVersion>) -> String {
+    // The newest say most; a model may have thousands.
+    let known: Vec<String> = registered.keys().rev().take(10).map(ToString::to_string).collect();
+    if known.is_empty() {
+        format!(
+            "spec.model.version is {version}, but model \"{model}\" has no version: a pipeline's register stage makes one"
+        )
+    } else {
+        format!(
+            "spec.model.version is {version}, but model \"{model}\" has no such version; registered are: {}. Set one of these",
+            known.join(", ")
+        )
+    }
+}
+
+fn pod_template(deployment: &ModelDeployment) -> Option<&str> {
+    deployment.spec.server.as_ref().and_then(|server| server.settings.pod_template.as_deref())
+}
+
+fn problems(deployment: &ModelDeployment, name: &str, observed: &Observed, config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if !is_service_name(name) {
+        problems.push(Problem::new(
+            "metadata.name",
+            "InvalidName",
+            format!("\"{name}\" cannot be the name of a Service: write at most 63 of a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit"),
+        ));
+    }
+    if let Some(server) = &deployment.spec.server {
+        problems.extend(pod::check("spec.server", &server.settings, config));
+        for (volume, settings) in &server.settings.volumes {
+            let path = settings.mount_path.trim_end_matches('/');
+            if path == objects::MODEL_DIR || path.starts_with(&format!("{}/", objects::MODEL_DIR)) {
+                problems.push(Problem::new(
+                    format!("spec.server.volumes.{volume}.mountPath"),
+                    "DuplicateMountPath",
+                    format!("\"{path}\" is where the model lies: mount the volume elsewhere"),
+                ));
+            }
+        }
+    }
+    if let Some(wanted) = pod_template(deployment)
+        && !observed.pod_templates.contains_key(wanted)
+    {
+        problems.push(Problem::new(
+            "spec.server.podTemplate",
+            "PodTemplateNotFound",
+            format!("there is no PodTemplate \"{wanted}\" in the namespace \"{}\": name one that is there, or have it made there", config.catalog_namespace),
+        ));
+    }
+    problems
+}
+
+fn is_service_name(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= 63
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.ends_with(inner)
+        && name.chars().all(|c| inner(c) || c == '-')
+}

@@ -1,0 +1,1 @@
+//! What a ModelDeployment decides, alone and in a simulated cluster.

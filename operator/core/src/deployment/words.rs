@@ -1,0 +1,61 @@
+//! Why a revision is not ready, in the words of those who know: kubelet, scheduler, apiserver, the server itself.
+
+use super::{DeploymentView, Observed};
+use crate::run::PodView;
+
+/// A message is cut after this many characters.
+const LONGEST: usize = 1024;
+
+/// Somebody's words about a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reason {
+    /// It will not get well by waiting a little.
+    pub failing: bool,
+    pub message: String,
+}
+
+/// What is said about a revision's pods; failures first.
+pub(super) fn about(view: &DeploymentView, observed: &Observed) -> Option<Reason> {
+    let refused = view.failure.as_ref().map(|words| Reason {
+        failing: true,
+        message: cut(&format!("no pod can be made: {}: {}", words.reason, words.message)),
+    });
+    let mut pods: Vec<&PodView> = observed
+        .pods
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|pod| pod.stage == view.name && !pod.deleting && pod.phase != "Failed" && pod.phase != "Succeeded")
+        .collect();
+    // The same pod every time, so that a status does not swing between two.
+    pods.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut said: Vec<Reason> = pods.into_iter().filter_map(about_pod).collect();
+    said.sort_by_key(|reason| !reason.failing);
+    refused.or_else(|| said.into_iter().next())
+}
+
+fn about_pod(pod: &PodView) -> Option<Reason> {
+    let name = &pod.name;
+    if let Some(words) = &pod.unschedulable {
+        return Some(Reason {
+            failing: false,
+            message: cut(&format!("pod {name}: {}: {}", words.reason, words.message)),
+        });
+    }
+    let container = pod.main.as_ref()?;
+    let ended = container.terminated.as_ref().filter(|_| container.running_since.is_none()).map(|end| {
+        let how = end.signal.map_or(format!("exit code {}", end.exit_code), |signal| format!("signal {signal}"));
+        format!("{} ({how}): {}", end.reason, end.message.trim())
+    });
+    let waiting = container
+        .waiting
+        .as_ref()
+        // Every pod goes through these two; they say nothing.
+        .filter(|words| words.reason != "ContainerCreating" && words.reason != "PodInitializing")
+        .map(|words| format!("{}: {}", words.reason, words.message.trim()));
+    let parts: Vec<String> = [waiting, ended].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| Reason { failing: true, message: cut(&format!("pod {name}: {}", parts.join("; "))) })
+}
+
+fn cut(text: &str) -> String {
+    text.trim_end_matches([' ', ':']).chars().take(LONGEST).collect()
+}
