@@ -155,6 +155,9 @@ pub struct StageStatus {
     pub disruptions: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_time: Option<Time>,
+    /// When the current attempt was made; `pendingTimeout` counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_time: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// The Job of the current attempt. Its uid is known once it was seen.

@@ -1,7 +1,29 @@
 //! Runs: from what is frozen and what is observed to the next effects.
+//!
+//! A pass goes: `start` (accept, freeze) → `advance` (every stage one step: `container`, `register`, `deploy`) →
+//! `finish` (is the run over) → `status` (conditions). A stage with a program goes: `inputs` → `job` → `classify` (what
+//! became of the attempt) → `attempt` (what follows from it) → `retry`, `gate`. Each decides from values alone.
 
+mod advance;
+mod attempt;
+mod classify;
+mod container;
+mod deploy;
+mod ending;
+mod finish;
+mod gate;
+mod graph;
+mod inputs;
+mod job;
+mod mounts;
 mod observed;
+mod pass;
 mod plan;
+mod register;
+mod retry;
+mod scope;
+mod start;
+mod status;
 
 pub use observed::{ContainerView, JobView, Observed, PodView, Terminated, Words};
 pub use plan::plan;

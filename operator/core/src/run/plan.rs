@@ -1,19 +1,122 @@
 //! The plan of one run.
 
+use std::time::Duration;
+
 use k8s_openapi::jiff::Timestamp;
 
-use super::Observed;
+use super::finish::End;
+use super::pass::{Effects, Pass, clip, whole_seconds};
+use super::start::{self, Start};
+use super::{Observed, advance, finish, status};
 use crate::api::{MLPipelineRun, MLPipelineRunStatus};
 use crate::config::Config;
-use crate::plan::Plan;
+use crate::pipeline::{Frozen, bind_params};
+use crate::plan::{Event, Plan};
+use crate::problem;
+
+/// How soon to look again for a frozen pipeline that was not read yet.
+const UNREAD: Duration = Duration::from_secs(1);
 
 /// Decides for one run.
 #[must_use]
-pub fn plan(
-    _run: &MLPipelineRun,
-    _observed: &Observed,
-    _config: &Config,
-    _now: Timestamp,
+pub fn plan(run: &MLPipelineRun, observed: &Observed, config: &Config, now: Timestamp) -> Plan<MLPipelineRunStatus> {
+    let old = run.status.clone().unwrap_or_default();
+    if run.metadata.deletion_timestamp.is_some() {
+        return Plan::default();
+    }
+    if old.completion_time.is_some() {
+        return finish::afterwards(run, &old, observed, now);
+    }
+    let mut plan = match (&old.frozen, &observed.frozen) {
+        (None, _) => begin(run, old, observed, config, now),
+        // The controller reads it; until then nothing is known of the run.
+        (Some(_), None) => return Plan { requeue: Some(UNREAD), ..Plan::default() },
+        (Some(name), Some(frozen)) => resume(run, &old, name, frozen, observed, config, now),
+    };
+    plan.status = plan.status.filter(|new| run.status.as_ref() != Some(new));
+    plan
+}
+
+fn begin(
+    run: &MLPipelineRun,
+    mut status: MLPipelineRunStatus,
+    observed: &Observed,
+    config: &Config,
+    now: Timestamp,
 ) -> Plan<MLPipelineRunStatus> {
-    Plan::default()
+    status.observed_generation = run.metadata.generation;
+    match start::start(run, observed, config) {
+        Start::Frozen { frozen, params, revision } => {
+            let name = revision.metadata.name.clone().unwrap_or_default();
+            status.frozen = Some(name.clone());
+            let pass = Pass { run, observed, config, now, frozen: &frozen, frozen_name: &name, params: &params };
+            status.start_time = Some(pass.time());
+            let count = frozen.stages.len();
+            let begun = Event { warning: false, reason: "RunStarted", message: format!("{count} stages from {name}") };
+            let mut plan = advanced(&pass, status);
+            plan.events.insert(0, begun);
+            Plan { freeze: Some(revision), ..plan }
+        }
+        Start::Missing(pipeline) => {
+            status::missing(&mut status, &pipeline, whole_seconds(now));
+            Plan { status: Some(status), ..Plan::default() }
+        }
+        Start::Refused(problems) => {
+            let reason = problems.first().map_or("InvalidSpec", |problem| problem.reason);
+            refuse(status, reason, &problem::summary(&problems), now)
+        }
+    }
+}
+
+fn refuse(mut status: MLPipelineRunStatus, reason: &str, message: &str, now: Timestamp) -> Plan<MLPipelineRunStatus> {
+    let message = clip(message);
+    let now = whole_seconds(now);
+    status::refused(&mut status, reason, &message, now);
+    status.completion_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
+    let events = vec![Event { warning: true, reason: "RunRefused", message: format!("{reason}: {message}") }];
+    Plan { status: Some(status), events, ..Plan::default() }
+}
+
+fn resume(
+    run: &MLPipelineRun,
+    old: &MLPipelineRunStatus,
+    name: &str,
+    frozen: &Frozen,
+    observed: &Observed,
+    config: &Config,
+    now: Timestamp,
+) -> Plan<MLPipelineRunStatus> {
+    match bind_params(&frozen.params, &run.spec.params, "spec.params") {
+        Ok(params) => {
+            let pass = Pass { run, observed, config, now, frozen, frozen_name: name, params: &params };
+            advanced(&pass, old.clone())
+        }
+        // They were bound when the run started; an operator that binds them otherwise cannot go on with it.
+        Err(problems) => refuse(old.clone(), "InvalidParameter", &problem::summary(&problems), now),
+    }
+}
+
+/// One pass over the stages of a run that has started.
+fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipelineRunStatus> {
+    let mut effects = Effects::default();
+    let start = status.start_time.as_ref().map_or(pass.now, |time| time.0);
+    if !finish::out_of_time(pass, start, &mut status.stages, &mut effects) {
+        status.stages = advance::all(pass, &status.stages, &mut effects);
+    }
+    let end = finish::end(&status.stages);
+    status.observed_generation = pass.run.metadata.generation;
+    let time = pass.time();
+    status::running(&mut status, pass.frozen, end.as_ref(), time.0);
+    if let Some(end) = &end {
+        match end {
+            End::Succeeded => {
+                let gone = super::pass::since(start, pass.now);
+                effects.tell("RunSucceeded", format!("after {}", crate::duration::format(gone)));
+            }
+            End::Failed { reason, message } => effects.warn("RunFailed", format!("{reason}: {message}")),
+        }
+        status.completion_time = Some(time);
+    }
+    let Effects { create, apply, delete, events, requeue } = effects;
+    Plan { freeze: None, status: Some(status), create, apply, delete, events, requeue }
 }

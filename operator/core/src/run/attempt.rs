@@ -1,0 +1,150 @@
+//! What follows from the end of an attempt: the stage is over, or there is another attempt.
+
+use millrace_contract::Report;
+
+use super::ending::{Ending, Failure};
+use super::gate::{self, Verdict};
+use super::graph::GATE_REJECTED;
+use super::pass::{Effects, Pass, Stages, after, clip, whole_seconds};
+use super::{container, mounts, retry};
+use crate::api::{Otherwise, OutputStatus, StageState, StageStatus, StageUsage};
+use crate::duration;
+use crate::pipeline::FrozenContainer;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// The stage's next status after its attempt has ended.
+pub(super) fn end(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    mut status: StageStatus,
+    ending: Ending,
+    stages: &Stages,
+    effects: &mut Effects,
+) -> StageStatus {
+    match ending {
+        Ending::Succeeded(report) => succeeded(pass, name, stage, status, *report, stages, effects),
+        Ending::Failed(failure) => failed(pass, name, stage, status, failure, effects),
+        Ending::Disrupted { reason, message } => {
+            status.disruptions += 1;
+            let attempt = status.attempts;
+            if status.disruptions > retry::MAX_DISRUPTIONS {
+                let message = format!("{} attempts were interrupted, the last one: {reason}: {message}", attempt);
+                return fail(pass, name, status, "TooManyDisruptions", &message, effects);
+            }
+            effects.warn("StageInterrupted", format!("stage {name}, attempt {attempt}: {reason}: {message}"));
+            // At once: its agent finds the manifest if the work was done.
+            status.next_attempt_time = Some(pass.time());
+            status.state = StageState::BackingOff;
+            status.reason = Some(reason);
+            status.message = Some(clip(&message));
+            container::begin(pass, name, stage, status, stages, effects)
+        }
+    }
+}
+
+fn succeeded(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    mut status: StageStatus,
+    report: Report,
+    stages: &Stages,
+    effects: &mut Effects,
+) -> StageStatus {
+    let winner = report.winner.unwrap_or(report.attempt);
+    let claim = pass.frozen.store.as_ref().map_or("", |store| store.pvc.claim_name.as_str());
+    let folder = mounts::stage_folder(pass, name);
+    status.usage = Some(usage(&report));
+    status.exit_code = report.exit_code;
+    status.results = report.results;
+    status.metrics = report.metrics;
+    status.champion = report.champion;
+    status.outputs = report
+        .outputs
+        .into_iter()
+        .map(|(output, record)| {
+            let uri = format!("pvc://{claim}/{folder}/attempts/{winner}/outputs/{output}");
+            let millrace_contract::OutputRecord { kind, digest, size, files: _, signature, format } = record;
+            (output, OutputStatus { kind, uri, digest, size, format, signature })
+        })
+        .collect();
+    status.next_attempt_time = None;
+    let missing = stage.outputs.iter().find(|(output, spec)| !spec.optional && !status.outputs.contains_key(*output));
+    if let Some((output, _)) = missing {
+        let message = format!("the report lacks the output `{output}`");
+        return fail(pass, name, status, "OutputMissing", &message, effects);
+    }
+    let verdict = stage.gate.as_ref().map(|gate| (gate.otherwise, gate::judge(pass, gate, &status, stages)));
+    match verdict {
+        None | Some((_, Verdict::Pass)) => {
+            status.reason = None;
+            status.message = None;
+        }
+        Some((Otherwise::Reject, Verdict::No(figures))) => {
+            effects.warn(GATE_REJECTED, format!("stage {name}: {figures}"));
+            status.reason = Some(GATE_REJECTED.to_owned());
+            status.message = Some(clip(&figures));
+        }
+        Some((Otherwise::Fail, Verdict::No(figures))) => {
+            return fail(pass, name, status, "GateFailed", &figures, effects);
+        }
+        Some((_, Verdict::Unknown(error))) => {
+            return fail(pass, name, status, "GateWithoutValue", &error.to_string(), effects);
+        }
+    }
+    status.state = StageState::Succeeded;
+    status.completion_time = Some(pass.time());
+    status
+}
+
+fn failed(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    mut status: StageStatus,
+    failure: Failure,
+    effects: &mut Effects,
+) -> StageStatus {
+    let Failure { reason, message, exit_code, report, lasting } = failure;
+    status.failures += 1;
+    status.exit_code = exit_code;
+    if let Some(report) = report {
+        status.usage = Some(usage(&report));
+    }
+    let seed = format!("{}/{name}/{}", pass.run_uid(), status.attempts);
+    let wait = if lasting { None } else { retry::wait(&stage.retry, status.failures, &seed) };
+    let Some(wait) = wait else { return fail(pass, name, status, &reason, &message, effects) };
+    let next = after(whole_seconds(pass.now), wait);
+    let words = format!("stage {name}, attempt {}: {reason}: {message}", status.attempts);
+    effects.warn("StageRetried", format!("{words}\nthe next attempt is in {}", duration::format(wait)));
+    status.state = StageState::BackingOff;
+    status.reason = Some(reason);
+    status.message = Some(clip(&message));
+    status.next_attempt_time = Some(Time(next));
+    effects.again(super::pass::since(pass.now, next));
+    status
+}
+
+/// The stage has failed for good.
+pub(super) fn fail(
+    pass: &Pass<'_>,
+    name: &str,
+    mut status: StageStatus,
+    reason: &str,
+    message: &str,
+    effects: &mut Effects,
+) -> StageStatus {
+    effects.warn("StageFailed", format!("stage {name}: {reason}: {message}"));
+    status.state = StageState::Failed;
+    status.reason = Some(reason.to_owned());
+    status.message = Some(clip(message));
+    status.completion_time = Some(pass.time());
+    status.next_attempt_time = None;
+    status
+}
+
+fn usage(report: &Report) -> StageUsage {
+    let millrace_contract::Usage { cpu_seconds, peak_memory_bytes, wall_seconds } = report.usage;
+    StageUsage { cpu_seconds, peak_memory_bytes, wall_seconds }
+}

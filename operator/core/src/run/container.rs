@@ -1,0 +1,246 @@
+//! A stage that runs a program, one step: make an attempt, or look at the one there is.
+
+use std::time::Duration;
+
+use super::classify::{self, Seen, Standing};
+use super::ending::Wanted;
+use super::finish::RUN_TIMEOUT;
+use super::inputs::{self, Hindrance};
+use super::pass::{Effects, Pass, Stages, clip, since};
+use super::{Observed, Words, attempt, job};
+use crate::api::{JobRef, StageState, StageStatus};
+use crate::pipeline::FrozenContainer;
+use crate::plan::{Create, Delete, DeleteKind};
+use crate::{duration, names};
+
+/// Failed because its pod did not start in time: its Job is deleted.
+pub(super) const PENDING_TIMEOUT: &str = "PendingTimeout";
+
+/// How soon something that was refused is tried again, at the earliest and at the latest.
+const SOONEST: Duration = Duration::from_secs(5);
+const LATEST: Duration = Duration::from_secs(60);
+
+/// Makes the next attempt: the status says so, then the Job is created.
+pub(super) fn begin(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    mut status: StageStatus,
+    stages: &Stages,
+    effects: &mut Effects,
+) -> StageStatus {
+    status.start_time.get_or_insert(pass.time());
+    let before = status.clone();
+    let built = inputs::deployed(pass, &stage.inputs).and_then(|resolved| {
+        status.inputs = resolved;
+        status.attempts += 1;
+        status.job = Some(JobRef { name: names::job(pass.run_name(), name, status.attempts), uid: None });
+        job::build(pass, name, stage, &status, stages)
+    });
+    match built {
+        Ok(job) => {
+            status.state = StageState::Pending;
+            status.attempt_time = Some(pass.time());
+            status.next_attempt_time = None;
+            status.reason = None;
+            status.message = None;
+            status.image = None;
+            status.usage = None;
+            effects.create.push(Create::Job(Box::new(job)));
+            again_at_timeout(pass, stage, &status, effects);
+            status
+        }
+        Err(Hindrance::Fail(words)) => attempt::fail(pass, name, before, &words.reason, &words.message, effects),
+        Err(Hindrance::Wait(words)) => {
+            let mut status = before;
+            if status.attempts == 0 {
+                status.state = StageState::Pending;
+            }
+            effects.again(pause(pass, &status));
+            wait(pass, name, stage, status, Some(words), effects)
+        }
+    }
+}
+
+/// Looks at the current attempt.
+pub(super) fn advance(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    old: &StageStatus,
+    stages: &Stages,
+    effects: &mut Effects,
+) -> StageStatus {
+    if old.state == StageState::BackingOff {
+        return match old.next_attempt_time.as_ref().map(|next| since(pass.now, next.0)) {
+            Some(left) if !left.is_zero() => {
+                effects.again(left);
+                old.clone()
+            }
+            _ => begin(pass, name, stage, old.clone(), stages, effects),
+        };
+    }
+    let (Some(reference), true) = (&old.job, old.attempts > 0) else {
+        return begin(pass, name, stage, old.clone(), stages, effects);
+    };
+    let wanted = Wanted { run_uid: pass.run_uid(), stage: name, attempt: old.attempts };
+    let seen = classify::look(wanted, reference, pass.observed);
+    let mut new = step(pass, name, stage, old, &seen, stages, effects);
+    // The uid is noted with what is written anyway, and before a Job that is being deleted is gone: a Job that was seen
+    // is not made again under its name. A new attempt has a Job of its own.
+    let same = new.attempts == old.attempts;
+    if let Some(job) = seen.job.filter(|job| same && (new != *old || job.deleting)) {
+        new.job = Some(JobRef { name: job.name.clone(), uid: Some(job.uid.clone()) });
+    }
+    new
+}
+
+fn step(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    old: &StageStatus,
+    seen: &Seen<'_>,
+    stages: &Stages,
+    effects: &mut Effects,
+) -> StageStatus {
+    match seen.standing.clone() {
+        Standing::Unmade => make_sure(pass, name, stage, old, stages, effects),
+        Standing::Pending(words) => {
+            // A pod that ran and is gone: its Job tells in a second what became of it.
+            if old.state == StageState::Running {
+                return old.clone();
+            }
+            wait(pass, name, stage, old.clone(), words, effects)
+        }
+        Standing::Running(_) => StageStatus {
+            state: StageState::Running,
+            reason: None,
+            message: None,
+            image: image(pass, name, old),
+            ..old.clone()
+        },
+        Standing::Unclear => old.clone(),
+        Standing::Ended(ending) => {
+            let status = StageStatus { image: image(pass, name, old), ..old.clone() };
+            attempt::end(pass, name, stage, status, ending, stages, effects)
+        }
+    }
+}
+
+/// The status says that there is an attempt, but no Job is seen: it is POSTed again, which meets itself if it is there.
+fn make_sure(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    old: &StageStatus,
+    stages: &Stages,
+    effects: &mut Effects,
+) -> StageStatus {
+    let job_name = names::job(pass.run_name(), name, old.attempts);
+    if let Some(refusal) = pass.refusal("Job", &job_name) {
+        if refusal.reason == "NameTaken" {
+            return attempt::fail(pass, name, old.clone(), &refusal.reason, &refusal.message, effects);
+        }
+        effects.again(pause(pass, old));
+        let words = Words { reason: refusal.reason.clone(), message: refusal.message.clone() };
+        return wait(pass, name, stage, old.clone(), Some(words), effects);
+    }
+    match job::build(pass, name, stage, old, stages) {
+        Ok(job) => {
+            effects.create.push(Create::Job(Box::new(job)));
+            // Words of a refusal stay until the Job is there.
+            let words =
+                old.reason.clone().map(|reason| Words { reason, message: old.message.clone().unwrap_or_default() });
+            wait(pass, name, stage, old.clone(), words, effects)
+        }
+        Err(Hindrance::Wait(words)) => wait(pass, name, stage, old.clone(), Some(words), effects),
+        Err(Hindrance::Fail(words)) => attempt::fail(pass, name, old.clone(), &words.reason, &words.message, effects),
+    }
+}
+
+/// The stage waits, with the words of whom it waits for, until its time is over.
+fn wait(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    mut status: StageStatus,
+    words: Option<Words>,
+    effects: &mut Effects,
+) -> StageStatus {
+    let limit = Duration::from_secs(stage.pending_timeout_seconds);
+    let words = words.map(|words| Words { message: clip(&words.message), ..words });
+    if pass.left(waits_since(&status), limit).is_none() {
+        let why = words.map_or_else(
+            || "its pod did not start, and nobody said why".to_owned(),
+            |words| format!("{}: {}", words.reason, words.message),
+        );
+        let message = format!("waited for {}: {why}", duration::format(limit));
+        return attempt::fail(pass, name, status, PENDING_TIMEOUT, &message, effects);
+    }
+    again_at_timeout(pass, stage, &status, effects);
+    if let Some(words) = words {
+        note(name, &mut status, words, effects);
+    }
+    status
+}
+
+/// Writes down the words. The kubelet says `ErrImagePull` and `ImagePullBackOff` in turns: the first one has the cause.
+fn note(name: &str, status: &mut StageStatus, words: Words, effects: &mut Effects) {
+    let old = status.reason.as_deref().unwrap_or_default();
+    if old == "ErrImagePull" && words.reason == "ImagePullBackOff" {
+        return;
+    }
+    if old != words.reason {
+        effects.warn("StageWaiting", format!("stage {name}: {}: {}", words.reason, words.message));
+    }
+    status.reason = Some(words.reason);
+    status.message = Some(words.message);
+}
+
+fn waits_since(status: &StageStatus) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> {
+    if status.state == StageState::BackingOff {
+        return status.next_attempt_time.as_ref();
+    }
+    status.attempt_time.as_ref().or(status.start_time.as_ref())
+}
+
+fn again_at_timeout(pass: &Pass<'_>, stage: &FrozenContainer, status: &StageStatus, effects: &mut Effects) {
+    let limit = Duration::from_secs(stage.pending_timeout_seconds);
+    if let Some(left) = pass.left(waits_since(status), limit) {
+        effects.again(left);
+    }
+}
+
+/// A quarter of the time that it has waited already, within bounds.
+fn pause(pass: &Pass<'_>, status: &StageStatus) -> Duration {
+    let waited = waits_since(status).map_or(Duration::ZERO, |start| since(start.0, pass.now));
+    (waited / 4).clamp(SOONEST, LATEST)
+}
+
+/// The digest of the image that ran.
+fn image(pass: &Pass<'_>, name: &str, status: &StageStatus) -> Option<String> {
+    let pods = pass.observed.pods.iter();
+    let pod = pods.filter(|pod| pod.stage == name && pod.attempt == status.attempts).find_map(|pod| pod.main.as_ref());
+    let id = pod.map(|main| main.image_id.as_str()).filter(|id| !id.is_empty())?;
+    Some(id.rsplit_once('@').map_or(id, |(_, digest)| digest).to_owned())
+}
+
+/// The Job of a stage that was given up while its pod may still run or wait.
+pub(super) fn abandoned(pass: &Pass<'_>, name: &str, status: &StageStatus) -> Option<Delete> {
+    given_up(pass.run_uid(), pass.observed, name, status)
+}
+
+/// As [`abandoned`], for a run that has ended.
+pub(super) fn given_up(run_uid: &str, observed: &Observed, name: &str, status: &StageStatus) -> Option<Delete> {
+    let given_up = matches!(status.reason.as_deref(), Some(PENDING_TIMEOUT | RUN_TIMEOUT));
+    if status.state != StageState::Failed || !given_up {
+        return None;
+    }
+    let job = observed
+        .jobs
+        .iter()
+        .find(|job| job.stage == name && job.attempt == status.attempts && job.owner.as_deref() == Some(run_uid))?;
+    let over = job.deleting || job.complete || job.failed.is_some();
+    (!over).then(|| Delete { kind: DeleteKind::Job, name: job.name.clone(), uid: job.uid.clone() })
+}

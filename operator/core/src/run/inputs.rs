@@ -1,0 +1,160 @@
+//! Where a stage's inputs lie.
+
+use std::collections::BTreeMap;
+
+use super::Words;
+use super::pass::{Pass, Stages};
+use crate::api::{Input, ResolvedInput, StageState};
+
+/// An input that is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mounted {
+    pub claim: String,
+    /// Below the claim's root.
+    pub path: String,
+    pub digest: String,
+    pub size: u64,
+}
+
+/// Why a stage cannot begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hindrance {
+    /// It may pass: somebody has to deploy something, or add a PodTemplate.
+    Wait(Words),
+    /// It will not.
+    Fail(Words),
+}
+
+impl Hindrance {
+    pub fn wait(reason: &str, message: impl Into<String>) -> Self {
+        Self::Wait(Words { reason: reason.to_owned(), message: message.into() })
+    }
+
+    pub fn fail(reason: &str, message: impl Into<String>) -> Self {
+        Self::Fail(Words { reason: reason.to_owned(), message: message.into() })
+    }
+}
+
+/// What the `deployed` inputs of an attempt that is made now are.
+pub(super) fn deployed(
+    pass: &Pass<'_>,
+    inputs: &BTreeMap<String, Input>,
+) -> Result<BTreeMap<String, ResolvedInput>, Hindrance> {
+    let mut resolved = BTreeMap::new();
+    for (name, input) in inputs {
+        let Some(deployment) = &input.deployed else { continue };
+        let found = served(pass, deployment);
+        if let (Err(message), false) = (&found, input.optional) {
+            let message = format!("input `{name}`: {message}");
+            return Err(Hindrance::wait("WaitingForDeployedModel", message));
+        }
+        let none = ResolvedInput { model_version: None, uri: None, digest: None, size: None };
+        resolved.insert(name.clone(), found.unwrap_or(none));
+    }
+    Ok(resolved)
+}
+
+/// The ModelVersion that a ModelDeployment serves, or why there is none.
+fn served(pass: &Pass<'_>, deployment: &str) -> Result<ResolvedInput, String> {
+    let Some(found) = pass.observed.model_deployments.get(deployment) else {
+        return Err(format!("there is no ModelDeployment {deployment}"));
+    };
+    let Some(version) = found.status.as_ref().and_then(|status| status.served_version) else {
+        return Err(format!("ModelDeployment {deployment} serves no version yet"));
+    };
+    let model = &found.spec.model.name;
+    let versions = &pass.observed.model_versions;
+    let Some(version) = versions.iter().find(|v| v.spec.model == *model && v.spec.version == version) else {
+        return Err(format!(
+            "ModelDeployment {deployment} serves version {version} of {model}, which is not registered"
+        ));
+    };
+    Ok(ResolvedInput {
+        model_version: version.metadata.name.clone(),
+        uri: Some(version.spec.artifact.uri.clone()),
+        digest: Some(version.spec.artifact.digest.clone()),
+        size: Some(version.spec.artifact.size),
+    })
+}
+
+/// Every input of an attempt; an optional one that is absent is left out.
+pub(super) fn mounted(
+    inputs: &BTreeMap<String, Input>,
+    resolved: &BTreeMap<String, ResolvedInput>,
+    stages: &Stages,
+) -> Result<BTreeMap<String, Mounted>, Hindrance> {
+    let mut mounts = BTreeMap::new();
+    for (name, input) in inputs {
+        let (uri, digest, size) = if let Some(from) = &input.from {
+            let output = output_of(name, from, stages)?;
+            (&output.uri, &output.digest, output.size)
+        } else {
+            let Some(ResolvedInput { uri: Some(uri), digest: Some(digest), size: Some(size), .. }) = resolved.get(name)
+            else {
+                continue;
+            };
+            (uri, digest, *size)
+        };
+        let Some((claim, path)) = parse_uri(uri) else {
+            let message = format!("input `{name}`: `{uri}` is no address of an artifact: pvc://<claim>/<path> is one");
+            return Err(Hindrance::fail("BadArtifact", message));
+        };
+        let mount = Mounted { claim: claim.to_owned(), path: path.to_owned(), digest: digest.clone(), size };
+        mounts.insert(name.clone(), mount);
+    }
+    Ok(mounts)
+}
+
+fn output_of<'a>(input: &str, from: &str, stages: &'a Stages) -> Result<&'a crate::api::OutputStatus, Hindrance> {
+    let (stage, output) = from.split_once('.').unwrap_or((from, ""));
+    let status = stages.get(stage);
+    status.and_then(|status| status.outputs.get(output)).ok_or_else(|| {
+        let state = status.map_or(StageState::Waiting, |status| status.state);
+        let message = format!(
+            "input `{input}`: stage `{stage}` is {state:?} and left out its output `{output}`, which is optional there: \
+             let the stage always write it, or take the input away"
+        );
+        Hindrance::fail("OutputAbsent", message)
+    })
+}
+
+/// Claim and path of `pvc://<claim>/<path>`. A path that climbs is none.
+pub(super) fn parse_uri(uri: &str) -> Option<(&str, &str)> {
+    let (claim, path) = uri.strip_prefix("pvc://")?.split_once('/')?;
+    let plain = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    (!claim.is_empty() && plain).then_some((claim, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{OutputStatus, StageStatus};
+
+    #[test]
+    fn an_artifacts_address_is_a_claim_and_a_path_that_does_not_climb() {
+        assert_eq!(parse_uri("pvc://artifacts/runs/r/a"), Some(("artifacts", "runs/r/a")));
+        for uri in ["s3://a/b", "pvc://artifacts", "pvc:///a", "pvc://a/../b", "pvc://a//b", "pvc://a/", "pvc://a/./b"]
+        {
+            assert_eq!(parse_uri(uri), None, "{uri}");
+        }
+    }
+
+    #[test]
+    fn an_input_is_where_its_producer_wrote_it_and_an_absent_optional_one_is_left_out() {
+        let output = OutputStatus { uri: "pvc://c/p".into(), digest: "d".into(), size: 3, ..OutputStatus::default() };
+        let status = StageStatus { outputs: [("data".to_owned(), output)].into(), ..StageStatus::default() };
+        let stages = Stages::from([("ingest".to_owned(), status)]);
+        let from = |from: &str| Input { from: Some(from.into()), ..Input::default() };
+        let none = ResolvedInput { model_version: None, uri: None, digest: None, size: None };
+        let champion = Input { deployed: Some("m".into()), optional: true, ..Input::default() };
+        let inputs = BTreeMap::from([("rows".to_owned(), from("ingest.data")), ("old".to_owned(), champion)]);
+        let found = mounted(&inputs, &[("old".to_owned(), none)].into(), &stages).unwrap();
+        let rows = Mounted { claim: "c".into(), path: "p".into(), digest: "d".into(), size: 3 };
+        assert_eq!(found, BTreeMap::from([("rows".to_owned(), rows)]));
+
+        let inputs = BTreeMap::from([("rows".to_owned(), from("ingest.test"))]);
+        let Err(Hindrance::Fail(words)) = mounted(&inputs, &BTreeMap::new(), &stages) else { panic!("mounted") };
+        assert_eq!(words.reason, "OutputAbsent");
+        assert!(words.message.contains("`test`") && words.message.contains("`ingest`"), "{}", words.message);
+    }
+}

@@ -1,0 +1,221 @@
+//! One attempt of a stage as a Job.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::core::v1::{Container as PodContainer, EnvVar, PodSpec, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use millrace_contract::{INPUTS_DIR, TASK_ENV, Task, TaskInput, TaskOutput, output_path};
+use serde_json::{Map, Value};
+
+use super::inputs::{self, Hindrance, Mounted};
+use super::pass::{Pass, Stages};
+use super::{mounts, scope};
+use crate::api::{Container, StageStatus};
+use crate::expr::{self, ExprError, Scope};
+use crate::pipeline::{FrozenContainer, bind_params};
+use crate::{duration, names, pod, problem};
+
+/// Between SIGTERM and SIGKILL of the program, unless the settings say otherwise.
+const GRACE_SECONDS: u64 = 30;
+/// How much longer than its program the agent lives: to hash, to sync and to report.
+const REPORT_SECONDS: u64 = 15;
+/// What the Job's own deadline adds to all others: it only ends what nobody else did.
+const BACKSTOP_SECONDS: u64 = 60;
+
+/// The Job of the current attempt.
+pub(super) fn build(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    status: &StageStatus,
+    stages: &Stages,
+) -> Result<Job, Hindrance> {
+    let inputs = inputs::mounted(&stage.inputs, &status.inputs, stages)?;
+    let scope = scope_of(pass, name, stage, status, &inputs, stages)?;
+    let container = render(&stage.container, &scope).map_err(|error| expression(name, &error))?;
+    let grace = grace_seconds(&container);
+    let task = Task {
+        namespace: pass.namespace().to_owned(),
+        run: pass.run_name().to_owned(),
+        run_uid: pass.run_uid().to_owned(),
+        stage: name.to_owned(),
+        attempt: status.attempts,
+        script: container.script.clone(),
+        inputs: inputs.iter().map(|(name, mounted)| (name.clone(), task_input(name, mounted))).collect(),
+        outputs: stage
+            .outputs
+            .iter()
+            .map(|(name, output)| (name.clone(), TaskOutput { kind: output.kind, optional: output.optional }))
+            .collect(),
+        timeout_seconds: stage.timeout_seconds,
+        grace_seconds: grace,
+        durable: pass.frozen.store.is_some(),
+    };
+    let task = serde_json::to_string(&task)
+        .map_err(|error| Hindrance::fail("BadTask", format!("stage `{name}`: the task is no JSON: {error}")))?;
+    let labels = labels(pass, name, status.attempts);
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
+        spec: Some(pod_spec(pass, name, &container, &inputs, &task, grace)),
+    };
+    let deadline = stage.timeout_seconds.map(|timeout| {
+        let all = stage.pending_timeout_seconds + timeout + grace + REPORT_SECONDS + BACKSTOP_SECONDS;
+        i64::try_from(all).unwrap_or(i64::MAX)
+    });
+    Ok(Job {
+        metadata: ObjectMeta {
+            name: Some(names::job(pass.run_name(), name, status.attempts)),
+            namespace: Some(pass.namespace().to_owned()),
+            labels: Some(labels),
+            owner_references: Some(vec![pass.owner()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(JobSpec {
+            backoff_limit: Some(0),
+            completions: Some(1),
+            parallelism: Some(1),
+            pod_replacement_policy: Some("Failed".to_owned()),
+            ttl_seconds_after_finished: Some(pass.config.job_ttl_seconds),
+            active_deadline_seconds: deadline,
+            template: over_pod_template(pass, name, &container, template)?,
+            ..JobSpec::default()
+        }),
+        ..Job::default()
+    })
+}
+
+fn labels(pass: &Pass<'_>, stage: &str, attempt: u32) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        (names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned()),
+        (names::RUN_LABEL.to_owned(), names::label_value(pass.run_name())),
+        (names::RUN_UID_LABEL.to_owned(), pass.run_uid().to_owned()),
+        (names::STAGE_LABEL.to_owned(), stage.to_owned()),
+        (names::ATTEMPT_LABEL.to_owned(), attempt.to_string()),
+    ]);
+    if let Some(pipeline) = pass.pipeline_name() {
+        labels.insert(names::PIPELINE_LABEL.to_owned(), names::label_value(pipeline));
+    }
+    labels
+}
+
+fn task_input(name: &str, mounted: &Mounted) -> TaskInput {
+    TaskInput { path: format!("{INPUTS_DIR}/{name}"), digest: mounted.digest.clone(), size: mounted.size }
+}
+
+fn grace_seconds(container: &Container) -> u64 {
+    let period = container.settings.termination_grace_period.as_deref().and_then(duration::parse);
+    period.map_or(GRACE_SECONDS, |period| period.as_secs())
+}
+
+/// The names that the stage's own templates may use. In a StageTemplate `params` are its own.
+fn scope_of(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    status: &StageStatus,
+    inputs: &BTreeMap<String, Mounted>,
+    stages: &Stages,
+) -> Result<Scope, Hindrance> {
+    let run = scope::of_run(pass, stages);
+    // An optional input that is absent is null.
+    let paths = stage.inputs.keys().map(|name| {
+        let path = if inputs.contains_key(name) { format!("{INPUTS_DIR}/{name}").into() } else { Value::Null };
+        (name.clone(), path)
+    });
+    let outputs = stage.outputs.keys().map(|name| (name.clone(), output_path(status.attempts, name).into()));
+    let paths: Map<String, Value> = paths.collect();
+    let outputs: Map<String, Value> = outputs.collect();
+    let scope = if stage.template.is_some() {
+        let mut with = BTreeMap::new();
+        for (key, value) in &stage.with {
+            let value = expr::render_value(value, &run).map_err(|error| expression(name, &error))?;
+            with.insert(key.clone(), value);
+        }
+        let path = format!("spec.stages.{name}.with");
+        let params = bind_params(&stage.template_params, &with, &path)
+            .map_err(|problems| Hindrance::fail("InvalidParameter", problem::summary(&problems)))?;
+        scope::with_run(pass).with("params", Value::Object(params.into_iter().collect()))
+    } else {
+        run
+    };
+    Ok(scope.with("inputs", Value::Object(paths)).with("outputs", Value::Object(outputs)))
+}
+
+fn expression(stage: &str, error: &ExprError) -> Hindrance {
+    Hindrance::fail("InvalidExpression", format!("stage `{stage}`: {error}"))
+}
+
+/// The container with its templates rendered.
+fn render(container: &Container, scope: &Scope) -> Result<Container, ExprError> {
+    let mut rendered = container.clone();
+    rendered.image = expr::render(&container.image, scope)?;
+    for text in rendered.command.iter_mut().flatten().chain(&mut rendered.args).chain(&mut rendered.script) {
+        *text = expr::render(text, scope)?;
+    }
+    for value in rendered.settings.env.values_mut().filter_map(|value| value.value.as_mut()) {
+        *value = expr::render(value, scope)?;
+    }
+    Ok(rendered)
+}
+
+fn pod_spec(
+    pass: &Pass<'_>,
+    stage: &str,
+    container: &Container,
+    inputs: &BTreeMap<String, Mounted>,
+    task: &str,
+    grace: u64,
+) -> PodSpec {
+    let mut spec = pod::base();
+    spec.restart_policy = Some("Never".to_owned());
+    let agent = container.agent.as_ref().map_or_else(mounts::agent_path, |agent| agent.path.clone());
+    let program = container.command.iter().flatten().chain(&container.args);
+    let args = ["run", "--"].into_iter().map(str::to_owned).chain(program.map(|text| pod::escape(text))).collect();
+    let mut main = PodContainer {
+        name: pod::MAIN.to_owned(),
+        image: Some(container.image.clone()),
+        command: Some(vec![agent]),
+        args: Some(args),
+        env: Some(vec![EnvVar { name: TASK_ENV.to_owned(), value: Some(pod::escape(task)), ..EnvVar::default() }]),
+        security_context: Some(pod::container_security()),
+        // An agent that was killed writes no report: then the last lines of the log are there.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        ..PodContainer::default()
+    };
+    mounts::own(pass, stage, &mut spec, &mut main);
+    mounts::inputs(pass, inputs, &mut spec, &mut main);
+    if container.agent.is_none() {
+        mounts::agent(pass.config, &mut spec, &mut main);
+    }
+    let spread = BTreeMap::from([
+        (names::RUN_UID_LABEL.to_owned(), pass.run_uid().to_owned()),
+        (names::STAGE_LABEL.to_owned(), stage.to_owned()),
+    ]);
+    pod::settings_into(&mut spec, &mut main, &container.settings, &spread);
+    mounts::pull_secrets(pass.config, &mut spec);
+    spec.termination_grace_period_seconds = i64::try_from(grace + REPORT_SECONDS).ok();
+    // Whoever names a service account wants its rights; nobody else's code gets a token.
+    spec.automount_service_account_token = Some(container.settings.service_account_name.is_some());
+    spec.containers = vec![main];
+    spec
+}
+
+fn over_pod_template(
+    pass: &Pass<'_>,
+    stage: &str,
+    container: &Container,
+    ours: PodTemplateSpec,
+) -> Result<PodTemplateSpec, Hindrance> {
+    let Some(name) = &container.settings.pod_template else { return Ok(ours) };
+    let Some(found) = pass.observed.pod_templates.get(name).and_then(|found| found.template.as_ref()) else {
+        let catalog = &pass.config.catalog_namespace;
+        let message = format!("stage `{stage}`: there is no PodTemplate {name} in namespace {catalog}");
+        return Err(Hindrance::wait("PodTemplateNotFound", message));
+    };
+    Ok(pod::over_template(found, ours))
+}
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;

@@ -1,0 +1,189 @@
+//! What an attempt's Job looks like: what Pod Security asks for, what the agent is told, what the kubelet may expand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+
+use super::super::Observed;
+use super::*;
+use crate::api::{MLPipelineRun, OutputStatus};
+use crate::config::Config;
+use crate::pipeline::{Frozen, FrozenKind, FrozenStage};
+
+fn stage(container: &Value) -> FrozenContainer {
+    let mut stage = json!({
+        "container": { "image": "trainer:1", "command": ["train"] },
+        "inputs": { "rows": { "from": "ingest.data" } },
+        "outputs": { "model": { "type": "model" } },
+        "retry": { "limit": 0 },
+        "timeoutSeconds": 60,
+        "pendingTimeoutSeconds": 600,
+    });
+    for (key, value) in container.as_object().unwrap() {
+        stage["container"][key] = value.clone();
+    }
+    serde_json::from_value(stage).unwrap()
+}
+
+/// The Job of the second attempt of stage `train`, with a store unless `store` is false.
+fn built(stage: FrozenContainer, store: bool, templates: &Observed) -> Result<Job, Hindrance> {
+    let mut run = MLPipelineRun::default();
+    run.metadata.name = Some("penguins-1".into());
+    run.metadata.uid = Some("0123456789abcdef".into());
+    run.metadata.namespace = Some("team".into());
+    let mut frozen = Frozen {
+        params: BTreeMap::new(),
+        store: None,
+        timeout_seconds: None,
+        stages: [(
+            "train".to_owned(),
+            FrozenStage { needs: vec!["ingest".into()], kind: FrozenKind::Container(Box::new(stage.clone())) },
+        )]
+        .into(),
+    };
+    if store {
+        frozen.store = Some(serde_json::from_value(json!({ "pvc": { "claimName": "artifacts" } })).unwrap());
+    }
+    let params = BTreeMap::from([("word".to_owned(), json!("$(HOME) $[[ run.uid ]]"))]);
+    let config = Config { agent_image: "agent:1".into(), job_ttl_seconds: 99, ..Config::default() };
+    let output = OutputStatus { uri: "pvc://artifacts/runs/r/ingest/a".into(), size: 5, ..OutputStatus::default() };
+    let ingest = StageStatus { outputs: [("data".to_owned(), output)].into(), ..StageStatus::default() };
+    let stages = Stages::from([("ingest".to_owned(), ingest)]);
+    let status = StageStatus { attempts: 2, ..StageStatus::default() };
+    let pass = Pass {
+        run: &run,
+        observed: templates,
+        config: &config,
+        now: Timestamp::UNIX_EPOCH,
+        frozen: &frozen,
+        frozen_name: "penguins-0",
+        params: &params,
+    };
+    build(&pass, "train", &stage, &status, &stages)
+}
+
+fn pod(job: &Job) -> PodSpec {
+    job.spec.clone().unwrap().template.spec.unwrap()
+}
+
+fn task(main: &PodContainer) -> String {
+    main.env.iter().flatten().find(|var| var.name == TASK_ENV).unwrap().value.clone().unwrap()
+}
+
+#[test]
+fn a_job_is_one_attempt_of_one_run() {
+    let job = built(stage(&json!({})), true, &Observed::default()).unwrap();
+    assert_eq!(job.metadata.name.as_deref(), Some("penguins-1-train-2"));
+    let owner = &job.metadata.owner_references.as_ref().unwrap()[0];
+    assert_eq!(
+        (owner.kind.as_str(), owner.uid.as_str(), owner.controller),
+        ("MLPipelineRun", "0123456789abcdef", Some(true))
+    );
+    let spec = job.spec.as_ref().unwrap();
+    assert_eq!((spec.backoff_limit, spec.ttl_seconds_after_finished), (Some(0), Some(99)));
+    assert_eq!(spec.pod_replacement_policy.as_deref(), Some("Failed"));
+    assert!(spec.active_deadline_seconds.unwrap() > 600 + 60 + 30);
+    let labels = spec.template.metadata.as_ref().unwrap().labels.as_ref().unwrap();
+    assert_eq!(labels[names::ATTEMPT_LABEL], "2");
+    assert_eq!(labels[names::RUN_UID_LABEL], "0123456789abcdef");
+    assert_eq!(pod(&job).restart_policy.as_deref(), Some("Never"));
+}
+
+#[test]
+fn every_container_is_what_pod_security_restricted_asks_for() {
+    let pod = pod(&built(stage(&json!({})), true, &Observed::default()).unwrap());
+    let security = pod.security_context.as_ref().unwrap();
+    assert_eq!((security.run_as_non_root, security.fs_group), (Some(true), Some(65532)));
+    assert_eq!(pod.automount_service_account_token, Some(false));
+    for container in pod.containers.iter().chain(pod.init_containers.iter().flatten()) {
+        let security = container.security_context.as_ref().unwrap();
+        assert_eq!(security.allow_privilege_escalation, Some(false));
+        assert_eq!(security.capabilities.as_ref().unwrap().drop, Some(vec!["ALL".to_owned()]));
+    }
+}
+
+#[test]
+fn the_store_is_mounted_by_sub_path_and_inputs_read_only() {
+    let pod = pod(&built(stage(&json!({})), true, &Observed::default()).unwrap());
+    let mounts = pod.containers[0].volume_mounts.as_ref().unwrap();
+    let at = |path: &str| mounts.iter().find(|mount| mount.mount_path == path).unwrap();
+    let own = at("/millrace/stage");
+    assert_eq!((own.sub_path.as_deref(), own.read_only), (Some("runs/penguins-1-01234567/train"), None));
+    let rows = at("/millrace/inputs/rows");
+    assert_eq!((rows.sub_path.as_deref(), rows.read_only), (Some("runs/r/ingest/a"), Some(true)));
+    assert_eq!(own.name, rows.name, "the same claim is one volume");
+    let claims: Vec<_> = pod.volumes.iter().flatten().filter(|v| v.persistent_volume_claim.is_some()).collect();
+    assert_eq!(claims.len(), 1);
+}
+
+#[test]
+fn an_input_of_another_claim_has_a_volume_of_its_own() {
+    let pod = pod(&built(stage(&json!({})), false, &Observed::default()).unwrap());
+    let volumes = pod.volumes.as_ref().unwrap();
+    assert!(volumes.iter().any(|v| v.empty_dir.is_some() && v.name == "millrace-store"));
+    assert!(volumes.iter().any(|v| v.persistent_volume_claim.as_ref().is_some_and(|c| c.claim_name == "artifacts")));
+}
+
+#[test]
+fn an_image_that_carries_the_agent_needs_no_init_container() {
+    let with = pod(&built(stage(&json!({})), true, &Observed::default()).unwrap());
+    assert_eq!(with.init_containers.as_ref().unwrap()[0].image.as_deref(), Some("agent:1"));
+    assert_eq!(with.containers[0].command, Some(vec!["/millrace/bin/millrace-agent".to_owned()]));
+    let own = stage(&json!({ "agent": { "path": "/agent" } }));
+    let without = pod(&built(own, true, &Observed::default()).unwrap());
+    assert_eq!(without.init_containers, None);
+    assert_eq!(without.containers[0].command, Some(vec!["/agent".to_owned()]));
+}
+
+#[test]
+fn what_was_rendered_never_expands_again() {
+    let stage = stage(&json!({
+        "args": ["$[[ params.word ]]", "$[[ inputs.rows ]]", "$[[ outputs.model ]]"],
+        "env": { "WORD": { "value": "$[[ params.word ]]" } },
+    }));
+    let pod = pod(&built(stage, true, &Observed::default()).unwrap());
+    let main = &pod.containers[0];
+    let args: Vec<&str> = main.args.iter().flatten().map(String::as_str).collect();
+    let output = "/millrace/stage/attempts/2/outputs/model";
+    assert_eq!(args, ["run", "--", "train", "$$(HOME) $[[ run.uid ]]", "/millrace/inputs/rows", output]);
+    let word = main.env.iter().flatten().find(|var| var.name == "WORD").unwrap();
+    assert_eq!(word.value.as_deref(), Some("$$(HOME) $[[ run.uid ]]"));
+}
+
+#[test]
+fn the_agent_gets_its_task_with_a_script_that_the_kubelet_leaves_alone() {
+    let mut with_script = stage(&json!({ "script": "#!/bin/sh\necho $(date)\n", "terminationGracePeriod": "90s" }));
+    with_script.container.command = None;
+    let pod = pod(&built(with_script, true, &Observed::default()).unwrap());
+    let text = task(&pod.containers[0]);
+    assert!(text.contains("echo $$(date)"), "{text}");
+    let task: Task = serde_json::from_str(&text.replace("$$(", "$(")).unwrap();
+    assert_eq!(task.script.as_deref(), Some("#!/bin/sh\necho $(date)\n"));
+    assert_eq!((task.attempt, task.timeout_seconds, task.grace_seconds, task.durable), (2, Some(60), 90, true));
+    assert_eq!(task.inputs["rows"].path, "/millrace/inputs/rows");
+    // The agent outlives its program, so that it can report.
+    assert!(pod.termination_grace_period_seconds.unwrap() > 90);
+}
+
+#[test]
+fn a_pod_template_that_is_not_there_is_waited_for_and_named() {
+    let wanted = || stage(&json!({ "podTemplate": "rdma" }));
+    let Err(Hindrance::Wait(words)) = built(wanted(), true, &Observed::default()) else { panic!("built") };
+    assert_eq!(words.reason, "PodTemplateNotFound");
+    let template = serde_json::from_value(json!({
+        "metadata": { "name": "rdma" },
+        "template": {
+            "metadata": { "annotations": { "net": "ib" } },
+            "spec": { "containers": [{ "name": "main", "image": "x" }, { "name": "side", "image": "side:1" }] },
+        },
+    }));
+    let observed =
+        Observed { pod_templates: [("rdma".to_owned(), Arc::new(template.unwrap()))].into(), ..Observed::default() };
+    let job = built(wanted(), true, &observed).unwrap();
+    let template = job.spec.unwrap().template;
+    assert_eq!(template.metadata.unwrap().annotations.unwrap()["net"], "ib");
+    let images: Vec<_> = template.spec.unwrap().containers.into_iter().filter_map(|c| c.image).collect();
+    assert_eq!(images, ["trainer:1", "side:1"]);
+}

@@ -1,0 +1,156 @@
+//! What every step of a pass looks at, and where it puts its effects.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::Observed;
+use crate::api::{API_VERSION, MLPipelineRun, StageStatus, Value};
+use crate::config::Config;
+use crate::pipeline::Frozen;
+use crate::plan::{Apply, Create, Delete, Event, Refusal};
+
+/// The longest message that is written to a status (the schema allows 2,048 characters).
+const MESSAGE_LIMIT: usize = 1500;
+
+/// The stages' states by name, those of this pass as far as they are decided.
+pub(super) type Stages = BTreeMap<String, StageStatus>;
+
+/// What a pass decides from.
+#[derive(Clone, Copy)]
+pub(super) struct Pass<'a> {
+    pub run: &'a MLPipelineRun,
+    pub observed: &'a Observed,
+    pub config: &'a Config,
+    pub now: Timestamp,
+    pub frozen: &'a Frozen,
+    /// The ControllerRevision that holds `frozen`.
+    pub frozen_name: &'a str,
+    /// The run's parameters, defaults filled in.
+    pub params: &'a BTreeMap<String, Value>,
+}
+
+impl Pass<'_> {
+    pub fn run_name(&self) -> &str {
+        self.run.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    pub fn run_uid(&self) -> &str {
+        self.run.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    pub fn namespace(&self) -> &str {
+        self.run.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    pub fn pipeline_name(&self) -> Option<&str> {
+        self.run.spec.pipeline_ref.as_ref().map(|reference| reference.name.as_str())
+    }
+
+    /// The time as it is written: Kubernetes keeps whole seconds, and what is read back must equal what was written.
+    pub fn time(&self) -> Time {
+        Time(whole_seconds(self.now))
+    }
+
+    /// The run as the controller of what it makes.
+    pub fn owner(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: API_VERSION.to_owned(),
+            kind: "MLPipelineRun".to_owned(),
+            name: self.run_name().to_owned(),
+            uid: self.run_uid().to_owned(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }
+    }
+
+    /// Why the apiserver refused an effect of the last pass.
+    pub fn refusal(&self, kind: &str, name: &str) -> Option<&Refusal> {
+        let refusals = &self.observed.refusals;
+        refusals.iter().find(|refusal| refusal.object.split_once(' ') == Some((kind, name)))
+    }
+
+    /// How long is left of `limit` since `start`; `None` if nothing is.
+    pub fn left(&self, start: Option<&Time>, limit: Duration) -> Option<Duration> {
+        let gone = start.map_or(Duration::ZERO, |start| since(start.0, self.now));
+        limit.checked_sub(gone).filter(|left| !left.is_zero())
+    }
+}
+
+/// What the steps of a pass want done.
+#[derive(Default)]
+pub(super) struct Effects {
+    pub create: Vec<Create>,
+    pub apply: Vec<Apply>,
+    pub delete: Vec<Delete>,
+    pub events: Vec<Event>,
+    pub requeue: Option<Duration>,
+}
+
+impl Effects {
+    /// Look again after `wait` at the latest.
+    pub fn again(&mut self, wait: Duration) {
+        self.requeue = Some(self.requeue.map_or(wait, |old| old.min(wait)));
+    }
+
+    pub fn warn(&mut self, reason: &'static str, message: impl AsRef<str>) {
+        self.events.push(Event { warning: true, reason, message: clip(message.as_ref()) });
+    }
+
+    pub fn tell(&mut self, reason: &'static str, message: impl AsRef<str>) {
+        self.events.push(Event { warning: false, reason, message: clip(message.as_ref()) });
+    }
+}
+
+/// Time from `start` to `now`; zero if a clock was set back.
+pub(super) fn since(start: Timestamp, now: Timestamp) -> Duration {
+    now.duration_since(start).try_into().unwrap_or(Duration::ZERO)
+}
+
+/// The second that `time` lies in.
+pub(super) fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// The first whole second that is not before `start + wait`.
+pub(super) fn after(start: Timestamp, wait: Duration) -> Timestamp {
+    let end = SignedDuration::try_from(wait).ok().and_then(|wait| start.checked_add(wait).ok());
+    let end = end.unwrap_or(Timestamp::MAX);
+    if whole_seconds(end) == end { end } else { Timestamp::from_second(end.as_second() + 1).unwrap_or(end) }
+}
+
+/// Text that fits a status: the end of what is too long, because there stands what went wrong.
+pub(super) fn clip(text: &str) -> String {
+    let text = text.trim();
+    let length = text.chars().count();
+    if length <= MESSAGE_LIMIT {
+        return text.to_owned();
+    }
+    let tail: String = text.chars().skip(length - MESSAGE_LIMIT + 1).collect();
+    format!("…{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_keeps_its_end() {
+        let text = format!("{}the end", "x".repeat(5000));
+        let clipped = clip(&text);
+        assert_eq!(clipped.chars().count(), MESSAGE_LIMIT);
+        assert!(clipped.starts_with('…') && clipped.ends_with("the end"));
+        assert_eq!(clip(" short\n"), "short");
+    }
+
+    #[test]
+    fn the_earliest_requeue_wins() {
+        let mut effects = Effects::default();
+        for seconds in [30, 5, 60] {
+            effects.again(Duration::from_secs(seconds));
+        }
+        assert_eq!(effects.requeue, Some(Duration::from_secs(5)));
+    }
+}

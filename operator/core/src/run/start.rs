@@ -1,0 +1,98 @@
+//! The start of a run: its pipeline is found, checked and frozen.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
+
+use super::Observed;
+use crate::api::{API_VERSION, MLPipelineRun, MLPipelineSpec, Value};
+use crate::config::Config;
+use crate::names;
+use crate::pipeline::{self, Frozen, bind_params};
+use crate::problem::Problem;
+
+/// Hex characters of the digest in a frozen pipeline's name.
+const HASH: usize = 10;
+
+/// Whether a run can start.
+pub(super) enum Start {
+    Frozen {
+        frozen: Box<Frozen>,
+        params: BTreeMap<String, Value>,
+        revision: Box<ControllerRevision>,
+    },
+    /// There is no such pipeline yet.
+    Missing(String),
+    /// The pipeline or the parameters are wrong; the run's spec cannot change, so this is its end.
+    Refused(Vec<Problem>),
+}
+
+/// Checks what the run is to run and freezes it.
+pub(super) fn start(run: &MLPipelineRun, observed: &Observed, config: &Config) -> Start {
+    let (spec, owner) = match (&run.spec.pipeline, &run.spec.pipeline_ref) {
+        (Some(spec), _) => (spec, owner("MLPipelineRun", &run.metadata)),
+        (None, Some(reference)) => match &observed.pipeline {
+            Some(found) => (&found.spec, owner("MLPipeline", &found.metadata)),
+            None => return Start::Missing(reference.name.clone()),
+        },
+        (None, None) => {
+            let message = "exactly one of pipelineRef and pipeline is required";
+            return Start::Refused(vec![Problem::new("spec", "InvalidSpec", message)]);
+        }
+    };
+    match check(run, spec, observed, config) {
+        Ok((frozen, params)) => match revision(run, &frozen, owner) {
+            Ok(revision) => Start::Frozen { frozen: Box::new(frozen), params, revision: Box::new(revision) },
+            Err(problem) => Start::Refused(vec![problem]),
+        },
+        Err(problems) => Start::Refused(problems),
+    }
+}
+
+fn check(
+    run: &MLPipelineRun,
+    spec: &MLPipelineSpec,
+    observed: &Observed,
+    config: &Config,
+) -> Result<(Frozen, BTreeMap<String, Value>), Vec<Problem>> {
+    let frozen = pipeline::check(spec, &observed.templates, config)?;
+    let params = bind_params(&frozen.params, &run.spec.params, "spec.params")?;
+    Ok((frozen, params))
+}
+
+fn owner(kind: &str, of: &ObjectMeta) -> OwnerReference {
+    OwnerReference {
+        api_version: API_VERSION.to_owned(),
+        kind: kind.to_owned(),
+        name: of.name.clone().unwrap_or_default(),
+        uid: of.uid.clone().unwrap_or_default(),
+        // Shared by every run that has it: nobody's own.
+        controller: None,
+        block_owner_deletion: None,
+    }
+}
+
+/// The ControllerRevision that holds the frozen pipeline, named by its hash: runs of the same content share it.
+fn revision(run: &MLPipelineRun, frozen: &Frozen, owner: OwnerReference) -> Result<ControllerRevision, Problem> {
+    let unfit = |error: serde_json::Error| Problem::new("spec", "InvalidSpec", format!("cannot be frozen: {error}"));
+    let data = serde_json::to_value(frozen).map_err(unfit)?;
+    let text = serde_json::to_vec(&data).map_err(unfit)?;
+    let hash = &names::sha256_hex(&text)[..HASH];
+    let mut labels = BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())]);
+    if let Some(reference) = &run.spec.pipeline_ref {
+        labels.insert(names::PIPELINE_LABEL.to_owned(), names::label_value(&reference.name));
+    }
+    Ok(ControllerRevision {
+        metadata: ObjectMeta {
+            name: Some(names::joined(&[&owner.name, hash])),
+            namespace: run.metadata.namespace.clone(),
+            labels: Some(labels),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        data: Some(RawExtension(data)),
+        revision: 1,
+    })
+}

@@ -1,0 +1,128 @@
+//! What the status of a run says: its conditions and its progress.
+
+use std::fmt::Write;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::finish::End;
+use super::graph::GATE_REJECTED;
+use super::pass::{Stages, clip};
+use crate::api::ConditionStatus::{self, False, True, Unknown};
+use crate::api::{MLPipelineRunStatus, StageState, set_condition};
+use crate::pipeline::{Frozen, FrozenKind};
+
+/// How many stages a message lists.
+const LISTED: usize = 8;
+
+/// One condition of a run: kind, status, reason, message.
+type Said<'a> = (&'a str, ConditionStatus, &'a str, &'a str);
+
+/// Sets conditions.
+pub(super) fn say(status: &mut MLPipelineRunStatus, said: &[Said<'_>], now: Timestamp) {
+    let generation = status.observed_generation;
+    for (kind, value, reason, message) in said {
+        set_condition(&mut status.conditions, kind, *value, reason, message, generation, now);
+    }
+}
+
+/// The conditions of a run that is not there yet: what it runs is missing.
+pub(super) fn missing(status: &mut MLPipelineRunStatus, pipeline: &str, now: Timestamp) {
+    let reason = "PipelineNotFound";
+    let message =
+        format!("spec.pipelineRef.name: there is no MLPipeline {pipeline}: the run starts when it is applied");
+    let said = [
+        ("Accepted", False, reason, message.as_str()),
+        ("Succeeded", Unknown, reason, &message),
+        ("Ready", False, reason, &message),
+        ("Reconciling", True, reason, &message),
+        ("Stalled", False, reason, ""),
+    ];
+    say(status, &said, now);
+}
+
+/// The conditions of a run that will never run.
+pub(super) fn refused(status: &mut MLPipelineRunStatus, reason: &str, message: &str, now: Timestamp) {
+    let said = [
+        ("Accepted", False, reason, message),
+        ("Succeeded", False, reason, message),
+        ("Ready", False, reason, message),
+        ("Reconciling", False, reason, ""),
+        ("Stalled", True, reason, message),
+    ];
+    say(status, &said, now);
+}
+
+/// The conditions of a run that runs or has run.
+pub(super) fn running(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Option<&End>, now: Timestamp) {
+    let ended = status.stages.values().filter(|stage| stage.state.ended()).count();
+    status.progress = Some(format!("{ended}/{}", frozen.stages.len()));
+    promoted(status, frozen, now);
+    let message = match end {
+        None => at_work(&status.stages),
+        Some(End::Succeeded) => format!("{ended} stages ended"),
+        Some(End::Failed { message, .. }) => clip(message),
+    };
+    let (succeeded, ready, reconciling, stalled, reason) = match end {
+        None => (Unknown, False, True, False, "Running"),
+        Some(End::Succeeded) => (True, True, False, False, "Succeeded"),
+        Some(End::Failed { reason, .. }) => (False, False, False, True, *reason),
+    };
+    let said = [
+        ("Accepted", True, "Accepted", ""),
+        ("Succeeded", succeeded, reason, message.as_str()),
+        ("Ready", ready, reason, ""),
+        ("Reconciling", reconciling, reason, ""),
+        ("Stalled", stalled, reason, if stalled == True { message.as_str() } else { "" }),
+    ];
+    say(status, &said, now);
+}
+
+/// `Promoted`, once a gate has judged: one that says no decides.
+fn promoted(status: &mut MLPipelineRunStatus, frozen: &Frozen, now: Timestamp) {
+    let gated = frozen.stages.iter().filter(|(_, stage)| match &stage.kind {
+        FrozenKind::Container(container) => container.gate.is_some(),
+        FrozenKind::Register(_) | FrozenKind::Deploy(_) => false,
+    });
+    let judged: Vec<_> = gated
+        .filter_map(|(name, _)| Some((name, status.stages.get(name)?)))
+        .filter(|(_, stage)| stage.state == StageState::Succeeded)
+        .collect();
+    let no = judged.iter().find(|(_, stage)| stage.reason.as_deref() == Some(GATE_REJECTED));
+    let said = match (no, judged.first()) {
+        (Some((name, stage)), _) => {
+            let message = format!("stage `{name}`: {}", stage.message.as_deref().unwrap_or_default());
+            Some((False, GATE_REJECTED, clip(&message)))
+        }
+        (None, Some((name, _))) => Some((True, "GatePassed", format!("the gate of stage `{name}` said yes"))),
+        (None, None) => None,
+    };
+    if let Some((value, reason, message)) = said {
+        say(status, &[("Promoted", value, reason, &message)], now);
+    }
+}
+
+/// What runs, and what waits and why.
+fn at_work(stages: &Stages) -> String {
+    let busy = stages.iter().filter(|(_, stage)| !stage.state.ended() && stage.state != StageState::Waiting);
+    let mut text = String::new();
+    for (name, stage) in busy.clone().take(LISTED) {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        let word = match stage.state {
+            StageState::Running => "running",
+            StageState::Pending => "pending",
+            StageState::BackingOff => "backing off",
+            StageState::Waiting | StageState::Succeeded | StageState::Failed | StageState::Skipped => "",
+        };
+        let _ = write!(text, "{name} is {word}");
+        if let Some(reason) = &stage.reason {
+            let _ = write!(text, " ({reason}: {})", stage.message.as_deref().unwrap_or_default());
+        }
+    }
+    let more = busy.count().saturating_sub(LISTED);
+    if more > 0 {
+        let _ = write!(text, ", and {more} more");
+    }
+    clip(&text)
+}
