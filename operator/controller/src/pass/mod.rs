@@ -1,0 +1,180 @@
+//! One pass: observe, plan, carry out.
+
+mod observe;
+mod warnings;
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use k8s_openapi::jiff::Timestamp;
+use kube::{Client, ResourceExt};
+use millrace_core::config::Config;
+use millrace_core::plan::{Plan, Refusal};
+use millrace_core::{deployment, pipeline, run};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use self::observe::PodTemplates;
+use self::warnings::Warnings;
+use crate::frozen::FrozenCache;
+use crate::key::{Id, Kind};
+use crate::metrics::{Metrics, Outcome};
+use crate::queue::Next;
+use crate::store::Stores;
+use crate::wake::Queues;
+use crate::write::{Done, Planned, WriteError, Writer, chain};
+
+/// A pass whose object has changed meanwhile is made again by the change. This is for a change that was missed.
+const AFTER_STALE: Duration = Duration::from_secs(2);
+
+/// Everything a pass needs.
+pub struct Passes {
+    pub client: Client,
+    pub config: Config,
+    pub stores: Arc<Stores>,
+    pub queues: Arc<Queues>,
+    pub frozen: Arc<FrozenCache>,
+    pub writer: Writer,
+    pub metrics: Metrics,
+    pod_templates: PodTemplates,
+    warnings: Warnings,
+    /// What the apiserver refused of the last pass, by object.
+    refusals: Mutex<HashMap<(Kind, Id), Vec<Refusal>>>,
+}
+
+impl Passes {
+    pub fn new(
+        client: Client,
+        config: Config,
+        stores: Arc<Stores>,
+        queues: Arc<Queues>,
+        metrics: Metrics,
+        instance: String,
+    ) -> Self {
+        let frozen = Arc::new(FrozenCache::default());
+        let writer = Writer::new(client.clone(), stores.clone(), frozen.clone(), metrics.clone(), instance);
+        Self {
+            client,
+            config,
+            stores,
+            queues,
+            frozen,
+            writer,
+            metrics,
+            pod_templates: PodTemplates::default(),
+            warnings: Warnings::default(),
+            refusals: Mutex::default(),
+        }
+    }
+
+    /// Works on one kind until `stop` says so. A pass that has begun is finished.
+    pub async fn work(self: Arc<Self>, kind: Kind, mut stop: watch::Receiver<bool>) {
+        let queue = self.queues.of(kind);
+        loop {
+            let id = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                id = queue.pop() => id,
+            };
+            let started = Instant::now();
+            let (outcome, next) = match AssertUnwindSafe(self.pass(kind, &id)).catch_unwind().await {
+                Ok(Ok(ended)) => ended,
+                Ok(Err(error)) => {
+                    tracing::warn!(kind = kind.as_str(), object = %id, error = %chain(&error), "pass failed; it will be made again");
+                    (Outcome::Failed, Next::Failed(None))
+                }
+                Err(_) => {
+                    tracing::error!(kind = kind.as_str(), object = %id, "pass panicked; this is a bug");
+                    (Outcome::Panicked, Next::Failed(None))
+                }
+            };
+            self.metrics.passed(kind, outcome, started.elapsed());
+            queue.done(&id, next);
+        }
+    }
+
+    async fn pass(&self, kind: Kind, id: &Id) -> Result<(Outcome, Next), WriteError> {
+        let refusals = self.take_refusals(kind, id);
+        let refused_before = !refusals.is_empty();
+        let now = Timestamp::now();
+        match kind {
+            Kind::Pipeline => {
+                let Some(pipeline) = alive(self.stores.pipelines.get(id)) else { return Ok(self.gone(kind, id)) };
+                let observed = self.observe_pipeline(id, refusals);
+                let plan = pipeline::plan(&pipeline, &observed, &self.config, now);
+                self.carry_out(id, &*pipeline, plan, refused_before).await
+            }
+            Kind::Run => {
+                let Some(run) = alive(self.stores.runs.get(id)) else { return Ok(self.gone(kind, id)) };
+                let (observed, look_again) = self.observe_run(id, &run, refusals, now).await?;
+                let mut plan = run::plan(&run, &observed, &self.config, now);
+                plan.requeue = sooner(plan.requeue, look_again);
+                self.carry_out(id, &*run, plan, refused_before).await
+            }
+            Kind::Template => {
+                let Some(template) = alive(self.stores.templates.get(id)) else { return Ok(self.gone(kind, id)) };
+                let plan = pipeline::plan_template(&template, &self.config, now);
+                self.carry_out(id, &*template, plan, refused_before).await
+            }
+            Kind::Deployment => {
+                let Some(deployment) = alive(self.stores.deployments.get(id)) else { return Ok(self.gone(kind, id)) };
+                let observed = self.observe_deployment(id, &deployment, refusals).await?;
+                let plan = deployment::plan(&deployment, &observed, &self.config, now);
+                self.carry_out(id, &*deployment, plan, refused_before).await
+            }
+        }
+    }
+
+    async fn carry_out<K: Planned>(
+        &self,
+        id: &Id,
+        object: &K,
+        plan: Plan<K::Status>,
+        refused_before: bool,
+    ) -> Result<(Outcome, Next), WriteError> {
+        let requeue = plan.requeue;
+        match self.writer.carry_out(object, plan).await? {
+            Done::Stale => Ok((Outcome::Stale, Next::After(AFTER_STALE))),
+            Done::Carried(refusals) if refusals.is_empty() => {
+                Ok((Outcome::Done, requeue.map_or(Next::Idle, Next::After)))
+            }
+            Done::Carried(refusals) => {
+                for Refusal { object, code, reason, message } in &refusals {
+                    tracing::info!(kind = K::KIND.as_str(), object = %id, refused = %object, code, %reason, %message, "refused");
+                }
+                self.refusals
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert((K::KIND, id.clone()), refusals);
+                // The plan is to hear of it at once; if it insists, it does so at growing intervals.
+                let next = if refused_before { Next::Failed(requeue) } else { Next::After(Duration::ZERO) };
+                Ok((Outcome::Refused, next))
+            }
+        }
+    }
+
+    fn gone(&self, kind: Kind, id: &Id) -> (Outcome, Next) {
+        self.take_refusals(kind, id);
+        (Outcome::Gone, Next::Idle)
+    }
+
+    fn take_refusals(&self, kind: Kind, id: &Id) -> Vec<Refusal> {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.remove(&(kind, id.clone())).unwrap_or_default()
+    }
+}
+
+/// An object that is being deleted is left to the garbage collector.
+fn alive<K: ResourceExt>(object: Option<Arc<K>>) -> Option<Arc<K>> {
+    object.filter(|o| o.meta().deletion_timestamp.is_none())
+}
+
+fn sooner(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,128 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use millrace_core::config::Config;
+use millrace_core::duration;
+
+/// The Millrace operator.
+#[derive(Parser)]
+#[command(name = "millrace-controller", version)]
+pub struct Settings {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the controller.
+    Run(Box<RunSettings>),
+    /// Print the CustomResourceDefinitions, or write one file for each.
+    Crds {
+        /// Folder to write to.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+    /// Print the ClusterRole that the controller needs.
+    Rbac {
+        #[arg(long, default_value = "millrace-controller")]
+        name: String,
+    },
+    /// Print the API reference as Markdown.
+    Reference,
+}
+
+#[derive(Args, Clone)]
+pub struct RunSettings {
+    /// Namespace of the StageTemplates and PodTemplates for everyone.
+    #[arg(long, env = "MILLRACE_CATALOG_NAMESPACE", default_value = "millrace-system")]
+    pub catalog_namespace: String,
+    /// Image that brings the agent into images that do not carry it.
+    #[arg(long, env = "MILLRACE_AGENT_IMAGE")]
+    pub agent_image: String,
+    /// Image of the model server.
+    #[arg(long, env = "MILLRACE_SERVER_IMAGE")]
+    pub server_image: String,
+    /// Service accounts that stages and servers may name, separated by commas.
+    #[arg(long, env = "MILLRACE_SERVICE_ACCOUNTS", value_delimiter = ',')]
+    pub service_accounts: Vec<String>,
+    /// Secrets with credentials for Millrace's own images, separated by commas.
+    #[arg(long, env = "MILLRACE_IMAGE_PULL_SECRETS", value_delimiter = ',')]
+    pub image_pull_secrets: Vec<String>,
+    /// How long a finished Job and its pods are kept.
+    #[arg(long, env = "MILLRACE_JOB_TTL", default_value = "1h", value_parser = parse_duration)]
+    pub job_ttl: Duration,
+    /// Namespaces to work in, separated by commas. Default: all.
+    #[arg(long, env = "MILLRACE_NAMESPACES", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(long, env = "MILLRACE_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Namespace of the lease.
+    #[arg(long, env = "MILLRACE_LEASE_NAMESPACE", default_value = "millrace-system")]
+    pub lease_namespace: String,
+    #[arg(long, env = "MILLRACE_LEASE_NAME", default_value = "millrace-controller")]
+    pub lease_name: String,
+    /// Work without a lease. Only one such controller may run.
+    #[arg(long)]
+    pub no_lease: bool,
+    /// Who this replica is: its pod's name.
+    #[arg(long, env = "MILLRACE_POD_NAME")]
+    pub identity: Option<String>,
+    /// What is logged, such as `info` or `info,kube_client=debug`.
+    #[arg(long, env = "MILLRACE_LOG", default_value = "info")]
+    pub log: String,
+}
+
+impl RunSettings {
+    /// What decisions depend on. Empty entries come from empty environment variables.
+    pub fn config(&self) -> Config {
+        let given = |list: &[String]| list.iter().filter(|s| !s.is_empty()).cloned().collect::<Vec<_>>();
+        Config {
+            catalog_namespace: self.catalog_namespace.clone(),
+            agent_image: self.agent_image.clone(),
+            server_image: self.server_image.clone(),
+            service_accounts: given(&self.service_accounts).into_iter().collect(),
+            image_pull_secrets: given(&self.image_pull_secrets),
+            job_ttl_seconds: i32::try_from(self.job_ttl.as_secs()).unwrap_or(i32::MAX),
+        }
+    }
+
+    pub fn namespaces(&self) -> Vec<String> {
+        self.namespaces.iter().filter(|s| !s.is_empty()).cloned().collect()
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text).ok_or_else(|| format!("{text:?} is not a duration; write it as 90s, 1h30m or 7d"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<RunSettings, clap::Error> {
+        let first = ["millrace-controller", "run", "--agent-image=a", "--server-image=s"];
+        match Settings::try_parse_from(first.iter().chain(arguments))?.command {
+            Command::Run(settings) => Ok(*settings),
+            _ => unreachable!("the arguments say run"),
+        }
+    }
+
+    #[test]
+    fn lists_are_read_and_empty_ones_stay_empty() {
+        let settings = run(&["--service-accounts=a,b", "--namespaces=", "--job-ttl=90m"]).unwrap();
+        assert_eq!(settings.config().service_accounts.len(), 2);
+        assert_eq!(settings.config().job_ttl_seconds, 5400);
+        assert!(settings.namespaces().is_empty());
+    }
+
+    #[test]
+    fn a_wrong_duration_says_how_one_is_written() {
+        let error = run(&["--job-ttl=soon"]).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("write it as 90s, 1h30m or 7d"), "{error}");
+    }
+}

@@ -1,0 +1,224 @@
+//! The watches that fill the shelves, and whom each change wakes.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::NamespaceResourceScope;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::WatchStreamExt;
+use kube::{Api, Client, Resource, ResourceExt};
+use millrace_core::names::{DEPLOYMENT_LABEL, RUN_UID_LABEL};
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+
+use super::project::{deployment_view, job_view, label, server_pod_view, service_view, stage_pod_view};
+use super::shelf::{Item, Shelf};
+use super::Stores;
+use crate::key::Id;
+use crate::wake::{self, Queues};
+
+/// Objects in one page of a listing: more memory at once against more requests.
+const PAGE: u32 = 500;
+
+/// How far the watches are.
+#[derive(Default)]
+pub struct Feeds {
+    started: AtomicUsize,
+    listed: AtomicUsize,
+    news: Notify,
+}
+
+impl Feeds {
+    /// Every kind was listed once.
+    pub fn ready(&self) -> bool {
+        let started = self.started.load(Ordering::Acquire);
+        started > 0 && self.listed.load(Ordering::Acquire) >= started
+    }
+
+    /// Waits until every kind was listed once.
+    pub async fn listed(&self) {
+        loop {
+            let news = self.news.notified();
+            tokio::pin!(news);
+            // Registered before the look, so that nothing is missed between the two.
+            news.as_mut().enable();
+            if self.ready() {
+                return;
+            }
+            news.await;
+        }
+    }
+}
+
+/// What one watch does with what it sees.
+struct Feed<K, V> {
+    kind: &'static str,
+    shelf: fn(&Stores) -> &Shelf<V>,
+    /// Group and view of an object; nothing if it is none of ours.
+    view: fn(K) -> Option<(String, V)>,
+    /// Whom a change wakes, and what else is to be known of it. The last argument is true if the object is gone.
+    wake: fn(&Stores, &Queues, &Id, &str, &V, bool),
+}
+
+/// Starts all watches. `namespaces` is empty for all of them.
+pub fn start(client: &Client, namespaces: &[String], catalog: &str, stores: &Arc<Stores>, queues: &Arc<Queues>) -> Arc<Feeds> {
+    let feeds = Arc::new(Feeds::default());
+    let mut scopes: Vec<String> = namespaces.to_vec();
+    if scopes.is_empty() {
+        scopes.push(String::new());
+    }
+    let starter = Starter { client, stores, queues, feeds: &feeds };
+        for scope in &scopes {
+        starter.start(scope, "", Feed { kind: "MLPipeline", shelf: |s| &s.pipelines, view: whole, wake: wake::pipeline });
+        starter.start(scope, "", Feed { kind: "MLPipelineRun", shelf: |s| &s.runs, view: whole, wake: wake::run });
+        starter.start(scope, "", Feed { kind: "StageTemplate", shelf: |s| &s.templates, view: whole, wake: wake::template });
+        starter.start(scope, "", Feed { kind: "ModelVersion", shelf: |s| &s.versions, view: whole, wake: wake::version });
+        starter.start(scope, "", Feed { kind: "ModelDeployment", shelf: |s| &s.deployments, view: whole, wake: wake::deployment });
+        starter.start(scope, RUN_UID_LABEL, Feed { kind: "Job", shelf: |s| &s.jobs, view: job, wake: wake::of_run });
+        starter.start(scope, RUN_UID_LABEL, Feed { kind: "Pod", shelf: |s| &s.stage_pods, view: stage_pod, wake: wake::of_run });
+        starter.start(scope, DEPLOYMENT_LABEL, Feed { kind: "Pod", shelf: |s| &s.server_pods, view: server_pod, wake: wake::of_deployment });
+        starter.start(
+            scope,
+            DEPLOYMENT_LABEL,
+            Feed { kind: "Deployment", shelf: |s| &s.server_deployments, view: server_deployment, wake: wake::of_deployment },
+        );
+        starter.start(scope, DEPLOYMENT_LABEL, Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::of_deployment });
+    }
+    if !namespaces.is_empty() && !namespaces.iter().any(|n| n == catalog) {
+        let feed = Feed { kind: "StageTemplate", shelf: |s: &Stores| &s.templates, view: whole, wake: wake::template };
+        starter.start(catalog, "", feed);
+    }
+    feeds
+}
+
+struct Starter<'a> {
+    client: &'a Client,
+    stores: &'a Arc<Stores>,
+    queues: &'a Arc<Queues>,
+    feeds: &'a Arc<Feeds>,
+}
+
+impl Starter<'_> {
+    fn start<K, V>(&self, scope: &str, labels: &str, feed: Feed<K, V>)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
+        V: Send + Sync + 'static,
+    {
+        self.feeds.started.fetch_add(1, Ordering::AcqRel);
+        let api = match scope {
+            "" => Api::all(self.client.clone()),
+            namespace => Api::namespaced(self.client.clone(), namespace),
+        };
+        let config = watcher::Config::default().labels(labels).page_size(PAGE);
+        let (stores, queues, feeds) = (self.stores.clone(), self.queues.clone(), self.feeds.clone());
+        tokio::spawn(follow(api, config, scope.to_owned(), feed, stores, queues, feeds));
+    }
+}
+
+/// Follows one watch for as long as the process lives. A watch that breaks is begun again where it was; one that is too
+/// old is listed anew.
+async fn follow<K, V>(
+    api: Api<K>,
+    config: watcher::Config,
+    scope: String,
+    feed: Feed<K, V>,
+    stores: Arc<Stores>,
+    queues: Arc<Queues>,
+    feeds: Arc<Feeds>,
+) where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
+    V: Send + Sync + 'static,
+{
+    let mut events = watcher(api, config).default_backoff().boxed();
+    let shelf = (feed.shelf)(&stores);
+    let mut listed = false;
+    loop {
+        match events.try_next().await {
+            Ok(Some(Event::Init)) => shelf.begin(&scope),
+            Ok(Some(Event::InitApply(object) | Event::Apply(object))) => {
+                let Some(item) = item(object, feed.view) else { continue };
+                let (id, group) = (item.id.clone(), item.group.clone());
+                if shelf.put(item) {
+                    if let Some(value) = shelf.get(&id) {
+                        (feed.wake)(&stores, &queues, &id, &group, &value, false);
+                    }
+                }
+            }
+            Ok(Some(Event::Delete(object))) => {
+                let Some(item) = item(object, feed.view) else { continue };
+                if let Some(value) = shelf.remove(&item.id, item.resource_version) {
+                    (feed.wake)(&stores, &queues, &item.id, &item.group, &value, true);
+                }
+            }
+            Ok(Some(Event::InitDone)) => {
+                for (id, group, value) in shelf.end(&scope) {
+                    (feed.wake)(&stores, &queues, &id, &group, &value, true);
+                }
+                if !listed {
+                    listed = true;
+                    feeds.listed.fetch_add(1, Ordering::AcqRel);
+                    feeds.news.notify_waiters();
+                }
+            }
+            Ok(None) => return,
+            Err(error) => tracing::warn!(kind = feed.kind, %error, "watch broke; it will be begun again"),
+        }
+    }
+}
+
+fn item<K: Resource<DynamicType = ()>, V>(mut object: K, view: fn(K) -> Option<(String, V)>) -> Option<Item<V>> {
+    object.managed_fields_mut().clear();
+    let id = Id::new(object.namespace()?, object.name_any());
+    let resource_version = version_of(object.meta().resource_version.as_deref());
+    let (group, value) = view(object)?;
+    Some(Item { id, group, resource_version, value })
+}
+
+/// A resourceVersion as a number: Kubernetes promises that those of one kind can be compared.
+fn version_of(text: Option<&str>) -> u64 {
+    text.and_then(|t| t.parse().ok()).unwrap_or_default()
+}
+
+/// Puts the reply to an own write on its shelf, so that the next pass sees it whatever the watch says.
+pub fn wrote<K: Resource<DynamicType = ()>, V>(shelf: &Shelf<V>, object: K, view: fn(K) -> Option<(String, V)>) {
+    if let Some(item) = item(object, view) {
+        shelf.put(item);
+    }
+}
+
+/// Objects of Millrace's own kinds are kept whole and grouped by namespace.
+pub fn whole<K: Resource<DynamicType = ()>>(object: K) -> Option<(String, K)> {
+    Some((object.namespace()?, object))
+}
+
+pub fn job(job: k8s_openapi::api::batch::v1::Job) -> Option<(String, millrace_core::run::JobView)> {
+    Some((label(&job.metadata, RUN_UID_LABEL)?.to_owned(), job_view(&job)))
+}
+
+fn stage_pod(pod: k8s_openapi::api::core::v1::Pod) -> Option<(String, millrace_core::run::PodView)> {
+    Some((label(&pod.metadata, RUN_UID_LABEL)?.to_owned(), stage_pod_view(&pod)))
+}
+
+fn server_pod(pod: k8s_openapi::api::core::v1::Pod) -> Option<(String, millrace_core::run::PodView)> {
+    Some((served_group(&pod)?, server_pod_view(&pod)))
+}
+
+pub fn server_deployment(
+    deployment: k8s_openapi::api::apps::v1::Deployment,
+) -> Option<(String, millrace_core::deployment::DeploymentView)> {
+    Some((served_group(&deployment)?, deployment_view(&deployment)))
+}
+
+pub fn service(
+    service: k8s_openapi::api::core::v1::Service,
+) -> Option<(String, millrace_core::deployment::ServiceView)> {
+    Some((served_group(&service)?, service_view(&service)))
+}
+
+/// `namespace/name` of the ModelDeployment that something belongs to.
+fn served_group<K: Resource<DynamicType = ()>>(object: &K) -> Option<String> {
+    let name = label(object.meta(), DEPLOYMENT_LABEL)?;
+    Some(Id::new(object.namespace()?, name).to_string())
+}

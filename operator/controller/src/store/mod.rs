@@ -1,0 +1,83 @@
+//! What the controller remembers of the cluster: whole objects of Millrace's kinds, slim views of the rest.
+
+mod feed;
+mod project;
+mod shelf;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+pub use feed::{Feeds, job, server_deployment, service, start, whole, wrote};
+use kube::ResourceExt;
+use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
+use millrace_core::deployment::{DeploymentView, ServiceView};
+use millrace_core::run::{JobView, PodView};
+pub use project::controller_uid;
+pub use shelf::Shelf;
+
+use crate::key::Id;
+
+/// Every shelf. Cheap to share; each has a lock of its own that is never held across an await.
+#[derive(Default)]
+pub struct Stores {
+    /// Grouped by namespace, as are the other kinds of Millrace.
+    pub pipelines: Shelf<MLPipeline>,
+    pub runs: Shelf<MLPipelineRun>,
+    pub templates: Shelf<StageTemplate>,
+    pub versions: Shelf<ModelVersion>,
+    pub deployments: Shelf<ModelDeployment>,
+    /// Grouped by the run's uid.
+    pub jobs: Shelf<JobView>,
+    /// Grouped by the run's uid.
+    pub stage_pods: Shelf<PodView>,
+    /// Grouped by `namespace/name` of the ModelDeployment, as are the next two.
+    pub server_pods: Shelf<PodView>,
+    pub server_deployments: Shelf<DeploymentView>,
+    pub services: Shelf<ServiceView>,
+    /// Which run has a uid: Jobs and pods name their run by it.
+    run_ids: RwLock<HashMap<String, Id>>,
+}
+
+impl Stores {
+    /// The run of a uid, if it was seen.
+    pub fn run_id(&self, uid: &str) -> Option<Id> {
+        self.run_ids.read().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
+    }
+
+    pub fn know_run(&self, run: &MLPipelineRun, id: &Id) {
+        if let Some(uid) = run.uid() {
+            self.run_ids.write().unwrap_or_else(PoisonError::into_inner).insert(uid, id.clone());
+        }
+    }
+
+    pub fn forget_run(&self, run: &MLPipelineRun) {
+        if let Some(uid) = run.uid() {
+            self.run_ids.write().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+        }
+    }
+
+    /// StageTemplates as a pipeline of this namespace sees them: its own, and the catalog's where it has none.
+    pub fn templates_for(&self, namespace: &str, catalog: &str) -> std::collections::BTreeMap<String, Arc<StageTemplate>> {
+        let mut all = self.templates.group(catalog);
+        if namespace != catalog {
+            all.extend(self.templates.group(namespace));
+        }
+        all.into_iter().filter(|(_, t)| t.metadata.deletion_timestamp.is_none()).collect()
+    }
+
+    /// Objects on each shelf, for the metrics.
+    pub fn sizes(&self) -> [(&'static str, usize); 10] {
+        [
+            ("pipelines", self.pipelines.len()),
+            ("runs", self.runs.len()),
+            ("templates", self.templates.len()),
+            ("model_versions", self.versions.len()),
+            ("model_deployments", self.deployments.len()),
+            ("jobs", self.jobs.len()),
+            ("stage_pods", self.stage_pods.len()),
+            ("server_pods", self.server_pods.len()),
+            ("server_deployments", self.server_deployments.len()),
+            ("services", self.services.len()),
+        ]
+    }
+}

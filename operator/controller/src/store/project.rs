@@ -1,0 +1,152 @@
+//! From whole Kubernetes objects to the slim views that are kept.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use millrace_core::deployment::{DeploymentView, ServiceView};
+use millrace_core::names::{APPLIED_ANNOTATION, ATTEMPT_LABEL, REVISION_LABEL, STAGE_LABEL};
+use millrace_core::pod::{AGENT_INIT, MAIN};
+use millrace_core::run::{ContainerView, JobView, PodView, Terminated, Words};
+
+pub fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// The uid of the controlling owner.
+pub fn controller_uid(meta: &ObjectMeta) -> Option<String> {
+    let owners = meta.owner_references.iter().flatten();
+    owners.filter(|o| o.controller == Some(true)).map(|o| o.uid.clone()).next()
+}
+
+fn words(reason: Option<&String>, message: Option<&String>) -> Words {
+    Words { reason: reason.cloned().unwrap_or_default(), message: message.cloned().unwrap_or_default() }
+}
+
+fn attempt(meta: &ObjectMeta) -> u32 {
+    label(meta, ATTEMPT_LABEL).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+pub fn job_view(job: &Job) -> JobView {
+    let meta = &job.metadata;
+    let conditions = job.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    let holds = |kind: &str| conditions.clone().find(|c| c.type_ == kind && c.status == "True");
+    JobView {
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        resource_version: meta.resource_version.clone().unwrap_or_default(),
+        stage: label(meta, STAGE_LABEL).unwrap_or_default().to_owned(),
+        attempt: attempt(meta),
+        owner: controller_uid(meta),
+        created: meta.creation_timestamp.as_ref().map(|t| t.0),
+        deleting: meta.deletion_timestamp.is_some(),
+        failed: holds("Failed")
+            .or_else(|| holds("FailureTarget"))
+            .map(|c| words(c.reason.as_ref(), c.message.as_ref())),
+        complete: holds("Complete").or_else(|| holds("SuccessCriteriaMet")).is_some(),
+    }
+}
+
+/// A stage's pod: `stage` is the stage, and a container that waits to be started again is not taken for one that ended.
+pub fn stage_pod_view(pod: &Pod) -> PodView {
+    pod_view(pod, STAGE_LABEL, false)
+}
+
+/// A server's pod: `stage` is the revision, and the last end of a container that crashes over and over is shown.
+pub fn server_pod_view(pod: &Pod) -> PodView {
+    pod_view(pod, REVISION_LABEL, true)
+}
+
+fn pod_view(pod: &Pod, stage_label: &str, last_state: bool) -> PodView {
+    let meta = &pod.metadata;
+    let status = pod.status.as_ref();
+    let conditions = status.into_iter().flat_map(|s| s.conditions.iter().flatten());
+    let condition = |kind: &str, wanted: &str| {
+        let found = conditions.clone().find(|c| c.type_ == kind && c.status == wanted);
+        found.map(|c| words(c.reason.as_ref(), c.message.as_ref()))
+    };
+    let init = status.and_then(|s| s.init_container_statuses.as_ref());
+    let main = status.and_then(|s| s.container_statuses.as_ref());
+    let named = |list: Option<&Vec<ContainerStatus>>, name: &str| {
+        list.into_iter().flatten().find(|c| c.name == name).map(|c| container_view(c, last_state))
+    };
+    PodView {
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        owner: controller_uid(meta),
+        stage: label(meta, stage_label).unwrap_or_default().to_owned(),
+        attempt: attempt(meta),
+        created: meta.creation_timestamp.as_ref().map(|t| t.0),
+        deleting: meta.deletion_timestamp.is_some(),
+        phase: status.and_then(|s| s.phase.clone()).unwrap_or_default(),
+        words: status
+            .filter(|s| s.reason.is_some() || s.message.is_some())
+            .map(|s| words(s.reason.as_ref(), s.message.as_ref())),
+        node: pod.spec.as_ref().and_then(|s| s.node_name.clone()),
+        unschedulable: condition("PodScheduled", "False"),
+        disrupted: condition("DisruptionTarget", "True"),
+        init: named(init, AGENT_INIT).filter(|c| !c.terminated.as_ref().is_some_and(|t| t.exit_code == 0)),
+        main: named(main, MAIN),
+    }
+}
+
+fn container_view(container: &ContainerStatus, last_state: bool) -> ContainerView {
+    let state = container.state.as_ref();
+    let last = container.last_state.as_ref().filter(|_| last_state);
+    ContainerView {
+        waiting: state.and_then(|s| s.waiting.as_ref()).map(|w| words(w.reason.as_ref(), w.message.as_ref())),
+        running_since: state.and_then(|s| s.running.as_ref()).and_then(|r| r.started_at.as_ref()).map(|t| t.0),
+        terminated: state.and_then(terminated).or_else(|| last.and_then(terminated)),
+        image_id: container.image_id.clone(),
+    }
+}
+
+fn terminated(state: &ContainerState) -> Option<Terminated> {
+    let end = state.terminated.as_ref()?;
+    Some(Terminated {
+        exit_code: end.exit_code,
+        signal: end.signal,
+        reason: end.reason.clone().unwrap_or_default(),
+        message: end.message.clone().unwrap_or_default(),
+        started: end.started_at.as_ref().map(|t| t.0),
+        finished: end.finished_at.as_ref().map(|t| t.0),
+    })
+}
+
+pub fn deployment_view(deployment: &Deployment) -> DeploymentView {
+    let meta = &deployment.metadata;
+    let status = deployment.status.as_ref();
+    let count = |field: fn(&k8s_openapi::api::apps::v1::DeploymentStatus) -> Option<i32>| {
+        status.and_then(field).unwrap_or_default()
+    };
+    DeploymentView {
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        owner: controller_uid(meta),
+        created: meta.creation_timestamp.as_ref().map(|t| t.0),
+        deleting: meta.deletion_timestamp.is_some(),
+        generation: meta.generation.unwrap_or_default(),
+        observed_generation: status.and_then(|s| s.observed_generation).unwrap_or_default(),
+        wanted: deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1),
+        replicas: count(|s| s.replicas),
+        ready: count(|s| s.ready_replicas),
+        available: count(|s| s.available_replicas),
+        failure: status
+            .and_then(|s| s.conditions.as_ref()?.iter().find(|c| c.type_ == "ReplicaFailure" && c.status == "True"))
+            .map(|c| words(c.reason.as_ref(), c.message.as_ref())),
+        labels: meta.labels.clone().unwrap_or_default(),
+        annotations: meta.annotations.clone().unwrap_or_default(),
+    }
+}
+
+pub fn service_view(service: &Service) -> ServiceView {
+    let meta = &service.metadata;
+    let annotations = meta.annotations.clone().unwrap_or_default();
+    ServiceView {
+        uid: meta.uid.clone().unwrap_or_default(),
+        owner: controller_uid(meta),
+        selector: service.spec.as_ref().and_then(|s| s.selector.clone()).unwrap_or_default(),
+        applied: annotations.get(APPLIED_ANNOTATION).cloned(),
+        annotations,
+    }
+}

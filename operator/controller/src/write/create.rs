@@ -1,0 +1,122 @@
+//! Objects that are POSTed once. A name that is taken is ours only if what is there says that it is ours.
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::PostParams;
+use kube::{Resource, ResourceExt};
+use millrace_core::names::{FIELD_MANAGER, RUN_UID_LABEL, STAGE_LABEL};
+use millrace_core::plan::{Create, Refusal};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Writer;
+use super::error::{WriteError, code, name_taken, refused};
+use crate::metrics::Verb;
+use crate::store::{controller_uid, job, whole, wrote};
+
+pub fn post() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}
+
+impl Writer {
+    pub(super) async fn create(&self, namespace: &str, create: Create) -> Result<Option<Refusal>, WriteError> {
+        match create {
+            Create::Job(wanted) => {
+                let made = self.post(namespace, "Job", &*wanted, same_controller).await?;
+                Ok(made.map(|job_made| wrote(&self.stores.jobs, job_made, job)).err())
+            }
+            Create::Run(wanted) => {
+                let made = self.post(namespace, "MLPipelineRun", &*wanted, same_controller).await?;
+                Ok(made.map(|run| wrote(&self.stores.runs, run, whole)).err())
+            }
+            Create::ModelVersion(wanted) => {
+                let made = self.post(namespace, "ModelVersion", &*wanted, same_stage).await?;
+                Ok(made.map(|version| wrote(&self.stores.versions, version, whole)).err())
+            }
+        }
+    }
+
+    /// POSTs an object, or finds that it was POSTed before.
+    async fn post<K>(
+        &self,
+        namespace: &str,
+        kind: &'static str,
+        wanted: &K,
+        same: fn(&K, &K) -> bool,
+    ) -> Result<Result<K, Refusal>, WriteError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Serialize,
+    {
+        let api = self.api::<K>(namespace);
+        let name = wanted.name_any();
+        let object = format!("{kind} {name}");
+        self.metrics.wrote(Verb::Create);
+        let error = match api.create(&post(), wanted).await {
+            Ok(made) => return Ok(Ok(made)),
+            Err(error) => error,
+        };
+        if code(&error) != Some(409) {
+            return refused("create", &object, error).map(Err);
+        }
+        // Gone again between the two requests: the next pass decides anew.
+        let found = api.get(&name).await.map_err(|e| WriteError::new("read", &object, e))?;
+        if same(wanted, &found) {
+            return Ok(Ok(found));
+        }
+        Ok(Err(name_taken(&object, controller_uid(found.meta()).as_deref())))
+    }
+}
+
+fn same_controller<K: Resource>(wanted: &K, found: &K) -> bool {
+    let uid = controller_uid(wanted.meta());
+    uid.is_some() && uid == controller_uid(found.meta())
+}
+
+/// A ModelVersion has no controller: it outlives its run. The run and the stage that registered it decide.
+fn same_stage<K: Resource>(wanted: &K, found: &K) -> bool {
+    [RUN_UID_LABEL, STAGE_LABEL].iter().all(|label| {
+        let value = wanted.labels().get(*label);
+        value.is_some() && value == found.labels().get(*label)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::batch::v1::Job;
+    use millrace_core::api::ModelVersion;
+    use serde_json::json;
+
+    use super::*;
+
+    fn owned(owners: &serde_json::Value) -> Job {
+        serde_json::from_value(json!({ "metadata": { "name": "a", "ownerReferences": owners } })).unwrap()
+    }
+
+    #[test]
+    fn a_look_alike_is_never_taken_for_an_own_job() {
+        let owner = |uid: &str, controller: bool| {
+            json!([{ "apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun", "name": "r", "uid": uid, "controller": controller }])
+        };
+        let mine = owned(&owner("u1", true));
+        assert!(same_controller(&mine, &mine));
+        assert!(!same_controller(&mine, &owned(&owner("u2", true))), "the run of an earlier life");
+        assert!(!same_controller(&mine, &owned(&owner("u1", false))), "an owner that does not control");
+        assert!(!same_controller(&mine, &owned(&json!([]))));
+        assert!(!same_controller(&owned(&json!([])), &owned(&json!([]))), "two without a controller are not the same");
+    }
+
+    #[test]
+    fn a_model_version_is_the_same_if_the_same_stage_of_the_same_run_registered_it() {
+        let version = |uid: &str, stage: &str| {
+            let mut version = ModelVersion::default();
+            version.labels_mut().insert(RUN_UID_LABEL.into(), uid.into());
+            version.labels_mut().insert(STAGE_LABEL.into(), stage.into());
+            version
+        };
+        assert!(same_stage(&version("u", "register"), &version("u", "register")));
+        assert!(!same_stage(&version("u", "register"), &version("v", "register")));
+        assert!(!same_stage(&version("u", "register"), &version("u", "other")));
+        assert!(!same_stage(&ModelVersion::default(), &ModelVersion::default()));
+    }
+}

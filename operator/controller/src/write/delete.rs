@@ -1,0 +1,42 @@
+//! Deletes one object, and only that one: its uid is the precondition.
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use kube::Resource;
+use kube::api::{DeleteParams, Preconditions};
+use millrace_core::api::MLPipelineRun;
+use millrace_core::plan::{Delete, DeleteKind};
+use serde::de::DeserializeOwned;
+
+use super::Writer;
+use super::error::{WriteError, code};
+use crate::metrics::Verb;
+
+impl Writer {
+    pub(super) async fn delete(&self, namespace: &str, delete: Delete) -> Result<(), WriteError> {
+        let Delete { kind, name, uid } = delete;
+        match kind {
+            DeleteKind::Job => self.delete_one::<Job>(namespace, "Job", &name, uid).await,
+            DeleteKind::Run => self.delete_one::<MLPipelineRun>(namespace, "MLPipelineRun", &name, uid).await,
+            DeleteKind::Deployment => self.delete_one::<Deployment>(namespace, "Deployment", &name, uid).await,
+        }
+    }
+
+    async fn delete_one<K>(&self, namespace: &str, kind: &str, name: &str, uid: String) -> Result<(), WriteError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let preconditions = Preconditions { uid: Some(uid), resource_version: None };
+        let params = DeleteParams::background().preconditions(preconditions);
+        self.metrics.wrote(Verb::Delete);
+        match self.api::<K>(namespace).delete(name, &params).await {
+            Ok(_) => Ok(()),
+            // Gone, or another of that name: either way that one is not there any more.
+            Err(error) if matches!(code(&error), Some(404 | 409)) => Ok(()),
+            Err(error) => Err(WriteError::new("delete", &format!("{kind} {name}"), error)),
+        }
+    }
+}

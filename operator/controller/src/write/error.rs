@@ -1,0 +1,102 @@
+//! A write that could not be made, and a write that the apiserver refused.
+
+use std::error::Error;
+
+use millrace_core::plan::Refusal;
+
+/// Reason of a refusal whose cause is an object of that name that belongs to somebody else.
+pub const NAME_TAKEN: &str = "NameTaken";
+
+/// A request that had no answer, or one that says to try again.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error("failed to {verb} {object}")]
+    Request { verb: &'static str, object: String, source: Box<kube::Error> },
+    #[error("failed to read {object}: its content is no frozen pipeline")]
+    Content { object: String, source: serde_json::Error },
+}
+
+impl WriteError {
+    pub fn new(verb: &'static str, object: &str, source: kube::Error) -> Self {
+        Self::Request { verb, object: object.to_owned(), source: Box::new(source) }
+    }
+}
+
+/// HTTP status of an answer, if there was one.
+pub fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// A refusal if the answer will be the same next time; else an error, to try again.
+pub fn refused(verb: &'static str, object: &str, error: kube::Error) -> Result<Refusal, WriteError> {
+    match error {
+        kube::Error::Api(status) if is_final(status.code) => Ok(Refusal {
+            object: object.to_owned(),
+            code: status.code,
+            reason: status.reason.clone(),
+            message: status.message.clone(),
+        }),
+        other => Err(WriteError::new(verb, object, other)),
+    }
+}
+
+/// 401 (a token that is being renewed), 408 and 429 pass by themselves, as do 5xx.
+fn is_final(code: u16) -> bool {
+    (400..500).contains(&code) && !matches!(code, 401 | 408 | 429)
+}
+
+pub fn name_taken(object: &str, owner: Option<&str>) -> Refusal {
+    let owner = owner.map_or_else(|| "it has no controller".to_owned(), |uid| format!("its controller has the uid {uid}"));
+    Refusal {
+        object: object.to_owned(),
+        code: 409,
+        reason: NAME_TAKEN.to_owned(),
+        message: format!("{object} is there already and belongs to somebody else ({owner}): delete or rename it"),
+    }
+}
+
+/// An error with its causes, for the one line that it is logged in.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Several of kube's errors repeat their source.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(code: u16) -> kube::Error {
+        let mut status = kube::core::Status::failure("exceeded quota: small", "Forbidden");
+        status.code = code;
+        kube::Error::Api(status.boxed())
+    }
+
+    #[test]
+    fn an_answer_that_will_not_change_is_a_refusal_and_the_rest_is_tried_again() {
+        for code in [400, 403, 404, 409, 422] {
+            let refusal = refused("create", "Job a", answer(code)).unwrap();
+            assert_eq!((refusal.code, refusal.message.as_str()), (code, "exceeded quota: small"));
+        }
+        for code in [401, 408, 429, 500, 503] {
+            assert!(refused("create", "Job a", answer(code)).is_err(), "{code}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_once_with_its_cause() {
+        let error = WriteError::new("create", "Job a", answer(500));
+        assert!(chain(&error).starts_with("failed to create Job a: ApiError: exceeded quota: small"), "{}", chain(&error));
+    }
+}

@@ -1,0 +1,77 @@
+//! Events on the object that was planned. They are for people: one that cannot be made is logged and forgotten.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event as KubeEvent;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use millrace_core::plan::Event;
+
+use super::create::post;
+use super::error::chain;
+use super::{Planned, Writer};
+use crate::metrics::Verb;
+
+/// The apiserver refuses longer notes.
+const LONGEST_NOTE: usize = 1024;
+
+impl Writer {
+    pub(super) async fn emit<K: Planned>(&self, object: &K, event: Event) {
+        let namespace = object.namespace().unwrap_or_default();
+        let Event { warning, reason, message } = event;
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let body = KubeEvent {
+            metadata: ObjectMeta {
+                name: Some(format!("{}.{nanos:x}", object.name_any())),
+                namespace: Some(namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            action: Some("Reconcile".to_owned()),
+            event_time: Some(MicroTime(Timestamp::now())),
+            note: Some(shortened(message)),
+            reason: Some(reason.to_owned()),
+            regarding: Some(ObjectReference {
+                api_version: Some(K::api_version(&()).into_owned()),
+                kind: Some(K::kind(&()).into_owned()),
+                name: Some(object.name_any()),
+                namespace: Some(namespace.clone()),
+                uid: object.uid(),
+                resource_version: object.resource_version(),
+                ..ObjectReference::default()
+            }),
+            reporting_controller: Some("millrace.dev/controller".to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
+            ..KubeEvent::default()
+        };
+        self.metrics.wrote(Verb::Event);
+        if let Err(error) = self.api::<KubeEvent>(&namespace).create(&post(), &body).await {
+            tracing::warn!(kind = K::KIND.as_str(), object = %object.name_any(), reason, error = %chain(&error), "event lost");
+        }
+    }
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST_NOTE {
+        let end = (0..=LONGEST_NOTE - 3).rev().find(|i| text.is_char_boundary(*i)).unwrap_or_default();
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        assert_eq!(shortened("short".into()), "short");
+        for text in ["a".repeat(1025), "ü".repeat(2000), format!("a{}", "😀".repeat(600))] {
+            let cut = shortened(text);
+            assert!(cut.len() <= 1024 && cut.len() > 1015 && cut.ends_with('…'), "{}", cut.len());
+        }
+    }
+}

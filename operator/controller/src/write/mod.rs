@@ -1,0 +1,114 @@
+//! Carries out what was decided, in the order that makes a crash harmless: freeze, status, create, apply, delete, events.
+
+mod apply;
+mod create;
+mod delete;
+mod error;
+mod events;
+mod freeze;
+mod status;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+pub use error::{WriteError, chain};
+use kube::{Api, Client, Resource, ResourceExt};
+use k8s_openapi::NamespaceResourceScope;
+use millrace_core::api::{
+    MLPipeline, MLPipelineRun, MLPipelineRunStatus, MLPipelineStatus, ModelDeployment, ModelDeploymentStatus,
+    StageTemplate, TemplateStatus,
+};
+use millrace_core::plan::{Plan, Refusal};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::frozen::FrozenCache;
+use crate::key::Kind;
+use crate::metrics::Metrics;
+use crate::store::{Shelf, Stores};
+
+/// A kind that is planned for: where it is kept, and the type of its status.
+pub trait Planned:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync
+{
+    type Status: Serialize + Send + Sync;
+    const KIND: Kind;
+    fn shelf(stores: &Stores) -> &Shelf<Self>;
+}
+
+macro_rules! planned {
+    ($kind:ty, $status:ty, $name:ident, $shelf:ident) => {
+        impl Planned for $kind {
+            type Status = $status;
+            const KIND: Kind = Kind::$name;
+            fn shelf(stores: &Stores) -> &Shelf<Self> {
+                &stores.$shelf
+            }
+        }
+    };
+}
+
+planned!(MLPipeline, MLPipelineStatus, Pipeline, pipelines);
+planned!(MLPipelineRun, MLPipelineRunStatus, Run, runs);
+planned!(StageTemplate, TemplateStatus, Template, templates);
+planned!(ModelDeployment, ModelDeploymentStatus, Deployment, deployments);
+
+/// What writes.
+pub struct Writer {
+    client: Client,
+    stores: Arc<Stores>,
+    frozen: Arc<FrozenCache>,
+    metrics: Metrics,
+    /// Who reports events: the pod's name.
+    instance: String,
+}
+
+/// What became of a plan.
+#[derive(Debug, PartialEq)]
+pub enum Done {
+    /// All of it was carried out, but for what was refused.
+    Carried(Vec<Refusal>),
+    /// The object had changed meanwhile: nothing was done after that, the next pass sees the change.
+    Stale,
+}
+
+impl Writer {
+    pub fn new(client: Client, stores: Arc<Stores>, frozen: Arc<FrozenCache>, metrics: Metrics, instance: String) -> Self {
+        Self { client, stores, frozen, metrics, instance }
+    }
+
+    /// Carries out a plan. An error means: transient, try the whole pass again.
+    pub async fn carry_out<K: Planned>(&self, object: &K, plan: Plan<K::Status>) -> Result<Done, WriteError> {
+        let Plan { freeze, status, create, apply, delete, events, requeue: _ } = plan;
+        let mut refusals = Vec::new();
+        if let Some(revision) = freeze {
+            if let Some(refusal) = self.freeze(&object.namespace().unwrap_or_default(), &revision).await? {
+                // The status would name what is not there.
+                return Ok(Done::Carried(vec![refusal]));
+            }
+        }
+        if let Some(status) = status {
+            if !self.write_status(object, &status).await? {
+                return Ok(Done::Stale);
+            }
+        }
+        let namespace = object.namespace().unwrap_or_default();
+        for one in create {
+            refusals.extend(self.create(&namespace, one).await?);
+        }
+        for one in apply {
+            refusals.extend(self.apply(&namespace, one).await?);
+        }
+        for one in delete {
+            self.delete(&namespace, one).await?;
+        }
+        for event in events {
+            self.emit(object, event).await;
+        }
+        Ok(Done::Carried(refusals))
+    }
+
+    fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}

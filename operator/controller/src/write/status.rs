@@ -1,0 +1,35 @@
+//! The one status write of a pass.
+
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::create::post;
+use super::error::{WriteError, code};
+use super::{Planned, Writer};
+use crate::metrics::Verb;
+use crate::store::{whole, wrote};
+
+impl Writer {
+    /// Writes the status that was decided from this state of the object. False if the object has changed since: then
+    /// the decision is void.
+    pub(super) async fn write_status<K: Planned>(&self, object: &K, status: &K::Status) -> Result<bool, WriteError> {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let text = format!("the status of {} {name}", K::kind(&()));
+        // A write to the status subresource takes nothing but the status: the spec need not travel.
+        let body = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": { "name": name, "namespace": namespace, "uid": object.uid(), "resourceVersion": object.resource_version() },
+            "status": status,
+        });
+        self.metrics.wrote(Verb::Status);
+        match self.api::<K>(&namespace).replace_subresource("status", &name, &post(), &body).await {
+            Ok(written) => {
+                wrote(K::shelf(&self.stores), written, whole);
+                Ok(true)
+            }
+            Err(error) if matches!(code(&error), Some(404 | 409)) => Ok(false),
+            Err(error) => Err(WriteError::new("write", &text, error)),
+        }
+    }
+}
