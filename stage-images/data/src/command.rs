@@ -41,7 +41,7 @@ pub fn run(arguments: impl Iterator<Item = String>) -> Result<(), CommandError> 
             Stage::Ingest => ingest::run(&params::parse("ingest", &json)?, &place).await?,
             Stage::Validate => validate::run(&params::parse("validate", &json)?, &place).await?,
             Stage::Transform => transform::run(&params::parse("transform", &json)?, &place).await?,
-            Stage::Evaluate => evaluate::run(&params::parse("evaluate", &json)?, &place).await?,
+            Stage::Evaluate => evaluate::run(&params::parse("evaluate", &json)?, &place)?,
         }
         Ok(())
     })

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 use crate::limits;
+use crate::pool::SharedPool;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -38,7 +38,7 @@ fn pool_bytes(limit: u64) -> usize {
 
 pub fn start_with(pool_bytes: usize, threads: usize) -> Result<SessionContext, EngineError> {
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(pool_bytes)))
+        .with_memory_pool(Arc::new(SharedPool::new(pool_bytes)))
         .build_arc()
         .map_err(EngineError::Start)?;
     let mut config = SessionConfig::new().with_target_partitions(threads).with_information_schema(false);

@@ -32,10 +32,14 @@ pub fn page(title: &str, body: &str) -> String {
 /// A table from a header and rows of cells. Cells are HTML already.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let cells = |tag: &str, cells: &mut dyn Iterator<Item = String>| {
-        cells.map(|cell| format!("<{tag}>{cell}</{tag}>")).collect::<String>()
+        cells.map(|cell| format!("<{tag}>{cell}</{tag}>")).collect::<Vec<_>>().concat()
     };
     let head = cells("th", &mut header.iter().map(|name| escape(name)));
-    let body: String = rows.iter().map(|row| format!("<tr>{}</tr>\n", cells("td", &mut row.iter().cloned()))).collect();
+    let body: String = rows
+        .iter()
+        .map(|row| format!("<tr>{}</tr>\n", cells("td", &mut row.iter().cloned())))
+        .collect::<Vec<_>>()
+        .concat();
     format!("<div class=\"wide\"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n")
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A stage that fails exits 1, and the last line it prints is `error: …`: what, where, what was found, what to do.
 
+#![allow(clippy::result_large_err, reason = "an error ends the program, so its size costs nothing")]
+
 mod command;
 mod dataset;
 mod engine;
@@ -10,6 +12,7 @@ mod html;
 mod ingest;
 mod limits;
 mod params;
+mod pool;
 mod say;
 mod sink;
 mod transform;

@@ -37,7 +37,7 @@ pub fn parse<T: DeserializeOwned>(stage: &'static str, json: &str) -> Result<T, 
     })
 }
 
-/// serde_json adds a position in the one-line JSON text, which nobody has before them.
+/// `serde_json` adds a position in the one-line JSON text, which nobody has before them.
 fn without_position(message: &str) -> String {
     message.rfind(" at line ").map_or(message, |at| &message[..at]).to_owned()
 }

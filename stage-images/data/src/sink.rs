@@ -106,11 +106,10 @@ fn plain_schema(schema: &Schema) -> Schema {
 
 fn plain_type(arrow: &DataType) -> DataType {
     match arrow {
-        DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
         DataType::Dictionary(_, value) => plain_type(value),
-        // A column that is NULL in every row: text, so that it can be read back everywhere.
-        DataType::Null => DataType::Utf8,
+        // A column that is NULL in every row has no type: text, so that it can be read back everywhere.
+        DataType::Null | DataType::Utf8View => DataType::Utf8,
         other => other.clone(),
     }
 }

@@ -33,9 +33,9 @@ pub fn chart(title: &str, x: &str, y: &str, series: &[Series], diagonal: bool) -
         let colour = COLOURS[index % COLOURS.len()];
         line(&mut svg, &thinned(&series.points), colour, "");
         let at = TOP + SIDE + 52.0 + 18.0 * index as f64;
-        let _ = write!(
+        let _ = writeln!(
             svg,
-            "<rect x=\"{LEFT}\" y=\"{:.1}\" width=\"14\" height=\"3\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{at:.1}\">{}</text>\n",
+            "<rect x=\"{LEFT}\" y=\"{:.1}\" width=\"14\" height=\"3\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{at:.1}\">{}</text>",
             at - 5.0,
             LEFT + 20.0,
             escape(&short(&series.name, 40))
@@ -56,9 +56,9 @@ pub fn confusion(labels: &[String], confusion: &Confusion) -> String {
         let support = confusion.label(row).support.max(1);
         let y = top + side * row as f64;
         let middle = y + side / 2.0 + 4.0;
-        let _ = write!(
+        let _ = writeln!(
             svg,
-            "<text x=\"{:.1}\" y=\"{middle:.1}\" text-anchor=\"end\">{}</text>\n",
+            "<text x=\"{:.1}\" y=\"{middle:.1}\" text-anchor=\"end\">{}</text>",
             left - 6.0,
             escape(&short(truth, 16))
         );
@@ -67,9 +67,9 @@ pub fn confusion(labels: &[String], confusion: &Confusion) -> String {
             let share = count as f64 / support as f64;
             let colour = if row == column { COLOURS[0] } else { COLOURS[1] };
             let x = left + side * column as f64;
-            let _ = write!(
+            let _ = writeln!(
                 svg,
-                "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{side:.1}\" height=\"{side:.1}\" fill=\"{colour}\" fill-opacity=\"{:.3}\" stroke=\"currentColor\" stroke-opacity=\".15\"/><text x=\"{:.1}\" y=\"{middle:.1}\" text-anchor=\"middle\">{count}</text>\n",
+                "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{side:.1}\" height=\"{side:.1}\" fill=\"{colour}\" fill-opacity=\"{:.3}\" stroke=\"currentColor\" stroke-opacity=\".15\"/><text x=\"{:.1}\" y=\"{middle:.1}\" text-anchor=\"middle\">{count}</text>",
                 share * 0.75,
                 x + side / 2.0,
             );
@@ -77,9 +77,9 @@ pub fn confusion(labels: &[String], confusion: &Confusion) -> String {
     }
     for (column, label) in labels.iter().enumerate() {
         let (x, y) = (left + side * (column as f64 + 0.5), top + across + 14.0);
-        let _ = write!(
+        let _ = writeln!(
             svg,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" transform=\"rotate(35 {x:.1} {y:.1})\">{}</text>\n",
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" transform=\"rotate(35 {x:.1} {y:.1})\">{}</text>",
             escape(&short(label, 16))
         );
     }
@@ -100,9 +100,9 @@ pub fn residuals(truth: &[f64], predicted: &[f64]) -> String {
     line(&mut svg, &[(0.0, zero), (1.0, zero)], "currentColor", "stroke-dasharray=\"3 4\" stroke-opacity=\".5\"");
     for (predicted, residual) in points {
         let (cx, cy) = at(place(predicted, x), place(residual, y));
-        let _ = write!(
+        let _ = writeln!(
             svg,
-            "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"2\" fill=\"{}\" fill-opacity=\".45\"/>\n",
+            "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"2\" fill=\"{}\" fill-opacity=\".45\"/>",
             COLOURS[0]
         );
     }
@@ -120,17 +120,17 @@ fn open(title: &str, width: f64, height: f64) -> String {
 }
 
 fn axes(svg: &mut String, x: &str, y: &str, [x_low, x_high]: [f64; 2], [y_low, y_high]: [f64; 2]) {
-    let _ = write!(
+    let _ = writeln!(
         svg,
-        "<rect x=\"{LEFT}\" y=\"{TOP}\" width=\"{SIDE}\" height=\"{SIDE}\" fill=\"none\" stroke=\"currentColor\" stroke-opacity=\".3\"/>\n"
+        "<rect x=\"{LEFT}\" y=\"{TOP}\" width=\"{SIDE}\" height=\"{SIDE}\" fill=\"none\" stroke=\"currentColor\" stroke-opacity=\".3\"/>"
     );
     for tick in 0..=4 {
         let share = f64::from(tick) / 4.0;
         let (along, up) = at(share, share);
-        let _ = write!(
+        let _ = writeln!(
             svg,
             "<text x=\"{along:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill-opacity=\".7\">{}</text>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" fill-opacity=\".7\">{}</text>\n",
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" fill-opacity=\".7\">{}</text>",
             TOP + SIDE + 14.0,
             number(x_low + share * (x_high - x_low)),
             LEFT - 5.0,
@@ -138,10 +138,10 @@ fn axes(svg: &mut String, x: &str, y: &str, [x_low, x_high]: [f64; 2], [y_low, y
             number(y_low + share * (y_high - y_low)),
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         svg,
         "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
-         <text x=\"12\" y=\"{:.1}\" text-anchor=\"middle\" transform=\"rotate(-90 12 {:.1})\">{}</text>\n",
+         <text x=\"12\" y=\"{:.1}\" text-anchor=\"middle\" transform=\"rotate(-90 12 {:.1})\">{}</text>",
         LEFT + SIDE / 2.0,
         TOP + SIDE + 30.0,
         escape(x),
@@ -159,9 +159,9 @@ fn line(svg: &mut String, points: &[(f64, f64)], colour: &str, more: &str) {
             format!("{x:.1},{y:.1}")
         })
         .collect();
-    let _ = write!(
+    let _ = writeln!(
         svg,
-        "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" {more}/>\n",
+        "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" {more}/>",
         path.join(" ")
     );
 }

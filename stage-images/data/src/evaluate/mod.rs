@@ -5,6 +5,7 @@ mod features;
 mod figures;
 #[cfg(test)]
 mod golden;
+mod labels;
 mod model;
 mod params;
 mod ranking;
@@ -49,7 +50,7 @@ pub enum EvaluateError {
 const BATCH_ROWS: usize = 4096;
 
 /// Runs the stage.
-pub async fn run(params: &Params, place: &Workplace) -> Result<(), EvaluateError> {
+pub fn run(params: &Params, place: &Workplace) -> Result<(), EvaluateError> {
     let report_folder = place.output("report")?;
     let data = place.input("data")?;
     let mut model = Model::open(place.input("model")?, params.task).map_err(EvaluateError::Model)?;

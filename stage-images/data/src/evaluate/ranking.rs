@@ -1,7 +1,7 @@
 //! Metrics of scores: area under the ROC curve, log loss, and the points of the curves.
 //!
-//! ROC-AUC is the Mann-Whitney statistic with half a point for a tie, which is the trapezoid under the curve (Hanley and
-//! McNeil 1982). Log loss is the mean of -ln p of the true class, with p kept from 0 and 1 by a double's epsilon, as
+//! `ROC-AUC` is the Mann-Whitney statistic with half a point for a tie, which is the trapezoid under the curve (Hanley and
+//! `McNeil` 1982). Log loss is the mean of -ln p of the true class, with p kept from 0 and 1 by a double's epsilon, as
 //! scikit-learn 1.8 does for doubles.
 
 /// One row's score and whether it is positive, sorted by score.
@@ -9,6 +9,11 @@ fn sorted(scores: &[f64], positive: &[bool]) -> Vec<(f64, bool)> {
     let mut pairs: Vec<(f64, bool)> = scores.iter().copied().zip(positive.iter().copied()).collect();
     pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     pairs
+}
+
+#[allow(clippy::float_cmp, reason = "a tie is the same score, to the bit")]
+fn tied(a: &(f64, bool), b: &(f64, bool)) -> bool {
+    a.0 == b.0
 }
 
 /// The area under the ROC curve; none if all rows are positive or none is.
@@ -21,7 +26,7 @@ pub fn roc_auc(scores: &[f64], positive: &[bool]) -> Option<f64> {
     }
     // Twice the count of pairs in the right order, in whole numbers: no rounding before the one division.
     let (mut twice, mut below) = (0_u128, 0_u128);
-    for tie in pairs.chunk_by(|a, b| a.0 == b.0) {
+    for tie in pairs.chunk_by(tied) {
         let here = tie.iter().filter(|(_, positive)| *positive).count() as u128;
         let negatives_here = tie.len() as u128 - here;
         twice += here * (2 * below + negatives_here);
@@ -66,7 +71,7 @@ pub fn roc_curve(scores: &[f64], positive: &[bool]) -> Points {
         return Vec::new();
     }
     let mut points = vec![(0.0, 0.0)];
-    for tie in sorted(scores, positive).chunk_by(|a, b| a.0 == b.0).rev() {
+    for tie in sorted(scores, positive).chunk_by(tied).rev() {
         right += tie.iter().filter(|(_, positive)| *positive).count();
         wrong += tie.iter().filter(|(_, positive)| !*positive).count();
         points.push((wrong as f64 / all_wrong as f64, right as f64 / all_right as f64));
@@ -82,7 +87,7 @@ pub fn precision_recall_curve(scores: &[f64], positive: &[bool]) -> Points {
     }
     let (mut right, mut taken) = (0_usize, 0_usize);
     let mut points = vec![(0.0, 1.0)];
-    for tie in sorted(scores, positive).chunk_by(|a, b| a.0 == b.0).rev() {
+    for tie in sorted(scores, positive).chunk_by(tied).rev() {
         right += tie.iter().filter(|(_, positive)| *positive).count();
         taken += tie.len();
         points.push((right as f64 / all_right as f64, right as f64 / taken as f64));

@@ -1,5 +1,6 @@
 //! The report of an evaluation: a page, drawings, and all figures as JSON.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -195,13 +196,18 @@ impl Report<'_> {
                 })
                 .collect();
             let class = if worst_gap { "fail" } else { "soft" };
-            html.push_str(&format!(
+            let _ = write!(
+                html,
                 "<h2>By {}</h2>\n<p>Gap in {by} between the best and the worst: <span class=\"{class}\">{}</span>{}</p>\n{}",
                 escape(&slices.column),
                 number(slices.gap),
-                if slices.left_out > 0 { format!("; {} smaller values are left out", slices.left_out) } else { String::new() },
+                if slices.left_out > 0 {
+                    format!("; {} smaller values are left out", slices.left_out)
+                } else {
+                    String::new()
+                },
                 table(&header, &rows)
-            ));
+            );
         }
         html
     }

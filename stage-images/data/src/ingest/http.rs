@@ -38,7 +38,7 @@ pub enum HttpError {
 
 const TRIES: u32 = 4;
 
-/// Fetches `address` into `folder`. The file and its ETag.
+/// Fetches `address` into `folder`. The file and its `ETag`.
 pub async fn fetch(
     address: &str,
     folder: &Path,
@@ -49,7 +49,7 @@ pub async fn fetch(
     let client = Client::builder()
         .connect_timeout(Duration::from_secs(20))
         // No limit for the whole: large files take long. A transfer that stands still is ended.
-        .read_timeout(Duration::from_secs(60))
+        .read_timeout(Duration::from_mins(1))
         .user_agent(concat!("millrace-data/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(HttpError::Client)?;

@@ -6,6 +6,7 @@ use super::values::{boolean, date, integer, number, timestamp};
 use crate::types::ColumnType;
 
 /// Types that can still hold every value seen.
+#[allow(clippy::struct_excessive_bools, reason = "each is a type of its own")]
 #[derive(Clone, Copy, Debug)]
 pub struct Candidates {
     boolean: bool,

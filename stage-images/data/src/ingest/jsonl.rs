@@ -214,7 +214,7 @@ fn syntax(error: &serde_json::Error) -> String {
     text.rfind(" at line ").map_or(text.as_str(), |at| &text[..at]).to_owned()
 }
 
-/// The keys of an object as the text has them; serde_json's own map sorts them.
+/// The keys of an object as the text has them; `serde_json`'s own map sorts them.
 fn keys_in_order(text: &[u8]) -> Vec<String> {
     struct Keys(Vec<String>);
     impl<'de> serde::Deserialize<'de> for Keys {

@@ -46,7 +46,7 @@ pub enum S3Error {
     },
 }
 
-/// Fetches what `address` names into `folder`. The files, and a version: the ETag, or a digest of all ETags.
+/// Fetches what `address` names into `folder`. The files, and a version: the `ETag`, or a digest of all of them.
 pub async fn fetch(
     address: &str,
     options: &S3Params,
@@ -76,7 +76,7 @@ fn client(bucket: &str, options: &S3Params) -> Result<AmazonS3, S3Error> {
     let S3Params { endpoint, region, allow_http, anonymous } = options;
     // Retries within a minute: a wrong endpoint is told soon.
     let retry =
-        RetryConfig { max_retries: 4, retry_timeout: std::time::Duration::from_secs(60), ..RetryConfig::default() };
+        RetryConfig { max_retries: 4, retry_timeout: std::time::Duration::from_mins(1), ..RetryConfig::default() };
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
     if let Some(endpoint) = endpoint {
         builder = builder.with_endpoint(endpoint);

@@ -74,7 +74,7 @@ impl SourceFile {
 #[derive(Debug)]
 pub struct Source {
     pub files: Vec<SourceFile>,
-    /// What the origin calls this state of the data: an ETag.
+    /// What the origin calls this state of the data: an `ETag`.
     pub version: Option<String>,
     /// SHA-256 over the bytes of all files.
     pub digest: String,

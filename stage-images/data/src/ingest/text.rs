@@ -70,7 +70,7 @@ impl Utf8Reader {
             self.carried = filled - whole;
             self.offset += whole as u64;
             if ended || !self.chunk.is_empty() {
-                self.lines += memchr_count(b'\n', &self.chunk);
+                self.lines += occurrences(b'\n', &self.chunk);
                 return Ok(&self.chunk);
             }
         }
@@ -112,11 +112,12 @@ impl Utf8Reader {
     }
 
     fn line_at(&self, from: usize, at: usize) -> u64 {
-        self.lines + memchr_count(b'\n', &self.raw[from..from + at]) + 1
+        self.lines + occurrences(b'\n', &self.raw[from..from + at]) + 1
     }
 }
 
-fn memchr_count(needle: u8, bytes: &[u8]) -> u64 {
+#[allow(clippy::naive_bytecount, reason = "the compiler vectorises it")]
+fn occurrences(needle: u8, bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == needle).count() as u64
 }
 

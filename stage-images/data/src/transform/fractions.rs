@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn the_rest_goes_to_train_if_it_is_left_out() {
         assert_eq!(fractions(&split(None, None, Some(0.2))), Ok([0.8, 0.0, 0.2]));
-        assert_eq!(fractions(&split(Some(0.6), Some(0.2), Some(0.2))).unwrap()[0], 0.6);
+        assert_eq!(fractions(&split(Some(0.6), Some(0.2), Some(0.2))), Ok([0.6, 0.2, 0.2]));
     }
 
     #[test]

@@ -43,6 +43,10 @@ pub enum TransformError {
     },
     #[error("parameter sql: the result has two columns `{column}`; name one of them with AS")]
     SameColumn { column: String },
+    #[error(
+        "parameter sql: the query needs more memory than the stage has; raise resources.limits.memory, or join and group less at once"
+    )]
+    Memory(#[source] Box<DataFusionError>),
     #[error("parameter sql: the query failed")]
     Run(#[source] Box<DataFusionError>),
     #[error("parameter sql: the result has no rows; correct the query, or set allowEmpty: true if that is right")]
@@ -201,7 +205,10 @@ async fn each_batch(
     frame: DataFrame,
     mut take: impl FnMut(&RecordBatch) -> Result<(), TransformError>,
 ) -> Result<(), TransformError> {
-    let failed = |source| TransformError::Run(Box::new(source));
+    let failed = |source: DataFusionError| match source.find_root() {
+        DataFusionError::ResourcesExhausted(_) => TransformError::Memory(Box::new(source)),
+        _ => TransformError::Run(Box::new(source)),
+    };
     let mut stream = frame.execute_stream().await.map_err(failed)?;
     while let Some(batch) = stream.next().await {
         take(&batch.map_err(failed)?)?;

@@ -189,7 +189,7 @@ async fn row_verdict(
         _ => broken == 0,
     };
     let found = format!("{broken} of {} rows", counts.rows);
-    let column = rule.columns().first().map(|column| data_type(schema, column)).unwrap_or(DataType::Null);
+    let column = rule.columns().first().map_or(DataType::Null, |column| data_type(schema, column));
     let rows = match broken_rows(rule, &column) {
         Ok(Some(broken)) if !passed => Some(sample(data.clone().filter(broken)?).await?),
         _ => None,

@@ -1,5 +1,7 @@
 //! What the checks found: as lines for the log, as a page, and as JSON.
 
+use std::fmt::Write;
+
 use serde_json::{Value, json};
 
 use super::judge::{Rows, Verdict};
@@ -88,12 +90,13 @@ pub fn as_html(verdicts: &[Verdict], row_count: u64) -> String {
             let header: Vec<&str> = rows.columns.iter().map(String::as_str).collect();
             let cells: Vec<Vec<String>> =
                 rows.cells.iter().map(|row| row.iter().map(|cell| escape(cell)).collect()).collect();
-            body.push_str(&format!(
+            let _ = write!(
+                body,
                 "<h2>{}</h2>\n<p class=\"soft\">{}, for example</p>\n{}",
                 escape(&verdict.name),
                 escape(&verdict.found),
                 table(&header, &cells)
-            ));
+            );
         }
     }
     page("Data checks", &body)

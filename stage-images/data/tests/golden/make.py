@@ -108,7 +108,10 @@ def regression_cases(random):
             truth = np.full(rows, float(np.float32(offset)))
             predicted = truth.copy() if case % 16 == 0 else predicted
         cases.append({
-            "truth": truth.tolist(), "predicted": predicted.tolist(), "expected": regression(truth, predicted),
+            # As text: not every JSON reader rounds the last bit right, and here it counts.
+            "truth": [repr(value) for value in truth.tolist()],
+            "predicted": [repr(value) for value in predicted.tolist()],
+            "expected": regression(truth, predicted),
         })
     return cases
 

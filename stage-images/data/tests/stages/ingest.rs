@@ -1,5 +1,6 @@
 //! `ingest` from mounted files: formats, types, columns.
 
+use std::fmt::Write as _;
 use std::io::Write;
 
 use flate2::Compression;
@@ -28,7 +29,7 @@ fn a_csv_file_becomes_a_typed_table() {
 fn types_are_inferred_over_all_rows() {
     let mut text = String::from("n\n");
     for row in 0..20_000 {
-        text.push_str(&format!("{row}\n"));
+        writeln!(text, "{row}").unwrap();
     }
     text.push_str("0.5\n");
     let run = table_of(&text);

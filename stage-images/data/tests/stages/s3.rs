@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use object_store::ObjectStoreExt;
+use object_store::aws::AmazonS3Builder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -16,7 +18,23 @@ const GATEWAY: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
 struct Server {
     child: Child,
     port: u16,
-    folder: TempDir,
+    _folder: TempDir,
+}
+
+impl Server {
+    fn put(&self, key: &str, text: &'static str) {
+        let store = AmazonS3Builder::new()
+            .with_bucket_name("lake")
+            .with_endpoint(format!("http://127.0.0.1:{}", self.port))
+            .with_allow_http(true)
+            .with_region("us-east-1")
+            .with_access_key_id("me")
+            .with_secret_access_key("secret")
+            .build()
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(store.put(&key.into(), text.into())).unwrap();
+    }
 }
 
 impl Drop for Server {
@@ -42,10 +60,7 @@ fn program() -> PathBuf {
 
 fn serve() -> Server {
     let folder = tempfile::tempdir().unwrap();
-    let lake = folder.path().join("root/lake/penguins");
-    std::fs::create_dir_all(&lake).unwrap();
-    std::fs::write(lake.join("a.csv"), "a,b\n1,2\n").unwrap();
-    std::fs::write(lake.join("b.csv"), "a,b\n3,4\n").unwrap();
+    std::fs::create_dir_all(folder.path().join("root/lake")).unwrap();
     std::fs::create_dir_all(folder.path().join("meta")).unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let child = Command::new(program())
@@ -56,12 +71,14 @@ fn serve() -> Server {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let server = Server { child, port, folder };
+    let server = Server { child, port, _folder: folder };
     let until = Instant::now() + Duration::from_secs(30);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(Instant::now() < until, "the S3 server does not listen");
         std::thread::sleep(Duration::from_millis(50));
     }
+    server.put("penguins/a.csv", "a,b\n1,2\n");
+    server.put("penguins/b.csv", "a,b\n3,4\n");
     server
 }
 
@@ -87,9 +104,10 @@ fn an_object_and_all_objects_below_a_prefix_are_fetched() {
     let all = ingest(&server, "s3://lake/penguins/", "secret").well();
     assert_eq!(all.table("data").rows, [["1", "2"], ["3", "4"]]);
     // Other bytes, another version.
-    std::fs::write(server.folder.path().join("root/lake/penguins/a.csv"), "a,b\n1,2\n5,6\n").unwrap();
+    server.put("penguins/a.csv", "a,b\n1,2\n5,6\n");
     let again = ingest(&server, "s3://lake/penguins/a.csv", "secret").well();
     assert_ne!(again.result("source_digest"), one.result("source_digest"));
+    assert_ne!(again.result("source_version"), version);
 }
 
 #[test]

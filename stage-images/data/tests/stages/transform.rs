@@ -1,6 +1,7 @@
 //! `transform`: queries and splits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 use serde_json::{Value, json};
 
@@ -10,13 +11,13 @@ fn rows(count: usize) -> String {
     let mut text = String::from("id,kind,day\n");
     for row in 0..count {
         let kind = if row % 10 == 0 { "rare" } else { "common" };
-        text.push_str(&format!("{row},{kind},{}\n", jiff_day((row * 7919) % count)));
+        writeln!(text, "{row},{kind},{}", day((row * 7919) % count)).unwrap();
     }
     text
 }
 
 /// Days of the calendar that follow one another.
-fn jiff_day(number: usize) -> String {
+fn day(number: usize) -> String {
     let day = jiff::civil::date(2020, 1, 1).saturating_add(jiff::Span::new().days(i64::try_from(number).unwrap()));
     day.to_string()
 }

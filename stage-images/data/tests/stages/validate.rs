@@ -56,7 +56,7 @@ fn each_expectation_that_is_broken_fails_and_says_what_was_found() {
         (json!({"column": "species", "min": 1}), "min: found a number (1), but the column is of type string"),
     ] {
         let run = validate(DATA, json!([expectation]));
-        assert!(run.stdout.contains(&format!("FAIL  ")) && run.stdout.contains(found), "{expectation}: {}", run.stdout);
+        assert!(run.stdout.contains("FAIL  ") && run.stdout.contains(found), "{expectation}: {}", run.stdout);
         assert!(run.error().starts_with("1 of 1 checks failed: "), "{expectation}: {}", run.stderr);
     }
 }
