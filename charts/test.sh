@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Tests the charts: what the values may be, what is rendered, and, where a cluster answers, whether its apiserver takes it.
+# Needs helm and, for the last part, kubectl with a cluster on which nothing is changed.
+set -euo pipefail
+cd "$(dirname "$0")"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+passed=0
+fail() { echo "charts: $*" >&2; exit 1; }
+ok() { passed=$((passed + 1)); }
+
+render() { helm template millrace millrace --namespace millrace-system --set images.registry=registry.example.com/ml "$@"; }
+
+# refuses WHAT WORDS OPTION…: rendering fails, and the message has the words.
+refuses() {
+  local what="$1" words="$2"
+  shift 2
+  if render "$@" >"$work/out" 2>&1; then fail "$what is accepted"; fi
+  grep -qF -- "$words" "$work/out" || fail "$what: the message does not say '$words': $(cat "$work/out")"
+  ok
+}
+
+# renders WHAT PATTERN OPTION…: some line matches.
+renders() {
+  local what="$1" pattern="$2"
+  shift 2
+  render "$@" >"$work/out" || fail "$what does not render"
+  grep -qE -- "$pattern" "$work/out" || fail "$what: nothing matches '$pattern'"
+  ok
+}
+
+helm lint --quiet millrace-crds >/dev/null && ok
+helm lint --quiet millrace --set images.registry=registry.example.com/ml >/dev/null && ok
+
+refuses "an unknown value" "additional properties 'replica' not allowed" --set replica=3
+refuses "an unknown image" "additional properties 'trainer' not allowed" --set images.trainer.tag=1
+refuses "an unknown part of an image" "additional properties 'tagg' not allowed" --set images.server.tagg=1
+refuses "no replicas" "/replicas" --set replicas=0
+refuses "a number of replicas in words" "/replicas" --set replicas=two
+refuses "a wrong duration" "/stages/jobTtl" --set stages.jobTtl=soon
+refuses "a namespace with a hostile name" "/namespaces/0" --set 'namespaces={a --no-lease}'
+refuses "a service account with a comma" "/stages/serviceAccounts/0" --set-json 'stages.serviceAccounts=["a,b"]'
+refuses "no registry" "images.registry is required" --set images.registry=
+if helm template c millrace-crds --set any=1 >/dev/null 2>&1; then fail "millrace-crds takes a value"; fi
+ok
+
+renders "an image" 'image: registry\.example\.com/ml/operator:0\.1\.0$'
+renders "a tag" '"registry\.example\.com/ml/train-tabular:7"' --set-string images.trainTabular.tag=7
+renders "a repository of its own" '--server-image=other\.example\.com/server:0\.1\.0$' --set images.server.repository=other.example.com/server
+renders "a template of a stage as it is written" 'args: \[--params, "\$\[\[ params \]\]"\]'
+renders "namespaces" '--namespaces=a,b,millrace-system$' --set 'namespaces={a,b}'
+renders "a pull secret" '--image-pull-secrets=pull$' --set 'imagePullSecrets={pull}'
+renders "two replicas with a budget" '^kind: PodDisruptionBudget$'
+renders "a network policy" '^kind: NetworkPolicy$' --set networkPolicy.enabled=true
+
+# lacks WHAT PATTERN OPTION…: no line matches.
+lacks() {
+  local what="$1" pattern="$2"
+  shift 2
+  render "$@" >"$work/out" || fail "$what does not render"
+  if grep -nE -- "$pattern" "$work/out"; then fail "$what: a line matches '$pattern'"; fi
+  ok
+}
+lacks "one replica" '^kind: PodDisruptionBudget$' --set replicas=1
+lacks "with namespaces" '^kind: ClusterRoleBinding$' --set 'namespaces={a}'
+lacks "an image that was not replaced" '\$\{image:'
+
+render --set networkPolicy.enabled=true >"$work/all.yaml"
+helm template millrace-crds millrace-crds >"$work/crds.yaml"
+python3 - "$work/all.yaml" "$work/crds.yaml" <<'PYTHON'
+import sys
+
+import yaml
+
+objects = [o for o in yaml.safe_load_all(open(sys.argv[1])) if o]
+crds = [o for o in yaml.safe_load_all(open(sys.argv[2])) if o]
+roles = [o for o in objects if o["kind"] in ("ClusterRole", "Role")]
+assert roles, "there are no roles"
+for role in roles:
+    for rule in role["rules"]:
+        words = rule["apiGroups"] + rule["resources"] + rule["verbs"]
+        assert not any("*" in word for word in words), f"{role['metadata']['name']} has a wildcard: {rule}"
+        assert not {"secrets", "escalate", "bind", "impersonate"} & set(words), f"{role['metadata']['name']}: {rule}"
+leases = [role["kind"] for role in roles for rule in role["rules"] if "leases" in rule["resources"]]
+assert leases == ["Role"], f"leases are reached by {leases}, not by one Role of the release's namespace"
+people = {r["metadata"]["name"]: r for r in roles if r["metadata"]["name"].rpartition("-")[2] in ("view", "edit", "admin")}
+assert set(people) == {"millrace-view", "millrace-edit", "millrace-admin"}, sorted(people)
+viewed = set(people["millrace-view"]["rules"][0]["resources"])
+kinds = {crd["spec"]["names"]["plural"] for crd in crds}
+assert len(kinds) == 5 and kinds <= viewed, f"view lacks {kinds - viewed}"
+for crd in crds:
+    assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", crd["metadata"]["name"]
+pod = next(o for o in objects if o["kind"] == "Deployment")["spec"]["template"]["spec"]
+container = pod["containers"][0]
+assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+assert container["securityContext"]["allowPrivilegeEscalation"] is False
+templates = {o["metadata"]["name"] for o in objects if o["kind"] == "StageTemplate"}
+assert {"ingest", "validate", "transform", "evaluate", "train-tabular"} <= templates, templates
+PYTHON
+ok
+
+# The apiserver's own word, with nothing written. The catalog is checked only where the CRDs are.
+if kubectl --request-timeout=5s get --raw /readyz >/dev/null 2>&1; then
+  check() { kubectl apply --server-side --force-conflicts --dry-run=server -f "$1" >"$work/out" 2>&1 || fail "$2: $(cat "$work/out")"; ok; }
+  check "$work/crds.yaml" "the apiserver refuses a CRD"
+  present=false
+  if kubectl get crd stagetemplates.millrace.dev >/dev/null 2>&1; then present=true; fi
+  # In a namespace that is there: nothing has to be made for a dry run.
+  python3 - "$work/all.yaml" "$present" >"$work/checked.yaml" <<'PYTHON'
+import sys
+
+import yaml
+
+objects = [o for o in yaml.safe_load_all(open(sys.argv[1])) if o]
+for o in objects:
+    if o["kind"] == "StageTemplate" and sys.argv[2] == "false":
+        continue
+    if not o["kind"].startswith("Cluster"):
+        o["metadata"]["namespace"] = "default"
+    print("---")
+    print(yaml.safe_dump(o), end="")
+PYTHON
+  check "$work/checked.yaml" "the apiserver refuses an object of the chart"
+else
+  echo "charts: no cluster answers, so no apiserver was asked"
+fi
+echo "charts: $passed passed"
