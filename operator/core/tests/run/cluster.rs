@@ -1,0 +1,347 @@
+//! A Kubernetes small enough to read: Jobs, their pods, ModelVersions and one ModelDeployment, moved by a script. It
+//! carries out plans in the order of `plan.rs`, and can crash before or after any write.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use millrace_core::api::{
+    ConditionStatus, MLPipelineRun, MLPipelineRunStatus, MLPipelineSpec, ModelDeployment, ModelDeploymentStatus,
+    ModelVersion, StageStatus, set_condition,
+};
+use millrace_core::config::Config;
+use millrace_core::names;
+use millrace_core::pipeline::Frozen;
+use millrace_core::plan::{Apply, Create, Delete, DeleteKind, Event, Plan, Refusal};
+use millrace_core::run::{self, JobView, Observed, PodView, Words};
+use serde_json::Value;
+
+use crate::node;
+
+/// How an attempt goes, besides well.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fate {
+    Succeeds(Value),
+    Exits(i32),
+    /// The kernel killed the program; the agent reports it.
+    OutOfMemory,
+    /// The kernel killed the agent too: no report.
+    OutOfMemoryWithAgent,
+    ExitsWithoutReport,
+    Evicted,
+    /// It was complete, then its node went, and the report with it.
+    LostWithNode,
+    JobDeleted,
+    PodDeleted,
+    /// Its image is not there.
+    NoImage,
+    /// It never ends.
+    Hangs,
+}
+
+/// When the operator dies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Crash {
+    Before(usize),
+    After(usize),
+}
+
+pub struct Cluster {
+    pub run: MLPipelineRun,
+    pub config: Config,
+    pub now: Timestamp,
+    pub frozen: Option<(String, Arc<Frozen>)>,
+    pub jobs: BTreeMap<String, (JobView, Job)>,
+    pub pods: Vec<PodView>,
+    pub versions: Vec<ModelVersion>,
+    pub deployment: Option<ModelDeployment>,
+    pub refusals: Vec<Refusal>,
+    /// By stage and attempt; every other attempt succeeds.
+    pub fates: BTreeMap<(String, u32), Fate>,
+    /// The manifests in the store, by stage: the report of the first complete attempt.
+    pub manifests: BTreeMap<String, Value>,
+    pub crash: Option<Crash>,
+    /// Refuse every Job with this status and message.
+    pub refuse_jobs: Option<(u16, &'static str)>,
+    /// Somebody else owns `spec.model.version`.
+    pub version_owned: bool,
+    pub writes: usize,
+    /// How often each name was created.
+    pub created: BTreeMap<String, usize>,
+    pub events: Vec<Event>,
+    uids: usize,
+}
+
+impl Cluster {
+    pub fn new(spec: Value) -> Self {
+        let spec: MLPipelineSpec = serde_json::from_value(spec).unwrap();
+        let mut run = MLPipelineRun::default();
+        run.metadata.name = Some("r".into());
+        run.metadata.namespace = Some("ns".into());
+        run.metadata.uid = Some("run-uid-0".into());
+        run.metadata.generation = Some(1);
+        run.spec.pipeline = Some(spec);
+        Self {
+            run,
+            config: Config { agent_image: "agent".into(), ..Config::default() },
+            now: "2026-01-01T00:00:00.5Z".parse().unwrap(),
+            frozen: None,
+            jobs: BTreeMap::new(),
+            pods: Vec::new(),
+            versions: Vec::new(),
+            deployment: None,
+            refusals: Vec::new(),
+            fates: BTreeMap::new(),
+            manifests: BTreeMap::new(),
+            crash: None,
+            refuse_jobs: None,
+            version_owned: false,
+            writes: 0,
+            created: BTreeMap::new(),
+            events: Vec::new(),
+            uids: 0,
+        }
+    }
+
+    pub fn fate(mut self, stage: &str, attempt: u32, fate: Fate) -> Self {
+        self.fates.insert((stage.to_owned(), attempt), fate);
+        self
+    }
+
+    pub fn status(&self) -> &MLPipelineRunStatus {
+        self.run.status.as_ref().unwrap()
+    }
+
+    pub fn stage(&self, name: &str) -> &StageStatus {
+        &self.status().stages[name]
+    }
+
+    /// Status, reason and message of a condition of the run.
+    pub fn condition(&self, kind: &str) -> Option<(&str, &str, &str)> {
+        let found = self.status().conditions.iter().find(|condition| condition.type_ == kind)?;
+        Some((&found.status, &found.reason, &found.message))
+    }
+
+    pub fn pass_time(&mut self, time: Duration) {
+        self.now = self.now.checked_add(SignedDuration::try_from(time).unwrap()).unwrap();
+    }
+
+    /// Lets the operator and the nodes work until nothing moves any more, and time pass where somebody waits for it.
+    pub fn settle(&mut self) {
+        for _ in 0..500 {
+            let requeue = self.reconcile();
+            if node::tick(self) {
+                continue;
+            }
+            match requeue {
+                Some(wait) => self.pass_time(wait),
+                None => return,
+            }
+        }
+        panic!("it never settles: {:#?}", self.run.status);
+    }
+
+    /// Passes until one has nothing to do.
+    pub fn reconcile(&mut self) -> Option<Duration> {
+        for _ in 0..50 {
+            let plan = self.decide();
+            let requeue = plan.requeue;
+            let idle = Plan { requeue: None, ..plan.clone() } == Plan::default();
+            if idle {
+                return requeue;
+            }
+            // A crash is a new operator: it remembers no refusal.
+            if self.carry_out(plan).is_none() {
+                self.refusals.clear();
+            } else if !self.refusals.is_empty() {
+                let plan = self.decide();
+                self.refusals.clear();
+                let again = plan.requeue;
+                assert!(plan.create.is_empty(), "what was refused is not tried again at once");
+                let _ = self.carry_out(Plan { requeue: None, ..plan });
+                return again;
+            }
+        }
+        panic!("passes never end: {:#?}", self.run.status);
+    }
+
+    /// One pass that sees what the last one was refused.
+    pub fn reconcile_with_refusals(&mut self) {
+        let plan = self.decide();
+        self.refusals.clear();
+        let _ = self.carry_out(plan);
+    }
+
+    fn decide(&self) -> Plan<MLPipelineRunStatus> {
+        let named = self.run.status.as_ref().and_then(|status| status.frozen.as_ref());
+        let frozen = self.frozen.as_ref().filter(|(name, _)| Some(name) == named);
+        let deployments = self.deployment.iter().map(|found| ("served".to_owned(), Arc::new(found.clone())));
+        let observed = Observed {
+            frozen: frozen.map(|(_, frozen)| Arc::clone(frozen)),
+            jobs: self.jobs.values().map(|(view, _)| Arc::new(view.clone())).collect(),
+            pods: self.pods.iter().cloned().map(Arc::new).collect(),
+            model_versions: self.versions.iter().cloned().map(Arc::new).collect(),
+            model_deployments: deployments.collect(),
+            refusals: self.refusals.clone(),
+            ..Observed::default()
+        };
+        run::plan(&self.run, &observed, &self.config, self.now)
+    }
+
+    /// Counts a write, and tells whether it is made: `None` if the operator dies before it.
+    fn write(&mut self) -> Option<()> {
+        self.writes += 1;
+        if self.crash == Some(Crash::Before(self.writes)) { None } else { Some(()) }
+    }
+
+    fn wrote(&self) -> Option<()> {
+        if self.crash == Some(Crash::After(self.writes)) { None } else { Some(()) }
+    }
+
+    fn carry_out(&mut self, plan: Plan<MLPipelineRunStatus>) -> Option<()> {
+        let Plan { freeze, status, create, apply, delete, events, requeue: _ } = plan;
+        if let Some(revision) = freeze {
+            self.write()?;
+            let name = revision.metadata.name.clone().unwrap();
+            let frozen = serde_json::from_value(revision.data.unwrap().0).unwrap();
+            self.frozen = Some((name, Arc::new(frozen)));
+            self.wrote()?;
+        }
+        if let Some(status) = status {
+            self.write()?;
+            // Through JSON, as through the apiserver: whole seconds are all that is kept.
+            let json = serde_json::to_value(&status).unwrap();
+            let kept: MLPipelineRunStatus = serde_json::from_value(json).unwrap();
+            assert_eq!(kept, status, "what is read back differs from what was written");
+            self.run.status = Some(kept);
+            self.wrote()?;
+        }
+        for create in create {
+            self.write()?;
+            self.create(create);
+            self.wrote()?;
+        }
+        for apply in apply {
+            self.write()?;
+            self.apply(apply);
+            self.wrote()?;
+        }
+        for delete in delete {
+            self.write()?;
+            self.delete(&delete);
+            self.wrote()?;
+        }
+        self.events.extend(events);
+        Some(())
+    }
+
+    fn create(&mut self, create: Create) {
+        match create {
+            Create::Job(job) => self.create_job(*job),
+            Create::ModelVersion(version) => {
+                let name = version.metadata.name.clone().unwrap();
+                match self.versions.iter().find(|there| there.metadata.name == version.metadata.name) {
+                    Some(there) if there.metadata.labels == version.metadata.labels => {}
+                    Some(_) => self.refuse(format!("ModelVersion {name}"), 409, "NameTaken", "somebody else's"),
+                    None => {
+                        *self.created.entry(name).or_default() += 1;
+                        self.versions.push(*version);
+                    }
+                }
+            }
+            Create::Run(run) => panic!("a run creates no run: {run:?}"),
+        }
+    }
+
+    fn create_job(&mut self, job: Job) {
+        let name = job.metadata.name.clone().unwrap();
+        if let Some((code, message)) = self.refuse_jobs {
+            self.refuse(format!("Job {name}"), code, "Forbidden", message);
+            return;
+        }
+        let owner = job.metadata.owner_references.as_ref().unwrap()[0].uid.clone();
+        if let Some((there, _)) = self.jobs.get(&name) {
+            if there.owner.as_ref() != Some(&owner) {
+                self.refuse(format!("Job {name}"), 409, "NameTaken", "it has another controller");
+            }
+            return;
+        }
+        *self.created.entry(name.clone()).or_default() += 1;
+        let labels = job.metadata.labels.clone().unwrap();
+        let view = JobView {
+            name: name.clone(),
+            uid: self.uid("job"),
+            stage: labels[names::STAGE_LABEL].clone(),
+            attempt: labels[names::ATTEMPT_LABEL].parse().unwrap(),
+            owner: Some(owner),
+            created: Some(self.now),
+            ..JobView::default()
+        };
+        self.jobs.insert(name, (view, job));
+    }
+
+    fn refuse(&mut self, object: String, code: u16, reason: &str, message: &str) {
+        self.refusals.push(Refusal { object, code, reason: reason.into(), message: message.into() });
+    }
+
+    fn apply(&mut self, apply: Apply) {
+        let Apply::DeployVersion { model_deployment, version } = apply else { panic!("not a run's: {apply:?}") };
+        assert_eq!(model_deployment, "served");
+        if self.version_owned {
+            let words = "conflict with \"kubectl\": .spec.model.version";
+            self.refuse("ModelDeployment served".into(), 409, "Conflict", words);
+            return;
+        }
+        let found = self.deployment.as_mut().unwrap();
+        if found.spec.model.version != Some(version) {
+            found.spec.model.version = Some(version);
+            found.metadata.generation = found.metadata.generation.map(|generation| generation + 1);
+        }
+    }
+
+    fn delete(&mut self, delete: &Delete) {
+        match delete.kind {
+            DeleteKind::Job => {
+                let there = self.jobs.remove(&delete.name);
+                assert!(there.is_none_or(|(view, _)| view.uid == delete.uid), "another one of that name");
+                self.pods.retain(|pod| pod.owner.as_ref() != Some(&delete.uid));
+            }
+            DeleteKind::Run | DeleteKind::Deployment => *self.created.entry("deleted run".into()).or_default() += 1,
+        }
+    }
+
+    pub fn uid(&mut self, of: &str) -> String {
+        self.uids += 1;
+        format!("{of}-{}", self.uids)
+    }
+
+    /// The ModelDeployment does what its spec says.
+    pub fn serve(&mut self) -> bool {
+        let now = self.now;
+        let Some(found) = self.deployment.as_mut() else { return false };
+        let mut status = found.status.clone().unwrap_or_default();
+        let Some(version) = found.spec.model.version else { return false };
+        status.served_version = Some(version);
+        let generation = found.metadata.generation;
+        set_condition(&mut status.conditions, "Ready", ConditionStatus::True, "Served", "", generation, now);
+        let changed = found.status.as_ref() != Some(&status);
+        found.status = Some(status);
+        changed
+    }
+}
+
+/// A ModelDeployment `served` of the model `penguins`.
+pub fn deployment() -> ModelDeployment {
+    let mut deployment = ModelDeployment::default();
+    deployment.metadata.name = Some("served".into());
+    deployment.metadata.generation = Some(1);
+    deployment.spec.model.name = "penguins".into();
+    deployment.status = Some(ModelDeploymentStatus::default());
+    deployment
+}
+
+pub fn words(reason: &str, message: &str) -> Option<Words> {
+    Some(Words { reason: reason.into(), message: message.into() })
+}

@@ -1,0 +1,152 @@
+//! Gates, registering and deploying.
+
+use millrace_core::api::StageState;
+use serde_json::json;
+
+use crate::cluster::{Cluster, Fate, deployment};
+use crate::whole_loop;
+
+/// The whole loop with a candidate of the given score.
+fn scored(f1: f64, champion: Option<f64>) -> Cluster {
+    let mut facts = json!({ "metrics": { "f1": f1 } });
+    if let Some(champion) = champion {
+        facts["champion"] = json!({ "f1": champion });
+    }
+    let mut cluster = Cluster::new(whole_loop()).fate("evaluate", 1, Fate::Succeeds(facts));
+    cluster.deployment = Some(deployment());
+    cluster
+}
+
+/// Another run in the same cluster, after the first.
+fn next(mut first: Cluster, mut second: Cluster) -> Cluster {
+    second.run.metadata.name = Some("r2".into());
+    second.run.metadata.uid = Some("run-uid-2".into());
+    second.versions = std::mem::take(&mut first.versions);
+    second.deployment = first.deployment.take();
+    second
+}
+
+#[test]
+fn a_model_that_passes_its_gate_is_registered_with_its_lineage_and_served() {
+    let mut cluster = scored(0.95, None);
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
+    assert_eq!(cluster.condition("Promoted").unwrap().0, "True");
+    let version = &cluster.versions[0];
+    assert_eq!(version.metadata.name.as_deref(), Some("penguins-v1"));
+    assert_eq!(version.metadata.owner_references, None, "it outlives its run");
+    assert_eq!(version.spec.metrics["f1"], 0.95);
+    assert_eq!(version.spec.signature, Some(json!({ "task": "classification" })));
+    let uri = "pvc://artifacts/runs/r-run-uid-/train/attempts/1/outputs/model";
+    assert_eq!(version.spec.artifact.uri, uri);
+    let lineage = version.spec.lineage.as_ref().unwrap();
+    assert_eq!(lineage.images.keys().collect::<Vec<_>>(), ["ingest", "train"]);
+    assert_eq!(lineage.datasets[0].name, "ingest.data");
+    assert_eq!(Some(&lineage.frozen), cluster.status().frozen.as_ref());
+    assert_eq!(cluster.deployment.as_ref().unwrap().spec.model.version, Some(1));
+    assert_eq!(cluster.stage("deploy").model_version.as_deref(), Some("penguins-v1"));
+    assert_eq!(cluster.stage("register").model_version.as_deref(), Some("penguins-v1"));
+}
+
+#[test]
+fn a_model_that_its_gate_rejects_is_not_registered_and_the_run_succeeds() {
+    let mut cluster = scored(0.5, None);
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
+    let (status, reason, message) = cluster.condition("Promoted").unwrap();
+    assert_eq!((status, reason), ("False", "GateRejected"));
+    assert!(message.contains("f1 = 0.5"), "{message}");
+    for stage in ["register", "deploy"] {
+        let status = cluster.stage(stage);
+        assert_eq!((status.state, status.reason.as_deref()), (StageState::Skipped, Some("GateRejected")));
+    }
+    assert!(cluster.versions.is_empty());
+}
+
+#[test]
+fn the_champion_that_is_served_is_an_input_and_decides_with_its_figures() {
+    let mut first = scored(0.95, None);
+    first.settle();
+    assert_eq!(first.stage("evaluate").inputs["champion"].model_version, None);
+    let mut worse = next(first, scored(0.92, Some(0.94)));
+    worse.settle();
+    let champion = &worse.stage("evaluate").inputs["champion"];
+    assert_eq!(champion.model_version.as_deref(), Some("penguins-v1"));
+    let (status, _, message) = worse.condition("Promoted").unwrap();
+    assert_eq!(status, "False");
+    assert!(message.contains("penguins-v1") && message.contains("0.94"), "{message}");
+    assert_eq!(worse.deployment.as_ref().unwrap().spec.model.version, Some(1));
+    let mut better = next(worse, scored(0.97, Some(0.94)));
+    better.settle();
+    assert_eq!(better.deployment.as_ref().unwrap().status.as_ref().unwrap().served_version, Some(2));
+}
+
+#[test]
+fn a_gate_without_the_metric_that_it_names_fails_its_stage() {
+    let mut cluster = Cluster::new(whole_loop());
+    cluster.deployment = Some(deployment());
+    cluster.settle();
+    let status = cluster.stage("evaluate");
+    assert_eq!((status.state, status.reason.as_deref()), (StageState::Failed, Some("GateWithoutValue")));
+    assert!(status.message.as_ref().unwrap().contains("f1"), "{:?}", status.message);
+}
+
+#[test]
+fn a_version_whose_name_is_taken_gets_the_next_number() {
+    let mut first = scored(0.95, None);
+    first.settle();
+    // Somebody's own, under the next name, but not of this model as far as its spec says.
+    let mut strange = first.versions[0].clone();
+    strange.metadata.name = Some("penguins-v2".into());
+    strange.metadata.labels = None;
+    strange.spec.model = "other".into();
+    let mut second = next(first, scored(0.97, Some(0.9)));
+    second.versions.push(strange);
+    for _ in 0..30 {
+        second.reconcile_with_refusals();
+        crate::node::tick(&mut second);
+    }
+    assert_eq!(second.stage("register").model_version.as_deref(), Some("penguins-v3"));
+}
+
+#[test]
+fn a_version_that_somebody_else_owns_fails_the_stage_and_names_the_owner() {
+    let mut cluster = scored(0.95, None);
+    cluster.version_owned = true;
+    cluster.settle();
+    let status = cluster.stage("deploy");
+    assert_eq!((status.state, status.reason.as_deref()), (StageState::Failed, Some("FieldOwned")));
+    assert!(status.message.as_ref().unwrap().contains("kubectl"), "{:?}", status.message);
+}
+
+#[test]
+fn a_deployment_that_is_not_there_is_waited_for_until_it_is() {
+    let mut cluster = scored(0.95, None);
+    cluster.deployment = None;
+    for _ in 0..30 {
+        cluster.reconcile();
+        crate::node::tick(&mut cluster);
+    }
+    let status = cluster.stage("deploy");
+    assert_eq!((status.state, status.reason.as_deref()), (StageState::Pending, Some("ModelDeploymentNotFound")));
+    cluster.deployment = Some(deployment());
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
+}
+
+#[test]
+fn a_deployment_of_another_model_fails_the_stage() {
+    let mut cluster = scored(0.95, None);
+    cluster.deployment.as_mut().unwrap().spec.model.name = "seals".into();
+    cluster.settle();
+    assert_eq!(cluster.stage("deploy").reason.as_deref(), Some("WrongModel"));
+}
+
+#[test]
+fn a_pipeline_never_goes_back_to_an_older_version() {
+    let mut cluster = scored(0.95, None);
+    cluster.deployment.as_mut().unwrap().spec.model.version = Some(7);
+    cluster.settle();
+    assert_eq!(cluster.stage("deploy").reason.as_deref(), Some("Superseded"));
+    assert_eq!(cluster.deployment.as_ref().unwrap().spec.model.version, Some(7));
+}

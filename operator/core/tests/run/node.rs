@@ -1,0 +1,161 @@
+//! The nodes of the small cluster: every pod goes one step a tick, and ends as its fate says.
+
+use millrace_contract::Task;
+use millrace_core::run::{ContainerView, PodView, Terminated};
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Fate, words};
+
+/// One step of everything that is not the operator. Whether anything moved.
+pub fn tick(cluster: &mut Cluster) -> bool {
+    let mut moved = cluster.serve();
+    let jobs: Vec<_> = cluster.jobs.values().cloned().collect();
+    for (view, job) in jobs {
+        let template = job.spec.unwrap().template.spec.unwrap();
+        let task = template.containers[0].env.iter().flatten().find(|var| var.name == "MILLRACE_TASK");
+        let task: Task = serde_json::from_str(task.unwrap().value.as_ref().unwrap()).unwrap();
+        let at = cluster.pods.iter().position(|pod| pod.owner.as_ref() == Some(&view.uid));
+        let over = view.failed.is_some() || view.complete;
+        match at {
+            None if over => continue,
+            None => {
+                let pod = PodView {
+                    name: format!("{}-x", view.name),
+                    uid: cluster.uid("pod"),
+                    owner: Some(view.uid.clone()),
+                    stage: view.stage.clone(),
+                    attempt: view.attempt,
+                    phase: "Pending".into(),
+                    main: Some(ContainerView::default()),
+                    ..PodView::default()
+                };
+                cluster.pods.push(pod);
+                moved = true;
+            }
+            Some(at) => moved |= step(cluster, &view.name, at, &task),
+        }
+    }
+    moved
+}
+
+fn step(cluster: &mut Cluster, job: &str, at: usize, task: &Task) -> bool {
+    let fate = cluster.fates.get(&(task.stage.clone(), task.attempt)).cloned();
+    let fate = fate.unwrap_or(Fate::Succeeds(json!({})));
+    let now = cluster.now;
+    let pod = &mut cluster.pods[at];
+    let main = pod.main.get_or_insert_default();
+    if main.terminated.is_some() || pod.phase == "Failed" {
+        // A second later the Job knows too.
+        let view = &mut cluster.jobs.get_mut(job).unwrap().0;
+        let before = view.clone();
+        if main.terminated.as_ref().is_some_and(|end| end.exit_code == 0) {
+            view.complete = true;
+        } else {
+            view.failed = words("BackoffLimitExceeded", "Job has reached the specified backoff limit");
+        }
+        return *view != before;
+    }
+    if fate == Fate::NoImage {
+        let waiting = words("ErrImagePull", "no such image: nowhere/nothing:1");
+        let changed = main.waiting != waiting;
+        main.waiting = waiting;
+        return changed;
+    }
+    if main.running_since.is_none() {
+        main.running_since = Some(now);
+        main.image_id = "registry/image@sha256:abc".into();
+        pod.phase = "Running".into();
+        return true;
+    }
+    if fate == Fate::Hangs {
+        return false;
+    }
+    end(cluster, job, at, task, &fate);
+    true
+}
+
+fn end(cluster: &mut Cluster, job: &str, at: usize, task: &Task, fate: &Fate) {
+    let report = report(cluster, task, fate);
+    let pod = &mut cluster.pods[at];
+    let (exit, reason, message) = match fate {
+        Fate::Succeeds(_) => (0, "Completed", report.to_string()),
+        Fate::Exits(code) => (*code, "Error", report.to_string()),
+        Fate::OutOfMemory => (137, "Error", report.to_string()),
+        Fate::OutOfMemoryWithAgent => (137, "OOMKilled", String::new()),
+        Fate::ExitsWithoutReport => (0, "Completed", String::new()),
+        Fate::Evicted => {
+            pod.phase = "Failed".into();
+            pod.words = words("Evicted", "the node was low on resource: memory");
+            pod.main = None;
+            return;
+        }
+        Fate::LostWithNode | Fate::PodDeleted => {
+            cluster.pods.remove(at);
+            let view = &mut cluster.jobs.get_mut(job).unwrap().0;
+            view.failed = words("BackoffLimitExceeded", "Job has reached the specified backoff limit");
+            return;
+        }
+        Fate::JobDeleted => {
+            cluster.pods.remove(at);
+            cluster.jobs.remove(job);
+            return;
+        }
+        Fate::NoImage | Fate::Hangs => unreachable!("they do not end"),
+    };
+    let end = Terminated { exit_code: exit, reason: reason.into(), message, ..Terminated::default() };
+    pod.phase = if exit == 0 { "Succeeded" } else { "Failed" }.into();
+    let main = pod.main.get_or_insert_default();
+    main.running_since = None;
+    main.terminated = Some(end);
+}
+
+/// What the agent would report, and the manifest that it would leave.
+fn report(cluster: &mut Cluster, task: &Task, fate: &Fate) -> Value {
+    let mut report = json!({
+        "millrace": "v1", "runUid": task.run_uid, "stage": task.stage, "attempt": task.attempt,
+        "usage": { "cpuSeconds": 1.0, "peakMemoryBytes": 2, "wallSeconds": 3.0 },
+    });
+    let complete = match fate {
+        Fate::Succeeds(facts) => Some(facts.clone()),
+        Fate::LostWithNode => Some(json!({})),
+        _ => None,
+    };
+    let Some(facts) = complete else {
+        report["outcome"] = json!("Failed");
+        let (reason, code) = match fate {
+            Fate::OutOfMemory => ("OOMKilled", 137),
+            Fate::Exits(code) => ("Error", *code),
+            _ => ("Error", 1),
+        };
+        report["reason"] = json!(reason);
+        report["exitCode"] = json!(code);
+        report["message"] = json!(format!("the command exited with {code}"));
+        report["tail"] = json!("Traceback: no luck");
+        return report;
+    };
+    if let Some(winner) = cluster.manifests.get(&task.stage) {
+        let mut recovered = winner.clone();
+        recovered["winner"] = winner["attempt"].clone();
+        recovered["attempt"] = json!(task.attempt);
+        recovered["reason"] = json!("Recovered");
+        return recovered;
+    }
+    report["outcome"] = json!("Succeeded");
+    report["reason"] = json!("Completed");
+    report["exitCode"] = json!(0);
+    for (key, value) in facts.as_object().unwrap() {
+        report[key] = value.clone();
+    }
+    let outputs = task.outputs.iter().map(|(name, output)| {
+        let digest = format!("sha256:{}-{name}", task.stage);
+        let mut record = json!({ "type": output.kind, "digest": digest, "size": 7, "files": 1 });
+        if output.kind == millrace_contract::ArtifactKind::Model {
+            record["format"] = json!("onnx");
+            record["signature"] = json!({ "task": "classification" });
+        }
+        (name.clone(), record)
+    });
+    report["outputs"] = outputs.collect::<serde_json::Map<_, _>>().into();
+    cluster.manifests.insert(task.stage.clone(), report.clone());
+    report
+}

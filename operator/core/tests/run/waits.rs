@@ -1,0 +1,97 @@
+//! What runs wait for, and with whose words.
+
+use millrace_core::api::StageState;
+use serde_json::json;
+
+use crate::cluster::{Cluster, Fate};
+use crate::{pipeline, stage};
+
+#[test]
+fn an_image_that_is_not_there_is_waited_for_with_the_kubelets_words_and_fails_in_time() {
+    let spec = pipeline(json!({ "s": stage(json!({ "pendingTimeout": "5m" })) }));
+    let mut cluster = Cluster::new(spec).fate("s", 1, Fate::NoImage);
+    for _ in 0..5 {
+        cluster.reconcile();
+        crate::node::tick(&mut cluster);
+    }
+    let status = cluster.stage("s");
+    assert_eq!((status.state, status.reason.as_deref()), (StageState::Pending, Some("ErrImagePull")));
+    assert!(cluster.condition("Succeeded").unwrap().2.contains("nowhere/nothing:1"));
+    let waiting = cluster.events.iter().filter(|event| event.reason == "StageWaiting").count();
+    assert_eq!(waiting, 1, "one event a change");
+    cluster.settle();
+    let status = cluster.stage("s");
+    assert_eq!((status.state, status.reason.as_deref()), (StageState::Failed, Some("PendingTimeout")));
+    assert!(status.message.as_ref().unwrap().contains("nowhere/nothing:1"), "{:?}", status.message);
+    assert!(cluster.jobs.is_empty(), "its Job is deleted");
+}
+
+#[test]
+fn a_job_that_the_apiserver_refuses_is_tried_again_with_its_words_until_it_takes_it() {
+    let mut cluster = Cluster::new(pipeline(json!({ "s": stage(json!({})) })));
+    cluster.refuse_jobs = Some((403, "exceeded quota: pods=0"));
+    let wait = cluster.reconcile().unwrap();
+    assert!(wait.as_secs() <= 60, "{wait:?}");
+    let status = cluster.stage("s");
+    assert_eq!((status.state, status.reason.as_deref()), (StageState::Pending, Some("Forbidden")));
+    assert_eq!(status.message.as_deref(), Some("exceeded quota: pods=0"));
+    let before = cluster.run.status.clone();
+    cluster.pass_time(wait);
+    cluster.reconcile();
+    assert_eq!(cluster.run.status, before, "the same refusal changes nothing");
+    cluster.refuse_jobs = None;
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
+    assert_eq!(cluster.stage("s").attempts, 1);
+}
+
+#[test]
+fn a_name_that_somebody_else_has_taken_fails_the_stage() {
+    let mut cluster = Cluster::new(pipeline(json!({ "s": stage(json!({})) })));
+    cluster.reconcile();
+    let (mut view, job) = cluster.jobs.remove("r-s-1").unwrap();
+    let mut other = Cluster::new(pipeline(json!({ "s": stage(json!({})) })));
+    view.owner = Some("somebody".into());
+    view.complete = true;
+    other.jobs.insert("r-s-1".into(), (view, job));
+    other.settle();
+    let status = other.stage("s");
+    assert_eq!((status.state, status.reason.as_deref()), (StageState::Failed, Some("NameTaken")));
+}
+
+#[test]
+fn a_run_waits_for_the_pipeline_that_it_names() {
+    let mut cluster = Cluster::new(pipeline(json!({ "s": stage(json!({})) })));
+    cluster.run.spec.pipeline = None;
+    cluster.run.spec.pipeline_ref = Some(millrace_core::api::PipelineRef { name: "later".into() });
+    cluster.settle();
+    let (status, reason, message) = cluster.condition("Accepted").unwrap();
+    assert_eq!((status, reason), ("False", "PipelineNotFound"));
+    assert!(message.contains("spec.pipelineRef.name") && message.contains("later"), "{message}");
+    assert!(cluster.status().completion_time.is_none());
+    assert_eq!(cluster.writes, 1);
+}
+
+#[test]
+fn a_pipeline_with_a_mistake_is_refused_and_nothing_is_created() {
+    let mut cluster = Cluster::new(pipeline(json!({ "s": stage(json!({ "needs": ["nobody"] })) })));
+    cluster.settle();
+    let (status, _, message) = cluster.condition("Accepted").unwrap();
+    assert_eq!(status, "False");
+    assert!(message.contains("spec.stages.s.needs") && message.contains("nobody"), "{message}");
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "False");
+    assert_eq!(cluster.condition("Stalled").unwrap().0, "True");
+    assert!(cluster.status().completion_time.is_some());
+    assert!(cluster.jobs.is_empty() && cluster.frozen.is_none());
+    assert_eq!(cluster.writes, 1);
+}
+
+#[test]
+fn a_parameter_that_is_not_declared_refuses_the_run() {
+    let mut cluster = Cluster::new(pipeline(json!({ "s": stage(json!({})) })));
+    cluster.run.spec.params.insert("epochs".into(), json!(3));
+    cluster.settle();
+    let (status, _, message) = cluster.condition("Accepted").unwrap();
+    assert_eq!(status, "False");
+    assert!(message.contains("spec.params") && message.contains("epochs"), "{message}");
+}
