@@ -156,8 +156,8 @@ fn refused(mut verdict: Verdict, observed: &Observed) -> Verdict {
     let Some(refusal) = observed.refusals.first() else { return verdict };
     let message = format!("{} was refused: {} ({})", refusal.object, refusal.message, refusal.code);
     verdict.message = if verdict.ready { format!("{}; {message}", verdict.message) } else { message };
-    // Conflicts and an apiserver that is busy pass by themselves.
-    let passes = matches!(refusal.code, 409 | 429 | 500..);
+    // A quota (403), a conflict and an apiserver that is busy may pass without a change of the spec.
+    let passes = matches!(refusal.code, 403 | 409 | 429 | 500..);
     verdict.progress = if passes || verdict.ready { Progress::Reconciling } else { Progress::Stalled };
     if !verdict.ready {
         verdict.reason = "Refused";

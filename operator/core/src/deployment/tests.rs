@@ -1,1 +1,6 @@
 //! What a ModelDeployment decides, alone and in a simulated cluster.
+
+mod cluster;
+mod decisions;
+mod pods;
+mod swaps;

@@ -56,11 +56,17 @@ pub(super) fn decide(owner: &ModelDeployment, intended: Option<&str>, observed: 
     let settled = served == Some(target) && service.is_some_and(|service| is_applied(owner, service, target));
     // A revision that came after the last switch and is not wanted any more: the Service may select it without this
     // pass seeing it. Applied once more, it certainly does not.
-    let came_later = |view: &&DeploymentView| view.available > 0 && view.created >= switched;
     let staying = intended.unwrap_or(target);
-    let doubtful = staying == target && superseded(&revisions, Some(target), served).any(|view| came_later(&view));
-    if !settled || doubtful {
-        let since = switched.filter(|_| served == Some(target) && !doubtful).unwrap_or(now);
+    let came_later = superseded(&revisions, Some(target), served)
+        .filter(|view| staying == target && view.available > 0)
+        .filter_map(|view| view.created.map(end_of_second))
+        .filter(|created| switched.is_none_or(|switched| *created > switched))
+        .max();
+    if let Some(created) = came_later {
+        // Never before what it is compared with, whatever the clocks say: it is applied once.
+        traffic.switch = Some((target.to_owned(), now.max(created)));
+    } else if !settled {
+        let since = switched.filter(|_| served == Some(target)).unwrap_or(now);
         traffic.switch = Some((target.to_owned(), since));
     }
 
@@ -104,6 +110,11 @@ fn is_applied(owner: &ModelDeployment, service: &ServiceView, revision: &str) ->
 
 fn switched_at(service: &ServiceView) -> Option<Timestamp> {
     service.annotations.get(SWITCHED_ANNOTATION)?.parse().ok()
+}
+
+/// The apiserver writes whole seconds: what was created in this one was created before its end.
+fn end_of_second(created: Timestamp) -> Timestamp {
+    created.checked_add(SignedDuration::from_secs(1)).unwrap_or(created)
 }
 
 /// What is left of the drain time. A clock that went back does not make it longer than it is.

@@ -7,6 +7,9 @@ mod settings;
 mod template;
 mod volumes;
 
+#[cfg(test)]
+mod tests;
+
 pub use check::check;
 pub use hardened::{USER, base, container_security};
 pub use settings::{escape, quantity, settings_into};

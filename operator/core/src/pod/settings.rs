@@ -104,10 +104,23 @@ pub fn settings_into(
     }
 }
 
-/// Text that the kubelet hands over as it is: its own `$(VAR)` does not expand in it.
+/// Text that the kubelet hands over as it is. It expands `$(NAME)`, and makes one `$` of every two: so a `$` is doubled
+/// where another one or a `(` stands beside it, and left alone elsewhere, where the kubelet leaves it alone too.
 #[must_use]
 pub fn escape(text: &str) -> String {
-    text.replace("$(", "$$(")
+    let mut escaped = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        escaped.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let after = rest.trim_start_matches('$');
+        let run = rest.len() - after.len();
+        let times = if run > 1 || after.starts_with('(') { 2 } else { 1 };
+        escaped.push_str(&"$".repeat(run * times));
+        rest = after;
+    }
+    escaped.push_str(rest);
+    escaped
 }
 
 /// A quantity as a person wrote it: a number or text.

@@ -1,0 +1,216 @@
+//! A cluster as far as a ModelDeployment sees one: it keeps what is applied, and its pods get ready when told to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::{ModelArtifact, ModelDeployment, ModelDeploymentStatus, ModelVersion, ModelVersionSpec, Scale};
+use crate::config::Config;
+use crate::deployment::{DeploymentView, Observed, ServiceView, plan};
+use crate::names::REVISION_LABEL;
+use crate::plan::{Apply, DeleteKind, Event, Plan};
+
+pub struct Cluster {
+    pub owner: ModelDeployment,
+    pub observed: Observed,
+    pub config: Config,
+    pub now: Timestamp,
+    pub events: Vec<Event>,
+    /// Every write since the beginning, the status included.
+    pub writes: usize,
+    uids: u32,
+}
+
+impl Cluster {
+    /// A ModelDeployment `penguins` of a model with ten versions; none of them is set.
+    pub fn new() -> Self {
+        let mut owner = ModelDeployment::new("penguins", crate::api::ModelDeploymentSpec::default());
+        owner.metadata.namespace = Some("team".to_owned());
+        owner.metadata.uid = Some("owner".to_owned());
+        owner.metadata.generation = Some(1);
+        owner.spec.model.name = "penguins".to_owned();
+        let observed = Observed { model_versions: (1..=10).map(version).collect(), ..Observed::default() };
+        let config = Config {
+            catalog_namespace: "millrace-system".to_owned(),
+            server_image: "registry/server:1".to_owned(),
+            service_accounts: ["default".to_owned()].into(),
+            ..Config::default()
+        };
+        Self { owner, observed, config, now: Timestamp::UNIX_EPOCH, events: Vec::new(), writes: 0, uids: 0 }
+    }
+
+    pub fn set_version(&mut self, version: i64) {
+        self.owner.spec.model.version = Some(version);
+        self.edited();
+    }
+
+    pub fn set_replicas(&mut self, replicas: i32) {
+        self.owner.spec.scale = Some(Scale { replicas: Some(replicas) });
+        self.edited();
+    }
+
+    pub fn edited(&mut self) {
+        self.owner.metadata.generation = self.owner.metadata.generation.map(|generation| generation + 1);
+    }
+
+    pub fn wait(&mut self, seconds: i64) {
+        self.now += SignedDuration::from_secs(seconds);
+    }
+
+    pub fn plan(&self) -> Plan<ModelDeploymentStatus> {
+        plan(&self.owner, &self.observed, &self.config, self.now)
+    }
+
+    /// One pass, of which only the first `effects` writes happen: a crash after them.
+    pub fn pass_until(&mut self, effects: usize) -> Plan<ModelDeploymentStatus> {
+        let plan = self.plan();
+        let mut left = effects;
+        let mut step = || {
+            let goes = left > 0;
+            left = left.saturating_sub(1);
+            goes
+        };
+        if let Some(status) = plan.status.clone()
+            && step()
+        {
+            self.owner.status = Some(status);
+            self.writes += 1;
+        }
+        for apply in plan.apply.clone() {
+            if step() {
+                self.writes += 1;
+                self.apply(apply);
+            }
+        }
+        for delete in &plan.delete {
+            if step() {
+                assert_eq!(delete.kind, DeleteKind::Deployment);
+                self.writes += 1;
+                self.observed.deployments.retain(|view| view.uid != delete.uid);
+            }
+        }
+        if step() {
+            self.events.extend(plan.events.clone());
+        }
+        plan
+    }
+
+    pub fn pass(&mut self) -> Plan<ModelDeploymentStatus> {
+        self.pass_until(usize::MAX)
+    }
+
+    /// Passes until nothing is written any more.
+    pub fn settle(&mut self) {
+        for _ in 0..20 {
+            let before = self.writes;
+            self.pass();
+            if self.writes == before {
+                return;
+            }
+        }
+        panic!("no rest after 20 passes: {:?}", self.plan());
+    }
+
+    fn apply(&mut self, apply: Apply) {
+        match apply {
+            Apply::Deployment(deployment) => {
+                let name = deployment.metadata.name.clone().unwrap();
+                assert!(self.view(&name).is_none(), "{name} is applied a second time");
+                self.uids += 1;
+                self.observed.deployments.push(Arc::new(DeploymentView {
+                    name,
+                    uid: format!("uid-{}", self.uids),
+                    owner: deployment.metadata.owner_references.as_ref().map(|owners| owners[0].uid.clone()),
+                    created: Some(self.now),
+                    generation: 1,
+                    wanted: deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap(),
+                    labels: deployment.metadata.labels.clone().unwrap(),
+                    annotations: deployment.metadata.annotations.clone().unwrap(),
+                    ..DeploymentView::default()
+                }));
+            }
+            Apply::Service(service) => {
+                self.observed.service = Some(Arc::new(ServiceView {
+                    uid: "service".to_owned(),
+                    owner: service.metadata.owner_references.as_ref().map(|owners| owners[0].uid.clone()),
+                    selector: service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap(),
+                    annotations: service.metadata.annotations.clone().unwrap(),
+                    applied: None,
+                }));
+            }
+            Apply::Scale { deployment, replicas } => self.change(&deployment, |view| {
+                view.wanted = replicas;
+                view.generation += 1;
+            }),
+            Apply::DeployVersion { .. } => panic!("a ModelDeployment does not set its own version"),
+        }
+    }
+
+    /// All pods of all revisions answer.
+    pub fn pods_get_ready(&mut self) {
+        let names: Vec<String> = self.observed.deployments.iter().map(|view| view.name.clone()).collect();
+        for name in names {
+            self.change(&name, |view| {
+                view.observed_generation = view.generation;
+                (view.replicas, view.ready, view.available) = (view.wanted, view.wanted, view.wanted);
+            });
+        }
+    }
+
+    pub fn change(&mut self, name: &str, change: impl FnOnce(&mut DeploymentView)) {
+        let view = self.observed.deployments.iter_mut().find(|view| view.name == name).unwrap();
+        change(Arc::make_mut(view));
+    }
+
+    pub fn view(&self, name: &str) -> Option<&DeploymentView> {
+        self.observed.deployments.iter().map(AsRef::as_ref).find(|view| view.name == name)
+    }
+
+    /// The revision that the Service selects.
+    pub fn served(&self) -> Option<&DeploymentView> {
+        self.view(self.observed.service.as_ref()?.selector.get(REVISION_LABEL)?)
+    }
+
+    /// Status and reason of a condition.
+    pub fn condition(&self, kind: &str) -> (String, String) {
+        let status = self.owner.status.clone().unwrap_or_default();
+        let found = status.conditions.into_iter().find(|condition| condition.type_ == kind).unwrap();
+        (found.status, found.reason)
+    }
+
+    pub fn message(&self) -> String {
+        let status = self.owner.status.clone().unwrap_or_default();
+        status.conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap().message
+    }
+
+    /// Version 1 is served and nothing moves.
+    pub fn serving_version_1() -> Self {
+        let mut cluster = Self::new();
+        cluster.set_version(1);
+        cluster.settle();
+        cluster.pods_get_ready();
+        cluster.settle();
+        cluster
+    }
+}
+
+fn version(number: i64) -> Arc<ModelVersion> {
+    let spec = ModelVersionSpec {
+        model: "penguins".to_owned(),
+        version: number,
+        artifact: ModelArtifact {
+            uri: format!("pvc://artifacts/runs/r{number}/train/attempts/1/outputs/model"),
+            digest: format!("sha256:{number:064}"),
+            size: 1,
+        },
+        format: "onnx".to_owned(),
+        metrics: BTreeMap::new(),
+        ..ModelVersionSpec::default()
+    };
+    Arc::new(ModelVersion::new(&format!("penguins-v{number}"), spec))
+}
+
+pub fn pair(status: &str, reason: &str) -> (String, String) {
+    (status.to_owned(), reason.to_owned())
+}

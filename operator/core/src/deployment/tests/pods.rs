@@ -1,0 +1,124 @@
+//! The model server's pod.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplate, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::cluster::Cluster;
+use crate::api::{Batching, ModelArtifact, Server};
+use crate::plan::Apply;
+
+fn template(cluster: &Cluster) -> PodTemplateSpec {
+    let found = cluster.plan().apply.into_iter().find_map(|apply| match apply {
+        Apply::Deployment(deployment) => deployment.spec.map(|spec| spec.template),
+        _ => None,
+    });
+    found.unwrap()
+}
+
+fn pod(cluster: &Cluster) -> PodSpec {
+    template(cluster).spec.unwrap()
+}
+
+fn with_server(change: impl FnOnce(&mut Server)) -> Cluster {
+    let mut cluster = Cluster::new();
+    let mut server = Server::default();
+    change(&mut server);
+    cluster.owner.spec.server = Some(server);
+    cluster.set_version(4);
+    cluster
+}
+
+#[test]
+fn the_model_is_mounted_read_only_from_its_claim() {
+    let pod = pod(&with_server(|_| {}));
+    let volume = &pod.volumes.as_ref().unwrap()[0];
+    assert_eq!(volume.persistent_volume_claim.as_ref().unwrap().claim_name, "artifacts");
+    let mount = &pod.containers[0].volume_mounts.as_ref().unwrap()[0];
+    assert_eq!(mount.sub_path.as_deref(), Some("runs/r4/train/attempts/1/outputs/model"));
+    assert_eq!((mount.mount_path.as_str(), mount.read_only), ("/mnt/models", Some(true)));
+}
+
+#[test]
+fn the_server_is_told_its_model_and_has_time_to_drain() {
+    let cluster = with_server(|server| server.batching = Some(Batching { max_size: Some(8) }));
+    let pod = pod(&cluster);
+    let arguments = pod.containers[0].args.clone().unwrap();
+    for argument in ["--model-name=penguins", "--model-version=4", "--max-batch-size=8", "--drain=15s", "--grace=30s"] {
+        assert!(arguments.iter().any(|given| given == argument), "{arguments:?}");
+    }
+    assert_eq!(pod.termination_grace_period_seconds, Some(60));
+}
+
+#[test]
+fn drain_and_grace_fit_into_a_shorter_termination() {
+    for (period, drain, grace) in [("20s", 10, 8), ("47s", 15, 30), ("10m", 15, 30), ("1s", 0, 0)] {
+        let cluster = with_server(|server| server.settings.termination_grace_period = Some(period.to_owned()));
+        let arguments = pod(&cluster).containers[0].args.clone().unwrap();
+        for argument in [format!("--drain={drain}s"), format!("--grace={grace}s")] {
+            assert!(arguments.contains(&argument), "{period}: {arguments:?}");
+        }
+    }
+}
+
+#[test]
+fn the_pod_passes_pod_security_restricted() {
+    let pod = pod(&with_server(|_| {}));
+    let security = pod.security_context.unwrap();
+    assert_eq!(
+        (security.run_as_non_root, security.run_as_user, security.fs_group),
+        (Some(true), Some(65532), Some(65532))
+    );
+    assert_eq!(security.seccomp_profile.unwrap().type_, "RuntimeDefault");
+    let container = pod.containers[0].security_context.clone().unwrap();
+    assert_eq!(container.allow_privilege_escalation, Some(false));
+    assert_eq!(container.capabilities.unwrap().drop, Some(vec!["ALL".to_owned()]));
+    assert_eq!(pod.automount_service_account_token, Some(false));
+}
+
+#[test]
+fn a_model_outside_of_its_claim_is_refused() {
+    for uri in ["pvc://claim/../other", "pvc://claim/a/../../b", "pvc://claim/", "s3://bucket/model"] {
+        let mut cluster = Cluster::new();
+        cluster.set_version(1);
+        let version = Arc::make_mut(&mut cluster.observed.model_versions[0]);
+        version.spec.artifact = ModelArtifact { uri: uri.to_owned(), ..ModelArtifact::default() };
+        let plan = cluster.pass();
+        assert!(plan.apply.is_empty(), "{uri}");
+        assert!(cluster.message().contains(uri), "{}", cluster.message());
+    }
+}
+
+#[test]
+fn the_catalogs_pod_template_lies_below_the_pod_and_makes_another_revision() {
+    let mut cluster = with_server(|server| server.settings.pod_template = Some("gpu".to_owned()));
+    let refused = cluster.pass();
+    assert!(refused.apply.is_empty());
+    assert!(cluster.message().contains("no PodTemplate \"gpu\" in the namespace \"millrace-system\""));
+    let container =
+        |name: &str| Container { name: name.to_owned(), image: Some("other".to_owned()), ..Container::default() };
+    let annotations = Some([("k8s.v1.cni.cncf.io/networks".to_owned(), "rdma".to_owned())].into());
+    let below = PodTemplateSpec {
+        metadata: Some(ObjectMeta { annotations, ..ObjectMeta::default() }),
+        spec: Some(PodSpec { containers: vec![container("sidecar"), container("main")], ..PodSpec::default() }),
+    };
+    let found = PodTemplate { template: Some(below), ..PodTemplate::default() };
+    cluster.observed.pod_templates.insert("gpu".to_owned(), Arc::new(found));
+    let merged = template(&cluster);
+    let annotations = merged.metadata.unwrap().annotations.unwrap();
+    assert_eq!(annotations.len(), 2, "{annotations:?}");
+    let containers = merged.spec.unwrap().containers;
+    let named: Vec<_> = containers.iter().map(|c| (c.name.as_str(), c.image.as_deref().unwrap_or(""))).collect();
+    assert_eq!(named, [("main", "registry/server:1"), ("sidecar", "other")]);
+}
+
+#[test]
+fn another_server_image_is_another_revision() {
+    let mut cluster = Cluster::serving_version_1();
+    let before = cluster.served().unwrap().name.clone();
+    cluster.config.server_image = "registry/server:2".to_owned();
+    cluster.settle();
+    assert_eq!(cluster.observed.deployments.len(), 2);
+    assert_eq!(cluster.served().unwrap().name, before);
+}
