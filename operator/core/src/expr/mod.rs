@@ -1,9 +1,31 @@
-//! Expressions: CEL, and text with `$[[ CEL ]]` in it.
+//! Expressions: CEL, and text with `$[[ CEL ]]` in it. Evaluation on one side; on the other what can be said of an
+//! expression before it is evaluated: the names it uses and the types they have.
 
+mod check;
 mod error;
 mod evaluate;
+mod nearest;
+mod parse;
 mod scope;
+mod template;
+mod types;
+mod value;
 
+#[cfg(test)]
+mod tests;
+
+pub use check::{Checked, Fault, check, check_text, check_value};
 pub use error::ExprError;
 pub use evaluate::{eval_bool, render, render_value};
+pub use nearest::{did_you_mean, nearest};
 pub use scope::Scope;
+pub use template::has_template;
+pub use types::{Names, Type};
+
+use std::collections::BTreeSet;
+
+/// The member paths that an expression names: `["params", "rows"]`, `["stages", "fit", "metrics", "r2"]`.
+pub fn references(expression: &str) -> Result<BTreeSet<Vec<String>>, ExprError> {
+    let parsed = parse::parse(expression)?;
+    Ok(check::walk(&parsed, None).references)
+}

@@ -15,14 +15,25 @@ impl Scope {
         Self::default()
     }
 
-    /// Adds a name. Keys one level below it get `_` for `-`.
+    /// Adds a name. Keys one level below it get `_` for `-`, and so do the outputs of each of `stages`.
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {
-        let value = match value {
-            Value::Object(map) => Value::Object(map.into_iter().map(|(k, v)| (k.replace('-', "_"), v)).collect()),
-            other => other,
-        };
+        let mut value = underscored(value);
+        if name == "stages" {
+            for stage in value.as_object_mut().into_iter().flat_map(|stages| stages.values_mut()) {
+                if let Some(outputs) = stage.get_mut("outputs") {
+                    *outputs = underscored(outputs.take());
+                }
+            }
+        }
         self.names.insert(name.to_owned(), value);
         self
+    }
+}
+
+fn underscored(value: Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(map.into_iter().map(|(k, v)| (k.replace('-', "_"), v)).collect()),
+        other => other,
     }
 }

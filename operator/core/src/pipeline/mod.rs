@@ -1,8 +1,12 @@
 //! Pipelines: the checks that no schema can make, the frozen form that a run runs, and when a run starts.
 
+mod change;
 mod check;
 mod frozen;
+mod history;
 mod plan;
+#[cfg(test)]
+mod plan_tests;
 
 pub use check::{bind_params, check, check_template};
 pub use frozen::{Frozen, FrozenContainer, FrozenKind, FrozenStage};

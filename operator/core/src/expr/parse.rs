@@ -1,0 +1,146 @@
+//! Parsing, with bounds in front of it: whoever may write a pipeline may write any expression, and neither the parser's
+//! stack nor the evaluator's time is theirs to use up.
+
+use std::panic::catch_unwind;
+
+use cel::IdedExpr;
+use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators};
+use cel::parser::Parser;
+
+use super::ExprError;
+
+/// The longest expression in bytes.
+const MAX_BYTES: usize = 1024;
+/// The deepest nesting of brackets.
+const MAX_BRACKETS: usize = 16;
+/// The deepest syntax tree: `a + b + c` nests once for each `+`.
+const MAX_DEPTH: usize = 64;
+/// The most operators and dots in one expression, because each may nest the tree that the parser builds.
+const MAX_OPERATORS: usize = 128;
+
+/// Functions that return a CEL int; wrapped, because all numbers here are doubles.
+const RETURN_INT: [&str; 3] = ["size", "int", "uint"];
+
+/// Parses an expression. Number literals become doubles, so that `2 * metrics.f1` has a value.
+pub fn parse(expression: &str) -> Result<IdedExpr, ExprError> {
+    bounded(expression)?;
+    let parsed = catch_unwind(|| Parser::new().max_recursion_depth(32).parse(expression))
+        .map_err(|_| ExprError::syntax(expression, "the parser gave up: write it more simply"))?;
+    let mut tree = parsed.map_err(|errors| {
+        let first = errors.errors.first().map_or_else(|| "it is not CEL".to_owned(), |error| error.msg.clone());
+        ExprError::syntax(expression, first.lines().next().unwrap_or_default())
+    })?;
+    widen(&mut tree, 0).map_err(|message| ExprError::syntax(expression, message))?;
+    Ok(tree)
+}
+
+/// Refuses what is too long or too deep before the parser sees it.
+fn bounded(expression: &str) -> Result<(), ExprError> {
+    if expression.trim().is_empty() {
+        return Err(ExprError::syntax(expression, "it is empty: write a CEL expression"));
+    }
+    if expression.len() > MAX_BYTES {
+        let message = format!("it is {} bytes long, and at most {MAX_BYTES} are allowed", expression.len());
+        return Err(ExprError::syntax(expression, message));
+    }
+    let (mut brackets, mut operators, mut run) = (0_usize, 0_usize, 0_usize);
+    for byte in expression.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => brackets += 1,
+            b')' | b']' | b'}' => brackets = brackets.saturating_sub(1),
+            b'+' | b'*' | b'/' | b'%' | b'.' | b'<' | b'>' | b'=' | b'&' | b'|' => operators += 1,
+            _ => {}
+        }
+        // A chain of prefixes such as `!!!!` or `----` nests as brackets do.
+        run = if matches!(byte, b'!' | b'-') { run + 1 } else { 0 };
+        operators += usize::from(matches!(byte, b'-' | b'?'));
+        if brackets > MAX_BRACKETS || run > MAX_BRACKETS || operators > MAX_OPERATORS {
+            return Err(ExprError::syntax(expression, "it is nested too deeply: write it more simply"));
+        }
+    }
+    Ok(())
+}
+
+/// Makes every number a double, and refuses a tree that is too deep to walk.
+fn widen(node: &mut IdedExpr, depth: usize) -> Result<(), &'static str> {
+    if depth > MAX_DEPTH {
+        return Err("it is nested too deeply: write it more simply");
+    }
+    let next = depth + 1;
+    match &mut node.expr {
+        Expr::Literal(literal) => {
+            let double = match literal {
+                LiteralValue::Int(int) => Some(*int.inner() as f64),
+                LiteralValue::UInt(uint) => Some(*uint.inner() as f64),
+                _ => None,
+            };
+            if let Some(double) = double {
+                *literal = LiteralValue::Double(double.into());
+            }
+        }
+        Expr::Call(call) => {
+            if let Some(target) = &mut call.target {
+                widen(target, next)?;
+            }
+            let index = call.func_name == operators::INDEX;
+            for (i, argument) in call.args.iter_mut().enumerate() {
+                // The index of a list stays an int: `list[0]`.
+                if !(index && i == 1 && matches!(argument.expr, Expr::Literal(_))) {
+                    widen(argument, next)?;
+                }
+            }
+            if RETURN_INT.contains(&call.func_name.as_str()) {
+                let inner = std::mem::take(node);
+                let id = inner.id;
+                let double = CallExpr { func_name: "double".to_owned(), target: None, args: vec![inner] };
+                *node = IdedExpr { id, expr: Expr::Call(double) };
+            }
+        }
+        Expr::Comprehension(each) => {
+            // Lists within lists would multiply their lengths.
+            if holds_comprehension(&each.loop_step) || holds_comprehension(&each.loop_cond) {
+                return Err("a macro such as all() or map() stands inside another: one level is allowed");
+            }
+            let parts = [
+                &mut each.iter_range,
+                &mut each.accu_init,
+                &mut each.loop_cond,
+                &mut each.loop_step,
+                &mut each.result,
+            ];
+            for part in parts {
+                widen(part, next)?;
+            }
+        }
+        Expr::List(list) => list.elements.iter_mut().try_for_each(|element| widen(element, next))?,
+        Expr::Map(map) => map.entries.iter_mut().try_for_each(|entry| widen_entry(&mut entry.expr, next))?,
+        Expr::Select(select) => widen(&mut select.operand, next)?,
+        Expr::Struct(_) => return Err("messages are not supported: write a map such as {'a': 1}"),
+        Expr::Ident(_) | Expr::Unspecified => {}
+    }
+    Ok(())
+}
+
+/// A map's keys stay as they are: a double is no key.
+fn widen_entry(entry: &mut EntryExpr, depth: usize) -> Result<(), &'static str> {
+    match entry {
+        EntryExpr::MapEntry(entry) => widen(&mut entry.value, depth),
+        EntryExpr::StructField(field) => widen(&mut field.value, depth),
+    }
+}
+
+fn holds_comprehension(node: &IdedExpr) -> bool {
+    match &node.expr {
+        Expr::Comprehension(_) => true,
+        Expr::Call(call) => {
+            call.target.as_deref().is_some_and(holds_comprehension) || call.args.iter().any(holds_comprehension)
+        }
+        Expr::List(list) => list.elements.iter().any(holds_comprehension),
+        Expr::Map(map) => map.entries.iter().any(|entry| match &entry.expr {
+            EntryExpr::MapEntry(entry) => holds_comprehension(&entry.key) || holds_comprehension(&entry.value),
+            EntryExpr::StructField(field) => holds_comprehension(&field.value),
+        }),
+        Expr::Select(select) => holds_comprehension(&select.operand),
+        Expr::Struct(_) | Expr::Literal(_) | Expr::Ident(_) | Expr::Unspecified => false,
+    }
+}

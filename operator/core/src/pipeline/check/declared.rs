@@ -1,0 +1,67 @@
+//! What is declared: parameters, and what a StageTemplate takes and gives.
+
+use std::collections::BTreeMap;
+
+use super::{Problems, name, params};
+use crate::api::{ParamSpec, ParamType, StageTemplateSpec};
+
+/// Declared parameters: their names, and that a default and the allowed values keep to the declaration.
+pub(super) fn params(declared: &BTreeMap<String, ParamSpec>, path: &str, problems: &mut Problems) {
+    name::distinct(declared.keys(), path, problems);
+    for (name, param) in declared {
+        let at = format!("{path}.{name}");
+        if !name::is_param(name) {
+            let message = format!(
+                "`{name}` is no name for a parameter: write at most 63 letters, digits and `-`, beginning with a letter and ending with a letter or digit"
+            );
+            problems.add(at.clone(), "InvalidName", message);
+        }
+        bounds(param, &at, problems);
+        if let Some(default) = param.default.as_ref().filter(|value| !value.is_null()) {
+            params::fits(default, param, &format!("{at}.default"), problems);
+        }
+    }
+}
+
+fn bounds(param: &ParamSpec, at: &str, problems: &mut Problems) {
+    let numeric = matches!(param.kind, ParamType::Number | ParamType::Integer);
+    if (param.minimum.is_some() || param.maximum.is_some()) && !numeric {
+        let message =
+            format!("minimum and maximum need type number or integer, and this is {}: leave them out", param.kind.as_str());
+        problems.add(at, "ContradictoryBounds", message);
+    }
+    if let (Some(minimum), Some(maximum)) = (param.minimum, param.maximum)
+        && minimum > maximum
+    {
+        let message = format!("minimum {minimum} is greater than maximum {maximum}: write a minimum of at most {maximum}");
+        problems.add(format!("{at}.minimum"), "ContradictoryBounds", message);
+    }
+    if let Some(allowed) = &param.allowed {
+        if allowed.is_empty() {
+            let message = "it is empty, so that no value is allowed: list at least one, or leave enum out";
+            problems.add(format!("{at}.enum"), "ContradictoryBounds", message);
+        }
+        let free = ParamSpec { allowed: None, ..param.clone() };
+        for (i, value) in allowed.iter().enumerate() {
+            params::fits(value, &free, &format!("{at}.enum[{i}]"), problems);
+        }
+    }
+}
+
+/// The names of a StageTemplate's inputs, outputs, results and metrics.
+pub(super) fn template_names(spec: &StageTemplateSpec, problems: &mut Problems) {
+    for name in spec.inputs.keys().filter(|name| *name != "*") {
+        name::label(name, &format!("spec.inputs.{name}"), "an input", problems);
+    }
+    name::labels(&spec.outputs, "spec.outputs", "an output", problems);
+    name::distinct(spec.inputs.keys(), "spec.inputs", problems);
+    name::distinct(spec.outputs.keys(), "spec.outputs", problems);
+    let facts = [("results", "a result", &spec.results), ("metrics", "a metric", &spec.metrics)];
+    for (field, what, map) in facts {
+        for name in map.keys().filter(|name| !name::is_fact(name)) {
+            let message =
+                format!("`{name}` is no name for {what}: write at most 63 of a-z, 0-9 and `_`, beginning with a letter");
+            problems.add(format!("spec.{field}.{name}"), "InvalidName", message);
+        }
+    }
+}

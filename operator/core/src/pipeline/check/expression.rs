@@ -1,0 +1,166 @@
+//! Expressions and templates of a pipeline: which names they may use where, and what is wrong with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::edges::Edges;
+use super::resolve::{Kind, Resolved};
+use super::{Problems, base_names, in_expression};
+use crate::api::{Container, Described, MLPipelineSpec, PodSettings, StageTemplateSpec, TemplateInput};
+use crate::expr::{self, Checked, Fault, Names, Type};
+
+/// `params`, `run` and `stages`: what a stage may use in `with`, and in a container of its own.
+pub(super) fn run_names(spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>) -> Names {
+    let stages = all.iter().map(|(name, stage)| (in_expression(name), stage_type(stage)));
+    let mut names = base_names(&spec.params);
+    names.insert("stages".to_owned(), Type::Record(stages.collect()));
+    names
+}
+
+/// Adds `inputs` and `outputs`: paths.
+pub(super) fn with_paths<'a>(
+    mut names: Names,
+    inputs: impl Iterator<Item = (&'a String, bool)>,
+    outputs: impl Iterator<Item = &'a String>,
+) -> Names {
+    let inputs = inputs.map(|(name, optional)| {
+        (in_expression(name), if optional { Type::Text.or_null() } else { Type::Text })
+    });
+    names.insert("inputs".to_owned(), Type::Record(inputs.collect()));
+    names.insert("outputs".to_owned(), Type::Record(outputs.map(|name| (in_expression(name), Type::Text)).collect()));
+    names
+}
+
+/// What a StageTemplate's container may use: its own parameters, never other stages.
+pub(super) fn template_names(spec: &StageTemplateSpec) -> Names {
+    let nullable = |(name, input): (&'_ String, &TemplateInput)| (name.clone(), input.optional);
+    let inputs: Vec<(String, bool)> = spec.inputs.iter().filter(|(name, _)| *name != "*").map(nullable).collect();
+    let named = inputs.iter().map(|(name, optional)| (name, *optional));
+    let mut names = with_paths(base_names(&spec.params), named, spec.outputs.keys());
+    if spec.inputs.contains_key("*") {
+        names.insert("inputs".to_owned(), Type::map_of(Type::Text.or_null()));
+    }
+    names
+}
+
+/// What `stages.<name>` is.
+fn stage_type(stage: &Resolved<'_>) -> Type {
+    let facts = |declared: Option<&BTreeMap<String, Described>>, kind: Type| match declared {
+        Some(declared) if !declared.is_empty() => {
+            Type::Record(declared.keys().map(|name| (name.clone(), kind.clone())).collect())
+        }
+        _ => Type::map_of(kind),
+    };
+    let mut members = BTreeMap::from([("status".to_owned(), Type::Text)]);
+    if stage.kind == Kind::Program {
+        let output = Type::Record(["uri", "digest"].map(|name| (name.to_owned(), Type::Text)).into());
+        let outputs = if stage.unknown {
+            Type::map_of(output)
+        } else {
+            Type::Record(stage.outputs().keys().map(|name| (in_expression(name), output.clone())).collect())
+        };
+        members.insert("results".to_owned(), facts(stage.template.map(|template| &template.results), Type::Any));
+        members.insert("metrics".to_owned(), metrics_type(stage));
+        members.insert("outputs".to_owned(), outputs);
+    }
+    Type::Record(members)
+}
+
+/// The metrics of a stage: those that its StageTemplate declares, if it declares any.
+pub(super) fn metrics_type(stage: &Resolved<'_>) -> Type {
+    match stage.template.map(|template| &template.metrics) {
+        Some(declared) if !declared.is_empty() => {
+            Type::Record(declared.keys().map(|name| (name.clone(), Type::Number)).collect())
+        }
+        _ => Type::map_of(Type::Number),
+    }
+}
+
+/// Everything in a container that is rendered.
+pub(super) fn container(container: &Container, path: &str, names: &Names, problems: &mut Problems) -> References {
+    let mut all = References::default();
+    all.text(&container.image, format!("{path}.image"), names, problems);
+    for (i, text) in container.command.iter().flatten().enumerate() {
+        all.text(text, format!("{path}.command[{i}]"), names, problems);
+    }
+    for (i, text) in container.args.iter().enumerate() {
+        all.text(text, format!("{path}.args[{i}]"), names, problems);
+    }
+    if let Some(script) = &container.script {
+        all.text(script, format!("{path}.script"), names, problems);
+    }
+    all.settings(&container.settings, path, names, problems);
+    all
+}
+
+/// References that were found, each with its field.
+#[derive(Default)]
+pub(super) struct References(BTreeMap<Vec<String>, String>);
+
+impl References {
+    fn text(&mut self, text: &str, path: String, names: &Names, problems: &mut Problems) {
+        if expr::has_template(text) {
+            let checked = expr::check_text(text, names);
+            self.take(checked, &path, problems);
+        }
+    }
+
+    /// Environment variables.
+    pub fn settings(&mut self, settings: &PodSettings, path: &str, names: &Names, problems: &mut Problems) {
+        for (name, value) in &settings.env {
+            if let Some(text) = &value.value {
+                self.text(text, format!("{path}.env.{name}.value"), names, problems);
+            }
+        }
+    }
+
+    /// Takes what a check found, and tells its faults.
+    pub fn take(&mut self, checked: Checked, path: &str, problems: &mut Problems) {
+        faults(checked.faults, path, problems);
+        for reference in checked.references {
+            self.0.entry(reference).or_insert_with(|| path.to_owned());
+        }
+    }
+
+    /// Draws an edge for every stage that is named.
+    pub fn edges(&self, stage: &str, all: &BTreeMap<&str, Resolved<'_>>, edges: &mut Edges, problems: &mut Problems) {
+        let written: BTreeMap<String, &str> = all.keys().map(|name| (in_expression(name), *name)).collect();
+        let mut bare = BTreeSet::new();
+        for (reference, path) in &self.0 {
+            match reference.as_slice() {
+                [root, named, ..] if root == "stages" => {
+                    if let Some(name) = written.get(named) {
+                        edges.add(stage, name, path);
+                    }
+                }
+                // All of them, or one that is known only when it runs: no edge could be drawn.
+                [root] if root == "stages" => {
+                    bare.insert(path);
+                }
+                _ => {}
+            }
+        }
+        for path in bare {
+            let message = "`stages` stands for itself: name the stage, as in stages.fit.metrics.r2";
+            problems.add(path.as_str(), "InvalidExpression", message);
+        }
+    }
+}
+
+/// Tells what is wrong with an expression.
+fn faults(faults: Vec<Fault>, path: &str, problems: &mut Problems) {
+    for fault in faults {
+        let (reason, advice) = match &fault {
+            Fault::Syntax(_) => ("InvalidExpression", ""),
+            Fault::UnknownName { root, .. } => match root.as_str() {
+                "params" => ("UnknownParameter", ". A hyphen is written `_`"),
+                "stages" => ("UnknownStage", ". A hyphen is written `_`"),
+                _ => ("UnknownName", ""),
+            },
+            Fault::NoMember { .. } | Fault::UnknownFunction { .. } => ("UnknownName", ""),
+            Fault::Mismatch { .. } | Fault::Operand { .. } | Fault::Result { .. } => ("WrongType", ""),
+        };
+        // The hint is of use only where a hyphen may have been read as a minus.
+        let advice = if fault.to_string().contains("did you mean") { "" } else { advice };
+        problems.add(path, reason, format!("{fault}{advice}"));
+    }
+}

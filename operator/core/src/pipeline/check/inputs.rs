@@ -1,0 +1,116 @@
+//! Inputs: where they come from, and that the stage takes them.
+
+use std::collections::BTreeMap;
+
+use super::edges::Edges;
+use super::resolve::{Kind, Resolved};
+use super::{Problems, name};
+use crate::api::{ArtifactType, Input, TemplateInput};
+use crate::expr;
+
+type Stages<'a> = BTreeMap<&'a str, Resolved<'a>>;
+
+/// The inputs of one stage.
+pub(super) fn check(stage: &str, resolved: &Resolved<'_>, all: &Stages<'_>, edges: &mut Edges, problems: &mut Problems) {
+    let path = format!("spec.stages.{stage}.inputs");
+    let inputs = &resolved.stage.inputs;
+    name::labels(inputs, &path, "an input", problems);
+    name::distinct(inputs.keys(), &path, problems);
+    for (name, input) in inputs {
+        let at = format!("{path}.{name}");
+        let wanted = resolved.template.and_then(|template| declared(&template.inputs, name));
+        if let (Some(template), None) = (resolved.template, wanted) {
+            let hint = expr::did_you_mean(name, template.inputs.keys().map(String::as_str));
+            problems.add(&at, "UnknownInput", format!("the StageTemplate takes no input `{name}`: {hint}"));
+        }
+        source(stage, input, &at, wanted, all, edges, problems);
+    }
+    for (name, declared) in resolved.template.iter().flat_map(|template| &template.inputs) {
+        if name != "*" && !declared.optional && !inputs.contains_key(name) {
+            let message = format!("the StageTemplate needs the input `{name}`: write {name}: {{ from: <stage>.<output> }}");
+            problems.add(format!("{path}.{name}"), "MissingInput", message);
+        }
+    }
+}
+
+fn declared<'a>(inputs: &'a BTreeMap<String, TemplateInput>, name: &str) -> Option<&'a TemplateInput> {
+    inputs.get(name).or_else(|| inputs.get("*"))
+}
+
+fn source(
+    stage: &str,
+    input: &Input,
+    at: &str,
+    wanted: Option<&TemplateInput>,
+    all: &Stages<'_>,
+    edges: &mut Edges,
+    problems: &mut Problems,
+) {
+    match (&input.from, &input.deployed) {
+        (Some(from), None) => {
+            if input.optional {
+                let message = "optional belongs to an input with deployed: leave it out";
+                problems.add(format!("{at}.optional"), "InvalidInput", message);
+            }
+            let path = format!("{at}.from");
+            let kind = output(stage, from, &path, all, edges, problems);
+            let model = wanted.is_some_and(|wanted| wanted.kind == ArtifactType::Model);
+            if model && kind == Some(ArtifactType::Artifact) {
+                let message =
+                    format!("`{from}` is no model, and this input needs one: name an output of type model");
+                problems.add(path, "WrongArtifactType", message);
+            }
+        }
+        (None, Some(deployed)) => name::label(deployed, &format!("{at}.deployed"), "a ModelDeployment", problems),
+        _ => problems.add(at, "InvalidInput", "exactly one of from and deployed is required: write one of them"),
+    }
+}
+
+/// The type of the output that `<stage>.<output>` names, if there is one. The reference becomes an edge.
+pub(super) fn output(
+    stage: &str,
+    from: &str,
+    path: &str,
+    all: &Stages<'_>,
+    edges: &mut Edges,
+    problems: &mut Problems,
+) -> Option<ArtifactType> {
+    let Some((producer, output)) = from.split_once('.') else {
+        problems.add(path, "InvalidReference", format!("`{from}` is no output: write <stage>.<output>, as in ingest.data"));
+        return None;
+    };
+    let resolved = existing(stage, producer, path, all, edges, problems)?;
+    if matches!(resolved.kind, Kind::Register | Kind::Deploy) {
+        let message = format!("the stage `{producer}` has no outputs: name a stage with uses or container");
+        problems.add(path, "UnknownOutput", message);
+        return None;
+    }
+    if resolved.unknown || resolved.kind == Kind::Unclear {
+        return None;
+    }
+    let outputs = resolved.outputs();
+    if let Some(found) = outputs.get(output) {
+        return Some(found.kind);
+    }
+    let hint = expr::did_you_mean(output, outputs.keys().map(String::as_str));
+    problems.add(path, "UnknownOutput", format!("the stage `{producer}` has no output `{output}`: {hint}"));
+    None
+}
+
+/// The stage that a field names, if there is one. The reference becomes an edge.
+pub(super) fn existing<'a, 'b>(
+    stage: &str,
+    named: &str,
+    path: &str,
+    all: &'b Stages<'a>,
+    edges: &mut Edges,
+    problems: &mut Problems,
+) -> Option<&'b Resolved<'a>> {
+    let Some(found) = all.get(named) else {
+        let hint = expr::did_you_mean(named, all.keys().copied().filter(|other| *other != stage));
+        problems.add(path, "UnknownStage", format!("there is no stage `{named}`: {hint}"));
+        return None;
+    };
+    edges.add(stage, named, path);
+    Some(found)
+}

@@ -1,0 +1,117 @@
+//! The checks that no schema can make. Everything that is wrong is found in one pass and said at once; what passes comes
+//! out frozen.
+
+mod container;
+mod declared;
+mod edges;
+mod expression;
+mod freeze;
+mod gate;
+mod inputs;
+mod name;
+mod params;
+mod resolve;
+mod stage;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Frozen;
+use crate::api::{MLPipelineSpec, ParamSpec, StageTemplate, StageTemplateSpec, Value};
+use crate::config::Config;
+use crate::expr::{Names, Type};
+use crate::problem::Problem;
+
+pub use params::bind_params;
+
+/// What was found wrong so far.
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, path: impl Into<String>, reason: &'static str, message: impl Into<String>) {
+        self.0.push(Problem::new(path, reason, message));
+    }
+
+    /// Sorted, so that the same mistakes always make the same message.
+    fn result(mut self) -> Result<(), Vec<Problem>> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        self.0.sort_by(|a, b| (&a.path, &a.message).cmp(&(&b.path, &b.message)));
+        self.0.dedup();
+        Err(self.0)
+    }
+}
+
+/// Checks a pipeline and resolves its templates. Paths begin with `spec`.
+pub fn check(
+    spec: &MLPipelineSpec,
+    templates: &BTreeMap<String, Arc<StageTemplate>>,
+    config: &Config,
+) -> Result<Frozen, Vec<Problem>> {
+    let mut problems = Problems::default();
+    declared::params(&spec.params, "spec.params", &mut problems);
+    name::labels(&spec.stages, "spec.stages", "a stage", &mut problems);
+    name::distinct(spec.stages.keys(), "spec.stages", &mut problems);
+    if spec.stages.is_empty() {
+        problems.add("spec.stages", "NoStages", "there is no stage: write at least one");
+    }
+    time::pipeline(spec, &mut problems);
+    if let Some(defaults) = &spec.defaults {
+        container::account(defaults.service_account_name.as_deref(), "spec.defaults", config, &mut problems);
+    }
+    let resolved = resolve::stages(spec, templates, &mut problems);
+    let mut edges = edges::Edges::default();
+    for (name, stage) in &resolved {
+        stage::check(name, stage, spec, &resolved, config, &mut edges, &mut problems);
+    }
+    edges.check(&mut problems);
+    problems.result()?;
+    Ok(freeze::freeze(spec, &resolved, &edges))
+}
+
+/// Checks a StageTemplate. Paths begin with `spec`.
+pub fn check_template(spec: &StageTemplateSpec, config: &Config) -> Result<(), Vec<Problem>> {
+    let mut problems = Problems::default();
+    declared::params(&spec.params, "spec.params", &mut problems);
+    declared::template_names(spec, &mut problems);
+    time::retry(spec.retry.as_ref(), "spec.retry", &mut problems);
+    time::duration(spec.timeout.as_deref(), "spec.timeout", &mut problems);
+    container::check(&spec.container, "spec.container", config, &mut problems);
+    let names = expression::template_names(spec);
+    expression::container(&spec.container, "spec.container", &names, &mut problems);
+    problems.result()
+}
+
+/// The type of declared parameters, under the names that expressions use.
+fn params_type(params: &BTreeMap<String, ParamSpec>) -> Type {
+    let members = params.iter().map(|(name, param)| {
+        let kind = Type::from(param.kind);
+        let nullable = param.optional && param.default.is_none();
+        (in_expression(name), if nullable { kind.or_null() } else { kind })
+    });
+    Type::Record(members.collect())
+}
+
+/// A name as an expression writes it.
+fn in_expression(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// What every expression of a run may name: `params` and `run`.
+fn base_names(params: &BTreeMap<String, ParamSpec>) -> Names {
+    let text = |name: &str| (name.to_owned(), Type::Text);
+    let mut run: BTreeMap<String, Type> = ["name", "namespace", "uid", "pipeline"].map(text).into();
+    run.insert("trigger".to_owned(), Type::Text.or_null());
+    Names::from([("params".to_owned(), params_type(params)), ("run".to_owned(), Type::Record(run))])
+}
+
+/// A value as JSON in a message.
+fn quoted(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() <= 80 { text } else { text.chars().take(79).chain(['…']).collect() }
+}

@@ -1,0 +1,63 @@
+//! Names: what they may be made of, and that no two of them meet in an expression.
+
+use std::collections::BTreeMap;
+
+use super::{Problems, in_expression};
+
+const LONGEST: usize = 63;
+
+/// A DNS label.
+pub(super) fn is_label(name: &str) -> bool {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= LONGEST
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.ends_with(edge)
+        && name.chars().all(|c| edge(c) || c == '-')
+}
+
+/// Letters of either case, because a StageTemplate's parameters are its program's: `batchSize`.
+pub(super) fn is_param(name: &str) -> bool {
+    name.len() <= LONGEST
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.ends_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// A metric or result, as `metrics.json` and `results/<name>` have them.
+pub(super) fn is_fact(name: &str) -> bool {
+    name.len() <= LONGEST
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// Every key is a DNS label.
+pub(super) fn labels<T>(map: &BTreeMap<String, T>, path: &str, what: &str, problems: &mut Problems) {
+    for name in map.keys().filter(|name| !is_label(name)) {
+        label(name, &format!("{path}.{name}"), what, problems);
+    }
+}
+
+/// This is a DNS label.
+pub(super) fn label(name: &str, path: &str, what: &str, problems: &mut Problems) {
+    if !is_label(name) {
+        let message = format!(
+            "`{name}` is no name for {what}: write at most 63 of a-z, 0-9 and `-`, beginning with a letter and ending with a letter or digit"
+        );
+        problems.add(path, "InvalidName", message);
+    }
+}
+
+/// No two names are the same once `-` is written `_`.
+pub(super) fn distinct<'a>(names: impl Iterator<Item = &'a String>, path: &str, problems: &mut Problems) {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for name in names {
+        let written = in_expression(name);
+        if let Some(other) = seen.get(&written) {
+            let message =
+                format!("`{name}` and `{other}` are both written `{written}` in an expression: rename one of them");
+            problems.add(format!("{path}.{name}"), "NamesMeet", message);
+        } else {
+            seen.insert(written, name);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Every stage with its StageTemplate: what it takes and what it gives, wherever that is written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Problems;
+use crate::api::{MLPipelineSpec, Output, Stage, StageTemplate, StageTemplateSpec};
+use crate::expr;
+
+/// What kind of stage it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Runs a program: `uses` or `container`.
+    Program,
+    Register,
+    Deploy,
+    /// Says too little or too much; that was already found wrong.
+    Unclear,
+}
+
+/// A stage and its template.
+pub(super) struct Resolved<'a> {
+    pub stage: &'a Stage,
+    pub kind: Kind,
+    pub template: Option<&'a StageTemplateSpec>,
+    /// `uses` names a template that does not exist: nothing is known of inputs and outputs.
+    pub unknown: bool,
+}
+
+impl Resolved<'_> {
+    pub fn outputs(&self) -> &BTreeMap<String, Output> {
+        self.template.map_or(&self.stage.outputs, |template| &template.outputs)
+    }
+}
+
+/// Resolves all stages.
+pub(super) fn stages<'a>(
+    spec: &'a MLPipelineSpec,
+    templates: &'a BTreeMap<String, Arc<StageTemplate>>,
+    problems: &mut Problems,
+) -> BTreeMap<&'a str, Resolved<'a>> {
+    spec.stages.iter().map(|(name, stage)| (name.as_str(), resolve(name, stage, templates, problems))).collect()
+}
+
+fn resolve<'a>(
+    name: &str,
+    stage: &'a Stage,
+    templates: &'a BTreeMap<String, Arc<StageTemplate>>,
+    problems: &mut Problems,
+) -> Resolved<'a> {
+    let given = [stage.uses.is_some(), stage.container.is_some(), stage.register.is_some(), stage.deploy.is_some()];
+    let kind = match given {
+        [true, false, false, false] | [false, true, false, false] => Kind::Program,
+        [false, false, true, false] => Kind::Register,
+        [false, false, false, true] => Kind::Deploy,
+        _ => {
+            let message = "a stage is exactly one of uses, container, register and deploy: write one of them";
+            problems.add(format!("spec.stages.{name}"), "InvalidStage", message);
+            Kind::Unclear
+        }
+    };
+    let template = stage.uses.as_deref().and_then(|uses| templates.get(uses)).map(|template| &template.spec);
+    if let (Some(uses), None) = (&stage.uses, template) {
+        let hint = expr::did_you_mean(uses, templates.keys().map(String::as_str));
+        let message = format!("no StageTemplate `{uses}` in this namespace or the catalog: {hint}");
+        problems.add(format!("spec.stages.{name}.uses"), "UnknownTemplate", message);
+    }
+    Resolved { stage, kind, template, unknown: stage.uses.is_some() && template.is_none() }
+}

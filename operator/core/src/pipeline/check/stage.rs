@@ -1,0 +1,202 @@
+//! One stage.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::edges::Edges;
+use super::expression::{self, References};
+use super::resolve::{Kind, Resolved};
+use super::{Problems, container, gate, inputs, name, params, time};
+use crate::api::{ArtifactType, MLPipelineSpec, ParamSpec};
+use crate::config::Config;
+use crate::expr::{self, Names, Type};
+
+/// Checks one stage and draws its edges.
+pub(super) fn check(
+    name: &str,
+    resolved: &Resolved<'_>,
+    spec: &MLPipelineSpec,
+    all: &BTreeMap<&str, Resolved<'_>>,
+    config: &Config,
+    edges: &mut Edges,
+    problems: &mut Problems,
+) {
+    let at = format!("spec.stages.{name}");
+    for (i, needed) in resolved.stage.needs.iter().enumerate() {
+        inputs::existing(name, needed, &format!("{at}.needs[{i}]"), all, edges, problems);
+    }
+    belongs(resolved, &at, problems);
+    match resolved.kind {
+        Kind::Program => program(name, resolved, spec, all, config, edges, problems),
+        Kind::Register => register(name, resolved, &at, all, edges, problems),
+        Kind::Deploy => deploy(name, resolved, &at, all, edges, problems),
+        Kind::Unclear => {}
+    }
+}
+
+/// Fields that another kind of stage has.
+fn belongs(resolved: &Resolved<'_>, at: &str, problems: &mut Problems) {
+    let stage = resolved.stage;
+    let uses = stage.uses.is_some();
+    let program = uses || stage.container.is_some();
+    let fields = [
+        ("with", !stage.with.is_empty(), uses, "a stage with uses"),
+        ("overrides", stage.overrides.is_some(), uses, "a stage with uses"),
+        ("outputs", !stage.outputs.is_empty(), !uses && program, "a stage with container: with uses they come from the StageTemplate"),
+        ("inputs", !stage.inputs.is_empty(), program, "a stage with uses or container"),
+        ("gate", stage.gate.is_some(), program, "a stage with uses or container"),
+        ("retry", stage.retry.is_some(), program, "a stage with uses or container"),
+        ("timeout", stage.timeout.is_some(), program, "a stage with uses or container"),
+        ("pendingTimeout", stage.pending_timeout.is_some(), program, "a stage with uses or container"),
+    ];
+    for (field, given, allowed, whose) in fields {
+        if given && !allowed {
+            problems.add(format!("{at}.{field}"), "InvalidStage", format!("{field} belongs to {whose}. Leave it out"));
+        }
+    }
+}
+
+fn program(
+    name: &str,
+    resolved: &Resolved<'_>,
+    spec: &MLPipelineSpec,
+    all: &BTreeMap<&str, Resolved<'_>>,
+    config: &Config,
+    edges: &mut Edges,
+    problems: &mut Problems,
+) {
+    let at = format!("spec.stages.{name}");
+    let stage = resolved.stage;
+    name::labels(&stage.outputs, &format!("{at}.outputs"), "an output", problems);
+    name::distinct(stage.outputs.keys(), &format!("{at}.outputs"), problems);
+    time::duration(stage.timeout.as_deref(), &format!("{at}.timeout"), problems);
+    time::duration(stage.pending_timeout.as_deref(), &format!("{at}.pendingTimeout"), problems);
+    time::retry(stage.retry.as_ref(), &format!("{at}.retry"), problems);
+    if spec.store.is_none() && !resolved.outputs().is_empty() {
+        let message = format!(
+            "the stage `{name}` has outputs, and they need a place: write store: {{ pvc: {{ claimName: <PersistentVolumeClaim> }} }}"
+        );
+        problems.add("spec.store", "StoreMissing", message);
+    }
+    inputs::check(name, resolved, all, edges, problems);
+    let run = expression::run_names(spec, all);
+    let mut found: Vec<References> = vec![gate::check(name, resolved, &run, problems)];
+    if let Some(own) = &stage.container {
+        let path = format!("{at}.container");
+        container::check(own, &path, config, problems);
+        let optional = stage.inputs.iter().map(|(name, input)| (name, input.optional));
+        let names = expression::with_paths(run, optional, stage.outputs.keys());
+        found.push(expression::container(own, &path, &names, problems));
+    } else {
+        if let Some(template) = resolved.template {
+            params::known(&template.params, &stage.with, &format!("{at}.with"), problems);
+        }
+        let declared = resolved.template.map(|template| &template.params);
+        found.push(with(&stage.with, declared, &format!("{at}.with"), &run, problems));
+        if let Some(overrides) = &stage.overrides {
+            let path = format!("{at}.overrides");
+            container::settings(overrides, &path, config, problems);
+            if let Some(template) = resolved.template {
+                // Laid over the template's settings, they are rendered with its names.
+                let names = expression::template_names(template);
+                References::default().settings(overrides, &path, &names, problems);
+            }
+        }
+    }
+    for references in found {
+        references.edges(name, all, edges, problems);
+    }
+}
+
+/// Values for a StageTemplate's parameters. One that holds a template is bound when the stage starts; until then its
+/// names and, where it is known, its type are checked.
+fn with(
+    given: &BTreeMap<String, Value>,
+    declared: Option<&BTreeMap<String, ParamSpec>>,
+    path: &str,
+    names: &Names,
+    problems: &mut Problems,
+) -> References {
+    let mut references = References::default();
+    for (name, value) in given {
+        let at = format!("{path}.{name}");
+        let param = declared.and_then(|declared| declared.get(name));
+        if holds_template(value) {
+            let checked = expr::check_value(value, names);
+            if let Some(param) = param {
+                let kind = Type::from(param.kind);
+                let needed = if param.optional { kind.or_null() } else { kind };
+                if checked.faults.is_empty() && !checked.kind.fits(&needed) {
+                    let message = format!("this is {}, and the parameter is of type {}", checked.kind, param.kind.as_str());
+                    problems.add(&at, "WrongType", format!("{message}: write an expression of that type"));
+                }
+            }
+            references.take(checked, &at, problems);
+        } else if let Some(param) = param.filter(|param| !(param.optional && value.is_null())) {
+            params::fits(value, param, &at, problems);
+        }
+    }
+    references
+}
+
+fn holds_template(value: &Value) -> bool {
+    match value {
+        Value::String(text) => expr::has_template(text),
+        Value::Array(items) => items.iter().any(holds_template),
+        Value::Object(map) => map.values().any(holds_template),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn register(
+    name: &str,
+    resolved: &Resolved<'_>,
+    at: &str,
+    all: &BTreeMap<&str, Resolved<'_>>,
+    edges: &mut Edges,
+    problems: &mut Problems,
+) {
+    let Some(register) = &resolved.stage.register else { return };
+    if register.model.len() > 50 || !name::is_label(&register.model) {
+        let message = format!(
+            "`{}` is no name for a model: write at most 50 of a-z, 0-9 and `-`, beginning with a letter and ending with a letter or digit",
+            register.model
+        );
+        problems.add(format!("{at}.register.model"), "InvalidName", message);
+    }
+    let path = format!("{at}.register.from");
+    if inputs::output(name, &register.from, &path, all, edges, problems) == Some(ArtifactType::Artifact) {
+        let message = format!("`{}` is no model: name an output of type model", register.from);
+        problems.add(path, "WrongArtifactType", message);
+    }
+    if let Some(metrics) = &register.metrics {
+        let path = format!("{at}.register.metrics");
+        let found = inputs::existing(name, metrics, &path, all, edges, problems);
+        if found.is_some_and(|found| matches!(found.kind, Kind::Register | Kind::Deploy)) {
+            let message = format!("the stage `{metrics}` has no metrics: name a stage with uses or container");
+            problems.add(path, "InvalidReference", message);
+        }
+    }
+}
+
+fn deploy(
+    name: &str,
+    resolved: &Resolved<'_>,
+    at: &str,
+    all: &BTreeMap<&str, Resolved<'_>>,
+    edges: &mut Edges,
+    problems: &mut Problems,
+) {
+    let Some(deploy) = &resolved.stage.deploy else { return };
+    name::label(&deploy.model_deployment, &format!("{at}.deploy.modelDeployment"), "a ModelDeployment", problems);
+    time::duration(deploy.timeout.as_deref(), &format!("{at}.deploy.timeout"), problems);
+    let path = format!("{at}.deploy.version");
+    let found = inputs::existing(name, &deploy.version, &path, all, edges, problems);
+    if found.is_some_and(|found| matches!(found.kind, Kind::Program | Kind::Deploy)) {
+        let registers = all.iter().filter(|(_, stage)| stage.kind == Kind::Register).map(|(name, _)| *name);
+        let list = registers.collect::<Vec<_>>().join(", ");
+        let hint = if list.is_empty() { "add a stage with register".to_owned() } else { format!("name one of {list}") };
+        problems.add(path, "InvalidReference", format!("the stage `{}` registers no version: {hint}", deploy.version));
+    }
+}

@@ -1,0 +1,64 @@
+//! Durations and retries.
+
+use super::Problems;
+use crate::api::{MLPipelineSpec, Retry};
+use crate::duration as text;
+
+/// The durations of a pipeline outside its stages.
+pub(super) fn pipeline(spec: &MLPipelineSpec, problems: &mut Problems) {
+    duration(spec.timeout.as_deref(), "spec.timeout", problems);
+    if let Some(history) = &spec.history {
+        duration(history.ttl.as_deref(), "spec.history.ttl", problems);
+    }
+    if let Some(defaults) = &spec.defaults {
+        duration(defaults.timeout.as_deref(), "spec.defaults.timeout", problems);
+        duration(defaults.pending_timeout.as_deref(), "spec.defaults.pendingTimeout", problems);
+        retry(defaults.retry.as_ref(), "spec.defaults.retry", problems);
+    }
+}
+
+/// A duration of at least a second.
+pub(super) fn duration(value: Option<&str>, path: &str, problems: &mut Problems) {
+    checked(value, path, 1000, problems);
+}
+
+fn checked(value: Option<&str>, path: &str, least_ms: u128, problems: &mut Problems) {
+    let Some(value) = value else { return };
+    match text::parse(value) {
+        None => {
+            problems.add(path, "InvalidDuration", format!("`{value}` is no duration: write one such as 90s, 1h30m or 7d"));
+        }
+        Some(parsed) if parsed.as_millis() < least_ms => {
+            problems.add(path, "InvalidDuration", format!("`{value}` is less than a second: write at least 1s"));
+        }
+        // Past this a point in time can no longer be computed.
+        Some(parsed) if parsed.as_secs() > 100 * 366 * 86_400 => {
+            problems.add(path, "InvalidDuration", format!("`{value}` is more than a hundred years: write a shorter one"));
+        }
+        Some(_) => {}
+    }
+}
+
+/// A retry: its backoff's durations and factor.
+pub(super) fn retry(retry: Option<&Retry>, path: &str, problems: &mut Problems) {
+    let Some(retry) = retry else { return };
+    if retry.limit > 100 {
+        problems.add(format!("{path}.limit"), "OutOfBounds", format!("{} is out of bounds: write 0 to 100", retry.limit));
+    }
+    let Some(backoff) = &retry.backoff else { return };
+    let at = format!("{path}.backoff");
+    checked(backoff.initial.as_deref(), &format!("{at}.initial"), 0, problems);
+    checked(backoff.max.as_deref(), &format!("{at}.max"), 0, problems);
+    if let Some(factor) = backoff.factor
+        && !(1.0..=10.0).contains(&factor)
+    {
+        problems.add(format!("{at}.factor"), "OutOfBounds", format!("{factor} is out of bounds: write 1 to 10"));
+    }
+    let parsed = |value: &Option<String>| value.as_deref().and_then(text::parse);
+    if let (Some(initial), Some(max)) = (parsed(&backoff.initial), parsed(&backoff.max))
+        && initial > max
+    {
+        let message = format!("initial is longer than max: write at most {}", text::format(max));
+        problems.add(format!("{at}.initial"), "OutOfBounds", message);
+    }
+}

@@ -1,0 +1,279 @@
+//! One change, one run, whatever crashes; which runs are kept; what the status says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{PipelineObserved, plan, plan_template};
+use crate::api::{Condition, ConditionStatus, MLPipeline, MLPipelineRun, StageTemplate, set_condition};
+use crate::config::Config;
+use crate::plan::{Create, Delete, Refusal};
+
+/// A pipeline and its runs, as they lie in a cluster.
+struct World {
+    pipeline: MLPipeline,
+    runs: Vec<Arc<MLPipelineRun>>,
+    refusals: Vec<Refusal>,
+    templates: BTreeMap<String, Arc<StageTemplate>>,
+    now: Timestamp,
+}
+
+/// Where a pass ends early.
+#[derive(Clone, Copy, PartialEq)]
+enum Crash {
+    Never,
+    BeforeAll,
+    AfterStatus,
+    AfterCreate,
+}
+
+fn spec(text: &str) -> Value {
+    json!({
+        "triggers": { "onChange": true },
+        "stages": { "say": { "container": { "image": "i", "command": ["echo", text] } } }
+    })
+}
+
+impl World {
+    fn new(spec: Value) -> Self {
+        let mut pipeline = MLPipeline::new("shop", serde_json::from_value(spec).unwrap());
+        pipeline.metadata.uid = Some("u1".to_owned());
+        pipeline.metadata.namespace = Some("team".to_owned());
+        pipeline.metadata.generation = Some(1);
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        Self { pipeline, runs: Vec::new(), refusals: Vec::new(), templates: BTreeMap::new(), now }
+    }
+
+    fn edit(&mut self, spec: Value) {
+        self.pipeline.spec = serde_json::from_value(spec).unwrap();
+        *self.pipeline.metadata.generation.as_mut().unwrap() += 1;
+    }
+
+    fn plan(&self) -> crate::plan::Plan<crate::api::MLPipelineStatus> {
+        let observed = PipelineObserved {
+            templates: self.templates.clone(),
+            runs: self.runs.clone(),
+            refusals: self.refusals.clone(),
+        };
+        plan(&self.pipeline, &observed, &Config::default(), self.now)
+    }
+
+    /// One pass, cut short by a crash.
+    fn pass(&mut self, crash: Crash) -> usize {
+        let plan = self.plan();
+        let effects = usize::from(plan.status.is_some()) + plan.create.len() + plan.delete.len();
+        if crash == Crash::BeforeAll {
+            return effects;
+        }
+        if let Some(status) = plan.status {
+            self.pipeline.status = Some(status);
+        }
+        if crash == Crash::AfterStatus {
+            return effects;
+        }
+        for create in plan.create {
+            let Create::Run(run) = create else { panic!("{create:?}") };
+            // On 409 the one that is there is the one that was meant.
+            if !self.runs.iter().any(|there| there.metadata.name == run.metadata.name) {
+                self.runs.push(Arc::new(*run));
+            }
+        }
+        if crash == Crash::AfterCreate {
+            return effects;
+        }
+        for Delete { name, .. } in plan.delete {
+            self.runs.retain(|run| run.metadata.name.as_deref() != Some(&name));
+        }
+        effects
+    }
+
+    /// Passes until there is nothing to do.
+    fn settle(&mut self) {
+        for _ in 0..5 {
+            if self.pass(Crash::Never) == 0 {
+                return;
+            }
+        }
+        panic!("no end: {:?}", self.plan());
+    }
+
+    fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.pipeline.status.as_ref()?.conditions.iter().find(|c| c.type_ == kind)
+    }
+
+    fn finish(&mut self, name: &str, minutes_ago: i64, succeeded: bool) {
+        let mut run = MLPipelineRun::new(name, serde_json::from_value(json!({})).unwrap());
+        run.metadata.uid = Some(format!("uid-{name}"));
+        let mut status = crate::api::MLPipelineRunStatus::default();
+        let ended = self.now - SignedDuration::from_mins(minutes_ago);
+        status.completion_time = Some(Time(ended));
+        let outcome = if succeeded { ConditionStatus::True } else { ConditionStatus::False };
+        set_condition(&mut status.conditions, "Succeeded", outcome, "x", "", None, ended);
+        run.status = Some(status);
+        self.runs.push(Arc::new(run));
+    }
+
+    fn deleted(&self) -> Vec<String> {
+        self.plan().delete.into_iter().map(|delete| delete.name).collect()
+    }
+}
+
+#[test]
+fn a_change_starts_one_run_that_belongs_to_the_pipeline() {
+    let mut world = World::new(spec("a"));
+    world.settle();
+    let [run] = world.runs.as_slice() else { panic!("{:?}", world.runs) };
+    let owner = &run.metadata.owner_references.as_ref().unwrap()[0];
+    assert_eq!((owner.uid.as_str(), owner.controller), ("u1", Some(true)));
+    assert_eq!(run.spec.pipeline_ref.as_ref().unwrap().name, "shop");
+    let status = world.pipeline.status.as_ref().unwrap();
+    assert_eq!(status.last_run, run.metadata.name);
+    assert_eq!(status.last_change, run.spec.trigger.as_ref().map(|trigger| trigger.key.clone()));
+    assert_eq!(world.condition("Ready").unwrap().status, "True");
+}
+
+#[test]
+fn one_change_starts_one_run_wherever_the_operator_crashes() {
+    let crashes = [Crash::BeforeAll, Crash::AfterStatus, Crash::AfterCreate, Crash::Never];
+    for first in crashes {
+        for second in crashes {
+            let mut world = World::new(spec("a"));
+            world.pass(first);
+            world.pass(second);
+            // An edit that changes nothing that runs, in the middle of it.
+            let mut same = spec("a");
+            same["history"] = json!({ "keepFailed": 3 });
+            world.edit(same);
+            world.pass(second);
+            world.settle();
+            assert_eq!(world.runs.len(), 1);
+            world.edit(spec("b"));
+            world.pass(first);
+            world.pass(second);
+            world.settle();
+            assert_eq!(world.runs.len(), 2);
+        }
+    }
+}
+
+#[test]
+fn a_stale_view_of_the_runs_makes_no_second_run() {
+    let mut world = World::new(spec("a"));
+    world.pass(Crash::Never);
+    let made = world.runs.clone();
+    world.runs.clear();
+    let again = world.plan().create;
+    let [Create::Run(run)] = again.as_slice() else { panic!("{again:?}") };
+    assert_eq!(run.metadata.name, made[0].metadata.name);
+}
+
+#[test]
+fn going_back_to_an_earlier_spec_starts_a_run_again() {
+    let mut world = World::new(spec("a"));
+    for text in ["a", "b", "a", "b", "a"] {
+        world.edit(spec(text));
+        world.settle();
+    }
+    assert_eq!(world.runs.len(), 5);
+}
+
+#[test]
+fn a_run_that_was_deleted_is_not_made_again() {
+    let mut world = World::new(spec("a"));
+    world.settle();
+    world.runs.clear();
+    world.settle();
+    assert!(world.runs.is_empty());
+}
+
+#[test]
+fn without_on_change_nothing_starts() {
+    let mut quiet = spec("a");
+    quiet["triggers"] = json!({ "onChange": false });
+    let mut world = World::new(quiet);
+    world.settle();
+    assert!(world.runs.is_empty());
+    assert_eq!(world.condition("Ready").unwrap().status, "True");
+}
+
+#[test]
+fn what_is_not_accepted_says_why_and_starts_nothing_until_it_is_right() {
+    let mut wrong = spec("a");
+    wrong["stages"]["say"]["needs"] = json!(["sya"]);
+    let mut world = World::new(wrong);
+    assert_eq!(world.plan().events.len(), 1);
+    world.settle();
+    assert!(world.runs.is_empty());
+    let accepted = world.condition("Accepted").unwrap();
+    assert_eq!((accepted.status.as_str(), accepted.reason.as_str()), ("False", "UnknownStage"));
+    assert!(accepted.message.starts_with("spec.stages.say.needs[0]: "), "{}", accepted.message);
+    assert_eq!(world.condition("Stalled").unwrap().status, "True");
+    assert_eq!(world.condition("Ready").unwrap().status, "False");
+    world.edit(spec("a"));
+    world.settle();
+    assert_eq!(world.runs.len(), 1);
+    assert!(world.condition("Stalled").is_none());
+    assert_eq!(world.pipeline.status.as_ref().unwrap().observed_generation, Some(2));
+}
+
+#[test]
+fn a_run_that_the_apiserver_refuses_shows_in_the_status() {
+    let mut world = World::new(spec("a"));
+    let object = "MLPipelineRun shop-x".to_owned();
+    world.refusals =
+        vec![Refusal { object, code: 403, reason: "Forbidden".to_owned(), message: "exceeded quota".to_owned() }];
+    let status = world.plan().status.unwrap();
+    let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "Forbidden"));
+    assert!(ready.message.contains("exceeded quota"));
+    assert_eq!(world.plan().create.len(), 1);
+}
+
+#[test]
+fn the_newest_finished_runs_of_each_outcome_are_kept() {
+    let mut world = World::new(json!({ "history": { "keepSucceeded": 1, "keepFailed": 0 }, "stages": spec("a")["stages"] }));
+    world.finish("old", 30, true);
+    world.finish("new", 10, true);
+    world.finish("failed", 20, false);
+    assert_eq!(world.deleted(), ["old", "failed"]);
+    let mut world = World::new(spec("a"));
+    for i in 0..12 {
+        world.finish(&format!("run-{i:02}"), 100 - i, true);
+    }
+    assert_eq!(world.deleted(), ["run-00", "run-01"]);
+}
+
+#[test]
+fn a_finished_run_is_deleted_when_its_time_is_up_and_not_before() {
+    let mut world = World::new(json!({ "history": { "ttl": "1h" }, "stages": spec("a")["stages"] }));
+    world.finish("old", 60, true);
+    world.finish("new", 10, false);
+    assert_eq!(world.deleted(), ["old"]);
+    assert_eq!(world.plan().requeue, Some(Duration::from_secs(50 * 60)));
+}
+
+#[test]
+fn a_pipeline_that_is_being_deleted_is_left_alone() {
+    let mut world = World::new(spec("a"));
+    world.pipeline.metadata.deletion_timestamp = Some(Time(world.now));
+    assert_eq!(world.plan(), crate::plan::Plan::default());
+}
+
+#[test]
+fn a_template_says_whether_it_is_right_once() {
+    let container = |text: &str| json!({ "container": { "image": "i", "command": [text] } });
+    let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    for (text, ready) in [("x", "True"), ("$[[ params.x ]]", "False")] {
+        let mut template = StageTemplate::new("t", serde_json::from_value(container(text)).unwrap());
+        let status = plan_template(&template, &Config::default(), now).status.unwrap();
+        let found = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+        assert_eq!(found.status, ready, "{text}");
+        template.status = Some(status);
+        let later = now + SignedDuration::from_mins(1);
+        assert_eq!(plan_template(&template, &Config::default(), later), crate::plan::Plan::default(), "{text}");
+    }
+}
