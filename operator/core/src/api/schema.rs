@@ -13,13 +13,10 @@ pub fn optional_duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "nullable": true, "pattern": r"^([0-9]{1,9}(ms|s|m|h|d))+$", "maxLength": 32 })
 }
 
-/// A map of names to any JSON value.
+/// A map of names to any JSON value. An object that keeps what it does not know, because CEL does not see a map whose
+/// entries have no type.
 pub fn any_map(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "additionalProperties": { "x-kubernetes-preserve-unknown-fields": true },
-        "maxProperties": 128
-    })
+    json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true, "maxProperties": 128 })
 }
 
 /// Any JSON value.
@@ -63,6 +60,10 @@ pub fn bound(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     match object.get("type").and_then(Value::as_str) {
         Some("string") => bound_string(object),
+        // Kubernetes knows no unsigned formats and warns of them; `minimum` says the same.
+        Some("integer") if object.get("format").and_then(Value::as_str).is_some_and(|f| f.starts_with("uint")) => {
+            object.insert("format".to_owned(), json!("int64"));
+        }
         Some("array") => {
             object.entry("maxItems").or_insert(json!(MAX_ENTRIES));
         }
