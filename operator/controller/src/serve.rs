@@ -54,6 +54,9 @@ pub async fn serve(settings: RunSettings) -> Result<(), ServeError> {
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "listens");
+    }
     let health = Health { feeds: feeds.clone(), stores: stores.clone(), queues: queues.clone(), metrics: metrics.clone() };
     tokio::spawn(Arc::new(health).serve(listener));
 

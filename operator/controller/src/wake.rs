@@ -43,11 +43,11 @@ fn frozen(run: &MLPipelineRun) -> bool {
 
 pub fn pipeline(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &MLPipeline, _gone: bool) {
     queues.pipelines.push(id.clone());
-    for (name, run) in stores.runs.group(&id.namespace) {
-        if !ended(&run) && !frozen(&run) && pipeline_of(&run) == Some(&id.name) {
-            queues.runs.push(Id::new(&id.namespace, name));
+    stores.runs.each(Some(&id.namespace), |key, run| {
+        if !ended(run) && !frozen(run) && pipeline_of(run) == Some(&id.name) {
+            queues.runs.push(key.clone());
         }
-    }
+    });
 }
 
 pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineRun, gone: bool) {
@@ -57,6 +57,11 @@ pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineR
         stores.know_run(run, id);
     }
     queues.runs.push(id.clone());
+    run_status(stores, queues, id, run);
+}
+
+/// The status of a run matters to its pipeline: which is the last one, which are kept.
+pub fn run_status(_: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun) {
     if let Some(pipeline) = pipeline_of(run) {
         queues.pipelines.push(Id::new(&id.namespace, pipeline));
     }
@@ -65,36 +70,39 @@ pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineR
 /// A template may be the catalog's: then every namespace looks again. Templates change rarely.
 pub fn template(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &StageTemplate, _gone: bool) {
     queues.templates.push(id.clone());
-    for (pipeline, _) in stores.pipelines.all() {
-        queues.pipelines.push(pipeline);
-    }
-    for (key, run) in stores.runs.all() {
-        if !ended(&run) && !frozen(&run) {
-            queues.runs.push(key);
+    stores.pipelines.each(None, |key, _| queues.pipelines.push(key.clone()));
+    stores.runs.each(None, |key, run| {
+        if !ended(run) && !frozen(run) {
+            queues.runs.push(key.clone());
         }
-    }
+    });
 }
 
 pub fn version(stores: &Stores, queues: &Queues, id: &Id, _: &str, version: &ModelVersion, _gone: bool) {
-    for (name, deployment) in stores.deployments.group(&id.namespace) {
+    stores.deployments.each(Some(&id.namespace), |key, deployment| {
         if deployment.spec.model.name == version.spec.model {
-            queues.deployments.push(Id::new(&id.namespace, name));
+            queues.deployments.push(key.clone());
         }
-    }
+    });
     wake_runs(stores, queues, &id.namespace);
 }
 
-pub fn deployment(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &ModelDeployment, _gone: bool) {
+pub fn deployment(stores: &Stores, queues: &Queues, id: &Id, _: &str, deployment: &ModelDeployment, _gone: bool) {
     queues.deployments.push(id.clone());
+    deployment_status(stores, queues, id, deployment);
+}
+
+/// The status of a ModelDeployment matters to the runs that deploy to it or read what it serves.
+pub fn deployment_status(stores: &Stores, queues: &Queues, id: &Id, _: &ModelDeployment) {
     wake_runs(stores, queues, &id.namespace);
 }
 
 fn wake_runs(stores: &Stores, queues: &Queues, namespace: &str) {
-    for (name, run) in stores.runs.group(namespace) {
-        if !ended(&run) {
-            queues.runs.push(Id::new(namespace, name));
+    stores.runs.each(Some(namespace), |key, run| {
+        if !ended(run) {
+            queues.runs.push(key.clone());
         }
-    }
+    });
 }
 
 /// A Job or a pod of a run; `group` is the run's uid.

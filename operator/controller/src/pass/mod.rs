@@ -55,7 +55,14 @@ impl Passes {
         instance: String,
     ) -> Self {
         let frozen = Arc::new(FrozenCache::default());
-        let writer = Writer::new(client.clone(), stores.clone(), frozen.clone(), metrics.clone(), instance);
+        let writer = Writer::new(
+            client.clone(),
+            stores.clone(),
+            queues.clone(),
+            frozen.clone(),
+            metrics.clone(),
+            instance,
+        );
         Self {
             client,
             config,

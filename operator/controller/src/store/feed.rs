@@ -138,12 +138,8 @@ async fn follow<K, V>(
         match events.try_next().await {
             Ok(Some(Event::Init)) => shelf.begin(&scope),
             Ok(Some(Event::InitApply(object) | Event::Apply(object))) => {
-                let Some(item) = item(object, feed.view) else { continue };
-                let (id, group) = (item.id.clone(), item.group.clone());
-                if shelf.put(item) {
-                    if let Some(value) = shelf.get(&id) {
-                        (feed.wake)(&stores, &queues, &id, &group, &value, false);
-                    }
+                if let Some((id, group, value)) = keep(shelf, object, feed.view) {
+                    (feed.wake)(&stores, &queues, &id, &group, &value, false);
                 }
             }
             Ok(Some(Event::Delete(object))) => {
@@ -181,11 +177,17 @@ fn version_of(text: Option<&str>) -> u64 {
     text.and_then(|t| t.parse().ok()).unwrap_or_default()
 }
 
-/// Puts the reply to an own write on its shelf, so that the next pass sees it whatever the watch says.
-pub fn wrote<K: Resource<DynamicType = ()>, V>(shelf: &Shelf<V>, object: K, view: fn(K) -> Option<(String, V)>) {
-    if let Some(item) = item(object, view) {
-        shelf.put(item);
-    }
+/// Puts an object on its shelf. Its id and group if it is news there.
+pub fn keep<K: Resource<DynamicType = ()>, V>(
+    shelf: &Shelf<V>,
+    object: K,
+    view: fn(K) -> Option<(String, V)>,
+) -> Option<(Id, String, Arc<V>)> {
+    let item = item(object, view)?;
+    let (id, group) = (item.id.clone(), item.group.clone());
+    let news = shelf.put(item);
+    let value = shelf.get(&id).filter(|_| news)?;
+    Some((id, group, value))
 }
 
 /// Objects of Millrace's own kinds are kept whole and grouped by namespace.

@@ -7,7 +7,7 @@ mod shelf;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-pub use feed::{Feeds, job, server_deployment, service, start, whole, wrote};
+pub use feed::{Feeds, job, keep, server_deployment, service, start, whole};
 use kube::ResourceExt;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};

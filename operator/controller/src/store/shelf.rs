@@ -4,7 +4,7 @@
 //! The resourceVersion decides: what is older than what is held is passed over. So a pass that follows a write never
 //! sees the object as it was before it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::key::Id;
@@ -29,7 +29,7 @@ struct Held<V> {
 struct Inner<V> {
     items: HashMap<Id, Held<V>>,
     /// Ids by group.
-    groups: HashMap<String, BTreeMap<Id, ()>>,
+    groups: HashMap<String, BTreeSet<Id>>,
     /// Counts the listings of each scope (a namespace, or "" for all).
     listings: HashMap<String, u64>,
 }
@@ -62,13 +62,22 @@ impl<V> Shelf<V> {
     /// Everything of a group by name.
     pub fn group(&self, group: &str) -> BTreeMap<String, Arc<V>> {
         let inner = self.read();
-        let ids = inner.groups.get(group).into_iter().flat_map(BTreeMap::keys);
+        let ids = inner.groups.get(group).into_iter().flatten();
         ids.filter_map(|id| Some((id.name.clone(), inner.items.get(id)?.value.clone()))).collect()
     }
 
-    /// Everything, with its id.
-    pub fn all(&self) -> Vec<(Id, Arc<V>)> {
-        self.read().items.iter().map(|(id, held)| (id.clone(), held.value.clone())).collect()
+    /// Looks at everything of a group, or at everything. What looks must not come back to this shelf.
+    pub fn each(&self, group: Option<&str>, mut look: impl FnMut(&Id, &V)) {
+        let inner = self.read();
+        let Some(group) = group else {
+            inner.items.iter().for_each(|(id, held)| look(id, &held.value));
+            return;
+        };
+        for id in inner.groups.get(group).into_iter().flatten() {
+            if let Some(held) = inner.items.get(id) {
+                look(id, &held.value);
+            }
+        }
     }
 
     /// Puts an object here unless a newer state of it is held. True if it is news.
@@ -87,7 +96,7 @@ impl<V> Shelf<V> {
             }
             _ => {}
         }
-        inner.groups.entry(group.clone()).or_default().insert(id.clone(), ());
+        inner.groups.entry(group.clone()).or_default().insert(id.clone());
         inner.items.insert(id, Held { resource_version, listing, group, value: Arc::new(value) });
         true
     }

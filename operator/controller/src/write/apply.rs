@@ -17,7 +17,8 @@ use super::Writer;
 use super::error::{WriteError, name_taken, refused};
 use crate::key::Id;
 use crate::metrics::Verb;
-use crate::store::{controller_uid, server_deployment, service, whole, wrote};
+use crate::store::{controller_uid, server_deployment, service, whole};
+use crate::wake;
 
 impl Writer {
     pub(super) async fn apply(&self, namespace: &str, apply: Apply) -> Result<Option<Refusal>, WriteError> {
@@ -26,13 +27,15 @@ impl Writer {
                 let held = self.stores.server_deployments.get(&Id::new(namespace, wanted.name_any()));
                 let owner = held.map(|view| view.owner.clone());
                 let applied = self.apply_whole(namespace, "Deployment", &*wanted, owner).await?;
-                Ok(applied.map(|made| wrote(&self.stores.server_deployments, made, server_deployment)).err())
+                let keep = |made| self.made(&self.stores.server_deployments, made, server_deployment, wake::of_deployment);
+                Ok(applied.map(keep).err())
             }
             Apply::Service(wanted) => {
                 let held = self.stores.services.get(&Id::new(namespace, wanted.name_any()));
                 let owner = held.map(|view| view.owner.clone());
                 let applied = self.apply_whole(namespace, "Service", &*wanted, owner).await?;
-                Ok(applied.map(|made| wrote(&self.stores.services, made, service)).err())
+                let keep = |made| self.made(&self.stores.services, made, service, wake::of_deployment);
+                Ok(applied.map(keep).err())
             }
             Apply::Scale { deployment, replicas } => self.scale(namespace, &deployment, replicas).await,
             Apply::DeployVersion { model_deployment, version } => {
@@ -101,7 +104,7 @@ impl Writer {
         let api = self.api::<ModelDeployment>(namespace);
         match api.patch(name, &PatchParams::apply(DEPLOY_MANAGER), &Patch::Apply(wanted)).await {
             Ok(applied) => {
-                wrote(&self.stores.deployments, applied, whole);
+                self.made(&self.stores.deployments, applied, whole, wake::deployment);
                 Ok(None)
             }
             Err(error) => refused("set the version of", &object, error).map(Some),

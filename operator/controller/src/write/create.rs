@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 use super::Writer;
 use super::error::{WriteError, code, name_taken, refused};
 use crate::metrics::Verb;
-use crate::store::{controller_uid, job, whole, wrote};
+use crate::store::{controller_uid, job, whole};
+use crate::wake;
 
 pub fn post() -> PostParams {
     PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
@@ -24,15 +25,15 @@ impl Writer {
         match create {
             Create::Job(wanted) => {
                 let made = self.post(namespace, "Job", &*wanted, same_controller).await?;
-                Ok(made.map(|job_made| wrote(&self.stores.jobs, job_made, job)).err())
+                Ok(made.map(|made| self.made(&self.stores.jobs, made, job, wake::of_run)).err())
             }
             Create::Run(wanted) => {
                 let made = self.post(namespace, "MLPipelineRun", &*wanted, same_controller).await?;
-                Ok(made.map(|run| wrote(&self.stores.runs, run, whole)).err())
+                Ok(made.map(|made| self.made(&self.stores.runs, made, whole, wake::run)).err())
             }
             Create::ModelVersion(wanted) => {
                 let made = self.post(namespace, "ModelVersion", &*wanted, same_stage).await?;
-                Ok(made.map(|version| wrote(&self.stores.versions, version, whole)).err())
+                Ok(made.map(|made| self.made(&self.stores.versions, made, whole, wake::version)).err())
             }
         }
     }

@@ -23,9 +23,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::frozen::FrozenCache;
-use crate::key::Kind;
+use crate::key::{Id, Kind};
 use crate::metrics::Metrics;
-use crate::store::{Shelf, Stores};
+use crate::store::{Shelf, Stores, keep};
+use crate::wake::{self, Queues};
 
 /// A kind that is planned for: where it is kept, and the type of its status.
 pub trait Planned:
@@ -34,29 +35,36 @@ pub trait Planned:
     type Status: Serialize + Send + Sync;
     const KIND: Kind;
     fn shelf(stores: &Stores) -> &Shelf<Self>;
+    /// Wakes those that look at the status of this kind. The watch will not: what it brings is known by then.
+    fn wake_others(stores: &Stores, queues: &Queues, id: &Id, object: &Self);
 }
 
 macro_rules! planned {
-    ($kind:ty, $status:ty, $name:ident, $shelf:ident) => {
+    ($kind:ty, $status:ty, $name:ident, $shelf:ident, $wake:expr) => {
         impl Planned for $kind {
             type Status = $status;
             const KIND: Kind = Kind::$name;
             fn shelf(stores: &Stores) -> &Shelf<Self> {
                 &stores.$shelf
             }
+            fn wake_others(stores: &Stores, queues: &Queues, id: &Id, object: &Self) {
+                let wake: fn(&Stores, &Queues, &Id, &Self) = $wake;
+                wake(stores, queues, id, object);
+            }
         }
     };
 }
 
-planned!(MLPipeline, MLPipelineStatus, Pipeline, pipelines);
-planned!(MLPipelineRun, MLPipelineRunStatus, Run, runs);
-planned!(StageTemplate, TemplateStatus, Template, templates);
-planned!(ModelDeployment, ModelDeploymentStatus, Deployment, deployments);
+planned!(MLPipeline, MLPipelineStatus, Pipeline, pipelines, |_, _, _, _| {});
+planned!(MLPipelineRun, MLPipelineRunStatus, Run, runs, wake::run_status);
+planned!(StageTemplate, TemplateStatus, Template, templates, |_, _, _, _| {});
+planned!(ModelDeployment, ModelDeploymentStatus, Deployment, deployments, wake::deployment_status);
 
 /// What writes.
 pub struct Writer {
     client: Client,
     stores: Arc<Stores>,
+    queues: Arc<Queues>,
     frozen: Arc<FrozenCache>,
     metrics: Metrics,
     /// Who reports events: the pod's name.
@@ -73,8 +81,15 @@ pub enum Done {
 }
 
 impl Writer {
-    pub fn new(client: Client, stores: Arc<Stores>, frozen: Arc<FrozenCache>, metrics: Metrics, instance: String) -> Self {
-        Self { client, stores, frozen, metrics, instance }
+    pub fn new(
+        client: Client,
+        stores: Arc<Stores>,
+        queues: Arc<Queues>,
+        frozen: Arc<FrozenCache>,
+        metrics: Metrics,
+        instance: String,
+    ) -> Self {
+        Self { client, stores, queues, frozen, metrics, instance }
     }
 
     /// Carries out a plan. An error means: transient, try the whole pass again.
@@ -106,6 +121,20 @@ impl Writer {
             self.emit(object, event).await;
         }
         Ok(Done::Carried(refusals))
+    }
+
+    /// Puts what a create or an apply made on its shelf and wakes whom it concerns: the next pass sees it whatever the
+    /// watch says.
+    fn made<K: Resource<DynamicType = ()>, V>(
+        &self,
+        shelf: &Shelf<V>,
+        object: K,
+        view: fn(K) -> Option<(String, V)>,
+        wake: fn(&Stores, &Queues, &Id, &str, &V, bool),
+    ) {
+        if let Some((id, group, value)) = keep(shelf, object, view) {
+            wake(&self.stores, &self.queues, &id, &group, &value, false);
+        }
     }
 
     fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self, namespace: &str) -> Api<K> {

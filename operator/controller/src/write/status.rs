@@ -7,7 +7,7 @@ use super::create::post;
 use super::error::{WriteError, code};
 use super::{Planned, Writer};
 use crate::metrics::Verb;
-use crate::store::{whole, wrote};
+use crate::store::{keep, whole};
 
 impl Writer {
     /// Writes the status that was decided from this state of the object. False if the object has changed since: then
@@ -25,7 +25,9 @@ impl Writer {
         self.metrics.wrote(Verb::Status);
         match self.api::<K>(&namespace).replace_subresource("status", &name, &post(), &body).await {
             Ok(written) => {
-                wrote(K::shelf(&self.stores), written, whole);
+                if let Some((id, _, written)) = keep(K::shelf(&self.stores), written, whole) {
+                    K::wake_others(&self.stores, &self.queues, &id, &written);
+                }
                 Ok(true)
             }
             Err(error) if matches!(code(&error), Some(404 | 409)) => Ok(false),

@@ -1,0 +1,219 @@
+//! What the apiserver accepts and refuses of each kind, with the words that a person gets to read.
+
+use serde_json::{Value, json};
+
+use super::support::{change, client, create, with_temp_ns};
+
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({ "apiVersion": "millrace.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec })
+}
+
+/// A spec of each kind that is accepted.
+fn valid(kind: &str) -> Value {
+    let container = json!({ "image": "busybox", "command": ["true"] });
+    match kind {
+        "MLPipeline" => json!({
+            "params": { "rate": { "type": "number", "default": 0.2, "minimum": 0, "maximum": 1 } },
+            "store": { "pvc": { "claimName": "artifacts" } },
+            "stages": {
+                "train": { "container": container, "outputs": { "model": { "type": "model" } }, "timeout": "1h30m" },
+                "register": { "register": { "model": "m", "from": "train.model" } },
+                "deploy": { "deploy": { "modelDeployment": "m", "version": "register" } },
+            },
+        }),
+        "MLPipelineRun" => json!({ "pipelineRef": { "name": "p" }, "params": { "rate": 0.1, "names": ["a", 1, null] } }),
+        "StageTemplate" => json!({ "params": { "x": { "type": "integer" } }, "container": container }),
+        "ModelVersion" => json!({
+            "model": "m", "version": 1, "format": "onnx",
+            "artifact": { "uri": "pvc://artifacts/runs/r/train", "digest": format!("sha256:{}", "a".repeat(64)), "size": 10 },
+            "metrics": { "f1": 0.9 },
+        }),
+        "ModelDeployment" => json!({
+            "model": { "name": "m" },
+            "server": { "batching": { "maxSize": 8 }, "resources": { "limits": { "cpu": 1, "memory": "512Mi" } } },
+        }),
+        other => panic!("no kind {other}"),
+    }
+}
+
+/// Lays a change over a valid spec; null takes a field away.
+fn merged(base: &mut Value, change: &Value) {
+    match (base, change) {
+        (Value::Object(base), Value::Object(change)) => {
+            for (key, value) in change {
+                if value.is_null() {
+                    base.remove(key);
+                } else {
+                    merged(base.entry(key.clone()).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (base, change) => *base = change.clone(),
+    }
+}
+
+/// Tries a valid spec with each change, and expects these words in the refusal.
+async fn refuses(kind: &str, cases: &[(Value, &str)]) {
+    let client = client().await;
+    let base = object(kind, "a", &valid(kind));
+    create(&client, "default", &base, true).await.unwrap_or_else(|e| panic!("the valid {kind} is refused: {e}"));
+    for (change, words) in cases {
+        let mut changed = base.clone();
+        merged(&mut changed["spec"], change);
+        match create(&client, "default", &changed, true).await {
+            Ok(_) => panic!("accepted: {change}"),
+            Err(message) => assert!(message.contains(words), "{change}\nexpected: {words}\nfound: {message}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
+    let stage = |change: Value| json!({ "stages": { "train": change } });
+    let container = |change: Value| json!({ "stages": { "train": { "container": change } } });
+    refuses(
+        "MLPipeline",
+        &[
+            (json!({ "stages": null }), "spec.stages: Required value"),
+            (json!({ "stagez": {} }), "unknown field \"spec.stagez\""),
+            (stage(json!({ "timeout": 5 })), "must be of type string"),
+            (stage(json!({ "timeout": "soon" })), "should match"),
+            (stage(json!({ "uses": "t" })), "a stage is exactly one of uses, container, register and deploy"),
+            (stage(json!({ "container": null, "outputs": null, "timeout": null })), "a stage is exactly one of"),
+            (stage(json!({ "with": { "a": 1 } })), "with and overrides belong to a stage with uses"),
+            (
+                stage(json!({ "container": null, "timeout": null, "uses": "t" })),
+                "outputs belong to a stage with container",
+            ),
+            (
+                json!({ "stages": { "register": { "retry": { "limit": 1 } } } }),
+                "inputs, gate, retry, timeout and pendingTimeout belong to a stage with uses or container",
+            ),
+            (stage(json!({ "inputs": { "a": {} } })), "exactly one of from and deployed is required"),
+            (
+                stage(json!({ "inputs": { "a": { "from": "b.c", "optional": true } } })),
+                "optional belongs to an input with deployed",
+            ),
+            (stage(json!({ "retry": { "limit": 1000 } })), "less than or equal to 100"),
+            (container(json!({ "command": null })), "command or script is required"),
+            (container(json!({ "script": "#!/bin/sh" })), "command and script exclude each other"),
+            (container(json!({ "command": null, "script": "echo" })), "script must begin with an interpreter line"),
+            (container(json!({ "image": "i".repeat(1025) })), "may not be more than 1024"),
+            (container(json!({ "privileged": true })), "unknown field"),
+            (container(json!({ "securityContext": { "privileged": true } })), "unknown field"),
+            (container(json!({ "hostNetwork": true })), "unknown field"),
+            (container(json!({ "env": { "A": { "value": "b", "secret": { "name": "s", "key": "k" } } } })), "exactly one of value, secret and configMap"),
+            (
+                container(json!({ "volumes": { "a": { "mountPath": "/data", "hostPath": { "path": "/" } } } })),
+                "unknown field",
+            ),
+            (container(json!({ "volumes": { "a": { "mountPath": "/data" } } })), "exactly one of configMap, secret, claim and memory"),
+            (
+                container(json!({ "volumes": { "a": { "mountPath": "/millrace/x", "memory": {} } } })),
+                "mountPath must not be below /millrace",
+            ),
+            (container(json!({ "runAsUser": 0 })), "greater than or equal to 1"),
+            (container(json!({ "resources": { "limits": { "cpu": "many" } } })), "should match"),
+            (
+                json!({ "params": { "rate": { "minimum": 2 } } }),
+                "minimum must not be greater than maximum",
+            ),
+            (
+                json!({ "params": { "rate": { "type": "string" } } }),
+                "minimum and maximum need type number or integer",
+            ),
+            (json!({ "params": { "rate": { "type": "float" } } }), "Unsupported value"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_needs_exactly_one_pipeline() {
+    let inline = valid("MLPipeline");
+    refuses(
+        "MLPipelineRun",
+        &[
+            (json!({ "pipelineRef": null }), "exactly one of pipelineRef and pipeline is required"),
+            (json!({ "pipeline": inline }), "exactly one of pipelineRef and pipeline is required"),
+            (json!({ "pipelineRef": "p" }), "must be of type object"),
+            (json!({ "pipelineRef": { "name": "p", "namespace": "other" } }), "unknown field"),
+            (json!({ "ttl": "1 week" }), "should match"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
+    refuses(
+        "StageTemplate",
+        &[
+            (json!({ "container": null }), "Required value"),
+            (json!({ "params": { "x": { "type": null } } }), "Required value"),
+            (json!({ "description": "d".repeat(1025) }), "may not be more than 1024"),
+            (json!({ "gate": { "pass": "true" } }), "unknown field"),
+        ],
+    )
+    .await;
+    refuses(
+        "ModelVersion",
+        &[
+            (json!({ "artifact": { "uri": "file:///etc/passwd" } }), "should match"),
+            (json!({ "artifact": { "digest": "md5:1" } }), "should match"),
+            (json!({ "version": 0 }), "greater than or equal to 1"),
+            (json!({ "version": "1" }), "must be of type integer"),
+            (json!({ "model": "Upper" }), "should match"),
+        ],
+    )
+    .await;
+    refuses(
+        "ModelDeployment",
+        &[
+            (json!({ "model": null }), "Required value"),
+            (json!({ "model": { "version": 0 } }), "greater than or equal to 1"),
+            (json!({ "scale": { "replicas": -1 } }), "greater than or equal to 0"),
+            (json!({ "server": { "batching": { "maxSize": 0 } } }), "greater than or equal to 1"),
+            (json!({ "server": { "image": "mine" } }), "unknown field"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn any_json_value_is_kept_as_a_parameter() {
+    let client = client().await;
+    let params = json!({ "a": 0.2, "b": [1, "x", null, { "c": true }], "d": { "e": { "f": [] } }, "g": "text" });
+    let mut run = object("MLPipelineRun", "a", &valid("MLPipelineRun"));
+    run["spec"]["params"] = params.clone();
+    let kept = create(&client, "default", &run, true).await.unwrap();
+    assert_eq!(kept["spec"]["params"], params);
+}
+
+#[tokio::test]
+async fn the_spec_of_a_run_and_of_a_version_cannot_be_changed() {
+    with_temp_ns(|client, namespace| async move {
+        for (kind, patch, words) in [
+            ("MLPipelineRun", json!({ "spec": { "params": { "rate": 0.3 } } }), "the spec of a run cannot be changed: create another run"),
+            ("ModelVersion", json!({ "spec": { "metrics": { "f1": 1.0 } } }), "a ModelVersion cannot be changed: register another version"),
+        ] {
+            create(&client, &namespace, &object(kind, "a", &valid(kind)), false).await.unwrap();
+            let refusal = change(&client, &namespace, kind, "a", &patch).await.unwrap_err();
+            assert!(refusal.contains(words), "{refusal}");
+            change(&client, &namespace, kind, "a", &json!({ "metadata": { "labels": { "team": "a" } } })).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_cluster_has_the_crds_of_this_code() {
+    let client = client().await;
+    let crds: kube::Api<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> =
+        kube::Api::all(client);
+    for wanted in millrace_core::api::all_crds() {
+        let name = wanted.metadata.name.clone().unwrap();
+        let found = crds.get(&name).await.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(found.spec.versions, wanted.spec.versions, "{name} is not the one of this code: install it again");
+    }
+}

@@ -1,0 +1,86 @@
+//! The examples and the stock StageTemplates of the repository pass the checks that a cluster makes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use millrace_core::api::{MLPipeline, StageTemplate};
+use millrace_core::config::Config;
+use millrace_core::pipeline::{self, FrozenKind};
+use millrace_core::problem;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The YAML documents of all files below a folder.
+fn documents(folder: &Path) -> Vec<String> {
+    let mut documents = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "yaml") {
+                let text = fs::read_to_string(&path).unwrap();
+                documents.extend(text.split("\n---\n").map(str::to_owned));
+            }
+        }
+    }
+    documents
+}
+
+fn templates() -> BTreeMap<String, Arc<StageTemplate>> {
+    let mut templates = BTreeMap::new();
+    for image in ["data", "train-tabular"] {
+        for text in documents(&root().join("stage-images").join(image).join("stages")) {
+            let template: StageTemplate = serde_saphyr::from_str(&text).unwrap();
+            templates.insert(template.metadata.name.clone().unwrap(), Arc::new(template));
+        }
+    }
+    templates
+}
+
+#[test]
+fn the_stock_stage_templates_pass() {
+    let templates = templates();
+    let names: Vec<&str> = templates.keys().map(String::as_str).collect();
+    assert_eq!(names, ["evaluate", "ingest", "train-tabular", "transform", "validate"]);
+    for (name, template) in &templates {
+        if let Err(problems) = pipeline::check_template(&template.spec, &Config::default()) {
+            panic!("{name}: {}", problem::summary(&problems));
+        }
+    }
+}
+
+#[test]
+fn the_examples_pass_with_the_stock_stage_templates() {
+    let mut seen = Vec::new();
+    for text in documents(&root().join("examples")).iter().filter(|text| text.contains("\nkind: MLPipeline\n")) {
+        let pipeline: MLPipeline = serde_saphyr::from_str(text).unwrap();
+        let name = pipeline.metadata.name.clone().unwrap();
+        match pipeline::check(&pipeline.spec, &templates(), &Config::default()) {
+            Ok(frozen) => assert_eq!(frozen.stages.len(), pipeline.spec.stages.len(), "{name}"),
+            Err(problems) => panic!("{name}: {}", problem::summary(&problems)),
+        }
+        seen.push(name);
+    }
+    seen.sort();
+    assert!(["penguins", "scripts", "smallest"].iter().all(|name| seen.iter().any(|s| s == name)), "{seen:?}");
+}
+
+#[test]
+fn the_penguins_are_wired_as_their_manifest_says() {
+    let text = fs::read_to_string(root().join("examples/penguins/pipeline.yaml")).unwrap();
+    let pipeline: MLPipeline = serde_saphyr::from_str(&text).unwrap();
+    let frozen = pipeline::check(&pipeline.spec, &templates(), &Config::default()).unwrap();
+    assert_eq!(frozen.stages["evaluate"].needs, ["prepare", "train"]);
+    assert_eq!(frozen.stages["register"].needs, ["evaluate", "train"]);
+    assert_eq!(frozen.stages["deploy"].needs, ["register"]);
+    let FrozenKind::Container(train) = &frozen.stages["train"].kind else { panic!("train runs a program") };
+    let requests = &train.container.settings.resources.as_ref().unwrap().requests;
+    assert_eq!((requests["cpu"].as_str(), requests["memory"].as_str()), (Some("250m"), Some("320Mi")));
+    assert_eq!((train.timeout_seconds, train.retry.limit), (Some(600), 1));
+}
