@@ -36,20 +36,20 @@ async fn a_run_gets_one_job_and_an_idle_controller_writes_nothing() {
         assert_eq!(written["status"]["stages"]["only"]["job"]["name"], json!(job.metadata.name.unwrap()));
 
         // Without a kubelet that pulls the image nothing changes any more, once the pod waits.
-        let total = || async {
+        let total = || {
             let mut sum = 0.0;
             for verb in ["Create", "Apply", "Scale", "Status", "Delete", "Event"] {
-                sum += controller.metric(&format!("millrace_controller_writes_total{{verb=\"{verb}\"}}")).await;
+                sum += controller.metric(&format!("millrace_controller_writes_total{{verb=\"{verb}\"}}"));
             }
             sum
         };
         eventually("three seconds without a write", || async {
-            let before = total().await;
+            let before = total();
             tokio::time::sleep(Duration::from_secs(3)).await;
-            (total().await.total_cmp(&before).is_eq()).then_some(())
+            total().total_cmp(&before).is_eq().then_some(())
         })
         .await;
-        let passes = controller.metric("millrace_controller_reconciles_total{kind=\"MLPipelineRun\",outcome=\"Done\"}").await;
+        let passes = controller.metric("millrace_controller_reconciles_total{kind=\"MLPipelineRun\",outcome=\"Done\"}");
         assert!(passes > 0.0, "it looked at the run");
         assert_eq!(jobs.list(&ListParams::default()).await.unwrap().items.len(), 1);
         assert!(controller.terminate().success());
@@ -100,7 +100,7 @@ async fn a_pipeline_that_no_schema_can_refuse_is_not_accepted_and_makes_nothing(
         assert!(refused["message"].as_str().unwrap().contains("nobody"), "{refused}");
         let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
         assert!(jobs.list(&ListParams::default()).await.unwrap().items.is_empty());
-        assert!(controller.get("/readyz").await.starts_with("HTTP/1.1 200"));
+        assert!(controller.get("/readyz").starts_with("HTTP/1.1 200"));
         assert!(controller.terminate().success());
     })
     .await;

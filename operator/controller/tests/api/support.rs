@@ -1,7 +1,7 @@
 //! Requests as a strict client makes them, namespaces that go away, and the controller as a process.
 
 use std::future::Future;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -115,20 +115,19 @@ impl Controller {
     }
 
     /// A value of its metrics; 0 if it was not counted yet.
-    pub async fn metric(&self, name: &str) -> f64 {
-        let page = self.get("/metrics").await;
+    pub fn metric(&self, name: &str) -> f64 {
+        let page = self.get("/metrics");
         let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0.0, |number| number.parse().expect("a number"))
     }
 
-    /// The body of a page of its health port.
-    pub async fn get(&self, path: &str) -> String {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(&self.address).await.expect("it listens");
+    /// The answer to a request to its health port.
+    pub fn get(&self, path: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(&self.address).expect("it listens");
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("a request can be sent");
+        stream.write_all(request.as_bytes()).expect("a request can be sent");
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("it answers");
+        stream.read_to_string(&mut answer).expect("it answers");
         answer
     }
 
