@@ -97,7 +97,8 @@ class Stages(ClusterTest):
         self.succeeded()
         self.assertEqual(self.logs("show").splitlines(), ["from a file1234", "8192"])
         pod = self.get("pods", selector="millrace.dev/stage=show")["items"][0]["spec"]
-        self.assertEqual(pod["terminationGracePeriodSeconds"], 5)
+        # The program's 5 s, and 15 s for the agent to hash and report.
+        self.assertEqual(pod["terminationGracePeriodSeconds"], 20)
         self.assertEqual(pod["nodeSelector"], {"kubernetes.io/os": "linux"})
         self.assertNotIn("s3cret", json.dumps(self.run_of()))
 
