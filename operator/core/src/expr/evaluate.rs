@@ -8,7 +8,7 @@ use cel::{Context, Env, IdedExpr};
 use serde_json::Value;
 
 use super::template::{Piece, pieces};
-use super::{ExprError, Scope, check, did_you_mean, error, parse, value};
+use super::{ExprError, Scope, did_you_mean, error, infer, parse, value};
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -64,7 +64,7 @@ fn eval(expression: &str, scope: &Scope) -> Result<Value, ExprError> {
     if let Some(path) = plain_path(&tree) {
         return lookup(&path, scope).map(value::plain).map_err(|message| ExprError::evaluation(expression, message));
     }
-    let used = check::walk(&tree, None).references;
+    let used = infer::walk(&tree, None).references;
     let evaluated = catch_unwind(AssertUnwindSafe(|| {
         let mut context = Context::with_env(Arc::clone(&ENV));
         for (name, value) in &scope.names {

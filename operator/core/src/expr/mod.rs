@@ -4,6 +4,8 @@
 mod check;
 mod error;
 mod evaluate;
+mod fault;
+mod infer;
 mod nearest;
 mod parse;
 mod scope;
@@ -14,9 +16,10 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Checked, Fault, check, check_text, check_value};
+pub use check::{Checked, check, check_text, check_value};
 pub use error::ExprError;
 pub use evaluate::{eval_bool, render, render_value};
+pub use fault::Fault;
 pub use nearest::{did_you_mean, nearest};
 pub use scope::Scope;
 pub use template::has_template;
@@ -27,5 +30,5 @@ use std::collections::BTreeSet;
 /// The member paths that an expression names: `["params", "rows"]`, `["stages", "fit", "metrics", "r2"]`.
 pub fn references(expression: &str) -> Result<BTreeSet<Vec<String>>, ExprError> {
     let parsed = parse::parse(expression)?;
-    Ok(check::walk(&parsed, None).references)
+    Ok(infer::walk(&parsed, None).references)
 }

@@ -101,13 +101,8 @@ fn widen(node: &mut IdedExpr, depth: usize) -> Result<(), &'static str> {
             if holds_comprehension(&each.loop_step) || holds_comprehension(&each.loop_cond) {
                 return Err("a macro such as all() or map() stands inside another: one level is allowed");
             }
-            let parts = [
-                &mut each.iter_range,
-                &mut each.accu_init,
-                &mut each.loop_cond,
-                &mut each.loop_step,
-                &mut each.result,
-            ];
+            let parts =
+                [&mut each.iter_range, &mut each.accu_init, &mut each.loop_cond, &mut each.loop_step, &mut each.result];
             for part in parts {
                 widen(part, next)?;
             }

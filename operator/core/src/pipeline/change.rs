@@ -11,7 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde_json::{Value, json};
 
 use crate::api::{
-    API_VERSION, MLPipeline, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec, MLPipelineStatus, PipelineRef, RunTrigger,
+    API_VERSION, MLPipeline, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec, MLPipelineStatus, PipelineRef,
+    RunTrigger,
 };
 use crate::names;
 

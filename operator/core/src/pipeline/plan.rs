@@ -8,7 +8,8 @@ use k8s_openapi::jiff::Timestamp;
 use super::change::{self, Change};
 use super::{check, check_template, history};
 use crate::api::{
-    Condition, ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineStatus, StageTemplate, TemplateStatus, set_condition,
+    Condition, ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineStatus, StageTemplate, TemplateStatus,
+    set_condition,
 };
 use crate::config::Config;
 use crate::plan::{Create, Event, Plan, Refusal};

@@ -235,7 +235,8 @@ fn a_run_that_the_apiserver_refuses_shows_in_the_status() {
 
 #[test]
 fn the_newest_finished_runs_of_each_outcome_are_kept() {
-    let mut world = World::new(json!({ "history": { "keepSucceeded": 1, "keepFailed": 0 }, "stages": spec("a")["stages"] }));
+    let mut world =
+        World::new(json!({ "history": { "keepSucceeded": 1, "keepFailed": 0 }, "stages": spec("a")["stages"] }));
     world.finish("old", 30, true);
     world.finish("new", 10, true);
     world.finish("failed", 20, false);

@@ -9,7 +9,11 @@ use crate::pod;
 /// The program and the settings of a container.
 pub(super) fn check(container: &Container, path: &str, config: &Config, problems: &mut Problems) {
     if container.image.trim().is_empty() {
-        problems.add(format!("{path}.image"), "InvalidContainer", "image is empty: write the image that holds the program");
+        problems.add(
+            format!("{path}.image"),
+            "InvalidContainer",
+            "image is empty: write the image that holds the program",
+        );
     }
     match (&container.command, &container.script) {
         (None, None) => problems.add(
@@ -52,7 +56,11 @@ pub(super) fn settings(settings: &PodSettings, path: &str, config: &Config, prob
         let given =
             [volume.config_map.is_some(), volume.secret.is_some(), volume.claim.is_some(), volume.memory.is_some()];
         if given.iter().filter(|given| **given).count() != 1 {
-            problems.add(&at, "InvalidContainer", "exactly one of configMap, secret, claim and memory is required: keep one");
+            problems.add(
+                &at,
+                "InvalidContainer",
+                "exactly one of configMap, secret, claim and memory is required: keep one",
+            );
         }
         mount_path(&volume.mount_path, &format!("{at}.mountPath"), problems);
     }

@@ -26,14 +26,17 @@ pub(super) fn params(declared: &BTreeMap<String, ParamSpec>, path: &str, problem
 fn bounds(param: &ParamSpec, at: &str, problems: &mut Problems) {
     let numeric = matches!(param.kind, ParamType::Number | ParamType::Integer);
     if (param.minimum.is_some() || param.maximum.is_some()) && !numeric {
-        let message =
-            format!("minimum and maximum need type number or integer, and this is {}: leave them out", param.kind.as_str());
+        let message = format!(
+            "minimum and maximum need type number or integer, and this is {}: leave them out",
+            param.kind.as_str()
+        );
         problems.add(at, "ContradictoryBounds", message);
     }
     if let (Some(minimum), Some(maximum)) = (param.minimum, param.maximum)
         && minimum > maximum
     {
-        let message = format!("minimum {minimum} is greater than maximum {maximum}: write a minimum of at most {maximum}");
+        let message =
+            format!("minimum {minimum} is greater than maximum {maximum}: write a minimum of at most {maximum}");
         problems.add(format!("{at}.minimum"), "ContradictoryBounds", message);
     }
     if let Some(allowed) = &param.allowed {
@@ -59,8 +62,9 @@ pub(super) fn template_names(spec: &StageTemplateSpec, problems: &mut Problems) 
     let facts = [("results", "a result", &spec.results), ("metrics", "a metric", &spec.metrics)];
     for (field, what, map) in facts {
         for name in map.keys().filter(|name| !name::is_fact(name)) {
-            let message =
-                format!("`{name}` is no name for {what}: write at most 63 of a-z, 0-9 and `_`, beginning with a letter");
+            let message = format!(
+                "`{name}` is no name for {what}: write at most 63 of a-z, 0-9 and `_`, beginning with a letter"
+            );
             problems.add(format!("spec.{field}.{name}"), "InvalidName", message);
         }
     }

@@ -22,9 +22,8 @@ pub(super) fn with_paths<'a>(
     inputs: impl Iterator<Item = (&'a String, bool)>,
     outputs: impl Iterator<Item = &'a String>,
 ) -> Names {
-    let inputs = inputs.map(|(name, optional)| {
-        (in_expression(name), if optional { Type::Text.or_null() } else { Type::Text })
-    });
+    let inputs =
+        inputs.map(|(name, optional)| (in_expression(name), if optional { Type::Text.or_null() } else { Type::Text }));
     names.insert("inputs".to_owned(), Type::Record(inputs.collect()));
     names.insert("outputs".to_owned(), Type::Record(outputs.map(|name| (in_expression(name), Type::Text)).collect()));
     names

@@ -63,7 +63,7 @@ fn seconds(text: Option<&str>) -> Option<u64> {
 }
 
 /// A template's container with overrides laid over: maps by key, the rest as a whole.
-fn overridden(container: &Container, overrides: Option<&PodSettings>) -> Container {
+pub(super) fn overridden(container: &Container, overrides: Option<&PodSettings>) -> Container {
     let mut container = container.clone();
     if let Some(over) = overrides {
         lay(&mut container.settings, over.clone());

@@ -11,7 +11,13 @@ use crate::expr;
 type Stages<'a> = BTreeMap<&'a str, Resolved<'a>>;
 
 /// The inputs of one stage.
-pub(super) fn check(stage: &str, resolved: &Resolved<'_>, all: &Stages<'_>, edges: &mut Edges, problems: &mut Problems) {
+pub(super) fn check(
+    stage: &str,
+    resolved: &Resolved<'_>,
+    all: &Stages<'_>,
+    edges: &mut Edges,
+    problems: &mut Problems,
+) {
     let path = format!("spec.stages.{stage}.inputs");
     let inputs = &resolved.stage.inputs;
     name::labels(inputs, &path, "an input", problems);
@@ -27,7 +33,8 @@ pub(super) fn check(stage: &str, resolved: &Resolved<'_>, all: &Stages<'_>, edge
     }
     for (name, declared) in resolved.template.iter().flat_map(|template| &template.inputs) {
         if name != "*" && !declared.optional && !inputs.contains_key(name) {
-            let message = format!("the StageTemplate needs the input `{name}`: write {name}: {{ from: <stage>.<output> }}");
+            let message =
+                format!("the StageTemplate needs the input `{name}`: write {name}: {{ from: <stage>.<output> }}");
             problems.add(format!("{path}.{name}"), "MissingInput", message);
         }
     }
@@ -56,8 +63,7 @@ fn source(
             let kind = output(stage, from, &path, all, edges, problems);
             let model = wanted.is_some_and(|wanted| wanted.kind == ArtifactType::Model);
             if model && kind == Some(ArtifactType::Artifact) {
-                let message =
-                    format!("`{from}` is no model, and this input needs one: name an output of type model");
+                let message = format!("`{from}` is no model, and this input needs one: name an output of type model");
                 problems.add(path, "WrongArtifactType", message);
             }
         }
@@ -76,7 +82,11 @@ pub(super) fn output(
     problems: &mut Problems,
 ) -> Option<ArtifactType> {
     let Some((producer, output)) = from.split_once('.') else {
-        problems.add(path, "InvalidReference", format!("`{from}` is no output: write <stage>.<output>, as in ingest.data"));
+        problems.add(
+            path,
+            "InvalidReference",
+            format!("`{from}` is no output: write <stage>.<output>, as in ingest.data"),
+        );
         return None;
     };
     let resolved = existing(stage, producer, path, all, edges, problems)?;

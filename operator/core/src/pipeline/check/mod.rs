@@ -64,7 +64,7 @@ pub fn check(
     if let Some(defaults) = &spec.defaults {
         container::account(defaults.service_account_name.as_deref(), "spec.defaults", config, &mut problems);
     }
-    let resolved = resolve::stages(spec, templates, &mut problems);
+    let resolved = resolve::stages(spec, templates, config, &mut problems);
     let mut edges = edges::Edges::default();
     for (name, stage) in &resolved {
         stage::check(name, stage, spec, &resolved, config, &mut edges, &mut problems);

@@ -42,7 +42,11 @@ pub(super) fn known(
 ) {
     for name in given.keys().filter(|name| !declared.contains_key(*name)) {
         let hint = expr::did_you_mean(name, declared.keys().map(String::as_str));
-        problems.add(format!("{path}.{name}"), "UnknownParameter", format!("no parameter `{name}` is declared: {hint}"));
+        problems.add(
+            format!("{path}.{name}"),
+            "UnknownParameter",
+            format!("no parameter `{name}` is declared: {hint}"),
+        );
     }
     for (name, param) in declared {
         if !param.optional && param.default.is_none() && !given.contains_key(name) {

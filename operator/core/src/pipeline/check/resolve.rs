@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Problems;
+use super::{Problems, check_template};
 use crate::api::{MLPipelineSpec, Output, Stage, StageTemplate, StageTemplateSpec};
+use crate::config::Config;
 use crate::expr;
+use crate::problem;
 
 /// What kind of stage it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +39,17 @@ impl Resolved<'_> {
 pub(super) fn stages<'a>(
     spec: &'a MLPipelineSpec,
     templates: &'a BTreeMap<String, Arc<StageTemplate>>,
+    config: &Config,
     problems: &mut Problems,
 ) -> BTreeMap<&'a str, Resolved<'a>> {
-    spec.stages.iter().map(|(name, stage)| (name.as_str(), resolve(name, stage, templates, problems))).collect()
+    spec.stages.iter().map(|(name, stage)| (name.as_str(), resolve(name, stage, templates, config, problems))).collect()
 }
 
 fn resolve<'a>(
     name: &str,
     stage: &'a Stage,
     templates: &'a BTreeMap<String, Arc<StageTemplate>>,
+    config: &Config,
     problems: &mut Problems,
 ) -> Resolved<'a> {
     let given = [stage.uses.is_some(), stage.container.is_some(), stage.register.is_some(), stage.deploy.is_some()];
@@ -64,6 +68,11 @@ fn resolve<'a>(
         let hint = expr::did_you_mean(uses, templates.keys().map(String::as_str));
         let message = format!("no StageTemplate `{uses}` in this namespace or the catalog: {hint}");
         problems.add(format!("spec.stages.{name}.uses"), "UnknownTemplate", message);
+    }
+    if let (Some(uses), Some(Err(found))) = (&stage.uses, template.map(|template| check_template(template, config))) {
+        let message =
+            format!("the StageTemplate `{uses}` is not right: {}. Correct it there", problem::summary(&found));
+        problems.add(format!("spec.stages.{name}.uses"), "InvalidTemplate", message);
     }
     Resolved { stage, kind, template, unknown: stage.uses.is_some() && template.is_none() }
 }

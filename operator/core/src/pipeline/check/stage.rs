@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::edges::Edges;
 use super::expression::{self, References};
 use super::resolve::{Kind, Resolved};
-use super::{Problems, container, gate, inputs, name, params, time};
+use super::{Problems, container, freeze, gate, inputs, name, params, time};
 use crate::api::{ArtifactType, MLPipelineSpec, ParamSpec};
 use crate::config::Config;
 use crate::expr::{self, Names, Type};
@@ -43,7 +43,12 @@ fn belongs(resolved: &Resolved<'_>, at: &str, problems: &mut Problems) {
     let fields = [
         ("with", !stage.with.is_empty(), uses, "a stage with uses"),
         ("overrides", stage.overrides.is_some(), uses, "a stage with uses"),
-        ("outputs", !stage.outputs.is_empty(), !uses && program, "a stage with container: with uses they come from the StageTemplate"),
+        (
+            "outputs",
+            !stage.outputs.is_empty(),
+            !uses && program,
+            "a stage with container: with uses they come from the StageTemplate",
+        ),
         ("inputs", !stage.inputs.is_empty(), program, "a stage with uses or container"),
         ("gate", stage.gate.is_some(), program, "a stage with uses or container"),
         ("retry", stage.retry.is_some(), program, "a stage with uses or container"),
@@ -96,8 +101,10 @@ fn program(
         found.push(with(&stage.with, declared, &format!("{at}.with"), &run, problems));
         if let Some(overrides) = &stage.overrides {
             let path = format!("{at}.overrides");
-            container::settings(overrides, &path, config, problems);
             if let Some(template) = resolved.template {
+                // As they will stand together: an override may mount where the template does.
+                let together = freeze::overridden(&template.container, Some(overrides));
+                container::settings(&together.settings, &path, config, problems);
                 // Laid over the template's settings, they are rendered with its names.
                 let names = expression::template_names(template);
                 References::default().settings(overrides, &path, &names, problems);
@@ -128,7 +135,8 @@ fn with(
                 let kind = Type::from(param.kind);
                 let needed = if param.optional { kind.or_null() } else { kind };
                 if checked.faults.is_empty() && !checked.kind.fits(&needed) {
-                    let message = format!("this is {}, and the parameter is of type {}", checked.kind, param.kind.as_str());
+                    let message =
+                        format!("this is {}, and the parameter is of type {}", checked.kind, param.kind.as_str());
                     problems.add(&at, "WrongType", format!("{message}: write an expression of that type"));
                 }
             }

@@ -26,14 +26,22 @@ fn checked(value: Option<&str>, path: &str, least_ms: u128, problems: &mut Probl
     let Some(value) = value else { return };
     match text::parse(value) {
         None => {
-            problems.add(path, "InvalidDuration", format!("`{value}` is no duration: write one such as 90s, 1h30m or 7d"));
+            problems.add(
+                path,
+                "InvalidDuration",
+                format!("`{value}` is no duration: write one such as 90s, 1h30m or 7d"),
+            );
         }
         Some(parsed) if parsed.as_millis() < least_ms => {
             problems.add(path, "InvalidDuration", format!("`{value}` is less than a second: write at least 1s"));
         }
         // Past this a point in time can no longer be computed.
         Some(parsed) if parsed.as_secs() > 100 * 366 * 86_400 => {
-            problems.add(path, "InvalidDuration", format!("`{value}` is more than a hundred years: write a shorter one"));
+            problems.add(
+                path,
+                "InvalidDuration",
+                format!("`{value}` is more than a hundred years: write a shorter one"),
+            );
         }
         Some(_) => {}
     }
@@ -43,7 +51,11 @@ fn checked(value: Option<&str>, path: &str, least_ms: u128, problems: &mut Probl
 pub(super) fn retry(retry: Option<&Retry>, path: &str, problems: &mut Problems) {
     let Some(retry) = retry else { return };
     if retry.limit > 100 {
-        problems.add(format!("{path}.limit"), "OutOfBounds", format!("{} is out of bounds: write 0 to 100", retry.limit));
+        problems.add(
+            format!("{path}.limit"),
+            "OutOfBounds",
+            format!("{} is out of bounds: write 0 to 100", retry.limit),
+        );
     }
     let Some(backoff) = &retry.backoff else { return };
     let at = format!("{path}.backoff");

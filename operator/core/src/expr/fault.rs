@@ -1,0 +1,23 @@
+//! Why an expression is refused before it is evaluated.
+
+use super::{ExprError, Type};
+
+/// Why an expression is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error(transparent)]
+    Syntax(#[from] ExprError),
+    /// `root` is the name that the path begins with.
+    #[error("`{path}` is unknown: {hint}")]
+    UnknownName { root: String, path: String, hint: String },
+    #[error("`{path}` is {found} and has no `{member}`")]
+    NoMember { path: String, found: Type, member: String },
+    #[error("{operation} is between {left} and {right}: write both sides with the same type")]
+    Mismatch { operation: String, left: Type, right: Type },
+    #[error("{operation} needs {needed}, and this is {found}")]
+    Operand { operation: String, needed: Type, found: Type },
+    #[error("`{expression}` is {found}, but {needed} is needed here")]
+    Result { expression: String, found: Type, needed: Type },
+    #[error("`{name}()` is no function: {hint}")]
+    UnknownFunction { name: String, hint: String },
+}
