@@ -80,7 +80,9 @@ mod tests {
 
     #[test]
     fn what_was_used_longest_ago_goes_first() {
-        let empty = || Arc::new(Frozen { params: BTreeMap::new(), store: None, timeout_seconds: None, stages: BTreeMap::new() });
+        let empty = || {
+            Arc::new(Frozen { params: BTreeMap::new(), store: None, timeout_seconds: None, stages: BTreeMap::new() })
+        };
         let (mut inner, id) = (Inner::default(), |n: usize| Id::new("ns", n.to_string()));
         (0..KEPT).for_each(|n| inner.insert(id(n), empty()));
         assert!(inner.touch(&id(0)).is_some());

@@ -97,7 +97,9 @@ impl LeaseLock {
                         _ => return,
                     }
                 }
-                Ok(Err(error)) => tracing::warn!(lease = %self.name, error = %chain(&error), "failed to renew the lease"),
+                Ok(Err(error)) => {
+                    tracing::warn!(lease = %self.name, error = %chain(&error), "failed to renew the lease")
+                }
                 Err(_) => {}
             }
             if renewed.elapsed() >= GIVE_UP {

@@ -57,7 +57,8 @@ pub async fn serve(settings: RunSettings) -> Result<(), ServeError> {
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "listens");
     }
-    let health = Health { feeds: feeds.clone(), stores: stores.clone(), queues: queues.clone(), metrics: metrics.clone() };
+    let health =
+        Health { feeds: feeds.clone(), stores: stores.clone(), queues: queues.clone(), metrics: metrics.clone() };
     tokio::spawn(Arc::new(health).serve(listener));
 
     let identity = settings.identity.clone().unwrap_or_else(|| format!("millrace-{}", std::process::id()));
@@ -75,7 +76,8 @@ pub async fn serve(settings: RunSettings) -> Result<(), ServeError> {
         feeds.listed().await;
         metrics.leads();
         tracing::info!(%identity, "leads");
-        let passes = Arc::new(Passes::new(client, settings.config(), stores, queues, metrics.clone(), identity.clone()));
+        let passes =
+            Arc::new(Passes::new(client, settings.config(), stores, queues, metrics.clone(), identity.clone()));
         let mut workers = JoinSet::new();
         for kind in Kind::ALL {
             for _ in 0..kind.workers() {

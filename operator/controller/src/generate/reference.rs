@@ -12,7 +12,9 @@ const KUBERNETES: [&str; 3] = ["affinity", "tolerations", "conditions"];
 
 /// The whole page.
 pub fn markdown(crds: &[CustomResourceDefinition]) -> Result<String, Box<dyn std::error::Error>> {
-    let mut out = String::from("# API reference\n\nGenerated from the schemas by `millrace-controller reference`: do not edit.\n");
+    let mut out = String::from(
+        "# API reference\n\nGenerated from the schemas by `millrace-controller reference`: do not edit.\n",
+    );
     for crd in crds {
         let kind = &crd.spec.names.kind;
         let short = crd.spec.names.short_names.iter().flatten().next().map_or("", String::as_str);
@@ -22,7 +24,11 @@ pub fn markdown(crds: &[CustomResourceDefinition]) -> Result<String, Box<dyn std
         for part in ["spec", "status"] {
             let root = &schema["properties"][part];
             let description = root["description"].as_str().map(|text| format!("{}\n\n", one_line(text)));
-            writeln!(out, "\n### {kind} {part}\n\n{}| field | type | what |\n|---|---|---|", description.unwrap_or_default())?;
+            writeln!(
+                out,
+                "\n### {kind} {part}\n\n{}| field | type | what |\n|---|---|---|",
+                description.unwrap_or_default()
+            )?;
             rules(&mut out, part, root)?;
             fields(&mut out, part, root, 0)?;
         }
@@ -111,7 +117,9 @@ fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         // Bounds of integers are doubles in a schema.
-        Value::Number(number) => number.as_f64().filter(|n| n.fract() == 0.0).map_or(number.to_string(), |n| format!("{n:.0}")),
+        Value::Number(number) => {
+            number.as_f64().filter(|n| n.fract() == 0.0).map_or(number.to_string(), |n| format!("{n:.0}"))
+        }
         other => other.to_string(),
     }
 }

@@ -35,16 +35,31 @@ const RIGHTS: &[Right] = &[
         verbs: &["create", "delete"],
     },
     Right { what_for: "register stages", group: GROUP, resources: &["modelversions"], verbs: &["create"] },
-    Right { what_for: "deploy stages set the version", group: GROUP, resources: &["modeldeployments"], verbs: &["patch"] },
+    Right {
+        what_for: "deploy stages set the version",
+        group: GROUP,
+        resources: &["modeldeployments"],
+        verbs: &["patch"],
+    },
     Right {
         what_for: "owner references that block deletion, where the cluster asks for the right to them (OpenShift)",
         group: GROUP,
         resources: &["mlpipelines/finalizers", "mlpipelineruns/finalizers", "modeldeployments/finalizers"],
         verbs: &["update"],
     },
-    Right { what_for: "a stage's attempt", group: "batch", resources: &["jobs"], verbs: &["get", "list", "watch", "create", "delete"] },
+    Right {
+        what_for: "a stage's attempt",
+        group: "batch",
+        resources: &["jobs"],
+        verbs: &["get", "list", "watch", "create", "delete"],
+    },
     Right { what_for: "what the pods of stages and servers say", group: "", resources: &["pods"], verbs: READ },
-    Right { what_for: "what a run runs", group: "apps", resources: &["controllerrevisions"], verbs: &["get", "create"] },
+    Right {
+        what_for: "what a run runs",
+        group: "apps",
+        resources: &["controllerrevisions"],
+        verbs: &["get", "create"],
+    },
     Right { what_for: "PodTemplates of the catalog", group: "", resources: &["podtemplates"], verbs: &["get"] },
     Right {
         what_for: "revisions",
@@ -53,10 +68,20 @@ const RIGHTS: &[Right] = &[
         verbs: &["get", "list", "watch", "create", "patch", "delete"],
     },
     Right { what_for: "replicas", group: "apps", resources: &["deployments/scale"], verbs: &["patch"] },
-    Right { what_for: "addresses", group: "", resources: &["services"], verbs: &["get", "list", "watch", "create", "patch"] },
+    Right {
+        what_for: "addresses",
+        group: "",
+        resources: &["services"],
+        verbs: &["get", "list", "watch", "create", "patch"],
+    },
     Right { what_for: "why a Job has no pod", group: "", resources: &["events"], verbs: &["list"] },
     Right { what_for: "events", group: "events.k8s.io", resources: &["events"], verbs: &["create"] },
-    Right { what_for: "the lease", group: "coordination.k8s.io", resources: &["leases"], verbs: &["get", "create", "update"] },
+    Right {
+        what_for: "the lease",
+        group: "coordination.k8s.io",
+        resources: &["leases"],
+        verbs: &["get", "create", "update"],
+    },
 ];
 
 /// The ClusterRole with these rights.

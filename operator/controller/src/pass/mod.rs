@@ -55,14 +55,8 @@ impl Passes {
         instance: String,
     ) -> Self {
         let frozen = Arc::new(FrozenCache::default());
-        let writer = Writer::new(
-            client.clone(),
-            stores.clone(),
-            queues.clone(),
-            frozen.clone(),
-            metrics.clone(),
-            instance,
-        );
+        let writer =
+            Writer::new(client.clone(), stores.clone(), queues.clone(), frozen.clone(), metrics.clone(), instance);
         Self {
             client,
             config,
@@ -152,10 +146,7 @@ impl Passes {
                 for Refusal { object, code, reason, message } in &refusals {
                     tracing::info!(kind = K::KIND.as_str(), object = %id, refused = %object, code, %reason, %message, "refused");
                 }
-                self.refusals
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert((K::KIND, id.clone()), refusals);
+                self.refusals.lock().unwrap_or_else(PoisonError::into_inner).insert((K::KIND, id.clone()), refusals);
                 // The plan is to hear of it at once; if it insists, it does so at growing intervals.
                 let next = if refused_before { Next::Failed(requeue) } else { Next::After(Duration::ZERO) };
                 Ok((Outcome::Refused, next))

@@ -36,7 +36,8 @@ impl Warnings {
     ) -> (BTreeMap<String, Words>, Option<Duration>) {
         let (mut found, mut look_again) = (BTreeMap::new(), None);
         for job in jobs.iter().filter(|job| lonely(job, pods)) {
-            let age = job.created.map_or(Duration::ZERO, |at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
+            let age =
+                job.created.map_or(Duration::ZERO, |at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
             let wait = if age < PATIENCE { PATIENCE.saturating_sub(age) + Duration::from_millis(50) } else { EVERY };
             look_again = Some(look_again.map_or(wait, |w: Duration| w.min(wait)));
             if age >= PATIENCE {

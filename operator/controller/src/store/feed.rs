@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use millrace_core::names::{DEPLOYMENT_LABEL, RUN_UID_LABEL};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
+use super::Stores;
 use super::project::{deployment_view, job_view, label, server_pod_view, service_view, stage_pod_view};
 use super::shelf::{Item, Shelf};
-use super::Stores;
 use crate::key::Id;
 use crate::wake::{self, Queues};
 
@@ -63,28 +63,67 @@ struct Feed<K, V> {
 }
 
 /// Starts all watches. `namespaces` is empty for all of them.
-pub fn start(client: &Client, namespaces: &[String], catalog: &str, stores: &Arc<Stores>, queues: &Arc<Queues>) -> Arc<Feeds> {
+pub fn start(
+    client: &Client,
+    namespaces: &[String],
+    catalog: &str,
+    stores: &Arc<Stores>,
+    queues: &Arc<Queues>,
+) -> Arc<Feeds> {
     let feeds = Arc::new(Feeds::default());
     let mut scopes: Vec<String> = namespaces.to_vec();
     if scopes.is_empty() {
         scopes.push(String::new());
     }
     let starter = Starter { client, stores, queues, feeds: &feeds };
-        for scope in &scopes {
-        starter.start(scope, "", Feed { kind: "MLPipeline", shelf: |s| &s.pipelines, view: whole, wake: wake::pipeline });
+    for scope in &scopes {
+        starter.start(
+            scope,
+            "",
+            Feed { kind: "MLPipeline", shelf: |s| &s.pipelines, view: whole, wake: wake::pipeline },
+        );
         starter.start(scope, "", Feed { kind: "MLPipelineRun", shelf: |s| &s.runs, view: whole, wake: wake::run });
-        starter.start(scope, "", Feed { kind: "StageTemplate", shelf: |s| &s.templates, view: whole, wake: wake::template });
-        starter.start(scope, "", Feed { kind: "ModelVersion", shelf: |s| &s.versions, view: whole, wake: wake::version });
-        starter.start(scope, "", Feed { kind: "ModelDeployment", shelf: |s| &s.deployments, view: whole, wake: wake::deployment });
+        starter.start(
+            scope,
+            "",
+            Feed { kind: "StageTemplate", shelf: |s| &s.templates, view: whole, wake: wake::template },
+        );
+        starter.start(
+            scope,
+            "",
+            Feed { kind: "ModelVersion", shelf: |s| &s.versions, view: whole, wake: wake::version },
+        );
+        starter.start(
+            scope,
+            "",
+            Feed { kind: "ModelDeployment", shelf: |s| &s.deployments, view: whole, wake: wake::deployment },
+        );
         starter.start(scope, RUN_UID_LABEL, Feed { kind: "Job", shelf: |s| &s.jobs, view: job, wake: wake::of_run });
-        starter.start(scope, RUN_UID_LABEL, Feed { kind: "Pod", shelf: |s| &s.stage_pods, view: stage_pod, wake: wake::of_run });
-        starter.start(scope, DEPLOYMENT_LABEL, Feed { kind: "Pod", shelf: |s| &s.server_pods, view: server_pod, wake: wake::of_deployment });
+        starter.start(
+            scope,
+            RUN_UID_LABEL,
+            Feed { kind: "Pod", shelf: |s| &s.stage_pods, view: stage_pod, wake: wake::of_run },
+        );
         starter.start(
             scope,
             DEPLOYMENT_LABEL,
-            Feed { kind: "Deployment", shelf: |s| &s.server_deployments, view: server_deployment, wake: wake::of_deployment },
+            Feed { kind: "Pod", shelf: |s| &s.server_pods, view: server_pod, wake: wake::of_deployment },
         );
-        starter.start(scope, DEPLOYMENT_LABEL, Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::of_deployment });
+        starter.start(
+            scope,
+            DEPLOYMENT_LABEL,
+            Feed {
+                kind: "Deployment",
+                shelf: |s| &s.server_deployments,
+                view: server_deployment,
+                wake: wake::of_deployment,
+            },
+        );
+        starter.start(
+            scope,
+            DEPLOYMENT_LABEL,
+            Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::of_deployment },
+        );
     }
     if !namespaces.is_empty() && !namespaces.iter().any(|n| n == catalog) {
         let feed = Feed { kind: "StageTemplate", shelf: |s: &Stores| &s.templates, view: whole, wake: wake::template };
@@ -103,7 +142,12 @@ struct Starter<'a> {
 impl Starter<'_> {
     fn start<K, V>(&self, scope: &str, labels: &str, feed: Feed<K, V>)
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + 'static,
         V: Send + Sync + 'static,
     {
         self.feeds.started.fetch_add(1, Ordering::AcqRel);

@@ -57,7 +57,11 @@ impl Stores {
     }
 
     /// StageTemplates as a pipeline of this namespace sees them: its own, and the catalog's where it has none.
-    pub fn templates_for(&self, namespace: &str, catalog: &str) -> std::collections::BTreeMap<String, Arc<StageTemplate>> {
+    pub fn templates_for(
+        &self,
+        namespace: &str,
+        catalog: &str,
+    ) -> std::collections::BTreeMap<String, Arc<StageTemplate>> {
         let mut all = self.templates.group(catalog);
         if namespace != catalog {
             all.extend(self.templates.group(namespace));

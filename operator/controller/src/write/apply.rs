@@ -27,7 +27,8 @@ impl Writer {
                 let held = self.stores.server_deployments.get(&Id::new(namespace, wanted.name_any()));
                 let owner = held.map(|view| view.owner.clone());
                 let applied = self.apply_whole(namespace, "Deployment", &*wanted, owner).await?;
-                let keep = |made| self.made(&self.stores.server_deployments, made, server_deployment, wake::of_deployment);
+                let keep =
+                    |made| self.made(&self.stores.server_deployments, made, server_deployment, wake::of_deployment);
                 Ok(applied.map(keep).err())
             }
             Apply::Service(wanted) => {

@@ -96,9 +96,7 @@ mod tests {
 
     #[test]
     fn a_look_alike_is_never_taken_for_an_own_job() {
-        let owner = |uid: &str, controller: bool| {
-            json!([{ "apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun", "name": "r", "uid": uid, "controller": controller }])
-        };
+        let owner = |uid: &str, controller: bool| json!([{ "apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun", "name": "r", "uid": uid, "controller": controller }]);
         let mine = owned(&owner("u1", true));
         assert!(same_controller(&mine, &mine));
         assert!(!same_controller(&mine, &owned(&owner("u2", true))), "the run of an earlier life");

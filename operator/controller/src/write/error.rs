@@ -49,7 +49,8 @@ fn is_final(code: u16) -> bool {
 }
 
 pub fn name_taken(object: &str, owner: Option<&str>) -> Refusal {
-    let owner = owner.map_or_else(|| "it has no controller".to_owned(), |uid| format!("its controller has the uid {uid}"));
+    let owner =
+        owner.map_or_else(|| "it has no controller".to_owned(), |uid| format!("its controller has the uid {uid}"));
     Refusal {
         object: object.to_owned(),
         code: 409,
@@ -97,6 +98,10 @@ mod tests {
     #[test]
     fn an_error_is_told_once_with_its_cause() {
         let error = WriteError::new("create", "Job a", answer(500));
-        assert!(chain(&error).starts_with("failed to create Job a: ApiError: exceeded quota: small"), "{}", chain(&error));
+        assert!(
+            chain(&error).starts_with("failed to create Job a: ApiError: exceeded quota: small"),
+            "{}",
+            chain(&error)
+        );
     }
 }

@@ -12,8 +12,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 pub use error::{WriteError, chain};
-use kube::{Api, Client, Resource, ResourceExt};
 use k8s_openapi::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
 use millrace_core::api::{
     MLPipeline, MLPipelineRun, MLPipelineRunStatus, MLPipelineStatus, ModelDeployment, ModelDeploymentStatus,
     StageTemplate, TemplateStatus,

@@ -21,7 +21,9 @@ fn valid(kind: &str) -> Value {
                 "deploy": { "deploy": { "modelDeployment": "m", "version": "register" } },
             },
         }),
-        "MLPipelineRun" => json!({ "pipelineRef": { "name": "p" }, "params": { "rate": 0.1, "names": ["a", 1, null] } }),
+        "MLPipelineRun" => {
+            json!({ "pipelineRef": { "name": "p" }, "params": { "rate": 0.1, "names": ["a", 1, null] } })
+        }
         "StageTemplate" => json!({ "params": { "x": { "type": "integer" } }, "container": container }),
         "ModelVersion" => json!({
             "model": "m", "version": 1, "format": "onnx",
@@ -102,26 +104,26 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             (container(json!({ "privileged": true })), "unknown field"),
             (container(json!({ "securityContext": { "privileged": true } })), "unknown field"),
             (container(json!({ "hostNetwork": true })), "unknown field"),
-            (container(json!({ "env": { "A": { "value": "b", "secret": { "name": "s", "key": "k" } } } })), "exactly one of value, secret and configMap"),
+            (
+                container(json!({ "env": { "A": { "value": "b", "secret": { "name": "s", "key": "k" } } } })),
+                "exactly one of value, secret and configMap",
+            ),
             (
                 container(json!({ "volumes": { "a": { "mountPath": "/data", "hostPath": { "path": "/" } } } })),
                 "unknown field",
             ),
-            (container(json!({ "volumes": { "a": { "mountPath": "/data" } } })), "exactly one of configMap, secret, claim and memory"),
+            (
+                container(json!({ "volumes": { "a": { "mountPath": "/data" } } })),
+                "exactly one of configMap, secret, claim and memory",
+            ),
             (
                 container(json!({ "volumes": { "a": { "mountPath": "/millrace/x", "memory": {} } } })),
                 "mountPath must not be below /millrace",
             ),
             (container(json!({ "runAsUser": 0 })), "greater than or equal to 1"),
             (container(json!({ "resources": { "limits": { "cpu": "many" } } })), "should match"),
-            (
-                json!({ "params": { "rate": { "minimum": 2 } } }),
-                "minimum must not be greater than maximum",
-            ),
-            (
-                json!({ "params": { "rate": { "type": "string" } } }),
-                "minimum and maximum need type number or integer",
-            ),
+            (json!({ "params": { "rate": { "minimum": 2 } } }), "minimum must not be greater than maximum"),
+            (json!({ "params": { "rate": { "type": "string" } } }), "minimum and maximum need type number or integer"),
             (json!({ "params": { "rate": { "type": "float" } } }), "Unsupported value"),
         ],
     )
@@ -194,13 +196,23 @@ async fn any_json_value_is_kept_as_a_parameter() {
 async fn the_spec_of_a_run_and_of_a_version_cannot_be_changed() {
     with_temp_ns(|client, namespace| async move {
         for (kind, patch, words) in [
-            ("MLPipelineRun", json!({ "spec": { "params": { "rate": 0.3 } } }), "the spec of a run cannot be changed: create another run"),
-            ("ModelVersion", json!({ "spec": { "metrics": { "f1": 1.0 } } }), "a ModelVersion cannot be changed: register another version"),
+            (
+                "MLPipelineRun",
+                json!({ "spec": { "params": { "rate": 0.3 } } }),
+                "the spec of a run cannot be changed: create another run",
+            ),
+            (
+                "ModelVersion",
+                json!({ "spec": { "metrics": { "f1": 1.0 } } }),
+                "a ModelVersion cannot be changed: register another version",
+            ),
         ] {
             create(&client, &namespace, &object(kind, "a", &valid(kind)), false).await.unwrap();
             let refusal = change(&client, &namespace, kind, "a", &patch).await.unwrap_err();
             assert!(refusal.contains(words), "{refusal}");
-            change(&client, &namespace, kind, "a", &json!({ "metadata": { "labels": { "team": "a" } } })).await.unwrap();
+            change(&client, &namespace, kind, "a", &json!({ "metadata": { "labels": { "team": "a" } } }))
+                .await
+                .unwrap();
         }
     })
     .await;

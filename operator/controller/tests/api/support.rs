@@ -24,10 +24,8 @@ pub async fn client() -> Client {
 pub async fn create(client: &Client, namespace: &str, object: &Value, dry: bool) -> Result<Value, String> {
     let kind = object["kind"].as_str().expect("an object has a kind");
     let dry = if dry { "&dryRun=All" } else { "" };
-    let path = format!(
-        "/apis/millrace.dev/v1alpha1/namespaces/{namespace}/{}?fieldValidation=Strict{dry}",
-        plural(kind)
-    );
+    let path =
+        format!("/apis/millrace.dev/v1alpha1/namespaces/{namespace}/{}?fieldValidation=Strict{dry}", plural(kind));
     let request = Request::post(path)
         .header("Content-Type", "application/json")
         .body(serde_json::to_vec(object).expect("an object is JSON"))
@@ -37,7 +35,8 @@ pub async fn create(client: &Client, namespace: &str, object: &Value, dry: bool)
 
 /// Changes a part of an object by a JSON merge patch.
 pub async fn change(client: &Client, namespace: &str, kind: &str, name: &str, patch: &Value) -> Result<Value, String> {
-    let path = format!("/apis/millrace.dev/v1alpha1/namespaces/{namespace}/{}/{name}?fieldValidation=Strict", plural(kind));
+    let path =
+        format!("/apis/millrace.dev/v1alpha1/namespaces/{namespace}/{}/{name}?fieldValidation=Strict", plural(kind));
     let request = Request::patch(path)
         .header("Content-Type", "application/merge-patch+json")
         .body(serde_json::to_vec(patch).expect("a patch is JSON"))
@@ -66,7 +65,8 @@ pub async fn with_temp_ns<F: Future<Output = ()>>(test: impl FnOnce(Client, Stri
         serde_json::from_value(json!({ "metadata": { "generateName": "c-test-" } })).expect("a namespace");
     let made = namespaces.create(&PostParams::default(), &wanted).await.expect("a namespace can be made");
     let name = made.metadata.name.expect("it has a name");
-    let ended = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(test(client.clone(), name.clone()))).await;
+    let ended =
+        futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(test(client.clone(), name.clone()))).await;
     namespaces.delete(&name, &DeleteParams::default()).await.expect("the namespace can be deleted");
     if let Err(panic) = ended {
         std::panic::resume_unwind(panic);
@@ -94,7 +94,13 @@ pub struct Controller {
 impl Controller {
     pub fn start(namespace: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_millrace-controller"))
-            .args(["run", "--no-lease", "--listen=127.0.0.1:0", "--agent-image=agent:test", "--server-image=server:test"])
+            .args([
+                "run",
+                "--no-lease",
+                "--listen=127.0.0.1:0",
+                "--agent-image=agent:test",
+                "--server-image=server:test",
+            ])
             .args([format!("--namespaces={namespace}"), format!("--catalog-namespace={namespace}")])
             .stderr(Stdio::piped())
             .spawn()
