@@ -123,7 +123,12 @@ fn serving(view: &DeploymentView, observed: &Observed, version: Option<i64>) -> 
         return says(true, Progress::Done, "ScaledToZero", format!("{version} is served by no pod: replicas is 0"));
     }
     if traffic::complete(view) {
-        return says(true, Progress::Done, "Serving", format!("{version} is served by {} pods", view.available));
+        return says(
+            true,
+            Progress::Done,
+            "Serving",
+            format!("{version} is served by {} of {} pods", view.available, view.wanted),
+        );
     }
     let mut message = format!("{version} is served by {} of {} pods", view.available, view.wanted);
     let words = words::about(view, observed);

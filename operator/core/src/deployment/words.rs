@@ -42,7 +42,8 @@ fn about_pod(pod: &PodView) -> Option<Reason> {
         });
     }
     let container = pod.main.as_ref()?;
-    let ended = container.terminated.as_ref().filter(|_| container.running_since.is_none()).map(|end| {
+    // Said while it runs again, too: until it is ready nothing shows that it is better this time.
+    let ended = container.terminated.as_ref().map(|end| {
         let how = end.signal.map_or(format!("exit code {}", end.exit_code), |signal| format!("signal {signal}"));
         format!("{} ({how}): {}", end.reason, end.message.trim())
     });

@@ -97,7 +97,7 @@ fn kubelet(text: &str) -> String {
             out.push('$');
             rest = more;
         } else if let Some((name, more)) = after.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            out.push_str(&format!("<{name}>"));
+            out.extend(["<", name, ">"]);
             rest = more;
         } else {
             out.push('$');
