@@ -10,6 +10,7 @@ from faults import Crash, Proxy, kubeconfig
 from harness import LOCAL, ROOT, SYSTEM, ClusterTest, get, kubectl, resource, script, wait_for
 
 CONTROLLER = ROOT / "target" / "release" / "millrace-controller"
+LOG = ROOT / "target" / "test-logs" / "crashing-operator.log"
 AUDIT = ROOT / ".cluster" / "audit.log"
 MODEL = """
 mkdir -p "$MILLRACE_OUTPUT_MODEL"
@@ -159,8 +160,9 @@ class Operator(ClusterTest):
         command = [str(CONTROLLER), "run", "--no-lease", "--namespaces", self.namespace, "--listen", "127.0.0.1:0"]
         command += ["--catalog-namespace", SYSTEM, *images()]
         environment = {**os.environ, "KUBECONFIG": kubeconfig(proxy.address)}
-        log = open(ROOT / "target" / "test-logs" / "crashing-operator.log", "a")
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        LOG.parent.mkdir(parents=True, exist_ok=True)
+        with LOG.open("a") as log:
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         proxy.victim = process
         return process
 

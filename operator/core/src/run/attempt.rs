@@ -12,6 +12,9 @@ use crate::duration;
 use crate::pipeline::FrozenContainer;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+/// All stages together: far enough from what an apiserver takes, and bytes that every watcher gets.
+const STATUS_LIMIT: usize = 256 * 1024;
+
 /// The stage's next status after its attempt has ended.
 pub(super) fn end(
     pass: &Pass<'_>,
@@ -74,6 +77,11 @@ fn succeeded(
     if let Some((output, _)) = missing {
         let message = format!("the report lacks the output `{output}`");
         return fail(pass, name, status, "OutputMissing", &message, effects);
+    }
+    if size(&status) + stages.values().map(size).sum::<usize>() > STATUS_LIMIT {
+        let message = format!("the status of the run would be larger than {STATUS_LIMIT} bytes: report less");
+        status.results.clear();
+        return fail(pass, name, status, "ResultTooLarge", &message, effects);
     }
     let verdict = stage.gate.as_ref().map(|gate| (gate.otherwise, gate::judge(pass, gate, &status, stages)));
     match verdict {
@@ -142,6 +150,11 @@ pub(super) fn fail(
     status.completion_time = Some(pass.time());
     status.next_attempt_time = None;
     status
+}
+
+/// Bytes of a stage's status as JSON.
+fn size(status: &StageStatus) -> usize {
+    serde_json::to_vec(status).map_or(0, |json| json.len())
 }
 
 fn usage(report: &Report) -> StageUsage {

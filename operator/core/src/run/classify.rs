@@ -15,6 +15,7 @@ const NODE_LOST: &str = "DeletionByTaintManager";
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Seen<'a> {
     pub job: Option<&'a JobView>,
+    pub pod: Option<&'a PodView>,
     pub standing: Standing,
 }
 
@@ -22,8 +23,10 @@ pub(super) struct Seen<'a> {
 pub(super) enum Standing {
     /// Its Job was never seen: it has to be made, or made sure of.
     Unmade,
-    /// No program runs yet, and why, in the words of whom it waits for.
+    /// No program runs yet, and why, in the words of whom it waits for, if they are known.
     Pending(Option<Words>),
+    /// Its pod is on its way, and nothing holds it up.
+    Starting,
     Running(Option<Timestamp>),
     /// Something ended, and who knows how has not been heard yet.
     Unclear,
@@ -38,8 +41,9 @@ pub(super) fn look<'a>(wanted: Wanted<'_>, reference: &JobRef, observed: &'a Obs
             && reference.uid.as_ref().is_none_or(|uid| *uid == job.uid)
     });
     let uid = reference.uid.as_deref().or(job.map(|job| job.uid.as_str()));
-    let Some(uid) = uid else { return Seen { job, standing: Standing::Unmade } };
-    let standing = match (job, pod_of(wanted, uid, observed)) {
+    let Some(uid) = uid else { return Seen { job, pod: None, standing: Standing::Unmade } };
+    let pod = pod_of(wanted, uid, observed);
+    let standing = match (job, pod) {
         (job, Some(pod)) => match (of_pod(wanted, pod), job) {
             (Standing::Ended(ending), job) => Standing::Ended(deadline(job).unwrap_or(ending)),
             // The pod's last word is on its way.
@@ -52,7 +56,7 @@ pub(super) fn look<'a>(wanted: Wanted<'_>, reference: &JobRef, observed: &'a Obs
             format!("Job {} is gone, and its pod with it", reference.name),
         )),
     };
-    Seen { job, standing }
+    Seen { job, pod, standing }
 }
 
 /// The pod of a Job: one that has ended well, else the newest.
@@ -109,7 +113,7 @@ fn of_pod(wanted: Wanted<'_>, pod: &PodView) -> Standing {
     if let Some(since) = main.and_then(|main| main.running_since) {
         return Standing::Running(Some(since));
     }
-    Standing::Pending(waiting(pod))
+    waiting(pod).map_or(Standing::Starting, |words| Standing::Pending(Some(words)))
 }
 
 /// A pod that failed before its program ran.

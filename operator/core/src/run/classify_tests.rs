@@ -62,6 +62,7 @@ fn standing(uid: Option<&str>, job: Option<JobView>, pod: Option<PodView>) -> St
         Standing::Unmade => "unmade".into(),
         Standing::Pending(None) => "pending".into(),
         Standing::Pending(Some(words)) => format!("pending {}", words.reason),
+        Standing::Starting => "starting".into(),
         Standing::Running(_) => "running".into(),
         Standing::Unclear => "unclear".into(),
         Standing::Ended(Ending::Succeeded(_)) => "succeeded".into(),
@@ -85,7 +86,7 @@ fn a_job_of_somebody_else_or_made_again_under_the_name_is_not_the_attempts() {
 #[test]
 fn the_pod_tells_before_the_job_does() {
     let with = |change: fn(&mut PodView)| standing(None, Some(job(|_| {})), Some(pod(change)));
-    assert_eq!(with(|_| {}), "pending");
+    assert_eq!(with(|_| {}), "starting");
     assert_eq!(with(|p| p.main = ended(0)), "succeeded");
     assert_eq!(with(|p| p.main = ended(1)), "failed Error");
     assert_eq!(
@@ -109,7 +110,7 @@ fn a_waiting_pod_is_pending_with_the_words_of_whom_it_waits_for() {
     }
     let mut creating = pod(|_| {});
     creating.main = view("ContainerCreating");
-    assert_eq!(standing(None, Some(job(|_| {})), Some(creating)), "pending");
+    assert_eq!(standing(None, Some(job(|_| {})), Some(creating)), "starting");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::ending::Wanted;
 use super::finish::RUN_TIMEOUT;
 use super::inputs::{self, Hindrance};
 use super::pass::{Effects, Pass, Stages, clip, since};
-use super::{Observed, Words, attempt, job};
+use super::{Observed, PodView, Words, attempt, job};
 use crate::api::{JobRef, StageState, StageStatus};
 use crate::pipeline::FrozenContainer;
 use crate::plan::{Create, Delete, DeleteKind};
@@ -19,6 +19,8 @@ pub(super) const PENDING_TIMEOUT: &str = "PendingTimeout";
 /// How soon something that was refused is tried again, at the earliest and at the latest.
 const SOONEST: Duration = Duration::from_secs(5);
 const LATEST: Duration = Duration::from_secs(60);
+/// How long the scheduler's words wait until they are written down.
+const SECOND_TRY: Duration = Duration::from_secs(2);
 
 /// Makes the next attempt: the status says so, then the Job is created.
 pub(super) fn begin(
@@ -111,18 +113,22 @@ fn step(
             if old.state == StageState::Running {
                 return old.clone();
             }
+            if let Some(left) = soon(pass, seen.pod, words.as_ref()) {
+                effects.again(left);
+                return old.clone();
+            }
             wait(pass, name, stage, old.clone(), words, effects)
         }
-        Standing::Running(_) => StageStatus {
-            state: StageState::Running,
-            reason: None,
-            message: None,
-            image: image(pass, name, old),
-            ..old.clone()
-        },
+        Standing::Starting => {
+            let waited_for = StageStatus { reason: None, message: None, ..old.clone() };
+            wait(pass, name, stage, waited_for, None, effects)
+        }
+        Standing::Running(_) => {
+            StageStatus { state: StageState::Running, reason: None, message: None, image: image(seen), ..old.clone() }
+        }
         Standing::Unclear => old.clone(),
         Standing::Ended(ending) => {
-            let status = StageStatus { image: image(pass, name, old), ..old.clone() };
+            let status = StageStatus { image: image(seen), ..old.clone() };
             attempt::end(pass, name, stage, status, ending, stages, effects)
         }
     }
@@ -185,6 +191,13 @@ fn wait(
     status
 }
 
+/// The scheduler often finds a place in its second try, once a claim is bound: its first words are not worth a write.
+fn soon(pass: &Pass<'_>, pod: Option<&PodView>, words: Option<&Words>) -> Option<Duration> {
+    let unplaced = pod?.unschedulable.as_ref().is_some_and(|said| Some(said) == words);
+    let age = since(pod?.created?, pass.now);
+    if unplaced { SECOND_TRY.checked_sub(age).filter(|left| !left.is_zero()) } else { None }
+}
+
 /// Writes down the words. The kubelet says `ErrImagePull` and `ImagePullBackOff` in turns: the first one has the cause.
 fn note(name: &str, status: &mut StageStatus, words: Words, effects: &mut Effects) {
     let old = status.reason.as_deref().unwrap_or_default();
@@ -219,10 +232,8 @@ fn pause(pass: &Pass<'_>, status: &StageStatus) -> Duration {
 }
 
 /// The digest of the image that ran.
-fn image(pass: &Pass<'_>, name: &str, status: &StageStatus) -> Option<String> {
-    let pods = pass.observed.pods.iter();
-    let pod = pods.filter(|pod| pod.stage == name && pod.attempt == status.attempts).find_map(|pod| pod.main.as_ref());
-    let id = pod.map(|main| main.image_id.as_str()).filter(|id| !id.is_empty())?;
+fn image(seen: &Seen<'_>) -> Option<String> {
+    let id = seen.pod?.main.as_ref().map(|main| main.image_id.as_str()).filter(|id| !id.is_empty())?;
     Some(id.rsplit_once('@').map_or(id, |(_, digest)| digest).to_owned())
 }
 

@@ -68,8 +68,7 @@ impl Pass<'_> {
 
     /// Why the apiserver refused an effect of the last pass.
     pub fn refusal(&self, kind: &str, name: &str) -> Option<&Refusal> {
-        let refusals = &self.observed.refusals;
-        refusals.iter().find(|refusal| refusal.object.split_once(' ') == Some((kind, name)))
+        refusal(self.observed, &format!("{kind} {name}"))
     }
 
     /// How long is left of `limit` since `start`; `None` if nothing is.
@@ -77,6 +76,11 @@ impl Pass<'_> {
         let gone = start.map_or(Duration::ZERO, |start| since(start.0, self.now));
         limit.checked_sub(gone).filter(|left| !left.is_zero())
     }
+}
+
+/// Why the apiserver refused what the last pass wanted of an object, given as kind and name.
+pub(super) fn refusal<'a>(observed: &'a Observed, object: &str) -> Option<&'a Refusal> {
+    observed.refusals.iter().find(|refusal| refusal.object == object)
 }
 
 /// What the steps of a pass want done.

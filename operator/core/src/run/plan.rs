@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::finish::End;
-use super::pass::{Effects, Pass, clip, whole_seconds};
+use super::pass::{Effects, Pass, clip, refusal, whole_seconds};
 use super::start::{self, Start};
 use super::{Observed, advance, finish, status};
 use crate::api::{MLPipelineRun, MLPipelineRunStatus};
@@ -16,6 +16,8 @@ use crate::problem;
 
 /// How soon to look again for a frozen pipeline that was not read yet.
 const UNREAD: Duration = Duration::from_secs(1);
+/// How soon to try again to keep a pipeline that the apiserver refused to keep.
+const REFUSED: Duration = Duration::from_secs(30);
 
 /// Decides for one run.
 #[must_use]
@@ -48,6 +50,10 @@ fn begin(
     match start::start(run, observed, config) {
         Start::Frozen { frozen, params, revision } => {
             let name = revision.metadata.name.clone().unwrap_or_default();
+            if let Some(refusal) = refusal(observed, &format!("ControllerRevision {name}")) {
+                status::unfrozen(&mut status, &refusal.reason, &clip(&refusal.message), whole_seconds(now));
+                return Plan { status: Some(status), requeue: Some(REFUSED), ..Plan::default() };
+            }
             status.frozen = Some(name.clone());
             let pass = Pass { run, observed, config, now, frozen: &frozen, frozen_name: &name, params: &params };
             status.start_time = Some(pass.time());

@@ -40,6 +40,18 @@ pub(super) fn missing(status: &mut MLPipelineRunStatus, pipeline: &str, now: Tim
     say(status, &said, now);
 }
 
+/// The conditions of a run whose pipeline the apiserver does not keep: a quota, or a name that is taken.
+pub(super) fn unfrozen(status: &mut MLPipelineRunStatus, reason: &str, message: &str, now: Timestamp) {
+    let said = [
+        ("Accepted", Unknown, reason, message),
+        ("Succeeded", Unknown, reason, message),
+        ("Ready", False, reason, message),
+        ("Reconciling", True, reason, message),
+        ("Stalled", False, reason, ""),
+    ];
+    say(status, &said, now);
+}
+
 /// The conditions of a run that will never run.
 pub(super) fn refused(status: &mut MLPipelineRunStatus, reason: &str, message: &str, now: Timestamp) {
     let said = [

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use millrace_core::api::{
     ConditionStatus, MLPipelineRun, MLPipelineRunStatus, MLPipelineSpec, ModelDeployment, ModelDeploymentStatus,
@@ -65,6 +66,8 @@ pub struct Cluster {
     pub crash: Option<Crash>,
     /// Refuse every Job with this status and message.
     pub refuse_jobs: Option<(u16, &'static str)>,
+    /// Refuse to keep a frozen pipeline.
+    pub refuse_revisions: bool,
     /// Somebody else owns `spec.model.version`.
     pub version_owned: bool,
     pub writes: usize,
@@ -97,6 +100,7 @@ impl Cluster {
             manifests: BTreeMap::new(),
             crash: None,
             refuse_jobs: None,
+            refuse_revisions: false,
             version_owned: false,
             writes: 0,
             created: BTreeMap::new(),
@@ -205,6 +209,10 @@ impl Cluster {
         if let Some(revision) = freeze {
             self.write()?;
             let name = revision.metadata.name.clone().unwrap();
+            if self.refuse_revisions {
+                self.refuse(format!("ControllerRevision {name}"), 403, "Forbidden", "exceeded quota");
+                return Some(());
+            }
             let frozen = serde_json::from_value(revision.data.unwrap().0).unwrap();
             self.frozen = Some((name, Arc::new(frozen)));
             self.wrote()?;
@@ -308,7 +316,8 @@ impl Cluster {
                 assert!(there.is_none_or(|(view, _)| view.uid == delete.uid), "another one of that name");
                 self.pods.retain(|pod| pod.owner.as_ref() != Some(&delete.uid));
             }
-            DeleteKind::Run | DeleteKind::Deployment => *self.created.entry("deleted run".into()).or_default() += 1,
+            DeleteKind::Run => self.run.metadata.deletion_timestamp = Some(Time(self.now)),
+            DeleteKind::Deployment => panic!("a run deletes no Deployment: {delete:?}"),
         }
     }
 

@@ -3,7 +3,7 @@
 use millrace_core::api::StageState;
 use serde_json::json;
 
-use crate::cluster::{Cluster, Fate};
+use crate::cluster::{Cluster, Fate, words};
 use crate::{pipeline, stage};
 
 #[test]
@@ -94,4 +94,41 @@ fn a_parameter_that_is_not_declared_refuses_the_run() {
     let (status, _, message) = cluster.condition("Accepted").unwrap();
     assert_eq!(status, "False");
     assert!(message.contains("spec.params") && message.contains("epochs"), "{message}");
+}
+
+#[test]
+fn a_pipeline_that_cannot_be_kept_is_tried_again_and_the_words_are_shown() {
+    let mut cluster = Cluster::new(pipeline(json!({ "s": stage(json!({})) })));
+    cluster.refuse_revisions = true;
+    let wait = cluster.reconcile().unwrap();
+    let (status, reason, message) = cluster.condition("Succeeded").unwrap();
+    assert_eq!((status, reason, message), ("Unknown", "Forbidden", "exceeded quota"));
+    assert!(cluster.jobs.is_empty());
+    cluster.refuse_revisions = false;
+    cluster.pass_time(wait);
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
+}
+
+#[test]
+fn the_schedulers_words_are_shown_once_they_last_and_go_when_the_pod_has_a_node() {
+    let mut cluster = Cluster::new(pipeline(json!({ "s": stage(json!({})) })));
+    cluster.reconcile();
+    crate::node::tick(&mut cluster);
+    let now = cluster.now;
+    cluster.pods[0].created = Some(now);
+    cluster.pods[0].unschedulable = words("Unschedulable", "0/2 nodes are available: 2 Insufficient nvidia.com/gpu");
+    let writes = cluster.writes;
+    let wait = cluster.reconcile().unwrap();
+    assert_eq!((cluster.writes, wait.as_secs()), (writes, 2), "the scheduler may find a place in its second try");
+    cluster.pass_time(wait);
+    cluster.reconcile();
+    let status = cluster.stage("s");
+    assert_eq!((status.state, status.reason.as_deref()), (StageState::Pending, Some("Unschedulable")));
+    assert!(status.message.as_ref().unwrap().contains("nvidia.com/gpu"));
+    cluster.pods[0].unschedulable = None;
+    cluster.reconcile();
+    assert_eq!(cluster.stage("s").reason, None);
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
 }

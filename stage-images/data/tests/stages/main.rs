@@ -11,5 +11,6 @@ mod ingest;
 mod memory;
 mod s3;
 mod support;
+mod templates;
 mod transform;
 mod validate;
