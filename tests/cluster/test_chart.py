@@ -29,7 +29,7 @@ class Chart(ClusterTest):
     def test_an_upgrade_in_mid_run_changes_nothing_for_the_run(self):
         self.start_two_stages()
         self.addCleanup(install)
-        install("--set", "jobTtl=2h")
+        install("--set", "stages.jobTtl=2h")
         self.went_on()
 
     def test_after_an_uninstall_objects_stay_and_an_install_goes_on_with_them(self):
