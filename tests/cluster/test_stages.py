@@ -100,7 +100,7 @@ class Stages(ClusterTest):
         # The program's 5 s, and 15 s for the agent to hash and report.
         self.assertEqual(pod["terminationGracePeriodSeconds"], 20)
         self.assertEqual(pod["nodeSelector"], {"kubernetes.io/os": "linux"})
-        self.assertNotIn("s3cret", json.dumps(self.run_of()))
+        self.assertNotIn("s3cret", json.dumps(self.run_of()["status"]) + "".join(self.events()))
 
     def test_a_stage_with_a_gpu_waits_with_the_schedulers_words_and_runs_when_there_is_one(self):
         gpu = "nvidia.com/gpu"
