@@ -22,7 +22,7 @@ from test_operator import writes  # noqa: E402
 SYSTEM = "millrace-system"
 NAMESPACE = "bench"
 STAGES = 10
-ROUNDS = 5
+ROUNDS = 3
 
 
 def main(names: list[str]) -> int:
