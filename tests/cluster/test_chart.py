@@ -36,10 +36,15 @@ class Chart(ClusterTest):
         self.start_two_stages()
         self.addCleanup(install)
         helm("uninstall", "millrace", "--namespace", SYSTEM, "--wait")
-        self.assertEqual(kubectl("get", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "-o", "name"), "")
+        # Helm waits for the Deployment to go, not for its pods, which still hand over their lease.
+        wait_for("the operator's pods to go", lambda: not operator_pods())
         self.assertEqual(self.run_of()["metadata"]["name"], "r")
         install()
         self.went_on()
+
+
+def operator_pods() -> str:
+    return kubectl("get", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "-o", "name")
 
 
 def helm(*arguments: str) -> None:

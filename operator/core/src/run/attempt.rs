@@ -32,7 +32,7 @@ pub(super) fn end(
             status.disruptions += 1;
             let attempt = status.attempts;
             if status.disruptions > retry::MAX_DISRUPTIONS {
-                let message = format!("{} attempts were interrupted, the last one: {reason}: {message}", attempt);
+                let message = format!("{attempt} attempts were interrupted, the last one: {reason}: {message}");
                 return fail(pass, name, status, "TooManyDisruptions", &message, effects);
             }
             effects.warn("StageInterrupted", format!("stage {name}, attempt {attempt}: {reason}: {message}"));

@@ -18,7 +18,7 @@ pub(super) const PENDING_TIMEOUT: &str = "PendingTimeout";
 
 /// How soon something that was refused is tried again, at the earliest and at the latest.
 const SOONEST: Duration = Duration::from_secs(5);
-const LATEST: Duration = Duration::from_secs(60);
+const LATEST: Duration = Duration::from_mins(1);
 /// How long the scheduler's words wait until they are written down.
 const SECOND_TRY: Duration = Duration::from_secs(2);
 

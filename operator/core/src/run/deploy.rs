@@ -13,7 +13,7 @@ use crate::duration;
 use crate::pipeline::FrozenKind;
 use crate::plan::Apply;
 
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
+const DEFAULT_TIMEOUT: Duration = Duration::from_hours(1);
 const PAUSE: Duration = Duration::from_secs(15);
 
 /// One step.

@@ -36,11 +36,8 @@ pub(super) fn judge(pass: &Pass<'_>, gate: &Gate, status: &StageStatus, stages: 
 }
 
 fn figures(gate: &Gate, status: &StageStatus, deployed: Option<&str>) -> String {
-    let mut text = format!("`{}` is false: {}", gate.pass, listed(&status.metrics));
-    if let Some(version) = deployed {
-        text += &format!("; champion {version}: {}", listed(&status.champion));
-    }
-    text
+    let champion = deployed.map(|version| format!("; champion {version}: {}", listed(&status.champion)));
+    format!("`{}` is false: {}{}", gate.pass, listed(&status.metrics), champion.unwrap_or_default())
 }
 
 fn listed(metrics: &BTreeMap<String, f64>) -> String {

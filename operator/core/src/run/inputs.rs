@@ -107,9 +107,9 @@ pub(super) fn mounted(
 
 fn output_of<'a>(input: &str, from: &str, stages: &'a Stages) -> Result<&'a crate::api::OutputStatus, Hindrance> {
     let (stage, output) = from.split_once('.').unwrap_or((from, ""));
-    let status = stages.get(stage);
-    status.and_then(|status| status.outputs.get(output)).ok_or_else(|| {
-        let state = status.map_or(StageState::Waiting, |status| status.state);
+    let producer = stages.get(stage);
+    producer.and_then(|producer| producer.outputs.get(output)).ok_or_else(|| {
+        let state = producer.map_or(StageState::Waiting, |producer| producer.state);
         let message = format!(
             "input `{input}`: stage `{stage}` is {state:?} and left out its output `{output}`, which is optional there: \
              let the stage always write it, or take the input away"

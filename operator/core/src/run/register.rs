@@ -13,7 +13,7 @@ use crate::names;
 use crate::plan::{Create, Refusal};
 
 /// How long the apiserver may refuse the ModelVersion (a quota, for one).
-const LIMIT: Duration = Duration::from_secs(3600);
+const LIMIT: Duration = Duration::from_hours(1);
 const PAUSE: Duration = Duration::from_secs(15);
 
 /// One step: the first makes the version, a later one sees it.

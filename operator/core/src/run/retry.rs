@@ -10,7 +10,7 @@ use crate::{duration, names};
 pub(super) const MAX_DISRUPTIONS: u32 = 10;
 
 const INITIAL: Duration = Duration::from_secs(10);
-const MAX: Duration = Duration::from_secs(300);
+const MAX: Duration = Duration::from_mins(5);
 const FACTOR: f64 = 2.0;
 /// The jitter is a part of this many thousandths: ±10 %.
 const JITTER: u64 = 200;
