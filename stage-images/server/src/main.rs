@@ -6,6 +6,7 @@ mod batch;
 mod budget;
 mod config;
 mod http;
+mod inference;
 mod limits;
 mod metrics;
 mod model;

@@ -1,69 +1,59 @@
-//! `POST …/infer`: body, check, queue, answer.
-
-use std::time::Instant;
+//! `POST …/infer` and `POST …:predict`: body, check, queue, answer.
 
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use thiserror::Error;
-use tokio::sync::oneshot;
 
 use super::answer::{Answer, json, last, refuse};
 use super::body::{self, BodyError};
 use super::route::ModelPath;
-use crate::batch::{self, Job, JobError};
-use crate::budget::BudgetError;
-use crate::model::Fault;
-use crate::protocol::{self, InferRequest, RequestError, Slice};
+use crate::budget::Share;
+use crate::inference::{InferError, convert, run, slices, text_size};
+use crate::protocol::{self, RequestError};
 use crate::serving::{LookupError, Model, Serving};
 use crate::tensor::Tensor;
 
-/// Parsing a body larger than this would keep a thread from its other sockets for more than about a millisecond.
-const LARGE_BODY: usize = 256 << 10;
+/// How the request and its answer are written.
+#[derive(Clone, Copy, Debug)]
+pub enum Protocol {
+    /// The Open Inference Protocol v2.
+    Infer,
+    /// v1.
+    Predict,
+}
 
 #[derive(Debug, Error)]
-enum InferError {
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
+enum RestError {
     #[error(transparent)]
     Body(#[from] BodyError),
     #[error(transparent)]
-    Budget(#[from] BudgetError),
-    #[error(transparent)]
-    Request(#[from] RequestError),
-    #[error(transparent)]
-    Job(#[from] JobError),
-    #[error("{0} requests wait for this model already: try again")]
-    QueueFull(usize),
-    #[error("no answer within {0} s: the model is too slow for its load")]
-    TooLate(f64),
+    Infer(#[from] InferError),
 }
 
-impl InferError {
+impl From<RequestError> for RestError {
+    fn from(error: RequestError) -> Self {
+        Self::Infer(error.into())
+    }
+}
+
+impl RestError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Lookup(LookupError::Loading { .. }) | Self::QueueFull(_) | Self::Budget(BudgetError::InUse) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Lookup(_) => StatusCode::NOT_FOUND,
             Self::Body(error) => error.status(),
-            Self::Budget(BudgetError::Never { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Request(_) => StatusCode::BAD_REQUEST,
-            Self::Job(JobError::Engine(error)) if error.fault == Fault::Input => StatusCode::BAD_REQUEST,
-            Self::Job(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::TooLate(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Infer(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
 
     /// Part of the body is still on its way: the connection can take no other request.
     fn ends_connection(&self) -> bool {
-        matches!(self, Self::Lookup(_) | Self::Body(_))
+        matches!(self, Self::Infer(InferError::Lookup(_)) | Self::Body(_))
     }
 }
 
 /// Answers a request to infer, whatever comes.
-pub async fn infer(serving: &Serving, path: ModelPath<'_>, request: Request<Incoming>) -> Answer {
+pub async fn infer(serving: &Serving, path: ModelPath<'_>, protocol: Protocol, request: Request<Incoming>) -> Answer {
     let mut counted = serving.metrics.request();
-    let answer = match try_infer(serving, path, request).await {
+    let answer = match try_infer(serving, path, protocol, request).await {
         Ok(body) => json(StatusCode::OK, body),
         Err(error) => {
             let answer = refuse(error.status(), &error);
@@ -74,44 +64,45 @@ pub async fn infer(serving: &Serving, path: ModelPath<'_>, request: Request<Inco
     answer
 }
 
-async fn try_infer(serving: &Serving, path: ModelPath<'_>, request: Request<Incoming>) -> Result<Vec<u8>, InferError> {
+async fn try_infer(
+    serving: &Serving,
+    path: ModelPath<'_>,
+    protocol: Protocol,
+    request: Request<Incoming>,
+) -> Result<Vec<u8>, RestError> {
     let config = &serving.config;
-    let model = serving.model(&path.name, path.version.as_deref())?;
+    let find = |error: LookupError| InferError::from(error);
+    let model = serving.model(&path.name, path.version.as_deref()).map_err(find)?;
     let buffered = body::read(request, config.max_body, config.body_timeout, &serving.buffer).await?;
-    let body::Buffered { bytes, mut share } = buffered;
-    let parsed = parse(&bytes, model)?;
-    drop(bytes);
-    // Short values grow when they are parsed: an empty text from three bytes to twenty-four.
-    share.grow(parsed.inputs.iter().map(|tensor| tensor.data.memory()).sum())?;
-    let answer = run(serving, model, parsed.inputs, parsed.rows).await?;
-    Ok(write(model, parsed.id.as_deref(), &parsed.outputs, &answer))
-}
-
-fn parse(body: &[u8], model: &Model) -> Result<InferRequest, RequestError> {
-    let parse = || protocol::parse(body, &model.signature);
-    if body.len() > LARGE_BODY { tokio::task::block_in_place(parse) } else { parse() }
-}
-
-/// Waits in the queue and for the model. If the caller leaves, this future is dropped and with it the job's reply.
-async fn run(serving: &Serving, model: &Model, inputs: Vec<Tensor>, rows: usize) -> Result<batch::Answer, InferError> {
-    let (reply, answer) = oneshot::channel();
-    let job = Job { inputs, rows, since: Instant::now(), reply };
-    model.queue.push(job).map_err(|_| InferError::QueueFull(serving.config.max_queue))?;
-    let limit = serving.config.request_timeout;
-    match tokio::time::timeout(limit, answer).await {
-        Ok(Ok(result)) => Ok(result?),
-        Ok(Err(_)) => Err(JobError::Lost.into()),
-        Err(_) => Err(InferError::TooLate(limit.as_secs_f64())),
+    match protocol {
+        Protocol::Infer => infer_v2(serving, model, buffered).await,
+        Protocol::Predict => predict_v1(serving, model, buffered).await,
     }
 }
 
-fn write(model: &Model, id: Option<&str>, asked: &[usize], answer: &batch::Answer) -> Vec<u8> {
-    let slice = |index: &usize| {
-        let (spec, tensor) = (model.signature.outputs.get(*index)?, answer.outputs.get(*index)?);
-        Some(Slice { spec, tensor, rows: answer.rows.clone() })
-    };
-    let slices: Vec<Slice> = asked.iter().filter_map(slice).collect();
-    let write = || protocol::write_answer(&model.name, &model.version, id, &slices);
-    let values: usize = slices.iter().map(|slice| slice.tensor.data.len()).sum();
-    if values * 8 > LARGE_BODY { tokio::task::block_in_place(write) } else { write() }
+async fn infer_v2(serving: &Serving, model: &Model, buffered: body::Buffered<'_>) -> Result<Vec<u8>, RestError> {
+    let body::Buffered { bytes, mut share } = buffered;
+    let parsed = convert(bytes.len(), || protocol::parse(&bytes, &model.signature))?;
+    drop(bytes);
+    hold(&mut share, &parsed.inputs)?;
+    let answer = run(serving, model, parsed.inputs, parsed.rows).await?;
+    let outputs = slices(model, &parsed.outputs, &answer);
+    let write = || protocol::write_answer(&model.name, &model.version, parsed.id.as_deref(), &outputs);
+    Ok(convert(text_size(&outputs), write))
+}
+
+async fn predict_v1(serving: &Serving, model: &Model, buffered: body::Buffered<'_>) -> Result<Vec<u8>, RestError> {
+    let body::Buffered { bytes, mut share } = buffered;
+    let parsed = convert(bytes.len(), || protocol::parse_predict(&bytes, &model.signature))?;
+    drop(bytes);
+    hold(&mut share, &parsed.inputs)?;
+    let answer = run(serving, model, parsed.inputs, parsed.rows).await?;
+    let all: Vec<usize> = (0..model.signature.outputs.len()).collect();
+    let outputs = slices(model, &all, &answer);
+    Ok(convert(text_size(&outputs), || protocol::write_predictions(parsed.form, &outputs))?)
+}
+
+/// Short values grow when they are parsed: an empty text from three bytes to twenty-four.
+fn hold(share: &mut Share, inputs: &[Tensor]) -> Result<(), InferError> {
+    Ok(share.grow(inputs.iter().map(|tensor| tensor.data.memory()).sum())?)
 }

@@ -14,6 +14,12 @@ pub enum Route<'a> {
     Model(ModelPath<'a>),
     ModelReady(ModelPath<'a>),
     Infer(ModelPath<'a>),
+    /// The v1 form of `Infer`.
+    Predict(ModelPath<'a>),
+    /// The v1 form of `Model` and `ModelReady`.
+    ModelStatus(ModelPath<'a>),
+    /// The v1 list of models.
+    Models,
     /// The path exists, with this method only.
     WrongMethod(&'static str),
     Unknown,
@@ -45,12 +51,23 @@ pub fn route<'a>(method: &Method, path: &'a str) -> Route<'a> {
             Some("infer") => model(Route::Infer, name, Some(version)),
             Some(_) => Route::Unknown,
         },
+        [Some("v1"), Some("models"), None, ..] => Route::Models,
+        [Some("v1"), Some("models"), Some(name), None, ..] => match name.strip_suffix(":predict") {
+            None => model(Route::ModelStatus, name, None),
+            Some(name) => model(Route::Predict, name, None),
+        },
+        [Some("v1"), Some("models"), Some(name), Some("versions"), Some(version), None, _] => {
+            match version.strip_suffix(":predict") {
+                None => model(Route::ModelStatus, name, Some(version)),
+                Some(version) => model(Route::Predict, name, Some(version)),
+            }
+        }
         _ => Route::Unknown,
     };
     match found {
         Route::Unknown | Route::WrongMethod(_) => found,
-        Route::Infer(_) if method == Method::POST => found,
-        Route::Infer(_) => Route::WrongMethod("POST"),
+        Route::Infer(_) | Route::Predict(_) if method == Method::POST => found,
+        Route::Infer(_) | Route::Predict(_) => Route::WrongMethod("POST"),
         _ if method == Method::GET || method == Method::HEAD => found,
         _ => Route::WrongMethod("GET"),
     }
@@ -109,6 +126,19 @@ mod tests {
         assert_eq!(get("/v2/models/a/versions/3/ready"), Route::ModelReady(path("a", Some("3"))));
         assert_eq!(route(&Method::POST, "/v2/models/a/infer"), Route::Infer(path("a", None)));
         assert_eq!(route(&Method::POST, "/v2/models/a/versions/3/infer"), Route::Infer(path("a", Some("3"))));
+    }
+
+    #[test]
+    fn every_path_of_v1_is_found() {
+        let (get, post) = (|path| route(&Method::GET, path), |path| route(&Method::POST, path));
+        assert_eq!(get("/v1/models"), Route::Models);
+        assert_eq!(get("/v1/models/a"), Route::ModelStatus(path("a", None)));
+        assert_eq!(get("/v1/models/a/versions/3"), Route::ModelStatus(path("a", Some("3"))));
+        assert_eq!(post("/v1/models/a:predict"), Route::Predict(path("a", None)));
+        assert_eq!(post("/v1/models/a:b:predict"), Route::Predict(path("a:b", None)));
+        assert_eq!(post("/v1/models/a/versions/3:predict"), Route::Predict(path("a", Some("3"))));
+        assert_eq!(get("/v1/models/a:predict"), Route::WrongMethod("POST"));
+        assert_eq!(get("/v1/models/a/versions/3/x"), Route::Unknown);
     }
 
     #[test]

@@ -8,10 +8,10 @@ use hyper::header::HeaderValue;
 use hyper::{Request, StatusCode};
 
 use super::answer::{Answer, body_of, json, last, refuse, wrong_method};
-use super::infer::infer;
+use super::infer::{Protocol, infer};
 use super::io::{Phase, PhaseCell};
 use super::route::{ModelPath, Route, route};
-use crate::protocol::{model_metadata, server_metadata};
+use crate::protocol::{model_metadata, model_names, model_status, server_metadata};
 use crate::serving::{LookupError, Serving};
 
 /// Answers a request. It never fails: whatever is wrong is an answer too.
@@ -25,7 +25,8 @@ pub async fn answer(
     let path = request.uri().path().to_owned();
     let unread = !request.body().is_end_stream();
     let (answer, read) = match route(&method, &path) {
-        Route::Infer(model) => (infer(&serving, model, request).await, true),
+        Route::Infer(model) => (infer(&serving, model, Protocol::Infer, request).await, true),
+        Route::Predict(model) => (infer(&serving, model, Protocol::Predict, request).await, true),
         other => (describe(&serving, other), false),
     };
     // A body that nobody read would be taken for the next request.
@@ -49,8 +50,13 @@ fn describe(serving: &Serving, route: Route) -> Answer {
             Ok(model) => written(serde_json::to_vec(&ModelReady { name: &model.name, ready: true })),
             Err(answer) => *answer,
         },
+        Route::ModelStatus(path) => match find(serving, &path) {
+            Ok(model) => written(model_status(&model.name, &model.version)),
+            Err(answer) => *answer,
+        },
+        Route::Models => written(model_names(serving.loaded().map(|model| model.name.as_str()).into_iter().collect())),
         Route::WrongMethod(allowed) => wrong_method(allowed),
-        Route::Infer(_) | Route::Unknown => {
+        Route::Infer(_) | Route::Predict(_) | Route::Unknown => {
             refuse(StatusCode::NOT_FOUND, "unknown path: POST /v2/models/<name>/infer asks a model")
         }
     }

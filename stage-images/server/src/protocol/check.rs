@@ -44,6 +44,18 @@ pub enum RequestError {
     Value { name: String, source: ValueError },
     #[error("input {name:?} has no \"data\": the binary extension is not supported, send the values as JSON")]
     NoData { name: String },
+    #[error("send one of \"instances\" (one entry a row) and \"inputs\" (one entry a tensor)")]
+    PredictForm,
+    #[error("\"instances\" is not an array with at least one entry")]
+    NoInstances,
+    #[error("\"inputs\" is not an object: this model has the inputs {expected}, send the values of each by its name")]
+    NotNamed { expected: String },
+    #[error("instance {index} has no {name:?}: every instance needs a value for each input")]
+    Absent { index: usize, name: String },
+    #[error("instance {index} is neither an object nor an array with one value for each of the inputs {expected}")]
+    Instance { index: usize, expected: String },
+    #[error("output {name:?} has no row for each instance: send \"inputs\" in place of \"instances\"")]
+    NotRows { name: String },
     #[error("unknown output {found:?}: the model's outputs are {expected}")]
     UnknownOutput { found: String, expected: String },
 }
@@ -61,9 +73,8 @@ impl<'m> Inputs<'m> {
 
     /// Where the input belongs and how many values it must have, or why it does not fit.
     pub fn place(&self, name: &str, datatype: &str, shape: &[i64]) -> Result<(usize, usize), RequestError> {
-        let Some(index) = self.signature.inputs.iter().position(|spec| spec.name == name) else {
-            return Err(RequestError::UnknownInput { found: short(name), expected: names(&self.signature.inputs) });
-        };
+        let specs = &self.signature.inputs;
+        let index = specs.iter().position(|spec| spec.name == name).ok_or_else(|| unknown(self.signature, name))?;
         let spec = &self.signature.inputs[index];
         if self.found[index].is_some() {
             return Err(RequestError::Twice { name: spec.name.clone() });
@@ -101,6 +112,15 @@ impl<'m> Inputs<'m> {
         let rows = if self.signature.batched { common_rows(specs, &inputs)? } else { 1 };
         Ok((inputs, rows))
     }
+}
+
+/// What the model says about the input of this name.
+pub fn input<'m>(signature: &'m Signature, name: &str) -> Result<&'m TensorSpec, RequestError> {
+    signature.inputs.iter().find(|spec| spec.name == name).ok_or_else(|| unknown(signature, name))
+}
+
+fn unknown(signature: &Signature, name: &str) -> RequestError {
+    RequestError::UnknownInput { found: short(name), expected: names(&signature.inputs) }
 }
 
 /// The outputs that are asked for; all of them if none is named.
@@ -178,7 +198,8 @@ pub fn shape_text(shape: &[i64]) -> String {
     text
 }
 
-fn names(specs: &[TensorSpec]) -> String {
+/// `"mass", "sex"`.
+pub fn names(specs: &[TensorSpec]) -> String {
     let mut text = String::new();
     for (index, spec) in specs.iter().enumerate() {
         let comma = if index == 0 { "" } else { ", " };

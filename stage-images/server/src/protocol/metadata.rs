@@ -33,6 +33,44 @@ struct TensorMetadata<'a> {
     shape: &'a [i64],
 }
 
+/// The v1 answers of KServe (`name`, `ready`) and TensorFlow Serving (`model_version_status`) in one.
+#[derive(Serialize)]
+struct ModelStatus<'a> {
+    name: &'a str,
+    ready: bool,
+    model_version_status: [VersionStatus<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct VersionStatus<'a> {
+    version: &'a str,
+    state: &'static str,
+    status: StatusWords,
+}
+
+#[derive(Serialize)]
+struct StatusWords {
+    error_code: &'static str,
+    error_message: &'static str,
+}
+
+#[derive(Serialize)]
+struct ModelNames<'a> {
+    models: Vec<&'a str>,
+}
+
+/// The answer to `GET /v1/models`.
+pub fn model_names(models: Vec<&str>) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&ModelNames { models })
+}
+
+/// The answer to `GET /v1/models/<name>` of a model that answers.
+pub fn model_status(name: &str, version: &str) -> Result<Vec<u8>, serde_json::Error> {
+    let status = StatusWords { error_code: "OK", error_message: "" };
+    let model_version_status = [VersionStatus { version, state: "AVAILABLE", status }];
+    serde_json::to_vec(&ModelStatus { name, ready: true, model_version_status })
+}
+
 /// The answer to `GET /v2`.
 pub fn server_metadata() -> Result<Vec<u8>, serde_json::Error> {
     serde_json::to_vec(&ServerMetadata {

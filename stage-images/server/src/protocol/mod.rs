@@ -1,15 +1,22 @@
-//! The Open Inference Protocol v2: from a body to checked tensors, from tensors to a body.
+//! The inference protocols: from a body to checked tensors, from tensors to a body.
 //!
-//! `request`, `values` and `response` are its JSON form. What is right for a model is decided in `check`, once for
-//! every form of the protocol. No I/O here.
+//! `request` and `response` are the JSON form of the Open Inference Protocol v2, `predict` and `predictions` the v1 form.
+//! What is right for a model is decided in `check`, once for every form. No I/O here.
 
 mod check;
+mod json;
 mod metadata;
+mod predict;
+mod predictions;
 mod request;
 mod response;
+mod slice;
 mod values;
 
-pub use check::{InferRequest, RequestError, short};
-pub use metadata::{model_metadata, server_metadata};
+pub use check::{RequestError, short};
+pub use metadata::{model_metadata, model_names, model_status, server_metadata};
+pub use predict::parse_predict;
+pub use predictions::write_predictions;
 pub use request::parse;
-pub use response::{Slice, error_body, write_answer};
+pub use response::{error_body, write_answer};
+pub use slice::Slice;

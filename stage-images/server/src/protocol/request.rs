@@ -49,9 +49,6 @@ impl AsRef<str> for WireOutput<'_> {
 
 /// Reads a request for the model with this signature.
 pub fn parse(body: &[u8], signature: &Signature) -> Result<InferRequest, RequestError> {
-    if body.is_empty() {
-        return Err(RequestError::Empty);
-    }
     let wire: WireRequest = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
     let mut inputs = Inputs::new(signature);
     for input in wire.inputs {
@@ -68,7 +65,10 @@ pub fn parse(body: &[u8], signature: &Signature) -> Result<InferRequest, Request
 }
 
 /// serde's words have the line and column. The commonest mistake gets a remedy: Python's `json.dumps` writes `NaN`.
-fn not_json(body: &[u8], error: &serde_json::Error) -> RequestError {
+pub fn not_json(body: &[u8], error: &serde_json::Error) -> RequestError {
+    if body.is_empty() {
+        return RequestError::Empty;
+    }
     let line = body.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
     let near = &line[error.column().saturating_sub(12).min(line.len())..(error.column() + 12).min(line.len())];
     let has = |word: &[u8]| near.windows(word.len()).any(|window| window == word);

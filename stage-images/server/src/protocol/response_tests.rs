@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::tensor::{Data, Datatype};
+use crate::tensor::{Data, Datatype, Tensor, TensorSpec};
 
 fn spec(name: &str, datatype: Datatype) -> TensorSpec {
     TensorSpec { name: name.into(), datatype, shape: vec![-1] }

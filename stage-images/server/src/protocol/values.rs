@@ -137,6 +137,45 @@ impl Walk<'_> {
     }
 }
 
+/// How many entries each level of a nested array has, by its first elements. Empty for what is no array.
+pub fn sizes(text: &str) -> Vec<i64> {
+    let bytes = text.as_bytes();
+    let mut sizes: Vec<i64> = Vec::new();
+    // Levels whose first array has ended: their size is known.
+    let mut known = [false; MAX_RANK];
+    let mut depth = 0;
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' | b',' => continue,
+            b']' => {
+                // Brackets inside an object, which `read` refuses, may not match.
+                depth = usize::saturating_sub(depth, 1);
+                if let Some(known) = known.get_mut(depth) {
+                    *known = true;
+                }
+                continue;
+            }
+            b'[' => {}
+            _ => at = token_end(bytes, at - 1),
+        }
+        let parent = depth.wrapping_sub(1);
+        if known.get(parent) == Some(&false)
+            && let Some(size) = sizes.get_mut(parent)
+        {
+            *size += 1;
+        }
+        if byte == b'[' {
+            if depth == sizes.len() && depth < MAX_RANK {
+                sizes.push(0);
+            }
+            depth += 1;
+        }
+    }
+    sizes
+}
+
 /// Deeper tensors than this are not served.
 const MAX_RANK: usize = 16;
 

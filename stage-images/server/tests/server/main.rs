@@ -10,5 +10,6 @@ mod batching;
 mod drain;
 mod infer;
 mod metadata;
+mod predict;
 mod slow_callers;
 mod start;

@@ -55,7 +55,7 @@ fn what_does_not_exist_is_a_404_that_says_what_does() {
         (answer.status, answer.error()),
         (404, "model \"m\" has no version \"4\": this server has \"3\"".into())
     );
-    assert_eq!(caller.get("/v1/models").status, 404);
+    assert_eq!(caller.get("/v1/models/other").status, 404);
     let answer = caller.get("/v2/models/m/infer");
     assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
     assert_schema("metadata_server_error_response", &answer.json());
