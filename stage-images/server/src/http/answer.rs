@@ -5,13 +5,23 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
-use crate::protocol::error_body;
+use super::body::HEADER_LENGTH;
+use crate::protocol::{Written, error_body};
 
 pub type Answer = Response<Full<Bytes>>;
 
 /// A status with a JSON body.
 pub fn json(status: StatusCode, body: Vec<u8>) -> Answer {
     body_of(status, HeaderValue::from_static("application/json"), body)
+}
+
+/// An answer to infer, perhaps in the binary extension.
+pub fn inferred(written: Written) -> Answer {
+    let Written { body, json: length } = written;
+    let Some(length) = length else { return json(StatusCode::OK, body) };
+    let mut answer = body_of(StatusCode::OK, HeaderValue::from_static("application/octet-stream"), body);
+    answer.headers_mut().insert(HEADER_LENGTH, length.into());
+    answer
 }
 
 /// A body of any type.

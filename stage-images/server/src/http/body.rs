@@ -7,12 +7,15 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, StatusCode};
 use thiserror::Error;
 
 use crate::budget::{Budget, BudgetError, Share};
 use crate::protocol::short;
+
+/// The binary extension's header: how many bytes at the start of a body are JSON.
+pub const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// Why there is no body to work with.
 #[derive(Debug, Error)]
@@ -29,8 +32,8 @@ pub enum BodyError {
     ContentType(String),
     #[error("Content-Encoding {0:?} is not served: send the body as it is")]
     Encoding(String),
-    #[error("the binary extension is not served: send the values as JSON")]
-    Binary,
+    #[error("Inference-Header-Content-Length is {0:?}, not a number of bytes")]
+    Header(String),
 }
 
 impl BodyError {
@@ -39,7 +42,7 @@ impl BodyError {
             Self::TooLarge { .. } | Self::Budget(BudgetError::Never { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Budget(BudgetError::InUse) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Broken | Self::Binary => StatusCode::BAD_REQUEST,
+            Self::Broken | Self::Header(_) => StatusCode::BAD_REQUEST,
             Self::ContentType(_) | Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
     }
@@ -49,6 +52,8 @@ impl BodyError {
 #[derive(Debug)]
 pub struct Buffered<'b> {
     pub bytes: Bytes,
+    /// How many bytes are JSON, where raw bytes follow.
+    pub json: Option<usize>,
     pub share: Share<'b>,
 }
 
@@ -59,7 +64,7 @@ pub async fn read(
     time: Duration,
     budget: &Budget,
 ) -> Result<Buffered<'_>, BodyError> {
-    check_headers(request.headers())?;
+    let json = check_headers(request.headers())?;
     let mut body = request.into_body();
     let too_large = |bytes: usize| if bytes > limit { Err(BodyError::TooLarge { limit }) } else { Ok(()) };
     let mut share = budget.share();
@@ -87,7 +92,7 @@ pub async fn read(
         Ok(bytes)
     };
     let bytes = tokio::time::timeout(time, whole).await.map_err(|_| BodyError::TooSlow(time))??;
-    Ok(Buffered { bytes, share })
+    Ok(Buffered { bytes, json, share })
 }
 
 /// The next piece of data; trailers are read over.
@@ -105,17 +110,19 @@ async fn next(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
     }
 }
 
-fn check_headers(headers: &HeaderMap) -> Result<(), BodyError> {
+/// How many bytes of the body are JSON, if the request is in the binary extension; then its type says nothing.
+fn check_headers(headers: &HeaderMap) -> Result<Option<usize>, BodyError> {
     let text = |value: &HeaderValue| short(&String::from_utf8_lossy(value.as_bytes()));
-    if headers.contains_key("inference-header-content-length") {
-        return Err(BodyError::Binary);
-    }
     if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         return Err(BodyError::Encoding(text(encoding)));
     }
+    if let Some(length) = headers.get(HEADER_LENGTH) {
+        let number = length.to_str().ok().and_then(|length| length.parse().ok());
+        return number.map(Some).ok_or_else(|| BodyError::Header(text(length)));
+    }
     match headers.get(CONTENT_TYPE) {
         Some(content_type) if !is_json(content_type.as_bytes()) => Err(BodyError::ContentType(text(content_type))),
-        _ => Ok(()),
+        _ => Ok(None),
     }
 }
 

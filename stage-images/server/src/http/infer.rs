@@ -4,12 +4,12 @@ use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use thiserror::Error;
 
-use super::answer::{Answer, json, last, refuse};
+use super::answer::{Answer, inferred, last, refuse};
 use super::body::{self, BodyError};
 use super::route::ModelPath;
 use crate::budget::Share;
 use crate::inference::{InferError, convert, run, slices, text_size};
-use crate::protocol::{self, RequestError};
+use crate::protocol::{self, RequestError, Written};
 use crate::serving::{LookupError, Model, Serving};
 use crate::tensor::Tensor;
 
@@ -54,7 +54,7 @@ impl RestError {
 pub async fn infer(serving: &Serving, path: ModelPath<'_>, protocol: Protocol, request: Request<Incoming>) -> Answer {
     let mut counted = serving.metrics.request();
     let answer = match try_infer(serving, path, protocol, request).await {
-        Ok(body) => json(StatusCode::OK, body),
+        Ok(written) => inferred(written),
         Err(error) => {
             let answer = refuse(error.status(), &error);
             if error.ends_connection() { last(answer) } else { answer }
@@ -69,7 +69,7 @@ async fn try_infer(
     path: ModelPath<'_>,
     protocol: Protocol,
     request: Request<Incoming>,
-) -> Result<Vec<u8>, RestError> {
+) -> Result<Written, RestError> {
     let config = &serving.config;
     let find = |error: LookupError| InferError::from(error);
     let model = serving.model(&path.name, path.version.as_deref()).map_err(find)?;
@@ -80,26 +80,27 @@ async fn try_infer(
     }
 }
 
-async fn infer_v2(serving: &Serving, model: &Model, buffered: body::Buffered<'_>) -> Result<Vec<u8>, RestError> {
-    let body::Buffered { bytes, mut share } = buffered;
-    let parsed = convert(bytes.len(), || protocol::parse(&bytes, &model.signature))?;
+async fn infer_v2(serving: &Serving, model: &Model, buffered: body::Buffered<'_>) -> Result<Written, RestError> {
+    let body::Buffered { bytes, json, mut share } = buffered;
+    let parsed = convert(bytes.len(), || protocol::parse(&bytes, json, &model.signature))?;
     drop(bytes);
     hold(&mut share, &parsed.inputs)?;
     let answer = run(serving, model, parsed.inputs, parsed.rows).await?;
     let outputs = slices(model, &parsed.outputs, &answer);
-    let write = || protocol::write_answer(&model.name, &model.version, parsed.id.as_deref(), &outputs);
+    let write = || protocol::write_answer(&model.name, &model.version, parsed.id.as_deref(), &outputs, &parsed.binary);
     Ok(convert(text_size(&outputs), write))
 }
 
-async fn predict_v1(serving: &Serving, model: &Model, buffered: body::Buffered<'_>) -> Result<Vec<u8>, RestError> {
-    let body::Buffered { bytes, mut share } = buffered;
+async fn predict_v1(serving: &Serving, model: &Model, buffered: body::Buffered<'_>) -> Result<Written, RestError> {
+    let body::Buffered { bytes, json: _, mut share } = buffered;
     let parsed = convert(bytes.len(), || protocol::parse_predict(&bytes, &model.signature))?;
     drop(bytes);
     hold(&mut share, &parsed.inputs)?;
     let answer = run(serving, model, parsed.inputs, parsed.rows).await?;
     let all: Vec<usize> = (0..model.signature.outputs.len()).collect();
     let outputs = slices(model, &all, &answer);
-    Ok(convert(text_size(&outputs), || protocol::write_predictions(parsed.form, &outputs))?)
+    let body = convert(text_size(&outputs), || protocol::write_predictions(parsed.form, &outputs))?;
+    Ok(Written { body, json: None })
 }
 
 /// Short values grow when they are parsed: an empty text from three bytes to twenty-four.

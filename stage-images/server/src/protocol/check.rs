@@ -19,6 +19,8 @@ pub struct InferRequest {
     pub rows: usize,
     /// Which of the model's outputs to answer, in the order asked for.
     pub outputs: Vec<usize>,
+    /// Which of these to answer as raw bytes.
+    pub binary: Vec<bool>,
 }
 
 /// Why a request is refused. All of these are the caller's to mend.
@@ -42,8 +44,18 @@ pub enum RequestError {
     Rows { name: String, found: i64, first: String, expected: i64 },
     #[error("input {name:?}: {source}")]
     Value { name: String, source: ValueError },
-    #[error("input {name:?} has no \"data\": the binary extension is not supported, send the values as JSON")]
+    #[error("input {name:?} has no \"data\", and no \"binary_data_size\" in its parameters")]
     NoData { name: String },
+    #[error("input {name:?} has both \"data\" and \"binary_data_size\": send one of them")]
+    TwoData { name: String },
+    #[error("input {name:?} has \"binary_data_size\", but the request has no header Inference-Header-Content-Length")]
+    NoHeader { name: String },
+    #[error("Inference-Header-Content-Length is {length}, but the body has {body} bytes")]
+    Header { length: usize, body: usize },
+    #[error("input {name:?} has the \"binary_data_size\" {size}, but {left} bytes are left of the body")]
+    Short { name: String, size: usize, left: usize },
+    #[error("{0} bytes of the body belong to no input")]
+    Left(usize),
     #[error("send one of \"instances\" (one entry a row) and \"inputs\" (one entry a tensor)")]
     PredictForm,
     #[error("\"instances\" is not an array with at least one entry")]

@@ -7,11 +7,14 @@ use serde::Serialize;
 use crate::model::Signature;
 use crate::tensor::TensorSpec;
 
+/// By the names that Triton gave them.
+pub const EXTENSIONS: &[&str] = &["binary_tensor_data"];
+
 #[derive(Serialize)]
 struct ServerMetadata {
     name: &'static str,
     version: &'static str,
-    extensions: [&'static str; 0],
+    extensions: &'static [&'static str],
 }
 
 #[derive(Serialize)]
@@ -76,7 +79,7 @@ pub fn server_metadata() -> Result<Vec<u8>, serde_json::Error> {
     serde_json::to_vec(&ServerMetadata {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
-        extensions: [],
+        extensions: EXTENSIONS,
     })
 }
 

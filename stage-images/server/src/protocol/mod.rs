@@ -1,8 +1,9 @@
 //! The inference protocols: from a body to checked tensors, from tensors to a body.
 //!
-//! `request` and `response` are the JSON form of the Open Inference Protocol v2, `predict` and `predictions` the v1 form.
+//! `request`, `response` and `binary` are the REST form of the Open Inference Protocol v2, `predict` and `predictions` the v1 form.
 //! What is right for a model is decided in `check`, once for every form. No I/O here.
 
+mod binary;
 mod check;
 mod json;
 mod metadata;
@@ -18,5 +19,5 @@ pub use metadata::{model_metadata, model_names, model_status, server_metadata};
 pub use predict::parse_predict;
 pub use predictions::write_predictions;
 pub use request::parse;
-pub use response::{error_body, write_answer};
+pub use response::{Written, error_body, write_answer};
 pub use slice::Slice;

@@ -1,17 +1,15 @@
-//! The JSON form of an inference request.
+//! The JSON form of an inference request, with the binary extension: values may stand as raw bytes behind the JSON.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::check::{self, InferRequest, Inputs, RequestError};
-use super::values;
+use super::{binary, values};
 use crate::model::Signature;
 
-/// Fields that are not here (`parameters`, extensions) are read over: the protocol lets a server ignore what it does not
-/// know.
+/// Fields and parameters that are not here are read over: the protocol lets a server ignore what it does not know.
 #[derive(Deserialize)]
 struct WireRequest<'a> {
     #[serde(default)]
@@ -20,6 +18,14 @@ struct WireRequest<'a> {
     inputs: Vec<WireInput<'a>>,
     #[serde(borrow, default)]
     outputs: Option<Vec<WireOutput<'a>>>,
+    #[serde(default)]
+    parameters: Option<RequestParameters>,
+}
+
+#[derive(Deserialize)]
+struct RequestParameters {
+    #[serde(default)]
+    binary_data_output: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -31,14 +37,28 @@ struct WireInput<'a> {
     datatype: Cow<'a, str>,
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
+    #[serde(default)]
+    parameters: Option<InputParameters>,
+}
+
+#[derive(Deserialize)]
+struct InputParameters {
+    #[serde(default)]
+    binary_data_size: Option<usize>,
 }
 
 #[derive(Deserialize)]
 struct WireOutput<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
-    #[serde(default, rename = "parameters")]
-    _parameters: Option<IgnoredAny>,
+    #[serde(default)]
+    parameters: Option<OutputParameters>,
+}
+
+#[derive(Deserialize)]
+struct OutputParameters {
+    #[serde(default)]
+    binary_data: Option<bool>,
 }
 
 impl AsRef<str> for WireOutput<'_> {
@@ -47,21 +67,45 @@ impl AsRef<str> for WireOutput<'_> {
     }
 }
 
-/// Reads a request for the model with this signature.
-pub fn parse(body: &[u8], signature: &Signature) -> Result<InferRequest, RequestError> {
-    let wire: WireRequest = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+/// Reads a request for the model with this signature. `json` is how many bytes of the body are JSON, where raw bytes follow.
+pub fn parse(body: &[u8], json: Option<usize>, signature: &Signature) -> Result<InferRequest, RequestError> {
+    let (text, mut raw) = match json {
+        None => (body, &[][..]),
+        Some(length) => body.split_at_checked(length).ok_or(RequestError::Header { length, body: body.len() })?,
+    };
+    let wire: WireRequest = serde_json::from_slice(text).map_err(|error| not_json(text, &error))?;
     let mut inputs = Inputs::new(signature);
     for input in wire.inputs {
         let (index, count) = inputs.place(&input.name, &input.datatype, &input.shape)?;
+        let datatype = signature.inputs[index].datatype;
         let name = || signature.inputs[index].name.clone();
-        let Some(data) = input.data else { return Err(RequestError::NoData { name: name() }) };
-        let data = values::read(data.get(), signature.inputs[index].datatype, &input.shape, count)
-            .map_err(|source| RequestError::Value { name: name(), source })?;
+        let data = match (input.data, input.parameters.and_then(|parameters| parameters.binary_data_size)) {
+            (Some(data), None) => values::read(data.get(), datatype, &input.shape, count),
+            (None, Some(_)) if json.is_none() => return Err(RequestError::NoHeader { name: name() }),
+            (None, Some(size)) => {
+                let left = raw.len();
+                let (bytes, rest) =
+                    raw.split_at_checked(size).ok_or_else(|| RequestError::Short { name: name(), size, left })?;
+                raw = rest;
+                binary::read(bytes, datatype, &input.shape, count)
+            }
+            (None, None) => return Err(RequestError::NoData { name: name() }),
+            (Some(_), Some(_)) => return Err(RequestError::TwoData { name: name() }),
+        };
+        let data = data.map_err(|source| RequestError::Value { name: name(), source })?;
         inputs.put(index, input.shape, data);
     }
+    if !raw.is_empty() {
+        return Err(RequestError::Left(raw.len()));
+    }
     let (inputs, rows) = inputs.finish()?;
-    let outputs = check::outputs(signature, wire.outputs.as_deref().unwrap_or_default())?;
-    Ok(InferRequest { id: wire.id, inputs, rows, outputs })
+    let asked = wire.outputs.unwrap_or_default();
+    let outputs = check::outputs(signature, &asked)?;
+    let all_binary = wire.parameters.and_then(|parameters| parameters.binary_data_output).unwrap_or(false);
+    let is_binary = |output: &WireOutput| output.parameters.as_ref().and_then(|parameters| parameters.binary_data);
+    let mut binary: Vec<bool> = asked.iter().map(|output| is_binary(output).unwrap_or(all_binary)).collect();
+    binary.resize(outputs.len(), all_binary);
+    Ok(InferRequest { id: wire.id, inputs, rows, outputs, binary })
 }
 
 /// serde's words have the line and column. The commonest mistake gets a remedy: Python's `json.dumps` writes `NaN`.

@@ -26,12 +26,12 @@ fn inputs(list: &[&str]) -> String {
 }
 
 fn refusal(body: &str) -> String {
-    parse(body.as_bytes(), &signature()).unwrap_err().to_string()
+    parse(body.as_bytes(), None, &signature()).unwrap_err().to_string()
 }
 
 #[test]
 fn inputs_come_out_in_the_models_order_with_their_rows() {
-    let request = parse(inputs(&[SEX, MASS]).as_bytes(), &signature()).unwrap();
+    let request = parse(inputs(&[SEX, MASS]).as_bytes(), None, &signature()).unwrap();
     assert_eq!(request.rows, 2);
     assert_eq!(request.outputs, [0, 1]);
     assert_eq!(request.id, None);
@@ -47,7 +47,7 @@ fn fields_may_come_in_any_order_and_unknown_ones_are_read_over() {
         "inputs":[{{"data":[[1],[2]],"parameters":{{"x":1}},"datatype":"FP32","shape":[2,1],"name":"m\u0061ss"}},{SEX}],
         "id":"a\"b","later":null}}"#
     );
-    let request = parse(body.as_bytes(), &signature()).unwrap();
+    let request = parse(body.as_bytes(), None, &signature()).unwrap();
     assert_eq!(request.id.as_deref(), Some("a\"b"));
     assert_eq!(request.outputs, [1]);
 }
@@ -85,7 +85,7 @@ fn refusals_name_the_tensor_and_what_was_expected() {
         ),
         (
             inputs(&[&MASS.replace(r#","data":[1,2]"#, ""), SEX]),
-            r#"input "mass" has no "data": the binary extension is not supported, send the values as JSON"#,
+            r#"input "mass" has no "data", and no "binary_data_size" in its parameters"#,
         ),
         (
             inputs(&[MASS, SEX]).replace("}]}", r#"}],"outputs":[{"name":"score"}]}"#),
@@ -122,7 +122,7 @@ fn a_shape_whose_product_overflows_is_refused() {
     assert!(refusal(&inputs(&[&huge, SEX])).contains("needs 9223372036854775807"));
     let wide = Signature { inputs: vec![spec("x", Datatype::Fp32, &[-1, -1, -1])], ..Signature::default() };
     let body = r#"{"inputs":[{"name":"x","shape":[4294967296,4294967296,4294967296],"datatype":"FP32","data":[]}]}"#;
-    assert!(parse(body.as_bytes(), &wide).unwrap_err().to_string().contains("more values than fit in memory"));
+    assert!(parse(body.as_bytes(), None, &wide).unwrap_err().to_string().contains("more values than fit in memory"));
 }
 
 #[test]
@@ -141,6 +141,68 @@ fn deep_nesting_is_refused_and_does_not_exhaust_the_stack() {
     }
 }
 
+const RAW_MASS: &str = r#"{"name":"mass","shape":[2,1],"datatype":"FP32","parameters":{"binary_data_size":8}}"#;
+
+/// A request in the binary extension and how much of it is JSON.
+fn with_bytes(text: &str, raw: &[u8]) -> (Vec<u8>, Option<usize>) {
+    ([text.as_bytes(), raw].concat(), Some(text.len()))
+}
+
+#[test]
+fn raw_values_are_taken_in_the_order_of_their_inputs() {
+    let sex = SEX.replace(r#""data":["m","f"]"#, r#""parameters":{"binary_data_size":10}"#);
+    let words = b"\x01\0\0\0m\x01\0\0\0f";
+    let numbers = [1_f32.to_le_bytes(), 2_f32.to_le_bytes()].concat();
+    for (list, raw) in [
+        ([sex.as_str(), RAW_MASS], [&words[..], &numbers].concat()),
+        ([RAW_MASS, sex.as_str()], [&numbers, &words[..]].concat()),
+        ([RAW_MASS, SEX], numbers.clone()),
+    ] {
+        let (body, json) = with_bytes(&inputs(&list), &raw);
+        let request = parse(&body, json, &signature()).unwrap();
+        assert_eq!(request.inputs[0].data, Data::Fp32(vec![1.0, 2.0]));
+        assert_eq!(request.inputs[1].data, Data::Bytes(vec!["m".into(), "f".into()]));
+        assert_eq!(request.binary, [false, false]);
+    }
+}
+
+#[test]
+fn outputs_are_asked_for_as_bytes_one_by_one_or_all_together() {
+    for (asked, binary) in [
+        (r#""outputs":[{"name":"label","parameters":{"binary_data":true}},{"name":"probabilities"}]"#, [true, false]),
+        (r#""parameters":{"binary_data_output":true}"#, [true, true]),
+        (
+            r#""parameters":{"binary_data_output":true},"outputs":[{"name":"label","parameters":{"binary_data":false}},{"name":"probabilities"}]"#,
+            [false, true],
+        ),
+    ] {
+        let body = inputs(&[MASS, SEX]).replacen('{', &format!("{{{asked},"), 1);
+        assert_eq!(parse(body.as_bytes(), None, &signature()).unwrap().binary, binary, "{asked}");
+    }
+}
+
+#[test]
+fn raw_values_that_do_not_add_up_are_refused() {
+    let both = RAW_MASS.replace("\"parameters\"", "\"data\":[1,2],\"parameters\"");
+    let large = RAW_MASS.replace(":8", ":9");
+    for (list, raw, expected) in [
+        ([RAW_MASS, SEX], 7, r#"input "mass" has the "binary_data_size" 8, but 7 bytes are left of the body"#),
+        ([RAW_MASS, SEX], 9, "1 bytes of the body belong to no input"),
+        ([MASS, SEX], 1, "1 bytes of the body belong to no input"),
+        ([&both, SEX], 8, r#"input "mass" has both "data" and "binary_data_size": send one of them"#),
+        ([&large, SEX], 9, r#"input "mass": it has 9 bytes, but 2 values of shape [2, 1] need 4 bytes each"#),
+    ] {
+        let (body, json) = with_bytes(&inputs(&list), &vec![0; raw]);
+        assert_eq!(parse(&body, json, &signature()).unwrap_err().to_string(), expected);
+    }
+    assert_eq!(
+        refusal(&inputs(&[RAW_MASS, SEX])),
+        r#"input "mass" has "binary_data_size", but the request has no header Inference-Header-Content-Length"#
+    );
+    let error = parse(b"{}", Some(3), &signature()).unwrap_err();
+    assert_eq!(error.to_string(), "Inference-Header-Content-Length is 3, but the body has 2 bytes");
+}
+
 proptest! {
     #[test]
     fn a_request_with_a_byte_changed_is_answered_or_refused_but_never_panics(
@@ -150,7 +212,7 @@ proptest! {
         let last = body.len() - 1;
         body[at.min(last)] = byte;
         body.truncate(cut);
-        let _ = parse(&body, &signature());
+        let _ = parse(&body, None, &signature());
     }
 
     #[test]
@@ -159,7 +221,7 @@ proptest! {
         datatype in "FP32|BYTES|INT8|", data in "\\[([0-9]|\"a\"|null|true|\\[|\\]|,){0,8}\\]",
     ) {
         let one = format!(r#"{{"name":"{name}","shape":{shape:?},"datatype":"{datatype}","data":{data}}}"#);
-        if let Ok(request) = parse(inputs(&[&one, SEX]).as_bytes(), &signature()) {
+        if let Ok(request) = parse(inputs(&[&one, SEX]).as_bytes(), None, &signature()) {
             for tensor in request.inputs {
                 let product: i64 = tensor.shape.iter().product();
                 prop_assert_eq!(usize::try_from(product).unwrap(), tensor.data.len());

@@ -1,13 +1,21 @@
-//! The JSON form of an answer, written straight into the bytes that go out.
+//! The JSON form of an answer, with the binary extension, written straight into the bytes that go out.
 
 use std::fmt::Display;
 
-use super::Slice;
 use super::json::{Json as _, string};
+use super::{Slice, binary};
 use crate::tensor::each_data;
 
 /// The body of an answer.
-pub fn write_answer(model: &str, version: &str, id: Option<&str>, outputs: &[Slice]) -> Vec<u8> {
+#[derive(Debug)]
+pub struct Written {
+    pub body: Vec<u8>,
+    /// How many bytes of it are JSON, where raw bytes follow.
+    pub json: Option<usize>,
+}
+
+/// Writes an answer. Outputs whose place in `binary` is true stand as raw bytes behind the JSON.
+pub fn write_answer(model: &str, version: &str, id: Option<&str>, outputs: &[Slice], binary: &[bool]) -> Written {
     let mut body = Vec::with_capacity(256 + outputs.iter().map(|slice| 96 + slice.values().len() * 12).sum::<usize>());
     body.extend_from_slice(b"{\"model_name\":");
     string(&mut body, model);
@@ -22,10 +30,15 @@ pub fn write_answer(model: &str, version: &str, id: Option<&str>, outputs: &[Sli
         if index > 0 {
             body.push(b',');
         }
-        slice.write(&mut body);
+        slice.write(&mut body, binary.get(index) == Some(&true));
     }
     body.extend_from_slice(b"]}");
-    body
+    let mut json = None;
+    for (slice, _) in outputs.iter().zip(binary).filter(|(_, binary)| **binary) {
+        json.get_or_insert(body.len());
+        binary::write(&mut body, slice);
+    }
+    Written { body, json }
 }
 
 /// The protocol's error object.
@@ -37,7 +50,7 @@ pub fn error_body(error: impl Display) -> Vec<u8> {
 }
 
 impl Slice<'_> {
-    fn write(&self, body: &mut Vec<u8>) {
+    fn write(&self, body: &mut Vec<u8>, binary: bool) {
         body.extend_from_slice(b"{\"name\":");
         string(body, &self.spec.name);
         body.extend_from_slice(b",\"datatype\":\"");
@@ -48,6 +61,11 @@ impl Slice<'_> {
                 body.push(b',');
             }
             size.json(body);
+        }
+        if binary {
+            body.extend_from_slice(b"],\"parameters\":{\"binary_data_size\":");
+            binary::size(self).json(body);
+            return body.extend_from_slice(b"}}");
         }
         body.extend_from_slice(b"],\"data\":[");
         let values = self.values();

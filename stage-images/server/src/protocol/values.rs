@@ -26,6 +26,14 @@ pub enum ValueError {
     Nesting { shape: String },
     #[error("value {index} is {found}, but {datatype} needs {needs}")]
     Value { index: usize, found: String, datatype: Datatype, needs: &'static str },
+    #[error("it has {found} bytes, but {values} values of shape {shape} need {width} bytes each")]
+    Bytes { found: usize, values: usize, width: usize, shape: String },
+    #[error(
+        "{whole} whole values and {left} more bytes, but shape {shape} needs {expected} values, each with its length in four bytes before it"
+    )]
+    Texts { whole: usize, left: usize, expected: usize, shape: String },
+    #[error("value {index} is no text in UTF-8 without NUL")]
+    NoText { index: usize },
 }
 
 /// Reads `count` values of `datatype` from the JSON array `text`. `count` is the product of `shape`.

@@ -45,6 +45,25 @@ macro_rules! each_data {
 pub(crate) use each_data;
 
 impl Data {
+    /// The type of the values.
+    pub fn datatype(&self) -> Datatype {
+        match self {
+            Self::Bool(_) => Datatype::Bool,
+            Self::Uint8(_) => Datatype::Uint8,
+            Self::Uint16(_) => Datatype::Uint16,
+            Self::Uint32(_) => Datatype::Uint32,
+            Self::Uint64(_) => Datatype::Uint64,
+            Self::Int8(_) => Datatype::Int8,
+            Self::Int16(_) => Datatype::Int16,
+            Self::Int32(_) => Datatype::Int32,
+            Self::Int64(_) => Datatype::Int64,
+            Self::Fp16(_) => Datatype::Fp16,
+            Self::Fp32(_) => Datatype::Fp32,
+            Self::Fp64(_) => Datatype::Fp64,
+            Self::Bytes(_) => Datatype::Bytes,
+        }
+    }
+
     /// How many values there are.
     pub fn len(&self) -> usize {
         each_data!(self, values => values.len())
@@ -110,6 +129,7 @@ mod tests {
     fn values_of_every_type_append_to_their_own_type_only() {
         for datatype in Datatype::ALL {
             let mut data = Data::blank(datatype, 2);
+            assert_eq!(data.datatype(), datatype);
             assert!(data.append(&mut Data::blank(datatype, 3)));
             assert_eq!(data.len(), 5);
             let other = if datatype == Datatype::Bool { Datatype::Int8 } else { Datatype::Bool };

@@ -80,11 +80,6 @@ fn another_content_type_or_encoding_is_a_415() {
         assert!(answer.error().contains(header.1), "{}", answer.error());
         assert_well(&mut caller);
     }
-    let binary = [("inference-header-content-length", "10")];
-    let answer = caller.post_as(infer_path(), &binary, tabular().as_bytes()).unwrap();
-    assert_eq!(answer.status, 400);
-    assert!(answer.error().contains("binary extension"));
-    assert_well(&mut caller);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod support;
 
 mod bad_input;
 mod batching;
+mod binary;
 mod drain;
 mod infer;
 mod metadata;

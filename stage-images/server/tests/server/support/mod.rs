@@ -6,6 +6,6 @@ mod schema;
 mod server;
 
 pub use caller::{Answer, Caller};
-pub use requests::{heavy, heavy_rows, infer_path, lookup, tabular, tabular_rows};
+pub use requests::{every_type_raw, heavy, heavy_rows, infer_path, lookup, tabular, tabular_rows};
 pub use schema::assert_schema;
 pub use server::{Server, model_dir};
