@@ -112,10 +112,8 @@ pub async fn serve(settings: RunSettings) -> Result<(), ServeError> {
         () = &mut hold => return Err(ServeError::LeaseLost(settings.lease_name)),
         _ = ended => {}
     }
-    if held {
-        if let Err(error) = lock.release().await {
-            tracing::warn!(error = %chain(&error), "failed to release the lease; it runs out by itself");
-        }
+    if held && let Err(error) = lock.release().await {
+        tracing::warn!(error = %chain(&error), "failed to release the lease; it runs out by itself");
     }
     tracing::info!("ended");
     Ok(())

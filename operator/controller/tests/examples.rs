@@ -1,5 +1,7 @@
 //! The examples and the stock StageTemplates of the repository pass the checks that a cluster makes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

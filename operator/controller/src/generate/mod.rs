@@ -19,7 +19,10 @@ pub fn crds(dir: Option<&Path>) -> Outcome {
         let text = format!("{MARK}{}", serde_saphyr::to_string(&crd)?);
         match dir {
             Some(dir) => std::fs::write(dir.join(format!("{}.yaml", crd.spec.names.plural)), text)?,
-            None => all.push_str(&format!("---\n{text}")),
+            None => {
+                all.push_str("---\n");
+                all.push_str(&text);
+            }
         }
     }
     print(&all);

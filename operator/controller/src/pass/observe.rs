@@ -25,7 +25,10 @@ type Templates = BTreeMap<String, Arc<StageTemplate>>;
 
 /// PodTemplates that were read, and when; also those that were not there.
 #[derive(Default)]
-pub struct PodTemplates(Mutex<HashMap<String, (Instant, Option<Arc<PodTemplate>>)>>);
+pub struct PodTemplates(Mutex<HashMap<String, Looked>>);
+
+/// When it was looked for, and what was there.
+type Looked = (Instant, Option<Arc<PodTemplate>>);
 
 impl Passes {
     pub(super) fn observe_pipeline(&self, id: &Id, refusals: Vec<Refusal>) -> PipelineObserved {

@@ -40,10 +40,10 @@ impl Warnings {
                 job.created.map_or(Duration::ZERO, |at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
             let wait = if age < PATIENCE { PATIENCE.saturating_sub(age) + Duration::from_millis(50) } else { EVERY };
             look_again = Some(look_again.map_or(wait, |w: Duration| w.min(wait)));
-            if age >= PATIENCE {
-                if let Some(words) = self.words(client, namespace, &job.uid).await {
-                    found.insert(job.name.clone(), words);
-                }
+            if age >= PATIENCE
+                && let Some(words) = self.words(client, namespace, &job.uid).await
+            {
+                found.insert(job.name.clone(), words);
             }
         }
         (found, look_again)

@@ -239,24 +239,29 @@ pub fn whole<K: Resource<DynamicType = ()>>(object: K) -> Option<(String, K)> {
     Some((object.namespace()?, object))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
 pub fn job(job: k8s_openapi::api::batch::v1::Job) -> Option<(String, millrace_core::run::JobView)> {
     Some((label(&job.metadata, RUN_UID_LABEL)?.to_owned(), job_view(&job)))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
 fn stage_pod(pod: k8s_openapi::api::core::v1::Pod) -> Option<(String, millrace_core::run::PodView)> {
     Some((label(&pod.metadata, RUN_UID_LABEL)?.to_owned(), stage_pod_view(&pod)))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
 fn server_pod(pod: k8s_openapi::api::core::v1::Pod) -> Option<(String, millrace_core::run::PodView)> {
     Some((served_group(&pod)?, server_pod_view(&pod)))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
 pub fn server_deployment(
     deployment: k8s_openapi::api::apps::v1::Deployment,
 ) -> Option<(String, millrace_core::deployment::DeploymentView)> {
     Some((served_group(&deployment)?, deployment_view(&deployment)))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
 pub fn service(
     service: k8s_openapi::api::core::v1::Service,
 ) -> Option<(String, millrace_core::deployment::ServiceView)> {

@@ -85,7 +85,7 @@ fn pod_view(pod: &Pod, stage_label: &str, last_state: bool) -> PodView {
         node: pod.spec.as_ref().and_then(|s| s.node_name.clone()),
         unschedulable: condition("PodScheduled", "False"),
         disrupted: condition("DisruptionTarget", "True"),
-        init: named(init, AGENT_INIT).filter(|c| !c.terminated.as_ref().is_some_and(|t| t.exit_code == 0)),
+        init: named(init, AGENT_INIT).filter(|c| c.terminated.as_ref().is_none_or(|t| t.exit_code != 0)),
         main: named(main, MAIN),
     }
 }

@@ -51,7 +51,9 @@ impl Writer {
         namespace: &str,
         kind: &'static str,
         wanted: &K,
-        held: Option<Option<String>>,
+        #[allow(clippy::option_option, reason = "not on the shelf, or there without a controller")] held: Option<
+            Option<String>,
+        >,
     ) -> Result<Result<K, Refusal>, WriteError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Serialize,

@@ -96,16 +96,16 @@ impl Writer {
     pub async fn carry_out<K: Planned>(&self, object: &K, plan: Plan<K::Status>) -> Result<Done, WriteError> {
         let Plan { freeze, status, create, apply, delete, events, requeue: _ } = plan;
         let mut refusals = Vec::new();
-        if let Some(revision) = freeze {
-            if let Some(refusal) = self.freeze(&object.namespace().unwrap_or_default(), &revision).await? {
-                // The status would name what is not there.
-                return Ok(Done::Carried(vec![refusal]));
-            }
+        if let Some(revision) = freeze
+            && let Some(refusal) = self.freeze(&object.namespace().unwrap_or_default(), &revision).await?
+        {
+            // The status would name what is not there.
+            return Ok(Done::Carried(vec![refusal]));
         }
-        if let Some(status) = status {
-            if !self.write_status(object, &status).await? {
-                return Ok(Done::Stale);
-            }
+        if let Some(status) = status
+            && !self.write_status(object, &status).await?
+        {
+            return Ok(Done::Stale);
         }
         let namespace = object.namespace().unwrap_or_default();
         for one in create {

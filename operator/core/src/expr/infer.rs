@@ -151,7 +151,7 @@ impl Walk<'_> {
             None if TYPE_NAMES.contains(&name) => (Type::Any, None),
             None => {
                 let hint = did_you_mean(name, names.keys().map(String::as_str));
-                self.unknown(vec![name.to_owned()], hint);
+                self.unknown(&[name.to_owned()], hint);
                 (Type::Any, None)
             }
         }
@@ -170,7 +170,7 @@ impl Walk<'_> {
                     return (kind.clone(), longer);
                 }
                 let hint = did_you_mean(name, members.keys().map(String::as_str));
-                self.unknown(longer.unwrap_or_else(|| vec![name.to_owned()]), hint);
+                self.unknown(&longer.unwrap_or_else(|| vec![name.to_owned()]), hint);
                 (Type::Any, None)
             }
             found @ (Type::Null | Type::Boolean | Type::Number | Type::Text | Type::List) => {
@@ -181,7 +181,7 @@ impl Walk<'_> {
         }
     }
 
-    fn unknown(&mut self, path: Vec<String>, hint: String) {
+    fn unknown(&mut self, path: &[String], hint: String) {
         let root = path.first().cloned().unwrap_or_default();
         let fault = Fault::UnknownName { root, path: path.join("."), hint };
         if !self.faults.contains(&fault) {

@@ -51,9 +51,8 @@ impl Type {
     #[must_use]
     pub fn fits(&self, needed: &Self) -> bool {
         match (self.present(), needed.present()) {
-            (Self::Any, _) | (_, Self::Any) => true,
+            (Self::Any, _) | (_, Self::Any) | (Self::Map(_) | Self::Record(_), Self::Map(_) | Self::Record(_)) => true,
             (Self::Null, _) => matches!(needed, Self::Optional(_) | Self::Null),
-            (Self::Map(_) | Self::Record(_), Self::Map(_) | Self::Record(_)) => true,
             (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
         }
     }

@@ -254,7 +254,7 @@ fn a_finished_run_is_deleted_when_its_time_is_up_and_not_before() {
     world.finish("old", 60, true);
     world.finish("new", 10, false);
     assert_eq!(world.deleted(), ["old"]);
-    assert_eq!(world.plan().requeue, Some(Duration::from_secs(50 * 60)));
+    assert_eq!(world.plan().requeue, Some(Duration::from_mins(50)));
 }
 
 #[test]

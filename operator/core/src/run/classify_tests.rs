@@ -38,18 +38,18 @@ fn pod(change: impl FnOnce(&mut PodView)) -> PodView {
     pod
 }
 
-fn words(reason: &str) -> Option<Words> {
-    Some(Words { reason: reason.into(), message: "m".into() })
+fn words(reason: &str) -> Words {
+    Words { reason: reason.into(), message: "m".into() }
 }
 
-fn ended(exit_code: i32) -> Option<ContainerView> {
+fn ended(exit_code: i32) -> ContainerView {
     let message = serde_json::json!({
         "millrace": "v1", "runUid": "run-uid", "stage": "train", "attempt": 1,
         "outcome": if exit_code == 0 { "Succeeded" } else { "Failed" },
         "reason": if exit_code == 0 { "Completed" } else { "Error" }, "exitCode": exit_code,
     });
     let terminated = Terminated { exit_code, message: message.to_string(), ..Terminated::default() };
-    Some(ContainerView { terminated: Some(terminated), ..ContainerView::default() })
+    ContainerView { terminated: Some(terminated), ..ContainerView::default() }
 }
 
 fn standing(uid: Option<&str>, job: Option<JobView>, pod: Option<PodView>) -> String {
@@ -87,8 +87,8 @@ fn a_job_of_somebody_else_or_made_again_under_the_name_is_not_the_attempts() {
 fn the_pod_tells_before_the_job_does() {
     let with = |change: fn(&mut PodView)| standing(None, Some(job(|_| {})), Some(pod(change)));
     assert_eq!(with(|_| {}), "starting");
-    assert_eq!(with(|p| p.main = ended(0)), "succeeded");
-    assert_eq!(with(|p| p.main = ended(1)), "failed Error");
+    assert_eq!(with(|p| p.main = Some(ended(0))), "succeeded");
+    assert_eq!(with(|p| p.main = Some(ended(1))), "failed Error");
     assert_eq!(
         with(|p| p.main = Some(ContainerView { running_since: Some(Timestamp::UNIX_EPOCH), ..Default::default() })),
         "running"
@@ -98,8 +98,8 @@ fn the_pod_tells_before_the_job_does() {
 #[test]
 fn a_waiting_pod_is_pending_with_the_words_of_whom_it_waits_for() {
     let with = |change: fn(&mut PodView)| standing(None, Some(job(|_| {})), Some(pod(change)));
-    let view = |reason: &str| Some(ContainerView { waiting: words(reason), ..Default::default() });
-    assert_eq!(with(|p| p.unschedulable = words("Unschedulable")), "pending Unschedulable");
+    let view = |reason: &str| Some(ContainerView { waiting: Some(words(reason)), ..Default::default() });
+    assert_eq!(with(|p| p.unschedulable = Some(words("Unschedulable"))), "pending Unschedulable");
     for reason in ["ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError", "InvalidImageName"] {
         let mut waiting = pod(|_| {});
         waiting.main = view(reason);
@@ -119,14 +119,14 @@ fn what_ended_without_a_word_is_disrupted() {
         (
             pod(|p| {
                 p.phase = "Failed".into();
-                p.words = words("Evicted");
+                p.words = Some(words("Evicted"));
             }),
             "disrupted Evicted",
         ),
         (
             pod(|p| {
                 p.phase = "Failed".into();
-                p.disrupted = words("PreemptionByScheduler");
+                p.disrupted = Some(words("PreemptionByScheduler"));
             }),
             "disrupted PreemptionByScheduler",
         ),
@@ -135,14 +135,17 @@ fn what_ended_without_a_word_is_disrupted() {
         (
             pod(|p| {
                 p.deleting = true;
-                p.disrupted = words(NODE_LOST);
+                p.disrupted = Some(words(NODE_LOST));
             }),
             "disrupted NodeLost",
         ),
     ] {
         assert_eq!(standing(None, Some(job(|_| {})), Some(change)), expected);
     }
-    assert_eq!(standing(None, Some(job(|j| j.failed = words("BackoffLimitExceeded"))), None), "disrupted PodLost");
+    assert_eq!(
+        standing(None, Some(job(|j| j.failed = Some(words("BackoffLimitExceeded")))), None),
+        "disrupted PodLost"
+    );
     assert_eq!(standing(None, Some(job(|j| j.complete = true)), None), "disrupted PodLost");
     assert_eq!(standing(None, Some(job(|j| j.deleting = true)), None), "disrupted JobDeleted");
 }
@@ -160,10 +163,10 @@ fn an_init_container_that_failed_is_a_failure() {
 
 #[test]
 fn a_failed_job_waits_for_the_last_word_of_its_pod_unless_its_deadline_ended_it() {
-    let failed = job(|j| j.failed = words("BackoffLimitExceeded"));
+    let failed = job(|j| j.failed = Some(words("BackoffLimitExceeded")));
     assert_eq!(standing(None, Some(failed.clone()), Some(pod(|_| {}))), "unclear");
-    assert_eq!(standing(None, Some(failed), Some(pod(|p| p.main = ended(0)))), "succeeded");
-    let late = job(|j| j.failed = words("DeadlineExceeded"));
+    assert_eq!(standing(None, Some(failed), Some(pod(|p| p.main = Some(ended(0))))), "succeeded");
+    let late = job(|j| j.failed = Some(words("DeadlineExceeded")));
     assert_eq!(standing(None, Some(late.clone()), Some(pod(|_| {}))), "failed DeadlineExceeded");
     assert_eq!(standing(None, Some(late), None), "failed DeadlineExceeded");
 }
@@ -171,12 +174,12 @@ fn a_failed_job_waits_for_the_last_word_of_its_pod_unless_its_deadline_ended_it(
 #[test]
 fn a_pod_of_another_attempt_or_job_never_counts() {
     let zombie = pod(|p| {
-        p.main = ended(0);
+        p.main = Some(ended(0));
         p.attempt = 2;
     });
     assert_eq!(standing(None, Some(job(|_| {})), Some(zombie)), "pending");
     let stranger = pod(|p| {
-        p.main = ended(0);
+        p.main = Some(ended(0));
         p.owner = Some("other".into());
     });
     assert_eq!(standing(None, Some(job(|_| {})), Some(stranger)), "pending");
@@ -184,16 +187,16 @@ fn a_pod_of_another_attempt_or_job_never_counts() {
 
 #[test]
 fn a_pod_that_outlives_its_job_still_counts() {
-    assert_eq!(standing(Some("job-uid"), None, Some(pod(|p| p.main = ended(0)))), "succeeded");
+    assert_eq!(standing(Some("job-uid"), None, Some(pod(|p| p.main = Some(ended(0))))), "succeeded");
 }
 
 #[test]
 fn the_job_controllers_words_are_those_of_a_job_without_a_pod() {
     let observed = Observed {
         jobs: vec![Arc::new(job(|_| {}))],
-        job_warnings: [("r-train-1".to_owned(), words("FailedCreate").unwrap_or_default())].into(),
+        job_warnings: [("r-train-1".to_owned(), words("FailedCreate"))].into(),
         ..Observed::default()
     };
     let seen = look(WANTED, &reference(None), &observed);
-    assert_eq!(seen.standing, Standing::Pending(words("FailedCreate")));
+    assert_eq!(seen.standing, Standing::Pending(Some(words("FailedCreate"))));
 }

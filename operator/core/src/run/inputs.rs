@@ -108,10 +108,10 @@ pub(super) fn mounted(
 fn output_of<'a>(input: &str, from: &str, stages: &'a Stages) -> Result<&'a crate::api::OutputStatus, Hindrance> {
     let (stage, output) = from.split_once('.').unwrap_or((from, ""));
     let producer = stages.get(stage);
-    producer.and_then(|producer| producer.outputs.get(output)).ok_or_else(|| {
-        let state = producer.map_or(StageState::Waiting, |producer| producer.state);
+    producer.and_then(|made| made.outputs.get(output)).ok_or_else(|| {
+        let ended = producer.map_or(StageState::Waiting, |made| made.state);
         let message = format!(
-            "input `{input}`: stage `{stage}` is {state:?} and left out its output `{output}`, which is optional there: \
+            "input `{input}`: stage `{stage}` is {ended:?} and left out its output `{output}`, which is optional there: \
              let the stage always write it, or take the input away"
         );
         Hindrance::fail("OutputAbsent", message)

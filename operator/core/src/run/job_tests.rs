@@ -28,7 +28,7 @@ fn stage(container: &Value) -> FrozenContainer {
 }
 
 /// The Job of the second attempt of stage `train`, with a store unless `store` is false.
-fn built(stage: FrozenContainer, store: bool, templates: &Observed) -> Result<Job, Hindrance> {
+fn built(stage: &FrozenContainer, store: bool, templates: &Observed) -> Result<Job, Hindrance> {
     let mut run = MLPipelineRun::default();
     run.metadata.name = Some("penguins-1".into());
     run.metadata.uid = Some("0123456789abcdef".into());
@@ -61,7 +61,7 @@ fn built(stage: FrozenContainer, store: bool, templates: &Observed) -> Result<Jo
         frozen_name: "penguins-0",
         params: &params,
     };
-    build(&pass, "train", &stage, &status, &stages)
+    build(&pass, "train", stage, &status, &stages)
 }
 
 fn pod(job: &Job) -> PodSpec {
@@ -74,7 +74,7 @@ fn task(main: &PodContainer) -> String {
 
 #[test]
 fn a_job_is_one_attempt_of_one_run() {
-    let job = built(stage(&json!({})), true, &Observed::default()).unwrap();
+    let job = built(&stage(&json!({})), true, &Observed::default()).unwrap();
     assert_eq!(job.metadata.name.as_deref(), Some("penguins-1-train-2"));
     let owner = &job.metadata.owner_references.as_ref().unwrap()[0];
     assert_eq!(
@@ -93,7 +93,7 @@ fn a_job_is_one_attempt_of_one_run() {
 
 #[test]
 fn every_container_is_what_pod_security_restricted_asks_for() {
-    let pod = pod(&built(stage(&json!({})), true, &Observed::default()).unwrap());
+    let pod = pod(&built(&stage(&json!({})), true, &Observed::default()).unwrap());
     let security = pod.security_context.as_ref().unwrap();
     assert_eq!((security.run_as_non_root, security.fs_group), (Some(true), Some(65532)));
     assert_eq!(pod.automount_service_account_token, Some(false));
@@ -106,7 +106,7 @@ fn every_container_is_what_pod_security_restricted_asks_for() {
 
 #[test]
 fn the_store_is_mounted_by_sub_path_and_inputs_read_only() {
-    let pod = pod(&built(stage(&json!({})), true, &Observed::default()).unwrap());
+    let pod = pod(&built(&stage(&json!({})), true, &Observed::default()).unwrap());
     let mounts = pod.containers[0].volume_mounts.as_ref().unwrap();
     let at = |path: &str| mounts.iter().find(|mount| mount.mount_path == path).unwrap();
     let own = at("/millrace/stage");
@@ -120,7 +120,7 @@ fn the_store_is_mounted_by_sub_path_and_inputs_read_only() {
 
 #[test]
 fn an_input_of_another_claim_has_a_volume_of_its_own() {
-    let pod = pod(&built(stage(&json!({})), false, &Observed::default()).unwrap());
+    let pod = pod(&built(&stage(&json!({})), false, &Observed::default()).unwrap());
     let volumes = pod.volumes.as_ref().unwrap();
     assert!(volumes.iter().any(|v| v.empty_dir.is_some() && v.name == "millrace-store"));
     assert!(volumes.iter().any(|v| v.persistent_volume_claim.as_ref().is_some_and(|c| c.claim_name == "artifacts")));
@@ -128,11 +128,11 @@ fn an_input_of_another_claim_has_a_volume_of_its_own() {
 
 #[test]
 fn an_image_that_carries_the_agent_needs_no_init_container() {
-    let with = pod(&built(stage(&json!({})), true, &Observed::default()).unwrap());
+    let with = pod(&built(&stage(&json!({})), true, &Observed::default()).unwrap());
     assert_eq!(with.init_containers.as_ref().unwrap()[0].image.as_deref(), Some("agent:1"));
     assert_eq!(with.containers[0].command, Some(vec!["/millrace/bin/millrace-agent".to_owned()]));
     let own = stage(&json!({ "agent": { "path": "/agent" } }));
-    let without = pod(&built(own, true, &Observed::default()).unwrap());
+    let without = pod(&built(&own, true, &Observed::default()).unwrap());
     assert_eq!(without.init_containers, None);
     assert_eq!(without.containers[0].command, Some(vec!["/agent".to_owned()]));
 }
@@ -143,7 +143,7 @@ fn what_was_rendered_never_expands_again() {
         "args": ["$[[ params.word ]]", "$[[ inputs.rows ]]", "$[[ outputs.model ]]"],
         "env": { "WORD": { "value": "$[[ params.word ]]" } },
     }));
-    let pod = pod(&built(stage, true, &Observed::default()).unwrap());
+    let pod = pod(&built(&stage, true, &Observed::default()).unwrap());
     let main = &pod.containers[0];
     let args: Vec<&str> = main.args.iter().flatten().map(String::as_str).collect();
     let output = "/millrace/stage/attempts/2/outputs/model";
@@ -156,7 +156,7 @@ fn what_was_rendered_never_expands_again() {
 fn the_agent_gets_its_task_with_a_script_that_the_kubelet_leaves_alone() {
     let mut with_script = stage(&json!({ "script": "#!/bin/sh\necho $(date)\n", "terminationGracePeriod": "90s" }));
     with_script.container.command = None;
-    let pod = pod(&built(with_script, true, &Observed::default()).unwrap());
+    let pod = pod(&built(&with_script, true, &Observed::default()).unwrap());
     let text = task(&pod.containers[0]);
     assert!(text.contains("echo $$(date)"), "{text}");
     let task: Task = serde_json::from_str(&text.replace("$$(", "$(")).unwrap();
@@ -170,7 +170,7 @@ fn the_agent_gets_its_task_with_a_script_that_the_kubelet_leaves_alone() {
 #[test]
 fn a_pod_template_that_is_not_there_is_waited_for_and_named() {
     let wanted = || stage(&json!({ "podTemplate": "rdma" }));
-    let Err(Hindrance::Wait(words)) = built(wanted(), true, &Observed::default()) else { panic!("built") };
+    let Err(Hindrance::Wait(words)) = built(&wanted(), true, &Observed::default()) else { panic!("built") };
     assert_eq!(words.reason, "PodTemplateNotFound");
     let template = serde_json::from_value(json!({
         "metadata": { "name": "rdma" },
@@ -181,7 +181,7 @@ fn a_pod_template_that_is_not_there_is_waited_for_and_named() {
     }));
     let observed =
         Observed { pod_templates: [("rdma".to_owned(), Arc::new(template.unwrap()))].into(), ..Observed::default() };
-    let job = built(wanted(), true, &observed).unwrap();
+    let job = built(&wanted(), true, &observed).unwrap();
     let template = job.spec.unwrap().template;
     assert_eq!(template.metadata.unwrap().annotations.unwrap()["net"], "ib");
     let images: Vec<_> = template.spec.unwrap().containers.into_iter().filter_map(|c| c.image).collect();

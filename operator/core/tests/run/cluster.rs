@@ -351,6 +351,6 @@ pub fn deployment() -> ModelDeployment {
     deployment
 }
 
-pub fn words(reason: &str, message: &str) -> Option<Words> {
-    Some(Words { reason: reason.into(), message: message.into() })
+pub fn words(reason: &str, message: &str) -> Words {
+    Words { reason: reason.into(), message: message.into() }
 }

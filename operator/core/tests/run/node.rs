@@ -17,7 +17,7 @@ pub fn tick(cluster: &mut Cluster) -> bool {
         let at = cluster.pods.iter().position(|pod| pod.owner.as_ref() == Some(&view.uid));
         let over = view.failed.is_some() || view.complete;
         match at {
-            None if over => continue,
+            None if over => {}
             None => {
                 let pod = PodView {
                     name: format!("{}-x", view.name),
@@ -51,12 +51,12 @@ fn step(cluster: &mut Cluster, job: &str, at: usize, task: &Task) -> bool {
         if main.terminated.as_ref().is_some_and(|end| end.exit_code == 0) {
             view.complete = true;
         } else {
-            view.failed = words("BackoffLimitExceeded", "Job has reached the specified backoff limit");
+            view.failed = Some(words("BackoffLimitExceeded", "Job has reached the specified backoff limit"));
         }
         return *view != before;
     }
     if fate == Fate::NoImage {
-        let waiting = words("ErrImagePull", "no such image: nowhere/nothing:1");
+        let waiting = Some(words("ErrImagePull", "no such image: nowhere/nothing:1"));
         let changed = main.waiting != waiting;
         main.waiting = waiting;
         return changed;
@@ -85,14 +85,14 @@ fn end(cluster: &mut Cluster, job: &str, at: usize, task: &Task, fate: &Fate) {
         Fate::ExitsWithoutReport => (0, "Completed", String::new()),
         Fate::Evicted => {
             pod.phase = "Failed".into();
-            pod.words = words("Evicted", "the node was low on resource: memory");
+            pod.words = Some(words("Evicted", "the node was low on resource: memory"));
             pod.main = None;
             return;
         }
         Fate::LostWithNode | Fate::PodDeleted => {
             cluster.pods.remove(at);
             let view = &mut cluster.jobs.get_mut(job).unwrap().0;
-            view.failed = words("BackoffLimitExceeded", "Job has reached the specified backoff limit");
+            view.failed = Some(words("BackoffLimitExceeded", "Job has reached the specified backoff limit"));
             return;
         }
         Fate::JobDeleted => {

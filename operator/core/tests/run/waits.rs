@@ -117,7 +117,8 @@ fn the_schedulers_words_are_shown_once_they_last_and_go_when_the_pod_has_a_node(
     crate::node::tick(&mut cluster);
     let now = cluster.now;
     cluster.pods[0].created = Some(now);
-    cluster.pods[0].unschedulable = words("Unschedulable", "0/2 nodes are available: 2 Insufficient nvidia.com/gpu");
+    cluster.pods[0].unschedulable =
+        Some(words("Unschedulable", "0/2 nodes are available: 2 Insufficient nvidia.com/gpu"));
     let writes = cluster.writes;
     let wait = cluster.reconcile().unwrap();
     assert_eq!((cluster.writes, wait.as_secs()), (writes, 2), "the scheduler may find a place in its second try");

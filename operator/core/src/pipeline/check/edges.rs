@@ -35,13 +35,14 @@ impl Edges {
         while let (Some(&stage), Some(rest)) = (trail.last(), pending.last_mut()) {
             match rest.next() {
                 Some((to, _)) if done.contains(to.as_str()) => {}
-                Some((to, path)) => match trail.iter().position(|on| *on == to.as_str()) {
-                    Some(at) => circle(&trail[at..], path, problems),
-                    None => {
+                Some((to, path)) => {
+                    if let Some(at) = trail.iter().position(|on| *on == to.as_str()) {
+                        circle(&trail[at..], path, problems);
+                    } else {
                         trail.push(to);
                         pending.push(next(to));
                     }
-                },
+                }
                 None => {
                     done.insert(stage);
                     trail.pop();

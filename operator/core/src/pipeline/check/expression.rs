@@ -33,8 +33,8 @@ pub(super) fn with_paths<'a>(
 pub(super) fn template_names(spec: &StageTemplateSpec) -> Names {
     let nullable = |(name, input): (&'_ String, &TemplateInput)| (name.clone(), input.optional);
     let inputs: Vec<(String, bool)> = spec.inputs.iter().filter(|(name, _)| *name != "*").map(nullable).collect();
-    let named = inputs.iter().map(|(name, optional)| (name, *optional));
-    let mut names = with_paths(base_names(&spec.params), named, spec.outputs.keys());
+    let paths = inputs.iter().map(|(name, optional)| (name, *optional));
+    let mut names = with_paths(base_names(&spec.params), paths, spec.outputs.keys());
     if spec.inputs.contains_key("*") {
         names.insert("inputs".to_owned(), Type::map_of(Type::Text.or_null()));
     }
@@ -77,15 +77,15 @@ pub(super) fn metrics_type(stage: &Resolved<'_>) -> Type {
 /// Everything in a container that is rendered.
 pub(super) fn container(container: &Container, path: &str, names: &Names, problems: &mut Problems) -> References {
     let mut all = References::default();
-    all.text(&container.image, format!("{path}.image"), names, problems);
+    all.text(&container.image, &format!("{path}.image"), names, problems);
     for (i, text) in container.command.iter().flatten().enumerate() {
-        all.text(text, format!("{path}.command[{i}]"), names, problems);
+        all.text(text, &format!("{path}.command[{i}]"), names, problems);
     }
     for (i, text) in container.args.iter().enumerate() {
-        all.text(text, format!("{path}.args[{i}]"), names, problems);
+        all.text(text, &format!("{path}.args[{i}]"), names, problems);
     }
     if let Some(script) = &container.script {
-        all.text(script, format!("{path}.script"), names, problems);
+        all.text(script, &format!("{path}.script"), names, problems);
     }
     all.settings(&container.settings, path, names, problems);
     all
@@ -96,10 +96,10 @@ pub(super) fn container(container: &Container, path: &str, names: &Names, proble
 pub(super) struct References(BTreeMap<Vec<String>, String>);
 
 impl References {
-    fn text(&mut self, text: &str, path: String, names: &Names, problems: &mut Problems) {
+    fn text(&mut self, text: &str, path: &str, names: &Names, problems: &mut Problems) {
         if expr::has_template(text) {
             let checked = expr::check_text(text, names);
-            self.take(checked, &path, problems);
+            self.take(checked, path, problems);
         }
     }
 
@@ -107,7 +107,7 @@ impl References {
     pub fn settings(&mut self, settings: &PodSettings, path: &str, names: &Names, problems: &mut Problems) {
         for (name, value) in &settings.env {
             if let Some(text) = &value.value {
-                self.text(text, format!("{path}.env.{name}.value"), names, problems);
+                self.text(text, &format!("{path}.env.{name}.value"), names, problems);
             }
         }
     }

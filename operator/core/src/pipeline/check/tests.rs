@@ -109,18 +109,19 @@ fn checked(patch: Value) -> Result<Frozen, Vec<Problem>> {
 
 /// Exactly one problem, at this path, whose message holds this.
 #[track_caller]
-fn refused(patch: Value, path: &str, says: &str) {
+fn refused(patch: Value, field: &str, says: &str) {
     let shown = patch.to_string();
     match checked(patch) {
         Ok(_) => panic!("{shown} was accepted"),
         Err(problems) => {
             let [problem] = problems.as_slice() else { panic!("{shown}: {problems:#?}") };
-            assert_eq!(problem.path, path, "{shown}: {problem}");
+            assert_eq!(problem.path, field, "{shown}: {problem}");
             assert!(problem.message.contains(says), "{shown}: {problem}");
         }
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // The calls read better with `json!` as it is.
 fn stage(name: &str, patch: Value) -> Value {
     json!({ "stages": { name: patch } })
 }
@@ -426,6 +427,7 @@ fn a_gate_is_true_or_false_over_what_the_stage_has() {
     refused(stage("score", lonely), at, "deployed: <ModelDeployment>");
 }
 
+#[allow(clippy::too_many_lines)]
 #[test]
 fn what_a_stage_may_not_have_is_refused() {
     let cases = [
