@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{change, client, create, with_temp_ns};
+use super::support::{apply_dry, change, client, create, with_temp_ns};
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({ "apiVersion": "millrace.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec })
@@ -180,6 +180,49 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn an_unknown_field_is_refused_at_every_level_for_create_and_for_server_side_apply() {
+    let levels: [(&str, &[&str]); 5] = [
+        (
+            "MLPipeline",
+            &[
+                "",
+                "/spec",
+                "/spec/store",
+                "/spec/store/pvc",
+                "/spec/params/rate",
+                "/spec/stages/train",
+                "/spec/stages/train/container",
+                "/spec/stages/train/outputs/model",
+                "/spec/stages/register/register",
+                "/spec/stages/deploy/deploy",
+            ],
+        ),
+        ("MLPipelineRun", &["", "/spec", "/spec/pipelineRef"]),
+        ("StageTemplate", &["", "/spec", "/spec/params/x", "/spec/container"]),
+        ("ModelVersion", &["", "/spec", "/spec/artifact"]),
+        (
+            "ModelDeployment",
+            &["", "/spec", "/spec/model", "/spec/server", "/spec/server/batching", "/spec/server/resources"],
+        ),
+    ];
+    let client = client().await;
+    for (kind, levels) in levels {
+        let base = object(kind, "a", &valid(kind));
+        apply_dry(&client, "default", &base).await.unwrap_or_else(|e| panic!("the valid {kind} is refused: {e}"));
+        for level in levels {
+            let mut changed = base.clone();
+            changed.pointer_mut(level).unwrap()["surprise"] = json!(true);
+            let field = format!("{}.surprise", level.replace('/', "."));
+            let said = create(&client, "default", &changed, true).await.expect_err(&field);
+            let name = field.trim_start_matches('.');
+            assert!(said.contains(&format!("unknown field \"{name}\"")), "{kind} {field}: {said}");
+            let said = apply_dry(&client, "default", &changed).await.expect_err(&field);
+            assert!(said.contains(&format!("{field}: field not declared in schema")), "{kind} {field}: {said}");
+        }
+    }
 }
 
 #[tokio::test]

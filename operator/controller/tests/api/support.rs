@@ -33,6 +33,21 @@ pub async fn create(client: &Client, namespace: &str, object: &Value, dry: bool)
     answer(client, request).await
 }
 
+/// Applies an object as `kubectl apply --server-side` does. Nothing is kept.
+pub async fn apply_dry(client: &Client, namespace: &str, object: &Value) -> Result<Value, String> {
+    let (kind, name) = (object["kind"].as_str(), object["metadata"]["name"].as_str());
+    let (kind, name) = (kind.expect("an object has a kind"), name.expect("an object has a name"));
+    let path = format!(
+        "/apis/millrace.dev/v1alpha1/namespaces/{namespace}/{}/{name}?fieldManager=test&fieldValidation=Strict&dryRun=All",
+        plural(kind)
+    );
+    let request = Request::patch(path)
+        .header("Content-Type", "application/apply-patch+yaml")
+        .body(serde_json::to_vec(object).expect("an object is JSON"))
+        .expect("a request");
+    answer(client, request).await
+}
+
 /// Changes a part of an object by a JSON merge patch.
 pub async fn change(client: &Client, namespace: &str, kind: &str, name: &str, patch: &Value) -> Result<Value, String> {
     let path =
