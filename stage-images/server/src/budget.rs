@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thiserror::Error;
 
+use crate::tensor::Tensor;
+
 /// How many bytes all requests may hold together.
 #[derive(Debug)]
 pub struct Budget {
@@ -52,6 +54,12 @@ impl Share<'_> {
         left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_err(|_| BudgetError::InUse)?;
         self.bytes += more;
         Ok(())
+    }
+
+    /// Makes the share large enough for these values, which may be larger than the bytes they were read from: an empty text
+    /// has three bytes as JSON and twenty-four as a value.
+    pub fn hold(&mut self, tensors: &[Tensor]) -> Result<(), BudgetError> {
+        self.grow(tensors.iter().map(|tensor| tensor.data.memory()).sum())
     }
 }
 

@@ -5,6 +5,7 @@
 mod batch;
 mod budget;
 mod config;
+mod grpc;
 mod http;
 mod inference;
 mod limits;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::batch::Queue;
 use crate::budget::Budget;
@@ -31,6 +32,7 @@ pub struct Serving {
     pub buffer: Budget,
     model: OnceLock<Model>,
     draining: AtomicBool,
+    drain: watch::Sender<bool>,
 }
 
 /// Why there is no model to answer.
@@ -47,7 +49,8 @@ pub enum LookupError {
 impl Serving {
     pub fn new(config: Config, metrics: Arc<Metrics>, buffer: usize) -> Self {
         let buffer = Budget::new(buffer);
-        Self { config, metrics, buffer, model: OnceLock::new(), draining: AtomicBool::new(false) }
+        let (draining, drain) = (AtomicBool::new(false), watch::Sender::new(false));
+        Self { config, metrics, buffer, model: OnceLock::new(), draining, drain }
     }
 
     /// From here on the model answers.
@@ -79,10 +82,16 @@ impl Serving {
     /// From here on the server is not ready, and asks callers to close their connections.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.drain.send_replace(true);
     }
 
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Turns true when the drain begins.
+    pub fn drain_signal(&self) -> watch::Receiver<bool> {
+        self.drain.subscribe()
     }
 
     pub fn ready(&self) -> bool {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
+use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Request, StatusCode};
 use thiserror::Error;
 
 use crate::budget::{Budget, BudgetError, Share};
@@ -52,20 +52,16 @@ impl BodyError {
 #[derive(Debug)]
 pub struct Buffered<'b> {
     pub bytes: Bytes,
-    /// How many bytes are JSON, where raw bytes follow.
-    pub json: Option<usize>,
     pub share: Share<'b>,
 }
 
 /// Reads the whole body.
 pub async fn read(
-    request: Request<Incoming>,
+    mut body: Incoming,
     limit: usize,
     time: Duration,
     budget: &Budget,
 ) -> Result<Buffered<'_>, BodyError> {
-    let json = check_headers(request.headers())?;
-    let mut body = request.into_body();
     let too_large = |bytes: usize| if bytes > limit { Err(BodyError::TooLarge { limit }) } else { Ok(()) };
     let mut share = budget.share();
     if let Some(length) = body.size_hint().exact() {
@@ -92,7 +88,7 @@ pub async fn read(
         Ok(bytes)
     };
     let bytes = tokio::time::timeout(time, whole).await.map_err(|_| BodyError::TooSlow(time))??;
-    Ok(Buffered { bytes, json, share })
+    Ok(Buffered { bytes, share })
 }
 
 /// The next piece of data; trailers are read over.
@@ -110,8 +106,8 @@ async fn next(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
     }
 }
 
-/// How many bytes of the body are JSON, if the request is in the binary extension; then its type says nothing.
-fn check_headers(headers: &HeaderMap) -> Result<Option<usize>, BodyError> {
+/// How many bytes of a REST body are JSON, if the request is in the binary extension; then its type says nothing.
+pub fn json_length(headers: &HeaderMap) -> Result<Option<usize>, BodyError> {
     let text = |value: &HeaderValue| short(&String::from_utf8_lossy(value.as_bytes()));
     if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         return Err(BodyError::Encoding(text(encoding)));

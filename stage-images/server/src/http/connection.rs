@@ -1,89 +1,59 @@
-//! One connection, from its first byte to its last.
+//! One connection, from its first byte to its last: HTTP/1.1 or, by its first bytes, HTTP/2 without TLS.
 
-use std::error::Error as _;
-use std::future::poll_fn;
-use std::io;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::io::{Limits, Phase, PhaseCell, TimedStream};
-use super::service;
-use crate::protocol::error_body;
+use super::{h1, h2};
+use crate::grpc;
 use crate::serving::Serving;
 
-/// How long the server listens for a caller's last bytes after it has closed its own side.
-const LINGER: Duration = Duration::from_secs(2);
-/// A head larger than this is answered 431.
-const MAX_HEAD: usize = 64 << 10;
+/// How the preface of HTTP/2 begins; no method of HTTP/1.1 does.
+const PREFACE: &[u8] = b"PRI ";
+/// How long a connection without a byte is listened to once the server stops: a request may be in the kernel already.
+const LAST_LOOK: Duration = Duration::from_millis(50);
 
-/// Serves the connection until either side ends it. When `stop` turns true, the request in flight is the last one.
-pub async fn serve(stream: TcpStream, serving: Arc<Serving>, mut stop: watch::Receiver<bool>) {
+/// Serves the connection until either side ends it. When `stop` turns true, the requests in flight are the last ones.
+pub async fn serve(stream: TcpStream, serving: Arc<Serving>, grpc: grpc::Service, mut stop: watch::Receiver<bool>) {
     let _counted = serving.metrics.connection();
-    let phase = Arc::new(PhaseCell::new());
     let config = &serving.config;
-    let limits = Limits { idle: config.idle_timeout, head: config.head_timeout, write: config.body_timeout };
-    let io = TokioIo::new(TimedStream::new(stream, Arc::clone(&phase), limits));
-    let service = service_fn(|request| Box::pin(service::answer(Arc::clone(&serving), Arc::clone(&phase), request)));
-    let mut connection =
-        http1::Builder::new().header_read_timeout(None).max_buf_size(MAX_HEAD).serve_connection(io, service);
-    let ended = {
-        let mut stopped = pin!(stopped(&mut stop));
-        tokio::select! {
-            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
-            () = &mut stopped => None,
+    let is_http2 = tokio::select! {
+        begun = begins_as_http2(&stream, config.head_timeout) => Some(begun),
+        () = stopped(&mut stop) => tokio::time::timeout(LAST_LOOK, begins_as_http2(&stream, LAST_LOOK)).await.ok(),
+        () = tokio::time::sleep(config.idle_timeout) => None,
+    };
+    match is_http2 {
+        Some(true) => h2::serve(stream, serving, grpc, stop).await,
+        Some(false) => h1::serve(stream, serving, stop).await,
+        None => {}
+    }
+}
+
+/// Waits for the first bytes, and leaves them where they are. Bytes that end too soon or come too late are left to
+/// HTTP/1.1, which has an answer to them.
+async fn begins_as_http2(stream: &TcpStream, limit: Duration) -> bool {
+    let mut head = [0; PREFACE.len()];
+    let mut begun = None;
+    loop {
+        let Ok(length @ 1..) = stream.peek(&mut head).await else { return false };
+        if head[..length] != PREFACE[..length] {
+            return false;
         }
-    };
-    let ended = if let Some(ended) = ended {
-        ended
-    } else {
-        Pin::new(&mut connection).graceful_shutdown();
-        poll_fn(|cx| connection.poll_without_shutdown(cx)).await
-    };
-    let mut stream = connection.into_parts().io.into_inner().into_stream();
-    if phase.get() == Phase::Head && ended.is_err_and(|error| timed_out(&error)) {
-        // The bytes of a late head never became a request, so hyper had nothing to answer. Every other error of a head it
-        // has answered itself.
-        too_slow(&mut stream, config.head_timeout).await;
+        if length == PREFACE.len() {
+            return true;
+        }
+        // Bytes that were only looked at keep the socket readable, so there is nothing else to wait for.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        if begun.get_or_insert_with(std::time::Instant::now).elapsed() > limit {
+            return false;
+        }
     }
-    linger(stream).await;
 }
 
-/// Waits until `stop` is true.
-pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+/// Waits until `signal` is true.
+pub async fn stopped(signal: &mut watch::Receiver<bool>) {
     // An error says that the sender is gone: the server ends then too.
-    drop(stop.wait_for(|stop| *stop).await);
-}
-
-/// The socket's own timeouts are I/O errors to hyper.
-fn timed_out(error: &hyper::Error) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    source.is_some_and(|source| source.kind() == io::ErrorKind::TimedOut)
-}
-
-async fn too_slow(stream: &mut TcpStream, limit: Duration) {
-    let body = error_body(format_args!("the request's head did not arrive within {} s", limit.as_secs_f64()));
-    let head = format!(
-        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
-    drop(stream.write_all(&[head.as_bytes(), &body].concat()).await);
-}
-
-/// Closes so that the caller can read the last answer: a socket closed with unread bytes (the rest of a body that was
-/// refused) would send a reset, and the caller would lose the answer.
-pub async fn linger(mut stream: TcpStream) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let mut scrap = vec![0; 16 << 10];
-    let discard = async { while matches!(stream.read(&mut scrap).await, Ok(1..)) {} };
-    drop(tokio::time::timeout(LINGER, discard).await);
+    drop(signal.wait_for(|signal| *signal).await);
 }

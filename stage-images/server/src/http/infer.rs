@@ -5,13 +5,12 @@ use hyper::{Request, StatusCode};
 use thiserror::Error;
 
 use super::answer::{Answer, inferred, last, refuse};
-use super::body::{self, BodyError};
+use super::body::{self, BodyError, Buffered};
 use super::route::ModelPath;
-use crate::budget::Share;
+use crate::budget::BudgetError;
 use crate::inference::{InferError, convert, run, slices, text_size};
 use crate::protocol::{self, RequestError, Written};
 use crate::serving::{LookupError, Model, Serving};
-use crate::tensor::Tensor;
 
 /// How the request and its answer are written.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +31,12 @@ enum RestError {
 
 impl From<RequestError> for RestError {
     fn from(error: RequestError) -> Self {
+        Self::Infer(error.into())
+    }
+}
+
+impl From<BudgetError> for RestError {
+    fn from(error: BudgetError) -> Self {
         Self::Infer(error.into())
     }
 }
@@ -73,37 +78,40 @@ async fn try_infer(
     let config = &serving.config;
     let find = |error: LookupError| InferError::from(error);
     let model = serving.model(&path.name, path.version.as_deref()).map_err(find)?;
-    let buffered = body::read(request, config.max_body, config.body_timeout, &serving.buffer).await?;
+    let json = body::json_length(request.headers())?;
+    let body = request.into_body();
+    let buffered = body::read(body, config.max_body, config.body_timeout, &serving.buffer).await?;
     match protocol {
-        Protocol::Infer => infer_v2(serving, model, buffered).await,
+        Protocol::Infer => infer_v2(serving, model, buffered, json).await,
         Protocol::Predict => predict_v1(serving, model, buffered).await,
     }
 }
 
-async fn infer_v2(serving: &Serving, model: &Model, buffered: body::Buffered<'_>) -> Result<Written, RestError> {
-    let body::Buffered { bytes, json, mut share } = buffered;
+/// `json` is how many bytes of the body are JSON, where raw bytes follow.
+async fn infer_v2(
+    serving: &Serving,
+    model: &Model,
+    buffered: Buffered<'_>,
+    json: Option<usize>,
+) -> Result<Written, RestError> {
+    let Buffered { bytes, mut share } = buffered;
     let parsed = convert(bytes.len(), || protocol::parse(&bytes, json, &model.signature))?;
     drop(bytes);
-    hold(&mut share, &parsed.inputs)?;
+    share.hold(&parsed.inputs)?;
     let answer = run(serving, model, parsed.inputs, parsed.rows).await?;
     let outputs = slices(model, &parsed.outputs, &answer);
     let write = || protocol::write_answer(&model.name, &model.version, parsed.id.as_deref(), &outputs, &parsed.binary);
     Ok(convert(text_size(&outputs), write))
 }
 
-async fn predict_v1(serving: &Serving, model: &Model, buffered: body::Buffered<'_>) -> Result<Written, RestError> {
-    let body::Buffered { bytes, json: _, mut share } = buffered;
+async fn predict_v1(serving: &Serving, model: &Model, buffered: Buffered<'_>) -> Result<Written, RestError> {
+    let Buffered { bytes, mut share } = buffered;
     let parsed = convert(bytes.len(), || protocol::parse_predict(&bytes, &model.signature))?;
     drop(bytes);
-    hold(&mut share, &parsed.inputs)?;
+    share.hold(&parsed.inputs)?;
     let answer = run(serving, model, parsed.inputs, parsed.rows).await?;
     let all: Vec<usize> = (0..model.signature.outputs.len()).collect();
     let outputs = slices(model, &all, &answer);
     let body = convert(text_size(&outputs), || protocol::write_predictions(parsed.form, &outputs))?;
     Ok(Written { body, json: None })
-}
-
-/// Short values grow when they are parsed: an empty text from three bytes to twenty-four.
-fn hold(share: &mut Share, inputs: &[Tensor]) -> Result<(), InferError> {
-    Ok(share.grow(inputs.iter().map(|tensor| tensor.data.memory()).sum())?)
 }

@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,23 +28,36 @@ pub enum Phase {
 
 /// The phase, shared by the socket and the service above it.
 #[derive(Debug)]
-pub struct PhaseCell(AtomicU8);
+pub struct PhaseCell {
+    phase: AtomicU8,
+    moved: AtomicBool,
+}
 
 impl PhaseCell {
     pub fn new() -> Self {
-        Self(AtomicU8::new(Phase::Idle as u8))
+        Self { phase: AtomicU8::new(Phase::Idle as u8), moved: AtomicBool::new(false) }
     }
 
     pub fn set(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     pub fn get(&self) -> Phase {
-        match self.0.load(Ordering::Relaxed) {
+        match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Idle,
             1 => Phase::Head,
             _ => Phase::Busy,
         }
+    }
+
+    /// Forgets that bytes went out.
+    pub fn rest(&self) {
+        self.moved.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether bytes went out since the last `rest`.
+    pub fn moved(&self) -> bool {
+        self.moved.load(Ordering::Relaxed)
     }
 }
 
@@ -153,6 +166,7 @@ impl AsyncWrite for TimedStream {
         match Pin::new(&mut this.stream).poll_write(cx, bytes) {
             Poll::Ready(result) => {
                 this.writing.clear();
+                this.phase.moved.store(true, Ordering::Relaxed);
                 Poll::Ready(result)
             }
             Poll::Pending => this.wait_to_write(cx).map(Err),
@@ -168,6 +182,7 @@ impl AsyncWrite for TimedStream {
         match Pin::new(&mut this.stream).poll_write_vectored(cx, bytes) {
             Poll::Ready(result) => {
                 this.writing.clear();
+                this.phase.moved.store(true, Ordering::Relaxed);
                 Poll::Ready(result)
             }
             Poll::Pending => this.wait_to_write(cx).map(Err),

@@ -11,7 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::connection::{linger, serve, stopped};
+use super::connection::{serve, stopped};
+use super::h1::linger;
+use crate::grpc;
 use crate::protocol::error_body;
 use crate::serving::Serving;
 
@@ -42,10 +44,12 @@ impl Listener {
 pub async fn accept(listener: Listener, serving: Arc<Serving>, stop: watch::Receiver<bool>, grace: Duration) -> usize {
     let mut open = JoinSet::new();
     let mut until = stop.clone();
+    let grpc = grpc::Service::new(Arc::clone(&serving));
+    let start = |stream, open: &mut JoinSet<()>| start(stream, &serving, &grpc, &stop, open);
     loop {
         tokio::select! {
             taken = listener.0.accept() => match taken {
-                Ok((stream, _)) => start(stream, &serving, &stop, &mut open),
+                Ok((stream, _)) => start(stream, &mut open),
                 Err(error) => pause(&error).await,
             },
             Some(_) = open.join_next() => {}
@@ -53,7 +57,7 @@ pub async fn accept(listener: Listener, serving: Arc<Serving>, stop: watch::Rece
         }
     }
     while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::from_millis(1), listener.0.accept()).await {
-        start(stream, &serving, &stop, &mut open);
+        start(stream, &mut open);
     }
     drop(listener);
     let all = async { while open.join_next().await.is_some() {} };
@@ -61,13 +65,19 @@ pub async fn accept(listener: Listener, serving: Arc<Serving>, stop: watch::Rece
     open.len()
 }
 
-fn start(stream: TcpStream, serving: &Arc<Serving>, stop: &watch::Receiver<bool>, open: &mut JoinSet<()>) {
+fn start(
+    stream: TcpStream,
+    serving: &Arc<Serving>,
+    grpc: &grpc::Service,
+    stop: &watch::Receiver<bool>,
+    open: &mut JoinSet<()>,
+) {
     // Answers are small and whole: waiting for more to send only costs time.
     drop(stream.set_nodelay(true));
     if open.len() >= serving.config.max_connections {
         open.spawn(crowded(stream));
     } else {
-        open.spawn(serve(stream, Arc::clone(serving), stop.clone()));
+        open.spawn(serve(stream, Arc::clone(serving), grpc.clone(), stop.clone()));
     }
 }
 

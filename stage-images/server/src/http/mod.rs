@@ -1,8 +1,11 @@
-//! HTTP/1.1: the listener, its connections, and the REST form of the Open Inference Protocol on them.
+//! HTTP/1.1 and HTTP/2 on one port: the listener, its connections, and the REST protocols on them.
 
 mod answer;
 mod body;
 mod connection;
+mod grpc_call;
+mod h1;
+mod h2;
 mod infer;
 mod io;
 mod listen;

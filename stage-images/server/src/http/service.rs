@@ -1,38 +1,26 @@
 //! One request, from its head to its answer.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-
 use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderValue;
 use hyper::{Request, StatusCode};
 
-use super::answer::{Answer, body_of, json, last, refuse, wrong_method};
+use super::answer::{Answer, body_of, json, refuse, wrong_method};
 use super::infer::{Protocol, infer};
-use super::io::{Phase, PhaseCell};
 use super::route::{ModelPath, Route, route};
 use crate::protocol::{model_metadata, model_names, model_status, server_metadata};
 use crate::serving::{LookupError, Serving};
 
-/// Answers a request. It never fails: whatever is wrong is an answer too.
-pub async fn answer(
-    serving: Arc<Serving>,
-    phase: Arc<PhaseCell>,
-    request: Request<Incoming>,
-) -> Result<Answer, Infallible> {
-    phase.set(Phase::Busy);
+/// Answers a request. It never fails: whatever is wrong is an answer too. The second value says that the request was read to
+/// its end.
+pub async fn answer(serving: &Serving, request: Request<Incoming>) -> (Answer, bool) {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let unread = !request.body().is_end_stream();
-    let (answer, read) = match route(&method, &path) {
-        Route::Infer(model) => (infer(&serving, model, Protocol::Infer, request).await, true),
-        Route::Predict(model) => (infer(&serving, model, Protocol::Predict, request).await, true),
-        other => (describe(&serving, other), false),
-    };
-    // A body that nobody read would be taken for the next request.
-    let closes = serving.draining() || (unread && !read);
-    phase.set(Phase::Idle);
-    Ok(if closes { last(answer) } else { answer })
+    let empty = request.body().is_end_stream();
+    match route(&method, &path) {
+        Route::Infer(model) => (infer(serving, model, Protocol::Infer, request).await, true),
+        Route::Predict(model) => (infer(serving, model, Protocol::Predict, request).await, true),
+        other => (describe(serving, other), empty),
+    }
 }
 
 fn describe(serving: &Serving, route: Route) -> Answer {

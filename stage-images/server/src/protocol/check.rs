@@ -54,6 +54,10 @@ pub enum RequestError {
     Header { length: usize, body: usize },
     #[error("input {name:?} has the \"binary_data_size\" {size}, but {left} bytes are left of the body")]
     Short { name: String, size: usize, left: usize },
+    #[error("raw_input_contents has {found} entries, but there are {expected} inputs: send one for each, or none")]
+    RawCount { found: usize, expected: usize },
+    #[error("input {name:?} has both \"contents\" and raw_input_contents: send one of them")]
+    TwoContents { name: String },
     #[error("{0} bytes of the body belong to no input")]
     Left(usize),
     #[error("send one of \"instances\" (one entry a row) and \"inputs\" (one entry a tensor)")]

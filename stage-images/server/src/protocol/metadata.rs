@@ -10,6 +10,8 @@ use crate::tensor::TensorSpec;
 /// By the names that Triton gave them.
 pub const EXTENSIONS: &[&str] = &["binary_tensor_data"];
 
+pub const PLATFORM: &str = "onnx_onnxruntime";
+
 #[derive(Serialize)]
 struct ServerMetadata {
     name: &'static str,
@@ -88,7 +90,7 @@ pub fn model_metadata(name: &str, version: &str, signature: &Signature) -> Resul
     serde_json::to_vec(&ModelMetadata {
         name,
         versions: [version],
-        platform: "onnx_onnxruntime",
+        platform: PLATFORM,
         inputs: signature.inputs.iter().map(tensor).collect(),
         outputs: signature.outputs.iter().map(tensor).collect(),
         properties: &signature.properties,

@@ -3,7 +3,7 @@
 //! `request`, `response` and `binary` are the REST form of the Open Inference Protocol v2, `predict` and `predictions` the v1 form.
 //! What is right for a model is decided in `check`, once for every form. No I/O here.
 
-mod binary;
+pub mod binary;
 mod check;
 mod json;
 mod metadata;
@@ -14,10 +14,11 @@ mod response;
 mod slice;
 mod values;
 
-pub use check::{RequestError, short};
-pub use metadata::{model_metadata, model_names, model_status, server_metadata};
+pub use check::{InferRequest, Inputs, RequestError, outputs, shape_text, short};
+pub use metadata::{EXTENSIONS, PLATFORM, model_metadata, model_names, model_status, server_metadata};
 pub use predict::parse_predict;
 pub use predictions::write_predictions;
 pub use request::parse;
 pub use response::{Written, error_body, write_answer};
 pub use slice::Slice;
+pub use values::ValueError;

@@ -32,6 +32,12 @@ pub enum ValueError {
         "{whole} whole values and {left} more bytes, but shape {shape} needs {expected} values, each with its length in four bytes before it"
     )]
     Texts { whole: usize, left: usize, expected: usize, shape: String },
+    #[error("{field} has {found} values, but shape {shape} needs {expected}")]
+    Contents { field: &'static str, found: usize, expected: usize, shape: String },
+    #[error("FP16 has no typed contents: send raw_input_contents")]
+    NoContents,
+    #[error("value {index} is {found}, which {datatype} has no room for")]
+    Range { index: usize, found: i64, datatype: Datatype },
     #[error("value {index} is no text in UTF-8 without NUL")]
     NoText { index: usize },
 }

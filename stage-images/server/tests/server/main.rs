@@ -9,6 +9,8 @@ mod bad_input;
 mod batching;
 mod binary;
 mod drain;
+mod grpc;
+mod grpc_drain;
 mod infer;
 mod metadata;
 mod predict;

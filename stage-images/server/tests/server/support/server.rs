@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::Caller;
+use super::{Caller, GrpcCaller};
 
 /// How long a test waits for what a loaded machine may make slow.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -85,6 +85,11 @@ impl Server {
 
     pub fn caller(&self) -> Caller {
         Caller::new(self.address)
+    }
+
+    /// A connection of HTTP/2.
+    pub fn grpc(&self) -> GrpcCaller {
+        GrpcCaller::new(self.address)
     }
 
     pub fn stderr(&self) -> String {
