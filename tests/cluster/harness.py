@@ -58,6 +58,16 @@ def condition(thing: dict, kind: str) -> dict:
     return next((c for c in thing.get("status", {}).get("conditions", []) if c["type"] == kind), {})
 
 
+def first_node() -> str:
+    return get("nodes")["items"][0]["metadata"]["name"]
+
+
+def advertise(resource: str, amount: str | None) -> None:
+    """Lets the first node offer an extended resource, as a device plugin would; None takes it away."""
+    patch = {"status": {"capacity": {resource: amount}, "allocatable": {resource: amount}}}
+    kubectl("patch", "node", first_node(), "--subresource=status", "--type=merge", "-p", json.dumps(patch))
+
+
 class ClusterTest(unittest.TestCase):
     """A test with a namespace of its own that enforces Pod Security `restricted`."""
 

@@ -2,7 +2,7 @@
 
 import json
 
-from harness import DEBIAN, ClusterTest, condition, get, kubectl, resource, script, wait_for
+from harness import DEBIAN, ClusterTest, advertise, condition, kubectl, resource, script, wait_for
 
 
 class Stages(ClusterTest):
@@ -106,10 +106,18 @@ class Stages(ClusterTest):
         gpu = "nvidia.com/gpu"
         self.run_inline({"train": script("echo trained", resources={"limits": {gpu: "1"}})})
         self.waits_with("train", f"Insufficient {gpu}")
-        node = get_first_node()
-        advertise(node, gpu, "1")
-        self.addCleanup(advertise, node, gpu, None)
+        wait_for("the scheduler's own words", lambda: self.stage("train")["message"] == self.scheduler_says("train"))
+        # Also where a person looks first.
+        described = " ".join(kubectl("describe", "mlpipelinerun", "-n", self.namespace, "r").split())
+        self.assertIn(f"Insufficient {gpu}", described)
+        self.assertIn("train is pending (Unschedulable: ", described)
+        advertise(gpu, "1")
+        self.addCleanup(advertise, gpu, None)
         self.succeeded()
+
+    def scheduler_says(self, stage: str) -> str:
+        pod = self.get("pods", selector=f"millrace.dev/stage={stage}")["items"][0]
+        return condition(pod, "PodScheduled")["message"]
 
     def test_an_edit_does_not_change_a_run_that_has_started(self):
         self.pipeline({"a": script("sleep 3"), "b": script("echo before", needs=["a"])})
@@ -137,11 +145,3 @@ class Stages(ClusterTest):
         self.start("short", ttl="1s")
         wait_for("end of the run's life", lambda: "short" not in [r["metadata"]["name"] for r in self.get("mlpipelinerun")["items"]])
 
-
-def get_first_node() -> str:
-    return get("nodes")["items"][0]["metadata"]["name"]
-
-
-def advertise(node: str, name: str, amount: str | None) -> None:
-    patch = {"status": {"capacity": {name: amount}, "allocatable": {name: amount}}}
-    kubectl("patch", "node", node, "--subresource=status", "--type=merge", "-p", json.dumps(patch))
