@@ -27,6 +27,9 @@ pub struct Config {
     /// Rows that run together at most; a request with more rows runs alone. 1 turns batching off
     #[arg(long, env = "MILLRACE_MAX_BATCH_SIZE", default_value = "32", value_parser = positive)]
     pub max_batch_size: usize,
+    /// How long a request waits for others when the model is free and its batch is not full
+    #[arg(long, env = "MILLRACE_MAX_DELAY", default_value = "0ms", value_parser = duration)]
+    pub max_delay: Duration,
     /// Requests that wait for the model at most; more are answered 503
     #[arg(long, env = "MILLRACE_MAX_QUEUE", default_value = "1024", value_parser = positive)]
     pub max_queue: usize,

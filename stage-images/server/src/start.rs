@@ -8,7 +8,7 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::batch::{self, Queue};
+use crate::batch::{self, Queue, Rules};
 use crate::config::Config;
 use crate::http::{Listener, accept};
 use crate::limits;
@@ -98,8 +98,8 @@ fn load(serving: &Serving, threads: usize) -> Result<(), StartError> {
     }
     let queue = Arc::new(Queue::new(config.max_queue));
     let max_rows = if loaded.signature.batched { config.max_batch_size } else { 1 };
-    batch::start(loaded.engine, Arc::clone(&queue), Arc::clone(&serving.metrics), max_rows)
-        .map_err(StartError::Thread)?;
+    let rules = Rules { max_rows, max_delay: config.max_delay };
+    batch::start(loaded.engine, Arc::clone(&queue), Arc::clone(&serving.metrics), rules).map_err(StartError::Thread)?;
     let (name, version) = (config.model_name.clone(), config.model_version.clone());
     let batched = loaded.signature.batched;
     serving.serve(Model { name, version, signature: loaded.signature, queue });

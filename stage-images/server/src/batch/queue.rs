@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::{Job, group};
+use super::Job;
+use super::group::{self, Next, Rules};
 
 /// What waits. `push` never blocks; `take` blocks its thread.
 #[derive(Debug)]
@@ -53,20 +55,27 @@ impl Queue {
         Ok(())
     }
 
-    /// The next jobs that may run together, at most `max_rows` rows unless one job has more. Waits for the first one;
-    /// `None` once the queue is closed and empty.
-    pub fn take(&self, max_rows: usize) -> Option<Vec<Job>> {
+    /// The next jobs that run together by these rules. Waits for them; `None` once the queue is closed and empty. A closed
+    /// queue delays nothing.
+    pub fn take(&self, rules: Rules) -> Option<Vec<Job>> {
         let mut state = self.lock();
         loop {
-            let jobs = group::next(&mut state.jobs, max_rows);
-            if !jobs.is_empty() {
-                return Some(jobs);
+            let max_delay = if state.closed { Duration::ZERO } else { rules.max_delay };
+            match group::next(&mut state.jobs, Rules { max_delay, ..rules }, Instant::now()) {
+                Next::Run(jobs) if !jobs.is_empty() => return Some(jobs),
+                // All callers have left meanwhile.
+                Next::Run(_) => {}
+                Next::Wait(until) => {
+                    state.idle = true;
+                    let time = until.saturating_duration_since(Instant::now());
+                    state = self.wake.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                Next::Rest if state.closed => return None,
+                Next::Rest => {
+                    state.idle = true;
+                    state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
             }
-            if state.closed {
-                return None;
-            }
-            state.idle = true;
-            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::{Answer, Job, JobError, Queue};
+use super::{Answer, Job, JobError, Queue, Rules};
 use crate::metrics::Metrics;
 use crate::model::{Engine, EngineError, View};
 use crate::tensor::Tensor;
@@ -15,11 +15,11 @@ pub fn start(
     engine: Engine,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
-    max_rows: usize,
+    rules: Rules,
 ) -> std::io::Result<JoinHandle<()>> {
     let mut runner = Runner { engine, metrics };
     std::thread::Builder::new().name("inference".to_owned()).spawn(move || {
-        while let Some(jobs) = queue.take(max_rows) {
+        while let Some(jobs) = queue.take(rules) {
             // A panic must not leave the server alive without its only inference thread. The callers of the jobs that
             // were lost see their reply closed.
             if catch_unwind(AssertUnwindSafe(|| runner.run(jobs))).is_err() {

@@ -127,3 +127,26 @@ fn an_answer_that_takes_too_long_is_a_504() {
     assert_eq!(answer.status, 504);
     assert_eq!(answer.error(), "no answer within 0.05 s: the model is too slow for its load");
 }
+
+#[test]
+fn with_a_delay_requests_wait_for_company_and_a_full_batch_does_not() {
+    let server = Server::ready("heavy", &["--max-delay", "1m", "--max-batch-size", "4"]);
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let mut caller = server.caller();
+            std::thread::spawn(move || caller.post(infer_path(), &heavy_rows(1)).status)
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.join().unwrap(), 200);
+    }
+    assert!(server.metric("millrace_server_batch_requests_count").total_cmp(&1.0).is_eq());
+    assert!(server.metric("millrace_server_batch_rows_sum").total_cmp(&4.0).is_eq());
+}
+
+#[test]
+fn a_model_that_takes_no_batches_waits_for_nobody() {
+    let server = Server::ready("fixed", &["--max-delay", "1m"]);
+    let body = r#"{"inputs":[{"name":"x","shape":[2,3],"datatype":"FP32","data":[1,2,3,4,5,6]}]}"#;
+    assert_eq!(server.caller().post(infer_path(), body).status, 200);
+}
