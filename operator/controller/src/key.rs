@@ -8,17 +8,19 @@ pub enum Kind {
     Pipeline,
     Run,
     Template,
+    Version,
     Deployment,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Pipeline, Self::Run, Self::Template, Self::Deployment];
+    pub const ALL: [Self; 5] = [Self::Pipeline, Self::Run, Self::Template, Self::Version, Self::Deployment];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pipeline => "MLPipeline",
             Self::Run => "MLPipelineRun",
             Self::Template => "StageTemplate",
+            Self::Version => "ModelVersion",
             Self::Deployment => "ModelDeployment",
         }
     }
@@ -28,7 +30,7 @@ impl Kind {
         match self {
             Self::Run => 8,
             Self::Pipeline | Self::Deployment => 4,
-            Self::Template => 2,
+            Self::Template | Self::Version => 2,
         }
     }
 }

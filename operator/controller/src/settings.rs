@@ -53,7 +53,7 @@ pub struct RunSettings {
     #[arg(long, env = "MILLRACE_IMAGE_PULL_SECRETS", value_delimiter = ',')]
     pub image_pull_secrets: Vec<String>,
     /// How long a finished Job and its pods are kept.
-    #[arg(long, env = "MILLRACE_JOB_TTL", default_value = "1h", value_parser = parse_duration)]
+    #[arg(long, env = "MILLRACE_JOB_TTL", default_value = "1h", value_parser = parse_job_ttl)]
     pub job_ttl: Duration,
     /// Namespaces to work in, separated by commas. Default: all.
     #[arg(long, env = "MILLRACE_NAMESPACES", value_delimiter = ',')]
@@ -98,6 +98,12 @@ impl RunSettings {
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
     duration::parse(text).ok_or_else(|| format!("{text:?} is not a duration; write it as 90s, 1h30m or 7d"))
+}
+
+/// A Job takes its pod along, and with it the report: the operator must have seen it, after a restart too.
+fn parse_job_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = parse_duration(text)?;
+    if ttl < Duration::from_mins(1) { Err(format!("{text:?} is too short: write at least 1m")) } else { Ok(ttl) }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub struct Queues {
     pipelines: Queue,
     runs: Queue,
     templates: Queue,
+    versions: Queue,
     deployments: Queue,
 }
 
@@ -21,6 +22,7 @@ impl Queues {
             Kind::Pipeline => &self.pipelines,
             Kind::Run => &self.runs,
             Kind::Template => &self.templates,
+            Kind::Version => &self.versions,
             Kind::Deployment => &self.deployments,
         }
     }
@@ -79,6 +81,7 @@ pub fn template(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &StageTem
 }
 
 pub fn version(stores: &Stores, queues: &Queues, id: &Id, _: &str, version: &ModelVersion, _gone: bool) {
+    queues.versions.push(id.clone());
     stores.deployments.each(Some(&id.namespace), |key, deployment| {
         if deployment.spec.model.name == version.spec.model {
             queues.deployments.push(key.clone());

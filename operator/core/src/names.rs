@@ -30,6 +30,9 @@ pub const DEPLOY_MANAGER: &str = "millrace-deploy";
 /// The longest name of a Job whose pods' names still are labels.
 const MAX_NAME: usize = 57;
 
+/// The longest value of a label.
+const MAX_LABEL: usize = 63;
+const STAGE_HASH: usize = 4;
 /// Hex characters of a digest that stand in names.
 const SHORT: usize = 8;
 
@@ -42,31 +45,47 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 /// Joins parts to a name of at most 57 characters. What is too long is cut and gets a hash of the whole.
 #[must_use]
 pub fn joined(parts: &[&str]) -> String {
-    let whole = parts.join("-");
-    if whole.len() <= MAX_NAME {
-        return whole;
+    cut(&parts.join("-"), MAX_NAME)
+}
+
+fn cut(whole: &str, limit: usize) -> String {
+    if whole.len() <= limit {
+        return whole.to_owned();
     }
     let hash = &sha256_hex(whole.as_bytes())[..SHORT];
-    let head: String = whole.chars().take(MAX_NAME - SHORT - 1).collect();
+    let head: String = whole.chars().take(limit - SHORT - 1).collect();
     format!("{}-{hash}", head.trim_end_matches(['-', '.']))
 }
 
-/// The Job of one attempt.
+/// The Job of one attempt. A stage with a hyphen adds a hash: stage `b-c` of run `a` is not stage `c` of run `a-b`.
 #[must_use]
 pub fn job(run: &str, stage: &str, attempt: u32) -> String {
-    joined(&[run, stage, &attempt.to_string()])
+    let attempt = attempt.to_string();
+    if stage.contains('-') {
+        let hash = &sha256_hex(stage.as_bytes())[..STAGE_HASH];
+        return joined(&[run, stage, hash, &attempt]);
+    }
+    joined(&[run, stage, &attempt])
 }
 
 /// A value that fits a label: names may be longer (253) than label values (63).
 #[must_use]
 pub fn label_value(name: &str) -> String {
-    joined(&[name])
+    cut(name, MAX_LABEL)
 }
 
 /// The folder of a run in its store. The uid keeps a run that was made again under an old name away from old artifacts.
 #[must_use]
 pub fn run_folder(run: &str, uid: &str) -> String {
     format!("runs/{run}-{}", uid.get(..SHORT).unwrap_or(uid))
+}
+
+/// Claim and path of `pvc://<claim>/<path>`. A path that climbs is none.
+#[must_use]
+pub fn claim_and_path(uri: &str) -> Option<(&str, &str)> {
+    let (claim, path) = uri.strip_prefix("pvc://")?.split_once('/')?;
+    let plain = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    (!claim.is_empty() && plain).then_some((claim, path))
 }
 
 /// A ModelVersion.
@@ -91,5 +110,12 @@ mod tests {
         assert!(a.len() <= MAX_NAME && b.len() <= MAX_NAME, "{a} {b}");
         assert_ne!(a, b);
         assert_eq!(job("penguins-1", "train", 1), "penguins-1-train-1");
+        assert_ne!(job("nightly", "eval-fit", 1), job("nightly-eval", "fit", 1));
+    }
+
+    #[test]
+    fn a_name_that_fits_a_label_is_its_label() {
+        assert_eq!(label_value(&"d".repeat(63)), "d".repeat(63));
+        assert!(label_value(&"d".repeat(64)).len() <= 63);
     }
 }

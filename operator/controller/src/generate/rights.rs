@@ -25,7 +25,13 @@ const RIGHTS: &[Right] = &[
     Right {
         what_for: "the one status write of a pass",
         group: GROUP,
-        resources: &["mlpipelines/status", "mlpipelineruns/status", "stagetemplates/status", "modeldeployments/status"],
+        resources: &[
+            "mlpipelines/status",
+            "mlpipelineruns/status",
+            "stagetemplates/status",
+            "modelversions/status",
+            "modeldeployments/status",
+        ],
         verbs: &["update"],
     },
     Right {

@@ -13,7 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Client, ResourceExt};
 use millrace_core::config::Config;
 use millrace_core::plan::{Plan, Refusal};
-use millrace_core::{deployment, pipeline, run};
+use millrace_core::{deployment, model_version, pipeline, run};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -120,10 +120,15 @@ impl Passes {
                 let plan = pipeline::plan_template(&template, &self.config, now);
                 self.carry_out(id, &*template, plan, refused_before).await
             }
+            Kind::Version => {
+                let Some(version) = alive(self.stores.versions.get(id)) else { return Ok(self.gone(kind, id)) };
+                self.carry_out(id, &*version, model_version::plan(&version, now), refused_before).await
+            }
             Kind::Deployment => {
                 let Some(deployment) = alive(self.stores.deployments.get(id)) else { return Ok(self.gone(kind, id)) };
-                let observed = self.observe_deployment(id, &deployment, refusals).await?;
-                let plan = deployment::plan(&deployment, &observed, &self.config, now);
+                let (observed, look_again) = self.observe_deployment(id, &deployment, refusals, now).await?;
+                let mut plan = deployment::plan(&deployment, &observed, &self.config, now);
+                plan.requeue = sooner(plan.requeue, look_again);
                 self.carry_out(id, &*deployment, plan, refused_before).await
             }
         }

@@ -4,17 +4,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::PodTemplate;
+use k8s_openapi::api::core::v1::{Pod, PodTemplate};
 use k8s_openapi::jiff::Timestamp;
+use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use millrace_core::api::{MLPipelineRun, MLPipelineSpec, ModelDeployment, StageTemplate};
+use millrace_core::names;
 use millrace_core::pipeline::{Frozen, FrozenKind, PipelineObserved};
 use millrace_core::plan::Refusal;
+use millrace_core::run::{JobView, PodView};
 use millrace_core::{deployment, run};
 use tokio::time::Instant;
 
-use super::Passes;
+use super::{Passes, sooner};
 use crate::key::Id;
+use crate::store::stage_pod_view;
 use crate::wake::pipeline_of;
 use crate::write::WriteError;
 
@@ -65,8 +69,11 @@ impl Passes {
         };
         let pod_templates = self.pod_templates(wanted).await?;
         let jobs: Vec<_> = self.stores.jobs.group(&uid).into_values().collect();
-        let pods: Vec<_> = self.stores.stage_pods.group(&uid).into_values().collect();
-        let (job_warnings, look_again) = self.warnings.of(&self.client, &id.namespace, &jobs, &pods, now).await;
+        let mut pods: Vec<_> = self.stores.stage_pods.group(&uid).into_values().collect();
+        pods.extend(self.unseen_pods(&id.namespace, run, &jobs, &pods).await?);
+        let (job_warnings, of_jobs) = self.warnings.of(&self.client, &id.namespace, &jobs, &pods, now).await;
+        let of_pods = self.warnings.tell(&self.client, &id.namespace, &mut pods, now).await;
+        let look_again = sooner(of_jobs, of_pods);
         let observed = run::Observed {
             pipeline,
             templates,
@@ -82,22 +89,53 @@ impl Passes {
         Ok((observed, look_again))
     }
 
+    /// The pods of Jobs that are over whose pods the watch has not brought: the two watches come in any order, and a pod
+    /// that is not seen is not yet a pod that is lost.
+    async fn unseen_pods(
+        &self,
+        namespace: &str,
+        run: &MLPipelineRun,
+        jobs: &[Arc<JobView>],
+        pods: &[Arc<PodView>],
+    ) -> Result<Vec<Arc<PodView>>, WriteError> {
+        let stages = run.status.as_ref().map(|status| &status.stages);
+        let awaited = |job: &JobView| {
+            let stage = stages.and_then(|stages| stages.get(&job.stage));
+            stage.is_some_and(|stage| !stage.state.ended() && stage.attempts == job.attempt)
+        };
+        let unseen = jobs.iter().find(|job| {
+            (job.complete || job.failed.is_some())
+                && awaited(job)
+                && !pods.iter().any(|pod| pod.owner.as_ref() == Some(&job.uid))
+        });
+        let (Some(_), Some(uid)) = (unseen, run.uid()) else { return Ok(Vec::new()) };
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let labels = ListParams::default().labels(&format!("{}={uid}", names::RUN_UID_LABEL));
+        let found = api.list(&labels).await.map_err(|e| WriteError::new("list", "the pods of a run", e))?;
+        let known = |pod: &PodView| pods.iter().any(|seen| seen.uid == pod.uid);
+        Ok(found.items.iter().map(stage_pod_view).filter(|pod| !known(pod)).map(Arc::new).collect())
+    }
+
     pub(super) async fn observe_deployment(
         &self,
         id: &Id,
         deployment: &ModelDeployment,
         refusals: Vec<Refusal>,
-    ) -> Result<deployment::Observed, WriteError> {
+        now: Timestamp,
+    ) -> Result<(deployment::Observed, Option<Duration>), WriteError> {
         let group = id.to_string();
         let wanted = deployment.spec.server.iter().filter_map(|s| s.settings.pod_template.clone()).collect();
-        Ok(deployment::Observed {
+        let mut pods: Vec<_> = self.stores.server_pods.group(&group).into_values().collect();
+        let look_again = self.warnings.tell(&self.client, &id.namespace, &mut pods, now).await;
+        let observed = deployment::Observed {
             model_versions: self.stores.versions.group(&id.namespace).into_values().collect(),
             deployments: self.stores.server_deployments.group(&group).into_values().collect(),
-            pods: self.stores.server_pods.group(&group).into_values().collect(),
+            pods,
             service: self.stores.services.get(id),
             pod_templates: self.pod_templates(wanted).await?,
             refusals,
-        })
+        };
+        Ok((observed, look_again))
     }
 
     /// The PodTemplates of these names that the catalog has.

@@ -1,4 +1,5 @@
-//! What the Job controller says of a Job that gets no pod (quota, Pod Security): it says so in events only.
+//! What is said in events only: by the Job controller of a Job that gets no pod (quota, Pod Security), by the kubelet of
+//! a pod that it cannot prepare (a volume that does not mount).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,16 +12,17 @@ use kube::{Api, Client};
 use millrace_core::run::{JobView, PodView, Words};
 use tokio::time::Instant;
 
+use super::sooner;
 use crate::write::chain;
 
-/// A pod comes within a second; a Job that has none after this long is looked into.
+/// A pod comes within a second and its containers within some; what takes longer than this is looked into.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Events of one Job are read once in this time.
+/// Events of one object are read once in this time.
 const EVERY: Duration = Duration::from_secs(15);
-/// Events that are read of one Job.
+/// Events that are read of one object.
 const EVENTS: u32 = 20;
 
-/// What was read last of each Job, by its uid.
+/// What was read last of each object, by its uid.
 #[derive(Default)]
 pub struct Warnings(Mutex<HashMap<String, (Instant, Option<Words>)>>);
 
@@ -36,20 +38,35 @@ impl Warnings {
     ) -> (BTreeMap<String, Words>, Option<Duration>) {
         let (mut found, mut look_again) = (BTreeMap::new(), None);
         for job in jobs.iter().filter(|job| lonely(job, pods)) {
-            let age =
-                job.created.map_or(Duration::ZERO, |at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
-            let wait = if age < PATIENCE { PATIENCE.saturating_sub(age) + Duration::from_millis(50) } else { EVERY };
-            look_again = Some(look_again.map_or(wait, |w: Duration| w.min(wait)));
-            if age >= PATIENCE
-                && let Some(words) = self.words(client, namespace, &job.uid).await
-            {
+            let (due, wait) = due(job.created, now);
+            look_again = sooner(look_again, Some(wait));
+            if due && let Some(words) = self.words(client, namespace, &job.uid, "reason=FailedCreate").await {
                 found.insert(job.name.clone(), words);
             }
         }
         (found, look_again)
     }
 
-    async fn words(&self, client: &Client, namespace: &str, uid: &str) -> Option<Words> {
+    /// Gives each pod that is not prepared, and says nothing itself, the kubelet's words; and when to look again.
+    pub async fn tell(
+        &self,
+        client: &Client,
+        namespace: &str,
+        pods: &mut [Arc<PodView>],
+        now: Timestamp,
+    ) -> Option<Duration> {
+        let mut look_again = None;
+        for pod in pods.iter_mut().filter(|pod| in_preparation(pod)) {
+            let (due, wait) = due(pod.created, now);
+            look_again = sooner(look_again, Some(wait));
+            if due && let Some(words) = self.words(client, namespace, &pod.uid, "type=Warning").await {
+                *pod = Arc::new(PodView { words: Some(words), ..PodView::clone(pod) });
+            }
+        }
+        look_again
+    }
+
+    async fn words(&self, client: &Client, namespace: &str, uid: &str, which: &str) -> Option<Words> {
         {
             let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((_, words)) = kept.get(uid).filter(|(read, _)| read.elapsed() < EVERY) {
@@ -57,11 +74,11 @@ impl Warnings {
             }
         }
         let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-        let fields = format!("involvedObject.uid={uid},reason=FailedCreate");
+        let fields = format!("involvedObject.uid={uid},{which}");
         let words = match api.list(&ListParams::default().fields(&fields).limit(EVENTS)).await {
             Ok(list) => newest(list.items),
             Err(error) => {
-                tracing::warn!(namespace, job_uid = uid, error = %chain(&error), "failed to read a Job's events");
+                tracing::warn!(namespace, uid, error = %chain(&error), "failed to read events");
                 None
             }
         };
@@ -70,6 +87,26 @@ impl Warnings {
         kept.insert(uid.to_owned(), (Instant::now(), words.clone()));
         words
     }
+}
+
+/// Whether its events are to be read now, and when to look again.
+fn due(created: Option<Timestamp>, now: Timestamp) -> (bool, Duration) {
+    let age = created.map_or(Duration::ZERO, |at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
+    if age < PATIENCE { (false, PATIENCE.saturating_sub(age) + Duration::from_millis(50)) } else { (true, EVERY) }
+}
+
+/// A pod on a node whose containers wait, in the ordinary words.
+fn in_preparation(pod: &PodView) -> bool {
+    let ordinary = ["ContainerCreating", "PodInitializing"];
+    let waiting = [&pod.init, &pod.main].into_iter().flatten().filter_map(|container| container.waiting.as_ref());
+    let started =
+        [&pod.init, &pod.main].into_iter().flatten().any(|c| c.running_since.is_some() || c.terminated.is_some());
+    pod.phase == "Pending"
+        && pod.node.is_some()
+        && !pod.deleting
+        && pod.words.is_none()
+        && !started
+        && waiting.fold(true, |all, words| all && ordinary.contains(&words.reason.as_str()))
 }
 
 /// A Job that goes on and has no pod.
@@ -91,6 +128,8 @@ fn newest(events: Vec<Event>) -> Option<Words> {
 mod tests {
     use serde_json::json;
 
+    use millrace_core::run::ContainerView;
+
     use super::*;
 
     #[test]
@@ -101,6 +140,22 @@ mod tests {
         assert!(lonely(&job, &[pod("another")]));
         assert!(!lonely(&job, &[pod("j")]));
         assert!(!lonely(&JobView { complete: true, ..job }, &[]));
+    }
+
+    #[test]
+    fn a_pod_is_in_preparation_while_nobody_says_more() {
+        let creating = ContainerView {
+            waiting: Some(Words { reason: "ContainerCreating".into(), message: String::new() }),
+            ..ContainerView::default()
+        };
+        let pod =
+            PodView { phase: "Pending".into(), node: Some("n".into()), main: Some(creating), ..PodView::default() };
+        assert!(in_preparation(&pod));
+        assert!(!in_preparation(&PodView { node: None, ..pod.clone() }));
+        assert!(!in_preparation(&PodView { words: Some(Words::default()), ..pod.clone() }));
+        let pulling = Words { reason: "ErrImagePull".into(), message: String::new() };
+        let main = Some(ContainerView { waiting: Some(pulling), ..ContainerView::default() });
+        assert!(!in_preparation(&PodView { main, ..pod }));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::run::{JobView, PodView};
-pub use project::controller_uid;
+pub use project::{controller_uid, stage_pod_view};
 pub use shelf::Shelf;
 
 use crate::key::Id;

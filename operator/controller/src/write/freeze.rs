@@ -1,5 +1,7 @@
 //! Keeps what a run runs in a ControllerRevision, made once under the name of its hash.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::ResourceExt;
 use millrace_core::plan::Refusal;
@@ -30,7 +32,16 @@ impl Writer {
             let message = format!("{object} is there already with other content: delete it");
             return Ok(Some(Refusal { object, code: 409, reason: NAME_TAKEN.into(), message }));
         }
+        // One whose owner was made again goes with its old owner: to use it is to lose it.
+        if kept.metadata.deletion_timestamp.is_some() || owners(&kept).is_disjoint(&owners(revision)) {
+            let message = format!("{object} is there already and has another owner: it goes with it, or delete it");
+            return Ok(Some(Refusal { object, code: 409, reason: NAME_TAKEN.into(), message }));
+        }
         self.frozen.keep(namespace, &kept)?;
         Ok(None)
     }
+}
+
+fn owners(revision: &ControllerRevision) -> BTreeSet<&str> {
+    revision.metadata.owner_references.iter().flatten().map(|owner| owner.uid.as_str()).collect()
 }

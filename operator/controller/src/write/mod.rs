@@ -1,4 +1,4 @@
-//! Carries out what was decided, in the order that makes a crash harmless: freeze, status, create, apply, delete, events.
+//! Carries out what was decided, in the order that makes a crash harmless: freeze, status, events, create, apply, delete.
 
 mod apply;
 mod create;
@@ -16,7 +16,7 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use millrace_core::api::{
     MLPipeline, MLPipelineRun, MLPipelineRunStatus, MLPipelineStatus, ModelDeployment, ModelDeploymentStatus,
-    StageTemplate, TemplateStatus,
+    ModelVersion, ModelVersionStatus, StageTemplate, TemplateStatus,
 };
 use millrace_core::plan::{Plan, Refusal};
 use serde::Serialize;
@@ -58,6 +58,7 @@ macro_rules! planned {
 planned!(MLPipeline, MLPipelineStatus, Pipeline, pipelines, |_, _, _, _| {});
 planned!(MLPipelineRun, MLPipelineRunStatus, Run, runs, wake::run_status);
 planned!(StageTemplate, TemplateStatus, Template, templates, |_, _, _, _| {});
+planned!(ModelVersion, ModelVersionStatus, Version, versions, |_, _, _, _| {});
 planned!(ModelDeployment, ModelDeploymentStatus, Deployment, deployments, wake::deployment_status);
 
 /// What writes.
@@ -107,6 +108,10 @@ impl Writer {
         {
             return Ok(Done::Stale);
         }
+        // Before what may fail: the next pass would have nothing new to tell.
+        for event in events {
+            self.emit(object, event).await;
+        }
         let namespace = object.namespace().unwrap_or_default();
         for one in create {
             refusals.extend(self.create(&namespace, one).await?);
@@ -116,9 +121,6 @@ impl Writer {
         }
         for one in delete {
             self.delete(&namespace, one).await?;
-        }
-        for event in events {
-            self.emit(object, event).await;
         }
         Ok(Done::Carried(refusals))
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::create::post;
 use super::error::{WriteError, code};
 use super::{Planned, Writer};
+use crate::key::Id;
 use crate::metrics::Verb;
 use crate::store::{keep, whole};
 
@@ -30,7 +31,12 @@ impl Writer {
                 }
                 Ok(true)
             }
-            Err(error) if matches!(code(&error), Some(404 | 409)) => Ok(false),
+            Err(error) if code(&error) == Some(404) => {
+                // Its deletion may have come before the reply to the write that put it here.
+                K::shelf(&self.stores).remove(&Id::new(namespace, name), u64::MAX);
+                Ok(false)
+            }
+            Err(error) if code(&error) == Some(409) => Ok(false),
             Err(error) => Err(WriteError::new("write", &text, error)),
         }
     }

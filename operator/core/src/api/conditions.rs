@@ -23,6 +23,9 @@ impl ConditionStatus {
     }
 }
 
+/// The schema's bound: a longer message would be refused, and with it the whole status.
+const LONGEST: usize = 2048;
+
 /// Sets one condition. The transition time moves only when the status does, so that an unchanged condition is an
 /// unchanged object and costs no write.
 pub fn set_condition(
@@ -40,7 +43,7 @@ pub fn set_condition(
         type_: kind.to_owned(),
         status: status.as_str().to_owned(),
         reason: reason.to_owned(),
-        message: message.to_owned(),
+        message: crate::problem::head(message, LONGEST),
         observed_generation: generation,
         last_transition_time: kept.map_or(Time(now), |c| c.last_transition_time.clone()),
     };

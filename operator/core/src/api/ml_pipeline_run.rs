@@ -39,12 +39,13 @@ use super::{ArtifactType, Condition, MLPipelineSpec, Value, schema};
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     { "rule": "has(self.pipelineRef) != has(self.pipeline)", "message": "exactly one of pipelineRef and pipeline is required" },
+    { "rule": "!has(self.pipeline) || !(has(self.pipeline.triggers) || has(self.pipeline.history))", "message": "triggers and history belong to an MLPipeline: take them out" },
     { "rule": "self == oldSelf", "message": "the spec of a run cannot be changed: create another run" }
 ]))]
 pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline_ref: Option<PipelineRef>,
-    /// A whole pipeline, for a run without an MLPipeline. Its triggers and history do not apply.
+    /// A whole pipeline, for a run without an MLPipeline: without triggers and history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<MLPipelineSpec>,
     /// Values for the pipeline's parameters.

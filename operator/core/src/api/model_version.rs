@@ -45,7 +45,8 @@ pub struct ModelVersionSpec {
     /// `onnx`.
     #[schemars(length(min = 1, max = 32))]
     pub format: String,
-    /// Names, data types and shapes of inputs and outputs, as in the model's `signature.json`.
+    /// Names, data types and shapes of inputs and outputs, as in the model's `signature.json`. Absent if
+    /// that does not fit a stage's report (about 40 columns).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_value")]
     pub signature: Option<Value>,

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::plan::{Apply, Plan};
 
 /// Something was refused, by a quota for example: nobody tells when it may be tried again.
-const AFTER_REFUSAL: Duration = Duration::from_secs(30);
+const AFTER_REFUSAL: Duration = Duration::from_secs(15);
 
 /// Decides for one ModelDeployment.
 #[must_use]
@@ -30,7 +30,7 @@ pub fn plan(
     let intent = intent(deployment, observed, config);
     let revision = match &intent {
         Intent::Serve(revision) => Some(revision.as_ref()),
-        Intent::NoVersion | Intent::Unknown(_) | Intent::Invalid(_) => None,
+        Intent::NoVersion | Intent::Unknown(_) | Intent::Invalid(_) | Intent::NoPodTemplate(_) => None,
     };
     let taken = taken(deployment, revision, observed);
     if taken.is_none() {
@@ -38,7 +38,8 @@ pub fn plan(
     }
     let situation = Situation { deployment, intent: &intent, taken, observed };
     status::report(&mut plan, &situation, now);
-    if !observed.refusals.is_empty() {
+    // Nobody watches PodTemplates either.
+    if !observed.refusals.is_empty() || matches!(intent, Intent::NoPodTemplate(_)) {
         plan.requeue = Some(plan.requeue.map_or(AFTER_REFUSAL, |other| other.min(AFTER_REFUSAL)));
     }
     plan

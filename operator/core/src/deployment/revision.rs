@@ -22,6 +22,8 @@ pub(super) enum Intent {
     Unknown(String),
     /// A spec that cannot be carried out.
     Invalid(Vec<Problem>),
+    /// A PodTemplate that is not there, or not yet; the message says which.
+    NoPodTemplate(String),
     Serve(Box<Revision>),
 }
 
@@ -37,9 +39,15 @@ pub(super) struct Revision {
 /// What the spec asks for, given what is registered.
 pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: &Config) -> Intent {
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
-    let problems = problems(deployment, name, observed, config);
+    let problems = problems(deployment, name, config);
     if !problems.is_empty() {
         return Intent::Invalid(problems);
+    }
+    if let Some(wanted) = pod_template(deployment).filter(|wanted| !observed.pod_templates.contains_key(*wanted)) {
+        return Intent::NoPodTemplate(format!(
+            "spec.server.podTemplate: there is no PodTemplate \"{wanted}\" in the namespace \"{}\": name one that is there, or have it made there",
+            config.catalog_namespace
+        ));
     }
     let model = &deployment.spec.model;
     let Some(version) = model.version else { return Intent::NoVersion };
@@ -52,7 +60,7 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
     let Some(found) = registered.get(&version) else {
         return Intent::Unknown(unknown(&model.name, version, &registered));
     };
-    let Some((claim, path)) = artifact(&found.spec.artifact.uri) else {
+    let Some((claim, path)) = names::claim_and_path(&found.spec.artifact.uri) else {
         return Intent::Invalid(vec![Problem::new(
             "spec.model.version",
             "InvalidArtifact",
@@ -70,14 +78,6 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
     // The pod itself is hashed: whatever changes what runs, another image after an upgrade too, is another revision.
     let hash = names::sha256_hex(serde_json::to_string(&template).unwrap_or_default().as_bytes());
     Intent::Serve(Box::new(Revision { name: names::joined(&[name, &hash[..SHORT]]), version, template }))
-}
-
-/// Claim and path of `pvc://<claim>/<path>`. `None` for what is not such an address or climbs out of the claim.
-fn artifact(uri: &str) -> Option<(&str, &str)> {
-    let (claim, path) = uri.strip_prefix("pvc://")?.split_once('/')?;
-    let path = path.trim_matches('/');
-    let sound = !claim.is_empty() && !path.is_empty() && path.split('/').all(|part| part != "..");
-    sound.then_some((claim, path))
 }
 
 fn unknown(model: &str, version: i64, registered: &BTreeMap<i64, &ModelVersion>) -> String {
@@ -99,7 +99,7 @@ fn pod_template(deployment: &ModelDeployment) -> Option<&str> {
     deployment.spec.server.as_ref().and_then(|server| server.settings.pod_template.as_deref())
 }
 
-fn problems(deployment: &ModelDeployment, name: &str, observed: &Observed, config: &Config) -> Vec<Problem> {
+fn problems(deployment: &ModelDeployment, name: &str, config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     if !is_service_name(name) {
         problems.push(Problem::new(
@@ -120,15 +120,6 @@ fn problems(deployment: &ModelDeployment, name: &str, observed: &Observed, confi
                 ));
             }
         }
-    }
-    if let Some(wanted) = pod_template(deployment)
-        && !observed.pod_templates.contains_key(wanted)
-    {
-        problems.push(Problem::new(
-            "spec.server.podTemplate",
-            "PodTemplateNotFound",
-            format!("there is no PodTemplate \"{wanted}\" in the namespace \"{}\": name one that is there, or have it made there", config.catalog_namespace),
-        ));
     }
     problems
 }

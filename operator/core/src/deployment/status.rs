@@ -78,6 +78,9 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
             let reason = problems.first().map_or("Invalid", |problem| problem.reason);
             return Verdict { accepted: false, ..says(Progress::Stalled, reason, problem::summary(problems)) };
         }
+        Intent::NoPodTemplate(message) => {
+            return says(Progress::Reconciling, "PodTemplateNotFound", message.clone());
+        }
         Intent::Unknown(message) => return says(Progress::Reconciling, "VersionNotFound", message.clone()),
         Intent::NoVersion => {
             let model = &deployment.spec.model.name;

@@ -54,7 +54,15 @@ fn about_pod(pod: &PodView) -> Option<Reason> {
         .filter(|words| words.reason != "ContainerCreating" && words.reason != "PodInitializing")
         .map(|words| format!("{}: {}", words.reason, words.message.trim()));
     let parts: Vec<String> = [waiting, ended].into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| Reason { failing: true, message: cut(&format!("pod {name}: {}", parts.join("; "))) })
+    if parts.is_empty() {
+        // What the kubelet says in events while it prepares the pod: a volume that does not mount.
+        let words = pod.words.as_ref().filter(|words| !words.reason.is_empty())?;
+        return Some(Reason {
+            failing: false,
+            message: cut(&format!("pod {name}: {}: {}", words.reason, words.message)),
+        });
+    }
+    Some(Reason { failing: true, message: cut(&format!("pod {name}: {}", parts.join("; "))) })
 }
 
 fn cut(text: &str) -> String {

@@ -8,7 +8,7 @@ use cel::{Context, Env, IdedExpr};
 use serde_json::Value;
 
 use super::template::{Piece, pieces};
-use super::{ExprError, Scope, did_you_mean, error, infer, parse, value};
+use super::{ExprError, Scope, bounds, did_you_mean, error, infer, parse, value};
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -35,6 +35,11 @@ pub fn render(text: &str, scope: &Scope) -> Result<String, ExprError> {
                 Value::String(text) => rendered.push_str(&text),
                 other => rendered.push_str(&other.to_string()),
             },
+        }
+        if rendered.len() > bounds::MAX_RENDERED {
+            let message =
+                format!("the text would be longer than {} bytes: hand it over as a file", bounds::MAX_RENDERED);
+            return Err(ExprError::evaluation(text, message));
         }
     }
     Ok(rendered)
@@ -65,6 +70,8 @@ fn eval(expression: &str, scope: &Scope) -> Result<Value, ExprError> {
         return lookup(&path, scope).map(value::plain).map_err(|message| ExprError::evaluation(expression, message));
     }
     let used = infer::walk(&tree, None).references;
+    let named = used.iter().filter_map(|path| lookup(path, scope).ok());
+    bounds::check(&tree, named).map_err(|message| ExprError::evaluation(expression, message))?;
     let evaluated = catch_unwind(AssertUnwindSafe(|| {
         let mut context = Context::with_env(Arc::clone(&ENV));
         for (name, value) in &scope.names {

@@ -1,6 +1,7 @@
 //! Expressions: CEL, and text with `$[[ CEL ]]` in it. Evaluation on one side; on the other what can be said of an
 //! expression before it is evaluated: the names it uses and the types they have.
 
+mod bounds;
 mod check;
 mod error;
 mod evaluate;

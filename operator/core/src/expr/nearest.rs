@@ -1,14 +1,20 @@
 //! What somebody may have meant: the nearest of the names that exist.
 
+/// A longer name is no slip of one that exists, and to compare it costs memory.
+const LONGEST: usize = 64;
 /// At most this many names are listed in a message.
 const LISTED: usize = 12;
 
 /// The name nearest to `name` by edit distance, if it is near enough to be a slip.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST {
+        return None;
+    }
     let limit = (name.chars().count() / 3).max(1);
     known
         .into_iter()
+        .filter(|candidate| candidate.len() <= LONGEST)
         .map(|candidate| (distance(name, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min()
@@ -64,6 +70,7 @@ mod tests {
         assert_eq!(nearest("evalute", known), Some("evaluate"));
         assert_eq!(nearest("deploy", known), None);
         assert_eq!(did_you_mean("trian", known), "did you mean `train`? There is ingest, train, evaluate");
+        assert_eq!(nearest(&"train".repeat(100_000), known), None);
         assert_eq!(did_you_mean("x", []), "there is none");
     }
 }

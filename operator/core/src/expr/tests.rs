@@ -193,3 +193,28 @@ fn what_would_take_too_long_is_refused() {
         assert!(matches!(eval_bool(expression, &scope()), Err(ExprError::Syntax { .. })), "{expression}");
     }
 }
+
+#[test]
+fn values_that_multiply_are_refused_before_they_are_made() {
+    let list: Vec<i64> = (0..4000).collect();
+    let scope = Scope::default().with("params", json!({ "l": list, "s": "x".repeat(400) }));
+    let hostile = [
+        "params.l.map(x, params.l)".to_owned(),
+        "params.l.map(x, x).map(x, params.l)".to_owned(),
+        format!("[params.s]{}", ".map(x, x + x)".repeat(30)),
+    ];
+    for expression in hostile {
+        let error = render(&format!("$[[ {expression} ]]"), &scope).unwrap_err().to_string();
+        assert!(error.contains("more than") || error.contains("nested"), "{expression}: {error}");
+    }
+    assert!(eval_bool("params.l[0] == 0.0 && size(params.s) == 400.0", &scope).is_ok());
+    let small = Scope::default().with("params", json!({ "l": (0..500).collect::<Vec<i64>>() }));
+    assert_eq!(render("$[[ size(params.l.filter(x, x > 1.0)) ]]", &small).unwrap(), "498");
+    assert!(
+        eval_bool(
+            "params.l.map(x, x * 2.0).exists(x, x > 10.0)",
+            &Scope::default().with("params", json!({ "l": [1, 7] }))
+        )
+        .unwrap()
+    );
+}

@@ -31,6 +31,18 @@ pub fn check(path: &str, settings: &PodSettings, config: &Config) -> Vec<Problem
             "this is no name for an environment variable: write letters, digits, '_', '-' and '.', not beginning with a digit",
         ));
     }
+    for (name, value) in &settings.env {
+        let at = format!("{path}.env.{name}");
+        if name.starts_with("MILLRACE_") {
+            let message = "names that begin with MILLRACE_ belong to Millrace: write another name";
+            problems.push(Problem::new(at.as_str(), "InvalidName", message));
+        }
+        let given = [value.value.is_some(), value.secret.is_some(), value.config_map.is_some()];
+        if given.iter().filter(|given| **given).count() != 1 {
+            let message = "exactly one of value, secret and configMap is required: keep one";
+            problems.push(Problem::new(at, "InvalidContainer", message));
+        }
+    }
     let mut mounted: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, volume) in &settings.volumes {
         let at = format!("{path}.volumes.{name}");
@@ -40,6 +52,15 @@ pub fn check(path: &str, settings: &PodSettings, config: &Config) -> Vec<Problem
                 "InvalidName",
                 format!("this is no name for a volume: write at most 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit, and not beginning with \"{OWN_VOLUME}\""),
             ));
+        }
+        let given =
+            [volume.config_map.is_some(), volume.secret.is_some(), volume.claim.is_some(), volume.memory.is_some()];
+        if given.iter().filter(|given| **given).count() != 1 {
+            let message = "exactly one of configMap, secret, claim and memory is required: keep one";
+            problems.push(Problem::new(at.as_str(), "InvalidContainer", message));
+        }
+        if let Some(message) = no_mount_path(&volume.mount_path) {
+            problems.push(Problem::new(format!("{at}.mountPath"), "InvalidPath", message));
         }
         let climbs = |text: &str| text.split('/').any(|part| part == "..");
         if volume.sub_path.as_deref().is_some_and(|sub| sub.starts_with('/') || climbs(sub)) {
@@ -77,6 +98,19 @@ pub fn check(path: &str, settings: &PodSettings, config: &Config) -> Vec<Problem
         ));
     }
     problems
+}
+
+fn no_mount_path(path: &str) -> Option<String> {
+    let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".").peekable();
+    if !path.starts_with('/') || path.contains(':') || parts.peek().is_none() {
+        Some(format!("`{path}` is no place to mount: write an absolute path below /, without `:`"))
+    } else if path.split('/').any(|part| part == "..") {
+        Some(format!("`{path}` climbs: write a path without `..`"))
+    } else if parts.next() == Some("millrace") {
+        Some(format!("`{path}` is below /millrace, which belongs to Millrace: mount it elsewhere"))
+    } else {
+        None
+    }
 }
 
 fn is_env_name(name: &str) -> bool {

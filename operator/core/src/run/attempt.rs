@@ -36,12 +36,18 @@ pub(super) fn end(
                 return fail(pass, name, status, "TooManyDisruptions", &message, effects);
             }
             effects.warn("StageInterrupted", format!("stage {name}, attempt {attempt}: {reason}: {message}"));
-            // At once: its agent finds the manifest if the work was done.
-            status.next_attempt_time = Some(pass.time());
+            let seed = format!("{}/{name}/{attempt}", pass.run_uid());
+            let wait = retry::after_disruption(status.disruptions, &seed);
+            let next = if wait.is_zero() { pass.time().0 } else { after(whole_seconds(pass.now), wait) };
+            status.next_attempt_time = Some(Time(next));
             status.state = StageState::BackingOff;
             status.reason = Some(reason);
             status.message = Some(clip(&message));
-            container::begin(pass, name, stage, status, stages, effects)
+            if wait.is_zero() {
+                return container::begin(pass, name, stage, status, stages, effects);
+            }
+            effects.again(super::pass::since(pass.now, next));
+            status
         }
     }
 }

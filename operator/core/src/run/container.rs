@@ -145,7 +145,9 @@ fn make_sure(
 ) -> StageStatus {
     let job_name = names::job(pass.run_name(), name, old.attempts);
     if let Some(refusal) = pass.refusal("Job", &job_name) {
-        if refusal.reason == "NameTaken" {
+        // A Job that is not valid will not become so: what is frozen cannot change, only a PodTemplate can.
+        let invalid = matches!(refusal.code, 400 | 422) && stage.container.settings.pod_template.is_none();
+        if refusal.reason == "NameTaken" || invalid {
             return attempt::fail(pass, name, old.clone(), &refusal.reason, &refusal.message, effects);
         }
         effects.again(pause(pass, old));

@@ -117,7 +117,8 @@ fn look(
         };
     }
     if let Some(refusal) = pass.refusal("ModelDeployment", target) {
-        if refusal.code == 409 {
+        // A conflict names the owner; another 409 says that the object was made again meanwhile.
+        if refusal.code == 409 && refusal.message.contains("conflict with") {
             let message = format!(
                 "spec.model.version of ModelDeployment {target} belongs to somebody else: {}. Leave it out of what \
                  they apply, and it is the pipeline's",

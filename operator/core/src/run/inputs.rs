@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Words;
 use super::pass::{Pass, Stages};
 use crate::api::{Input, ResolvedInput, StageState};
+use crate::names;
 
 /// An input that is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +96,7 @@ pub(super) fn mounted(
             };
             (uri, digest, *size)
         };
-        let Some((claim, path)) = parse_uri(uri) else {
+        let Some((claim, path)) = names::claim_and_path(uri) else {
             let message = format!("input `{name}`: `{uri}` is no address of an artifact: pvc://<claim>/<path> is one");
             return Err(Hindrance::fail("BadArtifact", message));
         };
@@ -118,13 +119,6 @@ fn output_of<'a>(input: &str, from: &str, stages: &'a Stages) -> Result<&'a crat
     })
 }
 
-/// Claim and path of `pvc://<claim>/<path>`. A path that climbs is none.
-pub(super) fn parse_uri(uri: &str) -> Option<(&str, &str)> {
-    let (claim, path) = uri.strip_prefix("pvc://")?.split_once('/')?;
-    let plain = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-    (!claim.is_empty() && plain).then_some((claim, path))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,10 +126,10 @@ mod tests {
 
     #[test]
     fn an_artifacts_address_is_a_claim_and_a_path_that_does_not_climb() {
-        assert_eq!(parse_uri("pvc://artifacts/runs/r/a"), Some(("artifacts", "runs/r/a")));
+        assert_eq!(names::claim_and_path("pvc://artifacts/runs/r/a"), Some(("artifacts", "runs/r/a")));
         for uri in ["s3://a/b", "pvc://artifacts", "pvc:///a", "pvc://a/../b", "pvc://a//b", "pvc://a/", "pvc://a/./b"]
         {
-            assert_eq!(parse_uri(uri), None, "{uri}");
+            assert_eq!(names::claim_and_path(uri), None, "{uri}");
         }
     }
 

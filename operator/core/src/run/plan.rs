@@ -14,10 +14,10 @@ use crate::pipeline::{Frozen, bind_params};
 use crate::plan::{Event, Plan};
 use crate::problem;
 
-/// How soon to look again for a frozen pipeline that was not read yet.
-const UNREAD: Duration = Duration::from_secs(1);
+/// What a run refers to may reach the operator a moment after the run: before this age nothing is held against it.
+const SETTLING: Duration = Duration::from_secs(3);
 /// How soon to try again to keep a pipeline that the apiserver refused to keep.
-const REFUSED: Duration = Duration::from_secs(30);
+const REFUSED: Duration = Duration::from_secs(10);
 
 /// Decides for one run.
 #[must_use]
@@ -31,8 +31,13 @@ pub fn plan(run: &MLPipelineRun, observed: &Observed, config: &Config, now: Time
     }
     let mut plan = match (&old.frozen, &observed.frozen) {
         (None, _) => begin(run, old, observed, config, now),
-        // The controller reads it; until then nothing is known of the run.
-        (Some(_), None) => return Plan { requeue: Some(UNREAD), ..Plan::default() },
+        // It is made before the status names it, and read without a cache when it is not held: so it was deleted.
+        (Some(name), None) => {
+            let message = format!(
+                "the ControllerRevision {name} that holds what this run runs was deleted: create the run again"
+            );
+            refuse(old.clone(), "FrozenLost", &message, now)
+        }
         (Some(name), Some(frozen)) => resume(run, &old, name, frozen, observed, config, now),
     };
     plan.status = plan.status.filter(|new| run.status.as_ref() != Some(new));
@@ -68,10 +73,19 @@ fn begin(
             Plan { status: Some(status), ..Plan::default() }
         }
         Start::Refused(problems) => {
+            if let Some(left) = settling(run, now) {
+                return Plan { requeue: Some(left), ..Plan::default() };
+            }
             let reason = problems.first().map_or("InvalidSpec", |problem| problem.reason);
             refuse(status, reason, &problem::summary(&problems), now)
         }
     }
+}
+
+/// How long a run that was just applied, beside its pipeline or templates, is still too young to be refused.
+fn settling(run: &MLPipelineRun, now: Timestamp) -> Option<Duration> {
+    let age = super::pass::since(run.metadata.creation_timestamp.as_ref()?.0, now);
+    SETTLING.checked_sub(age).filter(|left| !left.is_zero())
 }
 
 fn refuse(mut status: MLPipelineRunStatus, reason: &str, message: &str, now: Timestamp) -> Plan<MLPipelineRunStatus> {

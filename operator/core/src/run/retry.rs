@@ -33,6 +33,13 @@ pub(super) fn wait(retry: &Retry, failures: u32, seed: &str) -> Option<Duration>
     Some(Duration::from_secs_f64((seconds * (900.0 + draw as f64) / 1000.0).max(0.0)))
 }
 
+/// The wait before the attempt after `disruptions` of them: none after the first, because the work may be done and the
+/// next agent finds its manifest; then as after failures, because a node that refuses one pod refuses the next.
+pub(super) fn after_disruption(disruptions: u32, seed: &str) -> Duration {
+    let plain = Retry { limit: u32::MAX, backoff: None };
+    disruptions.checked_sub(1).filter(|n| *n > 0).and_then(|n| wait(&plain, n, seed)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +70,13 @@ mod tests {
         assert!(wait(&retry(2, None), 2, "s").is_some());
         assert_eq!(wait(&retry(2, None), 3, "s"), None);
         assert_eq!(wait(&retry(0, None), 1, "s"), None);
+    }
+
+    #[test]
+    fn the_first_disruption_costs_no_wait_and_the_next_ones_do() {
+        assert_eq!(after_disruption(1, "s"), Duration::ZERO);
+        assert!((9.0..=11.0).contains(&after_disruption(2, "s").as_secs_f64()));
+        assert!(after_disruption(10, "s") > Duration::from_mins(4));
     }
 
     #[test]

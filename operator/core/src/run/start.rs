@@ -34,7 +34,9 @@ pub(super) fn start(run: &MLPipelineRun, observed: &Observed, config: &Config) -
     let (spec, owner) = match (&run.spec.pipeline, &run.spec.pipeline_ref) {
         (Some(spec), _) => (spec, owner("MLPipelineRun", &run.metadata)),
         (None, Some(reference)) => match &observed.pipeline {
-            Some(found) => (&found.spec, owner("MLPipeline", &found.metadata)),
+            // A run that a person made outlives its pipeline, and so does what it runs.
+            Some(found) if run.spec.trigger.is_some() => (&found.spec, owner("MLPipeline", &found.metadata)),
+            Some(found) => (&found.spec, owner("MLPipelineRun", &run.metadata)),
             None => return Start::Missing(reference.name.clone()),
         },
         (None, None) => {

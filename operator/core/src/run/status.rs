@@ -8,7 +8,7 @@ use super::finish::End;
 use super::graph::GATE_REJECTED;
 use super::pass::{Stages, clip};
 use crate::api::ConditionStatus::{self, False, True, Unknown};
-use crate::api::{MLPipelineRunStatus, StageState, set_condition};
+use crate::api::{MLPipelineRunStatus, StageState, StageStatus, set_condition};
 use crate::pipeline::{Frozen, FrozenKind};
 
 /// How many stages a message lists.
@@ -68,9 +68,10 @@ pub(super) fn refused(status: &mut MLPipelineRunStatus, reason: &str, message: &
 pub(super) fn running(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Option<&End>, now: Timestamp) {
     let ended = status.stages.values().filter(|stage| stage.state.ended()).count();
     status.progress = Some(format!("{ended}/{}", frozen.stages.len()));
-    promoted(status, frozen, now);
+    promoted(status, frozen, end, now);
     let message = match end {
         None => at_work(&status.stages),
+        Some(End::Succeeded) if ended == 1 => "1 stage ended".to_owned(),
         Some(End::Succeeded) => format!("{ended} stages ended"),
         Some(End::Failed { message, .. }) => clip(message),
     };
@@ -89,28 +90,34 @@ pub(super) fn running(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Op
     say(status, &said, now);
 }
 
-/// `Promoted`, once a gate has judged: one that says no decides.
-fn promoted(status: &mut MLPipelineRunStatus, frozen: &Frozen, now: Timestamp) {
-    let gated = frozen.stages.iter().filter(|(_, stage)| match &stage.kind {
-        FrozenKind::Container(container) => container.gate.is_some(),
-        FrozenKind::Register(_) | FrozenKind::Deploy(_) => false,
-    });
-    let judged: Vec<_> = gated
+/// `Promoted`: every gate said yes and every `deploy` stage is through. A gate that says no decides at once.
+fn promoted(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Option<&End>, now: Timestamp) {
+    let deciding: Vec<_> = frozen
+        .stages
+        .iter()
+        .filter(|(_, stage)| match &stage.kind {
+            FrozenKind::Container(container) => container.gate.is_some(),
+            FrozenKind::Deploy(_) => true,
+            FrozenKind::Register(_) => false,
+        })
         .filter_map(|(name, _)| Some((name, status.stages.get(name)?)))
-        .filter(|(_, stage)| stage.state == StageState::Succeeded)
         .collect();
-    let no = judged.iter().find(|(_, stage)| stage.reason.as_deref() == Some(GATE_REJECTED));
-    let said = match (no, judged.first()) {
-        (Some((name, stage)), _) => {
-            let message = format!("stage `{name}`: {}", stage.message.as_deref().unwrap_or_default());
-            Some((False, GATE_REJECTED, clip(&message)))
-        }
-        (None, Some((name, _))) => Some((True, "GatePassed", format!("the gate of stage `{name}` said yes"))),
-        (None, None) => None,
+    let done = |stage: &StageStatus| stage.state == StageState::Succeeded;
+    let no = deciding.iter().find(|(_, stage)| done(stage) && stage.reason.as_deref() == Some(GATE_REJECTED));
+    let said = if let Some((name, stage)) = no {
+        let message = format!("stage `{name}`: {}", stage.message.as_deref().unwrap_or_default());
+        (False, GATE_REJECTED, clip(&message))
+    } else if deciding.is_empty() || (end.is_none() && !deciding.iter().any(|(_, stage)| done(stage))) {
+        return;
+    } else if let Some((name, stage)) = deciding.iter().find(|(_, stage)| !done(stage)) {
+        let reason = if end.is_some() { "NotReached" } else { "InProgress" };
+        let value = if end.is_some() { False } else { Unknown };
+        (value, reason, format!("stage `{name}` is {:?}", stage.state))
+    } else {
+        let names: Vec<_> = deciding.iter().map(|(name, _)| format!("`{name}`")).collect();
+        (True, "Promoted", format!("through {}", names.join(", ")))
     };
-    if let Some((value, reason, message)) = said {
-        say(status, &[("Promoted", value, reason, &message)], now);
-    }
+    say(status, &[("Promoted", said.0, said.1, &said.2)], now);
 }
 
 /// What runs, and what waits and why.

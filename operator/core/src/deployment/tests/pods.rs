@@ -99,9 +99,11 @@ fn the_catalogs_pod_template_lies_below_the_pod_and_makes_another_revision() {
     let container =
         |name: &str| Container { name: name.to_owned(), image: Some("other".to_owned()), ..Container::default() };
     let annotations = Some([("k8s.v1.cni.cncf.io/networks".to_owned(), "rdma".to_owned())].into());
+    let mut main = container("main");
+    main.command = Some(vec!["other".to_owned()]);
     let below = PodTemplateSpec {
         metadata: Some(ObjectMeta { annotations, ..ObjectMeta::default() }),
-        spec: Some(PodSpec { containers: vec![container("sidecar"), container("main")], ..PodSpec::default() }),
+        spec: Some(PodSpec { containers: vec![container("sidecar"), main], ..PodSpec::default() }),
     };
     let found = PodTemplate { template: Some(below), ..PodTemplate::default() };
     cluster.observed.pod_templates.insert("gpu".to_owned(), Arc::new(found));
@@ -111,6 +113,7 @@ fn the_catalogs_pod_template_lies_below_the_pod_and_makes_another_revision() {
     let containers = merged.spec.unwrap().containers;
     let named: Vec<_> = containers.iter().map(|c| (c.name.as_str(), c.image.as_deref().unwrap_or(""))).collect();
     assert_eq!(named, [("main", "registry/server:1"), ("sidecar", "other")]);
+    assert_eq!(containers[0].command, None, "the server is the program");
 }
 
 #[test]

@@ -41,42 +41,6 @@ pub(super) fn check(container: &Container, path: &str, config: &Config, problems
 pub(super) fn settings(settings: &PodSettings, path: &str, config: &Config, problems: &mut Problems) {
     problems.0.extend(pod::check(path, settings, config));
     time::duration(settings.termination_grace_period.as_deref(), &format!("{path}.terminationGracePeriod"), problems);
-    for (name, value) in &settings.env {
-        let at = format!("{path}.env.{name}");
-        if name.starts_with("MILLRACE_") {
-            problems.add(&at, "InvalidName", "names that begin with MILLRACE_ belong to Millrace: write another name");
-        }
-        let given = [value.value.is_some(), value.secret.is_some(), value.config_map.is_some()];
-        if given.iter().filter(|given| **given).count() != 1 {
-            problems.add(&at, "InvalidContainer", "exactly one of value, secret and configMap is required: keep one");
-        }
-    }
-    for (name, volume) in &settings.volumes {
-        let at = format!("{path}.volumes.{name}");
-        let given =
-            [volume.config_map.is_some(), volume.secret.is_some(), volume.claim.is_some(), volume.memory.is_some()];
-        if given.iter().filter(|given| **given).count() != 1 {
-            problems.add(
-                &at,
-                "InvalidContainer",
-                "exactly one of configMap, secret, claim and memory is required: keep one",
-            );
-        }
-        mount_path(&volume.mount_path, &format!("{at}.mountPath"), problems);
-    }
-}
-
-fn mount_path(path: &str, at: &str, problems: &mut Problems) {
-    let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".").peekable();
-    if !path.starts_with('/') || path.contains(':') || parts.peek().is_none() {
-        let message = format!("`{path}` is no place to mount: write an absolute path below /, without `:`");
-        problems.add(at, "InvalidPath", message);
-    } else if path.split('/').any(|part| part == "..") {
-        problems.add(at, "InvalidPath", format!("`{path}` climbs: write a path without `..`"));
-    } else if parts.next() == Some("millrace") {
-        let message = format!("`{path}` is below /millrace, which belongs to Millrace: mount it elsewhere");
-        problems.add(at, "InvalidPath", message);
-    }
 }
 
 /// A service account outside of a container.

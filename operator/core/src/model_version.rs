@@ -1,0 +1,92 @@
+//! What the status of a ModelVersion says: whether it can be served.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{ConditionStatus, ModelVersion, ModelVersionStatus, set_condition};
+use crate::names;
+use crate::plan::{Event, Plan};
+use crate::problem::{self, Problem};
+
+/// Decides for one ModelVersion: only its status.
+#[must_use]
+pub fn plan(version: &ModelVersion, now: Timestamp) -> Plan<ModelVersionStatus> {
+    let mut plan = Plan::default();
+    if version.metadata.deletion_timestamp.is_some() {
+        return plan;
+    }
+    let problems = problems(version);
+    let (status, reason, message) = match problems.first() {
+        None => (ConditionStatus::True, "Registered", String::new()),
+        Some(first) => (ConditionStatus::False, first.reason, problem::summary(&problems)),
+    };
+    let generation = version.metadata.generation;
+    let mut new = version.status.clone().unwrap_or_default();
+    new.observed_generation = generation;
+    for kind in ["Accepted", "Ready"] {
+        set_condition(&mut new.conditions, kind, status, reason, &message, generation, now);
+    }
+    if status == ConditionStatus::False {
+        set_condition(&mut new.conditions, "Stalled", ConditionStatus::True, reason, &message, generation, now);
+    }
+    if version.status.as_ref() != Some(&new) {
+        if !problems.is_empty() {
+            plan.events.push(Event { warning: true, reason: "NotAccepted", message });
+        }
+        plan.status = Some(new);
+    }
+    plan
+}
+
+fn problems(version: &ModelVersion) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let spec = &version.spec;
+    let wanted = names::model_version(&spec.model, spec.version);
+    let found = version.metadata.name.as_deref().unwrap_or_default();
+    if found != wanted {
+        let message =
+            format!("`{found}` is not the name of version {} of {}: write {wanted}", spec.version, spec.model);
+        problems.push(Problem::new("metadata.name", "InvalidName", message));
+    }
+    if names::claim_and_path(&spec.artifact.uri).is_none() {
+        let message = format!("`{}` is no address: write pvc://<claim>/<path> without `..`", spec.artifact.uri);
+        problems.push(Problem::new("spec.artifact.uri", "InvalidArtifact", message));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(name: &str, uri: &str) -> ModelVersion {
+        let mut version = ModelVersion::default();
+        version.metadata.name = Some(name.into());
+        version.spec.model = "penguins".into();
+        version.spec.version = 3;
+        version.spec.artifact.uri = uri.into();
+        version
+    }
+
+    #[test]
+    fn a_right_one_is_ready_and_written_once() {
+        let mut version = version("penguins-v3", "pvc://artifacts/a/b");
+        let status = plan(&version, Timestamp::UNIX_EPOCH).status.unwrap();
+        assert!(status.conditions.iter().all(|c| c.status == "True" && c.reason == "Registered"));
+        version.status = Some(status);
+        assert_eq!(plan(&version, Timestamp::UNIX_EPOCH), Plan::default());
+    }
+
+    #[test]
+    fn one_that_cannot_be_served_says_why() {
+        for (name, uri, says) in [
+            ("other", "pvc://artifacts/a", "metadata.name"),
+            ("penguins-v3", "pvc://artifacts/../b", "spec.artifact.uri"),
+        ] {
+            let planned = plan(&version(name, uri), Timestamp::UNIX_EPOCH);
+            let conditions = planned.status.unwrap().conditions;
+            let ready = conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+            assert!(ready.status == "False" && ready.message.starts_with(says), "{ready:?}");
+            assert_eq!(planned.events.len(), 1);
+        }
+    }
+}
