@@ -5,7 +5,7 @@ export MILLRACE_CACHE := $(CACHE)
 # Clones share what was compiled; each group has a folder of its own, so that no build waits for another's lock.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: demo test generate verify bench images binaries install cluster-up cluster-down
+.PHONY: registry demo test generate verify bench images binaries install cluster-up cluster-down
 
 demo: install
 	@python3 dev/demo
@@ -14,8 +14,17 @@ test:
 	@python3 dev/test
 
 # From programs to a running operator: each step does nothing when nothing changed.
-install: cluster-up binaries images
+install: registry cluster-up binaries images
 	@dev/install
+
+# Before minutes of building.
+registry:
+ifeq ($(CLUSTER),current)
+ifndef REGISTRY
+	$(error CLUSTER=current needs REGISTRY, a registry that the cluster pulls from: REGISTRY=registry.example.com/team)
+endif
+	@echo "the cluster of the context $$(kubectl config current-context), images in $(REGISTRY)"
+endif
 
 binaries:
 	@dev/binaries

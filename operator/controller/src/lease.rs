@@ -19,7 +19,9 @@ const DURATION: Duration = Duration::from_secs(8);
 const GIVE_UP: Duration = Duration::from_secs(6);
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// How often the standby looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A renewal of ours that was still under way may come between; a second one cannot.
+const RELEASE_TRIES: usize = 3;
 
 pub struct LeaseLock {
     api: Api<Lease>,
@@ -77,49 +79,59 @@ impl LeaseLock {
     /// Renews for as long as that works. Returns when the lease is lost.
     pub async fn hold(&self, mut lease: Lease) {
         let mut renewed = Instant::now();
-        loop {
+        while renewed.elapsed() < GIVE_UP {
             tokio::time::sleep(RENEW_EVERY).await;
             let started = Instant::now();
-            if let Some(spec) = lease.spec.as_mut() {
-                spec.renew_time = Some(MicroTime(Timestamp::now()));
-            }
-            self.metrics.wrote(Verb::Lease);
             let deadline = GIVE_UP.saturating_sub(renewed.elapsed());
-            match tokio::time::timeout(deadline, self.api.replace(&self.name, &PostParams::default(), &lease)).await {
-                Ok(Ok(written)) => {
+            match tokio::time::timeout(deadline, self.renew(lease.clone())).await {
+                Ok(Ok(Some(written))) => {
                     lease = written;
                     renewed = started;
                 }
-                Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
-                    // A renewal of ours may have been committed without its answer reaching us.
-                    match self.api.get(&self.name).await {
-                        Ok(found) if holder(found.spec.as_ref()) == Some(&self.identity) => lease = found,
-                        _ => return,
-                    }
-                }
+                Ok(Ok(None)) => return,
                 Ok(Err(error)) => {
-                    tracing::warn!(lease = %self.name, error = %chain(&error), "failed to renew the lease")
+                    tracing::warn!(lease = %self.name, error = %chain(&error), "failed to renew the lease");
                 }
                 Err(_) => {}
-            }
-            if renewed.elapsed() >= GIVE_UP {
-                return;
             }
         }
     }
 
-    /// Lets the lease go, so that the other replica need not wait for it to run out.
-    pub async fn release(&self) -> Result<(), kube::Error> {
-        let mut lease = self.api.get(&self.name).await?;
-        if holder(lease.spec.as_ref()) != Some(&self.identity) {
-            return Ok(());
-        }
+    /// The lease as it is after a renewal; nothing if it is not ours any more.
+    async fn renew(&self, mut lease: Lease) -> Result<Option<Lease>, kube::Error> {
         if let Some(spec) = lease.spec.as_mut() {
-            spec.holder_identity = None;
-            spec.lease_duration_seconds = Some(1);
+            spec.renew_time = Some(MicroTime(Timestamp::now()));
         }
         self.metrics.wrote(Verb::Lease);
-        self.api.replace(&self.name, &PostParams::default(), &lease).await.map(|_| ())
+        match self.api.replace(&self.name, &PostParams::default(), &lease).await {
+            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
+                // A renewal of ours may have been committed without its answer reaching us.
+                let found = self.api.get_opt(&self.name).await?;
+                Ok(found.filter(|found| holder(found.spec.as_ref()) == Some(&self.identity)))
+            }
+            answer => answer.map(Some),
+        }
+    }
+
+    /// Lets the lease go, so that the other replica need not wait for it to run out. Does nothing if it is not ours.
+    pub async fn release(&self) -> Result<(), kube::Error> {
+        let mut tries = 0;
+        loop {
+            let Some(mut lease) = self.api.get_opt(&self.name).await? else { return Ok(()) };
+            if holder(lease.spec.as_ref()) != Some(&self.identity) {
+                return Ok(());
+            }
+            if let Some(spec) = lease.spec.as_mut() {
+                spec.holder_identity = None;
+                spec.lease_duration_seconds = Some(1);
+            }
+            self.metrics.wrote(Verb::Lease);
+            tries += 1;
+            match self.api.replace(&self.name, &PostParams::default(), &lease).await {
+                Err(kube::Error::Api(status)) if status.code == 409 && tries < RELEASE_TRIES => {}
+                answer => return answer.map(|_| ()),
+            }
+        }
     }
 
     fn held(&self, transitions: i32, now: Timestamp) -> LeaseSpec {

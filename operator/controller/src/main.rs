@@ -42,7 +42,8 @@ fn main() -> ExitCode {
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn run(settings: settings::RunSettings) -> Outcome {
-    let filter = EnvFilter::try_new(&settings.log)?;
+    // The client logs whole answers that it cannot read: everybody's objects.
+    let filter = EnvFilter::try_new(&settings.log)?.add_directive("kube_client::client=off".parse()?);
     tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(serve::serve(settings))?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Client, Config as KubeConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -62,61 +63,70 @@ pub async fn serve(settings: RunSettings) -> Result<(), ServeError> {
     tokio::spawn(Arc::new(health).serve(listener));
 
     let identity = settings.identity.clone().unwrap_or_else(|| format!("millrace-{}", std::process::id()));
-    let (stop, stopped) = watch::channel(false);
+    let lock = LeaseLock::new(
+        self::client(&kube, LEASE_ANSWER)?,
+        &settings.lease_namespace,
+        &settings.lease_name,
+        identity.clone(),
+        metrics.clone(),
+    );
     let lead = async {
-        let lock = LeaseLock::new(
-            self::client(&kube, LEASE_ANSWER)?,
-            &settings.lease_namespace,
-            &settings.lease_name,
-            identity.clone(),
-            metrics.clone(),
-        );
-        let lease = if settings.no_lease { None } else { Some(lock.acquire().await) };
-        // A plan must not take what was not listed yet for what is not there.
+        // First, because a replica that cannot list must not keep the lease from one that can; and because a plan must
+        // not take what was not listed yet for what is not there.
         feeds.listed().await;
-        metrics.leads();
-        tracing::info!(%identity, "leads");
-        let passes =
-            Arc::new(Passes::new(client, settings.config(), stores, queues, metrics.clone(), identity.clone()));
-        let mut workers = JoinSet::new();
-        for kind in Kind::ALL {
-            for _ in 0..kind.workers() {
-                workers.spawn(Arc::clone(&passes).work(kind, stopped.clone()));
+        if settings.no_lease { None } else { Some(lock.acquire().await) }
+    };
+    let told_to_end = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tokio::pin!(told_to_end);
+    tokio::select! {
+        lease = lead => {
+            metrics.leads();
+            tracing::info!(%identity, "leads");
+            let passes = Passes::new(client, settings.config(), stores, queues, metrics, identity);
+            if !work(Arc::new(passes), &lock, lease, told_to_end).await {
+                return Err(ServeError::LeaseLost(settings.lease_name));
             }
         }
-        Ok::<_, ServeError>((lock, lease, workers))
-    };
-
-    let (lock, lease, mut workers) = tokio::select! {
-        led = lead => led?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
-    };
-    let held = lease.is_some();
-    let hold = async {
-        match lease {
-            Some(lease) => lock.hold(lease).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::pin!(hold);
-    tokio::select! {
-        () = &mut hold => return Err(ServeError::LeaseLost(settings.lease_name)),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = &mut told_to_end => {}
     }
-    // The lease is renewed until the last pass has ended.
-    stop.send_replace(true);
-    let ended = tokio::time::timeout(LAST_PASSES, async { while workers.join_next().await.is_some() {} });
-    tokio::select! {
-        () = &mut hold => return Err(ServeError::LeaseLost(settings.lease_name)),
-        _ = ended => {}
-    }
-    if held && let Err(error) = lock.release().await {
+    // One that only waited may have got the lease at this very moment.
+    if !settings.no_lease
+        && let Err(error) = lock.release().await
+    {
         tracing::warn!(error = %chain(&error), "failed to release the lease; it runs out by itself");
     }
     tracing::info!("ended");
     Ok(())
+}
+
+/// Works until `end`, and finishes the passes in hand. False if the lease was lost.
+async fn work(passes: Arc<Passes>, lock: &LeaseLock, lease: Option<Lease>, end: impl Future<Output = ()>) -> bool {
+    let (stop, stopped) = watch::channel(false);
+    let mut workers = JoinSet::new();
+    for kind in Kind::ALL {
+        for _ in 0..kind.workers() {
+            workers.spawn(Arc::clone(&passes).work(kind, stopped.clone()));
+        }
+    }
+    let last_passes = async {
+        end.await;
+        stop.send_replace(true);
+        tokio::time::timeout(LAST_PASSES, async { while workers.join_next().await.is_some() {} }).await
+    };
+    let Some(lease) = lease else {
+        let _ended_or_late = last_passes.await;
+        return true;
+    };
+    // The lease is renewed until the last pass has ended.
+    tokio::select! {
+        () = lock.hold(lease) => false,
+        _ = last_passes => true,
+    }
 }
 
 /// A client whose requests have an end.

@@ -105,13 +105,14 @@ impl Passes {
             Kind::Pipeline => {
                 let Some(pipeline) = alive(self.stores.pipelines.get(id)) else { return Ok(self.gone(kind, id)) };
                 let observed = self.observe_pipeline(id, refusals);
-                let plan = pipeline::plan(&pipeline, &observed, &self.config, now);
+                let plan = tokio::task::block_in_place(|| pipeline::plan(&pipeline, &observed, &self.config, now));
                 self.carry_out(id, &*pipeline, plan, refused_before).await
             }
             Kind::Run => {
                 let Some(run) = alive(self.stores.runs.get(id)) else { return Ok(self.gone(kind, id)) };
                 let (observed, look_again) = self.observe_run(id, &run, refusals, now).await?;
-                let mut plan = run::plan(&run, &observed, &self.config, now);
+                // Expressions of strangers: what they cost is bounded, and still must not hold up who renews the lease.
+                let mut plan = tokio::task::block_in_place(|| run::plan(&run, &observed, &self.config, now));
                 plan.requeue = sooner(plan.requeue, look_again);
                 self.carry_out(id, &*run, plan, refused_before).await
             }

@@ -53,7 +53,9 @@ impl Passes {
         now: Timestamp,
     ) -> Result<(run::Observed, Option<Duration>), WriteError> {
         let uid = run.uid().unwrap_or_default();
-        let named = run.status.as_ref().and_then(|s| s.frozen.as_ref());
+        // One that has ended looks at nothing of what it ran.
+        let ended = run.status.as_ref().is_some_and(|s| s.completion_time.is_some());
+        let named = run.status.as_ref().filter(|_| !ended).and_then(|s| s.frozen.as_ref());
         let frozen = match named {
             Some(name) => self.frozen.get(&self.client, &Id::new(&id.namespace, name)).await?,
             None => None,
@@ -62,6 +64,7 @@ impl Passes {
         let templates = self.stores.templates_for(&id.namespace, &self.config.catalog_namespace);
         let wanted = match &frozen {
             Some(frozen) => templates_of_frozen(frozen),
+            None if ended => BTreeSet::new(),
             None => {
                 let spec = pipeline.as_ref().map(|p| &p.spec).or(run.spec.pipeline.as_ref());
                 spec.map(|spec| templates_of_spec(spec, &templates)).unwrap_or_default()

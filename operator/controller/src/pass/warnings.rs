@@ -98,7 +98,7 @@ fn due(created: Option<Timestamp>, now: Timestamp) -> (bool, Duration) {
 /// A pod on a node whose containers wait, in the ordinary words.
 fn in_preparation(pod: &PodView) -> bool {
     let ordinary = ["ContainerCreating", "PodInitializing"];
-    let waiting = [&pod.init, &pod.main].into_iter().flatten().filter_map(|container| container.waiting.as_ref());
+    let mut waiting = [&pod.init, &pod.main].into_iter().flatten().filter_map(|container| container.waiting.as_ref());
     let started =
         [&pod.init, &pod.main].into_iter().flatten().any(|c| c.running_since.is_some() || c.terminated.is_some());
     pod.phase == "Pending"
@@ -106,7 +106,7 @@ fn in_preparation(pod: &PodView) -> bool {
         && !pod.deleting
         && pod.words.is_none()
         && !started
-        && waiting.fold(true, |all, words| all && ordinary.contains(&words.reason.as_str()))
+        && waiting.all(|words| ordinary.contains(&words.reason.as_str()))
 }
 
 /// A Job that goes on and has no pod.

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::Stores;
-use super::project::{deployment_view, job_view, label, server_pod_view, service_view, stage_pod_view};
+use super::lenient::Lenient;
+use super::project::{Kept, deployment_view, job_view, label, server_pod_view, service_view, stage_pod_view};
 use super::shelf::{Item, Shelf};
 use crate::key::Id;
 use crate::wake::{self, Queues};
@@ -164,7 +165,7 @@ impl Starter<'_> {
 /// Follows one watch for as long as the process lives. A watch that breaks is begun again where it was; one that is too
 /// old is listed anew.
 async fn follow<K, V>(
-    api: Api<K>,
+    api: Api<Lenient<K>>,
     config: watcher::Config,
     scope: String,
     feed: Feed<K, V>,
@@ -182,12 +183,13 @@ async fn follow<K, V>(
         match events.try_next().await {
             Ok(Some(Event::Init)) => shelf.begin(&scope),
             Ok(Some(Event::InitApply(object) | Event::Apply(object))) => {
+                let Some(object) = readable(feed.kind, object) else { continue };
                 if let Some((id, group, value)) = keep(shelf, object, feed.view) {
                     (feed.wake)(&stores, &queues, &id, &group, &value, false);
                 }
             }
             Ok(Some(Event::Delete(object))) => {
-                let Some(item) = item(object, feed.view) else { continue };
+                let Some(item) = object.object.ok().and_then(|object| item(object, feed.view)) else { continue };
                 if let Some(value) = shelf.remove(&item.id, item.resource_version) {
                     (feed.wake)(&stores, &queues, &item.id, &item.group, &value, true);
                 }
@@ -206,6 +208,18 @@ async fn follow<K, V>(
             Err(error) => tracing::warn!(kind = feed.kind, %error, "watch broke; it will be begun again"),
         }
     }
+}
+
+/// The object, unless it cannot be read: that is said, and nothing is done with it until it changes.
+fn readable<K: Resource<DynamicType = ()>>(kind: &str, object: Lenient<K>) -> Option<K> {
+    let name = object.name_any();
+    let namespace = object.namespace().unwrap_or_default();
+    object
+        .object
+        .inspect_err(|error| {
+            tracing::error!(kind, namespace, name, error, "an object cannot be read and is left alone");
+        })
+        .ok()
 }
 
 fn item<K: Resource<DynamicType = ()>, V>(mut object: K, view: fn(K) -> Option<(String, V)>) -> Option<Item<V>> {
@@ -234,9 +248,9 @@ pub fn keep<K: Resource<DynamicType = ()>, V>(
     Some((id, group, value))
 }
 
-/// Objects of Millrace's own kinds are kept whole and grouped by namespace.
-pub fn whole<K: Resource<DynamicType = ()>>(object: K) -> Option<(String, K)> {
-    Some((object.namespace()?, object))
+/// Objects of Millrace's own kinds are kept whole, but for runs that have ended, and grouped by namespace.
+pub fn whole<K: Resource<DynamicType = ()> + Kept>(object: K) -> Option<(String, K)> {
+    Some((object.namespace()?, object.kept()))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]

@@ -1,6 +1,7 @@
 //! What the controller remembers of the cluster: whole objects of Millrace's kinds, slim views of the rest.
 
 mod feed;
+mod lenient;
 mod project;
 mod shelf;
 
@@ -12,7 +13,7 @@ use kube::ResourceExt;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::run::{JobView, PodView};
-pub use project::{controller_uid, stage_pod_view};
+pub use project::{Kept, controller_uid, stage_pod_view};
 pub use shelf::Shelf;
 
 use crate::key::Id;

@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::names::{APPLIED_ANNOTATION, ATTEMPT_LABEL, REVISION_LABEL, STAGE_LABEL};
 use millrace_core::pod::{AGENT_INIT, MAIN};
@@ -25,6 +26,32 @@ fn words(reason: Option<&String>, message: Option<&String>) -> Words {
 
 fn attempt(meta: &ObjectMeta) -> u32 {
     label(meta, ATTEMPT_LABEL).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// What is kept of an object of Millrace's own kinds: all of it, unless something is never looked at again.
+pub trait Kept: Sized {
+    fn kept(self) -> Self {
+        self
+    }
+}
+
+impl Kept for MLPipeline {}
+impl Kept for StageTemplate {}
+impl Kept for ModelVersion {}
+impl Kept for ModelDeployment {}
+
+impl Kept for MLPipelineRun {
+    /// Nothing is ever written to a run that has ended. What is left is to delete it in time, and the Jobs of stages that
+    /// failed while a pod of theirs waited or ran.
+    fn kept(mut self) -> Self {
+        if let Some(status) = self.status.as_mut().filter(|status| status.completion_time.is_some()) {
+            status.stages.retain(|_, stage| stage.state == StageState::Failed);
+            self.spec.pipeline = None;
+            self.spec.params.clear();
+            self.metadata.annotations = None;
+        }
+        self
+    }
 }
 
 pub fn job_view(job: &Job) -> JobView {
@@ -148,5 +175,31 @@ pub fn service_view(service: &Service) -> ServiceView {
         selector: service.spec.as_ref().and_then(|s| s.selector.clone()).unwrap_or_default(),
         applied: annotations.get(APPLIED_ANNOTATION).cloned(),
         annotations,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_a_run_that_has_ended_only_what_is_left_to_do_is_kept() {
+        let stage = json!({ "container": { "image": "i", "command": ["c"] } });
+        let mut written = json!({
+            "apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun",
+            "metadata": { "name": "r", "uid": "u", "annotations": { "a": "b" } },
+            "spec": { "ttl": "1h", "params": { "p": 1 }, "pipeline": { "stages": { "good": stage, "bad": stage } } },
+            "status": { "stages": { "good": { "state": "Succeeded" }, "bad": { "state": "Failed", "reason": "PendingTimeout" } } },
+        });
+        let running: MLPipelineRun = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(json!(running.clone().kept()), json!(running));
+        written["status"]["completionTime"] = json!("2026-01-01T00:00:00Z");
+        let ended: MLPipelineRun = serde_json::from_value(written).unwrap();
+        let kept = ended.kept();
+        assert_eq!(json!(kept.spec), json!({ "ttl": "1h" }));
+        assert_eq!(kept.metadata.uid.as_deref(), Some("u"));
+        assert_eq!(kept.status.unwrap().stages.into_keys().collect::<Vec<_>>(), ["bad"]);
     }
 }

@@ -46,14 +46,13 @@ impl Writer {
     }
 
     /// Applies an object by the operator's manager. `held` is the controller of the one on the shelf, if there is one.
+    #[allow(clippy::option_option, reason = "not on the shelf, or there without a controller")]
     async fn apply_whole<K>(
         &self,
         namespace: &str,
         kind: &'static str,
         wanted: &K,
-        #[allow(clippy::option_option, reason = "not on the shelf, or there without a controller")] held: Option<
-            Option<String>,
-        >,
+        held: Option<Option<String>>,
     ) -> Result<Result<K, Refusal>, WriteError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Serialize,

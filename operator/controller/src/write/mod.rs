@@ -25,12 +25,19 @@ use serde::de::DeserializeOwned;
 use crate::frozen::FrozenCache;
 use crate::key::{Id, Kind};
 use crate::metrics::Metrics;
-use crate::store::{Shelf, Stores, keep};
+use crate::store::{Kept, Shelf, Stores, keep};
 use crate::wake::{self, Queues};
 
 /// A kind that is planned for: where it is kept, and the type of its status.
 pub trait Planned:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Kept
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+    + Send
+    + Sync
 {
     type Status: Serialize + Send + Sync;
     const KIND: Kind;

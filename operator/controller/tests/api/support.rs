@@ -107,16 +107,22 @@ pub struct Controller {
 }
 
 impl Controller {
+    /// The only one in its namespace.
     pub fn start(namespace: &str) -> Self {
+        Self::spawn(namespace, &["--no-lease".to_owned()])
+    }
+
+    /// One of several, of which the one with the lease `controller` in that namespace works.
+    pub fn start_replica(namespace: &str, identity: &str) -> Self {
+        let lease = [format!("--lease-namespace={namespace}"), "--lease-name=controller".to_owned()];
+        Self::spawn(namespace, &[&lease[..], &[format!("--identity={identity}")]].concat())
+    }
+
+    fn spawn(namespace: &str, arguments: &[String]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_millrace-controller"))
-            .args([
-                "run",
-                "--no-lease",
-                "--listen=127.0.0.1:0",
-                "--agent-image=agent:test",
-                "--server-image=server:test",
-            ])
+            .args(["run", "--listen=127.0.0.1:0", "--agent-image=agent:test", "--server-image=server:test"])
             .args([format!("--namespaces={namespace}"), format!("--catalog-namespace={namespace}")])
+            .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the controller starts");

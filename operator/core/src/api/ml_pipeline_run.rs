@@ -27,6 +27,11 @@ use super::{ArtifactType, Condition, MLPipelineSpec, Value, schema};
     printcolumn(name = "Pipeline", type_ = "string", json_path = ".spec.pipelineRef.name"),
     printcolumn(name = "Status", type_ = "string", json_path = r#".status.conditions[?(@.type=="Succeeded")].reason"#),
     printcolumn(name = "Stages", type_ = "string", json_path = ".status.progress"),
+    printcolumn(
+        name = "Promoted",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Promoted")].status"#
+    ),
     printcolumn(name = "Started", type_ = "date", json_path = ".status.startTime"),
     printcolumn(name = "Completed", type_ = "date", json_path = ".status.completionTime"),
     printcolumn(

@@ -105,7 +105,7 @@ pub struct PodSettings {
     pub run_as_group: Option<i64>,
     /// A `v1/PodTemplate` of the catalog namespace that the pod starts from: for what is not listed here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub pod_template: Option<String>,
 }
 

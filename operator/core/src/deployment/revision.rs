@@ -11,6 +11,8 @@ use crate::names;
 use crate::pod;
 use crate::problem::Problem;
 
+/// What the model server reads.
+const FORMAT: &str = "onnx";
 /// Hex characters of the hash in a revision's name.
 const SHORT: usize = 8;
 
@@ -54,12 +56,26 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
     let registered: BTreeMap<i64, &ModelVersion> = observed
         .model_versions
         .iter()
-        .filter(|candidate| candidate.spec.model == model.name)
+        .filter(|candidate| {
+            // One of another name would stand beside the registered one: its status says so.
+            let name = names::model_version(&candidate.spec.model, candidate.spec.version);
+            candidate.spec.model == model.name && candidate.metadata.name.as_deref() == Some(name.as_str())
+        })
         .map(|candidate| (candidate.spec.version, candidate.as_ref()))
         .collect();
     let Some(found) = registered.get(&version) else {
         return Intent::Unknown(unknown(&model.name, version, &registered));
     };
+    if found.spec.format != FORMAT {
+        return Intent::Invalid(vec![Problem::new(
+            "spec.model.version",
+            "UnsupportedFormat",
+            format!(
+                "ModelVersion {}-v{version} has the format \"{}\", and the model server reads \"{FORMAT}\": register a version of that format",
+                model.name, found.spec.format
+            ),
+        )]);
+    }
     let Some((claim, path)) = names::claim_and_path(&found.spec.artifact.uri) else {
         return Intent::Invalid(vec![Problem::new(
             "spec.model.version",

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 /// The most values that one evaluation may make.
 const MAX_VALUES: f64 = 1e6;
+/// A pattern is compiled each time it is used: inside a macro it counts as so many values.
+const PATTERN: usize = 900;
 /// This many bytes of text count as one value.
 const TEXT: usize = 16;
 /// The most bytes that one text with templates may become.
@@ -18,6 +20,7 @@ struct Shape {
     /// Names and literals.
     leaves: usize,
     macros: usize,
+    patterns: usize,
     /// Macros that walk what another macro made.
     depth: usize,
 }
@@ -27,6 +30,7 @@ impl Shape {
         Self {
             leaves: self.leaves + other.leaves,
             macros: self.macros + other.macros,
+            patterns: self.patterns + other.patterns,
             depth: self.depth.max(other.depth),
         }
     }
@@ -43,7 +47,8 @@ pub fn check<'a>(tree: &IdedExpr, named: impl Iterator<Item = &'a Value>) -> Res
     let values = if shape.depth == 0 {
         size * shape.leaves as f64
     } else {
-        size.powi(i32::try_from(shape.depth + 1).unwrap_or(i32::MAX)) * shape.macros as f64
+        (size + (PATTERN * shape.patterns) as f64).powi(i32::try_from(shape.depth + 1).unwrap_or(i32::MAX))
+            * shape.macros as f64
     };
     if values <= MAX_VALUES {
         return Ok(());
@@ -66,12 +71,16 @@ fn shape(node: &IdedExpr) -> Shape {
     match &node.expr {
         Expr::Ident(_) | Expr::Literal(_) => leaf,
         Expr::Select(select) => shape(&select.operand),
-        Expr::Call(call) => call.target.as_deref().map(shape).unwrap_or_default().with(all(&call.args)),
+        Expr::Call(call) => {
+            let patterns = usize::from(call.func_name == "matches");
+            let called = Shape { patterns, ..Shape::default() };
+            called.with(call.target.as_deref().map(shape).unwrap_or_default()).with(all(&call.args))
+        }
         Expr::List(list) => leaf.with(all(&list.elements)),
         Expr::Map(map) => map.entries.iter().map(|entry| entry_shape(&entry.expr)).fold(leaf, Shape::with),
         Expr::Comprehension(each) => {
             let parts = [&each.iter_range, &each.accu_init, &each.loop_cond, &each.loop_step, &each.result];
-            let parts = parts.map(|part| shape(part)).into_iter().fold(Shape::default(), Shape::with);
+            let parts = parts.map(shape).into_iter().fold(Shape::default(), Shape::with);
             Shape { macros: parts.macros + 1, depth: parts.depth + 1, ..parts }
         }
         Expr::Struct(_) | Expr::Unspecified => Shape::default(),

@@ -201,6 +201,7 @@ fn values_that_multiply_are_refused_before_they_are_made() {
     let hostile = [
         "params.l.map(x, params.l)".to_owned(),
         "params.l.map(x, x).map(x, params.l)".to_owned(),
+        "params.l.all(x, params.s.matches('a{40}'))".to_owned(),
         format!("[params.s]{}", ".map(x, x + x)".repeat(30)),
     ];
     for expression in hostile {

@@ -13,7 +13,7 @@ mod tests;
 pub use check::check;
 pub use hardened::{USER, base, container_security};
 pub use settings::{escape, quantity, settings_into};
-pub use template::over_template;
+pub use template::{end_with_main, over_template};
 
 #[cfg(doc)]
 use crate::api::PodSettings;

@@ -1,12 +1,19 @@
 //! A pod laid over a PodTemplate of the catalog: the platform's admins add what the settings do not list (RDMA,
 //! sidecars, annotations), and whatever both say, Millrace's word counts.
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 use serde_json::{Map, Value};
+
+use super::settings::extend;
+
+/// What the template cannot say of the container `main`, also where Millrace leaves it open: which program runs, and
+/// where its report is read. The pull policy is there in any case: the apiserver derives it from the template's image.
+const NOT_ITS: [&str; 7] =
+    ["image", "command", "args", "imagePullPolicy", "terminationMessagePath", "restartPolicy", "restartPolicyRules"];
 
 /// Lays `ours` over the template. Objects are merged; containers, volumes, environment variables and the like by name;
 /// tolerations and spread constraints add up; other lists are ours. The template's container `main` is the stage or
-/// the server.
+/// the server, whose program stays Millrace's.
 ///
 /// If the outcome is no pod, which takes a template that is none, it is `ours` alone.
 #[must_use]
@@ -14,6 +21,13 @@ pub fn over_template(template: &PodTemplateSpec, ours: PodTemplateSpec) -> PodTe
     let (Ok(mut below), Ok(above)) = (serde_json::to_value(template), serde_json::to_value(&ours)) else {
         return ours;
     };
+    for main in below.pointer_mut("/spec/containers").and_then(Value::as_array_mut).into_iter().flatten() {
+        if main["name"] == super::MAIN
+            && let Some(fields) = main.as_object_mut()
+        {
+            fields.retain(|field, _| !NOT_ITS.contains(&field.as_str()));
+        }
+    }
     merge(&mut below, above);
     // The main container comes first, where `kubectl logs` looks.
     let mut merged: PodTemplateSpec = serde_json::from_value(below).unwrap_or(ours);
@@ -21,6 +35,15 @@ pub fn over_template(template: &PodTemplateSpec, ours: PodTemplateSpec) -> PodTe
         spec.containers.sort_by_key(|container| container.name != super::MAIN);
     }
     merged
+}
+
+/// Makes the pod's other containers sidecars, which start before `main` and end with it: a helper that runs on would
+/// keep a stage's pod, and what it holds, for ever.
+pub fn end_with_main(pod: &mut PodSpec) {
+    let (main, others) = std::mem::take(&mut pod.containers).into_iter().partition(|c| c.name == super::MAIN);
+    pod.containers = main;
+    let sidecars = others.into_iter().map(|c| Container { restart_policy: Some("Always".to_owned()), ..c });
+    extend(&mut pod.init_containers, sidecars);
 }
 
 fn merge(below: &mut Value, above: Value) {

@@ -1,11 +1,12 @@
 //! Tables of what is seen of an attempt, and where it stands then.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::{ContainerView, Terminated};
 use super::*;
 
-const WANTED: Wanted<'static> = Wanted { run_uid: "run-uid", stage: "train", attempt: 1 };
+const WANTED: Wanted<'static> = Wanted { run_uid: "run-uid", stage: "train", attempt: 1, outputs: &BTreeMap::new() };
 
 fn reference(uid: Option<&str>) -> JobRef {
     JobRef { name: "r-train-1".into(), uid: uid.map(str::to_owned) }

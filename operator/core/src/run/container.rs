@@ -85,7 +85,7 @@ pub(super) fn advance(
     let (Some(reference), true) = (&old.job, old.attempts > 0) else {
         return begin(pass, name, stage, old.clone(), stages, effects);
     };
-    let wanted = Wanted { run_uid: pass.run_uid(), stage: name, attempt: old.attempts };
+    let wanted = Wanted { run_uid: pass.run_uid(), stage: name, attempt: old.attempts, outputs: &stage.outputs };
     let seen = classify::look(wanted, reference, pass.observed);
     let mut new = step(pass, name, stage, old, &seen, stages, effects);
     // The uid is noted with what is written anyway, and before a Job that is being deleted is gone: a Job that was seen

@@ -1,8 +1,11 @@
 //! How an attempt ended, from the way its container did.
 
-use millrace_contract::{Outcome, Report, ReportReason};
+use std::collections::BTreeMap;
+
+use millrace_contract::{Outcome, Report, ReportReason, flaw};
 
 use super::{PodView, Terminated};
+use crate::api::Output;
 
 /// The end of an attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,29 +45,64 @@ pub(super) struct Wanted<'a> {
     pub run_uid: &'a str,
     pub stage: &'a str,
     pub attempt: u32,
+    /// What the stage declares.
+    pub outputs: &'a BTreeMap<String, Output>,
 }
 
+/// The kernel killed the agent too: nobody but the container's status tells.
+const OUT_OF_MEMORY: &str = "the container ran out of memory, and its agent with it: raise resources.limits.memory";
 /// Exit status of an agent that could not write its termination message.
 const NO_MESSAGE: i32 = 74;
+/// Exit status of an agent that was asked to stop.
+const STOPPED: i32 = 143;
 
 /// How the attempt of a pod whose main container has terminated ended.
 pub(super) fn of(wanted: Wanted<'_>, pod: &PodView, end: &Terminated) -> Ending {
-    match report(wanted, &end.message) {
-        Some(report) => reported(report),
-        None => unreported(pod, end),
+    let Some(report) = report(wanted, &end.message) else { return unreported(pod, end) };
+    // A program can write the message too. It cannot choose the agent's exit status, which goes with the report.
+    let status = match (report.outcome, report.reason) {
+        (Outcome::Succeeded, _) => Some(0),
+        (Outcome::Failed, ReportReason::Terminated) => Some(STOPPED),
+        (Outcome::Failed, _) => None,
+    };
+    if status.is_some_and(|status| status != end.exit_code) {
+        let message = format!("a report says {:?}, but the container exited with {}", report.reason, end.exit_code);
+        return unreported(pod, &Terminated { message, ..end.clone() });
     }
+    match (report.outcome, doubt(wanted, &report)) {
+        (Outcome::Succeeded, Some(doubt)) => {
+            Ending::failed("BadReport", format!("the report says Succeeded, but {doubt}"))
+        }
+        _ => reported(pod, report),
+    }
+}
+
+/// Why a report that says `Succeeded` is none of an agent's, if it is not.
+fn doubt(wanted: Wanted<'_>, report: &Report) -> Option<String> {
+    if !matches!(report.reason, ReportReason::Completed | ReportReason::Recovered) {
+        return Some(format!("also {:?}", report.reason));
+    }
+    let winner = report.winner.unwrap_or(report.attempt);
+    if winner == 0 || winner > wanted.attempt {
+        return Some(format!("its winner is attempt {winner}, and this is attempt {}", wanted.attempt));
+    }
+    if let Some(output) = report.outputs.keys().find(|output| !wanted.outputs.contains_key(*output)) {
+        return Some(format!("the stage declares no output {output:?}"));
+    }
+    flaw(report)
 }
 
 /// The report in a termination message. One of another run, stage or attempt is none.
 fn report(wanted: Wanted<'_>, message: &str) -> Option<Report> {
     let report: Report = serde_json::from_str(message.trim()).ok()?;
-    // An agent that cannot read its task does not know whose it is.
-    let unread = report.reason == ReportReason::CannotStart && report.run_uid.is_empty();
+    // An agent that cannot read its task does not know whose it is. It can only have failed.
+    let unread =
+        report.outcome == Outcome::Failed && report.reason == ReportReason::CannotStart && report.run_uid.is_empty();
     let ours = report.run_uid == wanted.run_uid && report.stage == wanted.stage && report.attempt == wanted.attempt;
     (report.millrace == "v1" && (ours || unread)).then_some(report)
 }
 
-fn reported(report: Report) -> Ending {
+fn reported(pod: &PodView, report: Report) -> Ending {
     if report.outcome == Outcome::Succeeded {
         return Ending::Succeeded(Box::new(report));
     }
@@ -74,7 +112,13 @@ fn reported(report: Report) -> Ending {
         format!("{}\n{}", report.message, report.tail.trim_end())
     };
     let lasting = match report.reason {
-        ReportReason::Terminated => return Ending::disrupted("Terminated", report.message),
+        // The agent sees a signal; who sent it says more: the scheduler, an eviction, the taint manager.
+        ReportReason::Terminated => {
+            return match &pod.disrupted {
+                Some(words) => Ending::disrupted(&words.reason, &words.message),
+                None => Ending::disrupted("Terminated", report.message),
+            };
+        }
         // What is lost is its producer's: only running that again would help.
         ReportReason::InputLost => true,
         ReportReason::Completed
@@ -107,7 +151,8 @@ fn unreported(pod: &PodView, end: &Terminated) -> Ending {
         Ending::Failed(Failure { reason: reason.to_owned(), message, exit_code, ..Failure::default() })
     };
     if end.reason == "OOMKilled" {
-        return failed("OOMKilled", said("the container ran out of memory: raise resources.limits.memory"));
+        let message = format!("{OUT_OF_MEMORY}\n{}", end.message.trim());
+        return failed("OOMKilled", message.trim_end().to_owned());
     }
     if let Some(words) = &pod.disrupted {
         return Ending::disrupted(&words.reason, &words.message);
@@ -133,90 +178,5 @@ fn unreported(pod: &PodView, end: &Terminated) -> Ending {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::Words;
-    use super::*;
-
-    const WANTED: Wanted<'static> = Wanted { run_uid: "uid", stage: "train", attempt: 2 };
-
-    fn message(reason: &str, outcome: &str, change: (&str, &str)) -> String {
-        let report = serde_json::json!({
-            "millrace": "v1", "runUid": "uid", "stage": "train", "attempt": 2,
-            "outcome": outcome, "reason": reason, "message": "m", "tail": "last line", "exitCode": 3,
-        });
-        report.to_string().replace(change.0, change.1)
-    }
-
-    fn terminated(exit_code: i32, reason: &str, message: &str) -> Terminated {
-        Terminated { exit_code, reason: reason.into(), message: message.into(), ..Terminated::default() }
-    }
-
-    fn kind(ending: &Ending) -> (&'static str, String) {
-        match ending {
-            Ending::Succeeded(report) => ("succeeded", format!("{:?}", report.reason)),
-            Ending::Failed(failure) if failure.lasting => ("lasting", failure.reason.clone()),
-            Ending::Failed(failure) => ("failed", failure.reason.clone()),
-            Ending::Disrupted { reason, .. } => ("disrupted", reason.clone()),
-        }
-    }
-
-    #[test]
-    fn a_report_says_how_its_attempt_ended() {
-        for (reason, outcome, expected) in [
-            ("Completed", "Succeeded", "succeeded"),
-            ("Recovered", "Succeeded", "succeeded"),
-            ("Error", "Failed", "failed"),
-            ("OOMKilled", "Failed", "failed"),
-            ("Timeout", "Failed", "failed"),
-            ("OutputMissing", "Failed", "failed"),
-            ("StoreNotWritable", "Failed", "failed"),
-            ("InputLost", "Failed", "lasting"),
-            ("Terminated", "Failed", "disrupted"),
-        ] {
-            let end = terminated(0, "Completed", &message(reason, outcome, ("", "")));
-            let found = of(WANTED, &PodView::default(), &end);
-            assert_eq!(kind(&found), (expected, reason.to_owned()));
-        }
-    }
-
-    #[test]
-    fn a_failure_keeps_the_exit_code_and_the_last_lines() {
-        let end = terminated(3, "Error", &message("Error", "Failed", ("", "")));
-        let Ending::Failed(failure) = of(WANTED, &PodView::default(), &end) else { panic!("not failed") };
-        assert_eq!(failure.exit_code, Some(3));
-        assert!(failure.message.contains("last line"), "{}", failure.message);
-    }
-
-    #[test]
-    fn a_report_of_another_attempt_run_or_stage_counts_for_nothing() {
-        for change in
-            [("\"attempt\":2", "\"attempt\":1"), ("\"uid\"", "\"other\""), ("\"train\"", "\"x\""), ("v1", "v2")]
-        {
-            let end = terminated(0, "Completed", &message("Completed", "Succeeded", change));
-            assert_eq!(kind(&of(WANTED, &PodView::default(), &end)), ("failed", "NoReport".into()), "{change:?}");
-        }
-    }
-
-    #[test]
-    fn without_a_report_the_container_and_its_pod_tell() {
-        let words = |reason: &str| Some(Words { reason: reason.into(), message: "m".into() });
-        let evicted = PodView { words: words("Evicted"), ..PodView::default() };
-        let preempted = PodView { disrupted: words("PreemptionByScheduler"), ..PodView::default() };
-        let deleted = PodView { deleting: true, ..PodView::default() };
-        let plain = PodView::default();
-        for (pod, exit, reason, expected) in [
-            (&plain, 0, "Completed", ("failed", "NoReport")),
-            (&plain, 137, "OOMKilled", ("failed", "OOMKilled")),
-            (&plain, 1, "Error", ("failed", "Error")),
-            (&plain, 128, "StartError", ("failed", "StartError")),
-            (&plain, 137, "ContainerStatusUnknown", ("disrupted", "ContainerStatusUnknown")),
-            (&evicted, 137, "Error", ("disrupted", "Evicted")),
-            (&evicted, 137, "OOMKilled", ("failed", "OOMKilled")),
-            (&preempted, 143, "Error", ("disrupted", "PreemptionByScheduler")),
-            (&deleted, 137, "Error", ("disrupted", "PodDeleted")),
-        ] {
-            let found = of(WANTED, pod, &terminated(exit, reason, ""));
-            assert_eq!(kind(&found), (expected.0, expected.1.to_owned()), "{exit} {reason}");
-        }
-    }
-}
+#[path = "ending_tests.rs"]
+mod tests;

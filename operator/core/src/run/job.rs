@@ -23,6 +23,9 @@ const REPORT_SECONDS: u64 = 15;
 /// What the Job's own deadline adds to all others: it only ends what nobody else did.
 const BACKSTOP_SECONDS: u64 = 60;
 
+/// What a program is told, in all: an apiserver takes about 1.5 MB, and a kernel less.
+const RENDERED_LIMIT: usize = 512 * 1024;
+
 /// The Job of the current attempt.
 pub(super) fn build(
     pass: &Pass<'_>,
@@ -33,7 +36,7 @@ pub(super) fn build(
 ) -> Result<Job, Hindrance> {
     let inputs = inputs::mounted(&stage.inputs, &status.inputs, stages)?;
     let scope = scope_of(pass, name, stage, status, &inputs, stages)?;
-    let container = render(&stage.container, &scope).map_err(|error| expression(name, &error))?;
+    let container = render(name, &stage.container, &scope)?;
     let grace = grace_seconds(&container);
     let task = Task {
         namespace: pass.namespace().to_owned(),
@@ -147,14 +150,22 @@ fn expression(stage: &str, error: &ExprError) -> Hindrance {
 }
 
 /// The container with its templates rendered.
-fn render(container: &Container, scope: &Scope) -> Result<Container, ExprError> {
+fn render(stage: &str, container: &Container, scope: &Scope) -> Result<Container, Hindrance> {
     let mut rendered = container.clone();
-    rendered.image = expr::render(&container.image, scope)?;
-    for text in rendered.command.iter_mut().flatten().chain(&mut rendered.args).chain(&mut rendered.script) {
-        *text = expr::render(text, scope)?;
-    }
-    for value in rendered.settings.env.values_mut().filter_map(|value| value.value.as_mut()) {
-        *value = expr::render(value, scope)?;
+    rendered.image = expr::render(&container.image, scope).map_err(|error| expression(stage, &error))?;
+    let texts = rendered.command.iter_mut().flatten().chain(&mut rendered.args).chain(&mut rendered.script);
+    let values = rendered.settings.env.values_mut().filter_map(|value| value.value.as_mut());
+    let mut bytes = 0;
+    for text in texts.chain(values) {
+        *text = expr::render(text, scope).map_err(|error| expression(stage, &error))?;
+        bytes += text.len();
+        if bytes > RENDERED_LIMIT {
+            let message = format!(
+                "stage `{stage}`: command, args, script and env are longer than {RENDERED_LIMIT} bytes with their \
+                 templates filled in: hand it over as a file"
+            );
+            return Err(Hindrance::fail("StageTooLarge", message));
+        }
     }
     Ok(rendered)
 }
@@ -213,7 +224,9 @@ fn over_pod_template(
         let message = format!("stage `{stage}`: there is no PodTemplate {name} in namespace {catalog}");
         return Err(Hindrance::wait("PodTemplateNotFound", message));
     };
-    Ok(pod::over_template(found, ours))
+    let mut template = pod::over_template(found, ours);
+    template.spec.iter_mut().for_each(pod::end_with_main);
+    Ok(template)
 }
 
 #[cfg(test)]

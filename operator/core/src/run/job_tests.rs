@@ -172,18 +172,25 @@ fn a_pod_template_that_is_not_there_is_waited_for_and_named() {
     let wanted = || stage(&json!({ "podTemplate": "rdma" }));
     let Err(Hindrance::Wait(words)) = built(&wanted(), true, &Observed::default()) else { panic!("built") };
     assert_eq!(words.reason, "PodTemplateNotFound");
+    // A container's image is required in a PodTemplate, and the apiserver derives a pull policy from it.
+    let main = json!({ "name": "main", "image": "x", "imagePullPolicy": "Always", "args": ["y"], "terminationMessagePath": "/z" });
+    let side = json!({ "name": "side", "image": "side:1" });
     let template = serde_json::from_value(json!({
         "metadata": { "name": "rdma" },
-        "template": {
-            "metadata": { "annotations": { "net": "ib" } },
-            "spec": { "containers": [{ "name": "main", "image": "x" }, { "name": "side", "image": "side:1" }] },
-        },
+        "template": { "metadata": { "annotations": { "net": "ib" } }, "spec": { "containers": [side, main] } },
     }));
     let observed =
         Observed { pod_templates: [("rdma".to_owned(), Arc::new(template.unwrap()))].into(), ..Observed::default() };
     let job = built(&wanted(), true, &observed).unwrap();
-    let template = job.spec.unwrap().template;
-    assert_eq!(template.metadata.unwrap().annotations.unwrap()["net"], "ib");
-    let images: Vec<_> = template.spec.unwrap().containers.into_iter().filter_map(|c| c.image).collect();
-    assert_eq!(images, ["trainer:1", "side:1"]);
+    assert_eq!(
+        job.spec.as_ref().unwrap().template.metadata.as_ref().unwrap().annotations.as_ref().unwrap()["net"],
+        "ib"
+    );
+    let pod = pod(&job);
+    let [main] = pod.containers.as_slice() else { panic!("{:?}", pod.containers) };
+    assert_eq!((main.image.as_deref(), main.image_pull_policy.as_ref()), (Some("trainer:1"), None));
+    assert_eq!((main.args.as_ref().unwrap()[0].as_str(), main.termination_message_path.as_ref()), ("run", None));
+    // It ends with the stage.
+    let side = pod.init_containers.iter().flatten().find(|container| container.name == "side").unwrap();
+    assert_eq!(side.restart_policy.as_deref(), Some("Always"));
 }

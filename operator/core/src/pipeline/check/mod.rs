@@ -27,6 +27,9 @@ use crate::problem::Problem;
 
 pub use params::bind_params;
 
+/// The most bytes of a pipeline with its templates: an apiserver's store takes about 1.5 MB an object.
+const FROZEN_LIMIT: usize = 1024 * 1024;
+
 /// What was found wrong so far.
 #[derive(Default)]
 struct Problems(Vec<Problem>);
@@ -71,7 +74,16 @@ pub fn check(
     }
     edges.check(&mut problems);
     problems.result()?;
-    Ok(freeze::freeze(spec, &resolved, &edges))
+    let frozen = freeze::freeze(spec, &resolved, &edges);
+    let bytes = serde_json::to_vec(&frozen).map_or(0, |json| json.len());
+    if bytes > FROZEN_LIMIT {
+        let message = format!(
+            "with its StageTemplates filled in it has {bytes} bytes, and at most {FROZEN_LIMIT} can be kept: \
+             use fewer stages of large templates, or put scripts into images"
+        );
+        return Err(vec![Problem::new("spec.stages", "TooLarge", message)]);
+    }
+    Ok(frozen)
 }
 
 /// Checks a StageTemplate. Paths begin with `spec`.
