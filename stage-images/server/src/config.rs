@@ -6,19 +6,28 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// Serves one ONNX model over the Open Inference Protocol v2.
+/// Serves ONNX models over the Open Inference Protocol v2.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "millrace-server", version)]
 pub struct Config {
     /// Folder with model.onnx (and signature.json), or with one .onnx file
     #[arg(long, env = "MILLRACE_MODEL_DIR", default_value = "/mnt/models")]
     pub model_dir: PathBuf,
-    /// The model's name in URLs and answers
-    #[arg(long, env = "MILLRACE_MODEL_NAME")]
-    pub model_name: String,
+    /// The model's name in URLs and answers; without it the server begins with the models of --load
+    #[arg(long, env = "MILLRACE_MODEL_NAME", required_unless_present = "model_repository")]
+    pub model_name: Option<String>,
     /// The model's version in URLs and answers
     #[arg(long, env = "MILLRACE_MODEL_VERSION", default_value = "1")]
     pub model_version: String,
+    /// Folder of folders, each a model that callers may load and unload. Without it they may not
+    #[arg(long, env = "MILLRACE_MODEL_REPOSITORY")]
+    pub model_repository: Option<PathBuf>,
+    /// Models of the repository to begin with
+    #[arg(long, env = "MILLRACE_LOAD", value_delimiter = ',', requires = "model_repository")]
+    pub load: Vec<String>,
+    /// Models at a time
+    #[arg(long, env = "MILLRACE_MAX_MODELS", default_value = "8", value_parser = positive)]
+    pub max_models: usize,
     #[arg(long, env = "MILLRACE_HOST", default_value = "0.0.0.0")]
     pub host: IpAddr,
     /// 0 takes any free port; the log line "listening" has it

@@ -1,4 +1,4 @@
-//! `millrace-server`: one ONNX model over the Open Inference Protocol v2.
+//! `millrace-server`: ONNX models over the Open Inference Protocol v2.
 //!
 //! Here is only the server's life: start, load, serve, drain, exit. `README.md` beside this crate is its manual.
 
@@ -12,6 +12,7 @@ mod limits;
 mod metrics;
 mod model;
 mod protocol;
+mod repository;
 mod serving;
 mod start;
 mod tensor;

@@ -1,4 +1,4 @@
-//! What the server tells Prometheus. Every label set is closed: nothing a caller sends becomes a label.
+//! What the server tells Prometheus. Every label set is closed: nothing a caller makes up becomes a label.
 
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -9,7 +9,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 /// How a request to infer ended.
@@ -39,10 +38,17 @@ struct ClassLabel {
     code: Class,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelLabel {
+    name: String,
+    version: String,
+}
+
 /// The server's metrics and the registry that prints them.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    models: Family<ModelLabel, Gauge>,
     requests: [Counter<u64, AtomicU64>; 4],
     in_flight: Gauge,
     queue: Gauge,
@@ -64,13 +70,14 @@ fn sizes() -> Histogram {
 }
 
 impl Metrics {
-    pub fn new(model: &str, version: &str) -> Self {
+    pub fn new() -> Self {
         let mut registry = Registry::with_prefix("millrace_server");
         let family = Family::<ClassLabel, Counter>::default();
         let class = |code| family.get_or_create(&ClassLabel { code }).clone();
         // All series are there from the start, so that a rate over the first failure is right.
         let requests = [Class::Success, Class::ClientError, Class::ServerError, Class::Gone].map(class);
         let metrics = Self {
+            models: Family::default(),
             requests,
             in_flight: Gauge::default(),
             queue: Gauge::default(),
@@ -82,8 +89,7 @@ impl Metrics {
             inference: seconds(),
             registry: Registry::default(),
         };
-        let info = vec![("name".to_owned(), model.to_owned()), ("version".to_owned(), version.to_owned())];
-        registry.register("model", "The model that is served", Info::new(info));
+        registry.register("model_info", "1 for each model that is served", metrics.models.clone());
         registry.register("requests", "Requests to infer, by class of answer", family);
         registry.register("requests_in_flight", "Requests to infer without an answer yet", metrics.in_flight.clone());
         registry.register("queue_length", "Requests that wait for the model", metrics.queue.clone());
@@ -97,6 +103,16 @@ impl Metrics {
         time("queue_duration", "How long a request waited for the model", &metrics.waiting);
         time("inference_duration", "How long the model ran", &metrics.inference);
         Self { registry, ..metrics }
+    }
+
+    /// The model is served from here on.
+    pub fn loaded(&self, name: &str, version: &str) {
+        self.models.get_or_create(&ModelLabel { name: name.to_owned(), version: version.to_owned() }).set(1);
+    }
+
+    /// The model is served no more.
+    pub fn unloaded(&self, name: &str, version: &str) {
+        self.models.remove(&ModelLabel { name: name.to_owned(), version: version.to_owned() });
     }
 
     /// Counts a request from here until the guard is dropped; without [`RequestGuard::answered`] its caller has gone.

@@ -1,9 +1,8 @@
-//! What the server's parts share: the model once it is there, and how far the server's own life has come.
-//!
-//! One model for now. Callers only ask by name and version, so a table can take its place.
+//! What the server's parts share: the models that answer, and how far the server's own life has come.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use thiserror::Error;
 use tokio::sync::watch;
@@ -13,6 +12,7 @@ use crate::budget::Budget;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::model::Signature;
+use crate::repository::Loader;
 
 /// A model that answers.
 #[derive(Debug)]
@@ -23,6 +23,13 @@ pub struct Model {
     pub queue: Arc<Queue>,
 }
 
+impl Drop for Model {
+    /// The last request has its answer: the thread that runs the model ends, and its memory goes.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
 /// State of the whole process.
 #[derive(Debug)]
 pub struct Serving {
@@ -30,7 +37,11 @@ pub struct Serving {
     pub metrics: Arc<Metrics>,
     /// Memory for requests.
     pub buffer: Budget,
-    model: OnceLock<Model>,
+    /// Makes models; there once ONNX Runtime is.
+    pub loader: OnceLock<Arc<Loader>>,
+    models: RwLock<BTreeMap<String, Arc<Model>>>,
+    /// All models to begin with are loaded.
+    begun: AtomicBool,
     draining: AtomicBool,
     drain: watch::Sender<bool>,
 }
@@ -38,7 +49,7 @@ pub struct Serving {
 /// Why there is no model to answer.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum LookupError {
-    #[error("unknown model {asked:?}: this server has {have:?}")]
+    #[error("unknown model {asked:?}: this server has {have}")]
     Name { asked: String, have: String },
     #[error("model {name:?} has no version {asked:?}: this server has {have:?}")]
     Version { name: String, asked: String, have: String },
@@ -48,35 +59,67 @@ pub enum LookupError {
 
 impl Serving {
     pub fn new(config: Config, metrics: Arc<Metrics>, buffer: usize) -> Self {
-        let buffer = Budget::new(buffer);
-        let (draining, drain) = (AtomicBool::new(false), watch::Sender::new(false));
-        Self { config, metrics, buffer, model: OnceLock::new(), draining, drain }
+        Self {
+            config,
+            metrics,
+            buffer: Budget::new(buffer),
+            loader: OnceLock::new(),
+            models: RwLock::default(),
+            begun: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            drain: watch::Sender::new(false),
+        }
     }
 
-    /// From here on the model answers.
+    /// From here on the model answers, in place of one of the same name.
     pub fn serve(&self, model: Model) {
-        // Set once, by the only caller.
-        drop(self.model.set(model));
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let (name, version) = (model.name.clone(), model.version.clone());
+        if let Some(old) = models.insert(name.clone(), Arc::new(model)) {
+            self.metrics.unloaded(&old.name, &old.version);
+        }
+        self.metrics.loaded(&name, &version);
     }
 
-    pub fn loaded(&self) -> Option<&Model> {
-        self.model.get()
+    /// From here on the model takes no more requests; those that it has are answered. Whether there was one.
+    pub fn withdraw(&self, name: &str) -> bool {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(model) = models.remove(name) else { return false };
+        self.metrics.unloaded(&model.name, &model.version);
+        true
+    }
+
+    /// From here on the server is ready.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    /// All models that answer, by name.
+    pub fn models(&self) -> Vec<Arc<Model>> {
+        self.models.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
     }
 
     /// The model by its name and, if the caller names one, its version.
-    pub fn model(&self, name: &str, version: Option<&str>) -> Result<&Model, LookupError> {
-        let Config { model_name, model_version, .. } = &self.config;
-        if name != model_name {
-            return Err(LookupError::Name { asked: name.to_owned(), have: model_name.clone() });
+    pub fn model(&self, name: &str, version: Option<&str>) -> Result<Arc<Model>, LookupError> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(model) = models.get(name) else { return Err(self.unknown(name, &models)) };
+        match version {
+            Some(asked) if asked != model.version => {
+                let (name, asked, have) = (name.to_owned(), asked.to_owned(), model.version.clone());
+                Err(LookupError::Version { name, asked, have })
+            }
+            _ => Ok(Arc::clone(model)),
         }
-        if let Some(asked) = version.filter(|asked| asked != model_version) {
-            return Err(LookupError::Version {
-                name: name.to_owned(),
-                asked: asked.to_owned(),
-                have: model_version.clone(),
-            });
+    }
+
+    fn unknown(&self, name: &str, models: &BTreeMap<String, Arc<Model>>) -> LookupError {
+        let begins_with = self.config.model_name.iter().chain(&self.config.load);
+        if !self.begun.load(Ordering::Relaxed) && begins_with.into_iter().any(|first| first == name) {
+            return LookupError::Loading { name: name.to_owned() };
         }
-        self.model.get().ok_or_else(|| LookupError::Loading { name: name.to_owned() })
+        let have: Vec<String> = models.keys().map(|name| format!("{name:?}")).collect();
+        let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
+        LookupError::Name { asked: name.to_owned(), have }
     }
 
     /// From here on the server is not ready, and asks callers to close their connections.
@@ -95,6 +138,6 @@ impl Serving {
     }
 
     pub fn ready(&self) -> bool {
-        !self.draining() && self.model.get().is_some()
+        !self.draining() && self.begun.load(Ordering::Relaxed)
     }
 }

@@ -8,13 +8,13 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::batch::{self, Queue, Rules};
 use crate::config::Config;
 use crate::http::{Listener, accept};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::model::{self, LoadError, WarmUpError};
-use crate::serving::{Model, Serving};
+use crate::model::{self, LoadError};
+use crate::repository::{self, Entry, Loader, RepositoryError};
+use crate::serving::Serving;
 
 /// Why the server ended, or never began.
 #[derive(Debug, Error)]
@@ -27,8 +27,8 @@ pub enum StartError {
     Signal(io::Error),
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("model {name:?}: {source}")]
-    WarmUp { name: String, source: WarmUpError },
+    #[error(transparent)]
+    Model(#[from] RepositoryError),
     #[error("{0} connections were cut: their requests did not end within --grace")]
     Cut(usize),
 }
@@ -49,7 +49,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
 
 async fn serve(config: Config, threads: usize) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(StartError::Signal)?;
-    let metrics = Arc::new(Metrics::new(&config.model_name, &config.model_version));
+    let metrics = Arc::new(Metrics::new());
     let buffer = config.max_buffered.unwrap_or_else(|| limits::buffered(config.max_body));
     let address = SocketAddr::new(config.host, config.port);
     let listener = Listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
@@ -78,32 +78,27 @@ async fn serve(config: Config, threads: usize) -> Result<(), StartError> {
     tokio::time::sleep(drain).await;
     stop.send_replace(true);
     let cut = connections.await.unwrap_or(0);
-    if let Some(model) = serving.loaded() {
+    for model in serving.models() {
         model.queue.close();
     }
     tracing::info!(cut, "stopped");
     if cut == 0 { Ok(()) } else { Err(StartError::Cut(cut)) }
 }
 
-/// Loads the model, warms it up and lets it serve.
+/// Loads the models that the server begins with.
 fn load(serving: &Serving, threads: usize) -> Result<(), StartError> {
     let config = &serving.config;
-    let environment = model::runtime(&config.onnxruntime)?;
-    let mut loaded = model::load(&environment, &config.model_dir, threads)?;
-    if let Err(source) = model::warm_up(&mut loaded.engine, &loaded.signature, config.max_batch_size) {
-        if !source.guessed {
-            return Err(StartError::WarmUp { name: config.model_name.clone(), source });
-        }
-        tracing::warn!(%source, "not warmed up: the model leaves dimensions open");
+    let loader = Arc::new(Loader::new(model::runtime(&config.onnxruntime)?, threads));
+    if let Some(name) = config.model_name.clone() {
+        let (version, dir) = (config.model_version.clone(), config.model_dir.clone());
+        loader.load(serving, Entry { name, version, dir })?;
     }
-    let queue = Arc::new(Queue::new(config.max_queue));
-    let max_rows = if loaded.signature.batched { config.max_batch_size } else { 1 };
-    let rules = Rules { max_rows, max_delay: config.max_delay };
-    batch::start(loaded.engine, Arc::clone(&queue), Arc::clone(&serving.metrics), rules).map_err(StartError::Thread)?;
-    let (name, version) = (config.model_name.clone(), config.model_version.clone());
-    let batched = loaded.signature.batched;
-    serving.serve(Model { name, version, signature: loaded.signature, queue });
-    tracing::info!(model = config.model_name, version = config.model_version, batched, "ready");
+    // Set once, by the only caller.
+    drop(serving.loader.set(loader));
+    for name in &config.load {
+        repository::load(serving, name)?;
+    }
+    serving.begin();
     Ok(())
 }
 

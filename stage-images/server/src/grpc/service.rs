@@ -97,7 +97,7 @@ impl GrpcInferenceService for Methods {
     async fn model_metadata(&self, request: tonic::Request<ModelMetadataRequest>) -> Answer<ModelMetadataResponse> {
         let asked = request.get_ref();
         let model = self.0.model(&asked.name, version(&asked.version)).map_err(refuse)?;
-        Ok(response::model_metadata(model).into())
+        Ok(response::model_metadata(&model).into())
     }
 
     async fn model_infer(&self, request: tonic::Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
@@ -107,10 +107,10 @@ impl GrpcInferenceService for Methods {
         let parsed = convert(size, || request::parse(request, &model.signature)).map_err(refuse)?;
         let mut share = serving.buffer.share();
         share.hold(&parsed.inputs).map_err(refuse)?;
-        let answer = run(serving, model, parsed.inputs, parsed.rows).await?;
-        let outputs = slices(model, &parsed.outputs, &answer);
+        let answer = run(serving, &model, parsed.inputs, parsed.rows).await?;
+        let outputs = slices(&model, &parsed.outputs, &answer);
         let as_bytes = parsed.binary.contains(&true);
-        let write = || response::inferred(model, parsed.id, &outputs, as_bytes);
+        let write = || response::inferred(&model, parsed.id, &outputs, as_bytes);
         Ok(convert(text_size(&outputs), write).into())
     }
 }

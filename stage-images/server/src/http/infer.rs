@@ -82,8 +82,8 @@ async fn try_infer(
     let body = request.into_body();
     let buffered = body::read(body, config.max_body, config.body_timeout, &serving.buffer).await?;
     match protocol {
-        Protocol::Infer => infer_v2(serving, model, buffered, json).await,
-        Protocol::Predict => predict_v1(serving, model, buffered).await,
+        Protocol::Infer => infer_v2(serving, &model, buffered, json).await,
+        Protocol::Predict => predict_v1(serving, &model, buffered).await,
     }
 }
 

@@ -9,6 +9,7 @@ mod h2;
 mod infer;
 mod io;
 mod listen;
+mod repository;
 mod route;
 mod service;
 

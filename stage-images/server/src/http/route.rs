@@ -20,6 +20,7 @@ pub enum Route<'a> {
     ModelStatus(ModelPath<'a>),
     /// The v1 list of models.
     Models,
+    Repository(RepositoryPath<'a>),
     /// The path exists, with this method only.
     WrongMethod(&'static str),
     Unknown,
@@ -30,6 +31,14 @@ pub enum Route<'a> {
 pub struct ModelPath<'a> {
     pub name: Cow<'a, str>,
     pub version: Option<Cow<'a, str>>,
+}
+
+/// What is asked of the model repository.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RepositoryPath<'a> {
+    Index,
+    Load(Cow<'a, str>),
+    Unload(Cow<'a, str>),
 }
 
 /// Finds the route. A slash at the end makes no difference.
@@ -51,6 +60,14 @@ pub fn route<'a>(method: &Method, path: &'a str) -> Route<'a> {
             Some("infer") => model(Route::Infer, name, Some(version)),
             Some(_) => Route::Unknown,
         },
+        [Some("v2"), Some("repository"), Some("index"), None, ..] => Route::Repository(RepositoryPath::Index),
+        [Some("v2"), Some("repository"), Some("models"), Some(name), Some(verb), None, _] => {
+            match (unescape(name), verb) {
+                (Some(name), "load") => Route::Repository(RepositoryPath::Load(name)),
+                (Some(name), "unload") => Route::Repository(RepositoryPath::Unload(name)),
+                _ => Route::Unknown,
+            }
+        }
         [Some("v1"), Some("models"), None, ..] => Route::Models,
         [Some("v1"), Some("models"), Some(name), None, ..] => match name.strip_suffix(":predict") {
             None => model(Route::ModelStatus, name, None),
@@ -66,8 +83,8 @@ pub fn route<'a>(method: &Method, path: &'a str) -> Route<'a> {
     };
     match found {
         Route::Unknown | Route::WrongMethod(_) => found,
-        Route::Infer(_) | Route::Predict(_) if method == Method::POST => found,
-        Route::Infer(_) | Route::Predict(_) => Route::WrongMethod("POST"),
+        Route::Infer(_) | Route::Predict(_) | Route::Repository(_) if method == Method::POST => found,
+        Route::Infer(_) | Route::Predict(_) | Route::Repository(_) => Route::WrongMethod("POST"),
         _ if method == Method::GET || method == Method::HEAD => found,
         _ => Route::WrongMethod("GET"),
     }
@@ -139,6 +156,19 @@ mod tests {
         assert_eq!(post("/v1/models/a/versions/3:predict"), Route::Predict(path("a", Some("3"))));
         assert_eq!(get("/v1/models/a:predict"), Route::WrongMethod("POST"));
         assert_eq!(get("/v1/models/a/versions/3/x"), Route::Unknown);
+    }
+
+    #[test]
+    fn every_path_of_the_repository_is_found() {
+        let post = |path| route(&Method::POST, path);
+        assert_eq!(post("/v2/repository/index"), Route::Repository(RepositoryPath::Index));
+        let load = Route::Repository(RepositoryPath::Load("a b".into()));
+        assert_eq!(post("/v2/repository/models/a%20b/load"), load);
+        let unload = Route::Repository(RepositoryPath::Unload("a".into()));
+        assert_eq!(post("/v2/repository/models/a/unload"), unload);
+        assert_eq!(post("/v2/repository/models/a/delete"), Route::Unknown);
+        assert_eq!(post("/v2/repository/models/a/load/x"), Route::Unknown);
+        assert_eq!(route(&Method::GET, "/v2/repository/index"), Route::WrongMethod("POST"));
     }
 
     #[test]

@@ -1,24 +1,28 @@
 //! One request, from its head to its answer.
 
+use std::sync::Arc;
+
 use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderValue;
 use hyper::{Request, StatusCode};
 
 use super::answer::{Answer, body_of, json, refuse, wrong_method};
 use super::infer::{Protocol, infer};
+use super::repository::repository;
 use super::route::{ModelPath, Route, route};
 use crate::protocol::{model_metadata, model_names, model_status, server_metadata};
-use crate::serving::{LookupError, Serving};
+use crate::serving::{LookupError, Model, Serving};
 
 /// Answers a request. It never fails: whatever is wrong is an answer too. The second value says that the request was read to
 /// its end.
-pub async fn answer(serving: &Serving, request: Request<Incoming>) -> (Answer, bool) {
+pub async fn answer(serving: &Arc<Serving>, request: Request<Incoming>) -> (Answer, bool) {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let empty = request.body().is_end_stream();
     match route(&method, &path) {
         Route::Infer(model) => (infer(serving, model, Protocol::Infer, request).await, true),
         Route::Predict(model) => (infer(serving, model, Protocol::Predict, request).await, true),
+        Route::Repository(asked) => (repository(serving, asked).await, empty),
         other => (describe(serving, other), empty),
     }
 }
@@ -42,9 +46,9 @@ fn describe(serving: &Serving, route: Route) -> Answer {
             Ok(model) => written(model_status(&model.name, &model.version)),
             Err(answer) => *answer,
         },
-        Route::Models => written(model_names(serving.loaded().map(|model| model.name.as_str()).into_iter().collect())),
+        Route::Models => written(model_names(serving.models().iter().map(|model| model.name.as_str()).collect())),
         Route::WrongMethod(allowed) => wrong_method(allowed),
-        Route::Infer(_) | Route::Predict(_) | Route::Unknown => {
+        Route::Infer(_) | Route::Predict(_) | Route::Repository(_) | Route::Unknown => {
             refuse(StatusCode::NOT_FOUND, "unknown path: POST /v2/models/<name>/infer asks a model")
         }
     }
@@ -56,7 +60,7 @@ struct ModelReady<'a> {
     ready: bool,
 }
 
-fn find<'s>(serving: &'s Serving, path: &ModelPath) -> Result<&'s crate::serving::Model, Box<Answer>> {
+fn find(serving: &Serving, path: &ModelPath) -> Result<Arc<Model>, Box<Answer>> {
     serving.model(&path.name, path.version.as_deref()).map_err(|error| {
         let status = match error {
             LookupError::Loading { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -74,7 +78,7 @@ fn written(body: Result<Vec<u8>, serde_json::Error>) -> Answer {
 }
 
 fn metrics(serving: &Serving) -> Answer {
-    let queue = serving.loaded().map_or(0, |model| model.queue.len());
+    let queue = serving.models().iter().map(|model| model.queue.len()).sum();
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     match serving.metrics.text(queue) {
         Ok(text) => body_of(StatusCode::OK, kind, text),

@@ -8,7 +8,7 @@ use crate::model::Signature;
 use crate::tensor::TensorSpec;
 
 /// By the names that Triton gave them.
-pub const EXTENSIONS: &[&str] = &["binary_tensor_data"];
+pub const EXTENSIONS: &[&str] = &["binary_tensor_data", "model_repository"];
 
 pub const PLATFORM: &str = "onnx_onnxruntime";
 

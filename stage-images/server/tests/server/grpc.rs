@@ -56,10 +56,8 @@ fn server_and_model_describe_themselves() {
     assert!(caller.call::<ServerLiveResponse>("ServerLive", &ServerLiveRequest {}).message.unwrap().live);
     assert!(caller.call::<ServerReadyResponse>("ServerReady", &ServerReadyRequest {}).message.unwrap().ready);
     let metadata: ServerMetadataResponse = caller.call("ServerMetadata", &ServerMetadataRequest {}).message.unwrap();
-    assert_eq!(
-        (metadata.name.as_str(), metadata.extensions),
-        ("millrace-server", vec!["binary_tensor_data".to_owned()])
-    );
+    assert_eq!(metadata.name, "millrace-server");
+    assert_eq!(metadata.extensions, ["binary_tensor_data", "model_repository"]);
     for version in ["", "3"] {
         let (name, version) = ("m".to_owned(), version.to_owned());
         let asked = ModelReadyRequest { name: name.clone(), version: version.clone() };

@@ -14,5 +14,6 @@ mod grpc_drain;
 mod infer;
 mod metadata;
 mod predict;
+mod repository;
 mod slow_callers;
 mod start;

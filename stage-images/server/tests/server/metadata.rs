@@ -13,7 +13,7 @@ fn server_and_model_describe_themselves_as_the_protocol_says() {
         assert_eq!(answer.status, 200);
         assert_schema("metadata_server_response", &answer.json());
         assert_eq!(answer.json()["name"], "millrace-server");
-        assert_eq!(answer.json()["extensions"], json!(["binary_tensor_data"]));
+        assert_eq!(answer.json()["extensions"], json!(["binary_tensor_data", "model_repository"]));
     }
     for path in ["/v2/models/m", "/v2/models/m/versions/3"] {
         let answer = caller.get(path);
