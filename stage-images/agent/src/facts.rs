@@ -5,9 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use millrace_contract::FACTS_LIMIT;
+use millrace_contract::{FACTS_LIMIT, NESTING_LIMIT, is_fact_name, nesting};
 use serde_json::Value;
 use thiserror::Error;
+
+use crate::names::Names;
+use crate::regular::{self, ReadError};
 
 /// Longer files are not read. A file may be longer than its compact JSON (indentation), but not by this much.
 const FILE_LIMIT: u64 = 64 * 1024;
@@ -62,10 +65,15 @@ fn metrics(out: &Path, file: &str) -> Result<BTreeMap<String, f64>, FactsError> 
     let bad = |found: String| FactsError::Bad { file: file.to_owned(), found, remedy: FLAT };
     let Some(text) = read(&out.join(file), file)? else { return Ok(BTreeMap::new()) };
     let value: Value = serde_json::from_str(&text).map_err(|error| match not_finite(&text) {
+        _ if too_deep(&error) => bad(DEEP.to_owned()),
         Some(word) => bad(format!("it has {word}, which is no number in JSON ({error})")),
         None => bad(format!("it is not JSON ({error})")),
     })?;
     let Value::Object(object) = value else { return Err(bad(format!("it holds {}", kind(&value)))) };
+    // Of a name that stands there twice the last value would win, and nobody would know.
+    if let Some(name) = serde_json::from_str::<Names>(&text).ok().and_then(Names::twice) {
+        return Err(bad(format!("it has {name:?} twice")));
+    }
     let mut metrics = BTreeMap::new();
     for (name, value) in object {
         check_name(&name, &format!("metric {name:?} of {file}"))?;
@@ -73,6 +81,13 @@ fn metrics(out: &Path, file: &str) -> Result<BTreeMap<String, f64>, FactsError> 
         metrics.insert(name, number);
     }
     Ok(metrics)
+}
+
+const DEEP: &str = "its lists and objects are more than 128 deep";
+
+/// The parser gives up at 128 levels. Its error has no kind of its own for that.
+fn too_deep(error: &serde_json::Error) -> bool {
+    error.to_string().starts_with("recursion limit exceeded")
 }
 
 /// What Python's `json` writes for what is not finite.
@@ -106,13 +121,27 @@ fn results(folder: &Path) -> Result<BTreeMap<String, Value>, FactsError> {
         let file = format!("results/{name}");
         check_name(&name, &file)?;
         if let Some(text) = read(&entry.path(), &file)? {
-            let value =
-                serde_json::from_str(&text).unwrap_or_else(|_| Value::String(without_line_end(&text).to_owned()));
-            results.insert(name, value);
+            results.insert(name, result(&text, &file)?);
         }
     }
     Ok(results)
 }
+
+/// JSON if it parses as JSON, else text.
+fn result(text: &str, file: &str) -> Result<Value, FactsError> {
+    let deep = |found: String| FactsError::Bad { file: file.to_owned(), found, remedy: SHALLOW };
+    match serde_json::from_str(text) {
+        Ok(value) if nesting(&value) > NESTING_LIMIT => {
+            Err(deep(format!("its lists and objects are {} deep", nesting(&value))))
+        }
+        Ok(value) => Ok(value),
+        Err(error) if too_deep(&error) => Err(deep(DEEP.to_owned())),
+        Err(_) => Ok(Value::String(without_line_end(text).to_owned())),
+    }
+}
+
+const SHALLOW: &str = "write lists and objects that are at most 16 deep, or put it into an output";
+const _: () = assert!(NESTING_LIMIT == 16, "the sentence above has the figure");
 
 fn without_line_end(text: &str) -> &str {
     let text = text.strip_suffix('\n').unwrap_or(text);
@@ -120,10 +149,7 @@ fn without_line_end(text: &str) -> &str {
 }
 
 fn check_name(name: &str, what: &str) -> Result<(), FactsError> {
-    let good = name.len() <= 63
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    if good {
+    if is_fact_name(name) {
         return Ok(());
     }
     Err(FactsError::Bad {
@@ -135,20 +161,18 @@ fn check_name(name: &str, what: &str) -> Result<(), FactsError> {
 
 /// The text of a small regular file; none if there is no such file.
 fn read(path: &Path, file: &str) -> Result<Option<String>, FactsError> {
-    let failed = |source| FactsError::Read { path: path.to_owned(), source };
     let bad = |found: &str, remedy| FactsError::Bad { file: file.to_owned(), found: found.to_owned(), remedy };
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
+    let bytes = match regular::read(path, FILE_LIMIT) {
+        Ok(bytes) => bytes,
+        Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(ReadError::Io(source)) => return Err(FactsError::Read { path: path.to_owned(), source }),
+        Err(ReadError::NotRegular) => {
+            return Err(bad("it is no regular file", "write a file, neither a folder nor a link"));
+        }
+        Err(ReadError::TooLarge { size, limit: _ }) => {
+            return Err(FactsError::FileTooLarge { file: file.to_owned(), size });
+        }
     };
-    if !metadata.is_file() {
-        return Err(bad("it is no regular file", "write a file, neither a folder nor a link"));
-    }
-    if metadata.len() > FILE_LIMIT {
-        return Err(FactsError::FileTooLarge { file: file.to_owned(), size: metadata.len() });
-    }
-    let bytes = fs::read(path).map_err(failed)?;
     String::from_utf8(bytes)
         .map(Some)
         .map_err(|_| bad("it is not UTF-8", "write text, or put the bytes into an output"))

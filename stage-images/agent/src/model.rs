@@ -1,10 +1,12 @@
 //! What makes a folder a model: `model.onnx`, and a `signature.json` that says what goes in and comes out.
 
-use std::fs;
 use std::path::Path;
 
+use millrace_contract::{NESTING_LIMIT, nesting};
 use serde_json::Value;
 use thiserror::Error;
+
+use crate::regular;
 
 /// A signature of a thousand columns has some 100 KiB.
 const SIGNATURE_LIMIT: u64 = 4 * 1024 * 1024;
@@ -33,11 +35,11 @@ pub fn signature(folder: &Path) -> Result<Value, ModelError> {
     }
     let path = folder.join("signature.json");
     let bad = |found: &dyn std::fmt::Display| ModelError::Signature(found.to_string());
-    if fs::metadata(&path).map_err(|error| bad(&error))?.len() > SIGNATURE_LIMIT {
-        return Err(bad(&"it is larger than 4 MiB"));
-    }
-    let bytes = fs::read(&path).map_err(|error| bad(&error))?;
+    let bytes = regular::read(&path, SIGNATURE_LIMIT).map_err(|error| bad(&error))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| bad(&error))?;
+    if nesting(&value) > NESTING_LIMIT {
+        return Err(bad(&format!("its lists and objects are {} deep, more than {NESTING_LIMIT}", nesting(&value))));
+    }
     if !value["task"].is_string() {
         return Err(bad(&"`task` is not text"));
     }

@@ -36,6 +36,9 @@ fn facts_that_are_not_as_the_contract_says_are_refused_by_name() {
         (r"echo 'accuracy: 1' > metrics.json", "metrics.json"),
         (r#"echo '{"F1-score": 1}' > metrics.json"#, "F1-score"),
         (r#"echo '{"a": true}' > champion.json"#, "champion.json"),
+        (r#"echo '{"loss": 1, "\u006coss": 2}' > metrics.json"#, "\"loss\" twice"),
+        (r#"printf '{"loss": %0200d}' 0 | tr 0 '[' > metrics.json"#, "more than 128 deep"),
+        ("mkfifo metrics.json", "no regular file"),
         ("ln -s /etc/passwd metrics.json", "no regular file"),
         ("echo 1 > results/Bad-Name", "Bad-Name"),
         ("mkdir results/folder", "results/folder"),
@@ -50,6 +53,26 @@ fn facts_that_are_not_as_the_contract_says_are_refused_by_name() {
 }
 
 #[test]
+fn a_result_of_16_levels_passes_and_a_deeper_one_is_refused_with_its_depth() {
+    let nested = |levels: usize| {
+        let text = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        Stage::new().sh(&format!("echo '{text}' > $MILLRACE_OUT/results/deep"))
+    };
+    let ran = nested(16);
+    assert_eq!(ran.report.outcome, Outcome::Succeeded, "{}", ran.report.message);
+    assert!(ran.report.results["deep"].is_array());
+    for (levels, named) in [(17, "are 17 deep"), (121, "are 121 deep"), (300, "more than 128 deep")] {
+        let ran = nested(levels);
+        assert_eq!((ran.status, ran.report.reason), (65, ReportReason::BadResult), "{levels}");
+        let message = ran.report.message;
+        assert!(
+            message.contains("results/deep") && message.contains(named) && message.contains("at most 16"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn facts_of_exactly_the_limit_pass_and_one_byte_more_fails_with_the_figures() {
     // {"a":"xx…"} has eight bytes beside the text.
     let ran = Stage::new().sh("head -c 1016 /dev/zero | tr '\\0' x > $MILLRACE_OUT/results/a");
@@ -60,6 +83,8 @@ fn facts_of_exactly_the_limit_pass_and_one_byte_more_fails_with_the_figures() {
     let ran = Stage::new().sh("head -c 9000000 /dev/zero > $MILLRACE_OUT/results/a");
     assert_eq!(ran.report.reason, ReportReason::ResultTooLarge);
     assert!(ran.report.message.contains("9000000"), "{}", ran.report.message);
+    let ran = Stage::new().sh("truncate -s 1T $MILLRACE_OUT/metrics.json");
+    assert_eq!(ran.report.reason, ReportReason::ResultTooLarge);
 }
 
 #[test]
@@ -170,6 +195,11 @@ fn a_folder_that_is_no_model_is_refused_with_what_it_lacks() {
         (
             "mkdir $MILLRACE_OUTPUT_MODEL; cd $MILLRACE_OUTPUT_MODEL; echo x > model.onnx; echo '{\"task\":\"t\",\"inputs\":[{\"name\":\"a\"}],\"outputs\":[]}' > signature.json",
             "inputs[0]",
+        ),
+        (
+            "mkdir $MILLRACE_OUTPUT_MODEL; cd $MILLRACE_OUTPUT_MODEL; echo x > model.onnx; \
+             printf '{\"task\":\"t\",\"inputs\":[],\"outputs\":[],\"x\":[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]}' > signature.json",
+            "are 17 deep",
         ),
     ] {
         let stage = Stage::new().output("model", "model");

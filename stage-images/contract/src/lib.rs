@@ -1,13 +1,15 @@
 //! What the operator and the agent say to one another: the task that goes into a pod, the report that comes out, the
-//! manifest that stays in the store. Only data types and their names; no I/O.
+//! manifest that stays in the store. Only data types, their names and bounds; no I/O.
 //!
 //! The words for people are in `docs/stage-contract.md`.
 
+mod facts;
 mod manifest;
 mod paths;
 mod report;
 mod task;
 
+pub use facts::{NESTING_LIMIT, flaw, is_fact_name, nesting};
 pub use manifest::{BlobFile, Manifest, ManifestOutput};
 pub use paths::{
     AGENT_COPY_DIR, INPUTS_DIR, OUT_DIR, STAGE_DIR, attempt_dir, checkpoint_dir, env_name, manifest_path, output_path,
