@@ -1,14 +1,18 @@
 //! One attempt, from the task to the report.
 
 use std::ffi::OsString;
+use std::io;
 use std::time::Duration;
 
 use millrace_contract::{Manifest, Outcome, REPORT_LIMIT, Report, ReportReason, TASK_ENV, Task};
 
 use crate::cgroup::Cgroup;
-use crate::ending::{self, EndError, OutOfMemory};
+use crate::deadline::Deadline;
+use crate::ending::{self, OutOfMemory};
 use crate::failure::Failure;
+use crate::folders::Folders;
 use crate::place::Place;
+use crate::report::Log;
 use crate::signals::Inbox;
 use crate::supervise::Limits;
 use crate::usage::Meter;
@@ -32,49 +36,56 @@ struct Trace {
 /// Runs the attempt that `MILLRACE_TASK` describes and reports it.
 pub fn run(arguments: &[OsString]) -> Done {
     let place = Place::from_env();
+    // Without its report the attempt is not complete, whatever the command does.
+    let log = match Log::open(place.report()) {
+        Ok(log) => log,
+        Err(error) => return unreported("open", &place, &error),
+    };
     let cgroup = Cgroup::find();
     let meter = Meter::start(place.in_container().then(|| cgroup.clone()));
     let mut trace = Trace::default();
-    let task = match task::parse(std::env::var_os(TASK_ENV).as_deref()) {
-        Ok(task) => task,
-        Err(error) => return stop(None, &Failure::Task(error), trace, &meter, &place),
+    let (task, ended) = match task::parse(std::env::var_os(TASK_ENV).as_deref()) {
+        Ok(task) => {
+            let inbox = Inbox::open().map_err(Failure::Signals);
+            let ended = inbox.and_then(|inbox| complete(&task, &place, arguments, &inbox, &cgroup, &meter, &mut trace));
+            (Some(task), ended)
+        }
+        Err(error) => (None, Err(Failure::Task(error))),
     };
-    let ended = Inbox::open()
-        .map_err(Failure::Signals)
-        .and_then(|inbox| complete(&task, &place, arguments, &inbox, &cgroup, &meter, &mut trace));
-    match ended {
-        Ok(report) => finish(report, None, &place),
-        Err(failure) => stop(Some(&task), &failure, trace, &meter, &place),
+    let (report, line) = match ended {
+        Ok(report) => (report, None),
+        Err(failure) => {
+            let line = (!failure.command_ran()).then(|| failure.to_string());
+            (incomplete(task.as_ref(), &failure, trace, &meter), line)
+        }
+    };
+    let exit = exit::status(report.reason, report.exit_code);
+    match log.write(&report::fit(report)) {
+        Ok(()) => Done { exit, line },
+        Err(error) => unreported("write", &place, &error),
     }
 }
 
-/// Reports an attempt that is not complete.
-fn stop(task: Option<&Task>, failure: &Failure, trace: Trace, meter: &Meter, place: &Place) -> Done {
-    let report = Report {
+/// The report of an attempt that is not complete.
+fn incomplete(task: Option<&Task>, failure: &Failure, trace: Trace, meter: &Meter) -> Report {
+    Report {
         reason: failure.reason(),
         message: failure.to_string(),
         exit_code: trace.exit_code.or(failure.exit_code()),
         tail: trace.tail,
         usage: meter.read(),
         ..report::blank(task)
-    };
-    finish(report, (!failure.command_ran()).then(|| failure.to_string()), place)
-}
-
-fn finish(report: Report, line: Option<String>, place: &Place) -> Done {
-    let status = exit::status(report.reason, report.exit_code);
-    match report::write(place.report(), &report::fit(report)) {
-        Ok(()) => Done { exit: status, line },
-        // Without its report the attempt is not complete, whatever the command did.
-        Err(error) => {
-            let path = place.report().display();
-            let line = format!("failed to write the report to the termination message {path}: {error}");
-            Done { exit: if status == 0 { exit::CANNOT_WRITE } else { status }, line: Some(line) }
-        }
     }
 }
 
-/// The straight line: recover or check, prepare, run, judge, collect, publish.
+/// Always the same status: whatever the message holds then is not the agent's.
+fn unreported(verb: &str, place: &Place, error: &io::Error) -> Done {
+    let path = place.report().display();
+    let line = format!("failed to {verb} the termination message {path} for the report: {error}");
+    Done { exit: exit::CANNOT_WRITE, line: Some(line) }
+}
+
+/// The straight line: recover or check, prepare, run, judge, collect.
 fn complete(
     task: &Task,
     place: &Place,
@@ -84,33 +95,46 @@ fn complete(
     meter: &Meter,
     trace: &mut Trace,
 ) -> Result<Report, Failure> {
-    if let Some(earlier) = manifest::recover(task, place, inbox.stop_flag())? {
+    let stop = || inbox.asked_to_stop();
+    if let Some(earlier) = manifest::recover(task, place, &stop)? {
         return Ok(recovered(task, earlier, meter));
     }
-    inputs::verify(task, place, inbox.stop_flag())?;
+    inputs::verify(task, place, &stop)?;
     let folders = folders::prepare(task, place)?;
     let words = command::words(task, arguments, &folders)?;
     let command = command::build(&words, task, place, &folders)?;
 
     let kills_before = cgroup.oom_kills();
-    let limits = Limits {
-        timeout: task.timeout_seconds.map(Duration::from_secs),
-        grace: Duration::from_secs(task.grace_seconds),
-    };
+    let deadline = Deadline::after(task.timeout_seconds.map(Duration::from_secs));
+    let limits = Limits { deadline, grace: Duration::from_secs(task.grace_seconds) };
     let ended = supervise::run(command, words.first().map(OsString::as_os_str).unwrap_or_default(), limits, inbox)?;
     let memory = OutOfMemory { kills: cgroup.oom_kills().saturating_sub(kills_before), limit: cgroup.memory_limit() };
     trace.exit_code = Some(ended.exit.code());
     trace.tail.clone_from(&ended.tail);
-    if let Err(error) = ending::judge(&ended, task, memory) {
-        trace.exit_code = Some(ending::reported_code(&ended, &error));
-        if matches!(error, EndError::Timeout { .. }) {
-            ending::record_partial(task, &folders);
+    let done = match ending::judge(&ended, task, memory) {
+        Ok(()) => collect(task, place, &folders, deadline, meter),
+        Err(error) => {
+            trace.exit_code = Some(ending::reported_code(&ended, &error));
+            Err(error.into())
         }
-        return Err(error.into());
+    };
+    if matches!(&done, Err(failure) if failure.reason() == ReportReason::Timeout) {
+        ending::record_partial(task, &folders);
     }
+    done
+}
 
+/// After a good end: what the command left is read, hashed, and published.
+fn collect(
+    task: &Task,
+    place: &Place,
+    folders: &Folders,
+    deadline: Deadline,
+    meter: &Meter,
+) -> Result<Report, Failure> {
+    folders::in_place(place, task.attempt)?;
     let facts::Facts { results, metrics, champion } = facts::collect(&folders.out)?;
-    let outputs::Outputs { records, lists } = outputs::collect(task, place)?;
+    let outputs::Outputs { records, lists } = outputs::collect(task, place, deadline)?;
     let report = Report {
         outcome: Outcome::Succeeded,
         reason: ReportReason::Completed,
@@ -128,7 +152,7 @@ fn complete(
         return Err(Failure::ReportTooLarge { outputs: report.outputs.len(), size });
     }
     let manifest = Manifest { report, outputs: lists };
-    match manifest::publish(&manifest, task.durable, &folders, place)? {
+    match manifest::publish(&manifest, task, folders, place, deadline)? {
         None => Ok(manifest.report),
         Some(theirs) => Ok(Report { exit_code: Some(0), ..recovered(task, theirs, meter) }),
     }

@@ -1,32 +1,36 @@
 //! Digests of files and folders, as `docs/stage-contract.md` says, in bounded memory.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use millrace_contract::BlobFile;
-use nix::libc::O_NOFOLLOW;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+use crate::regular;
+use crate::words::short;
 
 /// Large enough that system calls do not count beside hashing.
 const CHUNK: usize = 256 * 1024;
 
 #[derive(Debug, Error)]
 pub enum DigestError {
-    #[error("{0} does not exist")]
+    #[error("{} does not exist", short(.0))]
     Missing(PathBuf),
-    #[error("{path} is a {found}: only files and folders make an artifact; copy what it stands for")]
+    #[error("{} is a {found}: only files and folders make an artifact; copy what it stands for", short(path))]
     NotAFile { path: PathBuf, found: &'static str },
-    #[error("{path:?} has a name that no manifest can hold: use UTF-8 without line ends")]
+    #[error("{:?} has a name that no manifest can hold: use UTF-8 without line ends", short(path))]
     Name { path: PathBuf },
-    #[error("failed to read {path}: {source}")]
+    #[error("failed to read {}: {source}", short(path))]
     Read { path: PathBuf, source: io::Error },
-    #[error("stopped while reading {0}")]
+    #[error("stopped while reading {}", short(.0))]
     Stopped(PathBuf),
 }
+
+/// Asked again and again during long work: whether to give it up.
+pub type Stop<'a> = &'a dyn Fn() -> bool;
 
 /// A file of an artifact that is not hashed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +52,7 @@ pub struct Artifact {
 }
 
 /// The files of an artifact, sorted by path, bytewise. Nothing is read but folders.
-pub fn walk(root: &Path) -> Result<Vec<Entry>, DigestError> {
+pub fn walk(root: &Path, stop: Stop<'_>) -> Result<Vec<Entry>, DigestError> {
     let read = |path: &Path| {
         let path = path.to_owned();
         move |source: io::Error| match source.kind() {
@@ -59,6 +63,9 @@ pub fn walk(root: &Path) -> Result<Vec<Entry>, DigestError> {
     let mut found = Vec::new();
     let mut open = vec![(root.to_owned(), String::new())];
     while let Some((path, relative)) = open.pop() {
+        if stop() {
+            return Err(DigestError::Stopped(path));
+        }
         let metadata = fs::symlink_metadata(&path).map_err(read(&path))?;
         let kind = metadata.file_type();
         if kind.is_file() {
@@ -91,12 +98,12 @@ fn special_name(kind: fs::FileType) -> &'static str {
     }
 }
 
-/// Hashes an artifact. Stops early, with an error, once `stop` is set.
-pub fn artifact(root: &Path, stop: &AtomicBool) -> Result<Artifact, DigestError> {
+/// Hashes an artifact. Stops early, with an error, once `stop` says so.
+pub fn artifact(root: &Path, stop: Stop<'_>) -> Result<Artifact, DigestError> {
     let is_folder = fs::symlink_metadata(root).is_ok_and(|metadata| metadata.is_dir());
     let mut files = Vec::new();
     let mut whole = Sha256::new();
-    for Entry { path, size: _ } in walk(root)? {
+    for Entry { path, size: _ } in walk(root, stop)? {
         let place = if path.is_empty() { root.to_owned() } else { root.join(&path) };
         let (sha256, size) = file(&place, stop)?;
         whole.update(format!("{sha256}  {size}  {path}\n"));
@@ -109,14 +116,14 @@ pub fn artifact(root: &Path, stop: &AtomicBool) -> Result<Artifact, DigestError>
     Ok(Artifact { digest: format!("sha256:{hex}"), size: files.iter().map(|file| file.size).sum(), files })
 }
 
-fn file(path: &Path, stop: &AtomicBool) -> Result<(String, u64), DigestError> {
+fn file(path: &Path, stop: Stop<'_>) -> Result<(String, u64), DigestError> {
     let failed = |source| DigestError::Read { path: path.to_owned(), source };
-    let mut open: File = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(path).map_err(failed)?;
+    let mut open = regular::open(path).map_err(|error| failed(error.into()))?;
     let mut hash = Sha256::new();
     let mut chunk = vec![0; CHUNK];
     let mut size = 0;
     loop {
-        if stop.load(Ordering::Relaxed) {
+        if stop() {
             return Err(DigestError::Stopped(path.to_owned()));
         }
         match open.read(&mut chunk) {
@@ -143,13 +150,13 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    static GO: AtomicBool = AtomicBool::new(false);
+    const GO: Stop<'static> = &|| false;
 
     #[test]
     fn a_file_has_the_digest_of_its_bytes() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a"), "abc").unwrap();
-        let found = artifact(&folder.path().join("a"), &GO).unwrap();
+        let found = artifact(&folder.path().join("a"), GO).unwrap();
         assert_eq!(found.digest, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!((found.size, found.files.len()), (3, 1));
         assert_eq!(found.files[0].path, "");
@@ -162,7 +169,7 @@ mod tests {
         fs::create_dir(folder.path().join("a")).unwrap();
         fs::write(folder.path().join("a/b"), "abc").unwrap();
         fs::write(folder.path().join("a.x"), "").unwrap();
-        let found = artifact(folder.path(), &GO).unwrap();
+        let found = artifact(folder.path(), GO).unwrap();
         let list = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  0  a.x\n\
                     ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  3  a/b\n";
         assert_eq!(found.digest, format!("sha256:{}", hex(&Sha256::digest(list))));
@@ -172,7 +179,7 @@ mod tests {
     fn a_folder_of_one_file_differs_from_the_file() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a"), "abc").unwrap();
-        let (file, all) = (artifact(&folder.path().join("a"), &GO).unwrap(), artifact(folder.path(), &GO).unwrap());
+        let (file, all) = (artifact(&folder.path().join("a"), GO).unwrap(), artifact(folder.path(), GO).unwrap());
         assert_ne!(file.digest, all.digest);
     }
 
@@ -183,7 +190,7 @@ mod tests {
             let place = folder.path().join("case");
             fs::create_dir(&place).unwrap();
             make(&place);
-            let error = artifact(&place, &GO).unwrap_err().to_string();
+            let error = artifact(&place, GO).unwrap_err().to_string();
             fs::remove_dir_all(&place).unwrap();
             error
         };

@@ -1,6 +1,5 @@
 //! Judges how a command ended, and records what a timeout left.
 
-use std::fs;
 use std::time::Duration;
 
 use millrace_contract::Task;
@@ -13,6 +12,7 @@ use crate::digest;
 use crate::exit;
 use crate::folders::Folders;
 use crate::reaper::Exit;
+use crate::regular;
 use crate::supervise::{Cause, Ended};
 
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -22,7 +22,7 @@ pub enum EndError {
     #[error("the command was ended by {}", name(*.0))]
     Signal(i32),
     #[error(
-        "memory ran out: the kernel killed {kills} of the stage's processes{}{}; raise resources.limits.memory, or let retry.memoryGrowth do it",
+        "memory ran out: the kernel killed {kills} of the stage's processes{}{}; raise resources.limits.memory",
         limit.map_or(String::new(), |bytes| format!(" at a limit of {bytes} bytes")), how(*exit)
     )]
     OutOfMemory { kills: u64, limit: Option<u64>, exit: Exit },
@@ -30,6 +30,11 @@ pub enum EndError {
     Timeout { limit: Duration, grace: Duration, killed: bool },
     #[error("the pod was asked to stop while the command ran{}", stopped(*killed, *grace))]
     Terminated { grace: Duration, killed: bool },
+    #[error(
+        "the stage ended itself: one of its own processes sent {} to PID 1{}; let the command exit instead",
+        signal.as_str(), stopped(*killed, *grace)
+    )]
+    OwnSignal { signal: Signal, grace: Duration, killed: bool },
 }
 
 /// `SIGSEGV`, or `signal 34` for one without a name.
@@ -71,6 +76,7 @@ pub fn judge(ended: &Ended, task: &Task, memory: OutOfMemory) -> Result<(), EndE
             Err(EndError::Timeout { limit, grace, killed })
         }
         (Cause::Terminated, _) => Err(EndError::Terminated { grace, killed }),
+        (Cause::OwnSignal(signal), _) => Err(EndError::OwnSignal { signal, grace, killed }),
         (Cause::Itself, Exit::Code(0)) => Ok(()),
         (Cause::Itself, exit) if memory.kills > 0 => {
             Err(EndError::OutOfMemory { kills: memory.kills, limit: memory.limit, exit })
@@ -84,9 +90,11 @@ pub fn judge(ended: &Ended, task: &Task, memory: OutOfMemory) -> Result<(), EndE
 pub fn reported_code(ended: &Ended, error: &EndError) -> i32 {
     match error {
         EndError::OutOfMemory { .. } => exit::OUT_OF_MEMORY.into(),
-        EndError::Status(_) | EndError::Signal(_) | EndError::Timeout { .. } | EndError::Terminated { .. } => {
-            ended.exit.code()
-        }
+        EndError::Status(_)
+        | EndError::Signal(_)
+        | EndError::Timeout { .. }
+        | EndError::Terminated { .. }
+        | EndError::OwnSignal { .. } => ended.exit.code(),
     }
 }
 
@@ -94,13 +102,13 @@ pub fn reported_code(ended: &Ended, error: &EndError) -> i32 {
 /// failing to write it does not hide the timeout.
 pub fn record_partial(task: &Task, folders: &Folders) {
     let listed = |name: &String| {
-        let found = digest::walk(&folders.attempt.join("outputs").join(name)).ok()?;
+        let found = digest::walk(&folders.attempt.join("outputs").join(name), &|| false).ok()?;
         let files: Vec<_> = found.iter().map(|entry| json!({ "path": entry.path, "size": entry.size })).collect();
         Some((name.clone(), json!({ "files": files })))
     };
     let outputs: serde_json::Map<_, _> = task.outputs.keys().filter_map(listed).collect();
     let partial = json!({ "runUid": task.run_uid, "stage": task.stage, "attempt": task.attempt, "outputs": outputs });
-    let _ = fs::write(folders.attempt.join("partial.json"), partial.to_string());
+    let _ = regular::write(&folders.attempt.join("partial.json"), partial.to_string().as_bytes());
 }
 
 #[cfg(test)]
@@ -127,5 +135,7 @@ mod tests {
         assert!(matches!(judged(Exit::Code(1), Cause::Itself, 1), Err(EndError::OutOfMemory { .. })));
         assert!(matches!(judged(Exit::Code(0), Cause::Timeout, 0), Err(EndError::Timeout { .. })));
         assert!(matches!(judged(killed, Cause::Terminated, 0), Err(EndError::Terminated { .. })));
+        let own = Cause::OwnSignal(Signal::SIGTERM);
+        assert!(matches!(judged(Exit::Code(0), own, 0), Err(EndError::OwnSignal { .. })));
     }
 }

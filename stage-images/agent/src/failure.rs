@@ -6,9 +6,9 @@ use thiserror::Error;
 use crate::command::StartError;
 use crate::ending::EndError;
 use crate::facts::FactsError;
-use crate::folders::StoreError;
+use crate::folders::{FolderError, StoreError};
 use crate::inputs::InputError;
-use crate::manifest::Recovery;
+use crate::manifest::{PublishError, Recovery};
 use crate::outputs::OutputError;
 use crate::task::TaskError;
 
@@ -31,7 +31,11 @@ pub enum Failure {
     #[error(transparent)]
     Facts(#[from] FactsError),
     #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
     Output(#[from] OutputError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
     #[error(
         "{outputs} outputs with results and metrics need {size} bytes in the report, which has {REPORT_LIMIT}: declare fewer outputs"
     )]
@@ -45,13 +49,16 @@ impl Failure {
             Self::Store(_)
             | Self::Recovery(Recovery::Store(_))
             | Self::Start(StartError::Store(_))
-            | Self::Output(OutputError::Store(_)) => ReportReason::StoreNotWritable,
+            | Self::Output(OutputError::Store(_))
+            | Self::Publish(PublishError::Store(_)) => ReportReason::StoreNotWritable,
             Self::Start(StartError::Nothing | StartError::NoInterpreter(_) | StartError::Spawn { .. }) => {
                 ReportReason::CannotStart
             }
-            Self::End(EndError::Status(_) | EndError::Signal(_)) => ReportReason::Error,
+            Self::End(EndError::Status(_) | EndError::Signal(_) | EndError::OwnSignal { .. }) => ReportReason::Error,
             Self::End(EndError::OutOfMemory { .. }) => ReportReason::OOMKilled,
-            Self::End(EndError::Timeout { .. }) => ReportReason::Timeout,
+            Self::End(EndError::Timeout { .. })
+            | Self::Output(OutputError::Late { .. })
+            | Self::Publish(PublishError::Late) => ReportReason::Timeout,
             Self::Recovery(Recovery::Stopped)
             | Self::Input(InputError::Stopped(_))
             | Self::End(EndError::Terminated { .. }) => ReportReason::Terminated,
@@ -63,7 +70,9 @@ impl Failure {
             ) => ReportReason::InputLost,
             Self::Facts(FactsError::FileTooLarge { .. } | FactsError::TooLarge { .. })
             | Self::ReportTooLarge { .. } => ReportReason::ResultTooLarge,
-            Self::Facts(FactsError::Bad { .. } | FactsError::Read { .. }) => ReportReason::BadResult,
+            Self::Facts(FactsError::Bad { .. } | FactsError::Read { .. })
+            | Self::Folder(FolderError::Removed(_) | FolderError::Replaced(_))
+            | Self::Publish(PublishError::Taken(_)) => ReportReason::BadResult,
             Self::Output(
                 OutputError::Missing { .. } | OutputError::Unusable { .. } | OutputError::NotAModel { .. },
             ) => ReportReason::OutputMissing,
@@ -76,7 +85,12 @@ impl Failure {
             Self::Task(_) | Self::Signals(_) | Self::Recovery(_) | Self::Input(_) | Self::Store(_) | Self::Start(_) => {
                 false
             }
-            Self::End(_) | Self::Facts(_) | Self::Output(_) | Self::ReportTooLarge { .. } => true,
+            Self::End(_)
+            | Self::Facts(_)
+            | Self::Folder(_)
+            | Self::Output(_)
+            | Self::Publish(_)
+            | Self::ReportTooLarge { .. } => true,
         }
     }
 

@@ -10,9 +10,10 @@ use nix::unistd::{getegid, geteuid};
 use thiserror::Error;
 
 use crate::place::Place;
+use crate::words::short;
 
 #[derive(Debug, Error)]
-#[error("failed to write {path} in the store: {source}; {state}. {remedy}")]
+#[error("failed to write {} in the store: {source}; {state}. {remedy}", short(path))]
 pub struct StoreError {
     pub path: PathBuf,
     pub source: io::Error,
@@ -34,7 +35,7 @@ impl StoreError {
         let state = format!("the pod runs as {}:{}, {folder}", geteuid(), getegid());
         let remedy = match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                "The claim is full: make it larger, or let `history` delete more runs"
+                "The claim is full: make it larger, or delete folders below runs/ whose runs and models are not needed any more"
             }
             io::ErrorKind::ReadOnlyFilesystem => {
                 "The claim is mounted read-only: give it an access mode that allows writing (ReadWriteOnce or ReadWriteMany)"
@@ -75,15 +76,46 @@ pub fn prepare(task: &Task, place: &Place) -> Result<Folders, StoreError> {
     Ok(Folders { attempt, out, checkpoint, restore })
 }
 
+/// A command may write everywhere below the stage's folder, also where it should not.
+#[derive(Debug, Error)]
+pub enum FolderError {
+    #[error(
+        "the command removed {}: of /millrace/stage only what is in the folders that MILLRACE_OUTPUT_…, MILLRACE_OUT and \
+         MILLRACE_CHECKPOINT_DIR name is the command's",
+        short(.0)
+    )]
+    Removed(PathBuf),
+    #[error("the command put something else in the place of the folder {}, such as a link: write the outputs where MILLRACE_OUTPUT_… say", short(.0))]
+    Replaced(PathBuf),
+}
+
+/// The folders above an attempt's outputs are there, and none is a link: what lies behind a link is not in the store.
+pub fn in_place(place: &Place, attempt: u32) -> Result<(), FolderError> {
+    let attempt = place.at(attempt_dir(attempt));
+    let outputs = attempt.join("outputs");
+    let attempts = attempt.parent().unwrap_or(&attempt);
+    for folder in [attempts, &attempt, &outputs] {
+        match fs::symlink_metadata(folder) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Err(FolderError::Replaced(folder.to_owned())),
+            // Each declared output says for itself that it is missing.
+            Err(_) if folder == outputs => {}
+            Err(_) => return Err(FolderError::Removed(folder.to_owned())),
+        }
+    }
+    Ok(())
+}
+
 /// A second pod of the same attempt (the first one's node was lost) begins with empty folders. The first one may still
 /// be alive: what it has open moves away with it.
 fn set_aside(attempt: &Path) -> Result<(), StoreError> {
     for count in 1.. {
-        if !attempt.exists() {
+        // A link that leads nowhere is there too.
+        if fs::symlink_metadata(attempt).is_err() {
             break;
         }
         let aside = attempt.with_extension(format!("replaced-{count}"));
-        if !aside.exists() {
+        if fs::symlink_metadata(&aside).is_err() {
             return fs::rename(attempt, aside).map_err(|source| StoreError::new(attempt, source));
         }
     }

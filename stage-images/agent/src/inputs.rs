@@ -1,13 +1,12 @@
-//! Compares each input with what its producer reported, before the command starts: a damaged input is made again by
-//! its producer instead of being trained on.
+//! Compares each input with what its producer reported, before the command starts: with a damaged input the stage fails
+//! instead of training on it.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use millrace_contract::Task;
 use thiserror::Error;
 
-use crate::digest::{self, DigestError};
+use crate::digest::{self, DigestError, Stop};
 use crate::place::Place;
 
 #[derive(Debug, Error)]
@@ -25,7 +24,7 @@ pub enum InputError {
 }
 
 /// Every input is there and is what its producer reported.
-pub fn verify(task: &Task, place: &Place, stop: &AtomicBool) -> Result<(), InputError> {
+pub fn verify(task: &Task, place: &Place, stop: Stop<'_>) -> Result<(), InputError> {
     for (name, input) in &task.inputs {
         let path = place.at(&input.path);
         let failed = |error| match error {
@@ -36,7 +35,7 @@ pub fn verify(task: &Task, place: &Place, stop: &AtomicBool) -> Result<(), Input
             source => InputError::Unreadable { name: name.clone(), source },
         };
         // Sizes first: they are cheap, and tell most of what can be wrong.
-        let found: u64 = digest::walk(&path).map_err(failed)?.iter().map(|entry| entry.size).sum();
+        let found: u64 = digest::walk(&path, stop).map_err(failed)?.iter().map(|entry| entry.size).sum();
         if found != input.size {
             return Err(InputError::Size { name: name.clone(), path, found, expected: input.size });
         }

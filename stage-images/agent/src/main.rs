@@ -4,6 +4,7 @@
 mod attempt;
 mod cgroup;
 mod command;
+mod deadline;
 mod deliver;
 mod digest;
 mod ending;
@@ -27,6 +28,7 @@ mod sync;
 mod tail;
 mod task;
 mod usage;
+mod words;
 
 use std::ffi::OsString;
 use std::io::Write;

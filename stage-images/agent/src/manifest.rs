@@ -1,32 +1,37 @@
 //! `manifest.json`: made once in a stage's folder, by the first complete attempt. Whoever comes later reports that one.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use millrace_contract::{Manifest, Outcome, Task, manifest_path};
+use millrace_contract::{Manifest, Outcome, Task, flaw, manifest_path};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-use crate::digest::{self, DigestError};
+use crate::deadline::Deadline;
+use crate::digest::{self, DigestError, Stop};
 use crate::folders::{self, Folders, StoreError};
 use crate::place::Place;
+use crate::regular::{self, ReadError};
 use crate::sync;
+use crate::words::short;
+
+/// A manifest of a million files; a longer one is none.
+const SIZE_LIMIT: u64 = 256 * 1024 * 1024;
 
 /// The manifest of an earlier attempt, if it is this stage's and all that it lists is still what it was.
 ///
-/// One that is not moves aside: its stage was asked to run again because a consumer found an output lost, and reporting
-/// the same outputs once more would never end.
+/// Anything else of that name moves aside, and the command runs.
 ///
 /// # Errors
 /// [`Recovery::Stopped`] if the agent was asked to stop meanwhile; [`Recovery::Store`] if the store fails.
-pub fn recover(task: &Task, place: &Place, stop: &AtomicBool) -> Result<Option<Manifest>, Recovery> {
+pub fn recover(task: &Task, place: &Place, stop: Stop<'_>) -> Result<Option<Manifest>, Recovery> {
     let path = place.at(manifest_path());
-    let text = match fs::read(&path) {
+    let text = match regular::read(&path, SIZE_LIMIT) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::new(&path, error).into()),
+        Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(ReadError::Io(error)) => return Err(StoreError::new(&path, error).into()),
+        Err(ReadError::NotRegular | ReadError::TooLarge { .. }) => Vec::new(),
     };
     if let Some(manifest) = serde_json::from_slice(&text).ok().filter(|manifest| is_of(manifest, task)) {
         match intact(&manifest, place, stop) {
@@ -52,11 +57,16 @@ pub enum Recovery {
 
 fn is_of(manifest: &Manifest, task: &Task) -> bool {
     let report = &manifest.report;
-    report.run_uid == task.run_uid && report.stage == task.stage && report.outcome == Outcome::Succeeded
+    let ours = report.run_uid == task.run_uid && report.stage == task.stage && report.outcome == Outcome::Succeeded;
+    // A command can write such a file too.
+    ours && flaw(report).is_none()
 }
 
-fn intact(manifest: &Manifest, place: &Place, stop: &AtomicBool) -> Result<bool, DigestError> {
+fn intact(manifest: &Manifest, place: &Place, stop: Stop<'_>) -> Result<bool, DigestError> {
     let stage = folders::stage(place);
+    if !manifest.outputs.is_empty() && folders::in_place(place, manifest.report.attempt).is_err() {
+        return Ok(false);
+    }
     for (name, output) in &manifest.outputs {
         let path = format!("attempts/{}/outputs/{name}", manifest.report.attempt);
         if output.path != path || digest::artifact(&stage.join(path), stop)?.digest != output.digest {
@@ -66,39 +76,57 @@ fn intact(manifest: &Manifest, place: &Place, stop: &AtomicBool) -> Result<bool,
     Ok(true)
 }
 
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error(
+        "the stage's timeout was over while its manifest was written, though the command had ended: raise `timeout`"
+    )]
+    Late,
+    #[error("{} is there, and is no manifest of this stage: the name is the agent's, let the command not write it", short(.0))]
+    Taken(PathBuf),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Makes the manifest, unless there is one: then that one is returned.
 pub fn publish(
     manifest: &Manifest,
-    durable: bool,
+    task: &Task,
     folders: &Folders,
     place: &Place,
-) -> Result<Option<Manifest>, StoreError> {
+    deadline: Deadline,
+) -> Result<Option<Manifest>, PublishError> {
     let path = place.at(manifest_path());
     let temporary = folders.attempt.join("manifest.json");
     let text = serde_json::to_vec(manifest).map_err(|error| StoreError::new(&temporary, io::Error::other(error)))?;
-    write(&temporary, &text, durable).map_err(|source| StoreError::new(&temporary, source))?;
+    write(&temporary, &text, task.durable).map_err(|source| StoreError::new(&temporary, source))?;
+    // Once it has its name the attempt is complete: a stage that is late has to end before.
+    if deadline.passed() {
+        return Err(PublishError::Late);
+    }
     let created = create(&temporary, &path);
-    if durable {
+    if task.durable {
         sync::folder(&folders::stage(place))?;
     }
     match created {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             // A network file system may have done it, lost the answer, and tried again.
-            let there = fs::read(&path).map_err(|source| StoreError::new(&path, source))?;
-            if there == text {
-                return Ok(None);
-            }
-            let theirs = serde_json::from_slice(&there).map_err(|source| StoreError::new(&path, source.into()))?;
-            Ok(Some(theirs))
+            let there = match regular::read(&path, SIZE_LIMIT) {
+                Ok(there) if there == text => return Ok(None),
+                Ok(there) => there,
+                Err(ReadError::Io(source)) => return Err(StoreError::new(&path, source).into()),
+                Err(ReadError::NotRegular | ReadError::TooLarge { .. }) => return Err(PublishError::Taken(path)),
+            };
+            let theirs = serde_json::from_slice(&there).ok().filter(|theirs| is_of(theirs, task));
+            theirs.map(Some).ok_or(PublishError::Taken(path))
         }
-        Err(source) => Err(StoreError::new(&path, source)),
+        Err(source) => Err(StoreError::new(&path, source).into()),
     }
 }
 
 fn write(path: &Path, text: &[u8], durable: bool) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(text)?;
+    let file = regular::write(path, text)?;
     if durable { file.sync_all() } else { Ok(()) }
 }
 

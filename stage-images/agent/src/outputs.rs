@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use millrace_contract::{ArtifactKind, ManifestOutput, OutputRecord, Task, env_name, output_path};
 use thiserror::Error;
 
+use crate::deadline::Deadline;
 use crate::digest::{self, DigestError};
 use crate::folders::StoreError;
 use crate::model::{self, ModelError};
 use crate::place::Place;
-use crate::sync;
-
-/// The command has ended; what it made is hashed to the end, also when the pod is being deleted.
-static TO_THE_END: AtomicBool = AtomicBool::new(false);
+use crate::sync::{self, SyncError};
 
 #[derive(Debug, Error)]
 pub enum OutputError {
@@ -28,6 +25,11 @@ pub enum OutputError {
     Unusable { name: String, source: DigestError },
     #[error("output {name:?} is no model: {source}")]
     NotAModel { name: String, source: ModelError },
+    #[error(
+        "the stage's timeout was over while output {name:?} was hashed and brought to disk, though the command had ended: raise `timeout`, or \
+         write less"
+    )]
+    Late { name: String },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -39,8 +41,9 @@ pub struct Outputs {
     pub lists: BTreeMap<String, ManifestOutput>,
 }
 
-/// Hashes every output; with a durable store, all of it is on disk afterwards.
-pub fn collect(task: &Task, place: &Place) -> Result<Outputs, OutputError> {
+/// Hashes every output; with a durable store, all of it is on disk afterwards. Only time ends this early: what a command made
+/// is hashed to the end, also when the pod is being deleted.
+pub fn collect(task: &Task, place: &Place, deadline: Deadline) -> Result<Outputs, OutputError> {
     let mut outputs = Outputs::default();
     for (name, declared) in &task.outputs {
         let path = place.at(output_path(task.attempt, name));
@@ -50,8 +53,11 @@ pub fn collect(task: &Task, place: &Place) -> Result<Outputs, OutputError> {
             }
             return Err(OutputError::Missing { name: name.clone(), there: what_is_there(&path), path });
         }
-        let found = digest::artifact(&path, &TO_THE_END)
-            .map_err(|source| OutputError::Unusable { name: name.clone(), source })?;
+        let stop = || deadline.passed();
+        let found = digest::artifact(&path, &stop).map_err(|source| match source {
+            DigestError::Stopped(_) => OutputError::Late { name: name.clone() },
+            source => OutputError::Unusable { name: name.clone(), source },
+        })?;
         let (signature, format) = match declared.kind {
             ArtifactKind::Artifact => (None, None),
             ArtifactKind::Model => {
@@ -61,7 +67,10 @@ pub fn collect(task: &Task, place: &Place) -> Result<Outputs, OutputError> {
             }
         };
         if task.durable {
-            sync::artifact(&path, &found.files)?;
+            sync::artifact(&path, &found.files, &stop).map_err(|error| match error {
+                SyncError::Stopped => OutputError::Late { name: name.clone() },
+                SyncError::Store(error) => error.into(),
+            })?;
         }
         let record = OutputRecord {
             kind: declared.kind,

@@ -1,7 +1,8 @@
 //! The termination message: one JSON object of at most 4,096 bytes, never cut in the middle.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use millrace_contract::{Outcome, REPORT_LIMIT, Report, ReportReason, Task, Usage};
@@ -82,9 +83,21 @@ fn cut_back(text: &mut String, bytes: usize) {
     text.truncate(text.floor_char_boundary(text.len().saturating_sub(bytes)));
 }
 
-/// Replaces what the termination message holds.
-pub fn write(path: &Path, text: &str) -> io::Result<()> {
-    OpenOptions::new().write(true).create(true).truncate(true).open(path)?.write_all(text.as_bytes())
+/// The termination message, open from before the command starts: a command of the same user can lower how many files this
+/// process may open, and would have the last word in a file that cannot be opened any more.
+#[derive(Debug)]
+pub struct Log(File);
+
+impl Log {
+    pub fn open(path: &Path) -> io::Result<Self> {
+        OpenOptions::new().write(true).create(true).truncate(false).open(path).map(Self)
+    }
+
+    /// Replaces what is there, whoever wrote it.
+    pub fn write(&self, text: &str) -> io::Result<()> {
+        self.0.set_len(0)?;
+        self.0.write_all_at(text.as_bytes(), 0)
+    }
 }
 
 #[cfg(test)]

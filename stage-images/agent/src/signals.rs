@@ -10,17 +10,28 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 use signal_hook::consts;
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::{Cause, Origin, Sent};
 
 /// What the supervisor waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Passed on to the command.
-    Signal(Signal),
+    Signal(Signal, Source),
     /// A process that belongs to us has ended.
     ChildEnded,
     /// The last writer of the output's pipe is gone.
     OutputEnded,
+}
+
+/// Who sent a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The kubelet: the pod goes away.
+    Outside,
+    /// The stage itself: some programs end their container with `kill 1`.
+    Inside,
 }
 
 /// The queue. Signals are in it from before the command starts, so that none is lost in between.
@@ -32,7 +43,7 @@ pub struct Inbox {
 
 impl Inbox {
     pub fn open() -> io::Result<Self> {
-        let mut signals = Signals::new([
+        let mut signals = SignalsInfo::<WithOrigin>::new([
             consts::SIGTERM,
             consts::SIGINT,
             consts::SIGHUP,
@@ -45,12 +56,13 @@ impl Inbox {
         let asked_to_stop = Arc::new(AtomicBool::new(false));
         let (queue, flag) = (sender.clone(), Arc::clone(&asked_to_stop));
         thread::Builder::new().name("signals".into()).spawn(move || {
-            for number in signals.forever() {
-                let Ok(signal) = Signal::try_from(number) else { continue };
+            for info in signals.forever() {
+                let Ok(signal) = Signal::try_from(info.signal) else { continue };
                 if asks_to_stop(signal) {
                     flag.store(true, Ordering::SeqCst);
                 }
-                let event = if signal == Signal::SIGCHLD { Event::ChildEnded } else { Event::Signal(signal) };
+                let event =
+                    if signal == Signal::SIGCHLD { Event::ChildEnded } else { Event::Signal(signal, source(&info)) };
                 if queue.send(event).is_err() {
                     return;
                 }
@@ -59,13 +71,24 @@ impl Inbox {
         Ok(Self { events, sender, asked_to_stop })
     }
 
-    /// Set once the agent was asked to stop; long work before the command starts looks at it.
-    pub fn stop_flag(&self) -> &AtomicBool {
-        &self.asked_to_stop
+    /// Whether the agent was asked to stop; long work before the command starts looks at it.
+    pub fn asked_to_stop(&self) -> bool {
+        self.asked_to_stop.load(Ordering::SeqCst)
     }
 }
 
 /// Signals that mean the pod is going away. SIGINT is one: an image's own `STOPSIGNAL` replaces SIGTERM.
 pub fn asks_to_stop(signal: Signal) -> bool {
     matches!(signal, Signal::SIGTERM | Signal::SIGINT)
+}
+
+/// In a container this is PID 1 of its own namespace, where processes from outside have no number: the kernel writes 0. What a
+/// sender may write itself (`sigqueue`) counts for nothing. Elsewhere everybody has a number, and nothing is told by it.
+fn source(info: &Origin) -> Source {
+    let outside = match info.cause {
+        Cause::Kernel => true,
+        Cause::Sent(Sent::User) => info.process.is_some_and(|process| process.pid == 0),
+        _ => false,
+    };
+    if outside || std::process::id() != 1 { Source::Outside } else { Source::Inside }
 }

@@ -10,14 +10,13 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::command::StartError;
+use crate::deadline::{self, Deadline};
 use crate::pump::Pump;
 use crate::reaper::{self, Exit};
-use crate::signals::{Event, Inbox, asks_to_stop};
+use crate::signals::{Event, Inbox, Source, asks_to_stop};
 
 /// All writers are dead when the rest of the output is awaited; if nothing moves for this long, the log's reader is stuck.
 const STUCK: Duration = Duration::from_secs(5);
-/// As good as for ever.
-const FAR: Duration = Duration::from_hours(24 * 365);
 
 /// Who ended the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +25,8 @@ pub enum Cause {
     Timeout,
     /// The agent was asked to stop while the command ran.
     Terminated,
+    /// The command, or what it started, asked the agent to stop.
+    OwnSignal(Signal),
 }
 
 /// A command that has ended, with everything it started.
@@ -41,7 +42,7 @@ pub struct Ended {
 /// How long the command may run, and how long it may take to stop.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    pub timeout: Option<Duration>,
+    pub deadline: Deadline,
     pub grace: Duration,
 }
 
@@ -70,19 +71,24 @@ fn start(command: &mut Command, inbox: &Inbox) -> io::Result<(Pump, Pid)> {
 fn watch(main: Pid, limits: Limits, inbox: &Inbox) -> (Exit, Cause, bool) {
     let mut cause = Cause::Itself;
     let mut killed = false;
-    let mut next = limits.timeout.map(after);
+    let mut next = limits.deadline.at();
     loop {
-        let wait = next.map_or(FAR, |at| at.saturating_duration_since(Instant::now()));
-        let event = inbox.events.recv_timeout(wait);
+        let event = match next {
+            Some(at) => inbox.events.recv_timeout(at.saturating_duration_since(Instant::now())),
+            None => inbox.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
         // First of all: a command that ended before the signal or the deadline came has ended by itself.
         if let Some(exit) = reaper::reap(main) {
             return (exit, cause, killed);
         }
         match event {
-            Ok(Event::Signal(signal)) => {
+            Ok(Event::Signal(signal, source)) => {
                 if asks_to_stop(signal) && cause == Cause::Itself {
-                    cause = Cause::Terminated;
-                    next = Some(after(limits.grace));
+                    cause = match source {
+                        Source::Outside => Cause::Terminated,
+                        Source::Inside => Cause::OwnSignal(signal),
+                    };
+                    next = Some(deadline::after(limits.grace));
                 }
                 let _ = killpg(main, signal);
             }
@@ -90,23 +96,17 @@ fn watch(main: Pid, limits: Limits, inbox: &Inbox) -> (Exit, Cause, bool) {
             Err(RecvTimeoutError::Timeout) if next.is_none_or(|at| Instant::now() < at) => {}
             Err(RecvTimeoutError::Timeout) if cause == Cause::Itself => {
                 cause = Cause::Timeout;
-                next = Some(after(limits.grace));
+                next = Some(deadline::after(limits.grace));
                 let _ = killpg(main, Signal::SIGTERM);
             }
             // The sender is in the inbox itself, so the queue never closes; and the grace period is over.
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 killed = true;
-                next = Some(after(FAR));
+                next = None;
                 let _ = killpg(main, Signal::SIGKILL);
             }
         }
     }
-}
-
-/// A moment that may be further away than the clock can count.
-fn after(wait: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(wait).unwrap_or(now + FAR)
 }
 
 /// Waits until all of the output is copied. With a log reader that is stuck this gives up instead of hanging.
@@ -116,7 +116,7 @@ fn drain(pump: &Pump, inbox: &Inbox) {
     while !pump.ended() {
         match inbox.events.recv_timeout(Duration::from_millis(200)) {
             Ok(Event::OutputEnded) | Err(RecvTimeoutError::Disconnected) => return,
-            Ok(Event::Signal(_) | Event::ChildEnded) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Event::Signal(_, _) | Event::ChildEnded) | Err(RecvTimeoutError::Timeout) => {}
         }
         if pump.moved() != moved {
             (moved, moved_at) = (pump.moved(), Instant::now());

@@ -7,22 +7,37 @@ use std::path::{Path, PathBuf};
 
 use millrace_contract::BlobFile;
 use nix::errno::Errno;
+use thiserror::Error;
 
+use crate::digest::Stop;
 use crate::folders::StoreError;
+use crate::regular;
+
+#[derive(Debug, Error)]
+pub enum SyncError {
+    #[error("stopped while files were brought to disk")]
+    Stopped,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// Every file of an artifact, and every folder on the way to it.
-pub fn artifact(root: &Path, files: &[BlobFile]) -> Result<(), StoreError> {
+pub fn artifact(root: &Path, files: &[BlobFile], stop: Stop<'_>) -> Result<(), SyncError> {
     let mut folders: BTreeSet<PathBuf> = root.parent().map(Path::to_owned).into_iter().collect();
     if root.is_dir() {
         folders.insert(root.to_owned());
     }
     for file in files {
         let path = if file.path.is_empty() { root.to_owned() } else { root.join(&file.path) };
-        File::open(&path).and_then(|file| file.sync_all()).map_err(|source| StoreError::new(&path, source))?;
+        if stop() {
+            return Err(SyncError::Stopped);
+        }
+        let synced = regular::open(&path).map_err(io::Error::from).and_then(|file| file.sync_all());
+        synced.map_err(|source| StoreError::new(&path, source))?;
         let above = path.ancestors().skip(1).take_while(|folder| folder.starts_with(root));
         folders.extend(above.map(Path::to_owned));
     }
-    folders.iter().rev().try_for_each(|path| folder(path))
+    Ok(folders.iter().rev().try_for_each(|path| folder(path))?)
 }
 
 /// One folder: its names, not what is in the files.

@@ -57,13 +57,13 @@ pub enum ReportReason {
     Completed,
     /// An earlier attempt was complete; its manifest is reported, the command did not run.
     Recovered,
-    /// The command ended with another status than 0, or by a signal.
+    /// The command ended with another status than 0, or by a signal, or the stage's own processes stopped the agent.
     Error,
     /// The command could not be started (no such file, not executable).
     CannotStart,
     /// The kernel killed the command because memory ran out.
     OOMKilled,
-    /// The stage's time ran out.
+    /// The stage's time ran out, while the command ran or while what it made was hashed and published.
     Timeout,
     /// SIGTERM from outside: the pod was deleted, evicted or its node is shutting down.
     Terminated,
@@ -71,7 +71,7 @@ pub enum ReportReason {
     OutputMissing,
     /// Results and metrics are too large, have a bad name, or are not what they should be.
     ResultTooLarge,
-    /// `metrics.json` or a result is not as the contract says.
+    /// `metrics.json`, a result, or what else the command did to the stage's folder is not as the contract says.
     BadResult,
     /// An input is missing or is not what its producer reported.
     InputLost,

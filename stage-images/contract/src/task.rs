@@ -23,7 +23,7 @@ pub struct Task {
     pub inputs: BTreeMap<String, TaskInput>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, TaskOutput>,
-    /// Seconds from the start of the command until SIGTERM.
+    /// Seconds from the start of the command until SIGTERM; what it made has to be hashed and published within them too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
     /// Seconds between SIGTERM and SIGKILL.
