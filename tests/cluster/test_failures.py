@@ -65,6 +65,30 @@ class Failures(ClusterTest):
         hungry = self.failed()["stages"]["hungry"]
         self.assertEqual((hungry["reason"], hungry["exitCode"]), ("OOMKilled", 137))
 
+    def test_out_of_memory_that_takes_the_agent_too_is_told_by_the_container_and_tried_again(self):
+        # Files in memory are no process's: the kernel kills one after the other and frees nothing, until the agent is gone too.
+        memory = {"limits": {"memory": "48Mi"}, "requests": {"cpu": "10m"}}
+        eat = "echo eating; head -c 60m /dev/zero > /dev/shm/x; sleep 60"
+        self.run_inline(
+            {
+                "always": script(eat, resources=memory, sharedMemory="64Mi"),
+                "once": script(
+                    f'test "$MILLRACE_ATTEMPT" -gt 1 && exit 0; {eat}',
+                    resources=memory,
+                    sharedMemory="64Mi",
+                    retry={"limit": 1, "backoff": {"initial": "1s"}},
+                ),
+            }
+        )
+        stages = self.failed()["stages"]
+        always, once = stages["always"], stages["once"]
+        self.assertEqual((always["reason"], always["exitCode"]), ("OOMKilled", 137))
+        self.assertIn("raise resources.limits.memory", always["message"])
+        self.assertIn("eating", always["message"])
+        self.assertEqual((once["state"], once["attempts"], once["failures"]), ("Succeeded", 2, 1))
+        ended = self.get("pods", selector="millrace.dev/stage=always")["items"][0]["status"]["containerStatuses"][0]["state"]["terminated"]
+        self.assertNotIn("outcome", ended["message"], "the agent lived and wrote a report: this shows nothing")
+
     def test_a_job_deleted_by_hand_becomes_another_attempt(self):
         self.run_inline({"work": script('test "$MILLRACE_ATTEMPT" -gt 1 || sleep 120')})
         wait_for("the program", lambda: self.stage("work").get("state") == "Running")

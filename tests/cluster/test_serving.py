@@ -80,19 +80,25 @@ class Serving(ClusterTest):
         self.assertEqual(load.versions, {"1", "2"})
         self.assertGreater(load.answered, RATE * load.seconds * 0.7, "the load was not what it should be")
 
-    def test_a_truncated_model_is_never_served_and_says_why(self):
+    def test_what_is_no_model_is_never_served_and_says_why(self):
         self.register(1)
-        self.register(2, (MODEL / "model.onnx").read_bytes()[:100])
         self.serve(1)
         self.wait_served(1)
-        self.serve(2)
+        whole = (MODEL / "model.onnx").read_bytes()
+        for version, content in enumerate([whole[:100], b"", b"<html>not found</html>" * 10], 2):
+            self.register(version, content)
+            self.serve(version)
 
-        def told():
-            deployment = self.get("modeldeployment", "m")
-            ready = condition(deployment, "Ready")
-            return ready.get("status") == "False" and "onnx" in ready.get("message", "").lower() and deployment["status"]["servedVersion"]
+            def told(version: int = version) -> int:
+                deployment = self.get("modeldeployment", "m")
+                ready = condition(deployment, "Ready")
+                message = ready.get("message", "")
+                right = ready.get("status") == "False" and f"version {version}" in message and "model.onnx" in message
+                return right and deployment["status"]["servedVersion"]
 
-        self.assertEqual(wait_for("the server's words", told, 90), 1)
+            self.assertEqual(wait_for(f"the server's words on version {version}", told, 90), 1)
+        self.serve(1)
+        self.wait_served(1)
 
     def test_scale_is_a_subresource(self):
         self.register(1)
