@@ -39,6 +39,9 @@ pub struct Config {
     /// How long a request waits for others when the model is free and its batch is not full
     #[arg(long, env = "MILLRACE_MAX_DELAY", default_value = "0ms", value_parser = duration)]
     pub max_delay: Duration,
+    /// Rows that the model is asked for at most to explain one
+    #[arg(long, env = "MILLRACE_EXPLAIN_BUDGET", default_value = "2048", value_parser = positive)]
+    pub explain_budget: usize,
     /// Requests that wait for the model at most; more are answered 503
     #[arg(long, env = "MILLRACE_MAX_QUEUE", default_value = "1024", value_parser = positive)]
     pub max_queue: usize,

@@ -5,6 +5,7 @@
 mod batch;
 mod budget;
 mod config;
+mod explain;
 mod grpc;
 mod http;
 mod inference;

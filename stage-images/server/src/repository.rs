@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::batch::{self, Queue, Rules};
 use crate::config::Config;
+use crate::explain::Reference;
 use crate::model::{self, LoadError, WarmUpError};
 use crate::serving::{Model, Serving};
 
@@ -81,7 +82,8 @@ impl Loader {
         batch::start(loaded.engine, Arc::clone(&queue), Arc::clone(&serving.metrics), rules)
             .map_err(RepositoryError::Thread)?;
         tracing::info!(model = name, version, batched, "ready");
-        serving.serve(Model { name, version, signature: loaded.signature, queue });
+        let reference = Reference::of(&loaded.signature, &dir);
+        serving.serve(Model { name, version, signature: loaded.signature, queue, reference });
         Ok(())
     }
 }

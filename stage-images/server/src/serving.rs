@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::batch::Queue;
 use crate::budget::Budget;
 use crate::config::Config;
+use crate::explain::Reference;
 use crate::metrics::Metrics;
 use crate::model::Signature;
 use crate::repository::Loader;
@@ -21,6 +22,8 @@ pub struct Model {
     pub version: String,
     pub signature: Signature,
     pub queue: Arc<Queue>,
+    /// What explanations compare a row with; `None` for a model that is not tabular.
+    pub reference: Option<Reference>,
 }
 
 impl Drop for Model {
@@ -39,6 +42,8 @@ pub struct Serving {
     pub buffer: Budget,
     /// Makes models; there once ONNX Runtime is.
     pub loader: OnceLock<Arc<Loader>>,
+    /// One explanation is made at a time: each is thousands of rows.
+    pub explaining: Semaphore,
     models: RwLock<BTreeMap<String, Arc<Model>>>,
     /// All models to begin with are loaded.
     begun: AtomicBool,
@@ -64,6 +69,7 @@ impl Serving {
             metrics,
             buffer: Budget::new(buffer),
             loader: OnceLock::new(),
+            explaining: Semaphore::new(1),
             models: RwLock::default(),
             begun: AtomicBool::new(false),
             draining: AtomicBool::new(false),

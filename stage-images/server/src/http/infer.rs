@@ -1,4 +1,4 @@
-//! `POST …/infer` and `POST …:predict`: body, check, queue, answer.
+//! `POST …/infer`, `POST …:predict` and `POST …/explain`: body, check, queue, answer.
 
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
@@ -8,6 +8,7 @@ use super::answer::{Answer, inferred, last, refuse};
 use super::body::{self, BodyError, Buffered};
 use super::route::ModelPath;
 use crate::budget::BudgetError;
+use crate::explain::{self, ExplainError};
 use crate::inference::{InferError, convert, run, slices, text_size};
 use crate::protocol::{self, RequestError, Written};
 use crate::serving::{LookupError, Model, Serving};
@@ -19,6 +20,8 @@ pub enum Protocol {
     Infer,
     /// v1.
     Predict,
+    /// The same request as v2, to explain its answer.
+    Explain,
 }
 
 #[derive(Debug, Error)]
@@ -27,6 +30,8 @@ enum RestError {
     Body(#[from] BodyError),
     #[error(transparent)]
     Infer(#[from] InferError),
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
 }
 
 impl From<RequestError> for RestError {
@@ -45,7 +50,8 @@ impl RestError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Body(error) => error.status(),
-            Self::Infer(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            Self::Infer(error) => status(error.status()),
+            Self::Explain(error) => status(error.status()),
         }
     }
 
@@ -53,6 +59,10 @@ impl RestError {
     fn ends_connection(&self) -> bool {
         matches!(self, Self::Infer(InferError::Lookup(_)) | Self::Body(_))
     }
+}
+
+fn status(number: u16) -> StatusCode {
+    StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// Answers a request to infer, whatever comes.
@@ -84,6 +94,7 @@ async fn try_infer(
     match protocol {
         Protocol::Infer => infer_v2(serving, &model, buffered, json).await,
         Protocol::Predict => predict_v1(serving, &model, buffered).await,
+        Protocol::Explain => explain_v2(serving, &model, buffered, json).await,
     }
 }
 
@@ -113,5 +124,22 @@ async fn predict_v1(serving: &Serving, model: &Model, buffered: Buffered<'_>) ->
     let all: Vec<usize> = (0..model.signature.outputs.len()).collect();
     let outputs = slices(model, &all, &answer);
     let body = convert(text_size(&outputs), || protocol::write_predictions(parsed.form, &outputs))?;
+    Ok(Written { body, json: None })
+}
+
+async fn explain_v2(
+    serving: &Serving,
+    model: &Model,
+    buffered: Buffered<'_>,
+    json: Option<usize>,
+) -> Result<Written, RestError> {
+    let Buffered { bytes, mut share } = buffered;
+    let mut parsed = convert(bytes.len(), || protocol::parse(&bytes, json, &model.signature))?;
+    let asked = protocol::parse_asked(bytes.get(..json.unwrap_or(bytes.len())).unwrap_or_default())?;
+    drop(bytes);
+    share.hold(&parsed.inputs)?;
+    let id = parsed.id.take();
+    let explanation = explain::explain(serving, model, parsed, &asked).await?;
+    let body = protocol::write_explanation(&model.name, &model.version, id.as_deref(), &explanation);
     Ok(Written { body, json: None })
 }

@@ -16,6 +16,10 @@ pub enum Route<'a> {
     Infer(ModelPath<'a>),
     /// The v1 form of `Infer`.
     Predict(ModelPath<'a>),
+    /// As `Infer`, to explain the answer.
+    Explain(ModelPath<'a>),
+    /// The model's OpenAPI document.
+    OpenApi(ModelPath<'a>),
     /// The v1 form of `Model` and `ModelReady`.
     ModelStatus(ModelPath<'a>),
     /// The v1 list of models.
@@ -52,14 +56,12 @@ pub fn route<'a>(method: &Method, path: &'a str) -> Route<'a> {
         [Some("v2"), Some("health"), Some("live"), None, ..] => Route::Live,
         [Some("v2"), Some("health"), Some("ready"), None, ..] => Route::Ready,
         [Some("v2"), Some("models"), Some(name), None, ..] => model(Route::Model, name, None),
-        [Some("v2"), Some("models"), Some(name), Some("ready"), None, ..] => model(Route::ModelReady, name, None),
-        [Some("v2"), Some("models"), Some(name), Some("infer"), None, ..] => model(Route::Infer, name, None),
-        [Some("v2"), Some("models"), Some(name), Some("versions"), Some(version), last, None] => match last {
-            None => model(Route::Model, name, Some(version)),
-            Some("ready") => model(Route::ModelReady, name, Some(version)),
-            Some("infer") => model(Route::Infer, name, Some(version)),
-            Some(_) => Route::Unknown,
-        },
+        [Some("v2"), Some("models"), Some(name), Some("versions"), Some(version), last, None] => last
+            .map_or(Some(Route::Model as fn(_) -> _), of_model)
+            .map_or(Route::Unknown, |route| model(route, name, Some(version))),
+        [Some("v2"), Some("models"), Some(name), Some(last), None, ..] => {
+            of_model(last).map_or(Route::Unknown, |route| model(route, name, None))
+        }
         [Some("v2"), Some("repository"), Some("index"), None, ..] => Route::Repository(RepositoryPath::Index),
         [Some("v2"), Some("repository"), Some("models"), Some(name), Some(verb), None, _] => {
             match (unescape(name), verb) {
@@ -83,10 +85,23 @@ pub fn route<'a>(method: &Method, path: &'a str) -> Route<'a> {
     };
     match found {
         Route::Unknown | Route::WrongMethod(_) => found,
-        Route::Infer(_) | Route::Predict(_) | Route::Repository(_) if method == Method::POST => found,
-        Route::Infer(_) | Route::Predict(_) | Route::Repository(_) => Route::WrongMethod("POST"),
+        Route::Infer(_) | Route::Predict(_) | Route::Explain(_) | Route::Repository(_) if method == Method::POST => {
+            found
+        }
+        Route::Infer(_) | Route::Predict(_) | Route::Explain(_) | Route::Repository(_) => Route::WrongMethod("POST"),
         _ if method == Method::GET || method == Method::HEAD => found,
         _ => Route::WrongMethod("GET"),
+    }
+}
+
+/// What a path asks of a model by its last segment.
+fn of_model<'a>(last: &str) -> Option<fn(ModelPath<'a>) -> Route<'a>> {
+    match last {
+        "ready" => Some(Route::ModelReady),
+        "infer" => Some(Route::Infer),
+        "explain" => Some(Route::Explain),
+        "openapi.json" => Some(Route::OpenApi),
+        _ => None,
     }
 }
 
@@ -141,6 +156,8 @@ mod tests {
         assert_eq!(get("/v2/models/a/ready"), Route::ModelReady(path("a", None)));
         assert_eq!(get("/v2/models/a/versions/3"), Route::Model(path("a", Some("3"))));
         assert_eq!(get("/v2/models/a/versions/3/ready"), Route::ModelReady(path("a", Some("3"))));
+        assert_eq!(get("/v2/models/a/openapi.json"), Route::OpenApi(path("a", None)));
+        assert_eq!(route(&Method::POST, "/v2/models/a/explain"), Route::Explain(path("a", None)));
         assert_eq!(route(&Method::POST, "/v2/models/a/infer"), Route::Infer(path("a", None)));
         assert_eq!(route(&Method::POST, "/v2/models/a/versions/3/infer"), Route::Infer(path("a", Some("3"))));
     }

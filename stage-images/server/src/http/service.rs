@@ -10,7 +10,7 @@ use super::answer::{Answer, body_of, json, refuse, wrong_method};
 use super::infer::{Protocol, infer};
 use super::repository::repository;
 use super::route::{ModelPath, Route, route};
-use crate::protocol::{model_metadata, model_names, model_status, server_metadata};
+use crate::protocol::{model_metadata, model_names, model_status, openapi, server_metadata};
 use crate::serving::{LookupError, Model, Serving};
 
 /// Answers a request. It never fails: whatever is wrong is an answer too. The second value says that the request was read to
@@ -22,6 +22,7 @@ pub async fn answer(serving: &Arc<Serving>, request: Request<Incoming>) -> (Answ
     match route(&method, &path) {
         Route::Infer(model) => (infer(serving, model, Protocol::Infer, request).await, true),
         Route::Predict(model) => (infer(serving, model, Protocol::Predict, request).await, true),
+        Route::Explain(model) => (infer(serving, model, Protocol::Explain, request).await, true),
         Route::Repository(asked) => (repository(serving, asked).await, empty),
         other => (describe(serving, other), empty),
     }
@@ -46,9 +47,13 @@ fn describe(serving: &Serving, route: Route) -> Answer {
             Ok(model) => written(model_status(&model.name, &model.version)),
             Err(answer) => *answer,
         },
+        Route::OpenApi(path) => match find(serving, &path) {
+            Ok(model) => written(serde_json::to_vec(&openapi(&model.name, &model.version, &model.signature))),
+            Err(answer) => *answer,
+        },
         Route::Models => written(model_names(serving.models().iter().map(|model| model.name.as_str()).collect())),
         Route::WrongMethod(allowed) => wrong_method(allowed),
-        Route::Infer(_) | Route::Predict(_) | Route::Repository(_) | Route::Unknown => {
+        Route::Infer(_) | Route::Predict(_) | Route::Explain(_) | Route::Repository(_) | Route::Unknown => {
             refuse(StatusCode::NOT_FOUND, "unknown path: POST /v2/models/<name>/infer asks a model")
         }
     }

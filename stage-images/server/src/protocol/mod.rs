@@ -5,8 +5,10 @@
 
 pub mod binary;
 mod check;
+mod explanation;
 mod json;
 mod metadata;
+mod openapi;
 mod predict;
 mod predictions;
 mod request;
@@ -15,7 +17,9 @@ mod slice;
 mod values;
 
 pub use check::{InferRequest, Inputs, RequestError, outputs, shape_text, short};
+pub use explanation::{parse_asked, write_explanation};
 pub use metadata::{EXTENSIONS, PLATFORM, model_metadata, model_names, model_status, server_metadata};
+pub use openapi::openapi;
 pub use predict::parse_predict;
 pub use predictions::write_predictions;
 pub use request::parse;

@@ -97,6 +97,27 @@ impl Data {
         }
     }
 
+    /// Puts the value at `index` of `other` behind these, if it is of the same type: else `false`.
+    #[must_use]
+    pub fn push_from(&mut self, other: &Self, index: usize) -> bool {
+        match (self, other) {
+            (Self::Bool(a), Self::Bool(b)) => push(a, b, index),
+            (Self::Uint8(a), Self::Uint8(b)) => push(a, b, index),
+            (Self::Uint16(a), Self::Uint16(b)) => push(a, b, index),
+            (Self::Uint32(a), Self::Uint32(b)) => push(a, b, index),
+            (Self::Uint64(a), Self::Uint64(b)) => push(a, b, index),
+            (Self::Int8(a), Self::Int8(b)) => push(a, b, index),
+            (Self::Int16(a), Self::Int16(b)) => push(a, b, index),
+            (Self::Int32(a), Self::Int32(b)) => push(a, b, index),
+            (Self::Int64(a), Self::Int64(b)) => push(a, b, index),
+            (Self::Fp16(a), Self::Fp16(b)) => push(a, b, index),
+            (Self::Fp32(a), Self::Fp32(b)) => push(a, b, index),
+            (Self::Fp64(a), Self::Fp64(b)) => push(a, b, index),
+            (Self::Bytes(a), Self::Bytes(b)) => push(a, b, index),
+            _ => false,
+        }
+    }
+
     /// Moves the values of `more` behind these. Values of another type are a caller's mistake and are left where they
     /// are: `false`.
     #[must_use]
@@ -121,6 +142,11 @@ impl Data {
     }
 }
 
+fn push<T: Clone>(values: &mut Vec<T>, others: &[T], index: usize) -> bool {
+    values.extend(others.get(index).cloned());
+    index < others.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,7 +160,10 @@ mod tests {
             assert_eq!(data.len(), 5);
             let other = if datatype == Datatype::Bool { Datatype::Int8 } else { Datatype::Bool };
             assert!(!data.append(&mut Data::blank(other, 1)));
-            assert_eq!(data.len(), 5);
+            assert!(data.push_from(&Data::blank(datatype, 1), 0));
+            assert!(!data.push_from(&Data::blank(datatype, 1), 1));
+            assert!(!data.push_from(&Data::blank(other, 1), 0));
+            assert_eq!(data.len(), 6);
         }
     }
 }

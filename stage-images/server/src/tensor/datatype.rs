@@ -56,6 +56,11 @@ impl Datatype {
         }
     }
 
+    /// Whether it is a floating-point number.
+    pub const fn is_float(self) -> bool {
+        matches!(self, Self::Fp16 | Self::Fp32 | Self::Fp64)
+    }
+
     /// The type with this name on the wire; the names are case-sensitive, as in the protocol.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|datatype| datatype.name() == name)

@@ -3,6 +3,7 @@
 Needs onnx 1.19.1. The graphs are written by hand, so that each answer is known from its request.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,35 @@ def heavy():
     )
 
 
+def profile(folder, medians):
+    """What a training stage writes next to a model, as far as explanations read it."""
+    features = {name: {"type": "numeric", "quantiles": {"0.5": median}} for name, median in medians.items()}
+    (HERE / folder / "profile.json").write_text(json.dumps({"version": 1, "features": features}) + "\n")
+
+
+def product():
+    """a * b + 2 c: what two features make together, and what one makes alone."""
+    nodes = [
+        helper.make_node("Mul", ["a", "b"], ["ab"]),
+        helper.make_node("Mul", ["c", "two"], ["cc"]),
+        helper.make_node("Add", ["ab", "cc"], ["y"]),
+    ]
+    two = helper.make_tensor("two", TensorProto.FLOAT, [1], [2.0])
+    inputs = [tensor(name, TensorProto.FLOAT, [None, 1]) for name in "abc"]
+    write("product", nodes, inputs, [tensor("y", TensorProto.FLOAT, [None, 1])], [two])
+    profile("product", {"a": 1.0, "b": 2.0, "c": 0.5})
+
+
+def wide():
+    """The sum of (i + 1) x[i] over twelve columns of one input."""
+    columns = 12
+    weights = helper.make_tensor("weights", TensorProto.FLOAT, [columns, 1], [float(i + 1) for i in range(columns)])
+    nodes = [helper.make_node("MatMul", ["x", "weights"], ["y"])]
+    x, y = tensor("x", TensorProto.FLOAT, [None, columns]), tensor("y", TensorProto.FLOAT, [None, 1])
+    write("wide", nodes, [x], [y], [weights])
+    profile("wide", {f"x[{i}]": 1.0 for i in range(columns)})
+
+
 def map_output():
     """What scikit-learn's converter makes without zipmap=False: an output that is no tensor."""
     nodes = [helper.make_node("ZipMap", ["x"], ["scores"], domain="ai.onnx.ml", classlabels_strings=["a", "b"])]
@@ -156,5 +186,5 @@ def map_output():
     write("map-output", nodes, [tensor("x", TensorProto.FLOAT, [None, 2])], [scores])
 
 
-for make in (every_type, tabular, fixed, lookup, total, heavy, map_output):
+for make in (every_type, tabular, fixed, lookup, total, heavy, product, wide, map_output):
     make()
