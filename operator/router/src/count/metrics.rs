@@ -1,0 +1,193 @@
+//! `/metrics`: the same counts for Prometheus. Label values are names of routes and closed enums; a route that goes takes its series along.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use millrace_routes::Outcome;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::histogram::Times;
+use crate::state::{Model, Revision, State};
+
+type Encoded = Result<(), std::fmt::Error>;
+
+/// Encodes what the state has counted.
+#[derive(Debug)]
+pub struct Metrics(Registry);
+
+impl Metrics {
+    pub fn new(state: Arc<State>) -> Self {
+        let mut registry = Registry::with_prefix("millrace_router");
+        registry.register_collector(Box::new(Counted(state)));
+        Self(registry)
+    }
+
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.0)?;
+        Ok(text)
+    }
+}
+
+#[derive(Debug)]
+struct Counted(Arc<State>);
+
+/// A revision with the name of its model.
+type Row = (Arc<Model>, Arc<Revision>);
+
+impl Collector for Counted {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Encoded {
+        let encoder = &mut encoder;
+        let rows: Vec<Row> = self
+            .0
+            .models()
+            .into_iter()
+            .flat_map(|model| model.policy().targets.iter().map(|r| (model.clone(), r.clone())).collect::<Vec<_>>())
+            .collect();
+        requests(encoder, &rows)?;
+        shadows(encoder, &rows)?;
+        gauges(encoder, &rows)?;
+        let counter = encoder.encode_descriptor(
+            "retries",
+            "Requests sent to another pod before a byte went upstream",
+            None,
+            MetricType::Counter,
+        )?;
+        each(counter, &rows, |r| r.counters.retries.load(Ordering::Relaxed), Kind::Counter)?;
+        histogram(encoder, &rows, "request_duration", "From arrival to the last byte of a pod's answer", |r| {
+            &r.counters.duration
+        })?;
+        histogram(encoder, &rows, "first_byte", "From arrival to the head of a pod's answer", |r| {
+            &r.counters.first_byte
+        })?;
+        histogram(encoder, &rows, "queue_wait", "Time that held requests waited for a pod", |r| &r.counters.waited)?;
+        spans(encoder, &rows)?;
+        router(encoder, &self.0)
+    }
+}
+
+fn requests(encoder: &mut DescriptorEncoder, rows: &[Row]) -> Encoded {
+    let mut family = encoder.encode_descriptor("requests", "Ended requests by outcome", None, MetricType::Counter)?;
+    for (model, revision) in rows {
+        for outcome in Outcome::ALL {
+            let labels = [("model", model.name.as_str()), ("revision", &revision.name), ("outcome", outcome.as_str())];
+            let value = revision.counters.outcome(outcome);
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn shadows(encoder: &mut DescriptorEncoder, rows: &[Row]) -> Encoded {
+    let mut family = encoder.encode_descriptor(
+        "shadow",
+        "Copies sent to a shadow by what became of them",
+        None,
+        MetricType::Counter,
+    )?;
+    for (model, revision) in rows {
+        let shadow = revision.counters.shadow();
+        let results = [
+            ("agreed", shadow.agreed),
+            ("differed", shadow.differed),
+            ("failed", shadow.failed),
+            ("dropped", shadow.dropped),
+        ];
+        for (result, value) in results {
+            let labels = [("model", model.name.as_str()), ("revision", &revision.name), ("result", result)];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn gauges(encoder: &mut DescriptorEncoder, rows: &[Row]) -> Encoded {
+    let gauge = encoder.encode_descriptor("in_flight", "Requests at a pod or waiting", None, MetricType::Gauge)?;
+    each(gauge, rows, |r| r.counters.in_flight(), Kind::Gauge)?;
+    let gauge = encoder.encode_descriptor("queued", "Requests that wait for a pod", None, MetricType::Gauge)?;
+    each(gauge, rows, |r| r.queued() as u64, Kind::Gauge)?;
+    let gauge = encoder.encode_descriptor("pods", "Pods that requests are sent to", None, MetricType::Gauge)?;
+    each(gauge, rows, |r| r.pods().ready.len() as u64, Kind::Gauge)
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+fn each(mut family: MetricEncoder, rows: &[Row], read: fn(&Revision) -> u64, kind: Kind) -> Encoded {
+    for (model, revision) in rows {
+        let labels = [("model", model.name.as_str()), ("revision", revision.name.as_str())];
+        let (mut metric, value) = (family.encode_family(&labels)?, read(revision));
+        match kind {
+            Kind::Counter => metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
+            Kind::Gauge => metric.encode_gauge(&value)?,
+        }
+    }
+    Ok(())
+}
+
+fn histogram(
+    encoder: &mut DescriptorEncoder,
+    rows: &[Row],
+    name: &str,
+    help: &str,
+    read: fn(&Revision) -> &Times,
+) -> Encoded {
+    let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+    for (model, revision) in rows {
+        let labels = [("model", model.name.as_str()), ("revision", revision.name.as_str())];
+        times(family.encode_family(&labels)?, read(revision))?;
+    }
+    Ok(())
+}
+
+fn spans(encoder: &mut DescriptorEncoder, rows: &[Row]) -> Encoded {
+    let mut family =
+        encoder.encode_descriptor("start", "Parts of starts from zero", Some(&Unit::Seconds), MetricType::Histogram)?;
+    for (model, revision) in rows {
+        for (span, measured) in revision.counters.spans() {
+            let labels = [("model", model.name.as_str()), ("revision", &revision.name), ("span", span.as_str())];
+            times(family.encode_family(&labels)?, measured)?;
+        }
+    }
+    Ok(())
+}
+
+fn times(mut metric: MetricEncoder, times: &Times) -> Encoded {
+    let seconds = |us: u64| if us == u64::MAX { f64::INFINITY } else { us as f64 / 1e6 };
+    let buckets: Vec<(f64, u64)> = times.counts().map(|(upper, n)| (seconds(upper), n)).collect();
+    let count = buckets.iter().map(|(_, n)| n).sum();
+    metric.encode_histogram::<NoLabelSet>(times.sum_us() as f64 / 1e6, count, &buckets, None)
+}
+
+fn router(encoder: &mut DescriptorEncoder, state: &State) -> Encoded {
+    let loaded = state.loaded();
+    let mut one = encoder.encode_descriptor(
+        "routes_refused",
+        "Documents of routes that were not right",
+        None,
+        MetricType::Counter,
+    )?;
+    one.encode_counter::<NoLabelSet, _, u64>(&loaded.refused, None)?;
+    let mut one =
+        encoder.encode_descriptor("routes_loaded", "Documents of routes that were taken", None, MetricType::Counter)?;
+    one.encode_counter::<NoLabelSet, _, u64>(&loaded.taken, None)?;
+    let mut one = encoder.encode_descriptor("connections", "Open connections of clients", None, MetricType::Gauge)?;
+    one.encode_gauge(&(state.connections() as u64))?;
+    let mut one =
+        encoder.encode_descriptor("resident_memory", "Memory of the process", Some(&Unit::Bytes), MetricType::Gauge)?;
+    one.encode_gauge(&resident_bytes())
+}
+
+/// Resident memory from `/proc`; 0 where there is none.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default() * 1024
+}

@@ -1,0 +1,20 @@
+//! `/stats`: everything that the controller decides by, in one small document.
+
+use std::collections::BTreeMap;
+
+use millrace_routes::{ModelStats, Stats};
+
+use super::histogram::micros;
+use crate::state::State;
+
+pub fn snapshot(state: &State) -> Stats {
+    let models = state.models().into_iter().map(|model| {
+        let policy = model.policy();
+        let revisions = policy.targets.iter().map(|revision| {
+            let stats = revision.counters.stats(revision.queued() as u64, revision.pods().ready.len() as u64);
+            (revision.name.clone(), stats)
+        });
+        (model.name.clone(), ModelStats { revisions: revisions.collect() })
+    });
+    Stats { boot: state.boot, at_us: micros(state.began.elapsed()), models: models.collect::<BTreeMap<_, _>>() }
+}

@@ -1,0 +1,112 @@
+//! What a proxy changes in headers (RFC 9110, 7.6.1): nothing that belongs to one connection goes on to the next.
+
+use hyper::HeaderMap;
+use hyper::header::{
+    CONNECTION, EXPECT, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
+    UPGRADE,
+};
+
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The address, as it goes into a header.
+    pub address: HeaderValue,
+    pub proto: HeaderValue,
+}
+
+/// For the way to a pod.
+pub fn request(headers: &mut HeaderMap, peer: &Peer) {
+    let trailers = headers.get(TE).is_some_and(|te| names(te).any(|name| name.eq_ignore_ascii_case("trailers")));
+    strip(headers);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    // The router has answered it.
+    headers.remove(EXPECT);
+    headers.remove(PROXY_AUTHORIZATION);
+    let forwarded = match headers.get(FORWARDED_FOR) {
+        None => peer.address.clone(),
+        Some(before) => {
+            let joined = [before.as_bytes(), b", ", peer.address.as_bytes()].concat();
+            HeaderValue::from_bytes(&joined).unwrap_or_else(|_| peer.address.clone())
+        }
+    };
+    headers.insert(FORWARDED_FOR, forwarded);
+    // A balancer in front that ended TLS knows better.
+    headers.entry(FORWARDED_PROTO).or_insert_with(|| peer.proto.clone());
+}
+
+/// For the way to the client.
+pub fn response(headers: &mut HeaderMap) {
+    strip(headers);
+    headers.remove(PROXY_AUTHENTICATE);
+}
+
+fn strip(headers: &mut HeaderMap) {
+    if let Some(listed) = headers.remove(CONNECTION) {
+        for name in names(&listed).filter(|name| !name.eq_ignore_ascii_case("keep-alive")) {
+            headers.remove(name);
+        }
+    }
+    for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &TE, &TRANSFER_ENCODING, &UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+fn names(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim)
+}
+
+/// What a request wants to upgrade to.
+pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let listed = headers.get_all(CONNECTION).iter().any(|v| names(v).any(|name| name.eq_ignore_ascii_case("upgrade")));
+    if listed { headers.get(UPGRADE).cloned() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn what_belongs_to_a_connection_stays_there() {
+        let mut headers = map(&[
+            ("connection", "close, X-Secret"),
+            ("x-secret", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "gzip, trailers"),
+            ("transfer-encoding", "chunked"),
+            ("trailer", "x-sum"),
+            ("expect", "100-continue"),
+            ("x-kept", "1"),
+            ("x-forwarded-for", "10.0.0.9"),
+        ]);
+        let peer = Peer { address: HeaderValue::from_static("10.1.2.3"), proto: HeaderValue::from_static("http") };
+        request(&mut headers, &peer);
+        let expected = map(&[
+            ("te", "trailers"),
+            ("trailer", "x-sum"),
+            ("x-kept", "1"),
+            ("x-forwarded-for", "10.0.0.9, 10.1.2.3"),
+            ("x-forwarded-proto", "http"),
+        ]);
+        assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn an_upgrade_needs_both_headers() {
+        assert_eq!(
+            upgrade(&map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])).unwrap(),
+            "websocket"
+        );
+        assert_eq!(upgrade(&map(&[("upgrade", "websocket")])), None);
+    }
+}

@@ -1,0 +1,24 @@
+//! The data plane: one proxy for all models of a namespace. `state` is what is known of models, revisions and pods; `proxy` takes a
+//! request through it; `control` brings routes, endpoints and starts from zero; `count` is what is counted.
+
+mod admin;
+mod body;
+mod choose;
+mod control;
+mod count;
+mod endpoints;
+mod flight;
+mod headers;
+mod listen;
+mod proxy;
+mod refuse;
+mod router;
+pub mod settings;
+mod shadow;
+mod state;
+mod upgrade;
+mod upstream;
+mod worker;
+
+pub use control::scale::{ScaleError, Scaler};
+pub use router::{EndpointsFrom, Options, Router, RouterError, RoutesFrom};

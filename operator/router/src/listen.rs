@@ -1,0 +1,76 @@
+//! One port for each model. A connection goes to the worker that has the fewest.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+
+use crate::state::{Model, Phase, State};
+use crate::worker::{Accepted, Workers};
+
+const BACKLOG: u32 = 1024;
+
+/// Dropped, it takes no more connections, and those that are open end after the request in hand.
+pub struct Listener {
+    pub port: u16,
+    _open: watch::Sender<()>,
+}
+
+impl Listener {
+    pub fn open(address: SocketAddr, model: Arc<Model>, state: Arc<State>, workers: Workers) -> io::Result<Self> {
+        let listener = match bind(address) {
+            // A node without IPv6.
+            Err(error) if address.ip().is_unspecified() && address.is_ipv6() => {
+                bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port())).map_err(|_| error)?
+            }
+            bound => bound?,
+        };
+        let (sender, closed) = watch::channel(());
+        tokio::spawn(accept(listener, model, state, workers, closed));
+        Ok(Self { port: address.port(), _open: sender })
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port can be taken again at once after a restart.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn accept(
+    listener: TcpListener,
+    model: Arc<Model>,
+    state: Arc<State>,
+    workers: Workers,
+    mut closed: watch::Receiver<()>,
+) {
+    let mut phases = state.phases();
+    // Connections end with the listener or with the router, whichever is first.
+    let (stop, stopped) = watch::channel(());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = closed.changed() => break,
+            _ = phases.wait_for(|phase| *phase == Phase::Draining) => break,
+        };
+        let handed = accepted.and_then(|(stream, peer)| {
+            stream.set_nodelay(true)?;
+            let stream = stream.into_std()?;
+            Ok(Accepted { stream, peer, model: model.clone(), stopped: stopped.clone(), open: state.open() })
+        });
+        match handed {
+            Ok(accepted) => workers.serve(accepted),
+            Err(error) => {
+                // Out of file descriptors, most likely: spinning would not help.
+                tracing::warn!(%error, model = model.name, "failed to accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(stop);
+}

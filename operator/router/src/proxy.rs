@@ -1,0 +1,275 @@
+//! One request: choose a revision, get a place at a pod, pass it on, pass the answer back.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, UPGRADE};
+use hyper::http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use hyper::upgrade::OnUpgrade;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use millrace_routes::Protocol;
+
+use crate::body::{Hold, RequestBody, ResponseBody};
+use crate::count::Span;
+use crate::flight::{self, Flight};
+use crate::headers::{self, Peer};
+use crate::refuse::Why;
+use crate::shadow::Tee;
+use crate::state::{Held, Lease, Model, Phase, Policy, Refusal, Revision, State};
+use crate::upgrade;
+use crate::upstream::{self, Taken};
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// Connections that are tried for one request before a byte went upstream.
+const TRIES: usize = 5;
+
+/// One connection of a client.
+pub struct Caller {
+    pub state: Arc<State>,
+    pub model: Arc<Model>,
+    pub peer: Peer,
+    /// The pool of this thread.
+    pub slot: usize,
+    pub open: Arc<()>,
+}
+
+/// What is known of a request before a pod is.
+struct Asked {
+    policy: Arc<Policy>,
+    arrived: Instant,
+    is_grpc: bool,
+    upgrade: Option<(HeaderValue, OnUpgrade)>,
+    exceeded: Option<Arc<AtomicBool>>,
+    tee: Option<Arc<Tee>>,
+}
+
+/// A pod's answer, and all that stays in use until its end.
+struct Answered {
+    response: Response<Incoming>,
+    flight: Flight,
+    lease: Lease,
+    taken: Taken,
+    held: Option<Held>,
+    sent: Instant,
+    revision: Arc<Revision>,
+}
+
+impl Caller {
+    pub async fn serve(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        let is_http1 = request.version() < Version::HTTP_2;
+        let is_grpc =
+            request.headers().get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
+        let mut response = match self.route(request, is_grpc).await {
+            Ok(response) => response,
+            Err(why) => why.response(is_grpc),
+        };
+        if is_http1 && self.state.phase() > Phase::Serving && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn route(&self, mut request: Request<Incoming>, is_grpc: bool) -> Result<Response<ResponseBody>, Why> {
+        let arrived = Instant::now();
+        let policy = self.model.policy();
+        let revision = choose(&policy, request.headers())?;
+        let mut flight = Flight::begin(revision.clone(), arrived);
+        let refuse = |mut flight: Flight, why: Why| {
+            flight.ends_as(why.outcome());
+            why
+        };
+        if request.method() == Method::CONNECT {
+            return Err(refuse(flight, Why::Connect));
+        }
+        // A body whose length is not said is counted while it passes.
+        let limit = policy.body_bytes.filter(|limit| request.body().size_hint().upper().is_none_or(|n| n > *limit));
+        if limit.is_some() && request.body().size_hint().exact().is_some() {
+            return Err(refuse(flight, Why::TooLong));
+        }
+        let upgrade = headers::upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11);
+        let upgrade = upgrade.map(|to| (to, hyper::upgrade::on(&mut request)));
+        headers::request(request.headers_mut(), &self.peer);
+        if let Some((to, _)) = &upgrade {
+            request.headers_mut().insert(UPGRADE, to.clone());
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        let tee = if upgrade.is_some() { None } else { Tee::begin(&self.state, &policy, &revision, &request) };
+        let mut exceeded = None;
+        let request = request.map(|body| {
+            let mut body = RequestBody::new(body, tee.clone());
+            exceeded = limit.map(|limit| body.limit(limit));
+            body
+        });
+        let asked = Asked { policy, arrived, is_grpc, upgrade, exceeded, tee };
+        match self.send(&asked, &mut flight, revision, request).await {
+            Ok((response, lease, taken, held, sent, revision)) => {
+                Ok(self.answer(asked, Answered { response, flight, lease, taken, held, sent, revision }))
+            }
+            Err(why) => Err(refuse(flight, why)),
+        }
+    }
+
+    /// Sends it to a pod; to another one if no byte went upstream.
+    async fn send(
+        &self,
+        asked: &Asked,
+        flight: &mut Flight,
+        mut revision: Arc<Revision>,
+        mut request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Lease, Taken, Option<Held>, Instant, Arc<Revision>), Why> {
+        let mut held: Option<Held> = None;
+        let mut connected = true;
+        for tries in 0..TRIES {
+            if tries > 0 {
+                revision.counters.retries.fetch_add(1, Ordering::Relaxed);
+            }
+            let (lease, waited) = self.place(asked, flight, &mut revision, request.headers()).await?;
+            held = waited.or(held);
+            let http2 = match revision.settings().protocol {
+                Protocol::Auto => asked.is_grpc,
+                Protocol::Http1 => false,
+                Protocol::Http2 => asked.upgrade.is_none(),
+            };
+            let mut taken = match upstream::take(&lease.pod, self.slot, http2).await {
+                Ok(taken) => taken,
+                Err(error) => {
+                    tracing::debug!(%error, model = self.model.name, pod = %lease.pod.address, "failed to connect");
+                    lease.pod.suspect();
+                    connected = false;
+                    continue;
+                }
+            };
+            address(&mut request, http2);
+            let sent = Instant::now();
+            let answer = match asked.policy.answer_within {
+                None => taken.send(request).await,
+                Some(limit) => {
+                    tokio::time::timeout(limit, taken.send(request)).await.map_err(|_| Why::NoAnswerInTime)?
+                }
+            };
+            match answer {
+                Ok(response) => return Ok((response, lease, taken, held, sent, revision)),
+                Err(mut error) => match error.take_message() {
+                    Some(back) => {
+                        connected = true;
+                        request = back;
+                    }
+                    None if asked.exceeded.as_ref().is_some_and(|e| e.load(Ordering::Acquire)) => {
+                        return Err(Why::TooLong);
+                    }
+                    None => return Err(Why::Broken),
+                },
+            }
+        }
+        Err(if connected { Why::Broken } else { Why::Unreachable })
+    }
+
+    /// A place at a pod. If the revision leaves the routes meanwhile, another one is chosen.
+    async fn place(
+        &self,
+        asked: &Asked,
+        flight: &mut Flight,
+        revision: &mut Arc<Revision>,
+        headers: &HeaderMap,
+    ) -> Result<(Lease, Option<Held>), Why> {
+        loop {
+            if let Some(lease) = revision.try_acquire() {
+                return Ok((lease, None));
+            }
+            let deadline = asked.arrived + Duration::from_millis(revision.settings().queue.timeout_ms);
+            match revision.acquire(&self.state, deadline).await {
+                Ok(place) => return Ok(place),
+                Err(Refusal::Overflow) => return Err(Why::Overflow),
+                Err(Refusal::Timeout) => return Err(Why::NoPodInTime),
+                Err(Refusal::Gone) => {
+                    let next = choose(&self.model.policy(), headers)?;
+                    // A model that left the routes keeps its last policy.
+                    if Arc::ptr_eq(&next, revision) {
+                        return Err(Why::NoRevision);
+                    }
+                    flight.move_to(next.clone());
+                    *revision = next;
+                }
+            }
+        }
+    }
+
+    fn answer(&self, asked: Asked, answered: Answered) -> Response<ResponseBody> {
+        let Answered { mut response, mut flight, lease, taken, held, sent, revision } = answered;
+        flight.answered(flight::outcome(response.status(), response.headers(), asked.is_grpc));
+        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let to = response.headers().get(UPGRADE).cloned().filter(|_| upgraded);
+        headers::response(response.headers_mut());
+        if let Some(held) = held {
+            let first_byte = sent.elapsed();
+            if held.start.is_some() {
+                revision.counters.span(Span::FirstByte, first_byte);
+            }
+            if let Some(value) = timing(&held, first_byte) {
+                response.headers_mut().append(SERVER_TIMING, value);
+            }
+        }
+        if let (Some((_, client)), Some(to)) = (asked.upgrade, to) {
+            upgrade::join(client, hyper::upgrade::on(&mut response), flight, lease, self.open.clone());
+            response.headers_mut().insert(UPGRADE, to);
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            return response.map(|_| ResponseBody::own(""));
+        }
+        if let Some(tee) = &asked.tee {
+            tee.response(&response);
+        }
+        response
+            .map(|body| ResponseBody::pod(body, Hold { flight, lease, taken, tee: asked.tee, is_grpc: asked.is_grpc }))
+    }
+}
+
+fn choose(policy: &Policy, headers: &HeaderMap) -> Result<Arc<Revision>, Why> {
+    policy.chooser.choose(headers).and_then(|i| policy.targets.get(i)).cloned().ok_or(Why::NoRevision)
+}
+
+/// The target as the protocol to the pod has it: a path and Host, or a whole URI.
+pub fn address(request: &mut Request<RequestBody>, http2: bool) {
+    if http2 {
+        let authority = request
+            .uri()
+            .authority()
+            .cloned()
+            .or_else(|| Authority::from_maybe_shared(request.headers().get(HOST)?.clone()).ok());
+        let mut parts = request.uri().clone().into_parts();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(authority.unwrap_or_else(|| Authority::from_static("localhost")));
+        parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+        request.headers_mut().remove(HOST);
+        *request.version_mut() = Version::HTTP_2;
+        return;
+    }
+    if let Some(authority) = request.uri().authority() {
+        let host = HeaderValue::from_str(authority.as_str());
+        let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        *request.uri_mut() = Uri::from(path);
+        if let Ok(host) = host {
+            request.headers_mut().insert(HOST, host);
+        }
+    }
+    *request.version_mut() = Version::HTTP_11;
+}
+
+/// What a held request waited for, in milliseconds (W3C Server Timing).
+fn timing(held: &Held, first_byte: Duration) -> Option<HeaderValue> {
+    let mut text = String::with_capacity(128);
+    let mut span = |name: &str, took: Duration| write!(text, "{name};dur={:.1}, ", took.as_secs_f64() * 1e3);
+    span("queue", held.waited).ok()?;
+    if let Some(start) = held.start {
+        span(Span::Scale.as_str(), start.scale).ok()?;
+        span(Span::Schedule.as_str(), start.schedule).ok()?;
+        span(Span::Load.as_str(), start.load).ok()?;
+    }
+    span(Span::FirstByte.as_str(), first_byte).ok()?;
+    HeaderValue::from_str(text.trim_end_matches(", ")).ok()
+}

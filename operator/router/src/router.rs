@@ -1,0 +1,120 @@
+//! The router from its start to its end.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::admin::Admin;
+use crate::control::apply::Table;
+use crate::control::configmap;
+use crate::control::scale::{KubeScaler, Scaler};
+use crate::control::watch_file::WatchedFile;
+use crate::count::Metrics;
+use crate::endpoints;
+use crate::shadow::{self, ShadowQueue};
+use crate::state::{Phase, State};
+use crate::worker::Workers;
+
+/// How often the end looks whether everything is done.
+const DONE_EVERY: Duration = Duration::from_millis(20);
+
+pub struct Options {
+    pub routes: RoutesFrom,
+    pub endpoints: EndpointsFrom,
+    /// For tests and for endpoints from a file; with a cluster's, it is the cluster.
+    pub scaler: Option<Arc<dyn Scaler>>,
+    /// Models' ports are on this address.
+    pub address: IpAddr,
+    pub admin: SocketAddr,
+    pub workers: usize,
+}
+
+pub enum RoutesFrom {
+    File(PathBuf),
+    ConfigMap { client: Client, namespace: String, name: String },
+}
+
+pub enum EndpointsFrom {
+    File(PathBuf),
+    Cluster { client: Client, namespace: String },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RouterError {
+    #[error("failed to listen on {address}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("failed to start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A router that runs.
+pub struct Router {
+    state: Arc<State>,
+    /// Where `/readyz` and the others are.
+    pub admin: SocketAddr,
+}
+
+impl Router {
+    pub async fn start(options: Options) -> Result<Self, RouterError> {
+        let Options { routes, endpoints, mut scaler, address, admin, workers: count } = options;
+        let listen = |source| RouterError::Listen { address: admin, source };
+        let listener = TcpListener::bind(admin).await.map_err(listen)?;
+        let admin = listener.local_addr().map_err(listen)?;
+        if let (None, EndpointsFrom::Cluster { client, namespace }) = (&scaler, &endpoints) {
+            scaler = Some(Arc::new(KubeScaler::new(client.clone(), namespace)));
+        }
+        let (shadows, copies) = ShadowQueue::new();
+        let state = Arc::new(State::new(count + 1, shadows, scaler, tokio::runtime::Handle::current()));
+        let workers = Workers::start(&state, count).map_err(RouterError::Thread)?;
+        shadow_thread(copies, count).map_err(RouterError::Thread)?;
+
+        let metrics = Metrics::new(state.clone());
+        tokio::spawn(Arc::new(Admin { state: state.clone(), metrics }).serve(listener));
+        match endpoints {
+            EndpointsFrom::File(path) => tokio::spawn(endpoints::file::follow(path, state.clone())),
+            EndpointsFrom::Cluster { client, namespace } => {
+                tokio::spawn(endpoints::kube::follow(client, namespace, state.clone()))
+            }
+        };
+        let (sender, documents) = mpsc::channel(1);
+        match routes {
+            RoutesFrom::File(path) => tokio::spawn(async move {
+                let mut file = WatchedFile::new(path);
+                while sender.send(file.changed().await).await.is_ok() {}
+            }),
+            RoutesFrom::ConfigMap { client, namespace, name } => {
+                tokio::spawn(configmap::follow(client, namespace, name, sender))
+            }
+        };
+        tokio::spawn(Table::new(state.clone(), workers, address).follow(documents));
+        Ok(Self { state, admin })
+    }
+
+    /// Stops being ready, serves for `leave` whoever still comes, then takes nobody new and waits up to `drain` for what is in hand.
+    /// How many connections were cut off.
+    pub async fn end(self, leave: Duration, drain: Duration) -> usize {
+        self.state.enter(Phase::Leaving);
+        tokio::time::sleep(leave).await;
+        self.state.enter(Phase::Draining);
+        let done = async {
+            while self.state.connections() > 0 {
+                tokio::time::sleep(DONE_EVERY).await;
+            }
+        };
+        // What is over by then is none.
+        drop(tokio::time::timeout(drain, done).await);
+        self.state.connections()
+    }
+}
+
+/// Shadows have a thread of their own: callers do not share theirs with them.
+fn shadow_thread(copies: mpsc::Receiver<shadow::Copied>, slot: usize) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("shadow".into()).spawn(move || runtime.block_on(shadow::run(copies, slot)))?;
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! What is known of models, revisions and pods. Shared by all threads; a request takes no lock that another holds for long.
+
+mod model;
+mod pod;
+mod revision;
+mod starting;
+mod waiting;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+pub use model::{Model, Policy};
+pub use pod::Pod;
+pub use revision::{Held, Lease, Refusal, Revision};
+pub use starting::Start;
+
+use crate::control::scale::Scaler;
+use crate::endpoints::Endpoint;
+use crate::shadow::ShadowQueue;
+
+/// The whole router.
+pub struct State {
+    /// Differs from start to start.
+    pub boot: u64,
+    pub began: Instant,
+    /// Pods keep connections for each thread: workers, then the one of the shadows.
+    pub slots: usize,
+    pub shadows: ShadowQueue,
+    /// Where starts from zero are followed, away from the threads that serve.
+    pub control: Handle,
+    pub scaler: Option<Arc<dyn Scaler>>,
+    models: RwLock<BTreeMap<String, Arc<Model>>>,
+    endpoints: RwLock<HashMap<String, Vec<Endpoint>>>,
+    loaded: Mutex<Loaded>,
+    listed: AtomicBool,
+    phase: watch::Sender<Phase>,
+    /// Every connection holds one more of it.
+    open: Arc<()>,
+}
+
+/// How far the end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Serving,
+    /// Told to end: not ready any more, but whoever still comes is served, and asked to come back elsewhere.
+    Leaving,
+    /// Nobody new; what is in hand is finished.
+    Draining,
+}
+
+/// What became of documents of routes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Loaded {
+    pub taken: u64,
+    pub refused: u64,
+}
+
+impl State {
+    pub fn new(slots: usize, shadows: ShadowQueue, scaler: Option<Arc<dyn Scaler>>, control: Handle) -> Self {
+        Self {
+            boot: fastrand::u64(1..1 << 53),
+            began: Instant::now(),
+            slots,
+            shadows,
+            control,
+            scaler,
+            models: RwLock::default(),
+            endpoints: RwLock::default(),
+            loaded: Mutex::default(),
+            listed: AtomicBool::new(false),
+            phase: watch::Sender::new(Phase::Serving),
+            open: Arc::new(()),
+        }
+    }
+
+    pub fn models(&self) -> Vec<Arc<Model>> {
+        read(&self.models).values().cloned().collect()
+    }
+
+    pub fn model(&self, name: &str) -> Option<Arc<Model>> {
+        read(&self.models).get(name).cloned()
+    }
+
+    pub fn set_models(&self, models: BTreeMap<String, Arc<Model>>) {
+        *write(&self.models) = models;
+    }
+
+    /// The pods of a Service, as they are now.
+    pub fn set_endpoints(&self, service: &str, endpoints: Vec<Endpoint>) {
+        // Held until revisions know: two changes must not overtake each other.
+        let mut all = write(&self.endpoints);
+        for model in self.models() {
+            for revision in model.policy().targets.iter().filter(|r| r.service == service) {
+                revision.set_endpoints(&endpoints);
+            }
+        }
+        if endpoints.is_empty() {
+            all.remove(service);
+        } else {
+            all.insert(service.to_owned(), endpoints);
+        }
+    }
+
+    /// Brings a revision up to date that has just come into the routes.
+    pub fn refresh(&self, revision: &Arc<Revision>) {
+        let all = read(&self.endpoints);
+        revision.set_endpoints(all.get(&revision.service).map_or(&[], Vec::as_slice));
+    }
+
+    /// All endpoints are known.
+    pub fn listed(&self) {
+        self.listed.store(true, Ordering::Release);
+    }
+
+    pub fn routes_taken(&self) {
+        lock(&self.loaded).taken += 1;
+    }
+
+    pub fn routes_refused(&self) {
+        lock(&self.loaded).refused += 1;
+    }
+
+    pub fn loaded(&self) -> Loaded {
+        *lock(&self.loaded)
+    }
+
+    /// True if clients may be sent here.
+    pub fn is_ready(&self) -> bool {
+        self.listed.load(Ordering::Acquire) && self.loaded().taken > 0 && self.phase() == Phase::Serving
+    }
+
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    /// Held by every connection, and by what outlives it.
+    pub fn open(&self) -> Arc<()> {
+        self.open.clone()
+    }
+
+    pub fn connections(&self) -> usize {
+        Arc::strong_count(&self.open) - 1
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("boot", &self.boot).finish_non_exhaustive()
+    }
+}
+
+// A thread that panicked has left nothing half-done under these locks.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

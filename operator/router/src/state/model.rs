@@ -1,0 +1,67 @@
+//! One model: what stays as long as its name is in the routes, and the policy that each document replaces.
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use millrace_routes::Model as Document;
+
+use super::{Revision, read, write};
+use crate::choose::Chooser;
+
+#[derive(Debug)]
+pub struct Model {
+    pub name: String,
+    policy: RwLock<Arc<Policy>>,
+}
+
+/// What the newest document says of a model. A request keeps the one that it began with.
+#[derive(Debug)]
+pub struct Policy {
+    pub chooser: Chooser,
+    /// In the order of the document.
+    pub targets: Vec<Arc<Revision>>,
+    pub shadow: Option<Shadow>,
+    pub body_bytes: Option<u64>,
+    pub answer_within: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub struct Shadow {
+    pub revision: Arc<Revision>,
+    pub sample: f64,
+    pub body_bytes: usize,
+}
+
+impl Policy {
+    /// `targets` are the document's revisions, in its order.
+    pub fn new(document: &Document, targets: Vec<Arc<Revision>>) -> Self {
+        let shadow = document.shadow.as_ref().and_then(|shadow| {
+            Some(Shadow {
+                revision: targets.iter().find(|r| r.name == shadow.revision)?.clone(),
+                sample: shadow.sample,
+                body_bytes: usize::try_from(shadow.body_bytes).unwrap_or(usize::MAX),
+            })
+        });
+        Self {
+            chooser: Chooser::new(document),
+            targets,
+            shadow,
+            body_bytes: document.limits.body_bytes,
+            answer_within: document.limits.answer_ms.map(Duration::from_millis),
+        }
+    }
+}
+
+impl Model {
+    pub fn new(name: &str, policy: Policy) -> Self {
+        Self { name: name.to_owned(), policy: RwLock::new(Arc::new(policy)) }
+    }
+
+    pub fn policy(&self) -> Arc<Policy> {
+        read(&self.policy).clone()
+    }
+
+    pub fn set_policy(&self, policy: Policy) {
+        *write(&self.policy) = Arc::new(policy);
+    }
+}

@@ -1,0 +1,50 @@
+//! New connections to a pod.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use crate::body::RequestBody;
+
+/// Within a cluster; a packet that was lost is sent again after 1 s.
+const CONNECT_WITHIN: Duration = Duration::from_millis(2500);
+/// A silent HTTP/2 connection is asked whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_WITHIN: Duration = Duration::from_secs(10);
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+const HEADER_BYTES: u32 = 64 << 10;
+
+pub async fn http1(address: SocketAddr) -> io::Result<http1::SendRequest<RequestBody>> {
+    let stream = tcp(address).await?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    // How it ends is seen by whoever sends over it.
+    tokio::spawn(async move { drop(connection.with_upgrades().await) });
+    Ok(sender)
+}
+
+pub async fn http2(address: SocketAddr) -> io::Result<http2::SendRequest<RequestBody>> {
+    let stream = tcp(address).await?;
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_WITHIN)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADER_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(address)).await??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}

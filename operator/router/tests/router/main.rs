@@ -1,0 +1,14 @@
+//! The router between real clients and real servers, over real sockets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod client;
+mod lifecycle;
+mod limits;
+mod pod;
+mod queue;
+mod routing;
+mod shadow;
+mod site;
+mod stream;
+mod zero;

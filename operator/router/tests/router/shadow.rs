@@ -1,0 +1,74 @@
+//! Copies to a shadow: compared, counted, never waited for.
+
+use std::sync::atomic::Ordering;
+
+use millrace_routes::Outcome;
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::pod::Pod;
+use crate::site::{Site, endpoint, revision, until};
+
+async fn shadowed(a: &Pod, b: &Pod, with: &Value) -> Site {
+    let mut shadow = json!({"revision": "b", "sample": 1.0});
+    shadow.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
+    Site::start(
+        &[revision("a", a.address.port(), 1), revision("b", b.address.port(), 0)],
+        &json!({"a": [endpoint(a.address, true)], "b": [endpoint(b.address, true)]}),
+        &json!({"shadow": shadow}),
+        None,
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_compared_by_their_outputs() {
+    let (a, b) = (Pod::any("a").await, Pod::any("b").await);
+    let site = shadowed(&a, &b, &json!({})).await;
+    let mut client = Client::open(site.port).await;
+    for i in 0..20 {
+        // The same outputs of different versions.
+        assert_eq!(
+            client.post("/json", &format!("[{i}]")).await.text,
+            format!(r#"{{"model_version":"a","outputs":[{i}]}}"#)
+        );
+    }
+    until("all are compared", || async { site.stats("b").await.shadow.agreed == 20 }).await;
+    assert_eq!(client.get("/json-of-name", &[]).await.text, r#"{"outputs":"a"}"#);
+    until("it is compared", || async { site.stats("b").await.shadow.differed == 1 }).await;
+    assert_eq!(site.outcome("b", Outcome::Success).await, 21);
+    assert_eq!(site.stats("a").await.shadow, millrace_routes::ShadowStats::default());
+    assert_eq!(b.requests(), 21);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_that_hangs_slows_nobody_and_what_has_no_room_is_dropped() {
+    let (a, b) = (Pod::any("a").await, Pod::any("b").await);
+    let site = shadowed(&a, &b, &json!({})).await;
+    let mut client = Client::open(site.port).await;
+    // The shadow never answers: 64 are sent at once and 256 wait.
+    let mut answered = 0;
+    while site.stats("b").await.shadow.dropped == 0 {
+        for _ in 0..100 {
+            assert_eq!(client.ask(crate::client::request("GET", "/hang-if-b", &[], "")).await.unwrap().text, "a");
+            answered += 1;
+        }
+        assert!(answered < 100_000, "nothing was dropped");
+    }
+    assert!(b.seen.most_at_once.load(Ordering::SeqCst) <= 64);
+    assert_eq!(site.outcome("a", Outcome::Success).await, answered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_without_pods_and_bodies_that_are_too_long_are_dropped() {
+    let (a, b) = (Pod::any("a").await, Pod::any("b").await);
+    let site = shadowed(&a, &b, &json!({"bodyBytes": 100})).await;
+    let mut client = Client::open(site.port).await;
+    assert_eq!(client.post("/echo", &"x".repeat(101)).await.status, 200);
+    until("it is dropped", || async { site.stats("b").await.shadow.dropped == 1 }).await;
+    site.endpoints(&json!({"a": [endpoint(a.address, true)]}));
+    until("the shadow is gone", || async { site.stats("b").await.pods == 0 }).await;
+    assert_eq!(client.get("/", &[]).await.text, "a");
+    until("it is dropped", || async { site.stats("b").await.shadow.dropped == 2 }).await;
+    assert_eq!(b.requests(), 0);
+}

@@ -1,0 +1,182 @@
+//! What the types of the document cannot say.
+
+use std::collections::BTreeSet;
+
+use crate::document::{HeaderRule, Model, Revision, Routes};
+
+/// Why a document was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum RoutesError {
+    #[error("failed to read the routes")]
+    Json(#[source] serde_json::Error),
+    #[error("the routes are not right")]
+    Wrong(#[source] Problem),
+}
+
+/// What is wrong, and where.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: {says}")]
+pub struct Problem {
+    /// Such as `models[penguins].port`.
+    pub at: String,
+    pub says: String,
+}
+
+impl Routes {
+    /// A document that was checked.
+    pub fn parse(json: &[u8]) -> Result<Self, RoutesError> {
+        let routes: Self = serde_json::from_slice(json).map_err(RoutesError::Json)?;
+        routes.check().map_err(RoutesError::Wrong)?;
+        Ok(routes)
+    }
+
+    pub fn check(&self) -> Result<(), Problem> {
+        let (mut names, mut ports) = (BTreeSet::new(), BTreeSet::new());
+        for model in &self.models {
+            let at = |field: &str| format!("models[{}].{field}", model.name);
+            ensure(is_name(&model.name), || at("name"), "must be lower-case letters, digits, - and .")?;
+            ensure(names.insert(&model.name), || at("name"), "is there twice")?;
+            ensure(model.port != 0, || at("port"), "must not be 0")?;
+            ensure(ports.insert(model.port), || at("port"), "is another model's port too")?;
+            model.check(&at)?;
+        }
+        Ok(())
+    }
+}
+
+impl Model {
+    fn check(&self, at: &dyn Fn(&str) -> String) -> Result<(), Problem> {
+        let mut names = BTreeSet::new();
+        for revision in &self.revisions {
+            let at = |field: &str| at(&format!("revisions[{}].{field}", revision.name));
+            ensure(names.insert(revision.name.as_str()), || at("name"), "is there twice")?;
+            revision.check(&at)?;
+        }
+        let weights: u64 = self.revisions.iter().map(|r| u64::from(r.weight)).sum();
+        ensure(self.revisions.is_empty() || weights > 0, || at("revisions"), "no revision has a weight above 0")?;
+        for (i, HeaderRule { header, value, revision }) in self.headers.iter().enumerate() {
+            let at = |field: &str| at(&format!("headers[{i}].{field}"));
+            ensure(is_token(header), || at("header"), "is not the name of a header")?;
+            ensure(value.bytes().all(|b| (b' '..=b'~').contains(&b)), || at("value"), "must be printable ASCII")?;
+            ensure(names.contains(revision.as_str()), || at("revision"), "is not one of the revisions")?;
+        }
+        if let Some(sticky) = &self.sticky {
+            ensure(is_token(&sticky.header), || at("sticky.header"), "is not the name of a header")?;
+        }
+        if let Some(shadow) = &self.shadow {
+            ensure(names.contains(shadow.revision.as_str()), || at("shadow.revision"), "is not one of the revisions")?;
+            ensure(shadow.sample > 0.0 && shadow.sample <= 1.0, || at("shadow.sample"), "must be over 0 and up to 1")?;
+        }
+        ensure(self.queue.timeout_ms > 0, || at("queue.timeoutMs"), "must not be 0")?;
+        ensure(self.limits.answer_ms != Some(0), || at("limits.answerMs"), "must not be 0")
+    }
+}
+
+impl Revision {
+    fn check(&self, at: &dyn Fn(&str) -> String) -> Result<(), Problem> {
+        ensure(is_name(&self.name), || at("name"), "must be lower-case letters, digits, - and .")?;
+        ensure(is_name(&self.service), || at("service"), "must be lower-case letters, digits, - and .")?;
+        ensure(self.port != 0, || at("port"), "must not be 0")?;
+        ensure(self.concurrency != Some(0), || at("concurrency"), "must not be 0")?;
+        if let Some(deployment) = &self.deployment {
+            ensure(is_name(deployment), || at("deployment"), "must be lower-case letters, digits, - and .")?;
+        }
+        let path = self.ready_path.as_deref().unwrap_or("/");
+        // It is written into a request as it is.
+        let plain = path.starts_with('/') && path.bytes().all(|b| (b'!'..=b'~').contains(&b));
+        ensure(plain, || at("readyPath"), "must begin with / and have neither spaces nor control characters")
+    }
+}
+
+fn ensure(right: bool, at: impl FnOnce() -> String, says: &str) -> Result<(), Problem> {
+    if right { Ok(()) } else { Err(Problem { at: at(), says: says.to_owned() }) }
+}
+
+/// A name of Kubernetes (RFC 1123 subdomain).
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 253 && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
+}
+
+/// The name of a header (RFC 9110, token).
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"models": [{"name": "penguins", "port": 9001,
+        "revisions": [{"name": "a", "service": "penguins-a", "port": 8080, "weight": 95, "concurrency": 4,
+                       "deployment": "penguins-a", "readyPath": "/v2/health/ready", "protocol": "Http1"},
+                      {"name": "b", "service": "penguins-b", "port": 8080, "weight": 5}],
+        "headers": [{"header": "x-model", "value": "next", "revision": "b"}],
+        "sticky": {"header": "x-user"}, "shadow": {"revision": "b", "sample": 0.5},
+        "queue": {"max": 10, "timeoutMs": 1000}, "limits": {"bodyBytes": 1000}}]}"#;
+
+    #[test]
+    fn a_full_document_is_read_and_written_alike() {
+        let routes = Routes::parse(GOOD.as_bytes()).unwrap();
+        assert_eq!(routes.models[0].revisions[1].protocol, crate::Protocol::Auto);
+        assert_eq!(routes.models[0].shadow.as_ref().unwrap().body_bytes, 1 << 20);
+        let again = Routes::parse(&serde_json::to_vec(&routes).unwrap()).unwrap();
+        assert_eq!(again, routes);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        let cases = [
+            (r#""port": 9001"#, r#""port": 0"#, "models[penguins].port: must not be 0"),
+            (r#""name": "b""#, r#""name": "a""#, "models[penguins].revisions[a].name: is there twice"),
+            (r#""concurrency": 4"#, r#""concurrency": 0"#, "models[penguins].revisions[a].concurrency: must not be 0"),
+            (
+                r#""value": "next""#,
+                "\"value\": \"n\u{fc}\"",
+                "models[penguins].headers[0].value: must be printable ASCII",
+            ),
+            (
+                r#""header": "x-user""#,
+                r#""header": "x user""#,
+                "models[penguins].sticky.header: is not the name of a header",
+            ),
+            (r#""sample": 0.5"#, r#""sample": 1.5"#, "models[penguins].shadow.sample: must be over 0 and up to 1"),
+            (
+                r#""next", "revision": "b""#,
+                r#""next", "revision": "c""#,
+                "models[penguins].headers[0].revision: is not one of the revisions",
+            ),
+            (r#""timeoutMs": 1000"#, r#""timeoutMs": 0"#, "models[penguins].queue.timeoutMs: must not be 0"),
+            (
+                "/v2/health/ready",
+                "/a b",
+                "models[penguins].revisions[a].readyPath: must begin with / and have neither spaces nor control characters",
+            ),
+        ];
+        for (from, to, expected) in cases {
+            assert!(GOOD.contains(from), "{from}");
+            let Err(RoutesError::Wrong(problem)) = Routes::parse(GOOD.replacen(from, to, 1).as_bytes()) else {
+                panic!("{to} was taken");
+            };
+            assert_eq!(problem.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn weights_of_zero_alone_and_two_models_on_a_port_are_refused() {
+        let zero = GOOD.replace(r#""weight": 95"#, r#""weight": 0"#).replace(r#""weight": 5"#, r#""weight": 0"#);
+        let text = |json: &str| match Routes::parse(json.as_bytes()) {
+            Err(RoutesError::Wrong(problem)) => problem.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(text(&zero), "models[penguins].revisions: no revision has a weight above 0");
+        let two = r#"{"models": [{"name": "a", "port": 9001, "revisions": []}, {"name": "b", "port": 9001, "revisions": []}]}"#;
+        assert_eq!(text(two), "models[b].port: is another model's port too");
+    }
+
+    #[test]
+    fn a_field_that_is_not_known_is_refused_with_its_name() {
+        let json = GOOD.replace("timeoutMs", "timeout");
+        let Err(RoutesError::Json(error)) = Routes::parse(json.as_bytes()) else { panic!("it was taken") };
+        assert!(error.to_string().contains("unknown field `timeout`"), "{error}");
+    }
+}

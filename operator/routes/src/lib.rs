@@ -1,0 +1,10 @@
+//! What a router is told (`Routes`) and what it tells (`Stats`). Pure: no client, no clock, no runtime, so that the core can write
+//! the one and read the other.
+
+mod check;
+mod document;
+mod stats;
+
+pub use check::{Problem, RoutesError};
+pub use document::{BUCKETS, HeaderRule, Limits, Model, Protocol, Queue, ROUTES_KEY, Revision, Routes, Shadow, Sticky};
+pub use stats::{Histogram, ModelStats, Outcome, RevisionStats, ShadowStats, Stats};
