@@ -56,6 +56,27 @@ class Operator(ClusterTest):
         self.assertEqual([s["attempts"] for s in status["stages"].values()], [1, 1])
         self.assertEqual(self.jobs(), ["r-a-1", "r-b-1"])
 
+    def test_an_object_that_no_program_can_read_stops_nobody(self):
+        deep = "[" * 500 + "]" * 500
+        run = {"params": {"p": "DEEP"}, "pipeline": {"stages": {"a": script("true")}}}
+        poison = {"apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun", "metadata": {"name": "deep"}, "spec": run}
+        text = json.dumps(poison).replace('"DEEP"', deep)
+        kubectl("create", "--raw", f"/apis/millrace.dev/v1alpha1/namespaces/{self.namespace}/mlpipelineruns", "-f", "-", stdin=text)
+        kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
+        self.run_inline({"a": script("true")})
+        self.succeeded()
+
+    def test_expressions_that_would_cost_the_operator_fail_their_own_run(self):
+        list_, text = [0] * 20000, "A" * 50000
+        for expression in ("params.l.map(x, params.s + 'x')", "params.l.all(x, !params.s.matches('(?i)(a|b){40}z'))"):
+            params = {"l": {"type": "array", "default": list_}, "s": {"type": "string", "default": text}}
+            stage = {"container": {**script("true")["container"], "args": [f"$[[ {expression} ]]"]}}
+            self.apply(resource("MLPipelineRun", "r", {"pipeline": {"params": params, "stages": {"a": stage}}}))
+            status = self.failed()
+            self.assertEqual(status["stages"]["a"]["reason"], "InvalidExpression", status)
+            self.assertIn("compute it in a stage", status["stages"]["a"]["message"])
+            kubectl("delete", "mlpipelinerun", "r", "-n", self.namespace)
+
     def test_a_one_stage_run_costs_few_writes_and_then_there_are_none_but_leases(self):
         self.pipeline({"a": script("true")})
         wait_for("an accepted pipeline", lambda: self.get("mlpipeline", "p").get("status"))
