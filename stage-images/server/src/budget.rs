@@ -36,6 +36,12 @@ impl Budget {
         Self { left: AtomicUsize::new(total), total }
     }
 
+    /// Refuses what could never be held. Nothing is set aside for it: what is announced and not sent holds nothing, or a few
+    /// idle connections would hold everything.
+    pub fn could_hold(&self, needs: usize) -> Result<(), BudgetError> {
+        if needs > self.total { Err(BudgetError::Never { needs, total: self.total }) } else { Ok(()) }
+    }
+
     /// A share of nothing yet.
     pub fn share(&self) -> Share<'_> {
         Share { budget: self, bytes: 0 }
@@ -45,10 +51,8 @@ impl Budget {
 impl Share<'_> {
     /// Makes the share at least this large. A share that cannot grow stays as it was.
     pub fn grow(&mut self, to: usize) -> Result<(), BudgetError> {
-        let Budget { left, total } = self.budget;
-        if to > *total {
-            return Err(BudgetError::Never { needs: to, total: *total });
-        }
+        self.budget.could_hold(to)?;
+        let left = &self.budget.left;
         let more = to.saturating_sub(self.bytes);
         let less = |left: usize| left.checked_sub(more);
         left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_err(|_| BudgetError::InUse)?;

@@ -67,7 +67,7 @@ pub async fn read(
     if let Some(length) = body.size_hint().exact() {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         too_large(length)?;
-        share.grow(length)?;
+        budget.could_hold(length)?;
     }
     let whole = async {
         // Nearly every body comes in one piece, which needs no copy.

@@ -168,16 +168,39 @@ fn values_count_against_the_servers_memory_as_they_are_parsed() {
     assert_eq!(server.caller().post(infer_path(), &tabular_rows(&rows[..20_000])).status, 200);
 }
 
+fn head_of(length: usize) -> String {
+    format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n", infer_path())
+}
+
 #[test]
 fn bodies_beyond_the_servers_memory_for_them_are_answered_503() {
     let server = Server::ready("tabular", &["--max-body", "1Mi", "--max-buffered", "1Mi"]);
     let mut first = server.caller();
-    let head = |length: usize| format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n", infer_path());
-    first.write(head(1 << 20).as_bytes()).unwrap();
+    // All of it but the last byte.
+    first.write(&[head_of(1 << 20).as_bytes(), &vec![b' '; (1 << 20) - 1]].concat()).unwrap();
     server.wait_for_metric("millrace_server_requests_in_flight", 1.0);
-    let answer = server.caller().post(infer_path(), &tabular());
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    let refused = (0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let answer = server.caller().post(infer_path(), &tabular());
+        answer.status == 503 && answer.header("retry-after") == Some("1")
+    });
+    assert!(refused, "a body that fills the memory leaves none for another");
     drop(first);
     server.wait_for_metric("millrace_server_requests_in_flight", 0.0);
     assert_well(&mut server.caller());
+}
+
+#[test]
+fn bodies_that_are_announced_and_not_sent_hold_no_memory() {
+    let server = Server::ready("tabular", &["--max-body", "1Mi", "--max-buffered", "1Mi"]);
+    let idle: Vec<_> = (0..20)
+        .map(|_| {
+            let mut caller = server.caller();
+            caller.write(&[head_of(1 << 20).as_bytes(), b"{\"inputs\":"].concat()).unwrap();
+            caller
+        })
+        .collect();
+    server.wait_for_metric("millrace_server_requests_in_flight", 20.0);
+    assert_well(&mut server.caller());
+    drop(idle);
 }
