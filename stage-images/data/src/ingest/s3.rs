@@ -19,23 +19,18 @@ pub enum S3Error {
     Address { address: String },
     #[error("parameter s3: the client cannot be made; set s3.endpoint, s3.region, and s3.allowHttp for http://")]
     Client(#[source] object_store::Error),
-    #[error("there is no object {name}; correct the key, or end it with `/` to take all objects below it")]
-    NotFound { name: String },
     #[error(
-        "{name}: access is refused; give the stage AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of an account that may read it (from a Secret, in `env`), or set s3.anonymous for a public bucket"
+        "there is no object {name}; correct the bucket or the key, or end it with `/` to take all objects below it"
     )]
-    Refused {
-        name: String,
-        #[source]
-        source: object_store::Error,
-    },
-    #[error("failed to fetch {name}; {hint}")]
-    Transfer {
-        name: String,
-        hint: &'static str,
-        #[source]
-        source: object_store::Error,
-    },
+    NotFound { name: String },
+    #[error("{name}: there is no such bucket; correct the bucket, or s3.endpoint")]
+    NoBucket { name: String },
+    #[error(
+        "{name}: access is refused; give the stage AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of an account that may read it (from a Secret, in `env`), or set s3.anonymous for a public bucket: {answer}"
+    )]
+    Refused { name: String, answer: String },
+    #[error("failed to fetch {name}; {hint}: {answer}")]
+    Transfer { name: String, hint: &'static str, answer: String },
     #[error("there are no objects below {name}")]
     EmptyPrefix { name: String },
     #[error("failed to write what was fetched from {name}")]
@@ -141,18 +136,23 @@ fn version(objects: &[ObjectMeta]) -> Option<String> {
 fn explain(name: &str, source: object_store::Error) -> S3Error {
     let name = name.to_owned();
     let text = crate::say::one_line(&source);
+    // A server answers with pages of XML: they must not push what to do out of a log's last lines.
+    let answer = crate::say::excerpt(&text, 300);
     match source {
         object_store::Error::NotFound { .. } => S3Error::NotFound { name },
-        source @ (object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }) => {
-            S3Error::Refused { name, source }
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            S3Error::Refused { name, answer }
         }
-        source => {
+        // Of the answer to a listing the client makes no error of its own.
+        _ if text.contains("NoSuchBucket") => S3Error::NoBucket { name },
+        _ if text.contains("403 Forbidden") || text.contains("401 Unauthorized") => S3Error::Refused { name, answer },
+        _ => {
             let hint = if text.contains("169.254.") {
                 "no AWS_ACCESS_KEY_ID is set, and this machine gives no credentials by itself: give the stage the usual AWS_ variables from a Secret, or set s3.anonymous"
             } else {
                 "look at s3.endpoint, s3.region and s3.allowHttp, and at the network"
             };
-            S3Error::Transfer { name, hint, source }
+            S3Error::Transfer { name, hint, answer }
         }
     }
 }

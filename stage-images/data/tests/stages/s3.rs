@@ -12,8 +12,6 @@ use tempfile::TempDir;
 
 use crate::support::{Run, stage};
 
-const GATEWAY: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
-
 /// A server with the bucket `lake`. It ends with the value.
 struct Server {
     child: Child,
@@ -44,18 +42,12 @@ impl Drop for Server {
     }
 }
 
-/// The server's program; the first test of a machine builds it.
+/// The server's program, which the first test of a machine builds.
 fn program() -> PathBuf {
-    let cache = std::env::var_os("MILLRACE_CACHE").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/millrace"),
-        PathBuf::from,
-    );
-    let program = cache.join("bin/versitygw");
-    if !program.exists() {
-        let built = Command::new("go").args(["install", GATEWAY]).env("GOBIN", cache.join("bin")).status().unwrap();
-        assert!(built.success(), "go install {GATEWAY} failed");
-    }
-    program
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../dev/s3/server");
+    let built = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
+    assert!(built.status.success(), "{script} failed");
+    String::from_utf8(built.stdout).unwrap().trim().into()
 }
 
 fn serve() -> Server {
@@ -117,6 +109,12 @@ fn refusals_name_the_object_and_the_remedy() {
     assert!(error.contains("there is no object s3://lake/none.csv"), "{error}");
     let error = ingest(&server, "s3://lake/penguins/a.csv", "wrong").error();
     assert!(error.contains("s3://lake/penguins/a.csv: access is refused; give the stage AWS_ACCESS_KEY_ID"), "{error}");
+    // Also where the server's answer is long.
+    let error = ingest(&server, "s3://lake/penguins/", "wrong").error();
+    assert!(error.contains("s3://lake/penguins/: access is refused"), "{error}");
+    assert!(error.len() < 1024, "only so much of a log reaches the status: {error}");
+    let error = ingest(&server, "s3://pond/penguins/", "secret").error();
+    assert!(error.contains("s3://pond/penguins/: there is no such bucket"), "{error}");
     let error = ingest(&server, "s3://lake/nothing/", "secret").error();
     assert!(error.contains("there are no objects below s3://lake/nothing/"), "{error}");
     let mut small = params(&server, "s3://lake/penguins/");
