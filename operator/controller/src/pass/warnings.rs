@@ -120,7 +120,9 @@ fn newest(events: Vec<Event>) -> Option<Words> {
         let times = [e.last_timestamp.as_ref().map(|t| t.0), e.event_time.as_ref().map(|t| t.0)];
         times.into_iter().flatten().max()
     };
-    let event = events.into_iter().max_by_key(at)?;
+    // `Error: ErrImagePull` is the short form of what the event beside it, and soon the container's state, say in full.
+    let short = |e: &Event| e.message.as_deref().is_none_or(|message| message.starts_with("Error: "));
+    let event = events.into_iter().filter(|event| !short(event)).max_by_key(at)?;
     Some(Words { reason: event.reason.unwrap_or_default(), message: event.message.unwrap_or_default() })
 }
 
@@ -166,6 +168,11 @@ mod tests {
         };
         let events = vec![event("2026-01-01T00:00:05Z", "exceeded quota"), event("2026-01-01T00:00:01Z", "older")];
         assert_eq!(newest(events).unwrap().message, "exceeded quota");
+        let pulled = vec![
+            event("2026-01-01T00:00:05Z", "Failed to pull image \"nowhere/none:1\""),
+            event("2026-01-01T00:00:05Z", "Error: ErrImagePull"),
+        ];
+        assert_eq!(newest(pulled).unwrap().message, "Failed to pull image \"nowhere/none:1\"");
         assert_eq!(newest(Vec::new()), None);
     }
 }
