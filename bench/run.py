@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Benchmarks of the control plane on the installed operator, as ratios to bare Jobs in the same run.
 
-`run.py` runs all, `run.py chain|writes|quiet|memory|sizes` one of them. Prints Markdown; nothing here gates a test.
-Needs `make install` and, for all but `chain` and `sizes`, the cluster that the tests made (its audit log, its simulated nodes).
+`run.py` runs all, `run.py chain|writes|quiet|start|memory|sizes` one of them. Prints Markdown; nothing here gates a test.
+Needs `make install` and, for all but `chain`, `start` and `sizes`, the cluster that the tests made (its audit log, its simulated nodes,
+its processes on this machine).
 """
 
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,10 +17,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(ROOT / "tests" / "cluster"))
+sys.path[:0] = [str(ROOT / "tests" / "cluster"), str(ROOT / "bench")]
 
-from harness import get, kubectl, resource, wait_for  # noqa: E402
-from test_operator import writes  # noqa: E402
+from harness import get, kubectl, resource, wait_for
+from replica import Replica
+from test_operator import writes
 
 SYSTEM = "millrace-system"
 NAMESPACE = "bench"
@@ -26,7 +30,8 @@ ROUNDS = 3
 
 
 def main(names: list[str]) -> int:
-    benchmarks = {"chain": chain, "writes": count_writes, "quiet": quiet, "sizes": sizes, "memory": memory}
+    benchmarks = {"chain": chain, "writes": count_writes, "quiet": quiet, "start": start}
+    benchmarks |= {"sizes": sizes, "memory": memory}
     kubectl("create", "namespace", NAMESPACE, check=False)
     for name in names or benchmarks:
         print(f"\n### {name}\n")
@@ -117,7 +122,9 @@ def quiet() -> None:
     time.sleep(10)
     began = time.time()
     time.sleep(60)
-    loud = [w["objectRef"] for w in writes(began, f"serviceaccount:{SYSTEM}:") if w["objectRef"]["resource"] != "leases"]
+    loud = [
+        w["objectRef"] for w in writes(began, f"serviceaccount:{SYSTEM}:") if w["objectRef"]["resource"] != "leases"
+    ]
     print(f"| writes in 60 quiet seconds, but leases | {len(loud)} |\n|---|---|")
 
 
@@ -131,53 +138,97 @@ def sizes() -> None:
             print(f"| {name} | {Path(file).stat().st_size / 1e6:.1f} |")
 
 
+def start() -> None:
+    """The controller as a process: from its start to Ready and to work, and how long nobody works when the one that does goes."""
+    ready, leads, ended, killed = [], [], [], []
+    for _ in range(2 * ROUNDS):
+        with Replica("a", NAMESPACE) as a:
+            ready.append(a.ready_after())
+            leads.append(a.leads_at() - a.began)
+            with Replica("b", NAMESPACE) as b:
+                b.ready_after()
+                gone = a.end(signal.SIGTERM)
+                ended.append(b.leads_at() - gone)
+                with Replica("c", NAMESPACE) as c:
+                    c.ready_after()
+                    gone = b.end(signal.SIGKILL)
+                    killed.append(c.leads_at() - gone)
+                    c.end(signal.SIGTERM)
+    print("| controller | seconds |\n|---|---|")
+    print(f"| start to Ready | {spread(ready)} |\n| start to work, the lease being free | {spread(leads)} |")
+    print(
+        f"| SIGTERM of one to work of the next | {spread(ended)} |\n| SIGKILL of one to work of the next | {spread(killed)} |"
+    )
+
+
 def memory() -> None:
-    """Resident memory of the controller: idle, and per finished stage after 1,000 stages on simulated nodes."""
-    leader = leader_pod()
-    idle = resident(leader)
+    """Memory of the controller: idle, and for each finished stage of 1,000 on simulated nodes. Time of the processor for each."""
+    leader = leader_process()
     container = {**program(), "agent": {"path": "/usr/local/bin/millrace-agent"}}
-    container |= {"tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}], "nodeSelector": {"type": "kwok"}}
+    container |= {
+        "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
+        "nodeSelector": {"type": "kwok"},
+    }
     stages = {f"s{i}": {"container": container} for i in range(100)}
-    subprocess.run([str(ROOT / "dev/cluster/cluster"), "kwok", "10", "--stages", str(ROOT / "bench/kwok-report.yaml")], check=True)
-    cpu = processor_seconds(leader)
-    for i in range(10):
-        run = resource("MLPipelineRun", f"many-{i}", {"pipeline": {"stages": stages}})
-        kubectl("create", "-n", NAMESPACE, "-f", "-", stdin=json.dumps(run))
-    for i in range(10):
-        kubectl("wait", "-n", NAMESPACE, f"mlpipelinerun/many-{i}", "--for=condition=Succeeded", "--timeout=600s")
-    time.sleep(5)
-    grown = resident(leader) - idle
-    spent = processor_seconds(leader) - cpu
-    subprocess.run([str(ROOT / "dev/cluster/cluster"), "kwok", "0"], check=True)
-    print(f"| controller | |\n|---|---|\n| idle | {idle / 1e6:.1f} MB |")
-    print(f"| per finished stage, of 1,000 | {grown / 1000 / 1024:.1f} KiB |\n| CPU per stage | {spent:.2f} ms |")
+    cluster = str(ROOT / "dev/cluster/cluster")
+    subprocess.run([cluster, "kwok", "10", "--stages", str(ROOT / "bench/kwok-report.yaml")], check=True)
+    idle = resident(leader)
+    grown, spent, long = [], [], []
+    try:
+        for round_ in range(ROUNDS):
+            before, cpu, began = resident(leader), processor_seconds(leader), time.monotonic()
+            names = [f"many-{round_}-{i}" for i in range(10)]
+            runs = [resource("MLPipelineRun", name, {"pipeline": {"stages": stages}}) for name in names]
+            kubectl("create", "-n", NAMESPACE, "-f", "-", stdin="\n---\n".join(json.dumps(run) for run in runs))
+            for name in names:
+                wait_for(f"the end of {name}", lambda name=name: has_ended(name), seconds=900, every=1)
+            long.append(time.monotonic() - began)
+            time.sleep(10)
+            grown.append((resident(leader) - before) / 1000 / 1024)
+            spent.append(processor_seconds(leader) - cpu)
+    finally:
+        subprocess.run([cluster, "kwok", "0"], check=True)
+    print(f"| controller | |\n|---|---|\n| idle, before | {idle / 1e6:.1f} MB |")
+    print(f"| memory per finished stage of 1,000 | {spread(grown, ' KiB')} |")
+    print(f"| processor per stage | {spread(spent, ' ms')} |\n| 10 runs of 100 stages | {spread(long, ' s')} |")
 
 
-def leader_pod() -> str:
-    """The metrics address of the replica that holds the lease."""
-    lease = next(x for x in get("leases", "", SYSTEM)["items"] if "millrace" in x["metadata"]["name"])
-    holder = lease["spec"]["holderIdentity"]
-    pods = get("pods", "", SYSTEM, "app.kubernetes.io/name=millrace")["items"]
-    pod = next(p for p in pods if p["metadata"]["name"] in holder or holder in p["metadata"]["name"])
-    return pod["status"]["podIP"]
+def has_ended(run: str) -> bool:
+    status = kubectl(
+        "get",
+        "mlpipelinerun",
+        run,
+        "-n",
+        NAMESPACE,
+        "-o",
+        'jsonpath={.status.conditions[?(@.type=="Succeeded")].status}',
+    )
+    if status == "False":
+        raise SystemExit(f"{run} failed")
+    return status == "True"
 
 
-def metric(address: str, name: str) -> float:
-    import urllib.request
+def leader_process() -> Path:
+    """The folder in /proc of the replica that holds the lease: the nodes of the local cluster are this machine's processes."""
+    holder = get("lease", "millrace", SYSTEM)["spec"]["holderIdentity"]
+    wanted = f"MILLRACE_POD_NAME={holder}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (process / "environ").read_bytes().split(b"\0"):
+                return process
+        except OSError:
+            continue
+    raise SystemExit(f"{holder} is no process of this machine")
 
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://{address}:8080/metrics") as response:
-        for line in response.read().decode().splitlines():
-            if line.startswith((name + " ", name + "{")):
-                return float(line.rsplit(" ", 1)[1])
-    raise SystemExit(f"no metric {name}")
+
+def resident(process: Path) -> float:
+    fields = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+    return int(fields["VmRSS"].split()[0]) * 1024
 
 
-def resident(address: str) -> float:
-    return metric(address, "process_resident_memory_bytes")
-
-
-def processor_seconds(address: str) -> float:
-    return metric(address, "process_cpu_seconds_total")
+def processor_seconds(process: Path) -> float:
+    user, system = (process / "stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
