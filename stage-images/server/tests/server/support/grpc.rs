@@ -41,7 +41,9 @@ impl GrpcCaller {
             stream.set_nodelay(true).unwrap();
             // With a small window h2 takes many small answers at once for an attack.
             let mut builder = h2::client::Builder::new();
-            let (send, connection) = builder.initial_connection_window_size(1 << 20).handshake(stream).await.unwrap();
+            // Until the server has said how many streams it takes, bare h2 would open any number, and the server refuses some.
+            builder.initial_connection_window_size(1 << 20).initial_max_send_streams(100);
+            let (send, connection) = builder.handshake(stream).await.unwrap();
             tokio::spawn(connection);
             send
         });
