@@ -69,5 +69,6 @@ async fn options(settings: &Settings) -> Result<Options, Box<dyn Error>> {
         address: settings.address,
         admin: settings.admin,
         workers: settings.workers(),
+        pod: settings.pod.clone(),
     })
 }

@@ -32,6 +32,8 @@ pub struct Options {
     pub address: IpAddr,
     pub admin: SocketAddr,
     pub workers: usize,
+    /// The pod that it runs in, for `/stats`.
+    pub pod: String,
 }
 
 pub enum RoutesFrom {
@@ -61,7 +63,7 @@ pub struct Router {
 
 impl Router {
     pub async fn start(options: Options) -> Result<Self, RouterError> {
-        let Options { routes, endpoints, mut scaler, address, admin, workers: count } = options;
+        let Options { routes, endpoints, mut scaler, address, admin, workers: count, pod } = options;
         let listen = |source| RouterError::Listen { address: admin, source };
         let listener = TcpListener::bind(admin).await.map_err(listen)?;
         let admin = listener.local_addr().map_err(listen)?;
@@ -69,7 +71,7 @@ impl Router {
             scaler = Some(Arc::new(KubeScaler::new(client.clone(), namespace)));
         }
         let (shadows, copies) = ShadowQueue::new();
-        let state = Arc::new(State::new(count + 1, shadows, scaler, tokio::runtime::Handle::current()));
+        let state = Arc::new(State::new(pod, count + 1, shadows, scaler, tokio::runtime::Handle::current()));
         let workers = Workers::start(&state, count).map_err(RouterError::Thread)?;
         shadow_thread(copies, count).map_err(RouterError::Thread)?;
 
