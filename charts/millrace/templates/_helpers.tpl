@@ -42,6 +42,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $rules := list }}
 {{- range (.root.Files.Get "generated/rules.yaml" | fromYaml).rules }}
 {{- if eq (has "coordination.k8s.io" .apiGroups) $.lease }}
+{{- if has "bind" .verbs }}
+{{- $_ := set . "resourceNames" (list (printf "%s-router" (include "millrace.clusterName" $.root))) }}
+{{- end }}
 {{- $rules = append $rules . }}
 {{- end }}
 {{- end }}

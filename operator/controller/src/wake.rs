@@ -1,6 +1,7 @@
 //! Who looks again when something changes. The rule: whatever a plan may look at wakes the object it plans for.
 
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
+use millrace_core::names::ROUTER;
 
 use crate::key::{Id, Kind};
 use crate::queue::Queue;
@@ -14,6 +15,7 @@ pub struct Queues {
     templates: Queue,
     versions: Queue,
     deployments: Queue,
+    routing: Queue,
 }
 
 impl Queues {
@@ -24,6 +26,7 @@ impl Queues {
             Kind::Template => &self.templates,
             Kind::Version => &self.versions,
             Kind::Deployment => &self.deployments,
+            Kind::Routing => &self.routing,
         }
     }
 }
@@ -95,8 +98,9 @@ pub fn deployment(stores: &Stores, queues: &Queues, id: &Id, _: &str, deployment
     deployment_status(stores, queues, id, deployment);
 }
 
-/// The status of a ModelDeployment matters to the runs that deploy to it or read what it serves.
+/// The status of a ModelDeployment matters to the runs that deploy to it or read what it serves, and is what the routes are made of.
 pub fn deployment_status(stores: &Stores, queues: &Queues, id: &Id, _: &ModelDeployment) {
+    queues.routing.push(Id::new(&id.namespace, ROUTER));
     wake_runs(stores, queues, &id.namespace);
 }
 
@@ -120,4 +124,15 @@ pub fn of_deployment<V>(_: &Stores, queues: &Queues, _: &Id, group: &str, _: &V,
     if let Some((namespace, name)) = group.split_once('/') {
         queues.deployments.push(Id::new(namespace, name));
     }
+}
+
+/// The routes or the Deployment of a namespace's routers: its plan looks at them, and so do its ModelDeployments.
+pub fn routing<V>(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &V, gone: bool) {
+    queues.routing.push(Id::new(&id.namespace, ROUTER));
+    router(stores, queues, id, group, view, gone);
+}
+
+/// A router's pod.
+pub fn router<V>(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &V, _gone: bool) {
+    stores.deployments.each(Some(&id.namespace), |key, _| queues.deployments.push(key.clone()));
 }

@@ -19,7 +19,14 @@ pub const REVISION_LABEL: &str = "millrace.dev/revision";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub const MANAGED_BY: &str = "millrace";
 
-/// Digest of what was applied last, on a Service: so that nothing is applied twice.
+/// On everything that is for a namespace's routers, with the value [`ROUTER`].
+pub const ROUTER_LABEL: &str = "millrace.dev/router";
+/// The Deployment of a namespace's routers, and what stands beside it.
+pub const ROUTER: &str = "millrace-router";
+/// The ConfigMap of their routes.
+pub const ROUTES: &str = "millrace-routes";
+
+/// Digest of what was applied last, on a Service and on the routers' Deployment: so that nothing is applied twice.
 pub const APPLIED_ANNOTATION: &str = "millrace.dev/applied";
 
 /// Field manager of everything the operator applies.

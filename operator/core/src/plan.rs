@@ -84,6 +84,7 @@ pub enum DeleteKind {
     Job,
     Run,
     Deployment,
+    Service,
 }
 
 /// An event on the object that was planned.
@@ -94,6 +95,9 @@ pub struct Event {
     pub reason: &'static str,
     pub message: String,
 }
+
+/// Reason of a refusal whose cause is an object of that name that belongs to somebody else.
+pub const NAME_TAKEN: &str = "NameTaken";
 
 /// What became of an effect that the next pass has to know and cannot see in the cluster: why a POST or an apply was
 /// refused (quota, Pod Security, a name taken, a field that somebody else owns).

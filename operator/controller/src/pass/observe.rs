@@ -135,6 +135,8 @@ impl Passes {
             deployments: self.stores.server_deployments.group(&group).into_values().collect(),
             pods,
             service: self.stores.services.get(id),
+            services: self.stores.services.group(&group),
+            routers: self.routers(id),
             pod_templates: self.pod_templates(wanted).await?,
             refusals,
         };

@@ -3,17 +3,20 @@
 mod feed;
 mod lenient;
 mod project;
+mod reports;
 mod shelf;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-pub use feed::{Feeds, job, keep, server_deployment, service, start, whole};
+pub use feed::{Feeds, job, keep, router_deployment, routes, server_deployment, service, start, whole};
 use kube::ResourceExt;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
+use millrace_core::routing::{RouterPod, RoutesView};
 use millrace_core::run::{JobView, PodView};
 pub use project::{Kept, controller_uid, stage_pod_view};
+pub use reports::Reports;
 pub use shelf::Shelf;
 
 use crate::key::Id;
@@ -35,6 +38,11 @@ pub struct Stores {
     pub server_pods: Shelf<PodView>,
     pub server_deployments: Shelf<DeploymentView>,
     pub services: Shelf<ServiceView>,
+    /// What is for a namespace's routers, grouped by namespace.
+    pub routes: Shelf<RoutesView>,
+    pub router_deployments: Shelf<DeploymentView>,
+    pub routers: Shelf<RouterPod>,
+    pub reports: Reports,
     /// Which run has a uid: Jobs and pods name their run by it.
     run_ids: RwLock<HashMap<String, Id>>,
 }
@@ -71,7 +79,7 @@ impl Stores {
     }
 
     /// Objects on each shelf, for the metrics.
-    pub fn sizes(&self) -> [(&'static str, usize); 10] {
+    pub fn sizes(&self) -> [(&'static str, usize); 13] {
         [
             ("pipelines", self.pipelines.len()),
             ("runs", self.runs.len()),
@@ -83,6 +91,9 @@ impl Stores {
             ("server_pods", self.server_pods.len()),
             ("server_deployments", self.server_deployments.len()),
             ("services", self.services.len()),
+            ("routes", self.routes.len()),
+            ("router_deployments", self.router_deployments.len()),
+            ("routers", self.routers.len()),
         ]
     }
 }

@@ -2,13 +2,15 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, ContainerStatus, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
-use millrace_core::names::{APPLIED_ANNOTATION, ATTEMPT_LABEL, REVISION_LABEL, STAGE_LABEL};
+use millrace_core::names::{APPLIED_ANNOTATION, ATTEMPT_LABEL, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL};
 use millrace_core::pod::{AGENT_INIT, MAIN};
+use millrace_core::routing::{RouterPod, RoutesView};
 use millrace_core::run::{ContainerView, JobView, PodView, Terminated, Words};
+use millrace_routes::ROUTES_KEY;
 
 pub fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(key).map(String::as_str)
@@ -82,6 +84,24 @@ pub fn stage_pod_view(pod: &Pod) -> PodView {
 /// A server's pod: `stage` is the revision, and the last end of a container that crashes over and over is shown.
 pub fn server_pod_view(pod: &Pod) -> PodView {
     pod_view(pod, REVISION_LABEL, true)
+}
+
+/// A router's pod.
+pub fn router_view(pod: &Pod) -> RouterPod {
+    let status = pod.status.as_ref();
+    let mut conditions = status.into_iter().flat_map(|s| s.conditions.iter().flatten());
+    RouterPod {
+        pod: pod_view(pod, ROUTER_LABEL, true),
+        address: status.and_then(|s| s.pod_ip.clone()),
+        ready: conditions.any(|c| c.type_ == "Ready" && c.status == "True"),
+    }
+}
+
+pub fn routes_view(map: &ConfigMap) -> RoutesView {
+    let meta = &map.metadata;
+    let owners = meta.owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect();
+    let text = map.data.as_ref().and_then(|data| data.get(ROUTES_KEY)).cloned().unwrap_or_default();
+    RoutesView::new(meta.resource_version.clone().unwrap_or_default(), owners, text)
 }
 
 fn pod_view(pod: &Pod, stage_label: &str, last_state: bool) -> PodView {

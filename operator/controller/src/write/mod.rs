@@ -6,6 +6,7 @@ mod delete;
 mod error;
 mod events;
 mod freeze;
+mod routing;
 mod status;
 
 use std::fmt::Debug;

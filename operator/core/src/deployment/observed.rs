@@ -8,6 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::ModelVersion;
 use crate::plan::Refusal;
+use crate::routing::Routers;
 use crate::run::{PodView, Words};
 
 /// Everything that the plan of one ModelDeployment depends on, besides itself and the time.
@@ -21,6 +22,10 @@ pub struct Observed {
     pub pods: Vec<Arc<PodView>>,
     /// The Service of the ModelDeployment's name, whoever made it.
     pub service: Option<Arc<ServiceView>>,
+    /// Services by name that carry [`crate::names::DEPLOYMENT_LABEL`] with this name: the revisions' are among them.
+    pub services: BTreeMap<String, Arc<ServiceView>>,
+    /// The routers of the namespace.
+    pub routers: Routers,
     /// PodTemplates of the catalog namespace by name: the one that the spec names.
     pub pod_templates: BTreeMap<String, Arc<PodTemplate>>,
     /// What the apiserver refused of the last pass's effects.

@@ -6,7 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::revision::{Intent, Revision, intent};
 use super::status::{self, Situation};
-use super::{DeploymentView, Observed, objects, traffic};
+use super::traffic::{self, Traffic};
+use super::{DeploymentView, Observed, objects};
 use crate::api::{ModelDeployment, ModelDeploymentStatus};
 use crate::config::Config;
 use crate::plan::{Apply, Plan};
@@ -28,15 +29,16 @@ pub fn plan(
         return plan;
     }
     let intent = intent(deployment, observed, config);
-    let revision = match &intent {
-        Intent::Serve(revision) => Some(revision.as_ref()),
-        Intent::NoVersion | Intent::Unknown(_) | Intent::Invalid(_) | Intent::NoPodTemplate(_) => None,
-    };
+    let revision = intent.revision();
     let taken = taken(deployment, revision, observed);
+    let traffic = match &taken {
+        None => traffic::decide(deployment, revision.map(|revision| revision.name.as_str()), observed, now),
+        Some(_) => Traffic::unchanged(deployment),
+    };
     if taken.is_none() {
-        effects(&mut plan, deployment, revision, observed, now);
+        effects(&mut plan, deployment, &intent, &traffic, observed);
     }
-    let situation = Situation { deployment, intent: &intent, taken, observed };
+    let situation = Situation { deployment, intent: &intent, taken, traffic: &traffic, observed };
     status::report(&mut plan, &situation, now);
     // Nobody watches PodTemplates either.
     if !observed.refusals.is_empty() || matches!(intent, Intent::NoPodTemplate(_)) {
@@ -48,11 +50,12 @@ pub fn plan(
 fn effects(
     plan: &mut Plan<ModelDeploymentStatus>,
     deployment: &ModelDeployment,
-    revision: Option<&Revision>,
+    intent: &Intent,
+    traffic: &Traffic,
     observed: &Observed,
-    now: Timestamp,
 ) {
-    let served = traffic::served(observed.service.as_deref());
+    let revision = intent.revision();
+    let served = traffic.target();
     let replicas = deployment.spec.scale.as_ref().and_then(|scale| scale.replicas);
     if let Some(revision) = revision
         && find(observed, &revision.name).is_none()
@@ -73,12 +76,27 @@ fn effects(
         });
         plan.apply.extend(scaled.map(|view| Apply::Scale { deployment: view.name.clone(), replicas }));
     }
-    let traffic = traffic::decide(deployment, revision.map(|revision| revision.name.as_str()), observed, now);
-    if let Some((name, since)) = traffic.switch {
-        plan.apply.push(Apply::Service(Box::new(objects::service(deployment, &name, since))));
-    }
-    plan.delete = traffic.delete;
+    plan.apply.extend(services(deployment, intent, traffic, observed));
+    plan.delete.clone_from(&traffic.delete);
     plan.requeue = traffic.requeue;
+}
+
+/// The Services of the revisions that are routed, and the model's own.
+fn services(deployment: &ModelDeployment, intent: &Intent, traffic: &Traffic, observed: &Observed) -> Vec<Apply> {
+    let of_revisions = traffic.routed.iter().filter_map(|revision| {
+        let wanted = objects::revision_service(deployment, &revision.name);
+        let there = observed.services.get(&revision.name);
+        (!there.is_some_and(|there| objects::is_applied(there, &wanted))).then_some(wanted)
+    });
+    let own = observed.routers.port.map(|port| objects::service(deployment, port)).filter(|wanted| {
+        match observed.service.as_deref() {
+            None => !matches!(intent, Intent::Invalid(_)),
+            // That of an older release leads to the pods until the routers do.
+            Some(there) if !objects::is_router_service(there) => status::leads(deployment, traffic, observed),
+            Some(there) => !objects::is_applied(there, wanted),
+        }
+    });
+    of_revisions.chain(own).map(|service| Apply::Service(Box::new(service))).collect()
 }
 
 /// A Service or Deployment that has the name and belongs to somebody else.
@@ -90,8 +108,11 @@ fn taken(deployment: &ModelDeployment, revision: Option<&Revision>, observed: &O
             "the Service \"{name}\" is not of this ModelDeployment: delete it, or give the ModelDeployment another name"
         ));
     }
-    let view = revision.and_then(|revision| find(observed, &revision.name)).filter(|view| view.owner != *uid)?;
-    Some(format!("the Deployment \"{}\" is not of this ModelDeployment: delete it", view.name))
+    let name = &revision?.name;
+    let service = observed.services.get(name).filter(|service| service.owner != *uid).map(|_| "Service");
+    let deployment = find(observed, name).filter(|view| view.owner != *uid).map(|_| "Deployment");
+    let kind = deployment.or(service)?;
+    Some(format!("the {kind} \"{name}\" is not of this ModelDeployment: delete it"))
 }
 
 pub(super) fn find<'a>(observed: &'a Observed, name: &str) -> Option<&'a DeploymentView> {

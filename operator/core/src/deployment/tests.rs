@@ -3,4 +3,5 @@
 mod cluster;
 mod decisions;
 mod pods;
+mod routers;
 mod swaps;

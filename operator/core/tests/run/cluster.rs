@@ -317,7 +317,7 @@ impl Cluster {
                 self.pods.retain(|pod| pod.owner.as_ref() != Some(&delete.uid));
             }
             DeleteKind::Run => self.run.metadata.deletion_timestamp = Some(Time(self.now)),
-            DeleteKind::Deployment => panic!("a run deletes no Deployment: {delete:?}"),
+            DeleteKind::Deployment | DeleteKind::Service => panic!("a run serves nothing: {delete:?}"),
         }
     }
 
