@@ -84,6 +84,8 @@ pub enum DeleteKind {
     Job,
     Run,
     Deployment,
+    /// What runs ran. `uid` is the owner's: one of another owner stays.
+    ControllerRevision,
 }
 
 /// An event on the object that was planned.
@@ -95,6 +97,9 @@ pub struct Event {
     pub message: String,
 }
 
+/// Reason of a refusal whose cause is another field manager, as the apiserver calls it.
+pub const FIELD_OWNED: &str = "FieldManagerConflict";
+
 /// What became of an effect that the next pass has to know and cannot see in the cluster: why a POST or an apply was
 /// refused (quota, Pod Security, a name taken, a field that somebody else owns).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +108,8 @@ pub struct Refusal {
     pub object: String,
     /// HTTP status.
     pub code: u16,
-    /// The apiserver's reason and message, as they are; `NameTaken` if the name belongs to somebody else.
+    /// The apiserver's reason and message, as they are; `NameTaken` if the name belongs to somebody else, [`FIELD_OWNED`]
+    /// if a field does.
     pub reason: String,
     pub message: String,
 }
