@@ -19,9 +19,6 @@ pub const REVISION_LABEL: &str = "millrace.dev/revision";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub const MANAGED_BY: &str = "millrace";
 
-/// Digest of what was applied last, on a Service: so that nothing is applied twice.
-pub const APPLIED_ANNOTATION: &str = "millrace.dev/applied";
-
 /// Field manager of everything the operator applies.
 pub const FIELD_MANAGER: &str = "millrace";
 /// Field manager of a `deploy` stage for `spec.model.version`.
@@ -86,6 +83,16 @@ pub fn claim_and_path(uri: &str) -> Option<(&str, &str)> {
     let (claim, path) = uri.strip_prefix("pvc://")?.split_once('/')?;
     let plain = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
     (!claim.is_empty() && plain).then_some((claim, path))
+}
+
+/// A DNS label that begins with a letter, as the name of a Service must.
+#[must_use]
+pub fn is_label(name: &str) -> bool {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= MAX_LABEL
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.ends_with(edge)
+        && name.chars().all(|c| edge(c) || c == '-')
 }
 
 /// A ModelVersion.

@@ -13,13 +13,10 @@ use k8s_openapi::jiff::Timestamp;
 use kube_core::Resource;
 
 use super::revision::Revision;
-use super::{DIGEST_ANNOTATION, SWITCHED_ANNOTATION, VERSION_ANNOTATION};
+use super::{DIGEST_ANNOTATION, SWITCHED_ANNOTATION, ServiceView, VERSION_ANNOTATION};
 use crate::api::{ModelDeployment, ModelVersion};
 use crate::config::Config;
-use crate::names::{
-    APPLIED_ANNOTATION, DEPLOYMENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL, label_value,
-    sha256_hex,
-};
+use crate::names::{DEPLOYMENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL, label_value};
 use crate::pod;
 
 /// Where the server finds the model.
@@ -63,6 +60,7 @@ pub(super) fn server_pod(
     let mut main = Container {
         name: pod::MAIN.to_owned(),
         image: Some(config.server_image.clone()),
+        image_pull_policy: config.pull_policy_of(&config.server_image),
         ports: Some(vec![ContainerPort {
             name: Some(HTTP.to_owned()),
             container_port: PORT,
@@ -113,6 +111,11 @@ fn arguments(
         format!("--grace={grace}s"),
     ];
     arguments.extend(batch.map(|rows| format!("--max-batch-size={rows}")));
+    // The server compares before it answers: what lies on a claim may have been written to since it was registered.
+    let digest = &version.spec.artifact.digest;
+    if !digest.is_empty() {
+        arguments.push(format!("--model-digest={digest}"));
+    }
     arguments
 }
 
@@ -131,7 +134,7 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
     }
 }
 
-/// The Deployment of a revision. It is applied once, when it is not there.
+/// The Deployment of a revision: applied when it is not there, and when it is not what was applied.
 pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, replicas: i32) -> Deployment {
     let labels = labels(owner, Some(&revision.name));
     let mut template = revision.template.clone();
@@ -158,16 +161,23 @@ pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, 
 pub(super) fn service(owner: &ModelDeployment, revision: &str, switched: Timestamp) -> Service {
     let mut metadata = metadata_of(owner, owner.metadata.name.clone().unwrap_or_default(), labels(owner, None));
     let spec = service_spec(owner, revision);
-    metadata.annotations = Some(BTreeMap::from([
-        (SWITCHED_ANNOTATION.to_owned(), switched.to_string()),
-        (APPLIED_ANNOTATION.to_owned(), service_digest(owner, revision)),
-    ]));
+    metadata.annotations = Some(BTreeMap::from([(SWITCHED_ANNOTATION.to_owned(), switched.to_string())]));
     Service { metadata, spec: Some(spec), ..Service::default() }
+}
+
+/// The Service is what would be applied for this revision.
+pub(super) fn is_service(owner: &ModelDeployment, revision: &str, found: &ServiceView) -> bool {
+    let wanted = service_spec(owner, revision);
+    wanted.selector.as_ref() == Some(&found.selector)
+        && wanted.ports.as_ref() == Some(&found.ports)
+        && wanted.type_.as_ref() == Some(&found.type_)
+        && wanted.session_affinity.as_ref() == Some(&found.session_affinity)
 }
 
 fn service_spec(owner: &ModelDeployment, revision: &str) -> ServiceSpec {
     ServiceSpec {
         type_: Some("ClusterIP".to_owned()),
+        session_affinity: Some("None".to_owned()),
         selector: Some(selector(owner, revision)),
         ports: Some(vec![ServicePort {
             name: Some(HTTP.to_owned()),
@@ -178,11 +188,6 @@ fn service_spec(owner: &ModelDeployment, revision: &str) -> ServiceSpec {
         }]),
         ..ServiceSpec::default()
     }
-}
-
-/// Digest of the Service that selects a revision, whenever it was switched.
-pub(super) fn service_digest(owner: &ModelDeployment, revision: &str) -> String {
-    sha256_hex(serde_json::to_string(&service_spec(owner, revision)).unwrap_or_default().as_bytes())
 }
 
 /// What selects the pods of a revision.

@@ -9,6 +9,7 @@ use super::{DeploymentView, Observed, VERSION_ANNOTATION, objects, traffic};
 use crate::api::{
     Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, set_condition,
 };
+use crate::names::MODEL_LABEL;
 use crate::plan::{Event, Plan};
 use crate::problem;
 
@@ -53,6 +54,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
         address: owned.map(|_| Address {
             url: format!("http://{name}.{}.svc", deployment.metadata.namespace.as_deref().unwrap_or_default()),
         }),
+        served_model: served_view.and_then(|view| view.labels.get(MODEL_LABEL).cloned()),
         served_version: served_view.and_then(version),
         served_revision: served.map(str::to_owned),
         replicas: served_view.map_or(0, |view| view.replicas),
@@ -99,6 +101,11 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
         Intent::Serve(revision) => revision,
     };
     let verdict = match (served, find(observed, &revision.name)) {
+        (Some(view), _) if view.name == revision.name && observed.drifted(view) => says(
+            Progress::Reconciling,
+            "RevisionChanged",
+            format!("the Deployment {} is not as it was applied: it is applied again", view.name),
+        ),
         (Some(view), _) if view.name == revision.name => serving(view, observed, Some(revision.version)),
         (_, Some(view)) => coming(view, observed, revision.version),
         (_, None) => says(
@@ -121,6 +128,10 @@ fn serving(view: &DeploymentView, observed: &Observed, version: Option<i64>) -> 
             "RevisionDeleted",
             format!("revision {} is being deleted", view.name),
         );
+    }
+    if view.observed_generation < view.generation {
+        let message = format!("the cluster has not looked at the newest state of the Deployment {} yet", view.name);
+        return says(false, Progress::Reconciling, "Progressing", message);
     }
     if view.wanted == 0 {
         return says(true, Progress::Done, "ScaledToZero", format!("{version} is served by no pod: replicas is 0"));
@@ -163,6 +174,8 @@ fn coming(view: &DeploymentView, observed: &Observed, version: i64) -> Verdict {
 fn refused(mut verdict: Verdict, observed: &Observed) -> Verdict {
     let Some(refusal) = observed.refusals.first() else { return verdict };
     let message = format!("{} was refused: {} ({})", refusal.object, refusal.message, refusal.code);
+    // The address is not what it should be, whatever answers behind it.
+    verdict.ready &= !refusal.object.starts_with("Service ");
     verdict.message = if verdict.ready { format!("{}; {message}", verdict.message) } else { message };
     // A quota (403), a conflict and an apiserver that is busy may pass without a change of the spec.
     let passes = matches!(refusal.code, 403 | 409 | 429 | 500..);

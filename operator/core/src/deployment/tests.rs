@@ -2,5 +2,6 @@
 
 mod cluster;
 mod decisions;
+mod drift;
 mod pods;
 mod swaps;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::objects::{selector, service_digest};
+use super::objects::is_service;
 use super::{DeploymentView, Observed, SWITCHED_ANNOTATION, ServiceView};
 use crate::api::ModelDeployment;
-use crate::names::{APPLIED_ANNOTATION, REVISION_LABEL};
+use crate::names::REVISION_LABEL;
 use crate::plan::{Delete, DeleteKind};
 
 /// How long a revision stays after the Service has left it: nodes learn of the switch seconds later.
@@ -46,7 +46,9 @@ pub(super) fn decide(owner: &ModelDeployment, intended: Option<&str>, observed: 
     let find = |name: &str| revisions.iter().copied().find(|view| view.name == name);
 
     let mut traffic = Traffic::default();
-    let target = intended.filter(|name| find(name).is_some_and(complete)).or(served);
+    // What somebody changed is not what was asked for, until it was put right.
+    let answers = |view: &DeploymentView| complete(view) && !observed.drifted(view);
+    let target = intended.filter(|name| find(name).is_some_and(answers)).or(served);
     let Some(target) = target else {
         // Nothing was ever served: superseded revisions have no callers.
         traffic.delete = superseded(&revisions, intended, None).map(delete).collect();
@@ -103,9 +105,7 @@ fn delete(view: &DeploymentView) -> Delete {
 }
 
 fn is_applied(owner: &ModelDeployment, service: &ServiceView, revision: &str) -> bool {
-    service.annotations.get(APPLIED_ANNOTATION) == Some(&service_digest(owner, revision))
-        && service.selector == selector(owner, revision)
-        && switched_at(service).is_some()
+    is_service(owner, revision, service) && switched_at(service).is_some()
 }
 
 fn switched_at(service: &ServiceView) -> Option<Timestamp> {

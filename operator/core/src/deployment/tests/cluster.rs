@@ -19,6 +19,8 @@ pub struct Cluster {
     pub events: Vec<Event>,
     /// Every write since the beginning, the status included.
     pub writes: usize,
+    /// The image that each Deployment runs.
+    images: BTreeMap<String, String>,
     uids: u32,
 }
 
@@ -37,7 +39,8 @@ impl Cluster {
             service_accounts: ["default".to_owned()].into(),
             ..Config::default()
         };
-        Self { owner, observed, config, now: Timestamp::UNIX_EPOCH, events: Vec::new(), writes: 0, uids: 0 }
+        let (now, images) = (Timestamp::UNIX_EPOCH, BTreeMap::new());
+        Self { owner, observed, config, now, events: Vec::new(), writes: 0, images, uids: 0 }
     }
 
     pub fn set_version(&mut self, version: i64) {
@@ -115,28 +118,43 @@ impl Cluster {
     fn apply(&mut self, apply: Apply) {
         match apply {
             Apply::Deployment(deployment) => {
+                let deployment = *deployment;
+                let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap();
                 let name = deployment.metadata.name.clone().unwrap();
-                assert!(self.view(&name).is_none(), "{name} is applied a second time");
+                let image = deployment.spec.unwrap().template.spec.unwrap().containers[0].image.clone().unwrap();
+                if let Some(generation) = self.view(&name).map(|view| view.generation) {
+                    assert_ne!(self.observed.applied.get(&name), Some(&generation), "{name} is applied for nothing");
+                    let there = self.images.insert(name.clone(), image.clone());
+                    let changed = there.is_some_and(|there| there != image);
+                    self.change(&name, |view| view.generation += i64::from(changed));
+                    self.observed.applied.insert(name, generation + i64::from(changed));
+                    return;
+                }
                 self.uids += 1;
+                self.images.insert(name.clone(), image);
+                self.observed.applied.insert(name.clone(), 1);
                 self.observed.deployments.push(Arc::new(DeploymentView {
                     name,
                     uid: format!("uid-{}", self.uids),
                     owner: deployment.metadata.owner_references.as_ref().map(|owners| owners[0].uid.clone()),
                     created: Some(self.now),
                     generation: 1,
-                    wanted: deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap(),
+                    wanted: replicas,
                     labels: deployment.metadata.labels.clone().unwrap(),
                     annotations: deployment.metadata.annotations.clone().unwrap(),
                     ..DeploymentView::default()
                 }));
             }
             Apply::Service(service) => {
+                let spec = service.spec.unwrap();
                 self.observed.service = Some(Arc::new(ServiceView {
                     uid: "service".to_owned(),
                     owner: service.metadata.owner_references.as_ref().map(|owners| owners[0].uid.clone()),
-                    selector: service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap(),
+                    selector: spec.selector.unwrap(),
+                    type_: spec.type_.unwrap(),
+                    session_affinity: spec.session_affinity.unwrap(),
+                    ports: spec.ports.unwrap(),
                     annotations: service.metadata.annotations.clone().unwrap(),
-                    applied: None,
                 }));
             }
             Apply::Scale { deployment, replicas } => self.change(&deployment, |view| {
@@ -161,6 +179,17 @@ impl Cluster {
     pub fn change(&mut self, name: &str, change: impl FnOnce(&mut DeploymentView)) {
         let view = self.observed.deployments.iter_mut().find(|view| view.name == name).unwrap();
         change(Arc::make_mut(view));
+    }
+
+    /// Somebody makes a Deployment run another image.
+    pub fn set_image(&mut self, name: &str, image: &str) {
+        self.images.insert(name.to_owned(), image.to_owned());
+        self.change(name, |view| view.generation += 1);
+    }
+
+    /// The image that a Deployment runs.
+    pub fn image(&self, name: &str) -> &str {
+        &self.images[name]
     }
 
     pub fn view(&self, name: &str) -> Option<&DeploymentView> {
