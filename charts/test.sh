@@ -52,6 +52,8 @@ renders "an image" 'image: registry\.example\.com/ml/operator:0\.1\.0$'
 renders "a tag" '"registry\.example\.com/ml/train-tabular:7"' --set-string images.trainTabular.tag=7
 renders "a repository of its own" '--server-image=other\.example\.com/server:0\.1\.0$' --set images.server.repository=other.example.com/server
 renders "a template of a stage as it is written" 'args: \[--params, "\$\[\[ params \]\]"\]'
+renders "a pull policy for stages and servers" '--image-pull-policy=Always$' --set images.pullPolicy=Always
+renders "the images of the stock stages" '--stage-images=registry\.example\.com/ml/data:0\.1\.0,registry\.example\.com/ml/train-tabular:7$' --set-string images.trainTabular.tag=7
 renders "namespaces" '--namespaces=a,b,millrace-system$' --set 'namespaces={a,b}'
 renders "a pull secret" '--image-pull-secrets=pull$' --set 'imagePullSecrets={pull}'
 helm template other millrace --set images.registry=registry.example.com/ml >"$work/out" || fail "another release does not render"
@@ -95,8 +97,9 @@ for role in roles:
             assert (rule["resources"], rule["resourceNames"], rule["verbs"]) == (["clusterroles"], ["millrace-router"], ["bind"]), rule
 assert sum("bind" in rule["verbs"] for role in roles for rule in role["rules"]) == 1, "who may give the routers' role?"
 assert "millrace-router" in {role["metadata"]["name"] for role in roles}
-leases = [role["kind"] for role in roles for rule in role["rules"] if "leases" in rule["resources"]]
-assert leases == ["Role"], f"leases are reached by {leases}, not by one Role of the release's namespace"
+for own in ("leases", "podtemplates"):
+    reached = [role["kind"] for role in roles for rule in role["rules"] if own in rule["resources"]]
+    assert reached == ["Role"], f"{own} are reached by {reached}, not by one Role of the release's namespace"
 people = {r["metadata"]["name"]: r for r in roles if r["metadata"]["name"].rpartition("-")[2] in ("view", "edit", "admin")}
 assert set(people) == {"millrace-view", "millrace-edit", "millrace-admin"}, sorted(people)
 viewed = set(people["millrace-view"]["rules"][0]["resources"])

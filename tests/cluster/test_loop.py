@@ -3,9 +3,15 @@
 import json
 import urllib.request
 
-from harness import ROOT, ClusterTest, condition, kubectl, resource, wait_for
+from harness import ROOT, ClusterTest, condition, kubectl, resource, script, wait_for
 
 EXAMPLE = ROOT / "examples" / "penguins"
+
+TRAIN = """
+mkdir -p "$MILLRACE_OUTPUT_MODEL"
+printf onnx > "$MILLRACE_OUTPUT_MODEL/model.onnx"
+printf '{"task":"classification","inputs":[],"outputs":[]}' > "$MILLRACE_OUTPUT_MODEL/signature.json"
+"""
 
 
 class Loop(ClusterTest):
@@ -68,3 +74,27 @@ class DeployConflicts(ClusterTest):
     def test_a_version_that_does_not_exist_is_named(self):
         self.apply(resource("ModelDeployment", "m", {"model": {"name": "m", "version": 9}}))
         wait_for("the reason", lambda: condition(self.get("modeldeployment", "m"), "Ready").get("reason") == "VersionNotFound")
+
+    def test_a_version_that_somebody_else_owns_is_not_taken_and_the_owner_is_named(self):
+        self.claim()
+        train = script(TRAIN, outputs={"model": {"type": "model"}})
+        stages = {"train": train, "register": {"register": {"model": "m", "from": "train.model"}}}
+        store = {"pvc": {"claimName": "artifacts"}}
+        self.run_inline(stages, "first", store=store)
+        self.succeeded("first")
+        self.own("gitops", {"name": "m", "version": 1})
+        stages["deploy"] = {"deploy": {"modelDeployment": "m", "version": "register", "wait": "Accepted"}}
+        self.run_inline(stages, "second", store=store)
+        stage = self.failed("second")["stages"]["deploy"]
+        self.assertEqual(stage["reason"], "FieldOwned")
+        self.assertIn("gitops", stage["message"])
+        self.assertEqual(self.get("modeldeployment", "m")["spec"]["model"]["version"], 1)
+        # The owner leaves the field out, and the next run sets it.
+        self.own("gitops", {"name": "m"})
+        self.run_inline(stages, "third", store=store)
+        self.succeeded("third")
+        self.assertEqual(self.get("modeldeployment", "m")["spec"]["model"]["version"], 3)
+
+    def own(self, manager: str, model: dict) -> None:
+        deployment = json.dumps(resource("ModelDeployment", "m", {"model": model}))
+        kubectl("apply", "--server-side", f"--field-manager={manager}", "-n", self.namespace, "-f", "-", stdin=deployment)

@@ -56,6 +56,16 @@ class Operator(ClusterTest):
         self.assertEqual([s["attempts"] for s in status["stages"].values()], [1, 1])
         self.assertEqual(self.jobs(), ["r-a-1", "r-b-1"])
 
+    def test_another_replica_takes_over_when_the_leader_is_killed(self):
+        kubectl("rollout", "status", "deployment/millrace", "-n", SYSTEM, "--timeout=120s")
+        leader = get("lease", "millrace", SYSTEM)["spec"]["holderIdentity"]
+        self.run_inline({"a": script("sleep 3"), "b": script("true", needs=["a"])})
+        wait_for("stage a", lambda: self.stage("a").get("state") == "Running")
+        kubectl("delete", "pod", "-n", SYSTEM, leader, "--grace-period=0", "--force")
+        self.succeeded()
+        self.assertNotEqual(get("lease", "millrace", SYSTEM)["spec"]["holderIdentity"], leader)
+        self.assertEqual(self.jobs(), ["r-a-1", "r-b-1"])
+
     def test_an_object_that_no_program_can_read_stops_nobody(self):
         deep = "[" * 500 + "]" * 500
         run = {"params": {"p": "DEEP"}, "pipeline": {"stages": {"a": script("true")}}}

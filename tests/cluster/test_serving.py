@@ -8,8 +8,8 @@ import threading
 import time
 from pathlib import Path
 
-from harness import LOCAL, ROOT, ClusterTest, condition, kubectl, resource, script, wait_for
-from test_operator import volume_folder
+from harness import DEBIAN, LOCAL, ROOT, SYSTEM, ClusterTest, condition, kubectl, resource, script, wait_for
+from test_operator import volume_folder, writes
 
 MODEL = ROOT / "stage-images" / "server" / "tests" / "models" / "tabular"
 REQUEST = json.dumps(
@@ -186,6 +186,48 @@ class Serving(ClusterTest):
             self.assertEqual(wait_for(f"the server's words on version {version}", told, 90), 1)
         self.serve(1)
         self.wait_served(1)
+
+    def test_what_somebody_changes_is_put_right_once_and_the_model_answers(self):
+        self.register(1)
+        self.serve(1)
+        self.wait_served(1)
+        right = self.get("service", "m")["spec"]
+        foreign = [
+            [{"op": "replace", "path": "/spec/ports/0/targetPort", "value": 9}],
+            [{"op": "replace", "path": "/spec/type", "value": "NodePort"}],
+            [{"op": "replace", "path": "/spec/ports/0/port", "value": 8080}],
+            [{"op": "add", "path": "/spec/ports/-", "value": {"name": "other", "port": 81, "targetPort": 9}}],
+            [{"op": "replace", "path": "/spec/sessionAffinity", "value": "ClientIP"}],
+        ]
+        for patch in foreign:
+            kubectl("patch", "service", "-n", self.namespace, "m", "--type=json", "-p", json.dumps(patch))
+            fields = ("ports", "type", "selector", "sessionAffinity", "clusterIP")
+            wait_for(f"the Service after {patch}", lambda: all(self.get("service", "m")["spec"][f] == right[f] for f in fields))
+        revision = self.get("modeldeployment", "m")["status"]["servedRevision"]
+        image = self.get("deployment", revision)["spec"]["template"]["spec"]["containers"][0]["image"]
+        kubectl("set", "image", "-n", self.namespace, f"deployment/{revision}", f"main={DEBIAN}")
+
+        def well():
+            deployment = self.get("deployment", revision)
+            found = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+            looked = deployment["status"].get("observedGeneration") == deployment["metadata"]["generation"]
+            return found == image and looked and condition(self.get("modeldeployment", "m"), "Ready").get("status") == "True"
+
+        wait_for("the server's image", well)
+        connection = http.client.HTTPConnection(right["clusterIP"], timeout=15)
+        connection.request("POST", "/v2/models/m/infer", REQUEST, {"content-type": "application/json"})
+        self.assertEqual(connection.getresponse().status, 200)
+        # An operator that begins does not know what was applied: it applies each Deployment once, and then there is quiet.
+        began = time.time()
+        kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
+        wait_for("an apply", lambda: self.written(began))
+        time.sleep(60)
+        self.assertEqual(self.written(began), [("patch", "deployments")])
+
+    def written(self, since: float) -> list[tuple[str, str]]:
+        """What the operator wrote in this namespace since then."""
+        found = [(w["verb"], w["objectRef"]) for w in writes(since, f"system:serviceaccount:{SYSTEM}:")]
+        return [(verb, o["resource"]) for verb, o in found if o.get("namespace") == self.namespace]
 
     def test_scale_is_a_subresource(self):
         self.register(1)

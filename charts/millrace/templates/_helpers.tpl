@@ -37,11 +37,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if eq .Release.Name "millrace" }}millrace{{ else }}millrace-{{ .Release.Name }}{{ end }}
 {{- end }}
 
-{{- /* The generated rules, those of the lease or all others: (dict "root" $ "lease" true). */}}
+{{- /* The generated rules: those for the release's namespace, the lease and the catalog's PodTemplates, or all others:
+(dict "root" $ "here" true). */}}
 {{- define "millrace.rules" -}}
 {{- $rules := list }}
 {{- range (.root.Files.Get "generated/rules.yaml" | fromYaml).rules }}
-{{- if eq (has "coordination.k8s.io" .apiGroups) $.lease }}
+{{- if eq (or (has "leases" .resources) (has "podtemplates" .resources)) $.here }}
 {{- if has "bind" .verbs }}
 {{- $_ := set . "resourceNames" (list (printf "%s-router" (include "millrace.clusterName" $.root))) }}
 {{- end }}

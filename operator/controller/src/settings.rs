@@ -62,6 +62,12 @@ pub struct RunSettings {
     /// Whether NetworkPolicies are made for the routers and the pods behind them.
     #[arg(long, env = "MILLRACE_ROUTER_NETWORK_POLICIES", default_value_t = true, action = clap::ArgAction::Set)]
     pub router_network_policies: bool,
+    /// Images of the stock stages, separated by commas.
+    #[arg(long, env = "MILLRACE_STAGE_IMAGES", value_delimiter = ',')]
+    pub stage_images: Vec<String>,
+    /// When Millrace's own images are pulled. Default: as the cluster does it.
+    #[arg(long, env = "MILLRACE_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub image_pull_policy: Option<String>,
     /// Service accounts that stages and servers may name, separated by commas.
     #[arg(long, env = "MILLRACE_SERVICE_ACCOUNTS", value_delimiter = ',')]
     pub service_accounts: Vec<String>,
@@ -101,6 +107,8 @@ impl RunSettings {
             catalog_namespace: self.catalog_namespace.clone(),
             agent_image: self.agent_image.clone(),
             server_image: self.server_image.clone(),
+            stage_images: given(&self.stage_images).into_iter().collect(),
+            image_pull_policy: self.image_pull_policy.clone(),
             service_accounts: given(&self.service_accounts).into_iter().collect(),
             image_pull_secrets: given(&self.image_pull_secrets),
             job_ttl_seconds: i32::try_from(self.job_ttl.as_secs()).unwrap_or(i32::MAX),
@@ -164,6 +172,15 @@ mod tests {
         let error = run(&["--router-resources=64Mi"]).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains("write it as"), "{error}");
         assert!(run(&["--router-replicas=0"]).is_err());
+    }
+
+    #[test]
+    fn a_pull_policy_is_one_that_the_cluster_knows() {
+        let settings = run(&["--image-pull-policy=Always", "--stage-images=data:1,train:1"]).unwrap();
+        assert_eq!(settings.config().image_pull_policy.as_deref(), Some("Always"));
+        assert!(settings.config().stage_images.contains("train:1"));
+        let error = run(&["--image-pull-policy=Sometimes"]).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("IfNotPresent"), "{error}");
     }
 
     #[test]

@@ -13,6 +13,10 @@ pub struct Config {
     pub agent_image: String,
     /// The model server.
     pub server_image: String,
+    /// Images of the stock stages.
+    pub stage_images: BTreeSet<String>,
+    /// When Millrace's own images are pulled: `Always`, `IfNotPresent` or `Never`.
+    pub image_pull_policy: Option<String>,
     /// Service accounts that stages and servers may name.
     pub service_accounts: BTreeSet<String>,
     /// Names of Secrets with credentials for Millrace's own images; empty for a public registry.
@@ -33,4 +37,12 @@ pub struct RouterConfig {
     pub resources: ResourceRequirements,
     /// Whether NetworkPolicies are made for the routers and for the pods behind them.
     pub network_policies: bool,
+}
+
+impl Config {
+    /// When this image is pulled. The cluster decides for images that are not Millrace's.
+    pub(crate) fn pull_policy_of(&self, image: &str) -> Option<String> {
+        let own = image == self.agent_image || image == self.server_image || self.stage_images.contains(image);
+        self.image_pull_policy.clone().filter(|_| own)
+    }
 }

@@ -26,7 +26,7 @@ pub const ROUTER: &str = "millrace-router";
 /// The ConfigMap of their routes.
 pub const ROUTES: &str = "millrace-routes";
 
-/// Digest of what was applied last, on a Service and on the routers' Deployment: so that nothing is applied twice.
+/// On the routers' Deployment: digest of everything that was applied for them, so that nothing is applied twice.
 pub const APPLIED_ANNOTATION: &str = "millrace.dev/applied";
 
 /// Field manager of everything the operator applies.
@@ -93,6 +93,16 @@ pub fn claim_and_path(uri: &str) -> Option<(&str, &str)> {
     let (claim, path) = uri.strip_prefix("pvc://")?.split_once('/')?;
     let plain = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
     (!claim.is_empty() && plain).then_some((claim, path))
+}
+
+/// A DNS label that begins with a letter, as the name of a Service must.
+#[must_use]
+pub fn is_label(name: &str) -> bool {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= MAX_LABEL
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.ends_with(edge)
+        && name.chars().all(|c| edge(c) || c == '-')
 }
 
 /// A ModelVersion.

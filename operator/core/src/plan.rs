@@ -85,6 +85,8 @@ pub enum DeleteKind {
     Run,
     Deployment,
     Service,
+    /// What runs ran. `uid` is the owner's: one of another owner stays.
+    ControllerRevision,
 }
 
 /// An event on the object that was planned.
@@ -98,6 +100,8 @@ pub struct Event {
 
 /// Reason of a refusal whose cause is an object of that name that belongs to somebody else.
 pub const NAME_TAKEN: &str = "NameTaken";
+/// Reason of a refusal whose cause is another field manager, as the apiserver calls it.
+pub const FIELD_OWNED: &str = "FieldManagerConflict";
 
 /// What became of an effect that the next pass has to know and cannot see in the cluster: why a POST or an apply was
 /// refused (quota, Pod Security, a name taken, a field that somebody else owns).
@@ -107,7 +111,8 @@ pub struct Refusal {
     pub object: String,
     /// HTTP status.
     pub code: u16,
-    /// The apiserver's reason and message, as they are; `NameTaken` if the name belongs to somebody else.
+    /// The apiserver's reason and message, as they are; `NameTaken` if the name belongs to somebody else, [`FIELD_OWNED`]
+    /// if a field does.
     pub reason: String,
     pub message: String,
 }

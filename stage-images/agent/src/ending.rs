@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use millrace_contract::Task;
+use millrace_contract::{Task, digest, regular};
 use nix::libc::SIGKILL;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use thiserror::Error;
 
-use crate::digest;
 use crate::exit;
 use crate::folders::Folders;
 use crate::reaper::Exit;
-use crate::regular;
 use crate::supervise::{Cause, Ended};
 
 #[derive(Debug, PartialEq, Eq, Error)]

@@ -5,12 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use millrace_contract::regular::{self, ReadError};
 use millrace_contract::{FACTS_LIMIT, NESTING_LIMIT, is_fact_name, nesting};
 use serde_json::Value;
 use thiserror::Error;
 
 use crate::names::Names;
-use crate::regular::{self, ReadError};
 
 /// Longer files are not read. A file may be longer than its compact JSON (indentation), but not by this much.
 const FILE_LIMIT: u64 = 64 * 1024;

@@ -5,12 +5,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use millrace_contract::{OUT_DIR, STAGE_DIR, Task, attempt_dir, checkpoint_dir};
+use millrace_contract::{OUT_DIR, STAGE_DIR, Task, attempt_dir, checkpoint_dir, short};
 use nix::unistd::{getegid, geteuid};
 use thiserror::Error;
 
 use crate::place::Place;
-use crate::words::short;
 
 #[derive(Debug, Error)]
 #[error("failed to write {} in the store: {source}; {state}. {remedy}", short(path))]

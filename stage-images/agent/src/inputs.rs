@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use millrace_contract::Task;
+use millrace_contract::digest::{self, DigestError, Stop};
 use thiserror::Error;
 
-use crate::digest::{self, DigestError, Stop};
 use crate::place::Place;
 
 #[derive(Debug, Error)]

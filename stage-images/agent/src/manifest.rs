@@ -4,17 +4,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use millrace_contract::{Manifest, Outcome, Task, flaw, manifest_path};
+use millrace_contract::digest::{self, DigestError, Stop};
+use millrace_contract::regular::{self, ReadError};
+use millrace_contract::{Manifest, Outcome, Task, flaw, manifest_path, short};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use crate::deadline::Deadline;
-use crate::digest::{self, DigestError, Stop};
 use crate::folders::{self, Folders, StoreError};
 use crate::place::Place;
-use crate::regular::{self, ReadError};
 use crate::sync;
-use crate::words::short;
 
 /// A manifest of a million files; a longer one is none.
 const SIZE_LIMIT: u64 = 256 * 1024 * 1024;

@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use millrace_contract::{NESTING_LIMIT, nesting};
+use millrace_contract::{NESTING_LIMIT, nesting, regular};
 use serde_json::Value;
 use thiserror::Error;
-
-use crate::regular;
 
 /// A signature of a thousand columns has some 100 KiB.
 const SIGNATURE_LIMIT: u64 = 4 * 1024 * 1024;

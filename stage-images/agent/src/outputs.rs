@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use millrace_contract::digest::{self, DigestError};
 use millrace_contract::{ArtifactKind, ManifestOutput, OutputRecord, Task, env_name, output_path};
 use thiserror::Error;
 
 use crate::deadline::Deadline;
-use crate::digest::{self, DigestError};
 use crate::folders::StoreError;
 use crate::model::{self, ModelError};
 use crate::place::Place;

@@ -5,13 +5,12 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use millrace_contract::BlobFile;
+use millrace_contract::digest::Stop;
+use millrace_contract::{BlobFile, regular};
 use nix::errno::Errno;
 use thiserror::Error;
 
-use crate::digest::Stop;
 use crate::folders::StoreError;
-use crate::regular;
 
 #[derive(Debug, Error)]
 pub enum SyncError {

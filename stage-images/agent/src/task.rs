@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 
+use millrace_contract::digest::is_digest;
 use millrace_contract::{TASK_ENV, Task};
 use thiserror::Error;
 
@@ -59,8 +60,7 @@ fn check(task: &Task) -> Result<(), TaskError> {
         }
     }
     for (name, input) in inputs {
-        let hex = input.digest.strip_prefix("sha256:").unwrap_or_default();
-        if hex.len() != 64 || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        if !is_digest(&input.digest) {
             return Err(bad(&format!("inputs.{name}.digest"), &input.digest, "sha256: and 64 hexadecimal digits"));
         }
         if !input.path.starts_with('/') {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use millrace_contract::digest::is_digest;
 
 /// Serves ONNX models over the Open Inference Protocol v2.
 #[derive(Clone, Debug, Parser)]
@@ -19,6 +20,10 @@ pub struct Config {
     /// The model's version in URLs and answers
     #[arg(long, env = "MILLRACE_MODEL_VERSION", default_value = "1")]
     pub model_version: String,
+    /// What the files of --model-dir must be: the digest of the registered model, sha256:<hex>. A model that differs is not
+    /// served. Without it whatever is there is
+    #[arg(long, env = "MILLRACE_MODEL_DIGEST", value_parser = digest, requires = "model_name")]
+    pub model_digest: Option<String>,
     /// Folder of folders, each a model that callers may load and unload. Without it they may not
     #[arg(long, env = "MILLRACE_MODEL_REPOSITORY")]
     pub model_repository: Option<PathBuf>,
@@ -98,6 +103,14 @@ fn size(text: &str) -> Result<usize, String> {
     number.checked_mul(factor).filter(|bytes| *bytes > 0).ok_or_else(wrong)
 }
 
+fn digest(text: &str) -> Result<String, String> {
+    if is_digest(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("write sha256: and 64 hexadecimal digits in lower case, as spec.artifact.digest of the ModelVersion has them".to_owned())
+    }
+}
+
 /// `250ms`, `15s`, `2m`.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "write a duration with its unit, ms, s or m: 15s".to_owned();
@@ -120,6 +133,16 @@ mod tests {
         for wrong in ["", "Mi", "8M", "-1", "0", "1.5Mi", "99999999999999999999", "18446744073709551615Gi"] {
             assert!(size(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_digest_is_that_of_the_model_with_a_name() {
+        let digest = format!("--model-digest=sha256:{}", "0".repeat(64));
+        let parse = |flags: &[&str]| Config::try_parse_from([&["millrace-server", digest.as_str()], flags].concat());
+        let found = parse(&["--model-name=m"]).unwrap().model_digest;
+        assert_eq!(found.as_deref(), digest.strip_prefix("--model-digest="));
+        let error = parse(&["--model-repository=/models"]).unwrap_err().to_string();
+        assert!(error.contains("--model-name"), "{error}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::http::{Listener, accept};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::model::{self, LoadError};
+use crate::model::{self, LoadError, NotIntact};
 use crate::repository::{self, Entry, Loader, RepositoryError};
 use crate::serving::Serving;
 
@@ -25,6 +25,8 @@ pub enum StartError {
     Thread(io::Error),
     #[error("failed to wait for signals: {0}")]
     Signal(io::Error),
+    #[error("model {name:?} version {version:?} {source}")]
+    NotIntact { name: String, version: String, source: Box<NotIntact> },
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
@@ -91,6 +93,12 @@ fn load(serving: &Serving, threads: usize) -> Result<(), StartError> {
     let loader = Arc::new(Loader::new(model::runtime(&config.onnxruntime)?, threads));
     if let Some(name) = config.model_name.clone() {
         let (version, dir) = (config.model_version.clone(), config.model_dir.clone());
+        if let Some(digest) = &config.model_digest {
+            model::verify(&dir, digest).map_err(|source| {
+                let (name, version) = (name.clone(), version.clone());
+                StartError::NotIntact { name, version, source: Box::new(source) }
+            })?;
+        }
         loader.load(serving, Entry { name, version, dir })?;
     }
     // Set once, by the only caller.

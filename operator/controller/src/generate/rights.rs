@@ -68,9 +68,8 @@ const RIGHTS: &[Right] = &[
         what_for: "what a run runs",
         group: "apps",
         resources: &["controllerrevisions"],
-        verbs: &["get", "create"],
+        verbs: &["get", "create", "delete"],
     },
-    Right { what_for: "PodTemplates of the catalog", group: "", resources: &["podtemplates"], verbs: &["get"] },
     Right {
         what_for: "revisions",
         group: "apps",
@@ -86,6 +85,8 @@ const RIGHTS: &[Right] = &[
     },
     Right { what_for: "why a Job has no pod", group: "", resources: &["events"], verbs: &["list"] },
     Right { what_for: "events", group: "events.k8s.io", resources: &["events"], verbs: &["create"] },
+    // The chart gives these two in the operator's own namespace only.
+    Right { what_for: "PodTemplates of the catalog", group: "", resources: &["podtemplates"], verbs: &["get"] },
     Right {
         what_for: "the lease",
         group: "coordination.k8s.io",

@@ -130,9 +130,15 @@ impl Passes {
         let wanted = deployment.spec.server.iter().filter_map(|s| s.settings.pod_template.clone()).collect();
         let mut pods: Vec<_> = self.stores.server_pods.group(&group).into_values().collect();
         let look_again = self.warnings.tell(&self.client, &id.namespace, &mut pods, now).await;
+        let deployments = self.stores.server_deployments.group(&group);
+        let applied = deployments.iter().filter_map(|(name, view)| {
+            let generation = self.stores.applied.generation(&Id::new(&id.namespace, name), &view.uid)?;
+            Some((name.clone(), generation))
+        });
         let observed = deployment::Observed {
+            applied: applied.collect(),
             model_versions: self.stores.versions.group(&id.namespace).into_values().collect(),
-            deployments: self.stores.server_deployments.group(&group).into_values().collect(),
+            deployments: deployments.into_values().collect(),
             pods,
             service: self.stores.services.get(id),
             services: self.stores.services.group(&group),

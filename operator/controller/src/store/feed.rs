@@ -120,7 +120,7 @@ pub fn start(
                 kind: "Deployment",
                 shelf: |s| &s.server_deployments,
                 view: server_deployment,
-                wake: wake::of_deployment,
+                wake: wake::server_deployment,
             },
         );
         starter.start(

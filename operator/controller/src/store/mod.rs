@@ -1,5 +1,6 @@
 //! What the controller remembers of the cluster: whole objects of Millrace's kinds, slim views of the rest.
 
+mod applied;
 mod feed;
 mod lenient;
 mod project;
@@ -9,6 +10,7 @@ mod shelf;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+pub use applied::Applied;
 pub use feed::{Feeds, job, keep, router_deployment, routes, server_deployment, service, start, whole};
 use kube::ResourceExt;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
@@ -38,6 +40,8 @@ pub struct Stores {
     pub server_pods: Shelf<PodView>,
     pub server_deployments: Shelf<DeploymentView>,
     pub services: Shelf<ServiceView>,
+    /// What became of the Deployments that were applied.
+    pub applied: Applied,
     /// What is for a namespace's routers, grouped by namespace.
     pub routes: Shelf<RoutesView>,
     pub router_deployments: Shelf<DeploymentView>,

@@ -2,11 +2,11 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, ContainerStatus, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, ContainerStatus, Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
-use millrace_core::names::{APPLIED_ANNOTATION, ATTEMPT_LABEL, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL};
+use millrace_core::names::{ATTEMPT_LABEL, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL};
 use millrace_core::pod::{AGENT_INIT, MAIN};
 use millrace_core::routing::{RouterPod, RoutesView};
 use millrace_core::run::{ContainerView, JobView, PodView, Terminated, Words};
@@ -63,7 +63,6 @@ pub fn job_view(job: &Job) -> JobView {
     JobView {
         name: meta.name.clone().unwrap_or_default(),
         uid: meta.uid.clone().unwrap_or_default(),
-        resource_version: meta.resource_version.clone().unwrap_or_default(),
         stage: label(meta, STAGE_LABEL).unwrap_or_default().to_owned(),
         attempt: attempt(meta),
         owner: controller_uid(meta),
@@ -155,8 +154,6 @@ fn terminated(state: &ContainerState) -> Option<Terminated> {
         signal: end.signal,
         reason: end.reason.clone().unwrap_or_default(),
         message: end.message.clone().unwrap_or_default(),
-        started: end.started_at.as_ref().map(|t| t.0),
-        finished: end.finished_at.as_ref().map(|t| t.0),
     })
 }
 
@@ -188,13 +185,15 @@ pub fn deployment_view(deployment: &Deployment) -> DeploymentView {
 
 pub fn service_view(service: &Service) -> ServiceView {
     let meta = &service.metadata;
-    let annotations = meta.annotations.clone().unwrap_or_default();
+    let spec = service.spec.as_ref();
+    let ports = spec.and_then(|s| s.ports.clone()).unwrap_or_default();
     ServiceView {
         uid: meta.uid.clone().unwrap_or_default(),
         owner: controller_uid(meta),
-        selector: service.spec.as_ref().and_then(|s| s.selector.clone()).unwrap_or_default(),
-        applied: annotations.get(APPLIED_ANNOTATION).cloned(),
-        annotations,
+        selector: spec.and_then(|s| s.selector.clone()).unwrap_or_default(),
+        type_: spec.and_then(|s| s.type_.clone()).unwrap_or_default(),
+        session_affinity: spec.and_then(|s| s.session_affinity.clone()).unwrap_or_default(),
+        ports: ports.into_iter().map(|port| ServicePort { node_port: None, ..port }).collect(),
     }
 }
 

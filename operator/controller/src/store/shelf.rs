@@ -59,6 +59,11 @@ impl<V> Shelf<V> {
         self.read().items.get(id).map(|held| held.value.clone())
     }
 
+    /// The group of an object, and the object.
+    pub fn find(&self, id: &Id) -> Option<(String, Arc<V>)> {
+        self.read().items.get(id).map(|held| (held.group.clone(), held.value.clone()))
+    }
+
     /// Everything of a group by name.
     pub fn group(&self, group: &str) -> BTreeMap<String, Arc<V>> {
         let inner = self.read();

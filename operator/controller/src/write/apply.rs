@@ -4,9 +4,11 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
 use kube::api::{Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 use millrace_core::api::{API_VERSION, ModelDeployment};
+use millrace_core::deployment::ServiceView;
 use millrace_core::names::{DEPLOY_MANAGER, FIELD_MANAGER};
 use millrace_core::plan::{Apply, Refusal};
 use serde::Serialize;
@@ -14,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::Writer;
-use super::error::{WriteError, name_taken, refused};
+use super::error::{WriteError, code, name_taken, owned_by_another, refused};
 use crate::key::Id;
 use crate::metrics::Verb;
 use crate::store::{controller_uid, server_deployment, service, whole};
@@ -27,12 +29,15 @@ impl Writer {
                 let held = self.stores.server_deployments.get(&Id::new(namespace, wanted.name_any()));
                 let owner = held.map(|view| view.owner.clone());
                 let applied = self.apply_whole(namespace, "Deployment", &*wanted, owner).await?;
-                let keep =
-                    |made| self.made(&self.stores.server_deployments, made, server_deployment, wake::of_deployment);
-                Ok(applied.map(keep).err())
+                Ok(applied.map(|made| self.applied(namespace, made)).err())
             }
             Apply::Service(wanted) => {
                 let held = self.stores.services.get(&Id::new(namespace, wanted.name_any()));
+                if let Some(held) = &held
+                    && let Err(refusal) = self.take_ports(namespace, &wanted, held).await?
+                {
+                    return Ok(Some(refusal));
+                }
                 let owner = held.map(|view| view.owner.clone());
                 let applied = self.apply_whole(namespace, "Service", &*wanted, owner).await?;
                 let keep = |made| self.made(&self.stores.services, made, service, wake::of_deployment);
@@ -42,6 +47,38 @@ impl Writer {
             Apply::DeployVersion { model_deployment, version } => {
                 self.deploy_version(namespace, &model_deployment, version).await
             }
+        }
+    }
+
+    /// Keeps what an apply of a Deployment made. The generation counts even if nothing changed: then no watch tells.
+    fn applied(&self, namespace: &str, made: Deployment) {
+        let id = Id::new(namespace, made.name_any());
+        let (uid, generation) = (made.uid().unwrap_or_default(), made.metadata.generation.unwrap_or_default());
+        let news = self.stores.applied.remember(id.clone(), uid, generation);
+        self.made(&self.stores.server_deployments, made, server_deployment, wake::server_deployment);
+        if let Some((group, view)) = self.stores.server_deployments.find(&id).filter(|_| news) {
+            wake::server_deployment(&self.stores, &self.queues, &id, &group, &view, false);
+        }
+    }
+
+    /// Replaces ports that somebody changed: an apply adds to them and takes none away, and two of one name are refused.
+    async fn take_ports(
+        &self,
+        namespace: &str,
+        wanted: &Service,
+        held: &ServiceView,
+    ) -> Result<Result<(), Refusal>, WriteError> {
+        let ports = wanted.spec.as_ref().and_then(|spec| spec.ports.as_ref());
+        if ports == Some(&held.ports) || held.owner != controller_uid(&wanted.metadata) {
+            return Ok(Ok(()));
+        }
+        let name = wanted.name_any();
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(json!({ "metadata": { "uid": held.uid }, "spec": { "ports": ports } }));
+        self.metrics.wrote(Verb::Apply);
+        match self.api::<Service>(namespace).patch(&name, &params, &patch).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) => refused("correct the ports of", &format!("Service {name}"), error).map(Err),
         }
     }
 
@@ -108,6 +145,10 @@ impl Writer {
             Ok(applied) => {
                 self.made(&self.stores.deployments, applied, whole, wake::deployment);
                 Ok(None)
+            }
+            // Any other conflict passes: the object was made again a moment ago.
+            Err(error) if code(&error) == Some(409) && !owned_by_another(&error) => {
+                Err(WriteError::new("set the version of", &object, error))
             }
             Err(error) => refused("set the version of", &object, error).map(Some),
         }

@@ -3,11 +3,11 @@
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
-use kube::Resource;
 use kube::api::{DeleteParams, Preconditions};
+use kube::{Resource, ResourceExt};
 use millrace_core::api::MLPipelineRun;
 use millrace_core::plan::{Delete, DeleteKind};
 use serde::de::DeserializeOwned;
@@ -24,6 +24,19 @@ impl Writer {
             DeleteKind::Run => self.delete_one::<MLPipelineRun>(namespace, "MLPipelineRun", &name, uid).await,
             DeleteKind::Service => self.delete_one::<Service>(namespace, "Service", &name, uid).await,
             DeleteKind::Deployment => self.delete_one::<Deployment>(namespace, "Deployment", &name, uid).await,
+            DeleteKind::ControllerRevision => self.delete_revision(namespace, &name, &uid).await,
+        }
+    }
+
+    /// A status names it, and somebody may have written that by hand: only one of this owner goes.
+    async fn delete_revision(&self, namespace: &str, name: &str, owner: &str) -> Result<(), WriteError> {
+        let object = format!("ControllerRevision {name}");
+        let found = self.api::<ControllerRevision>(namespace).get_opt(name).await;
+        let Some(found) = found.map_err(|e| WriteError::new("read", &object, e))? else { return Ok(()) };
+        let owned = found.owner_references().iter().any(|reference| reference.uid == owner);
+        match found.uid().filter(|_| owned) {
+            Some(uid) => self.delete_one::<ControllerRevision>(namespace, "ControllerRevision", name, uid).await,
+            None => Ok(()),
         }
     }
 

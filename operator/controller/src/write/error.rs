@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use millrace_core::plan::Refusal;
+use millrace_core::plan::{FIELD_OWNED, Refusal};
 
 pub use millrace_core::plan::NAME_TAKEN;
 
@@ -29,9 +29,14 @@ pub fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// A refusal if the answer will be the same next time; else an error, to try again.
+/// A refusal if the answer will be the same next time; else an error, to try again. Its reason is [`FIELD_OWNED`] if
+/// another field manager is the cause.
 pub fn refused(verb: &'static str, object: &str, error: kube::Error) -> Result<Refusal, WriteError> {
     match error {
+        error if owned_by_another(&error) => {
+            let message = if let kube::Error::Api(status) = &error { status.message.clone() } else { String::new() };
+            Ok(Refusal { object: object.to_owned(), code: 409, reason: FIELD_OWNED.to_owned(), message })
+        }
         kube::Error::Api(status) if is_final(status.code) => Ok(Refusal {
             object: object.to_owned(),
             code: status.code,
@@ -40,6 +45,13 @@ pub fn refused(verb: &'static str, object: &str, error: kube::Error) -> Result<R
         }),
         other => Err(WriteError::new(verb, object, other)),
     }
+}
+
+/// A conflict of server-side apply: another field manager owns what was to be set.
+pub fn owned_by_another(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 409 && causes.into_iter().any(|cause| cause.reason == FIELD_OWNED)
 }
 
 /// 401 (a token that is being renewed), 408 and 429 pass by themselves, as do 5xx.
@@ -92,6 +104,19 @@ mod tests {
         for code in [401, 408, 429, 500, 503] {
             assert!(refused("create", "Job a", answer(code)).is_err(), "{code}");
         }
+    }
+
+    #[test]
+    fn only_a_conflict_that_names_a_manager_says_that_somebody_owns_the_field() {
+        let conflict = |reason: &str| {
+            let details = serde_json::json!({ "causes": [{ "reason": reason, "field": ".spec.model.version" }] });
+            let mut status = kube::core::Status::failure("conflict with \"kubectl\": .spec", "Conflict");
+            (status.code, status.details) = (409, serde_json::from_value(details).unwrap());
+            kube::Error::Api(status.boxed())
+        };
+        assert!(owned_by_another(&conflict("FieldManagerConflict")));
+        assert!(!owned_by_another(&conflict("UidMismatch")) && !owned_by_another(&answer(409)));
+        assert_eq!(refused("apply", "a", conflict("FieldManagerConflict")).unwrap().reason, FIELD_OWNED);
     }
 
     #[test]

@@ -102,7 +102,10 @@ pub struct ModelDeploymentStatus {
     pub conditions: Vec<Condition>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Address>,
-    /// The version that the address answers with, as the routers say.
+    /// The model that the address answers with, as the routers say: the one before, while another is on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_model: Option<String>,
+    /// The version of it that the address answers with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_version: Option<i64>,
     /// The revision that the address answers with.

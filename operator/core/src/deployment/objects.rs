@@ -15,10 +15,7 @@ use super::revision::Revision;
 use super::{DIGEST_ANNOTATION, ServiceView, VERSION_ANNOTATION};
 use crate::api::{ModelDeployment, ModelVersion};
 use crate::config::Config;
-use crate::names::{
-    APPLIED_ANNOTATION, DEPLOYMENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL, label_value,
-    sha256_hex,
-};
+use crate::names::{DEPLOYMENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL, label_value};
 use crate::{pod, routing};
 
 /// Where the server finds the model.
@@ -64,6 +61,7 @@ pub(super) fn server_pod(
     let mut main = Container {
         name: pod::MAIN.to_owned(),
         image: Some(config.server_image.clone()),
+        image_pull_policy: config.pull_policy_of(&config.server_image),
         ports: Some(vec![ContainerPort {
             name: Some(HTTP.to_owned()),
             container_port: i32::from(SERVER_PORT),
@@ -114,6 +112,11 @@ fn arguments(
         format!("--grace={grace}s"),
     ];
     arguments.extend(batch.map(|rows| format!("--max-batch-size={rows}")));
+    // The server compares before it answers: what lies on a claim may have been written to since it was registered.
+    let digest = &version.spec.artifact.digest;
+    if !digest.is_empty() {
+        arguments.push(format!("--model-digest={digest}"));
+    }
     arguments
 }
 
@@ -132,7 +135,7 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
     }
 }
 
-/// The Deployment of a revision. It is applied once, when it is not there.
+/// The Deployment of a revision: applied when it is not there, and when it is not what was applied.
 pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, replicas: i32) -> Deployment {
     let labels = labels(owner, Some(&revision.name));
     let mut template = revision.template.clone();
@@ -160,11 +163,12 @@ pub(super) fn service(owner: &ModelDeployment, port: u16) -> Service {
     let metadata = metadata_of(owner, owner.metadata.name.clone().unwrap_or_default(), labels(owner, None));
     let spec = ServiceSpec {
         type_: Some("ClusterIP".to_owned()),
+        session_affinity: Some("None".to_owned()),
         selector: Some(routing::selector()),
         ports: Some(vec![service_port(80, IntOrString::Int(i32::from(port)))]),
         ..ServiceSpec::default()
     };
-    applied(metadata, spec)
+    Service { metadata, spec: Some(spec), ..Service::default() }
 }
 
 /// The Service of a revision: by its EndpointSlices the routers know the pods.
@@ -172,12 +176,13 @@ pub(super) fn revision_service(owner: &ModelDeployment, revision: &str) -> Servi
     let metadata = metadata_of(owner, revision.to_owned(), labels(owner, Some(revision)));
     let spec = ServiceSpec {
         type_: Some("ClusterIP".to_owned()),
+        session_affinity: Some("None".to_owned()),
         cluster_ip: Some("None".to_owned()),
         selector: Some(selector(owner, revision)),
         ports: Some(vec![service_port(i32::from(SERVER_PORT), IntOrString::String(HTTP.to_owned()))]),
         ..ServiceSpec::default()
     };
-    applied(metadata, spec)
+    Service { metadata, spec: Some(spec), ..Service::default() }
 }
 
 fn service_port(port: i32, target: IntOrString) -> ServicePort {
@@ -190,18 +195,13 @@ fn service_port(port: i32, target: IntOrString) -> ServicePort {
     }
 }
 
-/// A Service that carries the digest of what it is to be.
-fn applied(mut metadata: ObjectMeta, spec: ServiceSpec) -> Service {
-    let digest = sha256_hex(serde_json::to_string(&spec).unwrap_or_default().as_bytes());
-    metadata.annotations = Some(BTreeMap::from([(APPLIED_ANNOTATION.to_owned(), digest)]));
-    Service { metadata, spec: Some(spec), ..Service::default() }
-}
-
 /// Whether a Service is there as it is wanted.
-pub(super) fn is_applied(service: &ServiceView, wanted: &Service) -> bool {
-    let digest = wanted.metadata.annotations.as_ref().and_then(|all| all.get(APPLIED_ANNOTATION));
-    let selector = wanted.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-    service.annotations.get(APPLIED_ANNOTATION) == digest && Some(&service.selector) == selector
+pub(super) fn is_applied(found: &ServiceView, wanted: &Service) -> bool {
+    let Some(wanted) = &wanted.spec else { return false };
+    wanted.selector.as_ref() == Some(&found.selector)
+        && wanted.ports.as_ref() == Some(&found.ports)
+        && wanted.type_.as_ref() == Some(&found.type_)
+        && wanted.session_affinity.as_ref() == Some(&found.session_affinity)
 }
 
 /// Whether a Service leads to the routers; that of an older release led to the pods themselves.

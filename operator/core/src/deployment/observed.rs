@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::PodTemplate;
+use k8s_openapi::api::core::v1::{PodTemplate, ServicePort};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::ModelVersion;
@@ -18,6 +18,9 @@ pub struct Observed {
     pub model_versions: Vec<Arc<ModelVersion>>,
     /// Deployments that carry [`crate::names::DEPLOYMENT_LABEL`] with this name.
     pub deployments: Vec<Arc<DeploymentView>>,
+    /// The generation that each of these Deployments had after this operator applied it last. One that it has not applied
+    /// since it started is missing.
+    pub applied: BTreeMap<String, i64>,
     /// Their pods. `stage` holds the revision, `owner` the ReplicaSet.
     pub pods: Vec<Arc<PodView>>,
     /// The Service of the ModelDeployment's name, whoever made it.
@@ -59,7 +62,22 @@ pub struct ServiceView {
     pub uid: String,
     pub owner: Option<String>,
     pub selector: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
-    /// Digest of what was applied last, from an annotation, so that nothing is applied twice.
-    pub applied: Option<String>,
+    /// `ClusterIP`, `NodePort` …
+    pub type_: String,
+    /// `None` or `ClientIP`.
+    pub session_affinity: String,
+    /// Without the ports of nodes: the cluster chooses them.
+    pub ports: Vec<ServicePort>,
+}
+
+impl Observed {
+    /// Somebody changed this Deployment after it was applied.
+    pub(super) fn drifted(&self, view: &DeploymentView) -> bool {
+        self.applied.get(&view.name).is_some_and(|applied| *applied != view.generation)
+    }
+
+    /// Nobody changed this Deployment since this operator applied it.
+    pub(super) fn as_applied(&self, view: &DeploymentView) -> bool {
+        self.applied.get(&view.name) == Some(&view.generation)
+    }
 }

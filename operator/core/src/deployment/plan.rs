@@ -57,13 +57,19 @@ fn effects(
     let revision = intent.revision();
     let served = traffic.target();
     let replicas = deployment.spec.scale.as_ref().and_then(|scale| scale.replicas);
-    if let Some(revision) = revision
-        && find(observed, &revision.name).is_none()
-    {
-        // Without a number in the spec an autoscaler may have chosen one: the next revision begins with it.
-        let now_served = served.and_then(|name| find(observed, name)).map(|view| view.wanted);
-        let replicas = replicas.or(now_served).unwrap_or(1);
-        plan.apply.push(Apply::Deployment(Box::new(objects::revision_deployment(deployment, revision, replicas))));
+    if let Some(revision) = revision {
+        let replicas = match find(observed, &revision.name) {
+            // Without a number in the spec an autoscaler may have chosen one: the next revision begins with it.
+            None => {
+                let now_served = served.and_then(|name| find(observed, name)).map(|view| view.wanted);
+                Some(replicas.or(now_served).unwrap_or(1))
+            }
+            // Whatever somebody changed goes back; the number of pods has its own way, below.
+            Some(view) if !view.deleting && !observed.as_applied(view) => Some(view.wanted),
+            Some(_) => None,
+        };
+        let apply = replicas.map(|replicas| objects::revision_deployment(deployment, revision, replicas));
+        plan.apply.extend(apply.map(|wanted| Apply::Deployment(Box::new(wanted))));
     }
     if let Some(replicas) = replicas {
         let intended = revision.map(|revision| revision.name.as_str());

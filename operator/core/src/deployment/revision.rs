@@ -126,7 +126,7 @@ fn pod_template(deployment: &ModelDeployment) -> Option<&str> {
 
 fn problems(deployment: &ModelDeployment, name: &str, config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if !is_service_name(name) {
+    if !names::is_label(name) {
         problems.push(Problem::new(
             "metadata.name",
             "InvalidName",
@@ -147,12 +147,4 @@ fn problems(deployment: &ModelDeployment, name: &str, config: &Config) -> Vec<Pr
         }
     }
     problems
-}
-
-fn is_service_name(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.len() <= 63
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.ends_with(inner)
-        && name.chars().all(|c| inner(c) || c == '-')
 }

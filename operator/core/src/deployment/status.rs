@@ -10,6 +10,7 @@ use super::{DeploymentView, Observed, VERSION_ANNOTATION, objects};
 use crate::api::{
     Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, set_condition,
 };
+use crate::names::MODEL_LABEL;
 use crate::plan::{Event, NAME_TAKEN, Plan};
 use crate::problem;
 
@@ -48,9 +49,10 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     let target = traffic.target().and_then(|name| find(observed, name));
     let verdict = verdict(situation, target);
     // Until the routers lead to another one, the address answers with what it answered with.
-    let (served_revision, served_version) = match target.filter(|_| leads(deployment, traffic, observed)) {
-        Some(view) => (Some(view.name.clone()), version(view)),
-        None => (old.served_revision.clone(), old.served_version),
+    let led_to = target.filter(|_| leads(deployment, traffic, observed));
+    let (served_revision, served_model, served_version) = match led_to {
+        Some(view) => (Some(view.name.clone()), view.labels.get(MODEL_LABEL).cloned(), version(view)),
+        None => (old.served_revision.clone(), old.served_model.clone(), old.served_version),
     };
     let mut status = ModelDeploymentStatus {
         observed_generation: deployment.metadata.generation,
@@ -58,6 +60,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
         address: owned.map(|_| Address {
             url: format!("http://{name}.{}.svc", deployment.metadata.namespace.as_deref().unwrap_or_default()),
         }),
+        served_model,
         served_version,
         served_revision,
         replicas: target.map_or(0, |view| view.replicas),
@@ -131,6 +134,11 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
         Intent::Serve(revision) => revision,
     };
     let verdict = match (served, find(observed, &revision.name)) {
+        (Some(view), _) if view.name == revision.name && observed.drifted(view) => says(
+            Progress::Reconciling,
+            "RevisionChanged",
+            format!("the Deployment {} is not as it was applied: it is applied again", view.name),
+        ),
         (Some(view), _) if view.name == revision.name => {
             routed(serving(view, observed, Some(revision.version)), view, situation)
         }
@@ -172,6 +180,10 @@ fn serving(view: &DeploymentView, observed: &Observed, version: Option<i64>) -> 
             "RevisionDeleted",
             format!("revision {} is being deleted", view.name),
         );
+    }
+    if view.observed_generation < view.generation {
+        let message = format!("the cluster has not looked at the newest state of the Deployment {} yet", view.name);
+        return says(false, Progress::Reconciling, "Progressing", message);
     }
     if view.wanted == 0 {
         return says(true, Progress::Done, "ScaledToZero", format!("{version} is served by no pod: replicas is 0"));
@@ -215,6 +227,8 @@ fn coming(view: &DeploymentView, observed: &Observed, version: i64, unprepared: 
 fn refused(mut verdict: Verdict, observed: &Observed) -> Verdict {
     let Some(refusal) = observed.refusals.iter().chain(&observed.routers.refusals).next() else { return verdict };
     let message = format!("{} was refused: {} ({})", refusal.object, refusal.message, refusal.code);
+    // The address is not what it should be, whatever answers behind it.
+    verdict.ready &= !refusal.object.starts_with("Service ");
     verdict.message = if verdict.ready { format!("{}; {message}", verdict.message) } else { message };
     // A quota (403), a conflict and an apiserver that is busy may pass without a change of the spec.
     let passes = matches!(refusal.code, 403 | 409 | 429 | 500..);

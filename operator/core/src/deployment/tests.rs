@@ -2,6 +2,7 @@
 
 mod cluster;
 mod decisions;
+mod drift;
 mod pods;
 mod routers;
 mod swaps;

@@ -137,7 +137,9 @@ impl<'a> Look<'a> {
 
     /// All its pods answer, and every router that callers come to knows them.
     fn is_up(&self, name: &str) -> bool {
-        let Some(view) = self.find(name).filter(|view| complete(view)) else { return false };
+        // What somebody changed is not what was asked for, until it was put right.
+        let answers = |view: &&DeploymentView| complete(view) && !self.observed.drifted(view);
+        let Some(view) = self.find(name).filter(answers) else { return false };
         self.observed.routers.unprepared(asked(self.model, view, self.generation)).is_none()
     }
 

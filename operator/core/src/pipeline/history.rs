@@ -1,8 +1,10 @@
-//! `history`: which finished runs of a pipeline are deleted, and when to look again.
+//! `history`: which finished runs of a pipeline are deleted, what they ran with them, and when to look again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{History, MLPipelineRun};
@@ -47,6 +49,23 @@ pub(super) fn expired(
         }
     }
     (delete, next)
+}
+
+/// What only these runs ran. It belongs to the pipeline and would stay as long as that. Nothing while a run begins: it
+/// may be about to run the same.
+pub(super) fn unnamed(pipeline: &ObjectMeta, runs: &[Arc<MLPipelineRun>], deleted: &[Delete]) -> Vec<Delete> {
+    let goes = |run: &&Arc<MLPipelineRun>| deleted.iter().any(|delete| Some(&delete.uid) == run.metadata.uid.as_ref());
+    let (gone, stay): (Vec<_>, Vec<_>) = runs.iter().partition(goes);
+    let begins = |run: &&Arc<MLPipelineRun>| {
+        run.status.as_ref().is_none_or(|status| status.completion_time.is_none() && status.frozen.is_none())
+    };
+    let Some(uid) = pipeline.uid.as_ref().filter(|_| !stay.iter().any(begins)) else { return Vec::new() };
+    let frozen = |run: &Arc<MLPipelineRun>| run.status.as_ref().and_then(|status| status.frozen.clone());
+    let named: BTreeSet<String> = stay.into_iter().filter_map(frozen).collect();
+    // What a run of a person's ran is the run's, and goes with it.
+    let ran: BTreeSet<String> = gone.into_iter().filter(|run| run.spec.trigger.is_some()).filter_map(frozen).collect();
+    let delete = |name: &String| Delete { kind: DeleteKind::ControllerRevision, name: name.clone(), uid: uid.clone() };
+    ran.difference(&named).map(delete).collect()
 }
 
 fn finished(run: &MLPipelineRun) -> Option<Finished<'_>> {

@@ -12,7 +12,7 @@ use crate::api::{
     set_condition,
 };
 use crate::config::Config;
-use crate::plan::{Create, Event, Plan, Refusal};
+use crate::plan::{Create, DeleteKind, Event, Plan, Refusal};
 use crate::problem::{self, Problem};
 
 /// Everything that the plan of one pipeline depends on.
@@ -38,7 +38,9 @@ pub fn plan(
         return plan;
     }
     let (delete, next) = history::expired(pipeline.spec.history.as_ref(), &observed.runs, now);
-    plan.delete = delete;
+    // First what they ran: a crash in between leaves a run that has ended and needs it no more.
+    plan.delete = history::unnamed(&pipeline.metadata, &observed.runs, &delete);
+    plan.delete.extend(delete);
     plan.requeue = next;
 
     let old = pipeline.status.clone().unwrap_or_default();
@@ -55,6 +57,8 @@ pub fn plan(
                 new.last_run = Some(run);
             }
             Change::Start(run) => {
+                // It may be about to run what one of these ran.
+                plan.delete.retain(|delete| delete.kind != DeleteKind::ControllerRevision);
                 plan.create.push(Create::Run(run));
                 match observed.refusals.last() {
                     Some(refusal) => standing = refused(refusal),

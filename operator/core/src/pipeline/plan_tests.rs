@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{PipelineObserved, plan, plan_template};
 use crate::api::{Condition, ConditionStatus, MLPipeline, MLPipelineRun, StageTemplate, set_condition};
 use crate::config::Config;
-use crate::plan::{Create, Delete, Refusal};
+use crate::plan::{Create, Delete, DeleteKind, Refusal};
 
 /// A pipeline and its runs, as they lie in a cluster.
 struct World {
@@ -255,6 +255,47 @@ fn a_finished_run_is_deleted_when_its_time_is_up_and_not_before() {
     world.finish("new", 10, false);
     assert_eq!(world.deleted(), ["old"]);
     assert_eq!(world.plan().requeue, Some(Duration::from_mins(50)));
+}
+
+/// Whose frozen pipelines go, with runs `(name, minutes ago, what it ran, started by a trigger)` of which one is kept.
+fn revisions_deleted(runs: &[(&str, i64, &str, bool)]) -> Vec<String> {
+    let mut world = World::new(json!({ "history": { "keepSucceeded": 1 }, "stages": spec("a")["stages"] }));
+    for (name, minutes_ago, frozen, triggered) in runs {
+        world.finish(name, *minutes_ago, true);
+        let run = Arc::make_mut(world.runs.last_mut().unwrap());
+        run.status.as_mut().unwrap().frozen = Some((*frozen).to_owned());
+        if *triggered {
+            run.spec.trigger = serde_json::from_value(json!({ "kind": "Change", "key": "1-a" })).unwrap();
+        }
+    }
+    let deleted = world.plan().delete;
+    let (first, runs): (Vec<_>, Vec<_>) =
+        deleted.iter().cloned().partition(|delete| delete.kind == DeleteKind::ControllerRevision);
+    assert_eq!([first.clone(), runs].concat(), deleted, "what they ran goes before the runs");
+    assert!(first.iter().all(|delete| delete.uid == "u1"), "{first:?}");
+    first.into_iter().map(|delete| delete.name).collect()
+}
+
+#[test]
+fn what_no_run_names_any_more_goes_with_the_last_run_that_named_it() {
+    assert_eq!(revisions_deleted(&[("r1", 30, "x", true), ("r2", 20, "x", true), ("r3", 10, "y", true)]), ["x"]);
+    assert!(revisions_deleted(&[("r1", 30, "x", true), ("r2", 20, "x", true)]).is_empty(), "r2 names it still");
+    assert!(revisions_deleted(&[("r1", 30, "x", false), ("r2", 20, "y", true)]).is_empty(), "it is the run's own");
+}
+
+#[test]
+fn what_a_run_that_begins_may_be_about_to_run_stays() {
+    let mut world = World::new(json!({ "history": { "keepSucceeded": 0 }, "stages": spec("a")["stages"] }));
+    world.finish("old", 30, true);
+    let run = Arc::make_mut(&mut world.runs[0]);
+    run.status.as_mut().unwrap().frozen = Some("x".to_owned());
+    run.spec.trigger = serde_json::from_value(json!({ "kind": "Change", "key": "1-a" })).unwrap();
+    world.runs.push(Arc::new(MLPipelineRun::new("begins", serde_json::from_value(json!({})).unwrap())));
+    assert_eq!(world.deleted(), ["old"]);
+    // A change starts a run in this very pass.
+    world.runs.pop();
+    world.pipeline.spec.triggers = serde_json::from_value(json!({ "onChange": true })).unwrap();
+    assert_eq!(world.deleted(), ["old"]);
 }
 
 #[test]

@@ -84,6 +84,7 @@ fn container(namespace: &str, config: &Config) -> Container {
     Container {
         name: pod::MAIN.to_owned(),
         image: Some(config.router.image.clone()),
+        image_pull_policy: config.image_pull_policy.clone(),
         command: Some(vec!["/millrace-router".to_owned()]),
         args: Some(vec![
             format!("--routes-configmap={ROUTES}"),

@@ -1,12 +1,12 @@
 //! What follows from the end of an attempt: the stage is over, or there is another attempt.
 
-use millrace_contract::Report;
+use millrace_contract::{Report, ReportReason};
 
 use super::ending::{Ending, Failure};
 use super::gate::{self, Verdict};
 use super::graph::GATE_REJECTED;
 use super::pass::{Effects, Pass, Stages, after, clip, whole_seconds};
-use super::{container, mounts, retry};
+use super::{container, inputs, mounts, retry};
 use crate::api::{Otherwise, OutputStatus, StageState, StageStatus, StageUsage};
 use crate::duration;
 use crate::pipeline::FrozenContainer;
@@ -120,11 +120,16 @@ fn failed(
     failure: Failure,
     effects: &mut Effects,
 ) -> StageStatus {
-    let Failure { reason, message, exit_code, report, lasting } = failure;
+    let Failure { reason, mut message, exit_code, report, lasting } = failure;
     status.failures += 1;
     status.exit_code = exit_code;
     if let Some(report) = report {
         status.usage = Some(usage(&report));
+        let lost = report.reason == ReportReason::InputLost;
+        let remedy = inputs::remedy(&stage.inputs, &status.inputs, &report.message).filter(|_| lost);
+        if let Some(remedy) = remedy {
+            message = format!("{message}\n{remedy}");
+        }
     }
     let seed = format!("{}/{name}/{}", pass.run_uid(), status.attempts);
     let wait = if lasting { None } else { retry::wait(&stage.retry, status.failures, &seed) };

@@ -11,7 +11,7 @@ use super::register;
 use crate::api::{Condition, Deploy, ModelDeployment, StageState, StageStatus, WaitFor};
 use crate::duration;
 use crate::pipeline::FrozenKind;
-use crate::plan::Apply;
+use crate::plan::{Apply, FIELD_OWNED};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_hours(1);
 const PAUSE: Duration = Duration::from_secs(15);
@@ -117,8 +117,7 @@ fn look(
         };
     }
     if let Some(refusal) = pass.refusal("ModelDeployment", target) {
-        // A conflict names the owner; another 409 says that the object was made again meanwhile.
-        if refusal.code == 409 && refusal.message.contains("conflict with") {
+        if refusal.reason == FIELD_OWNED {
             let message = format!(
                 "spec.model.version of ModelDeployment {target} belongs to somebody else: {}. Leave it out of what \
                  they apply, and it is the pipeline's",

@@ -60,10 +60,16 @@ fn served(pass: &Pass<'_>, deployment: &str) -> Result<ResolvedInput, String> {
     let Some(found) = pass.observed.model_deployments.get(deployment) else {
         return Err(format!("there is no ModelDeployment {deployment}"));
     };
-    let Some(version) = found.status.as_ref().and_then(|status| status.served_version) else {
+    let served = found.status.as_ref().and_then(|status| Some((status.served_model.as_ref()?, status.served_version?)));
+    let Some((served, version)) = served else {
         return Err(format!("ModelDeployment {deployment} serves no version yet"));
     };
     let model = &found.spec.model.name;
+    if served != model {
+        return Err(format!(
+            "ModelDeployment {deployment} serves version {version} of {served}, and none of {model} yet"
+        ));
+    }
     let versions = &pass.observed.model_versions;
     let Some(version) = versions.iter().find(|v| v.spec.model == *model && v.spec.version == version) else {
         return Err(format!(
@@ -76,6 +82,23 @@ fn served(pass: &Pass<'_>, deployment: &str) -> Result<ResolvedInput, String> {
         digest: Some(version.spec.artifact.digest.clone()),
         size: Some(version.spec.artifact.size),
     })
+}
+
+/// What to do about an input `deployed` that the agent calls lost; nothing if it was another input.
+pub(super) fn remedy(
+    inputs: &BTreeMap<String, Input>,
+    resolved: &BTreeMap<String, ResolvedInput>,
+    message: &str,
+) -> Option<String> {
+    let named = |name: &String| message.contains(&format!("input {name:?}"));
+    let (name, input) = inputs.iter().find(|(name, _)| named(name))?;
+    let deployment = input.deployed.as_ref()?;
+    let ResolvedInput { model_version, uri, .. } = resolved.get(name)?;
+    let (version, uri) = (model_version.as_ref()?, uri.as_ref()?);
+    Some(format!(
+        "it is ModelVersion {version}, which ModelDeployment {deployment} serves, and what lies at {uri} is not what was \
+         registered: bring its files back there, or let {deployment} serve another version, then start a new run"
+    ))
 }
 
 /// Every input of an attempt; an optional one that is absent is left out.

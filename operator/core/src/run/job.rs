@@ -186,6 +186,7 @@ fn pod_spec(
     let mut main = PodContainer {
         name: pod::MAIN.to_owned(),
         image: Some(container.image.clone()),
+        image_pull_policy: pass.config.pull_policy_of(&container.image),
         command: Some(vec![agent]),
         args: Some(args),
         env: Some(vec![EnvVar { name: TASK_ENV.to_owned(), value: Some(pod::escape(task)), ..EnvVar::default() }]),

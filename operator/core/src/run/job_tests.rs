@@ -47,7 +47,13 @@ fn built(stage: &FrozenContainer, store: bool, templates: &Observed) -> Result<J
         frozen.store = Some(serde_json::from_value(json!({ "pvc": { "claimName": "artifacts" } })).unwrap());
     }
     let params = BTreeMap::from([("word".to_owned(), json!("$(HOME) $[[ run.uid ]]"))]);
-    let config = Config { agent_image: "agent:1".into(), job_ttl_seconds: 99, ..Config::default() };
+    let config = Config {
+        agent_image: "agent:1".into(),
+        stage_images: ["data:1".to_owned()].into(),
+        image_pull_policy: Some("Always".into()),
+        job_ttl_seconds: 99,
+        ..Config::default()
+    };
     let output = OutputStatus { uri: "pvc://artifacts/runs/r/ingest/a".into(), size: 5, ..OutputStatus::default() };
     let ingest = StageStatus { outputs: [("data".to_owned(), output)].into(), ..StageStatus::default() };
     let stages = Stages::from([("ingest".to_owned(), ingest)]);
@@ -193,4 +199,14 @@ fn a_pod_template_that_is_not_there_is_waited_for_and_named() {
     // It ends with the stage.
     let side = pod.init_containers.iter().flatten().find(|container| container.name == "side").unwrap();
     assert_eq!(side.restart_policy.as_deref(), Some("Always"));
+}
+
+#[test]
+fn the_pull_policy_of_the_installation_is_for_millraces_images_only() {
+    for (image, policy) in [("trainer:1", None), ("data:1", Some("Always"))] {
+        let job = built(&stage(&json!({ "image": image })), true, &Observed::default()).unwrap();
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        assert_eq!(pod.containers[0].image_pull_policy.as_deref(), policy, "{image}");
+        assert_eq!(pod.init_containers.unwrap()[0].image_pull_policy.as_deref(), Some("Always"));
+    }
 }

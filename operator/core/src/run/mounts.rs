@@ -81,6 +81,7 @@ pub(super) fn agent(config: &Config, spec: &mut PodSpec, main: &mut PodContainer
     spec.init_containers.get_or_insert_default().push(PodContainer {
         name: pod::AGENT_INIT.to_owned(),
         image: Some(config.agent_image.clone()),
+        image_pull_policy: config.pull_policy_of(&config.agent_image),
         command: Some(["/millrace-agent", "copy", AGENT_COPY_DIR].map(str::to_owned).to_vec()),
         // No CPU limit: a copy that is throttled delays every stage.
         resources: Some(ResourceRequirements {

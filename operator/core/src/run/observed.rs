@@ -41,7 +41,6 @@ pub struct Observed {
 pub struct JobView {
     pub name: String,
     pub uid: String,
-    pub resource_version: String,
     pub stage: String,
     pub attempt: u32,
     /// The uid of the controlling owner.
@@ -99,8 +98,6 @@ pub struct Terminated {
     pub reason: String,
     /// The report, or the last lines of the log where there is none.
     pub message: String,
-    pub started: Option<Timestamp>,
-    pub finished: Option<Timestamp>,
 }
 
 /// Somebody's reason and message, as they are.

@@ -15,7 +15,7 @@ use millrace_core::api::{
 use millrace_core::config::Config;
 use millrace_core::names;
 use millrace_core::pipeline::Frozen;
-use millrace_core::plan::{Apply, Create, Delete, DeleteKind, Event, Plan, Refusal};
+use millrace_core::plan::{Apply, Create, Delete, DeleteKind, Event, FIELD_OWNED, Plan, Refusal};
 use millrace_core::run::{self, JobView, Observed, PodView, Words};
 use serde_json::Value;
 
@@ -31,6 +31,8 @@ pub enum Fate {
     /// The kernel killed the agent too: no report.
     OutOfMemoryWithAgent,
     ExitsWithoutReport,
+    /// The agent finds this input damaged.
+    LosesInput(&'static str),
     Evicted,
     /// It was complete, then its node went, and the report with it.
     LostWithNode,
@@ -299,7 +301,7 @@ impl Cluster {
         assert_eq!(model_deployment, "served");
         if self.version_owned {
             let words = "conflict with \"kubectl\": .spec.model.version";
-            self.refuse("ModelDeployment served".into(), 409, "Conflict", words);
+            self.refuse("ModelDeployment served".into(), 409, FIELD_OWNED, words);
             return;
         }
         let found = self.deployment.as_mut().unwrap();
@@ -317,7 +319,9 @@ impl Cluster {
                 self.pods.retain(|pod| pod.owner.as_ref() != Some(&delete.uid));
             }
             DeleteKind::Run => self.run.metadata.deletion_timestamp = Some(Time(self.now)),
-            DeleteKind::Deployment | DeleteKind::Service => panic!("a run serves nothing: {delete:?}"),
+            DeleteKind::Deployment | DeleteKind::Service | DeleteKind::ControllerRevision => {
+                panic!("not a run's: {delete:?}")
+            }
         }
     }
 
@@ -332,6 +336,7 @@ impl Cluster {
         let Some(found) = self.deployment.as_mut() else { return false };
         let mut status = found.status.clone().unwrap_or_default();
         let Some(version) = found.spec.model.version else { return false };
+        status.served_model = Some(found.spec.model.name.clone());
         status.served_version = Some(version);
         let generation = found.metadata.generation;
         set_condition(&mut status.conditions, "Ready", ConditionStatus::True, "Served", "", generation, now);

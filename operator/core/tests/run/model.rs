@@ -120,6 +120,42 @@ fn a_version_that_somebody_else_owns_fails_the_stage_and_names_the_owner() {
 }
 
 #[test]
+fn what_is_served_of_another_model_is_no_champion() {
+    let mut first = scored(0.95, None);
+    first.settle();
+    let mut other = next(first, scored(0.92, None));
+    // It serves version 1 of penguins still; its spec names another model, which has a version 1 too.
+    let found = other.deployment.as_mut().unwrap();
+    found.spec.model.name = "seals".into();
+    found.spec.model.version = None;
+    let mut seal = other.versions[0].clone();
+    seal.metadata.name = Some("seals-v1".into());
+    seal.spec.model = "seals".into();
+    other.versions.push(seal);
+    other.settle();
+    assert_eq!(other.stage("evaluate").inputs["champion"].model_version, None);
+}
+
+#[test]
+fn a_champion_whose_files_changed_fails_the_stage_and_says_what_helps() {
+    let mut first = scored(0.95, None);
+    first.settle();
+    let mut second = next(first, Cluster::new(whole_loop()).fate("evaluate", 1, Fate::LosesInput("champion")));
+    second.settle();
+    let evaluate = second.stage("evaluate");
+    assert_eq!((evaluate.state, evaluate.reason.as_deref()), (StageState::Failed, Some("InputLost")));
+    let message = evaluate.message.as_ref().unwrap();
+    for words in ["ModelVersion penguins-v1", "ModelDeployment served", "let served serve another version"] {
+        assert!(message.contains(words), "{message}");
+    }
+    let mut third = Cluster::new(whole_loop()).fate("evaluate", 1, Fate::LosesInput("model"));
+    third.deployment = Some(deployment());
+    third.settle();
+    let message = third.stage("evaluate").message.as_ref().unwrap();
+    assert!(message.contains("is damaged") && !message.contains("ModelVersion"), "{message}");
+}
+
+#[test]
 fn a_deployment_that_is_not_there_is_waited_for_until_it_is() {
     let mut cluster = scored(0.95, None);
     cluster.deployment = None;

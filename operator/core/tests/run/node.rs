@@ -80,6 +80,7 @@ fn end(cluster: &mut Cluster, job: &str, at: usize, task: &Task, fate: &Fate) {
     let (exit, reason, message) = match fate {
         Fate::Succeeds(_) => (0, "Completed", report.to_string()),
         Fate::Exits(code) => (*code, "Error", report.to_string()),
+        Fate::LosesInput(_) => (66, "Error", report.to_string()),
         Fate::OutOfMemory => (137, "Error", report.to_string()),
         Fate::OutOfMemoryWithAgent => (137, "OOMKilled", String::new()),
         Fate::ExitsWithoutReport => (0, "Completed", String::new()),
@@ -125,12 +126,16 @@ fn report(cluster: &mut Cluster, task: &Task, fate: &Fate) -> Value {
         let (reason, code) = match fate {
             Fate::OutOfMemory => ("OOMKilled", 137),
             Fate::Exits(code) => ("Error", *code),
+            Fate::LosesInput(_) => ("InputLost", 66),
             _ => ("Error", 1),
         };
         report["reason"] = json!(reason);
         report["exitCode"] = json!(code);
         report["message"] = json!(format!("the command exited with {code}"));
         report["tail"] = json!("Traceback: no luck");
+        if let Fate::LosesInput(name) = fate {
+            report["message"] = json!(format!("input {name:?} is damaged: its digest is another one"));
+        }
         return report;
     };
     if let Some(winner) = cluster.manifests.get(&task.stage) {

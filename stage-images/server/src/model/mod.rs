@@ -1,12 +1,14 @@
 //! A model: its signature, the session that runs it, and how both are made from a folder.
 
 mod engine;
+mod intact;
 mod load;
 mod signature;
 mod signature_file;
 mod warm;
 
 pub use engine::{Engine, EngineError, Fault, View};
+pub use intact::{NotIntact, verify};
 pub use load::{LoadError, load, runtime};
 pub use signature::{Signature, SignatureError};
 pub use warm::{WarmUpError, warm_up};

@@ -2,15 +2,24 @@
 
 use serde_json::json;
 
-use crate::support::{Server, heavy, heavy_rows, infer_path, lookup};
+use crate::support::{Caller, Server, heavy, heavy_rows, infer_path, lookup};
 
 /// Sends a request that takes long, and comes back once the model runs it.
 fn occupied(server: &Server) -> std::thread::JoinHandle<u16> {
     let mut caller = server.caller();
     let slow = std::thread::spawn(move || caller.post(infer_path(), &heavy()).status);
-    server.wait_for_metric("millrace_server_requests_in_flight", 1.0);
-    server.wait_for_metric("millrace_server_queue_length", 0.0);
+    server.wait_for_metric("millrace_server_batch_requests_count", 1.0);
     slow
+}
+
+/// A request of one row that waits in the queue.
+fn waiting(server: &Server) -> Caller {
+    let mut caller = server.caller();
+    let body = heavy_rows(1);
+    let head = format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", infer_path(), body.len());
+    caller.write(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
+    server.wait_for_metric("millrace_server_queue_length", 1.0);
+    caller
 }
 
 #[test]
@@ -85,45 +94,34 @@ fn a_model_whose_outputs_cannot_be_split_answers_each_request_alone() {
 
 #[test]
 fn a_full_queue_is_a_503_that_says_when_to_come_again() {
-    let server = Server::ready("heavy", &["--max-queue", "1"]);
-    let slow = occupied(&server);
-    let others: Vec<_> = (0..4)
-        .map(|_| {
-            let mut caller = server.caller();
-            std::thread::spawn(move || caller.post(infer_path(), &heavy_rows(1)))
-        })
-        .collect();
-    let answers: Vec<_> = others.into_iter().map(|other| other.join().unwrap()).collect();
-    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
-    assert_eq!(refused.len(), 3, "one waits, three are refused");
-    for answer in refused {
-        assert_eq!(answer.header("retry-after"), Some("1"));
+    // The delay keeps the first one waiting.
+    let server = Server::ready("heavy", &["--max-queue", "1", "--max-delay", "1m"]);
+    let waiting = waiting(&server);
+    for _ in 0..3 {
+        let answer = server.caller().post(infer_path(), &heavy_rows(1));
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
         assert_eq!(answer.error(), "1 requests wait for this model already: try again");
     }
-    assert_eq!(slow.join().unwrap(), 200);
+    drop(waiting);
 }
 
 #[test]
 fn a_caller_that_leaves_is_dropped_from_the_queue() {
-    let server = Server::ready("heavy", &[]);
-    let slow = occupied(&server);
-    let mut leaver = server.caller();
-    let body = heavy_rows(1);
-    let head = format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", infer_path(), body.len());
-    leaver.write(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
-    server.wait_for_metric("millrace_server_queue_length", 1.0);
-    drop(leaver);
+    let server = Server::ready("heavy", &["--max-batch-size", "2", "--max-delay", "1m"]);
+    drop(waiting(&server));
     server.wait_for_metric("millrace_server_requests_total{code=\"gone\"}", 1.0);
-    assert_eq!(slow.join().unwrap(), 200);
+    // Two are a full batch, if the one that left is not one of them.
+    let mut caller = server.caller();
+    let one = std::thread::spawn(move || caller.post(infer_path(), &heavy_rows(1)).status);
     assert_eq!(server.caller().post(infer_path(), &heavy_rows(1)).status, 200);
-    // The slow one and the last one.
+    assert_eq!(one.join().unwrap(), 200);
     assert!(server.metric("millrace_server_batch_requests_sum").total_cmp(&2.0).is_eq());
 }
 
 #[test]
 fn an_answer_that_takes_too_long_is_a_504() {
-    let server = Server::ready("heavy", &["--request-timeout", "50ms"]);
-    let answer = server.caller().post(infer_path(), &heavy());
+    let server = Server::ready("heavy", &["--request-timeout", "50ms", "--max-delay", "1m"]);
+    let answer = server.caller().post(infer_path(), &heavy_rows(1));
     assert_eq!(answer.status, 504);
     assert_eq!(answer.error(), "no answer within 0.05 s: the model is too slow for its load");
 }

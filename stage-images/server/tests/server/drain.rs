@@ -6,24 +6,28 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use crate::support::{Caller, Server, infer_path, tabular};
+use crate::support::{Caller, Server, eventually, infer_path, tabular};
 
 #[test]
 fn a_draining_server_is_not_ready_but_answers_and_closes_kept_connections() {
-    let mut server = Server::ready("tabular", &["--drain", "1s"]);
+    let server = Server::ready("tabular", &["--drain", "1m"]);
     let mut kept = server.caller();
     assert!(!kept.post(infer_path(), &tabular()).closes());
     server.terminate();
-    let start = Instant::now();
-    while server.caller().get("/v2/health/ready").status == 200 {
-        assert!(start.elapsed() < Duration::from_secs(1));
-    }
+    eventually("the server is not ready", || server.caller().get("/v2/health/ready").status == 503);
     assert_eq!(server.caller().get("/v2/health/live").status, 200);
     let answer = kept.post(infer_path(), &tabular());
     assert_eq!((answer.status, answer.closes()), (200, true));
     assert_eq!(server.caller().post(infer_path(), &tabular()).status, 200);
+}
+
+#[test]
+fn a_server_ends_no_sooner_than_its_drain() {
+    let mut server = Server::ready("tabular", &["--drain", "1s"]);
+    let start = Instant::now();
+    server.terminate();
     assert_eq!(server.wait().code(), Some(0));
-    assert!(start.elapsed() > Duration::from_millis(900), "it ended before --drain");
+    assert!(start.elapsed() >= Duration::from_secs(1), "it ended before --drain");
 }
 
 #[test]
@@ -34,11 +38,9 @@ fn a_request_in_flight_ends_before_the_server_does() {
     slow.write(&first).unwrap();
     server.wait_for_metric("millrace_server_requests_in_flight", 1.0);
     server.terminate();
-    sleep(Duration::from_millis(600));
-    assert!(
-        Caller::new(server.address).send(b"GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n").is_err(),
-        "it still takes connections"
-    );
+    eventually("the server takes no connections", || {
+        Caller::new(server.address).send(b"GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n").is_err()
+    });
     slow.write(&second).unwrap();
     let answer = slow.read().unwrap();
     assert_eq!((answer.status, answer.closes()), (200, true));
@@ -61,10 +63,9 @@ fn idle_connections_do_not_hold_up_the_end() {
     let mut server = Server::ready("tabular", &["--drain", "0s"]);
     let mut idle = server.caller();
     assert_eq!(idle.post(infer_path(), &tabular()).status, 200);
-    let start = Instant::now();
     server.terminate();
+    // One that had to be cut would make it 1.
     assert_eq!(server.wait().code(), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(5));
 }
 
 /// How long callers still use the old address after a swap, as when a node learns late that an endpoint has gone.
@@ -75,7 +76,7 @@ const SWAPS: usize = 20;
 /// that take longer to send than a server lives after its SIGTERM reaches the endpoints.
 #[test]
 fn not_one_request_fails_while_versions_are_swapped() {
-    let flags = ["--drain", "700ms"];
+    let flags = ["--drain", "3s"];
     let service = Arc::new(Service::default());
     let mut live = Server::ready_with("0", "tabular", &flags);
     service.point_to(live.address);
@@ -92,7 +93,7 @@ fn not_one_request_fails_while_versions_are_swapped() {
             *caller = Caller::new(address);
             let (first, second) = slow_request();
             caller.write(&first)?;
-            sleep(Duration::from_millis(900));
+            sleep(Duration::from_millis(3500));
             caller.write(&second)?;
             caller.read()
         }));
@@ -104,15 +105,15 @@ fn not_one_request_fails_while_versions_are_swapped() {
         service.point_later(live.address);
         old.terminate();
         ending.push(std::thread::spawn(move || assert_eq!(old.wait().code(), Some(0), "{}", old.stderr())));
+        let before = service.answered();
+        eventually("50 more requests are answered", || service.answered() >= before + 50);
         sleep(Duration::from_millis(500));
     }
     service.stopped.store(true, Ordering::Relaxed);
     for thread in callers.into_iter().chain(ending) {
         thread.join().unwrap();
     }
-    assert_eq!(service.failed.load(Ordering::Relaxed), 0, "of {} requests", service.answered.load(Ordering::Relaxed));
-    let answered = service.answered.load(Ordering::Relaxed);
-    assert!(answered > 1000, "only {answered} requests: this shows nothing");
+    assert_eq!(service.failed.load(Ordering::Relaxed), 0, "of {} requests", service.answered());
 }
 
 /// What a Kubernetes Service is to its callers: the address of the moment.
@@ -135,6 +136,10 @@ impl Service {
             sleep(LAG);
             service.point_to(address);
         });
+    }
+
+    fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
     }
 
     fn address(&self) -> SocketAddr {

@@ -45,6 +45,12 @@ fn lookup_raw(index: &[i64]) -> ModelInferRequest {
     ModelInferRequest { raw_input_contents, ..request(vec![input("index", "INT64", &shape, None)]) }
 }
 
+/// A row for the model "heavy".
+fn heavy_row() -> ModelInferRequest {
+    let x = InferTensorContents { fp32_contents: vec![1.0], ..InferTensorContents::default() };
+    request(vec![input("x", "FP32", &[1, 1], Some(x))])
+}
+
 fn infer(caller: &mut GrpcCaller, request: &ModelInferRequest) -> Called<ModelInferResponse> {
     caller.call("ModelInfer", request)
 }
@@ -215,30 +221,21 @@ fn many_calls_on_one_connection_run_together_and_get_their_own_rows() {
 
 #[test]
 fn a_full_queue_is_unavailable_and_a_late_answer_exceeds_its_deadline() {
-    let x = InferTensorContents { fp32_contents: vec![1.0; 6000], ..InferTensorContents::default() };
-    let heavy = request(vec![input("x", "FP32", &[6000, 1], Some(x))]);
-    let server = Server::ready("heavy", &["--max-queue", "1"]);
-    let answers: Vec<Called<ModelInferResponse>> = server.grpc().call_all("ModelInfer", &vec![heavy.clone(); 6]);
-    let refused: Vec<_> = answers.iter().filter(|answer| answer.code == UNAVAILABLE).collect();
-    assert!(!refused.is_empty() && refused.len() < 6);
+    // The delay keeps the first one waiting, until it is too late for it.
+    let server = Server::ready("heavy", &["--max-queue", "1", "--max-delay", "1m", "--request-timeout", "1s"]);
+    let answers: Vec<Called<ModelInferResponse>> = server.grpc().call_all("ModelInfer", &vec![heavy_row(); 6]);
+    let (refused, late): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.code == UNAVAILABLE);
     assert_eq!(refused[0].words, "1 requests wait for this model already: try again");
-    let server = Server::ready("heavy", &["--request-timeout", "50ms"]);
-    assert_eq!(infer(&mut server.grpc(), &heavy).code, DEADLINE_EXCEEDED);
+    assert_eq!(late[0].code, DEADLINE_EXCEEDED);
 }
 
 #[test]
 fn a_call_that_is_taken_back_is_dropped() {
-    let server = Server::ready("heavy", &[]);
-    let x = InferTensorContents { fp32_contents: vec![1.0; 6000], ..InferTensorContents::default() };
-    let heavy = request(vec![input("x", "FP32", &[6000, 1], Some(x))]);
-    let mut caller = server.caller();
-    let slow = std::thread::spawn(move || caller.post(infer_path(), &crate::support::heavy()).status);
-    server.wait_for_metric("millrace_server_requests_in_flight", 1.0);
-    server.grpc().call_and_leave("ModelInfer", &heavy, || {
-        server.wait_for_metric("millrace_server_requests_in_flight", 2.0);
+    let server = Server::ready("heavy", &["--max-delay", "1m"]);
+    server.grpc().call_and_leave("ModelInfer", &heavy_row(), || {
+        server.wait_for_metric("millrace_server_queue_length", 1.0);
     });
     server.wait_for_metric("millrace_server_requests_total{code=\"gone\"}", 1.0);
-    assert_eq!(slow.join().unwrap(), 200);
 }
 
 #[test]

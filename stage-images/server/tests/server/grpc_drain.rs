@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::support::messages::model_infer_request::InferInputTensor;
 use crate::support::messages::{ModelInferRequest, ModelInferResponse, ServerReadyRequest, ServerReadyResponse};
-use crate::support::{Called, GrpcCaller, Server};
+use crate::support::{Called, GrpcCaller, Server, eventually};
 
 /// A row for the models "heavy" and "total".
 fn rows(rows: usize) -> ModelInferRequest {
@@ -24,26 +24,24 @@ fn rows(rows: usize) -> ModelInferRequest {
 
 #[test]
 fn a_draining_server_answers_and_sends_connections_away() {
-    let mut server = Server::ready("total", &["--drain", "1s"]);
+    let server = Server::ready("total", &["--drain", "1m"]);
     let mut kept = server.grpc();
     assert_eq!(kept.call::<ModelInferResponse>("ModelInfer", &rows(1)).code, 0);
     assert!(kept.is_open());
     server.terminate();
-    sleep(Duration::from_millis(200));
-    assert!(!kept.is_open(), "it was not told to go");
+    eventually("a kept connection is told to go", || !kept.is_open());
     let mut late = server.grpc();
     let ready: Called<ServerReadyResponse> = late.call("ServerReady", &ServerReadyRequest {});
     assert!(!ready.message.unwrap().ready);
-    assert!(!late.is_open(), "it was not told to go");
+    eventually("a late connection is told to go", || !late.is_open());
     assert_eq!(server.grpc().call::<ModelInferResponse>("ModelInfer", &rows(1)).code, 0);
-    assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
 fn calls_in_flight_are_answered_before_the_server_ends() {
-    let mut server = Server::ready("heavy", &["--drain", "0s"]);
+    let mut server = Server::ready("heavy", &["--drain", "0s", "--max-delay", "3s"]);
     let mut caller = server.grpc();
-    let calls = std::thread::spawn(move || caller.call_all::<ModelInferResponse>("ModelInfer", &vec![rows(3000); 4]));
+    let calls = std::thread::spawn(move || caller.call_all::<ModelInferResponse>("ModelInfer", &vec![rows(1); 4]));
     server.wait_for_metric("millrace_server_requests_in_flight", 4.0);
     server.terminate();
     let answers = calls.join().unwrap();
@@ -68,7 +66,7 @@ fn connections_that_say_nothing_do_not_hold_up_the_end() {
 /// Callers on kept connections and on new ones, through ten swaps of the server.
 #[test]
 fn not_one_call_fails_while_versions_are_swapped() {
-    let flags = ["--drain", "700ms"];
+    let flags = ["--drain", "3s"];
     let mut live = Server::ready_with("0", "total", &flags);
     let service = Arc::new(Service::default());
     service.port.store(live.address.port(), Ordering::Relaxed);
@@ -89,14 +87,14 @@ fn not_one_call_fails_while_versions_are_swapped() {
         });
         old.terminate();
         ending.push(std::thread::spawn(move || assert_eq!(old.wait().code(), Some(0), "{}", old.stderr())));
+        let before = service.answered();
+        eventually("50 more calls are answered", || service.answered() >= before + 50);
         sleep(Duration::from_millis(500));
     }
     service.stopped.store(true, Ordering::Relaxed);
     for thread in callers.into_iter().chain(ending) {
         thread.join().unwrap();
     }
-    let answered = service.answered.load(Ordering::Relaxed);
-    assert!(answered > 500, "only {answered} calls: this shows nothing");
 }
 
 #[derive(Default)]
@@ -107,6 +105,10 @@ struct Service {
 }
 
 impl Service {
+    fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
+    }
+
     /// Calls until told to stop; on one connection as long as the server lets it, or on a new one each time.
     fn call_on(&self, keep: bool) {
         let connect = || GrpcCaller::new(([127, 0, 0, 1], self.port.load(Ordering::Relaxed)).into());

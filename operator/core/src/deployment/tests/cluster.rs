@@ -31,6 +31,8 @@ pub struct Cluster {
     pub stuck: BTreeSet<usize>,
     /// Revisions with requests in flight.
     pub busy: BTreeSet<String>,
+    /// The image that each Deployment runs.
+    images: BTreeMap<String, String>,
     uids: u32,
 }
 
@@ -60,6 +62,7 @@ impl Cluster {
             in_force: vec![Routes::default(); 2],
             stuck: BTreeSet::new(),
             busy: BTreeSet::new(),
+            images: BTreeMap::new(),
             uids: 0,
         }
     }
@@ -152,7 +155,9 @@ impl Cluster {
                 match delete.kind {
                     DeleteKind::Deployment => self.observed.deployments.retain(|view| view.uid != delete.uid),
                     DeleteKind::Service => self.observed.services.retain(|_, service| service.uid != delete.uid),
-                    DeleteKind::Job | DeleteKind::Run => panic!("a ModelDeployment has no {delete:?}"),
+                    DeleteKind::Job | DeleteKind::Run | DeleteKind::ControllerRevision => {
+                        panic!("a ModelDeployment has no {delete:?}")
+                    }
                 }
             }
         }
@@ -182,16 +187,28 @@ impl Cluster {
     fn apply(&mut self, apply: Apply) {
         match apply {
             Apply::Deployment(deployment) => {
+                let deployment = *deployment;
+                let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap();
                 let name = deployment.metadata.name.clone().unwrap();
-                assert!(self.view(&name).is_none(), "{name} is applied a second time");
+                let image = deployment.spec.unwrap().template.spec.unwrap().containers[0].image.clone().unwrap();
+                if let Some(generation) = self.view(&name).map(|view| view.generation) {
+                    assert_ne!(self.observed.applied.get(&name), Some(&generation), "{name} is applied for nothing");
+                    let there = self.images.insert(name.clone(), image.clone());
+                    let changed = there.is_some_and(|there| there != image);
+                    self.change(&name, |view| view.generation += i64::from(changed));
+                    self.observed.applied.insert(name, generation + i64::from(changed));
+                    return;
+                }
                 self.uids += 1;
+                self.images.insert(name.clone(), image);
+                self.observed.applied.insert(name.clone(), 1);
                 self.observed.deployments.push(Arc::new(DeploymentView {
                     name,
                     uid: format!("uid-{}", self.uids),
                     owner: deployment.metadata.owner_references.as_ref().map(|owners| owners[0].uid.clone()),
                     created: Some(self.now),
                     generation: 1,
-                    wanted: deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap(),
+                    wanted: replicas,
                     labels: deployment.metadata.labels.clone().unwrap(),
                     annotations: deployment.metadata.annotations.clone().unwrap(),
                     ..DeploymentView::default()
@@ -199,13 +216,16 @@ impl Cluster {
             }
             Apply::Service(service) => {
                 let name = service.metadata.name.clone().unwrap();
-                self.uids += 1;
+                let spec = service.spec.unwrap();
+                let uid =
+                    self.observed.services.get(&name).map_or_else(|| format!("uid-{name}"), |there| there.uid.clone());
                 let view = Arc::new(ServiceView {
-                    uid: format!("uid-{}", self.uids),
+                    uid,
                     owner: service.metadata.owner_references.as_ref().map(|owners| owners[0].uid.clone()),
-                    selector: service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap(),
-                    annotations: service.metadata.annotations.clone().unwrap(),
-                    applied: None,
+                    selector: spec.selector.unwrap(),
+                    type_: spec.type_.unwrap(),
+                    session_affinity: spec.session_affinity.unwrap(),
+                    ports: spec.ports.unwrap(),
                 });
                 if Some(&name) == self.owner.metadata.name.as_ref() {
                     self.observed.service = Some(view.clone());
@@ -234,6 +254,17 @@ impl Cluster {
     pub fn change(&mut self, name: &str, change: impl FnOnce(&mut DeploymentView)) {
         let view = self.observed.deployments.iter_mut().find(|view| view.name == name).unwrap();
         change(Arc::make_mut(view));
+    }
+
+    /// Somebody makes a Deployment run another image.
+    pub fn set_image(&mut self, name: &str, image: &str) {
+        self.images.insert(name.to_owned(), image.to_owned());
+        self.change(name, |view| view.generation += 1);
+    }
+
+    /// The image that a Deployment runs.
+    pub fn image(&self, name: &str) -> &str {
+        &self.images[name]
     }
 
     pub fn view(&self, name: &str) -> Option<&DeploymentView> {

@@ -69,6 +69,8 @@ fn other_settings_are_another_revision_and_the_number_of_pods_is_not() {
     cluster.set_replicas(3);
     let plan = cluster.pass();
     assert_eq!(plan.apply, [Apply::Scale { deployment: name.clone(), replicas: 3 }]);
+    cluster.pods_get_ready();
+    cluster.settle();
     assert_eq!(cluster.served().unwrap().wanted, 3);
     let mut server = Server::default();
     server.settings.env.insert("A".to_owned(), EnvValue { value: Some("1".to_owned()), ..EnvValue::default() });

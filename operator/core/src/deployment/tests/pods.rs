@@ -48,6 +48,8 @@ fn the_server_is_told_its_model_and_has_time_to_drain() {
     for argument in ["--model-name=penguins", "--model-version=4", "--max-batch-size=8", "--drain=15s", "--grace=30s"] {
         assert!(arguments.iter().any(|given| given == argument), "{arguments:?}");
     }
+    let digest = format!("--model-digest=sha256:{:064}", 4);
+    assert!(arguments.contains(&digest), "{arguments:?}");
     assert_eq!(pod.termination_grace_period_seconds, Some(60));
 }
 
@@ -114,6 +116,14 @@ fn the_catalogs_pod_template_lies_below_the_pod_and_makes_another_revision() {
     let named: Vec<_> = containers.iter().map(|c| (c.name.as_str(), c.image.as_deref().unwrap_or(""))).collect();
     assert_eq!(named, [("main", "registry/server:1"), ("sidecar", "other")]);
     assert_eq!(containers[0].command, None, "the server is the program");
+}
+
+#[test]
+fn the_servers_image_is_pulled_as_the_installation_says() {
+    let mut cluster = with_server(|_| {});
+    assert_eq!(pod(&cluster).containers[0].image_pull_policy, None);
+    cluster.config.image_pull_policy = Some("Never".to_owned());
+    assert_eq!(pod(&cluster).containers[0].image_pull_policy.as_deref(), Some("Never"));
 }
 
 #[test]

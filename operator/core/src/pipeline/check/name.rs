@@ -3,17 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Problems, in_expression};
+pub(super) use crate::names::is_label;
 
 const LONGEST: usize = 63;
-
-/// A DNS label.
-pub(super) fn is_label(name: &str) -> bool {
-    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.len() <= LONGEST
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.ends_with(edge)
-        && name.chars().all(|c| edge(c) || c == '-')
-}
 
 /// Letters of either case, because a StageTemplate's parameters are its program's: `batchSize`.
 pub(super) fn is_param(name: &str) -> bool {

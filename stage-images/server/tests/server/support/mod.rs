@@ -10,4 +10,4 @@ pub use caller::{Answer, Caller};
 pub use grpc::{Called, GrpcCaller, framed, messages};
 pub use requests::{every_type_raw, heavy, heavy_rows, infer_path, lookup, tabular, tabular_rows};
 pub use schema::{assert_schema, matches_schema};
-pub use server::{Server, model_dir};
+pub use server::{Server, eventually, model_dir};

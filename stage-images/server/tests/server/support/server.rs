@@ -19,6 +19,15 @@ pub struct Server {
     stderr: Arc<Mutex<String>>,
 }
 
+/// Waits until something holds, however slow the machine is.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "still not: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Where a model for tests lies.
 pub fn model_dir(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(model)

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 /// A path within a line: of a long one the middle is left out, so that what is said of it is not cut away.
+#[must_use]
 pub fn short(path: &Path) -> String {
     const END: usize = 80;
     let text = path.display().to_string();

@@ -5,12 +5,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use millrace_contract::BlobFile;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::regular;
-use crate::words::short;
+use crate::{BlobFile, regular, short};
 
 /// Large enough that system calls do not count beside hashing.
 const CHUNK: usize = 256 * 1024;
@@ -49,6 +47,13 @@ pub struct Artifact {
     pub size: u64,
     /// Sorted by path, bytewise.
     pub files: Vec<BlobFile>,
+}
+
+/// Whether a text has the form of a digest.
+#[must_use]
+pub fn is_digest(text: &str) -> bool {
+    let hex = text.strip_prefix("sha256:").unwrap_or_default();
+    hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The files of an artifact, sorted by path, bytewise. Nothing is read but folders.
@@ -173,6 +178,16 @@ mod tests {
         let list = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  0  a.x\n\
                     ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  3  a/b\n";
         assert_eq!(found.digest, format!("sha256:{}", hex(&Sha256::digest(list))));
+    }
+
+    #[test]
+    fn the_form_of_a_digest_is_the_prefix_and_64_digits_in_lower_case() {
+        let digest = |hex: &str| is_digest(&format!("sha256:{hex}"));
+        assert!(digest(&"0123456789abcdef".repeat(4)));
+        assert!(!is_digest(&"a".repeat(64)));
+        for wrong in ["", &"a".repeat(63), &"a".repeat(65), &"A".repeat(64), &"g".repeat(64), &"ä".repeat(32)] {
+            assert!(!digest(wrong), "{wrong}");
+        }
     }
 
     #[test]
