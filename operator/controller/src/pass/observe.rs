@@ -135,8 +135,8 @@ impl Passes {
         let look_again = self.warnings.tell(&self.client, &id.namespace, &mut pods, now).await;
         let deployments = self.stores.server_deployments.group(&group);
         let applied = deployments.iter().filter_map(|(name, view)| {
-            let generation = self.stores.applied.generation(&Id::new(&id.namespace, name), &view.uid)?;
-            Some((name.clone(), generation))
+            let applied = self.stores.applied.get(&Id::new(&id.namespace, name), &view.uid)?;
+            Some((name.clone(), applied))
         });
         let observed = deployment::Observed {
             applied: applied.collect(),

@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::run::{JobView, PodView};
-pub use project::{Kept, controller_uid, stage_pod_view};
+pub use project::{Kept, controller_uid, deployment_view, stage_pod_view};
 pub use shelf::Shelf;
 
 use crate::key::Id;

@@ -15,7 +15,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use observed::{DeploymentView, Observed, ServiceView};
+pub use observed::{Applied, DeploymentView, Observed, ServiceView};
 pub use plan::plan;
 pub use traffic::DRAIN;
 
