@@ -134,6 +134,18 @@ class Serving(ClusterTest):
     def routes(self) -> dict:
         return json.loads(self.get("configmap", "millrace-routes")["data"]["routes.json"])
 
+    def test_what_is_served_costs_no_write(self):
+        self.register(1)
+        self.serve(1)
+        self.wait_served(1)
+        # The last of what belongs to the start: conditions, the second router.
+        wait_for("two routers", lambda: len(self.routers()) == 2)
+        time.sleep(6)
+        quiet = time.time()
+        time.sleep(30)
+        self.assertEqual(self.written(quiet), [])
+        self.assertEqual(writes(quiet, f"system:serviceaccount:{self.namespace}:"), [], "of the routers")
+
     def test_without_routers_it_is_not_ready_and_says_why(self):
         self.register(1)
         self.serve(1)

@@ -50,7 +50,8 @@ fn frozen(run: &MLPipelineRun) -> bool {
 pub fn pipeline(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &MLPipeline, _gone: bool) {
     queues.pipelines.push(id.clone());
     stores.runs.each(Some(&id.namespace), |key, run| {
-        if !ended(run) && !frozen(run) && pipeline_of(run) == Some(&id.name) {
+        // Also one that names another: it is told which there are.
+        if !ended(run) && !frozen(run) && pipeline_of(run).is_some() {
             queues.runs.push(key.clone());
         }
     });

@@ -7,6 +7,7 @@ pub mod config;
 pub mod deployment;
 pub mod duration;
 pub mod expr;
+pub mod figure;
 pub mod model_version;
 pub mod names;
 pub mod pipeline;

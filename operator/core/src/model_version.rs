@@ -3,6 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{ConditionStatus, ModelVersion, ModelVersionStatus, set_condition};
+use crate::figure;
 use crate::names;
 use crate::plan::{Event, Plan};
 use crate::problem::{self, Problem};
@@ -22,6 +23,7 @@ pub fn plan(version: &ModelVersion, now: Timestamp) -> Plan<ModelVersionStatus> 
     let generation = version.metadata.generation;
     let mut new = version.status.clone().unwrap_or_default();
     new.observed_generation = generation;
+    new.summary = figure::summary(&version.spec.metrics);
     for kind in ["Accepted", "Ready"] {
         set_condition(&mut new.conditions, kind, status, reason, &message, generation, now);
     }
@@ -64,6 +66,7 @@ mod tests {
         version.spec.model = "penguins".into();
         version.spec.version = 3;
         version.spec.artifact.uri = uri.into();
+        version.spec.metrics = [("f1".to_owned(), 0.982_189_840_1)].into();
         version
     }
 
@@ -71,6 +74,7 @@ mod tests {
     fn a_right_one_is_ready_and_written_once() {
         let mut version = version("penguins-v3", "pvc://artifacts/a/b");
         let status = plan(&version, Timestamp::UNIX_EPOCH).status.unwrap();
+        assert_eq!(status.summary.as_deref(), Some("f1 0.9822"));
         assert!(status.conditions.iter().all(|c| c.status == "True" && c.reason == "Registered"));
         version.status = Some(status);
         assert_eq!(plan(&version, Timestamp::UNIX_EPOCH), Plan::default());

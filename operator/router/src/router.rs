@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::admin::Admin;
@@ -16,6 +15,7 @@ use crate::control::scale::{KubeScaler, Scaler};
 use crate::control::watch_file::WatchedFile;
 use crate::count::Metrics;
 use crate::endpoints;
+use crate::listen;
 use crate::shadow::{self, ShadowQueue};
 use crate::state::{Phase, State};
 use crate::worker::Workers;
@@ -64,9 +64,9 @@ pub struct Router {
 impl Router {
     pub async fn start(options: Options) -> Result<Self, RouterError> {
         let Options { routes, endpoints, mut scaler, address, admin, workers: count, pod } = options;
-        let listen = |source| RouterError::Listen { address: admin, source };
-        let listener = TcpListener::bind(admin).await.map_err(listen)?;
-        let admin = listener.local_addr().map_err(listen)?;
+        let failed = |source| RouterError::Listen { address: admin, source };
+        let listener = listen::bind(admin).map_err(failed)?;
+        let admin = listener.local_addr().map_err(failed)?;
         if let (None, EndpointsFrom::Cluster { client, namespace }) = (&scaler, &endpoints) {
             scaler = Some(Arc::new(KubeScaler::new(client.clone(), namespace)));
         }

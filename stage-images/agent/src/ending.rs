@@ -21,7 +21,7 @@ pub enum EndError {
     Signal(i32),
     #[error(
         "memory ran out: the kernel killed {kills} of the stage's processes{}{}; raise resources.limits.memory",
-        limit.map_or(String::new(), |bytes| format!(" at a limit of {bytes} bytes")), how(*exit)
+        limit.map_or(String::new(), |bytes| format!(" at a limit of {}", binary(bytes))), how(*exit)
     )]
     OutOfMemory { kills: u64, limit: Option<u64>, exit: Exit },
     #[error("the command ran longer than its timeout of {} s{}", limit.as_secs(), stopped(*killed, *grace))]
@@ -33,6 +33,12 @@ pub enum EndError {
         signal.as_str(), stopped(*killed, *grace)
     )]
     OwnSignal { signal: Signal, grace: Duration, killed: bool },
+}
+
+/// Bytes as people write a limit: `60Mi`. What is no whole number of a unit takes a smaller one.
+fn binary(bytes: u64) -> String {
+    let unit = [(30, "Gi"), (20, "Mi"), (10, "Ki")].into_iter().find(|(shift, _)| bytes.trailing_zeros() >= *shift);
+    unit.map_or_else(|| format!("{bytes} bytes"), |(shift, name)| format!("{}{name}", bytes >> shift))
 }
 
 /// `SIGSEGV`, or `signal 34` for one without a name.
@@ -112,6 +118,15 @@ pub fn record_partial(task: &Task, folders: &Folders) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_is_told_as_people_write_it() {
+        for (bytes, text) in [(62_914_560, "60Mi"), (1 << 31, "2Gi"), (1 << 10, "1Ki"), (1_000_000, "1000000 bytes")] {
+            assert_eq!(binary(bytes), text);
+        }
+        let error = EndError::OutOfMemory { kills: 1, limit: Some(62_914_560), exit: Exit::Signal(SIGKILL) };
+        assert!(error.to_string().contains("at a limit of 60Mi; raise"), "{error}");
+    }
 
     #[test]
     fn who_ended_the_command_counts_before_how_it_ended() {

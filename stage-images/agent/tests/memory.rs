@@ -53,7 +53,7 @@ fn a_command_that_the_kernel_killed_is_out_of_memory() {
     let ran = Group::new("main").sh(&Stage::new(), "echo started; exec tail /dev/zero");
     assert_eq!((ran.status, ran.report.exit_code), (137, Some(137)), "{}", ran.report.message);
     assert_eq!(ran.report.reason, ReportReason::OOMKilled);
-    assert!(ran.report.message.contains("33554432 bytes"), "{}", ran.report.message);
+    assert!(ran.report.message.contains("at a limit of 32Mi"), "{}", ran.report.message);
     assert_eq!(ran.report.tail, "started");
 }
 

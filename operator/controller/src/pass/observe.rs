@@ -61,6 +61,8 @@ impl Passes {
             None => None,
         };
         let pipeline = pipeline_of(run).and_then(|name| self.stores.pipelines.get(&Id::new(&id.namespace, name)));
+        let lost = named.is_none() && pipeline.is_none() && run.spec.pipeline_ref.is_some();
+        let pipelines = if lost { self.stores.pipelines.group(&id.namespace) } else { BTreeMap::default() };
         let templates = self.stores.templates_for(&id.namespace, &self.config.catalog_namespace);
         let wanted = match &frozen {
             Some(frozen) => templates_of_frozen(frozen),
@@ -79,6 +81,7 @@ impl Passes {
         let look_again = sooner(of_jobs, of_pods);
         let observed = run::Observed {
             pipeline,
+            pipelines: pipelines.into_keys().collect(),
             templates,
             pod_templates,
             frozen,
@@ -132,8 +135,8 @@ impl Passes {
         let look_again = self.warnings.tell(&self.client, &id.namespace, &mut pods, now).await;
         let deployments = self.stores.server_deployments.group(&group);
         let applied = deployments.iter().filter_map(|(name, view)| {
-            let generation = self.stores.applied.generation(&Id::new(&id.namespace, name), &view.uid)?;
-            Some((name.clone(), generation))
+            let applied = self.stores.applied.get(&Id::new(&id.namespace, name), &view.uid)?;
+            Some((name.clone(), applied))
         });
         let observed = deployment::Observed {
             applied: applied.collect(),

@@ -17,7 +17,7 @@ use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersio
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::routing::{RouterPod, RoutesView};
 use millrace_core::run::{JobView, PodView};
-pub use project::{Kept, controller_uid, stage_pod_view};
+pub use project::{Kept, controller_uid, deployment_view, stage_pod_view};
 pub use reports::Reports;
 pub use shelf::Shelf;
 

@@ -1,6 +1,8 @@
 //! From whole Kubernetes objects to the slim views that are kept.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, ContainerStatus, Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -171,6 +173,7 @@ pub fn deployment_view(deployment: &Deployment) -> DeploymentView {
         deleting: meta.deletion_timestamp.is_some(),
         generation: meta.generation.unwrap_or_default(),
         observed_generation: status.and_then(|s| s.observed_generation).unwrap_or_default(),
+        shape: deployment.spec.as_ref().map_or(0, shape),
         wanted: deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1),
         replicas: count(|s| s.replicas),
         ready: count(|s| s.ready_replicas),
@@ -181,6 +184,14 @@ pub fn deployment_view(deployment: &Deployment) -> DeploymentView {
         labels: meta.labels.clone().unwrap_or_default(),
         annotations: meta.annotations.clone().unwrap_or_default(),
     }
+}
+
+/// Digest of what the apiserver keeps of a Deployment's spec, but for `replicas`. It is compared within one process only.
+fn shape(spec: &DeploymentSpec) -> u64 {
+    let spec = DeploymentSpec { replicas: None, ..spec.clone() };
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(&spec).unwrap_or_default().hash(&mut hasher);
+    hasher.finish()
 }
 
 pub fn service_view(service: &Service) -> ServiceView {

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::api::{Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 use millrace_core::api::{API_VERSION, ModelDeployment};
-use millrace_core::deployment::ServiceView;
+use millrace_core::deployment::{self, ServiceView};
 use millrace_core::names::{DEPLOY_MANAGER, FIELD_MANAGER};
 use millrace_core::plan::{Apply, Refusal};
 use serde::Serialize;
@@ -19,7 +19,7 @@ use super::Writer;
 use super::error::{WriteError, code, name_taken, owned_by_another, refused};
 use crate::key::Id;
 use crate::metrics::Verb;
-use crate::store::{controller_uid, server_deployment, service, whole};
+use crate::store::{controller_uid, deployment_view, server_deployment, service, whole};
 use crate::wake;
 
 impl Writer {
@@ -50,11 +50,12 @@ impl Writer {
         }
     }
 
-    /// Keeps what an apply of a Deployment made. The generation counts even if nothing changed: then no watch tells.
+    /// Keeps what an apply of a Deployment made. It counts even if nothing changed: then no watch tells.
     fn applied(&self, namespace: &str, made: Deployment) {
         let id = Id::new(namespace, made.name_any());
-        let (uid, generation) = (made.uid().unwrap_or_default(), made.metadata.generation.unwrap_or_default());
-        let news = self.stores.applied.remember(id.clone(), uid, generation);
+        let view = deployment_view(&made);
+        let applied = deployment::Applied { shape: view.shape, generation: view.generation };
+        let news = self.stores.applied.remember(id.clone(), view.uid, applied);
         self.made(&self.stores.server_deployments, made, server_deployment, wake::server_deployment);
         if let Some((group, view)) = self.stores.server_deployments.find(&id).filter(|_| news) {
             wake::server_deployment(&self.stores, &self.queues, &id, &group, &view, false);

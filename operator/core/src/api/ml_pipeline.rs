@@ -25,7 +25,13 @@ use super::{Condition, ParamSpec, Retry, Stage, schema};
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Last Run", type_ = "string", json_path = ".status.lastRun"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MLPipelineSpec {
@@ -36,10 +42,13 @@ pub struct MLPipelineSpec {
     /// Where artifacts lie. Needed as soon as a stage has an output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Store>,
+    /// What starts a run by itself. Without it runs are created by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggers: Option<Triggers>,
+    /// Which finished runs are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
+    /// What a stage has unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<Defaults>,
     /// From the start of a run to its end. Default: none.
@@ -62,6 +71,7 @@ pub struct Store {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PvcStore {
+    /// Of a PersistentVolumeClaim. Stages on several nodes need the access mode ReadWriteMany.
     #[schemars(length(min = 1, max = 253))]
     pub claim_name: String,
 }
@@ -97,14 +107,18 @@ pub struct History {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Defaults {
+    /// For a stage that has no `retry`, nor its StageTemplate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// For a stage that has no `timeout`, nor its StageTemplate: from the start of its program to SIGTERM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub timeout: Option<String>,
+    /// For a stage that has no `pendingTimeout`: how long its pod may wait for a node, its image or its volumes. Default 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub pending_timeout: Option<String>,
+    /// As a stage's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub service_account_name: Option<String>,

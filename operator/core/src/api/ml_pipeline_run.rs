@@ -34,6 +34,7 @@ use super::{ArtifactType, Condition, MLPipelineSpec, Value, schema};
     ),
     printcolumn(name = "Started", type_ = "date", json_path = ".status.startTime"),
     printcolumn(name = "Completed", type_ = "date", json_path = ".status.completionTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -102,7 +103,7 @@ pub struct MLPipelineRunStatus {
     /// The ControllerRevision that holds what this run runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<String>,
-    /// Ended stages of all: `3/7`.
+    /// Stages that succeeded of all: `3/7`. Skipped ones are counted apart: `3/7, 4 skipped`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

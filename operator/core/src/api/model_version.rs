@@ -25,8 +25,7 @@ use super::{Condition, Value, schema};
     printcolumn(name = "Model", type_ = "string", json_path = ".spec.model"),
     printcolumn(name = "Version", type_ = "integer", json_path = ".spec.version"),
     printcolumn(name = "Format", type_ = "string", json_path = ".spec.format"),
-    printcolumn(name = "F1", type_ = "number", json_path = ".spec.metrics.f1"),
-    printcolumn(name = "RMSE", type_ = "number", json_path = ".spec.metrics.rmse"),
+    printcolumn(name = "Metrics", type_ = "string", json_path = ".status.summary"),
     printcolumn(name = "Run", type_ = "string", json_path = ".spec.lineage.run"),
     printcolumn(name = "Digest", type_ = "string", json_path = ".spec.artifact.digest", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -110,6 +109,9 @@ pub struct Dataset {
 pub struct ModelVersionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// The most telling of `spec.metrics`, rounded for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -25,7 +25,9 @@ pub struct Container {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub args: Vec<String>,
-    /// A program with an interpreter line, run with `args`.
+    /// A program with an interpreter line, run with `args`. `$[[ … ]]` is pasted into it as text, before any program reads
+    /// it: hand values over by `env`, or write `$[[ quote(params.name) ]]` in a shell's script. Who may start a run with
+    /// another parameter would otherwise write a part of the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub script: Option<String>,
@@ -60,6 +62,7 @@ pub struct PodSettings {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub volumes: BTreeMap<String, Volume>,
+    /// What the pod asks for, and what it may take at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     /// Dynamic resource claims by name.
@@ -87,7 +90,8 @@ pub struct PodSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub runtime_class_name: Option<String>,
-    /// From the allowlist of the chart (`stages.serviceAccounts`).
+    /// From the allowlist of the chart (`stages.serviceAccounts`). A stage's pod has a token only if this is
+    /// set, also to `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub service_account_name: Option<String>,

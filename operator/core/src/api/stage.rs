@@ -33,20 +33,27 @@ pub struct Stage {
     /// Pod settings laid over the StageTemplate's: maps by key, the rest as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrides: Option<PodSettings>,
+    /// A program of one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// What the stage reads, by name: its program finds the path of `data` in `MILLRACE_INPUT_DATA`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub inputs: BTreeMap<String, Input>,
+    /// What the stage writes, by name: its program finds the path of `data` in `MILLRACE_OUTPUT_DATA`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub outputs: BTreeMap<String, Output>,
+    /// What the stage's metrics must be for those after it to begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
+    /// Makes an immutable ModelVersion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub register: Option<Register>,
+    /// Sets the version that a ModelDeployment serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deploy: Option<Deploy>,
+    /// Default: the StageTemplate's, else `defaults.retry`, else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// From the start of the program to SIGTERM. Default: `defaults.timeout`, else none.

@@ -17,7 +17,7 @@ mod words;
 mod tests;
 
 pub use objects::{READY_PATH, SERVER_PORT};
-pub use observed::{DeploymentView, Observed, ServiceView};
+pub use observed::{Applied, DeploymentView, Observed, ServiceView};
 pub use plan::plan;
 pub use status::is_settled;
 pub use traffic::LONGEST_DRAIN;

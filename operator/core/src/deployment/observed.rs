@@ -18,9 +18,9 @@ pub struct Observed {
     pub model_versions: Vec<Arc<ModelVersion>>,
     /// Deployments that carry [`crate::names::DEPLOYMENT_LABEL`] with this name.
     pub deployments: Vec<Arc<DeploymentView>>,
-    /// The generation that each of these Deployments had after this operator applied it last. One that it has not applied
-    /// since it started is missing.
-    pub applied: BTreeMap<String, i64>,
+    /// What each of these Deployments was after this operator applied it last. One that it has not applied since it
+    /// started is missing.
+    pub applied: BTreeMap<String, Applied>,
     /// Their pods. `stage` holds the revision, `owner` the ReplicaSet.
     pub pods: Vec<Arc<PodView>>,
     /// The Service of the ModelDeployment's name, whoever made it.
@@ -35,6 +35,13 @@ pub struct Observed {
     pub refusals: Vec<Refusal>,
 }
 
+/// What the apiserver replied to the last apply of a Deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    pub shape: u64,
+    pub generation: i64,
+}
+
 /// A Deployment as far as it is looked at.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeploymentView {
@@ -45,6 +52,8 @@ pub struct DeploymentView {
     pub deleting: bool,
     pub generation: i64,
     pub observed_generation: i64,
+    /// Digest of the spec but for `replicas`: scaling is no change of what runs.
+    pub shape: u64,
     /// `spec.replicas`.
     pub wanted: i32,
     pub replicas: i32,
@@ -73,11 +82,16 @@ pub struct ServiceView {
 impl Observed {
     /// Somebody changed this Deployment after it was applied.
     pub(super) fn drifted(&self, view: &DeploymentView) -> bool {
-        self.applied.get(&view.name).is_some_and(|applied| *applied != view.generation)
+        self.applied.get(&view.name).is_some_and(|applied| applied.shape != view.shape)
     }
 
     /// Nobody changed this Deployment since this operator applied it.
     pub(super) fn as_applied(&self, view: &DeploymentView) -> bool {
-        self.applied.get(&view.name) == Some(&view.generation)
+        self.applied.get(&view.name).is_some_and(|applied| applied.shape == view.shape)
+    }
+
+    /// The cluster has looked at what was applied: the counts are of that.
+    pub(super) fn seen(&self, view: &DeploymentView) -> bool {
+        self.applied.get(&view.name).is_none_or(|applied| applied.generation <= view.observed_generation)
     }
 }

@@ -181,7 +181,7 @@ fn serving(view: &DeploymentView, observed: &Observed, version: Option<i64>) -> 
             format!("revision {} is being deleted", view.name),
         );
     }
-    if view.observed_generation < view.generation {
+    if !observed.seen(view) {
         let message = format!("the cluster has not looked at the newest state of the Deployment {} yet", view.name);
         return says(false, Progress::Reconciling, "Progressing", message);
     }

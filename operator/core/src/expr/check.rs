@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::error::shown;
 use super::infer::walk;
 use super::template::{Piece, pieces};
-use super::{Fault, Names, Type, parse};
+use super::{Fault, Names, Type, in_expression, parse};
 
 /// What was found out about an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,13 @@ pub fn check(expression: &str, names: &Names, needed: &Type) -> Checked {
         }
     };
     let mut checked = walk(&tree, Some(names));
+    if !checked.faults.is_empty() {
+        let hyphens = hyphens(expression, names);
+        // The halves of such a name are unknown too: that would only mislead.
+        if !hyphens.is_empty() {
+            checked.faults = hyphens;
+        }
+    }
     if checked.faults.is_empty() && !checked.kind.fits(needed) {
         checked.faults.push(Fault::Result {
             expression: shown(expression),
@@ -37,6 +44,23 @@ pub fn check(expression: &str, names: &Names, needed: &Type) -> Checked {
         });
     }
     checked
+}
+
+/// Names that stand in the expression with the hyphen that they have where they are declared.
+fn hyphens(expression: &str, names: &Names) -> Vec<Fault> {
+    let declared = names.iter().filter_map(|(root, kind)| match kind.present() {
+        Type::Named(members) => Some(members.keys().map(move |name| (root, name))),
+        _ => None,
+    });
+    let misread = declared.flatten().filter(|(root, name)| {
+        let path = format!("{root}.{name}");
+        let end = expression.find(&path).map(|at| at + path.len());
+        let whole = end.is_some_and(|end| !expression[end..].starts_with(|c: char| c.is_alphanumeric() || c == '_'));
+        name.contains('-') && whole
+    });
+    misread
+        .map(|(root, name)| Fault::Hyphen { root: root.clone(), written: format!("{root}.{}", in_expression(name)) })
+        .collect()
 }
 
 /// Checks every template in a text. The type is the template's if the text is one template and nothing else.

@@ -7,6 +7,7 @@ use cel::common::ast::Expr;
 use cel::{Context, Env, IdedExpr};
 use serde_json::Value;
 
+use super::quote::{QUOTE, quote};
 use super::template::{Piece, pieces};
 use super::{ExprError, Scope, bounds, did_you_mean, error, infer, parse, value};
 
@@ -74,6 +75,8 @@ fn eval(expression: &str, scope: &Scope) -> Result<Value, ExprError> {
     bounds::check(&tree, named).map_err(|message| ExprError::evaluation(expression, message))?;
     let evaluated = catch_unwind(AssertUnwindSafe(|| {
         let mut context = Context::with_env(Arc::clone(&ENV));
+        // It fails only for a name that the standard library has.
+        let _ = context.add_function(QUOTE, quote);
         for (name, value) in &scope.names {
             if used.iter().any(|path| path.first() == Some(name)) {
                 context.add_variable_from_value(name.as_str(), value::to_cel(value));
@@ -103,7 +106,7 @@ fn plain_path(tree: &IdedExpr) -> Option<Vec<String>> {
     }
 }
 
-fn lookup<'a>(path: &[String], scope: &'a Scope) -> Result<&'a Value, String> {
+pub(super) fn lookup<'a>(path: &[String], scope: &'a Scope) -> Result<&'a Value, String> {
     let mut names = path.iter();
     let first = names.next().map(String::as_str).unwrap_or_default();
     let known = scope.names.keys().map(String::as_str);

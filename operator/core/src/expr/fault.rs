@@ -10,6 +10,9 @@ pub enum Fault {
     /// `root` is the name that the path begins with.
     #[error("`{path}` is unknown: {hint}")]
     UnknownName { root: String, path: String, hint: String },
+    /// A name with a hyphen, which was read as a minus. `written` is how an expression has to write it.
+    #[error("a hyphen is written `_` in an expression: write {written}")]
+    Hyphen { root: String, written: String },
     #[error("`{path}` is {found} and has no `{member}`")]
     NoMember { path: String, found: Type, member: String },
     #[error("{operation} is between {left} and {right}: write both sides with the same type")]

@@ -1,14 +1,15 @@
 //! The walk over a tree that finds the names it uses and the type it has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cel::IdedExpr;
 use cel::common::ast::{EntryExpr, Expr, LiteralValue, operators as op};
 
-use super::{Checked, Fault, Names, Type, did_you_mean};
+use super::quote::QUOTE;
+use super::{Checked, Fault, Names, Type, did_you_mean, in_expression, list, nearest};
 
-/// CEL's standard functions, besides operators and macros.
-const FUNCTIONS: [&str; 27] = [
+/// CEL's standard functions, besides operators and macros, and `quote`.
+const FUNCTIONS: [&str; 28] = [
     "size",
     "contains",
     "startsWith",
@@ -36,6 +37,7 @@ const FUNCTIONS: [&str; 27] = [
     "getMilliseconds",
     "has",
     "all",
+    QUOTE,
 ];
 /// Names of types are values, as in `type(x) == string`.
 const TYPE_NAMES: [&str; 10] = ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"];
@@ -173,6 +175,13 @@ impl Walk<'_> {
                 self.unknown(&longer.unwrap_or_else(|| vec![name.to_owned()]), hint);
                 (Type::Any, None)
             }
+            Type::Named(members) => {
+                if let Some((_, kind)) = members.iter().find(|(given, _)| in_expression(given) == name) {
+                    return (kind.clone(), longer);
+                }
+                self.unknown(&longer.unwrap_or_else(|| vec![name.to_owned()]), hint(name, members));
+                (Type::Any, None)
+            }
             found @ (Type::Null | Type::Boolean | Type::Number | Type::Text | Type::List) => {
                 let path = path.map_or_else(|| "this".to_owned(), |path| path.join("."));
                 self.faults.push(Fault::NoMember { path, found: found.clone(), member: name.to_owned() });
@@ -223,6 +232,13 @@ impl Walk<'_> {
             }
             ("size" | "double" | "int" | "uint", _) => Type::Number,
             ("string", _) => Type::Text,
+            (QUOTE, kinds) => {
+                for found in kinds.iter().filter(|kind| !kind.fits(&Type::Text)) {
+                    let operation = "`quote()`".to_owned();
+                    self.faults.push(Fault::Operand { operation, needed: Type::Text, found: found.clone() });
+                }
+                Type::Text
+            }
             ("bool" | "matches" | "contains" | "startsWith" | "endsWith" | op::IN, _) => Type::Boolean,
             (name, _) => {
                 // Operators and the parser's own functions have names that nobody can write.
@@ -245,6 +261,18 @@ impl Walk<'_> {
             let operation = operation(name);
             self.faults.push(Fault::Operand { operation, needed: needed.clone(), found: found.clone() });
         }
+    }
+}
+
+/// What was meant, as an expression writes it, and what there is, as it was declared.
+fn hint(name: &str, members: &BTreeMap<String, Type>) -> String {
+    let written: Vec<String> = members.keys().map(|given| in_expression(given)).collect();
+    let list = list(members.keys().map(String::as_str));
+    let hyphen = if list.contains('-') { " (a hyphen is written `_` in an expression)" } else { "" };
+    match nearest(name, written.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean `{meant}`? There is {list}{hyphen}"),
+        None if members.is_empty() => "there is none".to_owned(),
+        None => format!("there is {list}{hyphen}"),
     }
 }
 

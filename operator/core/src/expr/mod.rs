@@ -5,10 +5,12 @@ mod bounds;
 mod check;
 mod error;
 mod evaluate;
+mod explain;
 mod fault;
 mod infer;
 mod nearest;
 mod parse;
+mod quote;
 mod scope;
 mod template;
 mod types;
@@ -20,11 +22,12 @@ mod tests;
 pub use check::{Checked, check, check_text, check_value};
 pub use error::ExprError;
 pub use evaluate::{eval_bool, render, render_value};
+pub use explain::{Figure, decisive, figures};
 pub use fault::Fault;
-pub use nearest::{did_you_mean, nearest};
+pub use nearest::{did_you_mean, list, nearest};
 pub use scope::Scope;
 pub use template::has_template;
-pub use types::{Names, Type};
+pub use types::{Names, Type, in_expression};
 
 use std::collections::BTreeSet;
 

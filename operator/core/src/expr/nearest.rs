@@ -28,14 +28,18 @@ pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) ->
     if known.is_empty() {
         return "there is none".to_owned();
     }
-    let mut list = known.iter().take(LISTED).copied().collect::<Vec<_>>().join(", ");
-    if known.len() > LISTED {
-        list.push_str(", …");
-    }
+    let list = list(known.iter().copied());
     match nearest(name, known.iter().copied()) {
         Some(meant) => format!("did you mean `{meant}`? There is {list}"),
         None => format!("there is {list}"),
     }
+}
+
+/// Some names in a message.
+#[must_use]
+pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.into_iter().take(LISTED + 1).collect();
+    if names.len() <= LISTED { names.join(", ") } else { format!("{}, …", names[..LISTED].join(", ")) }
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that make one text the other.

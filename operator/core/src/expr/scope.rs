@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::in_expression;
+
 /// Names and values. A hyphen in a name is written `_` in an expression: the scope renames keys of `params`, `stages`,
 /// `inputs` and `outputs` as they come in.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,7 +35,7 @@ impl Scope {
 
 fn underscored(value: Value) -> Value {
     match value {
-        Value::Object(map) => Value::Object(map.into_iter().map(|(k, v)| (k.replace('-', "_"), v)).collect()),
+        Value::Object(map) => Value::Object(map.into_iter().map(|(k, v)| (in_expression(&k), v)).collect()),
         other => other,
     }
 }

@@ -52,8 +52,7 @@ fn balanced_end(inside: &str) -> Option<usize> {
     while i < bytes.len() {
         match bytes[i] {
             b'"' | b'\'' => {
-                let raw = i > 0 && matches!(bytes[i - 1], b'r' | b'R');
-                i = string_end(bytes, i, raw)?;
+                i = skip_string(bytes, i)?;
                 continue;
             }
             b'[' => depth += 1,
@@ -66,9 +65,10 @@ fn balanced_end(inside: &str) -> Option<usize> {
     None
 }
 
-/// The index behind the string literal that begins at `start`.
-fn string_end(bytes: &[u8], start: usize, raw: bool) -> Option<usize> {
-    let quote = bytes[start];
+/// The index behind the string literal that begins at `start`; nothing if none begins there, or it has no end.
+pub(super) fn skip_string(bytes: &[u8], start: usize) -> Option<usize> {
+    let quote = *bytes.get(start).filter(|byte| matches!(byte, b'"' | b'\''))?;
+    let raw = start > 0 && matches!(bytes[start - 1], b'r' | b'R');
     let triple = [quote; 3];
     let close: &[u8] = if bytes[start..].starts_with(&triple) { &triple } else { &triple[..1] };
     let mut i = start + close.len();

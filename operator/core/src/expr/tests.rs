@@ -75,6 +75,60 @@ fn text_is_rendered_with_values_as_people_write_them() {
 }
 
 #[test]
+fn quoted_text_is_one_word_of_a_shell_whatever_it_holds() {
+    let long = "'".repeat(5000);
+    let hostile = [
+        "",
+        " ",
+        "a b",
+        "; echo pwned",
+        "$(id) `id` ${HOME} $HOME",
+        "'; echo pwned; '",
+        r"'\''",
+        "\"quoted\"",
+        r"\",
+        r"\'",
+        "a\nb\n",
+        "*",
+        "~",
+        "#",
+        "!",
+        "-n",
+        "\t",
+        "ü🦀",
+        "$[[ params.x ]]",
+        "\u{1b}[0m",
+        "&& exit 3",
+        "| cat",
+        "<(x)",
+        "\r\n",
+        "'''",
+        &long,
+    ];
+    for text in hostile {
+        let scope = Scope::new().with("params", json!({ "x": text }));
+        let script = render("printf '%s|' $[[ quote(params.x) ]] end", &scope).unwrap();
+        let ran = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert!(ran.status.success() && ran.stderr.is_empty(), "{text:?}: {ran:?}");
+        assert_eq!(String::from_utf8(ran.stdout).unwrap(), format!("{text}|end|"), "{script}");
+    }
+}
+
+#[test]
+fn what_cannot_be_quoted_is_refused() {
+    let scope = Scope::new().with("params", json!({ "nul": "a\u{0}b", "q": "'".repeat(30_000), "n": 3 }));
+    for (expression, says) in [
+        ("quote(params.nul)", "NUL"),
+        ("quote(quote(params.q))", "longer than"),
+        ("quote(params.n)", "quote(params.n)"),
+        ("quote()", "quote()"),
+    ] {
+        let error = render(&format!("$[[ {expression} ]]"), &scope).unwrap_err().to_string();
+        assert!(error.contains(says), "{expression}: {error}");
+    }
+}
+
+#[test]
 fn what_was_rendered_is_never_rendered_again() {
     let scope = Scope::new().with("params", json!({ "evil": "$[[ params.secret ]]", "secret": "s" }));
     assert_eq!(render("<$[[ params.evil ]]>", &scope).unwrap(), "<$[[ params.secret ]]>");

@@ -21,6 +21,8 @@ pub enum Type {
     Map(Box<Type>),
     /// Exactly these members.
     Record(BTreeMap<String, Type>),
+    /// Exactly these members, by the names that people gave them: an expression writes `_` for a hyphen.
+    Named(BTreeMap<String, Type>),
     /// The type, or null.
     Optional(Box<Type>),
 }
@@ -51,10 +53,15 @@ impl Type {
     #[must_use]
     pub fn fits(&self, needed: &Self) -> bool {
         match (self.present(), needed.present()) {
-            (Self::Any, _) | (_, Self::Any) | (Self::Map(_) | Self::Record(_), Self::Map(_) | Self::Record(_)) => true,
+            (Self::Any, _) | (_, Self::Any) => true,
+            (a, b) if a.has_members() && b.has_members() => true,
             (Self::Null, _) => matches!(needed, Self::Optional(_) | Self::Null),
             (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
         }
+    }
+
+    fn has_members(&self) -> bool {
+        matches!(self, Self::Map(_) | Self::Record(_) | Self::Named(_))
     }
 
     /// Two values of these types may be compared by `==`.
@@ -62,6 +69,12 @@ impl Type {
     pub fn meets(&self, other: &Self) -> bool {
         *self == Self::Null || *other == Self::Null || self.fits(other)
     }
+}
+
+/// A name as an expression writes it.
+#[must_use]
+pub fn in_expression(name: &str) -> String {
+    name.replace('-', "_")
 }
 
 impl From<ParamType> for Type {
@@ -85,7 +98,7 @@ impl fmt::Display for Type {
             Self::Number => "a number",
             Self::Text => "text",
             Self::List => "a list",
-            Self::Map(_) | Self::Record(_) => "an object",
+            Self::Map(_) | Self::Record(_) | Self::Named(_) => "an object",
         })
     }
 }

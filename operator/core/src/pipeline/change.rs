@@ -6,9 +6,11 @@
 //! spec has a new number and starts a new run.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use serde_json::{Value, json};
+use kube_core::CustomResourceExt;
+use serde_json::{Map, Value, json};
 
 use crate::api::{
     API_VERSION, MLPipeline, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec, MLPipelineStatus, PipelineRef,
@@ -62,12 +64,41 @@ fn run_name(of: &ObjectMeta, key: &str) -> String {
     names::triggered_run(of.name.as_deref().unwrap_or_default(), &format!("{uid}/{key}"))
 }
 
+/// The schema of a pipeline's spec.
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    let crd = serde_json::to_value(MLPipeline::crd()).unwrap_or_default();
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()
+});
+
 /// Digest of what runs: history, triggers and defaults for failures change no run's outcome.
 fn digest(spec: &MLPipelineSpec) -> String {
-    let what = json!({ "params": spec.params, "stages": spec.stages, "store": spec.store });
+    let spec = said(&serde_json::to_value(spec).unwrap_or_default(), &SCHEMA);
+    let what = json!({ "params": spec["params"], "stages": spec["stages"], "store": spec["store"] });
     let mut hex = names::sha256_hex(sorted(&what).to_string().as_bytes());
     hex.truncate(DIGEST);
     hex
+}
+
+/// Without the fields that have the value that they have when nobody writes them: a release may add such a field, and that
+/// is no change of a pipeline.
+fn said(value: &Value, schema: &Value) -> Value {
+    match value {
+        Value::Object(map) if schema["properties"].is_object() => {
+            let fields = map.iter().filter_map(|(key, value)| {
+                let schema = &schema["properties"][key];
+                let said = said(value, schema);
+                let default = schema.get("default").is_some_and(|default| default == value || *default == said);
+                (!default && !value.is_null()).then(|| (key.clone(), said))
+            });
+            Value::Object(fields.collect::<Map<_, _>>())
+        }
+        Value::Object(map) if schema["additionalProperties"].is_object() => {
+            let entry = |(key, value): (&String, &Value)| (key.clone(), said(value, &schema["additionalProperties"]));
+            Value::Object(map.iter().map(entry).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(|item| said(item, &schema["items"])).collect()),
+        _ => value.clone(),
+    }
 }
 
 /// Objects by key, so that the digest does not depend on how a map keeps its order.
@@ -110,5 +141,78 @@ fn run(pipeline: &MLPipeline, name: String, key: String) -> MLPipelineRun {
             ..MLPipelineRunSpec::default()
         },
         status: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_a_release_adds_with_a_default_is_no_change() {
+        let schema = |more: Value| {
+            let mut stage = json!({ "properties": { "image": {}, "limit": { "default": 0 } } });
+            for (key, value) in more.as_object().unwrap() {
+                stage["properties"][key] = value.clone();
+            }
+            json!({ "properties": { "stages": { "additionalProperties": stage } } })
+        };
+        let before = json!({ "stages": { "a": { "image": "i", "limit": 0 }, "b": { "image": "i", "limit": 2 } } });
+        let mut after = before.clone();
+        for stage in ["a", "b"] {
+            after["stages"][stage]["cache"] = json!({ "enabled": false, "ttl": "1h" });
+            after["stages"][stage]["note"] = Value::Null;
+        }
+        let cache =
+            json!({ "default": {}, "properties": { "enabled": { "default": false }, "ttl": { "default": "1h" } } });
+        let new = schema(json!({ "cache": cache, "note": {} }));
+        assert_eq!(said(&before, &schema(json!({}))), said(&after, &new));
+        assert_eq!(
+            said(&after, &new),
+            json!({ "stages": { "a": { "image": "i" }, "b": { "image": "i", "limit": 2 } } })
+        );
+        after["stages"]["a"]["cache"]["enabled"] = json!(true);
+        assert_ne!(said(&before, &new), said(&after, &new));
+    }
+
+    #[test]
+    fn what_is_nobodys_field_counts_as_it_is() {
+        let schema = json!({ "properties": { "with": { "x-kubernetes-preserve-unknown-fields": true } } });
+        let value = json!({ "with": { "limit": 0, "none": null, "list": [null, {}] } });
+        assert_eq!(said(&value, &schema), value);
+    }
+
+    /// Recorded: another digest here starts a run of every pipeline with `onChange` when the operator is upgraded.
+    #[test]
+    fn the_digest_of_a_full_pipeline_is_what_it_was() {
+        let spec = json!({
+            "params": { "rows": { "type": "integer", "default": 3, "minimum": 1 }, "word": { "type": "string", "optional": true } },
+            "store": { "pvc": { "claimName": "artifacts" } },
+            "triggers": { "onChange": true },
+            "history": { "keepFailed": 1 },
+            "defaults": { "retry": { "limit": 1 }, "timeout": "1h" },
+            "timeout": "2h",
+            "stages": {
+                "ingest": { "uses": "ingest", "with": { "rows": "$[[ params.rows ]]", "none": null }, "overrides": { "nodeSelector": { "a": "b" } } },
+                "train": {
+                    "needs": ["ingest"],
+                    "container": {
+                        "image": "i", "command": ["c"], "args": ["a"],
+                        "env": { "A": { "value": "1" }, "B": { "secret": { "name": "s", "key": "k" } } },
+                        "volumes": { "v": { "mountPath": "/v", "memory": { "size": "1Gi" } } },
+                        "resources": { "requests": { "cpu": 1 }, "limits": { "memory": "1Gi" } },
+                    },
+                    "inputs": { "data": { "from": "ingest.data" }, "champion": { "deployed": "d", "optional": true } },
+                    "outputs": { "model": { "type": "model" }, "extra": { "optional": true } },
+                    "gate": { "pass": "metrics.f1 > 0.5" },
+                    "retry": { "backoff": { "initial": "1s", "factor": 2 } },
+                    "timeout": "1h",
+                },
+                "register": { "register": { "model": "m", "from": "train.model", "metrics": "train" } },
+                "deploy": { "deploy": { "modelDeployment": "d", "version": "register" } },
+            },
+        });
+        let spec: MLPipelineSpec = serde_json::from_value(spec).unwrap();
+        assert_eq!(digest(&spec), "777de27c4559853d84bd3f3ac4e9a716");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::OWN_VOLUME;
+use super::{OWN_VOLUME, resources};
 use crate::api::PodSettings;
 use crate::config::Config;
 use crate::problem::Problem;
@@ -89,6 +89,9 @@ pub fn check(path: &str, settings: &PodSettings, config: &Config) -> Vec<Problem
             "DuplicateMountPath",
             "\"/dev/shm\" is what sharedMemory mounts: keep one of the two",
         ));
+    }
+    if let Some(found) = &settings.resources {
+        problems.extend(resources::check(&format!("{path}.resources"), found));
     }
     for name in settings.resource_claims.keys().filter(|name| !is_label(name)) {
         problems.push(Problem::new(

@@ -3,6 +3,7 @@
 
 mod check;
 mod hardened;
+mod resources;
 mod settings;
 mod template;
 mod volumes;

@@ -131,6 +131,11 @@ fn settings_that_collide_or_are_not_allowed_are_named_with_their_path() {
             "at.volumes.a.mountPath",
             "DuplicateMountPath",
         ),
+        (
+            json!({ "resources": { "requests": { "cpu": 2 }, "limits": { "cpu": "1500m" } } }),
+            "at.resources.requests.cpu",
+            "InvalidResources",
+        ),
         (json!({ "resourceClaims": { "A": {} } }), "at.resourceClaims.A", "InvalidName"),
     ];
     for (json, path, reason) in cases {

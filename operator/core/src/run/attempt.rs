@@ -135,8 +135,9 @@ fn failed(
     let wait = if lasting { None } else { retry::wait(&stage.retry, status.failures, &seed) };
     let Some(wait) = wait else { return fail(pass, name, status, &reason, &message, effects) };
     let next = after(whole_seconds(pass.now), wait);
-    let words = format!("stage {name}, attempt {}: {reason}: {message}", status.attempts);
-    effects.warn("StageRetried", format!("{words}\nthe next attempt is in {}", duration::format(wait)));
+    let again = duration::format(wait);
+    let words = format!("stage {name}, attempt {}, the next one in {again}: {reason}: {message}", status.attempts);
+    effects.warn("StageRetried", words);
     status.state = StageState::BackingOff;
     status.reason = Some(reason);
     status.message = Some(clip(&message));

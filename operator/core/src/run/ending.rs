@@ -106,11 +106,7 @@ fn reported(pod: &PodView, report: Report) -> Ending {
     if report.outcome == Outcome::Succeeded {
         return Ending::Succeeded(Box::new(report));
     }
-    let message = if report.tail.trim().is_empty() {
-        report.message.clone()
-    } else {
-        format!("{}\n{}", report.message, report.tail.trim_end())
-    };
+    let message = words(&report);
     let lasting = match report.reason {
         // The agent sees a signal; who sent it says more: the scheduler, an eviction, the taint manager.
         ReportReason::Terminated => {
@@ -138,6 +134,32 @@ fn reported(pod: &PodView, report: Report) -> Ending {
         exit_code: report.exit_code,
         report: Some(Box::new(report)),
         lasting,
+    })
+}
+
+/// What is essential stands first: many readers see one line only. Of a program that failed by itself that is its own last
+/// word; else it is the agent's.
+fn words(report: &Report) -> String {
+    let tail = report.tail.trim_end();
+    if tail.trim().is_empty() {
+        return report.message.clone();
+    }
+    if report.reason != ReportReason::Error {
+        return format!("{}\n{tail}", report.message);
+    }
+    let lines: Vec<&str> = tail.lines().collect();
+    let telling = lines.iter().rposition(|line| tells(line)).unwrap_or(lines.len() - 1);
+    let rest = lines.iter().enumerate().filter(|(at, _)| *at != telling).map(|(_, line)| *line);
+    let mut all = vec![lines[telling].trim(), report.message.as_str()];
+    all.extend(rest);
+    all.join("\n").trim_end().to_owned()
+}
+
+/// A line that says what went wrong: `error: …`, `ValueError: …`, `FATAL …`, `thread 'main' panicked`.
+fn tells(line: &str) -> bool {
+    let words = line.split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_ascii_lowercase);
+    words.into_iter().any(|word| {
+        word.ends_with("error") || word.ends_with("exception") || matches!(word.as_str(), "fatal" | "panicked")
     })
 }
 

@@ -131,6 +131,32 @@ fn a_failure_keeps_the_exit_code_and_the_last_lines() {
 }
 
 #[test]
+fn the_line_that_says_what_went_wrong_stands_first() {
+    let first = |reason: &str, tail: &str| {
+        let tail = serde_json::json!(tail).to_string();
+        let end = terminated(3, "Error", &message(reason, "Failed", ("\"last line\"", &tail)));
+        let Ending::Failed(failure) = of(WANTED, &PodView::default(), &end) else { panic!("it failed") };
+        failure.message
+    };
+    for (tail, expected) in [
+        ("PASS a\nFAIL b\nerror: 1 of 2 checks failed: b", "error: 1 of 2 checks failed: b\nm\nPASS a\nFAIL b"),
+        (
+            "Traceback (most recent call last):\n  File x\nValueError: no\n",
+            "ValueError: no\nm\nTraceback (most recent call last):\n  File x",
+        ),
+        ("a\nx: command not found", "x: command not found\nm\na"),
+        ("thread 'main' panicked at x.rs:1:1:\nnote: see", "thread 'main' panicked at x.rs:1:1:\nm\nnote: see"),
+        ("0 errors\ndone", "done\nm\n0 errors"),
+        ("one", "one\nm"),
+        (" \n", "m"),
+    ] {
+        assert_eq!(first("Error", tail), expected);
+    }
+    // The agent knows better than the program what a timeout is.
+    assert_eq!(first("Timeout", "error: x"), "m\nerror: x");
+}
+
+#[test]
 fn a_report_of_another_attempt_run_or_stage_counts_for_nothing() {
     for change in [("\"attempt\":2", "\"attempt\":1"), ("\"uid\"", "\"other\""), ("\"train\"", "\"x\""), ("v1", "v2")] {
         let end = terminated(0, "Completed", &message("Completed", "Succeeded", change));

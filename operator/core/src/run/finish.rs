@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::pass::{Effects, Pass, Stages};
+use super::pass::{Effects, Pass, Stages, first_line};
 use super::{attempt, container};
 use crate::api::{MLPipelineRun, MLPipelineRunStatus, StageState};
 use crate::duration;
@@ -54,7 +54,7 @@ pub(super) fn end(stages: &Stages) -> Option<End> {
     Some(match first {
         Some((name, status)) => {
             let reason = status.reason.as_deref().unwrap_or("Failed");
-            let message = format!("stage `{name}` failed: {reason}: {}", status.message.as_deref().unwrap_or_default());
+            let message = format!("stage `{name}` failed: {reason}: {}", first_line(status));
             End::Failed { reason: if timeout { RUN_TIMEOUT } else { "StageFailed" }, message }
         }
         None if timeout => {

@@ -1,13 +1,16 @@
 //! The gate of a stage: a judgement on the metrics it reported.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::pass::{Pass, Stages};
 use super::scope;
 use crate::api::{Gate, StageStatus};
-use crate::expr::{self, ExprError};
+use crate::expr::{self, ExprError, Figure, Scope};
+use crate::figure;
+use crate::problem::head;
+
+/// A text parameter may be long.
+const LONGEST_VALUE: usize = 60;
 
 /// What the gate says.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,19 +33,28 @@ pub(super) fn judge(pass: &Pass<'_>, gate: &Gate, status: &StageStatus, stages: 
     let scope = scope::of_run(pass, stages).with("metrics", json!(status.metrics)).with("champion", champion);
     match expr::eval_bool(&gate.pass, &scope) {
         Ok(true) => Verdict::Pass,
-        Ok(false) => Verdict::No(figures(gate, status, deployed)),
+        Ok(false) => Verdict::No(figures(gate, &scope, deployed)),
         Err(error) => Verdict::Unknown(error),
     }
 }
 
-fn figures(gate: &Gate, status: &StageStatus, deployed: Option<&str>) -> String {
-    let champion = deployed.map(|version| format!("; champion {version}: {}", listed(&status.champion)));
-    format!("`{}` is false: {}{}", gate.pass, listed(&status.metrics), champion.unwrap_or_default())
+/// What decided, and the values that the gate names.
+fn figures(gate: &Gate, scope: &Scope, deployed: Option<&str>) -> String {
+    let decisive = expr::decisive(&gate.pass, scope);
+    // It was evaluated: it can be parsed.
+    let figures = expr::figures(&gate.pass, scope).unwrap_or_default();
+    format!("`{decisive}` is false: {}", listed(&figures, deployed))
 }
 
-fn listed(metrics: &BTreeMap<String, f64>) -> String {
-    if metrics.is_empty() {
-        return "no metrics".to_owned();
-    }
-    metrics.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", ")
+fn listed(figures: &[Figure], deployed: Option<&str>) -> String {
+    let numbers = figure::told_apart(figures.iter().filter_map(|(_, value)| value.as_f64()));
+    let listed = figures.iter().map(|(name, value)| {
+        let value = match value.as_f64() {
+            Some(number) => figure::rounded(number, numbers),
+            None => head(&value.to_string(), LONGEST_VALUE),
+        };
+        let whose = deployed.filter(|_| name.starts_with("champion."));
+        format!("{name} = {value}{}", whose.map(|version| format!(" ({version})")).unwrap_or_default())
+    });
+    listed.collect::<Vec<_>>().join(", ")
 }

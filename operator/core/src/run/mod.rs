@@ -6,6 +6,7 @@
 
 mod advance;
 mod attempt;
+mod awaited;
 mod classify;
 mod container;
 mod deploy;

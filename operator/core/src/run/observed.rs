@@ -16,6 +16,8 @@ use crate::plan::Refusal;
 pub struct Observed {
     /// What `spec.pipelineRef` names.
     pub pipeline: Option<Arc<MLPipeline>>,
+    /// If there is no such pipeline: those that the namespace has.
+    pub pipelines: Vec<String>,
     /// StageTemplates by name: the namespace's own, and the catalog's where it has none of that name.
     pub templates: BTreeMap<String, Arc<StageTemplate>>,
     /// PodTemplates of the catalog namespace by name, those that a stage of the run names.

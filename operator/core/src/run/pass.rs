@@ -11,6 +11,7 @@ use crate::api::{API_VERSION, MLPipelineRun, StageStatus, Value};
 use crate::config::Config;
 use crate::pipeline::Frozen;
 use crate::plan::{Apply, Create, Delete, Event, Refusal};
+use crate::problem::head;
 
 /// The longest message that is written to a status (the schema allows 2,048 characters).
 const MESSAGE_LIMIT: usize = 1500;
@@ -125,15 +126,29 @@ pub(super) fn after(start: Timestamp, wait: Duration) -> Timestamp {
     if whole_seconds(end) == end { end } else { Timestamp::from_second(end.as_second() + 1).unwrap_or(end) }
 }
 
-/// Text that fits a status: the end of what is too long, because there stands what went wrong.
+/// The longest that a run says of one stage.
+const LINE_LIMIT: usize = 300;
+
+/// What a stage says in one line, for its run: the stage itself says all of it.
+pub(super) fn first_line(stage: &StageStatus) -> String {
+    let message = stage.message.as_deref().unwrap_or_default();
+    head(message.lines().next().unwrap_or_default(), LINE_LIMIT)
+}
+
+/// So much of a long message is its end.
+const END: usize = 500;
+
+/// Text that fits a status. What is too long loses its middle: it begins with what went wrong, and ends with what a program
+/// said last.
 pub(super) fn clip(text: &str) -> String {
     let text = text.trim();
     let length = text.chars().count();
     if length <= MESSAGE_LIMIT {
         return text.to_owned();
     }
-    let tail: String = text.chars().skip(length - MESSAGE_LIMIT + 1).collect();
-    format!("…{tail}")
+    let head: String = text.chars().take(MESSAGE_LIMIT - END - 1).collect();
+    let tail: String = text.chars().skip(length - END).collect();
+    format!("{head}…{tail}")
 }
 
 #[cfg(test)]
@@ -141,11 +156,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_message_keeps_its_end() {
-        let text = format!("{}the end", "x".repeat(5000));
+    fn a_long_message_keeps_its_beginning_and_its_end() {
+        let text = format!("the beginning{}the end", "x".repeat(5000));
         let clipped = clip(&text);
         assert_eq!(clipped.chars().count(), MESSAGE_LIMIT);
-        assert!(clipped.starts_with('…') && clipped.ends_with("the end"));
+        assert!(clipped.starts_with("the beginning") && clipped.ends_with("the end"));
         assert_eq!(clip(" short\n"), "short");
     }
 

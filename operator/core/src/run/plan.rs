@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::finish::End;
 use super::pass::{Effects, Pass, clip, refusal, whole_seconds};
 use super::start::{self, Start};
-use super::{Observed, advance, finish, status};
+use super::{Observed, advance, awaited, finish, status};
 use crate::api::{MLPipelineRun, MLPipelineRunStatus};
 use crate::config::Config;
 use crate::pipeline::{Frozen, bind_params};
@@ -69,7 +69,7 @@ fn begin(
             Plan { freeze: Some(revision), ..plan }
         }
         Start::Missing(pipeline) => {
-            status::missing(&mut status, &pipeline, whole_seconds(now));
+            status::missing(&mut status, &pipeline, &observed.pipelines, whole_seconds(now));
             Plan { status: Some(status), ..Plan::default() }
         }
         Start::Refused(problems) => {
@@ -116,6 +116,21 @@ fn resume(
     }
 }
 
+/// What the run will wait for later on. It may have been applied together with the run, a moment after it. An event tells of
+/// it when it is noticed.
+fn awaited(pass: &Pass<'_>, status: &MLPipelineRunStatus, start: Timestamp, effects: &mut Effects) -> Option<String> {
+    let missing = awaited::missing(pass, &status.stages)?;
+    let gone = super::pass::since(start, pass.now);
+    if let Some(left) = SETTLING.checked_sub(gone).filter(|left| !left.is_zero()) {
+        effects.again(left);
+        return None;
+    }
+    if !status.conditions.iter().any(|condition| condition.type_ == "Accepted" && condition.message == clip(&missing)) {
+        effects.warn("ModelDeploymentNotFound", &missing);
+    }
+    Some(clip(&missing))
+}
+
 /// One pass over the stages of a run that has started.
 fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipelineRunStatus> {
     let mut effects = Effects::default();
@@ -126,7 +141,8 @@ fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipeline
     let end = finish::end(&status.stages);
     status.observed_generation = pass.run.metadata.generation;
     let time = pass.time();
-    status::running(&mut status, pass.frozen, end.as_ref(), time.0);
+    let awaited = awaited(pass, &status, start, &mut effects);
+    status::running(&mut status, pass.frozen, end.as_ref(), awaited.as_deref(), time.0);
     if let Some(end) = &end {
         match end {
             End::Succeeded => {

@@ -6,9 +6,10 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::finish::End;
 use super::graph::GATE_REJECTED;
-use super::pass::{Stages, clip};
+use super::pass::{Stages, clip, first_line};
 use crate::api::ConditionStatus::{self, False, True, Unknown};
 use crate::api::{MLPipelineRunStatus, StageState, StageStatus, set_condition};
+use crate::expr;
 use crate::pipeline::{Frozen, FrozenKind};
 
 /// How many stages a message lists.
@@ -17,19 +18,22 @@ const LISTED: usize = 8;
 /// One condition of a run: kind, status, reason, message.
 type Said<'a> = (&'a str, ConditionStatus, &'a str, &'a str);
 
-/// Sets conditions.
+/// Sets conditions. As kstatus reads it, `Stalled` and `Reconciling` are there only while they are true.
 pub(super) fn say(status: &mut MLPipelineRunStatus, said: &[Said<'_>], now: Timestamp) {
     let generation = status.observed_generation;
     for (kind, value, reason, message) in said {
         set_condition(&mut status.conditions, kind, *value, reason, message, generation, now);
     }
+    let passing = |kind: &str| matches!(kind, "Stalled" | "Reconciling");
+    status.conditions.retain(|condition| !passing(&condition.type_) || condition.status == "True");
 }
 
 /// The conditions of a run that is not there yet: what it runs is missing.
-pub(super) fn missing(status: &mut MLPipelineRunStatus, pipeline: &str, now: Timestamp) {
+pub(super) fn missing(status: &mut MLPipelineRunStatus, pipeline: &str, there: &[String], now: Timestamp) {
     let reason = "PipelineNotFound";
+    let hint = expr::did_you_mean(pipeline, there.iter().map(String::as_str));
     let message =
-        format!("spec.pipelineRef.name: there is no MLPipeline {pipeline}: the run starts when it is applied");
+        format!("spec.pipelineRef.name: there is no MLPipeline {pipeline} ({hint}): the run starts when it is applied");
     let said = [
         ("Accepted", False, reason, message.as_str()),
         ("Succeeded", Unknown, reason, &message),
@@ -65,14 +69,23 @@ pub(super) fn refused(status: &mut MLPipelineRunStatus, reason: &str, message: &
 }
 
 /// The conditions of a run that runs or has run.
-pub(super) fn running(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Option<&End>, now: Timestamp) {
-    let ended = status.stages.values().filter(|stage| stage.state.ended()).count();
-    status.progress = Some(format!("{ended}/{}", frozen.stages.len()));
+///
+/// `awaited` is what is not there yet, and will be needed.
+pub(super) fn running(
+    status: &mut MLPipelineRunStatus,
+    frozen: &Frozen,
+    end: Option<&End>,
+    awaited: Option<&str>,
+    now: Timestamp,
+) {
+    let count = |state: StageState| status.stages.values().filter(|stage| stage.state == state).count();
+    let (succeeded, skipped, all) = (count(StageState::Succeeded), count(StageState::Skipped), frozen.stages.len());
+    let apart = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    status.progress = Some(format!("{succeeded}/{all}{apart}"));
     promoted(status, frozen, end, now);
     let message = match end {
         None => at_work(&status.stages),
-        Some(End::Succeeded) if ended == 1 => "1 stage ended".to_owned(),
-        Some(End::Succeeded) => format!("{ended} stages ended"),
+        Some(End::Succeeded) => clip(&well(&status.stages, succeeded, skipped)),
         Some(End::Failed { message, .. }) => clip(message),
     };
     let (succeeded, ready, reconciling, stalled, reason) = match end {
@@ -81,7 +94,7 @@ pub(super) fn running(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Op
         Some(End::Failed { reason, .. }) => (False, False, False, True, *reason),
     };
     let said = [
-        ("Accepted", True, "Accepted", ""),
+        ("Accepted", True, "Accepted", awaited.unwrap_or_default()),
         ("Succeeded", succeeded, reason, message.as_str()),
         ("Ready", ready, reason, ""),
         ("Reconciling", reconciling, reason, ""),
@@ -104,9 +117,9 @@ fn promoted(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Option<&End>
         .collect();
     let done = |stage: &StageStatus| stage.state == StageState::Succeeded;
     let no = deciding.iter().find(|(_, stage)| done(stage) && stage.reason.as_deref() == Some(GATE_REJECTED));
-    let said = if let Some((name, stage)) = no {
-        let message = format!("stage `{name}`: {}", stage.message.as_deref().unwrap_or_default());
-        (False, GATE_REJECTED, clip(&message))
+    let said = if let Some((name, _)) = no {
+        // The figures are told by the stage, once.
+        (False, GATE_REJECTED, format!("the gate of stage `{name}` said no"))
     } else if deciding.is_empty() || (end.is_none() && !deciding.iter().any(|(_, stage)| done(stage))) {
         return;
     } else if let Some((name, stage)) = deciding.iter().find(|(_, stage)| !done(stage)) {
@@ -118,6 +131,19 @@ fn promoted(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Option<&End>
         (True, "Promoted", format!("through {}", names.join(", ")))
     };
     say(status, &[("Promoted", said.0, said.1, &said.2)], now);
+}
+
+/// How many stages succeeded, and why others were skipped in a run that did.
+fn well(stages: &Stages, succeeded: usize, skipped: usize) -> String {
+    let noun = if stages.len() == 1 { "stage" } else { "stages" };
+    if skipped == 0 {
+        return format!("{succeeded} {noun} succeeded");
+    }
+    let gates = stages
+        .iter()
+        .filter(|(_, stage)| stage.state == StageState::Succeeded && stage.reason.as_deref() == Some(GATE_REJECTED));
+    let gates: Vec<_> = gates.map(|(name, _)| format!("the gate of stage `{name}` said no")).collect();
+    format!("{succeeded} of {} {noun} succeeded, {skipped} skipped: {}", stages.len(), gates.join(", "))
 }
 
 /// What runs, and what waits and why.
@@ -136,7 +162,7 @@ fn at_work(stages: &Stages) -> String {
         };
         let _ = write!(text, "{name} is {word}");
         if let Some(reason) = &stage.reason {
-            let _ = write!(text, " ({reason}: {})", stage.message.as_deref().unwrap_or_default());
+            let _ = write!(text, " ({reason}: {})", first_line(stage));
         }
     }
     let more = busy.count().saturating_sub(LISTED);

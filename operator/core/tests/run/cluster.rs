@@ -60,6 +60,8 @@ pub struct Cluster {
     pub pods: Vec<PodView>,
     pub versions: Vec<ModelVersion>,
     pub deployment: Option<ModelDeployment>,
+    /// MLPipelines of the namespace.
+    pub pipelines: Vec<String>,
     pub refusals: Vec<Refusal>,
     /// By stage and attempt; every other attempt succeeds.
     pub fates: BTreeMap<(String, u32), Fate>,
@@ -97,6 +99,7 @@ impl Cluster {
             pods: Vec::new(),
             versions: Vec::new(),
             deployment: None,
+            pipelines: Vec::new(),
             refusals: Vec::new(),
             fates: BTreeMap::new(),
             manifests: BTreeMap::new(),
@@ -185,6 +188,7 @@ impl Cluster {
         let frozen = self.frozen.as_ref().filter(|(name, _)| Some(name) == named);
         let deployments = self.deployment.iter().map(|found| ("served".to_owned(), Arc::new(found.clone())));
         let observed = Observed {
+            pipelines: self.pipelines.clone(),
             frozen: frozen.map(|(_, frozen)| Arc::clone(frozen)),
             jobs: self.jobs.values().map(|(view, _)| Arc::new(view.clone())).collect(),
             pods: self.pods.iter().cloned().map(Arc::new).collect(),

@@ -54,8 +54,14 @@ fn a_model_that_its_gate_rejects_is_not_registered_and_the_run_succeeds() {
     cluster.settle();
     assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
     let (status, reason, message) = cluster.condition("Promoted").unwrap();
-    assert_eq!((status, reason), ("False", "GateRejected"));
-    assert!(message.contains("f1 = 0.5"), "{message}");
+    assert_eq!((status, reason, message), ("False", "GateRejected", "the gate of stage `evaluate` said no"));
+    let figures = "`metrics.f1 >= 0.9` is false: metrics.f1 = 0.5, champion = null";
+    assert_eq!(cluster.stage("evaluate").message.as_deref(), Some(figures));
+    let told = cluster.events.iter().filter(|event| event.message.contains(figures)).count();
+    assert_eq!(told, 1, "{:?}", cluster.events);
+    assert_eq!(cluster.status().progress.as_deref(), Some("3/5, 2 skipped"));
+    let message = cluster.condition("Succeeded").unwrap().2;
+    assert_eq!(message, "3 of 5 stages succeeded, 2 skipped: the gate of stage `evaluate` said no");
     for stage in ["register", "deploy"] {
         let status = cluster.stage(stage);
         assert_eq!((status.state, status.reason.as_deref()), (StageState::Skipped, Some("GateRejected")));
@@ -68,13 +74,18 @@ fn the_champion_that_is_served_is_an_input_and_decides_with_its_figures() {
     let mut first = scored(0.95, None);
     first.settle();
     assert_eq!(first.stage("evaluate").inputs["champion"].model_version, None);
-    let mut worse = next(first, scored(0.92, Some(0.94)));
+    let mut worse = next(first, scored(0.921_348_1, Some(0.94)));
     worse.settle();
     let champion = &worse.stage("evaluate").inputs["champion"];
     assert_eq!(champion.model_version.as_deref(), Some("penguins-v1"));
-    let (status, _, message) = worse.condition("Promoted").unwrap();
-    assert_eq!(status, "False");
-    assert!(message.contains("penguins-v1") && message.contains("0.94"), "{message}");
+    assert_eq!(worse.condition("Promoted").unwrap().0, "False");
+    assert_eq!(
+        worse.stage("evaluate").message.as_deref(),
+        Some(
+            "`champion == null || metrics.f1 >= champion.metrics.f1` is false: metrics.f1 = 0.9213, \
+             champion.metrics.f1 = 0.94 (penguins-v1)"
+        )
+    );
     assert_eq!(worse.deployment.as_ref().unwrap().spec.model.version, Some(1));
     let mut better = next(worse, scored(0.97, Some(0.94)));
     better.settle();
@@ -168,6 +179,25 @@ fn a_deployment_that_is_not_there_is_waited_for_until_it_is() {
     cluster.deployment = Some(deployment());
     cluster.settle();
     assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
+}
+
+#[test]
+fn a_deployment_that_will_be_missed_is_told_of_before_anything_waits_for_it() {
+    let mut cluster = Cluster::new(whole_loop()).fate("ingest", 1, Fate::Hangs);
+    let wait = cluster.reconcile().unwrap();
+    assert_eq!(cluster.condition("Accepted").unwrap().2, "", "it may have been applied together with the run");
+    cluster.pass_time(wait);
+    cluster.reconcile();
+    let message = "there is no ModelDeployment served yet (there is none): stage `deploy` will wait for it";
+    assert_eq!(cluster.condition("Accepted").unwrap(), ("True", "Accepted", message));
+    let told = |cluster: &Cluster| cluster.events.iter().filter(|event| event.message == message).count();
+    assert_eq!(told(&cluster), 1);
+    cluster.pass_time(std::time::Duration::from_mins(1));
+    cluster.reconcile();
+    assert_eq!(told(&cluster), 1, "said once");
+    cluster.deployment = Some(deployment());
+    cluster.reconcile();
+    assert_eq!(cluster.condition("Accepted").unwrap().2, "");
 }
 
 #[test]

@@ -64,10 +64,14 @@ fn a_run_waits_for_the_pipeline_that_it_names() {
     let mut cluster = Cluster::new(pipeline(json!({ "s": stage(json!({})) })));
     cluster.run.spec.pipeline = None;
     cluster.run.spec.pipeline_ref = Some(millrace_core::api::PipelineRef { name: "later".into() });
+    cluster.pipelines = vec!["late".into(), "shop".into()];
     cluster.settle();
-    let (status, reason, message) = cluster.condition("Accepted").unwrap();
-    assert_eq!((status, reason), ("False", "PipelineNotFound"));
-    assert!(message.contains("spec.pipelineRef.name") && message.contains("later"), "{message}");
+    for kind in ["Accepted", "Succeeded"] {
+        let (_, reason, message) = cluster.condition(kind).unwrap();
+        assert_eq!(reason, "PipelineNotFound");
+        assert!(message.contains("spec.pipelineRef.name") && message.contains("later"), "{message}");
+        assert!(message.contains("did you mean `late`? There is late, shop"), "{message}");
+    }
     assert!(cluster.status().completion_time.is_none());
     assert_eq!(cluster.writes, 1);
 }

@@ -17,12 +17,18 @@ fn word(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// A table for the log: one line a check, then the rows that broke it.
+/// A table for the log: one line a check, then the rows that broke it. Where one must hold and does not, what holds is only
+/// counted: the end of the log becomes the stage's message.
 pub fn lines(verdicts: &[Verdict]) -> Vec<String> {
     let width = verdicts.iter().map(|verdict| verdict.name.chars().count()).max().unwrap_or(0).min(60);
     let mut lines = Vec::new();
-    for verdict in verdicts {
+    let failed = verdicts.iter().any(|verdict| word(verdict) == "FAIL");
+    for verdict in verdicts.iter().filter(|verdict| !(failed && verdict.passed)) {
         lines.push(format!("{}  {:width$}  {}", word(verdict), verdict.name, verdict.found));
+    }
+    let passed = verdicts.iter().filter(|verdict| verdict.passed).count();
+    if failed && passed > 0 {
+        lines.push(format!("PASS  {passed} more"));
     }
     for verdict in verdicts {
         if let (false, Some(rows)) = (verdict.passed, &verdict.rows) {

@@ -67,6 +67,7 @@ fn the_report_shows_the_rows_that_broke_a_check_as_text() {
         validate(DATA, json!([{"name": "light <i>birds</i>", "column": "mass", "max": 10000}, {"rows": {"min": 1}}]));
     assert_eq!(run.error(), "1 of 2 checks failed: light <i>birds</i>");
     assert!(run.stdout.contains("<b>Emu</b>  40000"), "{}", run.stdout);
+    assert_eq!(run.stdout.lines().filter(|line| line.starts_with("PASS")).collect::<Vec<_>>(), ["PASS  1 more"]);
     let page = run.text("report", "report.html");
     assert!(page.contains("&lt;b&gt;Emu&lt;/b&gt;") && page.contains("light &lt;i&gt;birds&lt;/i&gt;"));
     assert!(!page.contains("<b>Emu") && !page.contains("<i>birds"));

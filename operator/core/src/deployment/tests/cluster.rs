@@ -10,7 +10,7 @@ use millrace_routes::{ROUTES_KEY, Routes};
 
 use crate::api::{ModelArtifact, ModelDeployment, ModelDeploymentStatus, ModelVersion, ModelVersionSpec, Scale};
 use crate::config::Config;
-use crate::deployment::{DeploymentView, Observed, ServiceView, plan};
+use crate::deployment::{Applied, DeploymentView, Observed, ServiceView, plan};
 use crate::plan::{Apply, DeleteKind, Event, Plan};
 use crate::routing::{self, ModelReport, Report, RevisionReport, Router, RouterObject, RouterPod, RoutesView};
 use crate::run::{ContainerView, PodView};
@@ -34,6 +34,10 @@ pub struct Cluster {
     /// The image that each Deployment runs.
     images: BTreeMap<String, String>,
     uids: u32,
+}
+
+fn shape(image: &str) -> u64 {
+    image.bytes().fold(7, |shape, byte| shape.wrapping_mul(31).wrapping_add(byte.into()))
 }
 
 impl Cluster {
@@ -191,19 +195,20 @@ impl Cluster {
                 let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap();
                 let name = deployment.metadata.name.clone().unwrap();
                 let image = deployment.spec.unwrap().template.spec.unwrap().containers[0].image.clone().unwrap();
-                if let Some(generation) = self.view(&name).map(|view| view.generation) {
-                    assert_ne!(self.observed.applied.get(&name), Some(&generation), "{name} is applied for nothing");
-                    let there = self.images.insert(name.clone(), image.clone());
-                    let changed = there.is_some_and(|there| there != image);
-                    self.change(&name, |view| view.generation += i64::from(changed));
-                    self.observed.applied.insert(name, generation + i64::from(changed));
+                if let Some(view) = self.view(&name).cloned() {
+                    let known = self.observed.applied.get(&name).map(|applied| applied.shape);
+                    assert_ne!(known, Some(view.shape), "{name} is applied for nothing");
+                    if self.image(&name) != image {
+                        self.set_image(&name, &image);
+                    }
+                    self.remember(&name);
                     return;
                 }
                 self.uids += 1;
-                self.images.insert(name.clone(), image);
-                self.observed.applied.insert(name.clone(), 1);
+                self.images.insert(name.clone(), image.clone());
                 self.observed.deployments.push(Arc::new(DeploymentView {
-                    name,
+                    name: name.clone(),
+                    shape: shape(&image),
                     uid: format!("uid-{}", self.uids),
                     owner: deployment.metadata.owner_references.as_ref().map(|owners| owners[0].uid.clone()),
                     created: Some(self.now),
@@ -213,6 +218,7 @@ impl Cluster {
                     annotations: deployment.metadata.annotations.clone().unwrap(),
                     ..DeploymentView::default()
                 }));
+                self.remember(&name);
             }
             Apply::Service(service) => {
                 let name = service.metadata.name.clone().unwrap();
@@ -259,7 +265,17 @@ impl Cluster {
     /// Somebody makes a Deployment run another image.
     pub fn set_image(&mut self, name: &str, image: &str) {
         self.images.insert(name.to_owned(), image.to_owned());
-        self.change(name, |view| view.generation += 1);
+        self.change(name, |view| {
+            view.generation += 1;
+            view.shape = shape(image);
+        });
+    }
+
+    /// As the controller does with the reply to an apply.
+    fn remember(&mut self, name: &str) {
+        let view = self.view(name).unwrap();
+        let applied = Applied { shape: view.shape, generation: view.generation };
+        self.observed.applied.insert(name.to_owned(), applied);
     }
 
     /// The image that a Deployment runs.

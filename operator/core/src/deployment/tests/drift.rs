@@ -92,13 +92,24 @@ fn a_revision_that_somebody_changed_is_not_switched_to() {
 }
 
 #[test]
-fn applying_again_leaves_the_number_of_pods_alone() {
+fn scaling_is_no_change_of_what_runs() {
     let mut cluster = Cluster::serving_version_1();
     let name = cluster.served().unwrap().name.clone();
     cluster.change(&name, |view| {
         view.wanted = 5;
         view.generation += 1;
     });
+    assert_eq!(deployments_applied(&cluster), 0);
+    cluster.settle();
+    assert_eq!(cluster.condition("Ready"), pair("True", "Scaling"));
+}
+
+#[test]
+fn applying_again_leaves_the_number_of_pods_alone() {
+    let mut cluster = Cluster::serving_version_1();
+    let name = cluster.served().unwrap().name.clone();
+    cluster.set_image(&name, "debian");
+    cluster.change(&name, |view| view.wanted = 5);
     let applied = cluster.plan().apply;
     let [Apply::Deployment(deployment)] = applied.as_slice() else { panic!("{applied:?}") };
     assert_eq!(deployment.spec.as_ref().unwrap().replicas, Some(5));

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::edges::Edges;
 use super::resolve::{Kind, Resolved};
-use super::{Problems, base_names, in_expression};
+use super::{Problems, base_names};
 use crate::api::{Container, Described, MLPipelineSpec, PodSettings, StageTemplateSpec, TemplateInput};
-use crate::expr::{self, Checked, Fault, Names, Type};
+use crate::expr::{self, Checked, Fault, Names, Type, in_expression};
 
 /// `params`, `run` and `stages`: what a stage may use in `with`, and in a container of its own.
 pub(super) fn run_names(spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>) -> Names {
-    let stages = all.iter().map(|(name, stage)| (in_expression(name), stage_type(stage)));
+    let stages = all.iter().map(|(name, stage)| ((*name).to_owned(), stage_type(stage)));
     let mut names = base_names(&spec.params);
-    names.insert("stages".to_owned(), Type::Record(stages.collect()));
+    names.insert("stages".to_owned(), Type::Named(stages.collect()));
     names
 }
 
@@ -23,9 +23,9 @@ pub(super) fn with_paths<'a>(
     outputs: impl Iterator<Item = &'a String>,
 ) -> Names {
     let inputs =
-        inputs.map(|(name, optional)| (in_expression(name), if optional { Type::Text.or_null() } else { Type::Text }));
-    names.insert("inputs".to_owned(), Type::Record(inputs.collect()));
-    names.insert("outputs".to_owned(), Type::Record(outputs.map(|name| (in_expression(name), Type::Text)).collect()));
+        inputs.map(|(name, optional)| (name.clone(), if optional { Type::Text.or_null() } else { Type::Text }));
+    names.insert("inputs".to_owned(), Type::Named(inputs.collect()));
+    names.insert("outputs".to_owned(), Type::Named(outputs.map(|name| (name.clone(), Type::Text)).collect()));
     names
 }
 
@@ -55,7 +55,7 @@ fn stage_type(stage: &Resolved<'_>) -> Type {
         let outputs = if stage.unknown {
             Type::map_of(output)
         } else {
-            Type::Record(stage.outputs().keys().map(|name| (in_expression(name), output.clone())).collect())
+            Type::Named(stage.outputs().keys().map(|name| (name.clone(), output.clone())).collect())
         };
         members.insert("results".to_owned(), facts(stage.template.map(|template| &template.results), Type::Any));
         members.insert("metrics".to_owned(), metrics_type(stage));
@@ -148,18 +148,16 @@ impl References {
 /// Tells what is wrong with an expression.
 fn faults(faults: Vec<Fault>, path: &str, problems: &mut Problems) {
     for fault in faults {
-        let (reason, advice) = match &fault {
-            Fault::Syntax(_) => ("InvalidExpression", ""),
-            Fault::UnknownName { root, .. } => match root.as_str() {
-                "params" => ("UnknownParameter", ". A hyphen is written `_`"),
-                "stages" => ("UnknownStage", ". A hyphen is written `_`"),
-                _ => ("UnknownName", ""),
+        let reason = match &fault {
+            Fault::Syntax(_) => "InvalidExpression",
+            Fault::UnknownName { root, .. } | Fault::Hyphen { root, .. } => match root.as_str() {
+                "params" => "UnknownParameter",
+                "stages" => "UnknownStage",
+                _ => "UnknownName",
             },
-            Fault::NoMember { .. } | Fault::UnknownFunction { .. } => ("UnknownName", ""),
-            Fault::Mismatch { .. } | Fault::Operand { .. } | Fault::Result { .. } => ("WrongType", ""),
+            Fault::NoMember { .. } | Fault::UnknownFunction { .. } => "UnknownName",
+            Fault::Mismatch { .. } | Fault::Operand { .. } | Fault::Result { .. } => "WrongType",
         };
-        // The hint is of use only where a hyphen may have been read as a minus.
-        let advice = if fault.to_string().contains("did you mean") { "" } else { advice };
-        problems.add(path, reason, format!("{fault}{advice}"));
+        problems.add(path, reason, fault.to_string());
     }
 }

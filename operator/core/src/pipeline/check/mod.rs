@@ -99,19 +99,14 @@ pub fn check_template(spec: &StageTemplateSpec, config: &Config) -> Result<(), V
     problems.result()
 }
 
-/// The type of declared parameters, under the names that expressions use.
+/// The type of declared parameters.
 fn params_type(params: &BTreeMap<String, ParamSpec>) -> Type {
     let members = params.iter().map(|(name, param)| {
         let kind = Type::from(param.kind);
         let nullable = param.optional && param.default.is_none();
-        (in_expression(name), if nullable { kind.or_null() } else { kind })
+        (name.clone(), if nullable { kind.or_null() } else { kind })
     });
-    Type::Record(members.collect())
-}
-
-/// A name as an expression writes it.
-fn in_expression(name: &str) -> String {
-    name.replace('-', "_")
+    Type::Named(members.collect())
 }
 
 /// What every expression of a run may name: `params` and `run`.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Problems, in_expression};
+use super::Problems;
+use crate::expr::in_expression;
 pub(super) use crate::names::is_label;
 
 const LONGEST: usize = 63;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Problems, quoted};
 use crate::api::{ParamSpec, ParamType};
-use crate::expr;
+use crate::expr::{self, in_expression};
 use crate::problem::Problem;
 
 /// Values for declared parameters: defaults filled in, types and bounds checked, whole numbers written as integers. An
@@ -41,7 +41,11 @@ pub(super) fn known(
     problems: &mut Problems,
 ) {
     for name in given.keys().filter(|name| !declared.contains_key(*name)) {
-        let hint = expr::did_you_mean(name, declared.keys().map(String::as_str));
+        let twin = declared.keys().find(|known| in_expression(known) == in_expression(name));
+        let hint = match twin {
+            Some(known) => format!("its name is `{known}`. Only an expression writes `_` for a hyphen"),
+            None => expr::did_you_mean(name, declared.keys().map(String::as_str)),
+        };
         problems.add(
             format!("{path}.{name}"),
             "UnknownParameter",

@@ -9,7 +9,10 @@ fn a_name_or_type_in_an_expression_is_checked_before_a_run() {
     let args = |text: &str| stage("fit", json!({ "container": { "args": [text] } }));
     let cases = [
         ("$[[ params.rat ]]", "did you mean `rate`?"),
-        ("$[[ params.model-name ]]", "A hyphen is written `_`"),
+        ("$[[ params.model-name ]]", "a hyphen is written `_` in an expression: write params.model_name"),
+        ("$[[ params.rate > 0.1 ? params.model-name : 'x' ]]", "write params.model_name"),
+        ("$[[ params.modelname ]]", "did you mean `model_name`? There is limit, model-name, rate"),
+        ("$[[ quote(params.rate) ]]", "`quote()` needs text, and this is a number"),
         ("$[[ stages.laod.metrics.x ]]", "did you mean `load`?"),
         ("$[[ stages.score.metrics.f2 ]]", "did you mean `f1`?"),
         ("$[[ stages.load.result.rows ]]", "did you mean `results`?"),
@@ -32,6 +35,7 @@ fn a_name_or_type_in_an_expression_is_checked_before_a_run() {
         let said = problems.iter().any(|p| p.path == "spec.stages.fit.container.args[0]" && p.message.contains(says));
         assert!(said, "{text}: {problems:#?}");
     }
+    refused(args("$[[ params.model-name ]]"), "spec.stages.fit.container.args[0]", "a hyphen is written");
     refused(args("$[[ size(stages) ]]"), "spec.stages.fit.container.args[0]", "name the stage");
 }
 

@@ -35,15 +35,70 @@ fn what_belongs_to_another_kind_of_stage_is_refused() {
 
 #[test]
 fn a_program_that_could_not_or_may_not_run_is_refused() {
-    all_refused(&[]);
+    let fit = |container: Value| stage("fit", json!({ "container": container }));
+    let at = "spec.stages.fit.container";
+    all_refused(&[
+        (fit(json!({ "image": " " })), "spec.stages.fit.container.image", "image is empty"),
+        (fit(json!({ "command": null })), at, "command or script is required"),
+        (fit(json!({ "script": "#!/bin/sh" })), at, "keep one"),
+        (fit(json!({ "command": [""] })), "spec.stages.fit.container.command", "write the program to run"),
+        (fit(json!({ "command": null, "script": "ls" })), "spec.stages.fit.container.script", "interpreter line"),
+        (
+            fit(json!({ "serviceAccountName": "admin" })),
+            "spec.stages.fit.container.serviceAccountName",
+            "allowed are: trainer",
+        ),
+        (
+            fit(json!({ "env": { "MILLRACE_X": { "value": "1" } } })),
+            "spec.stages.fit.container.env.MILLRACE_X",
+            "belong",
+        ),
+        (
+            fit(json!({ "resources": { "requests": { "cpu": 2 }, "limits": { "cpu": 1 } } })),
+            "spec.stages.fit.container.resources.requests.cpu",
+            "2 is more than the limit of 1",
+        ),
+    ]);
 }
 
 #[test]
 fn a_volume_where_it_may_not_be_is_refused() {
-    all_refused(&[]);
+    let fit = |volumes: Value| stage("fit", json!({ "container": { "volumes": volumes } }));
+    let at = "spec.stages.fit.container.volumes.a.mountPath";
+    let memory = |path: &str| fit(json!({ "a": { "memory": {}, "mountPath": path } }));
+    all_refused(&[
+        (memory("data"), at, "write an absolute path"),
+        (memory("/"), at, "is no place to mount"),
+        (memory("/x/../millrace"), at, "without `..`"),
+        (memory("//millrace/inputs"), at, "belongs to Millrace"),
+        (
+            fit(json!({ "a": { "mountPath": "/a" } })),
+            "spec.stages.fit.container.volumes.a",
+            "exactly one of configMap, secret, claim and memory",
+        ),
+        (
+            fit(json!({ "a": { "memory": {}, "mountPath": "/x" }, "b": { "memory": {}, "mountPath": "/x/" } })),
+            "spec.stages.fit.container.volumes.b.mountPath",
+            "give each volume its own",
+        ),
+    ]);
 }
 
 #[test]
 fn a_time_or_a_retry_out_of_bounds_is_refused() {
-    all_refused(&[]);
+    let fit = |patch: Value| stage("fit", patch);
+    let backoff = |backoff: Value| fit(json!({ "retry": { "limit": 1, "backoff": backoff } }));
+    all_refused(&[
+        (fit(json!({ "timeout": "soon" })), "spec.stages.fit.timeout", "such as 90s"),
+        (fit(json!({ "timeout": "5ms" })), "spec.stages.fit.timeout", "at least 1s"),
+        (fit(json!({ "pendingTimeout": "999999999d" })), "spec.stages.fit.pendingTimeout", "a hundred years"),
+        (fit(json!({ "retry": { "limit": 101 } })), "spec.stages.fit.retry.limit", "write 0 to 100"),
+        (backoff(json!({ "factor": 0.5 })), "spec.stages.fit.retry.backoff.factor", "write 1 to 10"),
+        (
+            backoff(json!({ "initial": "10m", "max": "1m" })),
+            "spec.stages.fit.retry.backoff.initial",
+            "write at most 1m",
+        ),
+        (json!({ "history": { "ttl": "x" } }), "spec.history.ttl", "such as 90s"),
+    ]);
 }

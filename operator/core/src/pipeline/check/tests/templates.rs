@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::{check, check_template};
-use super::{base, config, merge, score, stage, templates};
+use super::{base, config, merge, refused, score, stage, templates};
 use crate::api::{MLPipelineSpec, StageTemplate, StageTemplateSpec};
 
 #[test]
@@ -32,6 +32,13 @@ fn an_override_may_not_mount_where_the_template_does() {
     let spec: MLPipelineSpec = serde_json::from_value(spec).unwrap();
     let problems = check(&spec, &templates, &config()).unwrap_err();
     assert_eq!(problems[0].path, "spec.stages.load.overrides.volumes.b.mountPath");
+}
+
+#[test]
+fn what_the_template_asks_for_and_the_override_allows_go_together() {
+    let limits = json!({ "overrides": { "resources": { "limits": { "memory": "512Mi" } } } });
+    let at = "spec.stages.score.overrides.resources.requests.memory";
+    refused(stage("score", limits), at, "1Gi is more than the limit of 512Mi");
 }
 
 #[test]

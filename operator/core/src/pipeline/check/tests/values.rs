@@ -54,18 +54,20 @@ fn parameters_are_bound_with_defaults_and_types() {
     let declared: BTreeMap<String, ParamSpec> = serde_json::from_value(json!({
         "rows": { "type": "integer", "minimum": 1 },
         "name": { "type": "string", "default": "x" },
+        "full_name": { "type": "string", "default": "x y" },
         "note": { "type": "string", "optional": true }
     }))
     .unwrap();
     let bind = |given: Value| bind_params(&declared, &serde_json::from_value(given).unwrap(), "spec.params");
     let bound = bind(json!({ "rows": 3.0 })).unwrap();
-    assert_eq!(serde_json::to_string(&bound).unwrap(), r#"{"name":"x","note":null,"rows":3}"#);
+    assert_eq!(serde_json::to_string(&bound).unwrap(), r#"{"full_name":"x y","name":"x","note":null,"rows":3}"#);
     let cases = [
         (json!({}), "spec.params.rows", "is required"),
         (json!({ "rows": 0 }), "spec.params.rows", "of at least 1"),
         (json!({ "rows": "1" }), "spec.params.rows", "without quotes"),
         (json!({ "rows": null }), "spec.params.rows", "write a value of type integer"),
         (json!({ "rows": 1, "nam": "y" }), "spec.params.nam", "did you mean `name`?"),
+        (json!({ "rows": 1, "full-name": "y" }), "spec.params.full-name", "its name is `full_name`"),
     ];
     for (given, path, says) in cases {
         let problems = bind(given).unwrap_err();
