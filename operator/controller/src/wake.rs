@@ -1,7 +1,7 @@
 //! Who looks again when something changes. The rule: whatever a plan may look at wakes the object it plans for.
 
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
-use millrace_core::deployment::DeploymentView;
+use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::names::ROUTER;
 
 use crate::key::{Id, Kind};
@@ -125,6 +125,14 @@ pub fn of_run<V>(stores: &Stores, queues: &Queues, _: &Id, group: &str, _: &V, _
 pub fn server_deployment(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &DeploymentView, gone: bool) {
     if gone {
         stores.applied.forget(id);
+    }
+    of_deployment(stores, queues, id, group, view, gone);
+}
+
+/// A Service of a ModelDeployment.
+pub fn service(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &ServiceView, gone: bool) {
+    if gone {
+        stores.applied_services.forget(id);
     }
     of_deployment(stores, queues, id, group, view, gone);
 }

@@ -126,7 +126,7 @@ pub fn start(
         starter.start(
             scope,
             DEPLOYMENT_LABEL,
-            Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::of_deployment },
+            Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::service },
         );
         starter.start(
             scope,
