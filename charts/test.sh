@@ -57,7 +57,7 @@ renders "the images of the stock stages" '--stage-images=registry\.example\.com/
 renders "namespaces" '--namespaces=a,b,millrace-system$' --set 'namespaces={a,b}'
 renders "a pull secret" '--image-pull-secrets=pull$' --set 'imagePullSecrets={pull}'
 helm template other millrace --set images.registry=registry.example.com/ml >"$work/out" || fail "another release does not render"
-grep -qE '^  - millrace-other-router$' "$work/out" || fail "another release gives a role that is not its own"
+grep -qE '^ +- millrace-other-router$' "$work/out" || fail "another release gives a role that is not its own"
 ok
 renders "the routers' resources" '--router-resources=.*requests.*50m' --set router.replicas=3
 renders "the routers' image" '--operator-image=registry\.example\.com/ml/operator:0\.1\.0$'
