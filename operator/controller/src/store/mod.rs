@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use applied::Applied;
-pub use feed::{Feeds, job, keep, router_deployment, routes, server_deployment, service, start, whole};
+pub use feed::{Feeds, News, job, keep, router_deployment, routes, server_deployment, service, start, whole};
 use kube::ResourceExt;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};

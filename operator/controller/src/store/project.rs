@@ -1,12 +1,13 @@
 //! From whole Kubernetes objects to the slim views that are kept.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, ContainerStatus, Pod, Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
+use millrace_core::api::{GROUP, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::names::{ATTEMPT_LABEL, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL};
 use millrace_core::pod::{AGENT_INIT, MAIN};
@@ -174,7 +175,11 @@ pub fn deployment_view(deployment: &Deployment) -> DeploymentView {
         deleting: meta.deletion_timestamp.is_some(),
         generation: meta.generation.unwrap_or_default(),
         observed_generation: status.and_then(|s| s.observed_generation).unwrap_or_default(),
-        shape: deployment.spec.as_ref().map_or(0, |spec| digest(&DeploymentSpec { replicas: None, ..spec.clone() })),
+        shape: digest(&(
+            deployment.spec.as_ref().map(|spec| DeploymentSpec { replicas: None, ..spec.clone() }),
+            millraces(meta.labels.as_ref()),
+            millraces(meta.annotations.as_ref()),
+        )),
         wanted: deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1),
         replicas: count(|s| s.replicas),
         ready: count(|s| s.ready_replicas),
@@ -185,6 +190,11 @@ pub fn deployment_view(deployment: &Deployment) -> DeploymentView {
         labels: meta.labels.clone().unwrap_or_default(),
         annotations: meta.annotations.clone().unwrap_or_default(),
     }
+}
+
+/// Labels or annotations of Millrace's: the served version is among them.
+fn millraces(all: Option<&BTreeMap<String, String>>) -> Vec<(&String, &String)> {
+    all.into_iter().flatten().filter(|(key, _)| key.starts_with(GROUP)).collect()
 }
 
 /// Digest of what the apiserver keeps of a spec. It is compared within one process only.
