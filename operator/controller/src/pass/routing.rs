@@ -27,13 +27,13 @@ impl Refused {
     }
 
     /// True if that is news.
-    fn set(&self, namespace: &str, refusal: Option<Refusal>) -> bool {
+    fn set(&self, namespace: &str, refusal: Option<&Refusal>) -> bool {
         let mut all = self.lock();
-        let before = match refusal.clone() {
-            Some(refusal) => all.insert(namespace.to_owned(), refusal),
+        let before = match refusal {
+            Some(refusal) => all.insert(namespace.to_owned(), refusal.clone()),
             None => all.remove(namespace),
         };
-        before != refusal
+        before.as_ref() != refusal
     }
 }
 
@@ -46,7 +46,7 @@ impl Passes {
         };
         let plan = routing::plan(namespace, &observed, &self.config);
         let refusal = self.writer.apply_routers(namespace, plan).await?;
-        if self.refused.set(namespace, refusal.clone()) {
+        if self.refused.set(namespace, refusal.as_ref()) {
             if let Some(Refusal { object, code, reason, message }) = &refusal {
                 tracing::info!(kind = Kind::Routing.as_str(), namespace, refused = %object, code, %reason, %message, "refused");
             }
