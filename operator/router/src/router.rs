@@ -62,7 +62,8 @@ pub struct Router {
 }
 
 impl Router {
-    pub async fn start(options: Options) -> Result<Self, RouterError> {
+    /// Begins, within a runtime.
+    pub fn start(options: Options) -> Result<Self, RouterError> {
         let Options { routes, endpoints, mut scaler, address, admin, workers: count, pod } = options;
         let failed = |source| RouterError::Listen { address: admin, source };
         let listener = listen::bind(admin).map_err(failed)?;

@@ -91,7 +91,7 @@ impl Site {
             workers: 2,
             pod: "router-1".to_owned(),
         };
-        let router = Router::start(options).await.unwrap();
+        let router = Router::start(options).unwrap();
         let site = Self { router, port, folder };
         until("ready", || async { get(site.admin(), "/readyz").await.status == 200 }).await;
         site
