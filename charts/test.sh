@@ -56,6 +56,12 @@ renders "a pull policy for stages and servers" '--image-pull-policy=Always$' --s
 renders "the images of the stock stages" '--stage-images=registry\.example\.com/ml/data:0\.1\.0,registry\.example\.com/ml/train-tabular:7$' --set-string images.trainTabular.tag=7
 renders "namespaces" '--namespaces=a,b,millrace-system$' --set 'namespaces={a,b}'
 renders "a pull secret" '--image-pull-secrets=pull$' --set 'imagePullSecrets={pull}'
+helm template other millrace --set images.registry=registry.example.com/ml >"$work/out" || fail "another release does not render"
+grep -qE '^ +- millrace-other-router$' "$work/out" || fail "another release gives a role that is not its own"
+ok
+renders "the routers' resources" '--router-resources=.*requests.*50m' --set router.replicas=3
+renders "the routers' image" '--operator-image=registry\.example\.com/ml/operator:0\.1\.0$'
+refuses "an unknown value of the routers" "additional properties 'replica' not allowed" --set router.replica=3
 renders "two replicas with a budget" '^kind: PodDisruptionBudget$'
 renders "a network policy" '^kind: NetworkPolicy$' --set networkPolicy.enabled=true
 
@@ -86,7 +92,11 @@ for role in roles:
     for rule in role["rules"]:
         words = rule["apiGroups"] + rule["resources"] + rule["verbs"]
         assert not any("*" in word for word in words), f"{role['metadata']['name']} has a wildcard: {rule}"
-        assert not {"secrets", "escalate", "bind", "impersonate"} & set(words), f"{role['metadata']['name']}: {rule}"
+        assert not {"secrets", "escalate", "impersonate"} & set(words), f"{role['metadata']['name']}: {rule}"
+        if "bind" in words:
+            assert (rule["resources"], rule["resourceNames"], rule["verbs"]) == (["clusterroles"], ["millrace-router"], ["bind"]), rule
+assert sum("bind" in rule["verbs"] for role in roles for rule in role["rules"]) == 1, "who may give the routers' role?"
+assert "millrace-router" in {role["metadata"]["name"] for role in roles}
 for own in ("leases", "podtemplates"):
     reached = [role["kind"] for role in roles for rule in role["rules"] if own in rule["resources"]]
     assert reached == ["Role"], f"{own} are reached by {reached}, not by one Role of the release's namespace"

@@ -221,7 +221,7 @@ def images() -> list[str]:
     """The images that the installed operator uses."""
     container = get("deployment", "millrace", SYSTEM)["spec"]["template"]["spec"]["containers"][0]
     arguments = container.get("args", [])
-    return [a for a in arguments if a.startswith(("--agent-image", "--server-image"))]
+    return [a for a in arguments if a.startswith(("--agent-image", "--server-image", "--operator-image", "--router-role"))]
 
 
 def prefer_node(name: str) -> dict:

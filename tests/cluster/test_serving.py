@@ -1,4 +1,4 @@
-"""Serving: twenty swaps of the version under load, and what a bad model says."""
+"""Serving: swaps of the version under load, the routers in between, and what a bad model says."""
 
 import hashlib
 import http.client
@@ -50,13 +50,13 @@ class Serving(ClusterTest):
         spec = {"model": "m", "version": version, "format": "onnx", "artifact": artifact}
         self.apply(resource("ModelVersion", f"m-v{version}", spec))
 
-    def serve(self, version: int) -> None:
+    def serve(self, version: int, name: str = "m") -> None:
         spec = {"model": {"name": "m", "version": version}, "scale": {"replicas": 1}}
-        self.apply(resource("ModelDeployment", "m", spec))
+        self.apply(resource("ModelDeployment", name, spec))
 
-    def wait_served(self, version: int) -> None:
+    def wait_served(self, version: int, name: str = "m") -> None:
         def served():
-            deployment = self.get("modeldeployment", "m")
+            deployment = self.get("modeldeployment", name)
             ready = condition(deployment, "Ready").get("status") == "True"
             return ready and deployment["status"].get("servedVersion") == version
 
@@ -79,6 +79,105 @@ class Serving(ClusterTest):
         self.assertEqual(load.failures, [])
         self.assertEqual(load.versions, {"1", "2"})
         self.assertGreater(load.answered, RATE * load.seconds * 0.7, "the load was not what it should be")
+
+    def test_swaps_fail_no_request_while_a_router_goes_and_another_comes(self):
+        for version in (1, 2):
+            self.register(version)
+        self.serve(1)
+        self.wait_served(1)
+        load = Load(self.get("service", "m")["spec"]["clusterIP"])
+        load.start()
+        try:
+            for swap in range(4):
+                router = self.routers()[0]["metadata"]["name"]
+                kubectl("delete", "pod", "-n", self.namespace, router, "--wait=false")
+                self.serve(2 - swap % 2)
+                self.wait_served(2 - swap % 2)
+                wait_for("two routers", lambda: len(self.routers()) == 2)
+        finally:
+            load.stop()
+        self.assertEqual(load.failures, [])
+        self.assertEqual(load.versions, {"1", "2"})
+
+    def routers(self) -> list[dict]:
+        """Those that are ready and stay."""
+        pods = self.get("pods", selector="millrace.dev/router")["items"]
+        return [p for p in pods if condition(p, "Ready").get("status") == "True" and "deletionTimestamp" not in p["metadata"]]
+
+    def test_two_models_of_a_namespace_have_ports_of_their_own_and_the_last_one_leaves_nothing(self):
+        for version, name in ((1, "m"), (2, "other")):
+            self.register(version)
+            self.serve(version, name)
+        for version, name in ((1, "m"), (2, "other")):
+            self.wait_served(version, name)
+            load = Load(self.get("service", name)["spec"]["clusterIP"])
+            load.start()
+            time.sleep(2)
+            load.stop()
+            self.assertEqual((load.failures, load.versions), ([], {str(version)}))
+        ports = {self.get("service", name)["spec"]["ports"][0]["targetPort"] for name in ("m", "other")}
+        self.assertEqual(len(ports), 2, ports)
+        kubectl("delete", "modeldeployment", "-n", self.namespace, "other")
+        wait_for("one model in the routes", lambda: [m["name"] for m in self.routes()["models"]] == ["m"])
+        self.wait_served(1)
+        self.assertEqual(len(self.routers()), 2)
+        kubectl("delete", "modeldeployment", "-n", self.namespace, "m")
+        kinds = "deployments,services,poddisruptionbudgets,networkpolicies,serviceaccounts,rolebindings,configmaps,pods"
+
+        def left():
+            items = self.get(kinds)["items"]
+            names = [f"{o['kind']} {o['metadata']['name']}" for o in items if "millrace.dev/run" not in o["metadata"].get("labels", {})]
+            return sorted(names) == ["ConfigMap kube-root-ca.crt", "ServiceAccount default"]
+
+        wait_for("nothing left", left, 60)
+
+    def routes(self) -> dict:
+        return json.loads(self.get("configmap", "millrace-routes")["data"]["routes.json"])
+
+    def test_what_is_served_costs_no_write(self):
+        self.register(1)
+        self.serve(1)
+        self.wait_served(1)
+        # The last of what belongs to the start: conditions, the second router.
+        wait_for("two routers", lambda: len(self.routers()) == 2)
+        time.sleep(6)
+        quiet = time.time()
+        time.sleep(30)
+        self.assertEqual(self.written(quiet), [])
+        self.assertEqual(writes(quiet, f"system:serviceaccount:{self.namespace}:"), [], "of the routers")
+
+    def test_without_routers_it_is_not_ready_and_says_why(self):
+        self.register(1)
+        self.serve(1)
+        self.wait_served(1)
+        quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}}
+        self.apply(quota)
+        wait_for("the quota in force", lambda: self.get("resourcequota", "few").get("status", {}).get("hard"))
+        kubectl("delete", "pod", "-n", self.namespace, "-l", "millrace.dev/router", "--wait=false")
+
+        def told():
+            ready = condition(self.get("modeldeployment", "m"), "Ready")
+            return ready["status"] == "False" and "no router is ready" in ready["message"] and "quota" in ready["message"]
+
+        wait_for("the words of the quota", told)
+        kubectl("delete", "resourcequota", "-n", self.namespace, "few")
+        self.wait_served(1)
+
+    def test_what_has_a_name_of_the_routers_and_is_not_theirs_is_left_alone(self):
+        self.register(1)
+        foreign = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "millrace-router"}}
+        self.apply(foreign)
+        self.serve(1)
+
+        def told():
+            ready = condition(self.get("modeldeployment", "m"), "Ready")
+            return ready.get("reason") == "NameTaken" and "ServiceAccount millrace-router" in ready["message"]
+
+        wait_for("the name that is taken", told)
+        self.assertNotIn("ownerReferences", self.get("serviceaccount", "millrace-router")["metadata"])
+        self.assertNotIn("millrace-router", [d["metadata"]["name"] for d in self.get("deployments")["items"]])
+        kubectl("delete", "serviceaccount", "-n", self.namespace, "millrace-router")
+        self.wait_served(1)
 
     def test_what_is_no_model_is_never_served_and_says_why(self):
         self.register(1)
@@ -106,36 +205,43 @@ class Serving(ClusterTest):
         self.wait_served(1)
         right = self.get("service", "m")["spec"]
         foreign = [
-            [{"op": "replace", "path": "/spec/ports/0/targetPort", "value": 9}],
-            [{"op": "replace", "path": "/spec/type", "value": "NodePort"}],
-            [{"op": "replace", "path": "/spec/ports/0/port", "value": 8080}],
-            [{"op": "add", "path": "/spec/ports/-", "value": {"name": "other", "port": 81, "targetPort": 9}}],
-            [{"op": "replace", "path": "/spec/sessionAffinity", "value": "ClientIP"}],
+            {
+                "ports": [{**right["ports"][0], "targetPort": 9}, {"name": "other", "port": 81, "targetPort": 9}],
+                "sessionAffinity": "ClientIP",
+                "externalIPs": ["203.0.113.9"],
+                "publishNotReadyAddresses": True,
+                "internalTrafficPolicy": "Local",
+            },
+            {"type": "LoadBalancer", "loadBalancerSourceRanges": ["203.0.113.0/24"]},
         ]
-        for patch in foreign:
-            kubectl("patch", "service", "-n", self.namespace, "m", "--type=json", "-p", json.dumps(patch))
-            fields = ("ports", "type", "selector", "sessionAffinity", "clusterIP")
-            wait_for(f"the Service after {patch}", lambda: all(self.get("service", "m")["spec"][f] == right[f] for f in fields))
+        for spec in foreign:
+            kubectl("patch", "service", "-n", self.namespace, "m", "--type=merge", "-p", json.dumps({"spec": spec}))
+            wait_for(f"the Service after {spec}", lambda: self.get("service", "m")["spec"] == right)
+        self.assertTrue(any(event.startswith("ServiceChanged") for event in self.events()), self.events())
         revision = self.get("modeldeployment", "m")["status"]["servedRevision"]
-        image = self.get("deployment", revision)["spec"]["template"]["spec"]["containers"][0]["image"]
-        kubectl("set", "image", "-n", self.namespace, f"deployment/{revision}", f"main={DEBIAN}")
+        server = self.get("deployment", revision)["spec"]
+        main = {"name": "main", "image": DEBIAN, "command": ["sleep", "9"], "env": [{"name": "A", "value": "b"}]}
+        restricted = server["template"]["spec"]["containers"][0]["securityContext"]
+        other = {"name": "other", "image": DEBIAN, "command": ["sleep", "9"], "securityContext": restricted}
+        spec = {"paused": True, "template": {"spec": {"containers": [main, other]}}}
+        kubectl("patch", "deployment", "-n", self.namespace, revision, "-p", json.dumps({"spec": spec}))
 
         def well():
             deployment = self.get("deployment", revision)
-            found = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
             looked = deployment["status"].get("observedGeneration") == deployment["metadata"]["generation"]
-            return found == image and looked and condition(self.get("modeldeployment", "m"), "Ready").get("status") == "True"
+            ready = condition(self.get("modeldeployment", "m"), "Ready").get("status") == "True"
+            return deployment["spec"] == server and looked and ready
 
-        wait_for("the server's image", well)
+        wait_for("the Deployment as it was", well)
         connection = http.client.HTTPConnection(right["clusterIP"], timeout=15)
         connection.request("POST", "/v2/models/m/infer", REQUEST, {"content-type": "application/json"})
         self.assertEqual(connection.getresponse().status, 200)
-        # An operator that begins does not know what was applied: it applies each Deployment once, and then there is quiet.
+        # An operator that begins does not know what was applied: it puts each object once, and then there is quiet.
         began = time.time()
         kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
-        wait_for("an apply", lambda: self.written(began))
+        wait_for("a write", lambda: self.written(began))
         time.sleep(60)
-        self.assertEqual(self.written(began), [("patch", "deployments")])
+        self.assertEqual(sorted(self.written(began)), [("update", "deployments"), *[("update", "services")] * 2])
 
     def written(self, since: float) -> list[tuple[str, str]]:
         """What the operator wrote in this namespace since then."""

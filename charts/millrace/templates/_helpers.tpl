@@ -43,6 +43,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $rules := list }}
 {{- range (.root.Files.Get "generated/rules.yaml" | fromYaml).rules }}
 {{- if eq (or (has "leases" .resources) (has "podtemplates" .resources)) $.here }}
+{{- if has "bind" .verbs }}
+{{- $_ := set . "resourceNames" (list (printf "%s-router" (include "millrace.clusterName" $.root))) }}
+{{- end }}
 {{- $rules = append $rules . }}
 {{- end }}
 {{- end }}

@@ -10,10 +10,13 @@ pub enum Kind {
     Template,
     Version,
     Deployment,
+    /// The routers of a namespace. They are no object: the id names the namespace and their Deployment.
+    Routing,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Pipeline, Self::Run, Self::Template, Self::Version, Self::Deployment];
+    pub const ALL: [Self; 6] =
+        [Self::Pipeline, Self::Run, Self::Template, Self::Version, Self::Deployment, Self::Routing];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -22,6 +25,7 @@ impl Kind {
             Self::Template => "StageTemplate",
             Self::Version => "ModelVersion",
             Self::Deployment => "ModelDeployment",
+            Self::Routing => "Routing",
         }
     }
 
@@ -30,7 +34,7 @@ impl Kind {
         match self {
             Self::Run => 8,
             Self::Pipeline | Self::Deployment => 4,
-            Self::Template | Self::Version => 2,
+            Self::Template | Self::Version | Self::Routing => 2,
         }
     }
 }

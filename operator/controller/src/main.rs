@@ -1,5 +1,6 @@
 //! `millrace-controller`: the effects around the pure core, and the generators of what is derived from it.
 
+mod ask;
 mod frozen;
 mod generate;
 mod health;

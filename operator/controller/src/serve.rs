@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::ask::Asker;
 use crate::health::Health;
 use crate::key::Kind;
 use crate::lease::LeaseLock;
@@ -26,6 +27,9 @@ const ANSWER: Duration = Duration::from_secs(20);
 const LEASE_ANSWER: Duration = Duration::from_secs(4);
 /// How long passes in hand may take when the process is told to end.
 const LAST_PASSES: Duration = Duration::from_secs(20);
+
+/// How long the first round of questions to the routers may take.
+const FIRST_ASKED: Duration = Duration::from_secs(3);
 
 /// Why the controller cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +91,10 @@ pub async fn serve(settings: RunSettings) -> Result<(), ServeError> {
         lease = lead => {
             metrics.leads();
             tracing::info!(%identity, "leads");
+            let mut asker = Asker::new(stores.clone(), queues.clone());
+            // Before the first pass, or every ModelDeployment would seem to be without routers.
+            let _first_or_late = tokio::time::timeout(FIRST_ASKED, asker.round()).await;
+            tokio::spawn(asker.run());
             let passes = Passes::new(client, settings.config(), stores, queues, metrics, identity);
             if !work(Arc::new(passes), &lock, lease, told_to_end).await {
                 return Err(ServeError::LeaseLost(settings.lease_name));

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use millrace_core::config::Config;
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use millrace_core::config::{Config, RouterConfig};
 use millrace_core::duration;
 
 /// The Millrace operator.
@@ -46,6 +47,21 @@ pub struct RunSettings {
     /// Image of the model server.
     #[arg(long, env = "MILLRACE_SERVER_IMAGE")]
     pub server_image: String,
+    /// Image of the operator, which has the router's program.
+    #[arg(long, env = "MILLRACE_OPERATOR_IMAGE")]
+    pub operator_image: String,
+    /// ClusterRole with the rights that a router has in its namespace.
+    #[arg(long, env = "MILLRACE_ROUTER_ROLE", default_value = "millrace-router")]
+    pub router_role: String,
+    /// Routers in each namespace that serves models.
+    #[arg(long, env = "MILLRACE_ROUTER_REPLICAS", default_value_t = 2, value_parser = clap::value_parser!(i32).range(1..=100))]
+    pub router_replicas: i32,
+    /// Resources of a router, as JSON: {"requests": {…}, "limits": {…}}.
+    #[arg(long, env = "MILLRACE_ROUTER_RESOURCES", default_value = "{}", value_parser = parse_resources)]
+    pub router_resources: ResourceRequirements,
+    /// Whether NetworkPolicies are made for the routers and the pods behind them.
+    #[arg(long, env = "MILLRACE_ROUTER_NETWORK_POLICIES", default_value_t = true, action = clap::ArgAction::Set)]
+    pub router_network_policies: bool,
     /// Images of the stock stages, separated by commas.
     #[arg(long, env = "MILLRACE_STAGE_IMAGES", value_delimiter = ',')]
     pub stage_images: Vec<String>,
@@ -96,6 +112,13 @@ impl RunSettings {
             service_accounts: given(&self.service_accounts).into_iter().collect(),
             image_pull_secrets: given(&self.image_pull_secrets),
             job_ttl_seconds: i32::try_from(self.job_ttl.as_secs()).unwrap_or(i32::MAX),
+            router: RouterConfig {
+                image: self.operator_image.clone(),
+                role: self.router_role.clone(),
+                replicas: self.router_replicas,
+                resources: self.router_resources.clone(),
+                network_policies: self.router_network_policies,
+            },
         }
     }
 
@@ -106,6 +129,11 @@ impl RunSettings {
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
     duration::parse(text).ok_or_else(|| format!("{text:?} is not a duration; write it as 90s, 1h30m or 7d"))
+}
+
+fn parse_resources(text: &str) -> Result<ResourceRequirements, String> {
+    serde_json::from_str(text)
+        .map_err(|error| format!("{text:?} is not right ({error}); write it as {{\"requests\": {{\"cpu\": \"50m\"}}}}"))
 }
 
 /// A Job takes its pod along, and with it the report: the operator must have seen it, after a restart too.
@@ -119,7 +147,7 @@ mod tests {
     use super::*;
 
     fn run(arguments: &[&str]) -> Result<RunSettings, clap::Error> {
-        let first = ["millrace-controller", "run", "--agent-image=a", "--server-image=s"];
+        let first = ["millrace-controller", "run", "--agent-image=a", "--server-image=s", "--operator-image=o"];
         match Settings::try_parse_from(first.iter().chain(arguments))?.command {
             Command::Run(settings) => Ok(*settings),
             _ => unreachable!("the arguments say run"),
@@ -132,6 +160,18 @@ mod tests {
         assert_eq!(settings.config().service_accounts.len(), 2);
         assert_eq!(settings.config().job_ttl_seconds, 5400);
         assert!(settings.namespaces().is_empty());
+    }
+
+    #[test]
+    fn resources_of_a_router_are_json() {
+        let settings =
+            run(&[r#"--router-resources={"limits": {"memory": "64Mi"}}"#, "--router-network-policies=false"]);
+        let router = settings.unwrap().config().router;
+        assert_eq!(router.resources.limits.unwrap()["memory"].0, "64Mi");
+        assert_eq!((router.replicas, router.network_policies), (2, false));
+        let error = run(&["--router-resources=64Mi"]).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("write it as"), "{error}");
+        assert!(run(&["--router-replicas=0"]).is_err());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Who looks again when something changes. The rule: whatever a plan may look at wakes the object it plans for.
 
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
-use millrace_core::deployment::DeploymentView;
+use millrace_core::deployment::{DeploymentView, ServiceView};
+use millrace_core::names::ROUTER;
 
 use crate::key::{Id, Kind};
 use crate::queue::Queue;
@@ -15,6 +16,7 @@ pub struct Queues {
     templates: Queue,
     versions: Queue,
     deployments: Queue,
+    routing: Queue,
 }
 
 impl Queues {
@@ -25,6 +27,7 @@ impl Queues {
             Kind::Template => &self.templates,
             Kind::Version => &self.versions,
             Kind::Deployment => &self.deployments,
+            Kind::Routing => &self.routing,
         }
     }
 }
@@ -97,8 +100,9 @@ pub fn deployment(stores: &Stores, queues: &Queues, id: &Id, _: &str, deployment
     deployment_status(stores, queues, id, deployment);
 }
 
-/// The status of a ModelDeployment matters to the runs that deploy to it or read what it serves.
+/// The status of a ModelDeployment matters to the runs that deploy to it or read what it serves, and is what the routes are made of.
 pub fn deployment_status(stores: &Stores, queues: &Queues, id: &Id, _: &ModelDeployment) {
+    queues.routing.push(Id::new(&id.namespace, ROUTER));
     wake_runs(stores, queues, &id.namespace);
 }
 
@@ -125,9 +129,28 @@ pub fn server_deployment(stores: &Stores, queues: &Queues, id: &Id, group: &str,
     of_deployment(stores, queues, id, group, view, gone);
 }
 
+/// A Service of a ModelDeployment.
+pub fn service(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &ServiceView, gone: bool) {
+    if gone {
+        stores.applied_services.forget(id);
+    }
+    of_deployment(stores, queues, id, group, view, gone);
+}
+
 /// Something of a ModelDeployment; `group` is its namespace and name.
 pub fn of_deployment<V>(_: &Stores, queues: &Queues, _: &Id, group: &str, _: &V, _gone: bool) {
     if let Some((namespace, name)) = group.split_once('/') {
         queues.deployments.push(Id::new(namespace, name));
     }
+}
+
+/// The routes or the Deployment of a namespace's routers: its plan looks at them, and so do its ModelDeployments.
+pub fn routing<V>(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &V, gone: bool) {
+    queues.routing.push(Id::new(&id.namespace, ROUTER));
+    router(stores, queues, id, group, view, gone);
+}
+
+/// A router's pod.
+pub fn router<V>(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &V, _gone: bool) {
+    stores.deployments.each(Some(&id.namespace), |key, _| queues.deployments.push(key.clone()));
 }

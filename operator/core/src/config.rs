@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::core::v1::ResourceRequirements;
+
 /// Settings of the installation. The controller reads them from its flags; core takes them as they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// Where StageTemplates and PodTemplates for everyone live.
     pub catalog_namespace: String,
@@ -21,6 +23,20 @@ pub struct Config {
     pub image_pull_secrets: Vec<String>,
     /// Seconds after which a finished Job and its pods are deleted.
     pub job_ttl_seconds: i32,
+    pub router: RouterConfig,
+}
+
+/// How the routers of a namespace run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouterConfig {
+    /// The operator's own image: it has the router's program.
+    pub image: String,
+    /// The ClusterRole that says what a router may do in its namespace.
+    pub role: String,
+    pub replicas: i32,
+    pub resources: ResourceRequirements,
+    /// Whether NetworkPolicies are made for the routers and for the pods behind them.
+    pub network_policies: bool,
 }
 
 impl Config {

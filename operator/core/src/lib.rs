@@ -15,4 +15,5 @@ pub mod pipeline;
 pub mod plan;
 pub mod pod;
 pub mod problem;
+pub mod routing;
 pub mod run;

@@ -19,6 +19,16 @@ pub const REVISION_LABEL: &str = "millrace.dev/revision";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub const MANAGED_BY: &str = "millrace";
 
+/// On everything that is for a namespace's routers, with the value [`ROUTER`].
+pub const ROUTER_LABEL: &str = "millrace.dev/router";
+/// The Deployment of a namespace's routers, and what stands beside it.
+pub const ROUTER: &str = "millrace-router";
+/// The ConfigMap of their routes.
+pub const ROUTES: &str = "millrace-routes";
+
+/// On the routers' Deployment: digest of everything that was applied for them, so that nothing is applied twice.
+pub const APPLIED_ANNOTATION: &str = "millrace.dev/applied";
+
 /// Field manager of everything the operator applies.
 pub const FIELD_MANAGER: &str = "millrace";
 /// Field manager of a `deploy` stage for `spec.model.version`.

@@ -33,15 +33,15 @@ impl Chooser {
         }
     }
 
-    /// `None` if there is no revision.
+    /// `None` if no revision has a weight above 0.
     pub fn choose(&self, headers: &HeaderMap) -> Option<usize> {
         for (name, value, revision) in &self.rules {
             if headers.get_all(name).iter().any(|v| v == value) {
                 return Some(*revision);
             }
         }
-        if self.ends.len() <= 1 {
-            return self.ends.first().map(|_| 0);
+        if let [end] = self.ends[..] {
+            return (end > 0).then_some(0);
         }
         let key = self.sticky.as_ref().and_then(|name| headers.get(name));
         let bucket = key.map_or_else(|| fastrand::u16(0..BUCKETS), |key| self.bucket(key.as_bytes()));
@@ -111,6 +111,16 @@ mod tests {
         );
         assert_eq!(one.choose(&HeaderMap::new()), Some(0));
         assert_eq!(chooser(r#"{"name": "m", "port": 1, "revisions": []}"#).choose(&HeaderMap::new()), None);
+        for weights in [(0, 0), (0, 1)] {
+            let text = TWO.replace("\"weight\": 90", &format!("\"weight\": {}", weights.0));
+            let chosen = chooser(&text.replace("\"weight\": 10", &format!("\"weight\": {}", weights.1)))
+                .choose(&HeaderMap::new());
+            assert_eq!(chosen, (weights.1 > 0).then_some(1));
+        }
+        let coming = chooser(
+            r#"{"name": "m", "port": 1, "revisions": [{"name": "a", "service": "a", "port": 1, "weight": 0}]}"#,
+        );
+        assert_eq!(coming.choose(&HeaderMap::new()), None, "a revision that comes gets nothing yet");
     }
 
     #[test]

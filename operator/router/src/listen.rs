@@ -21,20 +21,24 @@ pub struct Listener {
 
 impl Listener {
     pub fn open(address: SocketAddr, model: Arc<Model>, state: Arc<State>, workers: Workers) -> io::Result<Self> {
-        let listener = match bind(address) {
-            // A node without IPv6.
-            Err(error) if address.ip().is_unspecified() && address.is_ipv6() => {
-                bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port())).map_err(|_| error)?
-            }
-            bound => bound?,
-        };
+        let listener = bind(address)?;
         let (sender, closed) = watch::channel(());
         tokio::spawn(accept(listener, model, state, workers, closed));
         Ok(Self { port: address.port(), _open: sender })
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// Listens there; on a node without IPv6, at every address of IPv4 instead of every one of IPv6.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match bind_exactly(address) {
+        Err(error) if address.ip().is_unspecified() && address.is_ipv6() => {
+            bind_exactly(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port())).map_err(|_| error)
+        }
+        bound => bound,
+    }
+}
+
+fn bind_exactly(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A port can be taken again at once after a restart.
     socket.set_reuseaddr(true)?;

@@ -37,7 +37,7 @@ fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
 async fn serve(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let router = Router::start(options(settings).await?).await?;
+    let router = Router::start(options(settings).await?)?;
     tracing::info!(admin = %router.admin, workers = settings.workers(), "runs");
     tokio::select! {
         _ = terminate.recv() => {}
@@ -69,5 +69,6 @@ async fn options(settings: &Settings) -> Result<Options, Box<dyn Error>> {
         address: settings.address,
         admin: settings.admin,
         workers: settings.workers(),
+        pod: settings.pod.clone(),
     })
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::admin::Admin;
@@ -16,6 +15,7 @@ use crate::control::scale::{KubeScaler, Scaler};
 use crate::control::watch_file::WatchedFile;
 use crate::count::Metrics;
 use crate::endpoints;
+use crate::listen;
 use crate::shadow::{self, ShadowQueue};
 use crate::state::{Phase, State};
 use crate::worker::Workers;
@@ -32,6 +32,8 @@ pub struct Options {
     pub address: IpAddr,
     pub admin: SocketAddr,
     pub workers: usize,
+    /// The pod that it runs in, for `/stats`.
+    pub pod: String,
 }
 
 pub enum RoutesFrom {
@@ -60,16 +62,17 @@ pub struct Router {
 }
 
 impl Router {
-    pub async fn start(options: Options) -> Result<Self, RouterError> {
-        let Options { routes, endpoints, mut scaler, address, admin, workers: count } = options;
-        let listen = |source| RouterError::Listen { address: admin, source };
-        let listener = TcpListener::bind(admin).await.map_err(listen)?;
-        let admin = listener.local_addr().map_err(listen)?;
+    /// Begins, within a runtime.
+    pub fn start(options: Options) -> Result<Self, RouterError> {
+        let Options { routes, endpoints, mut scaler, address, admin, workers: count, pod } = options;
+        let failed = |source| RouterError::Listen { address: admin, source };
+        let listener = listen::bind(admin).map_err(failed)?;
+        let admin = listener.local_addr().map_err(failed)?;
         if let (None, EndpointsFrom::Cluster { client, namespace }) = (&scaler, &endpoints) {
             scaler = Some(Arc::new(KubeScaler::new(client.clone(), namespace)));
         }
         let (shadows, copies) = ShadowQueue::new();
-        let state = Arc::new(State::new(count + 1, shadows, scaler, tokio::runtime::Handle::current()));
+        let state = Arc::new(State::new(pod, count + 1, shadows, scaler, tokio::runtime::Handle::current()));
         let workers = Workers::start(&state, count).map_err(RouterError::Thread)?;
         shadow_thread(copies, count).map_err(RouterError::Thread)?;
 

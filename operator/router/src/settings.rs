@@ -29,6 +29,9 @@ pub struct Settings {
     /// Address of /livez, /readyz, /metrics and /stats.
     #[arg(long, env = "MILLRACE_ADMIN", default_value = "[::]:9090")]
     pub admin: SocketAddr,
+    /// The pod that it runs in, as /stats says it.
+    #[arg(long, env = "MILLRACE_POD_NAME", default_value = "")]
+    pub pod: String,
     /// Threads that serve. Default: as many as the CPU limit allows.
     #[arg(long, env = "MILLRACE_WORKERS")]
     pub workers: Option<usize>,

@@ -52,8 +52,6 @@ impl Model {
             ensure(names.insert(revision.name.as_str()), || at("name"), "is there twice")?;
             revision.check(&at)?;
         }
-        let weights: u64 = self.revisions.iter().map(|r| u64::from(r.weight)).sum();
-        ensure(self.revisions.is_empty() || weights > 0, || at("revisions"), "no revision has a weight above 0")?;
         for (i, HeaderRule { header, value, revision }) in self.headers.iter().enumerate() {
             let at = |field: &str| at(&format!("headers[{i}].{field}"));
             ensure(is_token(header), || at("header"), "is not the name of a header")?;
@@ -162,13 +160,11 @@ mod tests {
     }
 
     #[test]
-    fn weights_of_zero_alone_and_two_models_on_a_port_are_refused() {
-        let zero = GOOD.replace(r#""weight": 95"#, r#""weight": 0"#).replace(r#""weight": 5"#, r#""weight": 0"#);
+    fn two_models_on_a_port_are_refused() {
         let text = |json: &str| match Routes::parse(json.as_bytes()) {
             Err(RoutesError::Wrong(problem)) => problem.to_string(),
             other => panic!("{other:?}"),
         };
-        assert_eq!(text(&zero), "models[penguins].revisions: no revision has a weight above 0");
         let two = r#"{"models": [{"name": "a", "port": 9001, "revisions": []}, {"name": "b", "port": 9001, "revisions": []}]}"#;
         assert_eq!(text(two), "models[b].port: is another model's port too");
     }

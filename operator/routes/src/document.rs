@@ -22,7 +22,10 @@ pub struct Model {
     pub name: String,
     /// The router listens for this model here.
     pub port: u16,
-    /// Where none is, every request is answered 503.
+    /// Counts the changes of its weights: the router says which of them it has in force.
+    #[serde(default)]
+    pub generation: u64,
+    /// Where none has a weight above 0, every request that no rule decides is answered 503.
     pub revisions: Vec<Revision>,
     /// The first rule that matches decides, before stickiness and weights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
+    /// The router's pod: an address may have come to another one.
+    #[serde(default)]
+    pub pod: String,
     /// Another one: the router started anew, and counts from 0.
     pub boot: u64,
     /// Microseconds since the start.
@@ -17,6 +20,9 @@ pub struct Stats {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelStats {
+    /// The generation of the routes in force.
+    #[serde(default)]
+    pub generation: u64,
     pub revisions: BTreeMap<String, RevisionStats>,
 }
 

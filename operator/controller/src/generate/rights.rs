@@ -1,4 +1,5 @@
-//! Every right that the controller has, and what for. No wildcard, nothing about Secrets, nothing that gives rights.
+//! Every right that the controller has, and what for. No wildcard, nothing about Secrets, nothing that gives rights but one role's: the
+//! routers'.
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -12,6 +13,9 @@ struct Right {
     resources: &'static [&'static str],
     verbs: &'static [&'static str],
 }
+
+/// The routers' ClusterRole. The chart gives it another name for a release of another name.
+const ROUTER_ROLE: &str = "millrace-router";
 
 const READ: &[&str] = &["get", "list", "watch"];
 
@@ -70,14 +74,14 @@ const RIGHTS: &[Right] = &[
         what_for: "revisions",
         group: "apps",
         resources: &["deployments"],
-        verbs: &["get", "list", "watch", "create", "patch", "delete"],
+        verbs: &["get", "list", "watch", "create", "update", "patch", "delete"],
     },
     Right { what_for: "replicas", group: "apps", resources: &["deployments/scale"], verbs: &["patch"] },
     Right {
-        what_for: "addresses",
+        what_for: "addresses, and Services of revisions that go with them",
         group: "",
         resources: &["services"],
-        verbs: &["get", "list", "watch", "create", "patch"],
+        verbs: &["get", "list", "watch", "create", "update", "delete"],
     },
     Right { what_for: "why a Job has no pod", group: "", resources: &["events"], verbs: &["list"] },
     Right { what_for: "events", group: "events.k8s.io", resources: &["events"], verbs: &["create"] },
@@ -88,6 +92,36 @@ const RIGHTS: &[Right] = &[
         group: "coordination.k8s.io",
         resources: &["leases"],
         verbs: &["get", "create", "update"],
+    },
+    Right {
+        what_for: "routes",
+        group: "",
+        resources: &["configmaps"],
+        verbs: &["get", "list", "watch", "create", "patch"],
+    },
+    Right {
+        what_for: "the routers' account",
+        group: "",
+        resources: &["serviceaccounts"],
+        verbs: &["get", "create", "patch"],
+    },
+    Right {
+        what_for: "the routers' rights in their namespace",
+        group: "rbac.authorization.k8s.io",
+        resources: &["rolebindings"],
+        verbs: &["get", "create", "patch"],
+    },
+    Right {
+        what_for: "one router stays while nodes are drained",
+        group: "policy",
+        resources: &["poddisruptionbudgets"],
+        verbs: &["get", "create", "patch"],
+    },
+    Right {
+        what_for: "callers come through where a namespace refuses all",
+        group: "networking.k8s.io",
+        resources: &["networkpolicies"],
+        verbs: &["get", "create", "patch"],
     },
 ];
 
@@ -100,9 +134,17 @@ pub fn cluster_role(name: &str) -> ClusterRole {
         verbs: text(right.verbs),
         ..PolicyRule::default()
     });
+    // The one role that it gives, and no other.
+    let gives = PolicyRule {
+        api_groups: Some(text(&["rbac.authorization.k8s.io"])),
+        resources: Some(text(&["clusterroles"])),
+        resource_names: Some(text(&[ROUTER_ROLE])),
+        verbs: text(&["bind"]),
+        ..PolicyRule::default()
+    };
     ClusterRole {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
-        rules: Some(rules.collect()),
+        rules: Some(rules.chain([gives]).collect()),
         ..ClusterRole::default()
     }
 }
@@ -120,5 +162,14 @@ mod tests {
                 assert!(!["escalate", "bind", "impersonate", "secrets"].contains(word), "{}: {word}", right.what_for);
             }
         }
+    }
+
+    #[test]
+    fn the_only_role_that_it_may_give_is_the_routers() {
+        let rules = cluster_role("c").rules.unwrap_or_default();
+        let gives: Vec<_> = rules.iter().filter(|rule| rule.verbs.contains(&"bind".to_owned())).collect();
+        assert_eq!(gives.len(), 1);
+        assert_eq!(gives[0].resource_names, Some(vec![ROUTER_ROLE.to_owned()]));
+        assert_eq!((gives[0].resources.as_ref().unwrap().len(), gives[0].verbs.len()), (1, 1));
     }
 }

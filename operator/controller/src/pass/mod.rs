@@ -1,6 +1,7 @@
 //! One pass: observe, plan, carry out.
 
 mod observe;
+mod routing;
 mod warnings;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::observe::PodTemplates;
+use self::routing::Refused;
 use self::warnings::Warnings;
 use crate::frozen::FrozenCache;
 use crate::key::{Id, Kind};
@@ -41,6 +43,7 @@ pub struct Passes {
     pub metrics: Metrics,
     pod_templates: PodTemplates,
     warnings: Warnings,
+    refused: Refused,
     /// What the apiserver refused of the last pass, by object.
     refusals: Mutex<HashMap<(Kind, Id), Vec<Refusal>>>,
 }
@@ -67,6 +70,7 @@ impl Passes {
             metrics,
             pod_templates: PodTemplates::default(),
             warnings: Warnings::default(),
+            refused: Refused::default(),
             refusals: Mutex::default(),
         }
     }
@@ -132,6 +136,7 @@ impl Passes {
                 plan.requeue = sooner(plan.requeue, look_again);
                 self.carry_out(id, &*deployment, plan, refused_before).await
             }
+            Kind::Routing => self.pass_routing(&id.namespace).await,
         }
     }
 

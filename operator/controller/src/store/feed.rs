@@ -9,13 +9,16 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
-use millrace_core::names::{DEPLOYMENT_LABEL, RUN_UID_LABEL};
+use millrace_core::names::{DEPLOYMENT_LABEL, ROUTER, ROUTER_LABEL, ROUTES, RUN_UID_LABEL};
+use millrace_core::routing::is_ours;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::Stores;
 use super::lenient::Lenient;
-use super::project::{Kept, deployment_view, job_view, label, server_pod_view, service_view, stage_pod_view};
+use super::project::{
+    Kept, deployment_view, job_view, label, router_view, routes_view, server_pod_view, service_view, stage_pod_view,
+};
 use super::shelf::{Item, Shelf};
 use crate::key::Id;
 use crate::wake::{self, Queues};
@@ -123,7 +126,22 @@ pub fn start(
         starter.start(
             scope,
             DEPLOYMENT_LABEL,
-            Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::of_deployment },
+            Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::service },
+        );
+        starter.start(
+            scope,
+            ROUTER_LABEL,
+            Feed { kind: "ConfigMap", shelf: |s| &s.routes, view: routes, wake: wake::routing },
+        );
+        starter.start(
+            scope,
+            ROUTER_LABEL,
+            Feed { kind: "Deployment", shelf: |s| &s.router_deployments, view: router_deployment, wake: wake::routing },
+        );
+        starter.start(
+            scope,
+            ROUTER_LABEL,
+            Feed { kind: "Pod", shelf: |s| &s.routers, view: router_pod, wake: wake::router },
         );
     }
     if !namespaces.is_empty() && !namespaces.iter().any(|n| n == catalog) {
@@ -184,8 +202,10 @@ async fn follow<K, V>(
             Ok(Some(Event::Init)) => shelf.begin(&scope),
             Ok(Some(Event::InitApply(object) | Event::Apply(object))) => {
                 let Some(object) = readable(feed.kind, object) else { continue };
-                if let Some((id, group, value)) = keep(shelf, object, feed.view) {
-                    (feed.wake)(&stores, &queues, &id, &group, &value, false);
+                if let Some(News { id, groups, value }) = keep(shelf, object, feed.view) {
+                    for group in groups {
+                        (feed.wake)(&stores, &queues, &id, &group, &value, false);
+                    }
                 }
             }
             Ok(Some(Event::Delete(object))) => {
@@ -235,17 +255,26 @@ fn version_of(text: Option<&str>) -> u64 {
     text.and_then(|t| t.parse().ok()).unwrap_or_default()
 }
 
-/// Puts an object on its shelf. Its id and group if it is news there.
+/// An object that was put on its shelf.
+pub struct News<V> {
+    pub id: Id,
+    /// Its group, and the one that it left.
+    pub groups: Vec<String>,
+    pub value: Arc<V>,
+}
+
+/// Puts an object on its shelf, if it is news there.
 pub fn keep<K: Resource<DynamicType = ()>, V>(
     shelf: &Shelf<V>,
     object: K,
     view: fn(K) -> Option<(String, V)>,
-) -> Option<(Id, String, Arc<V>)> {
+) -> Option<News<V>> {
     let item = item(object, view)?;
     let (id, group) = (item.id.clone(), item.group.clone());
+    let left = shelf.find(&id).map(|(left, _)| left).filter(|left| *left != group);
     let news = shelf.put(item);
     let value = shelf.get(&id).filter(|_| news)?;
-    Some((id, group, value))
+    Some(News { id, groups: [Some(group), left].into_iter().flatten().collect(), value })
 }
 
 /// Objects of Millrace's own kinds are kept whole, but for runs that have ended, and grouped by namespace.
@@ -280,6 +309,25 @@ pub fn service(
     service: k8s_openapi::api::core::v1::Service,
 ) -> Option<(String, millrace_core::deployment::ServiceView)> {
     Some((served_group(&service)?, service_view(&service)))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
+pub fn routes(map: k8s_openapi::api::core::v1::ConfigMap) -> Option<(String, millrace_core::routing::RoutesView)> {
+    let ours = map.metadata.name.as_deref() == Some(ROUTES) && is_ours(&map.metadata);
+    ours.then(|| Some((map.namespace()?, routes_view(&map))))?
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
+pub fn router_deployment(
+    deployment: k8s_openapi::api::apps::v1::Deployment,
+) -> Option<(String, millrace_core::deployment::DeploymentView)> {
+    let ours = deployment.metadata.name.as_deref() == Some(ROUTER) && is_ours(&deployment.metadata);
+    ours.then(|| Some((deployment.namespace()?, deployment_view(&deployment))))?
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
+fn router_pod(pod: k8s_openapi::api::core::v1::Pod) -> Option<(String, millrace_core::routing::RouterPod)> {
+    Some((pod.namespace()?, router_view(&pod)))
 }
 
 /// `namespace/name` of the ModelDeployment that something belongs to.

@@ -4,18 +4,21 @@ mod applied;
 mod feed;
 mod lenient;
 mod project;
+mod reports;
 mod shelf;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use applied::Applied;
-pub use feed::{Feeds, job, keep, server_deployment, service, start, whole};
+pub use feed::{Feeds, News, job, keep, router_deployment, routes, server_deployment, service, start, whole};
 use kube::ResourceExt;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
+use millrace_core::routing::{RouterPod, RoutesView};
 use millrace_core::run::{JobView, PodView};
-pub use project::{Kept, controller_uid, deployment_view, stage_pod_view};
+pub use project::{Kept, controller_uid, deployment_view, service_view, stage_pod_view};
+pub use reports::Reports;
 pub use shelf::Shelf;
 
 use crate::key::Id;
@@ -37,8 +40,14 @@ pub struct Stores {
     pub server_pods: Shelf<PodView>,
     pub server_deployments: Shelf<DeploymentView>,
     pub services: Shelf<ServiceView>,
-    /// What became of the Deployments that were applied.
+    /// What became of the Deployments and Services that were applied.
     pub applied: Applied,
+    pub applied_services: Applied,
+    /// What is for a namespace's routers, grouped by namespace.
+    pub routes: Shelf<RoutesView>,
+    pub router_deployments: Shelf<DeploymentView>,
+    pub routers: Shelf<RouterPod>,
+    pub reports: Reports,
     /// Which run has a uid: Jobs and pods name their run by it.
     run_ids: RwLock<HashMap<String, Id>>,
 }
@@ -75,7 +84,7 @@ impl Stores {
     }
 
     /// Objects on each shelf, for the metrics.
-    pub fn sizes(&self) -> [(&'static str, usize); 10] {
+    pub fn sizes(&self) -> [(&'static str, usize); 13] {
         [
             ("pipelines", self.pipelines.len()),
             ("runs", self.runs.len()),
@@ -87,6 +96,9 @@ impl Stores {
             ("server_pods", self.server_pods.len()),
             ("server_deployments", self.server_deployments.len()),
             ("services", self.services.len()),
+            ("routes", self.routes.len()),
+            ("router_deployments", self.router_deployments.len()),
+            ("routers", self.routers.len()),
         ]
     }
 }

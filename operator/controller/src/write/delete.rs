@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Service;
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Resource, ResourceExt};
 use millrace_core::api::MLPipelineRun;
@@ -21,6 +22,7 @@ impl Writer {
         match kind {
             DeleteKind::Job => self.delete_one::<Job>(namespace, "Job", &name, uid).await,
             DeleteKind::Run => self.delete_one::<MLPipelineRun>(namespace, "MLPipelineRun", &name, uid).await,
+            DeleteKind::Service => self.delete_one::<Service>(namespace, "Service", &name, uid).await,
             DeleteKind::Deployment => self.delete_one::<Deployment>(namespace, "Deployment", &name, uid).await,
             DeleteKind::ControllerRevision => self.delete_revision(namespace, &name, &uid).await,
         }

@@ -4,8 +4,7 @@ use std::error::Error;
 
 use millrace_core::plan::{FIELD_OWNED, Refusal};
 
-/// Reason of a refusal whose cause is an object of that name that belongs to somebody else.
-pub const NAME_TAKEN: &str = "NameTaken";
+pub use millrace_core::plan::NAME_TAKEN;
 
 /// A request that had no answer, or one that says to try again.
 #[derive(Debug, thiserror::Error)]

@@ -120,7 +120,13 @@ impl Controller {
 
     fn spawn(namespace: &str, arguments: &[String]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_millrace-controller"))
-            .args(["run", "--listen=127.0.0.1:0", "--agent-image=agent:test", "--server-image=server:test"])
+            .args([
+                "run",
+                "--listen=127.0.0.1:0",
+                "--agent-image=agent:test",
+                "--server-image=server:test",
+                "--operator-image=operator:test",
+            ])
             .args([format!("--namespaces={namespace}"), format!("--catalog-namespace={namespace}")])
             .args(arguments)
             .stderr(Stdio::piped())

@@ -1,5 +1,6 @@
 //! `ModelDeployment`: a served model.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,7 +102,7 @@ pub struct ModelDeploymentStatus {
     pub conditions: Vec<Condition>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Address>,
-    /// The model that the address answers with: the one before, while another is on its way.
+    /// The model that the address answers with, as the routers say: the one before, while another is on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_model: Option<String>,
     /// The version of it that the address answers with.
@@ -110,12 +111,16 @@ pub struct ModelDeploymentStatus {
     /// The revision that the address answers with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_revision: Option<String>,
-    /// Pods of the served revision.
+    /// Pods of the revision that has the traffic.
     #[serde(default)]
     pub replicas: i32,
-    /// Selects the pods of the served revision.
+    /// Counts the changes of the revisions' weights: a router says which of them it has in force.
+    #[serde(default)]
+    pub traffic_generation: i64,
+    /// Selects the pods of the revision that has the traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
+    /// What the routes are made of: a router knows these revisions and no others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub revisions: Vec<RevisionStatus>,
@@ -138,6 +143,9 @@ pub struct RevisionStatus {
     pub ready_replicas: i32,
     /// Share of the traffic in percent.
     pub weight: i32,
+    /// Since when it has no share any more: it goes when no router has a request for it in hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining_since: Option<Time>,
     /// Why it is not ready, in the kubelet's or scheduler's own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -1,4 +1,4 @@
-//! The objects of a ModelDeployment: the model server's pod, the Deployment of a revision, the Service.
+//! The objects of a ModelDeployment: the model server's pod, the Deployment and the Service of a revision, the model's own Service.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,21 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use k8s_openapi::jiff::Timestamp;
 use kube_core::Resource;
 
 use super::revision::Revision;
-use super::{DIGEST_ANNOTATION, SWITCHED_ANNOTATION, ServiceView, VERSION_ANNOTATION};
+use super::{DIGEST_ANNOTATION, ServiceView, VERSION_ANNOTATION};
 use crate::api::{ModelDeployment, ModelVersion};
 use crate::config::Config;
 use crate::names::{DEPLOYMENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL, label_value};
-use crate::pod;
+use crate::{pod, routing};
 
 /// Where the server finds the model.
 pub(super) const MODEL_DIR: &str = "/mnt/models";
 /// The server's port.
-const PORT: i32 = 8080;
+pub const SERVER_PORT: u16 = 8080;
+/// What the server answers with 200 when it can serve.
+pub const READY_PATH: &str = "/v2/health/ready";
 /// Name of the server's port.
 const HTTP: &str = "http";
 /// Seconds from SIGTERM to SIGKILL unless the settings say otherwise: longer than drain and grace together.
@@ -63,7 +64,7 @@ pub(super) fn server_pod(
         image_pull_policy: config.pull_policy_of(&config.server_image),
         ports: Some(vec![ContainerPort {
             name: Some(HTTP.to_owned()),
-            container_port: PORT,
+            container_port: i32::from(SERVER_PORT),
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
@@ -77,8 +78,8 @@ pub(super) fn server_pod(
         security_context: Some(pod::container_security()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         // Until the model answers once; loading may take minutes. Then the other two begin.
-        startup_probe: Some(probe("/v2/health/ready", 1, 900)),
-        readiness_probe: Some(probe("/v2/health/ready", 5, 2)),
+        startup_probe: Some(probe(READY_PATH, 1, 900)),
+        readiness_probe: Some(probe(READY_PATH, 5, 2)),
         liveness_probe: Some(probe("/v2/health/live", 10, 6)),
         ..Container::default()
     };
@@ -157,37 +158,46 @@ pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, 
     }
 }
 
-/// The Service, selecting a revision since `switched`.
-pub(super) fn service(owner: &ModelDeployment, revision: &str, switched: Timestamp) -> Service {
-    let mut metadata = metadata_of(owner, owner.metadata.name.clone().unwrap_or_default(), labels(owner, None));
-    let spec = service_spec(owner, revision);
-    metadata.annotations = Some(BTreeMap::from([(SWITCHED_ANNOTATION.to_owned(), switched.to_string())]));
+/// The model's own Service: it leads to the model's port on the routers.
+pub(super) fn service(owner: &ModelDeployment, port: u16) -> Service {
+    let metadata = metadata_of(owner, owner.metadata.name.clone().unwrap_or_default(), labels(owner, None));
+    let spec = ServiceSpec {
+        type_: Some("ClusterIP".to_owned()),
+        session_affinity: Some("None".to_owned()),
+        selector: Some(routing::selector()),
+        ports: Some(vec![service_port(80, IntOrString::Int(i32::from(port)))]),
+        ..ServiceSpec::default()
+    };
     Service { metadata, spec: Some(spec), ..Service::default() }
 }
 
-/// The Service is what would be applied for this revision.
-pub(super) fn is_service(owner: &ModelDeployment, revision: &str, found: &ServiceView) -> bool {
-    let wanted = service_spec(owner, revision);
-    wanted.selector.as_ref() == Some(&found.selector)
-        && wanted.ports.as_ref() == Some(&found.ports)
-        && wanted.type_.as_ref() == Some(&found.type_)
-        && wanted.session_affinity.as_ref() == Some(&found.session_affinity)
-}
-
-fn service_spec(owner: &ModelDeployment, revision: &str) -> ServiceSpec {
-    ServiceSpec {
+/// The Service of a revision: by its EndpointSlices the routers know the pods.
+pub(super) fn revision_service(owner: &ModelDeployment, revision: &str) -> Service {
+    let metadata = metadata_of(owner, revision.to_owned(), labels(owner, Some(revision)));
+    let spec = ServiceSpec {
         type_: Some("ClusterIP".to_owned()),
         session_affinity: Some("None".to_owned()),
+        cluster_ip: Some("None".to_owned()),
         selector: Some(selector(owner, revision)),
-        ports: Some(vec![ServicePort {
-            name: Some(HTTP.to_owned()),
-            port: 80,
-            target_port: Some(IntOrString::String(HTTP.to_owned())),
-            protocol: Some("TCP".to_owned()),
-            ..ServicePort::default()
-        }]),
+        ports: Some(vec![service_port(i32::from(SERVER_PORT), IntOrString::String(HTTP.to_owned()))]),
         ..ServiceSpec::default()
+    };
+    Service { metadata, spec: Some(spec), ..Service::default() }
+}
+
+fn service_port(port: i32, target: IntOrString) -> ServicePort {
+    ServicePort {
+        name: Some(HTTP.to_owned()),
+        port,
+        target_port: Some(target),
+        protocol: Some("TCP".to_owned()),
+        ..ServicePort::default()
     }
+}
+
+/// Whether a Service leads to the routers; that of an older release led to the pods themselves.
+pub(super) fn is_router_service(service: &ServiceView) -> bool {
+    service.selector == routing::selector()
 }
 
 /// What selects the pods of a revision.

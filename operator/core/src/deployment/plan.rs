@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::jiff::Timestamp;
 
+use super::drift::{self, Then};
 use super::revision::{Intent, Revision, intent};
 use super::status::{self, Situation};
-use super::{DeploymentView, Observed, objects, traffic};
+use super::traffic::{self, Traffic};
+use super::{DeploymentView, Observed, objects};
 use crate::api::{ModelDeployment, ModelDeploymentStatus};
 use crate::config::Config;
 use crate::plan::{Apply, Plan};
@@ -28,15 +31,16 @@ pub fn plan(
         return plan;
     }
     let intent = intent(deployment, observed, config);
-    let revision = match &intent {
-        Intent::Serve(revision) => Some(revision.as_ref()),
-        Intent::NoVersion | Intent::Unknown(_) | Intent::Invalid(_) | Intent::NoPodTemplate(_) => None,
-    };
+    let revision = intent.revision();
     let taken = taken(deployment, revision, observed);
+    let traffic = match &taken {
+        None => traffic::decide(deployment, revision.map(|revision| revision.name.as_str()), observed, now),
+        Some(_) => Traffic::unchanged(deployment),
+    };
     if taken.is_none() {
-        effects(&mut plan, deployment, revision, observed, now);
+        effects(&mut plan, deployment, &intent, &traffic, observed, now);
     }
-    let situation = Situation { deployment, intent: &intent, taken, observed };
+    let situation = Situation { deployment, intent: &intent, taken, traffic: &traffic, observed };
     status::report(&mut plan, &situation, now);
     // Nobody watches PodTemplates either.
     if !observed.refusals.is_empty() || matches!(intent, Intent::NoPodTemplate(_)) {
@@ -48,11 +52,14 @@ pub fn plan(
 fn effects(
     plan: &mut Plan<ModelDeploymentStatus>,
     deployment: &ModelDeployment,
-    revision: Option<&Revision>,
+    intent: &Intent,
+    traffic: &Traffic,
     observed: &Observed,
     now: Timestamp,
 ) {
-    let served = traffic::served(observed.service.as_deref());
+    plan.requeue = traffic.requeue;
+    let revision = intent.revision();
+    let served = traffic.target();
     let replicas = deployment.spec.scale.as_ref().and_then(|scale| scale.replicas);
     if let Some(revision) = revision {
         let replicas = match find(observed, &revision.name) {
@@ -61,9 +68,12 @@ fn effects(
                 let now_served = served.and_then(|name| find(observed, name)).map(|view| view.wanted);
                 Some(replicas.or(now_served).unwrap_or(1))
             }
+            Some(view) if view.deleting => None,
             // Whatever somebody changed goes back; the number of pods has its own way, below.
-            Some(view) if !view.deleting && !observed.as_applied(view) => Some(view.wanted),
-            Some(_) => None,
+            Some(view) => {
+                let then = drift::then(observed.applied.get(&view.name), None, view.shape, now);
+                now_or_later(then, &mut plan.requeue).then_some(view.wanted)
+            }
         };
         let apply = replicas.map(|replicas| objects::revision_deployment(deployment, revision, replicas));
         plan.apply.extend(apply.map(|wanted| Apply::Deployment(Box::new(wanted))));
@@ -79,12 +89,43 @@ fn effects(
         });
         plan.apply.extend(scaled.map(|view| Apply::Scale { deployment: view.name.clone(), replicas }));
     }
-    let traffic = traffic::decide(deployment, revision.map(|revision| revision.name.as_str()), observed, now);
-    if let Some((name, since)) = traffic.switch {
-        plan.apply.push(Apply::Service(Box::new(objects::service(deployment, &name, since))));
+    let wanted = services(deployment, intent, traffic, observed);
+    let wanted = wanted.filter(|wanted| {
+        let name = wanted.metadata.name.as_deref().unwrap_or_default();
+        let Some(there) = observed.services.get(name) else { return true };
+        let then = drift::then(observed.applied_services.get(name), Some(drift::asked(wanted)), there.shape, now);
+        now_or_later(then, &mut plan.requeue)
+    });
+    plan.apply.extend(wanted.map(|service| Apply::Service(Box::new(service))));
+    plan.delete.clone_from(&traffic.delete);
+}
+
+/// Whether to apply now. Sets when to look again where it is to wait.
+fn now_or_later(then: Then, requeue: &mut Option<Duration>) -> bool {
+    if let Then::Later(left) = then {
+        *requeue = Some(requeue.map_or(left, |other| other.min(left)));
     }
-    plan.delete = traffic.delete;
-    plan.requeue = traffic.requeue;
+    then == Then::Apply
+}
+
+/// The Services that should be: of the revisions that are routed, and the model's own.
+fn services(
+    deployment: &ModelDeployment,
+    intent: &Intent,
+    traffic: &Traffic,
+    observed: &Observed,
+) -> impl Iterator<Item = Service> {
+    let of_revisions = traffic.routed.iter().map(|revision| objects::revision_service(deployment, &revision.name));
+    let own = observed.routers.port.filter(|_| match observed.service.as_deref() {
+        None => !matches!(intent, Intent::Invalid(_)),
+        // That of an older release leads to the pods until the routers do.
+        Some(there) if !objects::is_router_service(there) => {
+            observed.applied_services.contains_key(deployment.metadata.name.as_deref().unwrap_or_default())
+                || status::leads(deployment, traffic, observed)
+        }
+        Some(_) => true,
+    });
+    of_revisions.chain(own.map(|port| objects::service(deployment, port)))
 }
 
 /// A Service or Deployment that has the name and belongs to somebody else.
@@ -96,8 +137,11 @@ fn taken(deployment: &ModelDeployment, revision: Option<&Revision>, observed: &O
             "the Service \"{name}\" is not of this ModelDeployment: delete it, or give the ModelDeployment another name"
         ));
     }
-    let view = revision.and_then(|revision| find(observed, &revision.name)).filter(|view| view.owner != *uid)?;
-    Some(format!("the Deployment \"{}\" is not of this ModelDeployment: delete it", view.name))
+    let name = &revision?.name;
+    let service = observed.services.get(name).filter(|service| service.owner != *uid).map(|_| "Service");
+    let deployment = find(observed, name).filter(|view| view.owner != *uid).map(|_| "Deployment");
+    let kind = deployment.or(service)?;
+    Some(format!("the {kind} \"{name}\" is not of this ModelDeployment: delete it"))
 }
 
 pub(super) fn find<'a>(observed: &'a Observed, name: &str) -> Option<&'a DeploymentView> {

@@ -29,6 +29,15 @@ pub(super) enum Intent {
     Serve(Box<Revision>),
 }
 
+impl Intent {
+    pub fn revision(&self) -> Option<&Revision> {
+        match self {
+            Self::Serve(revision) => Some(revision),
+            Self::NoVersion | Self::Unknown(_) | Self::Invalid(_) | Self::NoPodTemplate(_) => None,
+        }
+    }
+}
+
 /// One immutable thing to run.
 pub(super) struct Revision {
     /// Name of the Deployment, and value of the revision's label.

@@ -4,13 +4,14 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::plan::find;
 use super::revision::Intent;
+use super::traffic::{self, Traffic};
 use super::words::{self, Reason};
-use super::{DeploymentView, Observed, VERSION_ANNOTATION, objects, traffic};
+use super::{DeploymentView, Observed, VERSION_ANNOTATION, objects};
 use crate::api::{
     Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, set_condition,
 };
 use crate::names::MODEL_LABEL;
-use crate::plan::{Event, Plan};
+use crate::plan::{Event, NAME_TAKEN, Plan};
 use crate::problem;
 
 /// Everything that a status says something about.
@@ -19,6 +20,7 @@ pub(super) struct Situation<'a> {
     pub intent: &'a Intent,
     /// A name that belongs to somebody else.
     pub taken: Option<String>,
+    pub traffic: &'a Traffic,
     pub observed: &'a Observed,
 }
 
@@ -40,40 +42,72 @@ enum Progress {
 
 /// Writes status and events into the plan, if there is something new.
 pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situation<'_>, now: Timestamp) {
-    let Situation { deployment, intent, observed, taken: _ } = situation;
+    let Situation { deployment, intent, observed, traffic, taken: _ } = situation;
     let old = deployment.status.clone().unwrap_or_default();
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
     let owned = observed.service.as_ref().filter(|service| service.owner == deployment.metadata.uid);
-    let served = traffic::served(owned.map(AsRef::as_ref));
-    let served_view = served.and_then(|name| find(observed, name));
-    let verdict = verdict(situation, served_view);
-
+    let target = traffic.target().and_then(|name| find(observed, name));
+    let verdict = verdict(situation, target);
+    // Until the routers lead to another one, the address answers with what it answered with.
+    let led_to = target.filter(|_| leads(deployment, traffic, observed));
+    let (served_revision, served_model, served_version) = match led_to {
+        Some(view) => (Some(view.name.clone()), view.labels.get(MODEL_LABEL).cloned(), version(view)),
+        None => (old.served_revision.clone(), old.served_model.clone(), old.served_version),
+    };
     let mut status = ModelDeploymentStatus {
         observed_generation: deployment.metadata.generation,
         conditions: old.conditions.clone(),
         address: owned.map(|_| Address {
             url: format!("http://{name}.{}.svc", deployment.metadata.namespace.as_deref().unwrap_or_default()),
         }),
-        served_model: served_view.and_then(|view| view.labels.get(MODEL_LABEL).cloned()),
-        served_version: served_view.and_then(version),
-        served_revision: served.map(str::to_owned),
-        replicas: served_view.map_or(0, |view| view.replicas),
-        selector: served.map(|revision| {
+        served_model,
+        served_version,
+        served_revision,
+        replicas: target.map_or(0, |view| view.replicas),
+        traffic_generation: traffic.generation,
+        selector: traffic.target().map(|revision| {
             let pairs = objects::selector(deployment, revision);
             pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
         }),
-        revisions: revisions(intent, observed, deployment.metadata.uid.as_deref(), served),
+        revisions: revisions(intent, observed, traffic),
     };
     conditions(&mut status.conditions, &verdict, deployment.metadata.generation, now);
     plan.events = events(&old, &status, &verdict, intent);
-    plan.status = (deployment.status.as_ref() != Some(&status)).then_some(status);
+    // A write of the same status fails if the ModelDeployment has changed meanwhile: an old look deletes nothing.
+    let fence = !plan.delete.is_empty();
+    plan.status = (fence || deployment.status.as_ref() != Some(&status)).then_some(status);
 }
 
+/// Whether nothing moves: the routers of its namespace need not be asked often.
+#[must_use]
+pub fn is_settled(deployment: &ModelDeployment) -> bool {
+    let Some(status) = &deployment.status else { return false };
+    let ready = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    ready && status.revisions.len() <= 1 && status.observed_generation == deployment.metadata.generation
+}
+
+/// Whether the routers lead to the revision that has the traffic.
+pub(super) fn leads(deployment: &ModelDeployment, traffic: &Traffic, observed: &Observed) -> bool {
+    let target = traffic.target().and_then(|name| find(observed, name));
+    target.is_some_and(|view| astray(deployment, view, traffic, observed).is_none())
+}
+
+fn astray(
+    deployment: &ModelDeployment,
+    view: &DeploymentView,
+    traffic: &Traffic,
+    observed: &Observed,
+) -> Option<String> {
+    let model = deployment.metadata.name.as_deref().unwrap_or_default();
+    observed.routers.astray(traffic::asked(model, view, traffic.generation))
+}
+
+/// `served` is the revision that has the traffic.
 fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdict {
-    let Situation { deployment, intent, taken, observed } = situation;
+    let Situation { deployment, intent, taken, traffic, observed } = situation;
     let says = |progress, reason, message| Verdict { accepted: true, ready: false, progress, reason, message };
     if let Some(message) = taken {
-        return says(Progress::Stalled, "NameTaken", message.clone());
+        return says(Progress::Stalled, NAME_TAKEN, message.clone());
     }
     let revision = match intent {
         Intent::Invalid(problems) => {
@@ -87,27 +121,27 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
         Intent::NoVersion => {
             let model = &deployment.spec.model.name;
             return match served {
-                None => says(
-                    Progress::Reconciling,
-                    "WaitingForFirstVersion",
-                    format!(
+                None => {
+                    let message = format!(
                         "model \"{model}\" has no version to serve yet: a pipeline's deploy stage sets it, or write spec.model.version"
-                    ),
-                ),
+                    );
+                    refused(says(Progress::Reconciling, "WaitingForFirstVersion", message), observed)
+                }
                 // The version was taken out of the spec: what is served stays.
-                Some(view) => serving(view, observed, version(view)),
+                Some(view) => routed(serving(view, observed, version(view)), view, situation),
             };
         }
         Intent::Serve(revision) => revision,
     };
     let verdict = match (served, find(observed, &revision.name)) {
-        (Some(view), _) if view.name == revision.name && observed.drifted(view) => says(
-            Progress::Reconciling,
-            "RevisionChanged",
-            format!("the Deployment {} is not as it was applied: it is applied again", view.name),
-        ),
-        (Some(view), _) if view.name == revision.name => serving(view, observed, Some(revision.version)),
-        (_, Some(view)) => coming(view, observed, revision.version),
+        (Some(view), _) if view.name == revision.name => {
+            routed(serving(view, observed, Some(revision.version)), view, situation)
+        }
+        (_, Some(view)) => {
+            let asked =
+                traffic::asked(deployment.metadata.name.as_deref().unwrap_or_default(), view, traffic.generation);
+            coming(view, observed, revision.version, observed.routers.unprepared(asked))
+        }
         (_, None) => says(
             Progress::Reconciling,
             "CreatingRevision",
@@ -117,7 +151,23 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
     refused(verdict, observed)
 }
 
-/// The Service selects it already.
+/// It has the traffic: it is served if the routers lead to it.
+fn routed(mut verdict: Verdict, view: &DeploymentView, situation: &Situation<'_>) -> Verdict {
+    let Situation { deployment, traffic, observed, .. } = situation;
+    let own = deployment.metadata.name.as_deref().unwrap_or_default();
+    let changed = observed.service_changed(&[own, &view.name]).map(|words| ("ServiceChanged", words));
+    let astray = || astray(deployment, view, traffic, observed).map(|words| ("RoutesNotInForce", words));
+    let Some((reason, words)) = changed.or_else(astray) else { return verdict };
+    if verdict.ready {
+        verdict.reason = reason;
+    }
+    verdict.ready = false;
+    verdict.progress = Progress::Reconciling;
+    verdict.message = format!("{}; {words}", verdict.message);
+    verdict
+}
+
+/// It has the traffic already.
 fn serving(view: &DeploymentView, observed: &Observed, version: Option<i64>) -> Verdict {
     let version = version.map_or_else(|| "a version".to_owned(), |version| format!("version {version}"));
     let says = |ready, progress, reason, message| Verdict { accepted: true, ready, progress, reason, message };
@@ -128,6 +178,9 @@ fn serving(view: &DeploymentView, observed: &Observed, version: Option<i64>) -> 
             "RevisionDeleted",
             format!("revision {} is being deleted", view.name),
         );
+    }
+    if let Some(message) = observed.deployment_changed(view) {
+        return says(false, Progress::Reconciling, "RevisionChanged", message);
     }
     if !observed.seen(view) {
         let message = format!("the cluster has not looked at the newest state of the Deployment {} yet", view.name);
@@ -154,8 +207,8 @@ fn serving(view: &DeploymentView, observed: &Observed, version: Option<i64>) -> 
     says(view.available > 0, Progress::Reconciling, reason, message)
 }
 
-/// The Service does not select it yet.
-fn coming(view: &DeploymentView, observed: &Observed, version: i64) -> Verdict {
+/// It does not have the traffic yet. `unprepared` says which router does not know it.
+fn coming(view: &DeploymentView, observed: &Observed, version: i64, unprepared: Option<String>) -> Verdict {
     let words = words::about(view, observed);
     let reason = match &words {
         _ if view.deleting => "RevisionDeleted",
@@ -164,15 +217,16 @@ fn coming(view: &DeploymentView, observed: &Observed, version: i64) -> Verdict {
         _ => "Progressing",
     };
     let mut message = format!("version {version}: {} of {} pods are ready", view.ready, view.wanted);
-    if let Some(words) = words {
-        message = format!("{message}; {}", words.message);
+    let unprepared = unprepared.filter(|_| traffic::complete(view));
+    for words in words.map(|words| words.message).into_iter().chain(unprepared) {
+        message = format!("{message}; {words}");
     }
     Verdict { accepted: true, ready: false, progress: Progress::Reconciling, reason, message }
 }
 
 /// What the apiserver did not take is said even where everything else is well.
 fn refused(mut verdict: Verdict, observed: &Observed) -> Verdict {
-    let Some(refusal) = observed.refusals.first() else { return verdict };
+    let Some(refusal) = observed.refusals.iter().chain(&observed.routers.refusals).next() else { return verdict };
     let message = format!("{} was refused: {} ({})", refusal.object, refusal.message, refusal.code);
     // The address is not what it should be, whatever answers behind it.
     verdict.ready &= !refusal.object.starts_with("Service ");
@@ -181,7 +235,7 @@ fn refused(mut verdict: Verdict, observed: &Observed) -> Verdict {
     let passes = matches!(refusal.code, 403 | 409 | 429 | 500..);
     verdict.progress = if passes || verdict.ready { Progress::Reconciling } else { Progress::Stalled };
     if !verdict.ready {
-        verdict.reason = "Refused";
+        verdict.reason = if refusal.reason == NAME_TAKEN { NAME_TAKEN } else { "Refused" };
     }
     verdict
 }
@@ -207,28 +261,22 @@ fn conditions(conditions: &mut Vec<Condition>, verdict: &Verdict, generation: Op
     }
 }
 
-fn revisions(intent: &Intent, observed: &Observed, uid: Option<&str>, served: Option<&str>) -> Vec<RevisionStatus> {
-    let mut revisions: Vec<RevisionStatus> = observed
-        .deployments
-        .iter()
-        .filter(|view| view.owner.as_deref() == uid)
-        .map(|view| RevisionStatus {
-            name: view.name.clone(),
-            version: version(view),
-            replicas: view.replicas,
-            ready_replicas: view.ready,
-            weight: if Some(view.name.as_str()) == served { 100 } else { 0 },
-            message: (!traffic::complete(view)).then(|| words::about(view, observed)).flatten().map(|w| w.message),
-        })
-        .collect();
-    if let Intent::Serve(revision) = intent
-        && find(observed, &revision.name).is_none()
-    {
-        let name = revision.name.clone();
-        revisions.push(RevisionStatus { name, version: Some(revision.version), ..RevisionStatus::default() });
-    }
-    revisions.sort_by(|a, b| a.name.cmp(&b.name));
-    revisions
+fn revisions(intent: &Intent, observed: &Observed, traffic: &Traffic) -> Vec<RevisionStatus> {
+    let routed = traffic.routed.iter().map(|revision| {
+        let view = find(observed, &revision.name);
+        let intended = intent.revision().filter(|intended| intended.name == revision.name);
+        let words = view.filter(|view| !traffic::complete(view)).and_then(|view| words::about(view, observed));
+        RevisionStatus {
+            name: revision.name.clone(),
+            version: view.and_then(version).or_else(|| intended.map(|intended| intended.version)),
+            replicas: view.map_or(0, |view| view.replicas),
+            ready_replicas: view.map_or(0, |view| view.ready),
+            weight: revision.weight,
+            draining_since: revision.draining_since.clone(),
+            message: words.map(|words| words.message),
+        }
+    });
+    routed.collect()
 }
 
 fn version(view: &DeploymentView) -> Option<i64> {
@@ -252,7 +300,9 @@ fn events(old: &ModelDeploymentStatus, new: &ModelDeploymentStatus, verdict: &Ve
         events.push(Event { warning: false, reason: "VersionServed", message });
     }
     let was = old.conditions.iter().find(|condition| condition.type_ == "Ready").map(|c| c.reason.as_str());
-    if ["RevisionFailing", "Refused", "NameTaken"].contains(&verdict.reason) && was != Some(verdict.reason) {
+    if ["RevisionFailing", "RevisionChanged", "ServiceChanged", "Refused", NAME_TAKEN].contains(&verdict.reason)
+        && was != Some(verdict.reason)
+    {
         events.push(Event { warning: true, reason: verdict.reason, message: verdict.message.clone() });
     }
     events

@@ -4,4 +4,5 @@ mod cluster;
 mod decisions;
 mod drift;
 mod pods;
+mod routers;
 mod swaps;

@@ -1,34 +1,80 @@
-//! Which revision the Service selects, and when the others go.
+//! Which revision has the traffic, and when the others go.
 //!
-//! What is looked at may be a little old. So no step is wrong with an old look: a revision that ever may have been
-//! selected is deleted only [`DRAIN`] after a moment since which the Service certainly selects another.
+//! ```text
+//! comes: weight 0 ─► its pods answer, every ready router knows them ─► weight 100 ─► another has it: weight 0, drains ─► goes
+//! ```
+//! The weights in the status are what the routes are made of, so the status says what may be so at most: they are written there before
+//! a router hears of them. What is looked at besides may be a little old. So nothing is deleted but after a status write from this very
+//! state of the ModelDeployment (the caller sees to that), and a revision that had traffic goes only when routers say, of the generation
+//! of routes in which it has none, that nothing is in flight to it.
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::objects::is_service;
-use super::{DeploymentView, Observed, SWITCHED_ANNOTATION, ServiceView};
-use crate::api::ModelDeployment;
+use super::objects::is_router_service;
+use super::{DeploymentView, Observed, ServiceView};
+use crate::api::{ModelDeployment, RevisionStatus};
 use crate::names::REVISION_LABEL;
 use crate::plan::{Delete, DeleteKind};
+use crate::routing::Asked;
 
-/// How long a revision stays after the Service has left it: nodes learn of the switch seconds later.
-pub const DRAIN: Duration = Duration::from_secs(15);
+/// How long a revision stays at most after another got its traffic: a router that does not answer must not keep it for ever.
+pub const LONGEST_DRAIN: Duration = Duration::from_mins(5);
+
+/// All requests.
+const WHOLE: i32 = 100;
 
 /// What is to be done with the traffic.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
-    /// The Service has to be applied: it selects this revision since this time.
-    pub switch: Option<(String, Timestamp)>,
+    /// Those that the routers shall know, by name.
+    pub routed: Vec<Routed>,
+    pub generation: i64,
     pub delete: Vec<Delete>,
-    /// When the next revision may go.
+    /// When a revision goes that no router reports on.
     pub requeue: Option<Duration>,
 }
 
-/// The revision that the Service selects.
-pub(super) fn served(service: Option<&ServiceView>) -> Option<&str> {
-    service.and_then(|service| service.selector.get(REVISION_LABEL)).map(String::as_str)
+/// A revision in the routes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Routed {
+    pub name: String,
+    pub weight: i32,
+    pub draining_since: Option<Time>,
+}
+
+impl Traffic {
+    /// The revision that has the traffic.
+    pub fn target(&self) -> Option<&str> {
+        self.routed.iter().find(|revision| revision.weight > 0).map(|revision| revision.name.as_str())
+    }
+
+    /// As the status has it.
+    pub fn unchanged(owner: &ModelDeployment) -> Self {
+        let Some(status) = &owner.status else { return Self::default() };
+        let routed = status.revisions.iter().map(|revision| Routed {
+            name: revision.name.clone(),
+            weight: revision.weight,
+            draining_since: revision.draining_since.clone(),
+        });
+        Self { routed: routed.collect(), generation: status.traffic_generation, ..Self::default() }
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.routed.iter().any(|revision| revision.name == name)
+    }
+}
+
+/// The question whether routers lead to a revision.
+pub(super) fn asked<'a>(model: &'a str, view: &'a DeploymentView, generation: i64) -> Asked<'a> {
+    Asked {
+        model,
+        revision: &view.name,
+        generation: u64::try_from(generation).unwrap_or_default(),
+        needs_pods: view.wanted > 0,
+    }
 }
 
 /// Whether all pods that a revision should have are there and answer.
@@ -38,88 +84,116 @@ pub(super) fn complete(view: &DeploymentView) -> bool {
 
 /// Decides. `intended` is what the spec asks for, `None` if that is nothing that can be run.
 pub(super) fn decide(owner: &ModelDeployment, intended: Option<&str>, observed: &Observed, now: Timestamp) -> Traffic {
-    let uid = owner.metadata.uid.as_deref();
-    let service = observed.service.as_deref();
-    let served = served(service);
-    let revisions: Vec<&DeploymentView> =
-        observed.deployments.iter().map(AsRef::as_ref).filter(|view| view.owner.as_deref() == uid).collect();
-    let find = |name: &str| revisions.iter().copied().find(|view| view.name == name);
-
-    let mut traffic = Traffic::default();
-    // What somebody changed is not what was asked for, until it was put right.
-    let answers = |view: &DeploymentView| complete(view) && !observed.drifted(view);
-    let target = intended.filter(|name| find(name).is_some_and(answers)).or(served);
-    let Some(target) = target else {
-        // Nothing was ever served: superseded revisions have no callers.
-        traffic.delete = superseded(&revisions, intended, None).map(delete).collect();
-        return traffic;
-    };
-    let switched = service.and_then(switched_at);
-    let settled = served == Some(target) && service.is_some_and(|service| is_applied(owner, service, target));
-    // A revision that came after the last switch and is not wanted any more: the Service may select it without this
-    // pass seeing it. Applied once more, it certainly does not.
-    let staying = intended.unwrap_or(target);
-    let came_later = superseded(&revisions, Some(target), served)
-        .filter(|view| staying == target && view.available > 0)
-        .filter_map(|view| view.created.map(end_of_second))
-        .filter(|created| switched.is_none_or(|switched| *created > switched))
-        .max();
-    if let Some(created) = came_later {
-        // Never before what it is compared with, whatever the clocks say: it is applied once.
-        traffic.switch = Some((target.to_owned(), now.max(created)));
-    } else if !settled {
-        let since = switched.filter(|_| served == Some(target)).unwrap_or(now);
-        traffic.switch = Some((target.to_owned(), since));
-    }
-
-    // Since this moment no revision but the target and the served one has been selected.
-    let since = if staying == target {
-        switched.filter(|_| traffic.switch.is_none())
-    } else {
-        find(staying).and_then(|view| view.created)
-    };
-    for view in superseded(&revisions, intended, Some(target)).filter(|view| Some(view.name.as_str()) != served) {
-        let left = since.map(|since| left(since, now));
-        match left {
-            _ if view.available == 0 => traffic.delete.push(delete(view)),
-            Some(left) if left.is_zero() => traffic.delete.push(delete(view)),
-            Some(left) => traffic.requeue = Some(traffic.requeue.map_or(left, |other| other.min(left))),
-            None => traffic.requeue = Some(traffic.requeue.map_or(DRAIN, |other| other.min(DRAIN))),
+    let look = Look::new(owner, observed, now);
+    let served = look.known.iter().find(|revision| revision.weight > 0).map(|revision| revision.name.as_str());
+    let target = intended.filter(|name| Some(*name) == served || look.is_up(name)).or(served);
+    let mut traffic = Traffic { generation: look.generation + i64::from(target != served), ..Traffic::default() };
+    for revision in look.known {
+        let name = revision.name.as_str();
+        let goes = Some(name) != intended && Some(name) != target && look.has_drained(revision, &mut traffic.requeue);
+        if !goes {
+            traffic.routed.push(look.routed(revision, target));
         }
     }
+    if let Some(name) = intended.filter(|name| !traffic.knows(name)) {
+        traffic.routed.push(Routed { name: name.to_owned(), weight: 0, draining_since: None });
+    }
+    traffic.routed.sort_by(|a, b| a.name.cmp(&b.name));
+    traffic.delete = look.unrouted(&traffic);
     traffic
 }
 
-fn superseded<'a>(
-    revisions: &'a [&'a DeploymentView],
-    intended: Option<&'a str>,
-    target: Option<&'a str>,
-) -> impl Iterator<Item = &'a DeploymentView> {
-    revisions.iter().copied().filter(move |view| {
-        !view.deleting && Some(view.name.as_str()) != intended && Some(view.name.as_str()) != target
-    })
+/// What is there before the decision.
+struct Look<'a> {
+    model: &'a str,
+    uid: Option<&'a str>,
+    known: &'a [RevisionStatus],
+    generation: i64,
+    observed: &'a Observed,
+    now: Timestamp,
 }
 
-fn delete(view: &DeploymentView) -> Delete {
-    Delete { kind: DeleteKind::Deployment, name: view.name.clone(), uid: view.uid.clone() }
+impl<'a> Look<'a> {
+    fn new(owner: &'a ModelDeployment, observed: &'a Observed, now: Timestamp) -> Self {
+        let status = owner.status.as_ref();
+        Self {
+            model: owner.metadata.name.as_deref().unwrap_or_default(),
+            uid: owner.metadata.uid.as_deref(),
+            known: status.map_or(&[], |status| &status.revisions),
+            generation: status.map_or(0, |status| status.traffic_generation),
+            observed,
+            now,
+        }
+    }
+
+    fn owned(&self) -> impl Iterator<Item = &'a DeploymentView> {
+        let uid = self.uid;
+        self.observed.deployments.iter().map(AsRef::as_ref).filter(move |view| view.owner.as_deref() == uid)
+    }
+
+    fn find(&self, name: &str) -> Option<&'a DeploymentView> {
+        self.owned().find(|view| view.name == name && !view.deleting)
+    }
+
+    /// All its pods answer, and every router that callers come to knows them.
+    fn is_up(&self, name: &str) -> bool {
+        // What somebody changed is not what was asked for, until it was put right.
+        let answers = |view: &&DeploymentView| complete(view) && !self.observed.drifted(view);
+        let Some(view) = self.find(name).filter(answers) else { return false };
+        self.observed.routers.unprepared(asked(self.model, view, self.generation)).is_none()
+    }
+
+    fn routed(&self, revision: &RevisionStatus, target: Option<&str>) -> Routed {
+        let RevisionStatus { name, weight, draining_since, .. } = revision;
+        let has_it = target == Some(name.as_str());
+        let since = draining_since.clone().or_else(|| (*weight > 0).then_some(Time(self.now)));
+        Routed { name: name.clone(), weight: if has_it { WHOLE } else { 0 }, draining_since: since.filter(|_| !has_it) }
+    }
+
+    /// Nothing is lost with it. Sets when to look again for one that still drains.
+    fn has_drained(&self, revision: &RevisionStatus, requeue: &mut Option<Duration>) -> bool {
+        let Some(view) = self.find(&revision.name) else {
+            // Who waits for one of its pods waits in vain, and chooses again when it leaves the routes.
+            return true;
+        };
+        let Some(since) = &revision.draining_since else {
+            if revision.weight > 0 {
+                // It loses it in this pass.
+                *requeue = Some(requeue.map_or(LONGEST_DRAIN, |other| other.min(LONGEST_DRAIN)));
+            }
+            return revision.weight == 0;
+        };
+        let left = left(since.0, self.now);
+        let routed = self.observed.service.as_ref().is_none_or(|service| is_router_service(service));
+        if left.is_zero() || routed && self.observed.routers.have_left(asked(self.model, view, self.generation)) {
+            return true;
+        }
+        *requeue = Some(requeue.map_or(left, |other| other.min(left)));
+        false
+    }
+
+    /// What is there and in no route.
+    fn unrouted(&self, traffic: &Traffic) -> Vec<Delete> {
+        let views = self.owned().filter(|view| !view.deleting && !traffic.knows(&view.name));
+        let deployments = views.map(|view| (DeleteKind::Deployment, &view.name, &view.uid));
+        let services = self.observed.services.iter().filter(|(name, service)| {
+            let of_revision = revision_of(service).is_some_and(|name| !traffic.knows(name));
+            of_revision && service.owner.as_deref() == self.uid && *name != self.model
+        });
+        let services = services.map(|(name, service)| (DeleteKind::Service, name, &service.uid));
+        let all = deployments.chain(services);
+        all.map(|(kind, name, uid)| Delete { kind, name: name.clone(), uid: uid.clone() }).collect()
+    }
 }
 
-fn is_applied(owner: &ModelDeployment, service: &ServiceView, revision: &str) -> bool {
-    is_service(owner, revision, service) && switched_at(service).is_some()
+/// The revision that a Service selects, if it is one's own.
+fn revision_of(service: &ServiceView) -> Option<&str> {
+    service.selector.get(REVISION_LABEL).map(String::as_str)
 }
 
-fn switched_at(service: &ServiceView) -> Option<Timestamp> {
-    service.annotations.get(SWITCHED_ANNOTATION)?.parse().ok()
-}
-
-/// The apiserver writes whole seconds: what was created in this one was created before its end.
-fn end_of_second(created: Timestamp) -> Timestamp {
-    created.checked_add(SignedDuration::from_secs(1)).unwrap_or(created)
-}
-
-/// What is left of the drain time. A clock that went back does not make it longer than it is.
+/// What is left of the longest drain. A clock that went back does not make it longer than it is.
 fn left(since: Timestamp, now: Timestamp) -> Duration {
-    let drain = SignedDuration::try_from(DRAIN).unwrap_or_default();
-    let left = (drain - now.duration_since(since)).min(drain);
+    let longest = SignedDuration::try_from(LONGEST_DRAIN).unwrap_or_default();
+    let left = (longest - now.duration_since(since)).min(longest);
     Duration::try_from(left).unwrap_or_default()
 }

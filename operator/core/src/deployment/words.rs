@@ -33,6 +33,11 @@ pub(super) fn about(view: &DeploymentView, observed: &Observed) -> Option<Reason
     refused.or_else(|| said.into_iter().next())
 }
 
+/// What the kubelet, the scheduler or the program say of one pod.
+pub(crate) fn pod_words(pod: &PodView) -> Option<String> {
+    about_pod(pod).map(|reason| reason.message)
+}
+
 fn about_pod(pod: &PodView) -> Option<Reason> {
     let name = &pod.name;
     if let Some(words) = &pod.unschedulable {

@@ -323,7 +323,9 @@ impl Cluster {
                 self.pods.retain(|pod| pod.owner.as_ref() != Some(&delete.uid));
             }
             DeleteKind::Run => self.run.metadata.deletion_timestamp = Some(Time(self.now)),
-            DeleteKind::Deployment | DeleteKind::ControllerRevision => panic!("not a run's: {delete:?}"),
+            DeleteKind::Deployment | DeleteKind::Service | DeleteKind::ControllerRevision => {
+                panic!("not a run's: {delete:?}")
+            }
         }
     }
 

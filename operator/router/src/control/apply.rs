@@ -32,13 +32,10 @@ impl Table {
         let mut again: Option<(Instant, Routes)> = None;
         loop {
             let due = again.as_ref().map_or_else(|| Instant::now() + LISTEN_AGAIN, |(at, _)| *at);
-            let routes = tokio::select! {
+            let (routes, new) = tokio::select! {
                 document = documents.recv() => match document.as_deref().map(Routes::parse) {
                     None => return,
-                    Some(Ok(routes)) => {
-                        self.state.routes_taken();
-                        routes
-                    }
+                    Some(Ok(routes)) => (routes, true),
                     Some(Err(error)) => {
                         self.state.routes_refused();
                         let source = std::error::Error::source(&error).map(ToString::to_string);
@@ -47,11 +44,15 @@ impl Table {
                     }
                 },
                 () = sleep_until(due), if again.is_some() => match again.take() {
-                    Some((_, routes)) => routes,
+                    Some((_, routes)) => (routes, false),
                     None => continue,
                 },
             };
             let all = self.apply(&routes);
+            if new {
+                // After it: who is ready listens.
+                self.state.routes_taken();
+            }
             again = (!all).then(|| (Instant::now() + LISTEN_AGAIN, routes));
         }
     }

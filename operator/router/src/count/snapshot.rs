@@ -14,7 +14,12 @@ pub fn snapshot(state: &State) -> Stats {
             let stats = revision.counters.stats(revision.queued() as u64, revision.pods().ready.len() as u64);
             (revision.name.clone(), stats)
         });
-        (model.name.clone(), ModelStats { revisions: revisions.collect() })
+        (model.name.clone(), ModelStats { generation: policy.generation, revisions: revisions.collect() })
     });
-    Stats { boot: state.boot, at_us: micros(state.began.elapsed()), models: models.collect::<BTreeMap<_, _>>() }
+    Stats {
+        pod: state.pod.clone(),
+        boot: state.boot,
+        at_us: micros(state.began.elapsed()),
+        models: models.collect::<BTreeMap<_, _>>(),
+    }
 }

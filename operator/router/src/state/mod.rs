@@ -26,6 +26,8 @@ use crate::shadow::ShadowQueue;
 
 /// The whole router.
 pub struct State {
+    /// The pod that it runs in; empty outside of a cluster.
+    pub pod: String,
     /// Differs from start to start.
     pub boot: u64,
     pub began: Instant,
@@ -62,8 +64,15 @@ pub struct Loaded {
 }
 
 impl State {
-    pub fn new(slots: usize, shadows: ShadowQueue, scaler: Option<Arc<dyn Scaler>>, control: Handle) -> Self {
+    pub fn new(
+        pod: String,
+        slots: usize,
+        shadows: ShadowQueue,
+        scaler: Option<Arc<dyn Scaler>>,
+        control: Handle,
+    ) -> Self {
         Self {
+            pod,
             boot: fastrand::u64(1..1 << 53),
             began: Instant::now(),
             slots,

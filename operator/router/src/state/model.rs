@@ -17,6 +17,7 @@ pub struct Model {
 /// What the newest document says of a model. A request keeps the one that it began with.
 #[derive(Debug)]
 pub struct Policy {
+    pub generation: u64,
     pub chooser: Chooser,
     /// In the order of the document.
     pub targets: Vec<Arc<Revision>>,
@@ -43,6 +44,7 @@ impl Policy {
             })
         });
         Self {
+            generation: document.generation,
             chooser: Chooser::new(document),
             targets,
             shadow,

@@ -104,6 +104,19 @@ async fn a_router_that_ends_finishes_what_is_in_hand_and_sends_clients_elsewhere
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn stats_say_whose_they_are_and_which_routes_are_in_force() {
+    let pod = Pod::any("a").await;
+    let site = Site::of(&[&pod], &json!({})).await;
+    let stats = site.all_stats().await;
+    assert_eq!((stats.pod.as_str(), stats.models["m"].generation), ("router-1", 0));
+    let revisions = [revision("a", pod.address.port(), 0), revision("b", pod.address.port(), 0)];
+    site.routes(&document(site.port, &revisions, &json!({"generation": 7}))).await;
+    let stats = site.all_stats().await;
+    assert_eq!((stats.models["m"].generation, stats.models["m"].revisions["a"].pods), (7, 1));
+    assert_eq!(site.get("/").await.status, 503, "no revision has a weight");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_end_is_cut_off_after_its_time() {
     let pod = Pod::any("a").await;
     let site = Site::of(&[&pod], &json!({})).await;

@@ -89,8 +89,9 @@ impl Site {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             admin: "127.0.0.1:0".parse().unwrap(),
             workers: 2,
+            pod: "router-1".to_owned(),
         };
-        let router = Router::start(options).await.unwrap();
+        let router = Router::start(options).unwrap();
         let site = Self { router, port, folder };
         until("ready", || async { get(site.admin(), "/readyz").await.status == 200 }).await;
         site
@@ -134,10 +135,13 @@ impl Site {
         get(self.admin(), "/metrics").await.text
     }
 
-    pub async fn stats(&self, revision: &str) -> RevisionStats {
+    pub async fn all_stats(&self) -> Stats {
         let text = get(self.admin(), "/stats").await.text;
-        let stats: Stats = serde_json::from_str(&text).unwrap();
-        stats.models["m"].revisions[revision].clone()
+        serde_json::from_str(&text).unwrap()
+    }
+
+    pub async fn stats(&self, revision: &str) -> RevisionStats {
+        self.all_stats().await.models["m"].revisions[revision].clone()
     }
 
     pub async fn outcome(&self, revision: &str, outcome: Outcome) -> u64 {

@@ -1,15 +1,19 @@
-//! A cluster as far as a ModelDeployment sees one: it keeps what is applied, and its pods get ready when told to.
+//! A cluster as far as a ModelDeployment sees one: it keeps what is applied, its pods get ready when told to, and its routers take the
+//! routes that the plan of the namespace makes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use millrace_routes::{ROUTES_KEY, Routes};
+
 use crate::api::{ModelArtifact, ModelDeployment, ModelDeploymentStatus, ModelVersion, ModelVersionSpec, Scale};
 use crate::config::Config;
-use crate::deployment::{Applied, DeploymentView, Observed, ServiceView, plan};
-use crate::names::REVISION_LABEL;
+use crate::deployment::{Applied, DeploymentView, Observed, ServiceView, asked, plan};
 use crate::plan::{Apply, DeleteKind, Event, Plan};
+use crate::routing::{self, ModelReport, Report, RevisionReport, Router, RouterObject, RouterPod, RoutesView};
+use crate::run::{ContainerView, PodView};
 
 pub struct Cluster {
     pub owner: ModelDeployment,
@@ -19,6 +23,14 @@ pub struct Cluster {
     pub events: Vec<Event>,
     /// Every write since the beginning, the status included.
     pub writes: usize,
+    /// What the ConfigMap holds.
+    pub routes: Option<Arc<RoutesView>>,
+    /// What each router has in force.
+    pub in_force: Vec<Routes>,
+    /// Routers that take no new routes.
+    pub stuck: BTreeSet<usize>,
+    /// Revisions with requests in flight.
+    pub busy: BTreeSet<String>,
     /// The image that each Deployment runs.
     images: BTreeMap<String, String>,
     uids: u32,
@@ -43,8 +55,58 @@ impl Cluster {
             service_accounts: ["default".to_owned()].into(),
             ..Config::default()
         };
-        let (now, images) = (Timestamp::UNIX_EPOCH, BTreeMap::new());
-        Self { owner, observed, config, now, events: Vec::new(), writes: 0, images, uids: 0 }
+        Self {
+            owner,
+            observed,
+            config,
+            now: Timestamp::UNIX_EPOCH,
+            events: Vec::new(),
+            writes: 0,
+            routes: None,
+            in_force: vec![Routes::default(); 2],
+            stuck: BTreeSet::new(),
+            busy: BTreeSet::new(),
+            images: BTreeMap::new(),
+            uids: 0,
+        }
+    }
+
+    /// The namespace's own pass: what it writes, and what each router that is not stuck takes and says.
+    pub fn route(&mut self) {
+        let models = vec![Arc::new(self.owner.clone())];
+        let seen = routing::Observed { models, routes: self.routes.clone(), deployment: None };
+        for object in routing::plan("team", &seen, &self.config) {
+            if let RouterObject::Routes(map) = object {
+                let text = map.data.unwrap()[ROUTES_KEY].clone();
+                let owners = map.metadata.owner_references.unwrap().into_iter().map(|owner| owner.uid).collect();
+                self.routes = Some(Arc::new(RoutesView::new("1".to_owned(), owners, text)));
+            }
+        }
+        let Some(routes) = self.routes.clone() else { return };
+        let written = Routes::parse(routes.text.as_bytes()).unwrap();
+        for (i, in_force) in self.in_force.iter_mut().enumerate() {
+            if !self.stuck.contains(&i) {
+                in_force.clone_from(&written);
+            }
+        }
+        self.observed.routers.port = routes.ports.get("penguins").copied();
+        self.routers_report();
+    }
+
+    /// What every router says of the routes that it has.
+    pub fn routers_report(&mut self) {
+        let reports = self.in_force.iter().enumerate().map(|(i, routes)| {
+            let models = routes.models.iter().map(|model| {
+                let revisions = model.revisions.iter().map(|revision| {
+                    let has_pods = self.view(&revision.name).is_some_and(|view| view.available > 0);
+                    let report = RevisionReport { has_pods, is_busy: self.busy.contains(&revision.name) };
+                    (revision.name.clone(), report)
+                });
+                (model.name.clone(), ModelReport { generation: model.generation, revisions: revisions.collect() })
+            });
+            Router { pod: Arc::new(router(i)), report: Some(Arc::new(Report { models: models.collect() })) }
+        });
+        self.observed.routers.pods = reports.collect();
     }
 
     pub fn set_version(&mut self, version: i64) {
@@ -91,10 +153,16 @@ impl Cluster {
             }
         }
         for delete in &plan.delete {
+            assert!(plan.status.is_some(), "an old look could delete {delete:?}");
             if step() {
-                assert_eq!(delete.kind, DeleteKind::Deployment);
                 self.writes += 1;
-                self.observed.deployments.retain(|view| view.uid != delete.uid);
+                match delete.kind {
+                    DeleteKind::Deployment => self.observed.deployments.retain(|view| view.uid != delete.uid),
+                    DeleteKind::Service => self.observed.services.retain(|_, service| service.uid != delete.uid),
+                    DeleteKind::Job | DeleteKind::Run | DeleteKind::ControllerRevision => {
+                        panic!("a ModelDeployment has no {delete:?}")
+                    }
+                }
             }
         }
         if step() {
@@ -110,9 +178,10 @@ impl Cluster {
     /// Passes until nothing is written any more.
     pub fn settle(&mut self) {
         for _ in 0..20 {
-            let before = self.writes;
+            let before = (self.writes, self.routes.clone(), self.observed.routers.pods.clone());
             self.pass();
-            if self.writes == before {
+            self.route();
+            if before.0 == self.writes && before.1 == self.routes && same(&before.2, &self.observed.routers.pods) {
                 return;
             }
         }
@@ -152,16 +221,31 @@ impl Cluster {
                 self.remember(&name);
             }
             Apply::Service(service) => {
+                let name = service.metadata.name.clone().unwrap();
+                let asked = asked(&service);
                 let spec = service.spec.unwrap();
-                self.observed.service = Some(Arc::new(ServiceView {
-                    uid: "service".to_owned(),
+                let uid =
+                    self.observed.services.get(&name).map_or_else(|| format!("uid-{name}"), |there| there.uid.clone());
+                let view = Arc::new(ServiceView {
+                    uid,
                     owner: service.metadata.owner_references.as_ref().map(|owners| owners[0].uid.clone()),
                     selector: spec.selector.unwrap(),
-                    type_: spec.type_.unwrap(),
-                    session_affinity: spec.session_affinity.unwrap(),
-                    ports: spec.ports.unwrap(),
-                    annotations: service.metadata.annotations.clone().unwrap(),
-                }));
+                    shape: asked,
+                });
+                let applied = Applied::new(asked, asked, 0);
+                let applied = match self.observed.applied_services.get(&name) {
+                    Some(before)
+                        if self.observed.services.get(&name).is_some_and(|held| held.shape != before.shape) =>
+                    {
+                        applied.correcting(before, self.now)
+                    }
+                    _ => applied,
+                };
+                self.observed.applied_services.insert(name.clone(), applied);
+                if Some(&name) == self.owner.metadata.name.as_ref() {
+                    self.observed.service = Some(view.clone());
+                }
+                self.observed.services.insert(name, view);
             }
             Apply::Scale { deployment, replicas } => self.change(&deployment, |view| {
                 view.wanted = replicas;
@@ -199,7 +283,9 @@ impl Cluster {
     /// As the controller does with the reply to an apply.
     fn remember(&mut self, name: &str) {
         let view = self.view(name).unwrap();
-        let applied = Applied { shape: view.shape, generation: view.generation };
+        let applied = Applied::new(0, view.shape, view.generation);
+        let before = self.observed.applied.get(name);
+        let applied = before.map_or(applied, |before| applied.correcting(before, self.now));
         self.observed.applied.insert(name.to_owned(), applied);
     }
 
@@ -212,9 +298,15 @@ impl Cluster {
         self.observed.deployments.iter().map(AsRef::as_ref).find(|view| view.name == name)
     }
 
-    /// The revision that the Service selects.
+    /// The revision that a router leads to.
+    pub fn led_to(&self, router: usize) -> Option<&DeploymentView> {
+        let model = self.in_force[router].models.first()?;
+        self.view(&model.revisions.iter().find(|revision| revision.weight > 0)?.name)
+    }
+
+    /// The revision that the first router leads to.
     pub fn served(&self) -> Option<&DeploymentView> {
-        self.view(self.observed.service.as_ref()?.selector.get(REVISION_LABEL)?)
+        self.led_to(0)
     }
 
     /// Status and reason of a condition.
@@ -238,6 +330,18 @@ impl Cluster {
         cluster.settle();
         cluster
     }
+}
+
+/// A router's pod that runs and is ready.
+pub fn router(i: usize) -> RouterPod {
+    let main = ContainerView { running_since: Some(Timestamp::UNIX_EPOCH), ..ContainerView::default() };
+    let pod =
+        PodView { name: format!("router-{i}"), phase: "Running".to_owned(), main: Some(main), ..PodView::default() };
+    RouterPod { pod, address: Some(format!("10.0.0.{i}")), ready: true }
+}
+
+fn same(a: &[Router], b: &[Router]) -> bool {
+    a.iter().map(|router| &router.report).eq(b.iter().map(|router| &router.report))
 }
 
 fn version(number: i64) -> Arc<ModelVersion> {

@@ -9,13 +9,17 @@ use crate::plan::{Apply, Refusal};
 use crate::run::{ContainerView, PodView, Terminated, Words};
 
 #[test]
-fn without_a_version_it_waits_and_makes_nothing() {
+fn without_a_version_it_waits_and_has_an_address_once_it_has_a_port() {
     let mut cluster = Cluster::new();
     let plan = cluster.pass();
     assert!(plan.apply.is_empty());
     assert_eq!(cluster.condition("Ready"), pair("False", "WaitingForFirstVersion"));
     assert_eq!(cluster.condition("Reconciling").0, "True");
-    assert_eq!(cluster.owner.status.unwrap().address, None);
+    assert_eq!(cluster.owner.status.as_ref().unwrap().address, None);
+    cluster.settle();
+    assert!(cluster.owner.status.as_ref().unwrap().address.is_some());
+    assert!(cluster.observed.deployments.is_empty());
+    assert_eq!(cluster.condition("Ready"), pair("False", "WaitingForFirstVersion"));
 }
 
 #[test]
@@ -45,7 +49,7 @@ fn the_first_version_is_served_when_its_pods_answer() {
     cluster.set_version(1);
     cluster.settle();
     assert_eq!(cluster.condition("Ready"), pair("False", "Progressing"));
-    assert!(cluster.observed.service.is_none());
+    assert!(cluster.served().is_none());
     cluster.pods_get_ready();
     cluster.settle();
     let status = cluster.owner.status.clone().unwrap();
@@ -119,6 +123,8 @@ fn a_spec_that_cannot_be_carried_out_is_not_accepted_and_makes_nothing() {
     cluster.set_version(1);
     let plan = cluster.pass();
     assert!(plan.apply.is_empty());
+    cluster.route();
+    assert_eq!(cluster.routes, None, "nothing is made for what was not accepted");
     assert_eq!(cluster.condition("Accepted"), pair("False", "ServiceAccountNotAllowed"));
     assert!(cluster.message().starts_with("spec.server.serviceAccountName: "), "{}", cluster.message());
     cluster.owner.spec.server = None;

@@ -1,63 +1,124 @@
-//! Many swaps, with crashes in between and old looks: the address always has pods behind it.
+//! Many swaps, with crashes in between, old looks and routers that lag: every router always leads to pods.
 
 use std::sync::Arc;
 
 use super::cluster::{Cluster, pair};
 
-/// The Service selects a revision that is there, with all its pods.
+/// Every router leads to a revision that is there, with pods.
 fn answers(cluster: &Cluster, when: &str) {
-    let served = cluster.served().unwrap_or_else(|| panic!("{when}: the Service selects nothing that is there"));
-    assert!(served.available > 0 && !served.deleting, "{when}: {served:?}");
+    for router in 0..cluster.in_force.len() {
+        let served = cluster.led_to(router).unwrap_or_else(|| panic!("{when}: router {router} leads to nothing"));
+        assert!(served.available > 0 && !served.deleting, "{when}: router {router}: {served:?}");
+    }
+}
+
+/// Version 2 comes; its pods answer.
+fn swapping() -> (Cluster, String) {
+    let mut cluster = Cluster::serving_version_1();
+    let old = cluster.served().unwrap().name.clone();
+    cluster.set_version(2);
+    cluster.settle();
+    cluster.pods_get_ready();
+    (cluster, old)
 }
 
 #[test]
-fn twenty_swaps_leave_the_address_with_pods_at_every_step() {
+fn twenty_swaps_leave_every_router_with_pods_at_every_step() {
     let mut cluster = Cluster::serving_version_1();
     for swap in 0..20 {
         let version = 2 + swap % 9;
         let old = cluster.served().unwrap().name.clone();
         cluster.set_version(version);
-        // A crash after each number of writes, then a whole pass.
-        for crash in 0..6 {
+        // A crash after each number of writes; the second router gets routes and is heard later than the first.
+        for crash in 0..8 {
             cluster.pass_until(crash);
             answers(&cluster, &format!("swap {swap}, crash after {crash}"));
+            cluster.stuck = if crash % 2 == 0 { [1].into() } else { [].into() };
+            cluster.route();
+            answers(&cluster, &format!("swap {swap}, routes after crash {crash}"));
             cluster.wait(1);
         }
         assert_eq!(cluster.served().unwrap().name, old, "switched before the pods answer");
         cluster.pods_get_ready();
-        for crash in 0..6 {
+        cluster.routers_report();
+        for crash in 0..8 {
+            cluster.stuck = if crash % 2 == 0 { [1].into() } else { [].into() };
             cluster.pass_until(crash);
             answers(&cluster, &format!("swap {swap}, ready, crash after {crash}"));
+            cluster.route();
+            answers(&cluster, &format!("swap {swap}, ready, routes after crash {crash}"));
             cluster.wait(1);
         }
-        let new = cluster.served().unwrap().name.clone();
-        assert_ne!(new, old);
-        assert!(cluster.view(&old).is_some(), "the old revision is gone before nodes know of the new one");
+        cluster.stuck.clear();
         cluster.settle();
-        let left = cluster.plan().requeue.expect("it looks again when the old one may go");
-        cluster.wait(i64::try_from(left.as_secs()).unwrap() + 1);
-        cluster.settle();
+        assert_ne!(cluster.served().unwrap().name, old);
         assert_eq!(cluster.observed.deployments.len(), 1, "the old revision stays for ever");
+        assert_eq!(cluster.observed.services.len(), 2, "its Service stays for ever");
         assert_eq!(cluster.owner.status.as_ref().unwrap().served_version, Some(version));
         assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
     }
 }
 
 #[test]
-fn the_old_revision_stays_fifteen_seconds_after_the_switch() {
-    let mut cluster = Cluster::serving_version_1();
-    cluster.wait(100);
-    let old = cluster.served().unwrap().name.clone();
-    cluster.set_version(2);
+fn a_revision_gets_its_requests_only_when_every_router_knows_its_pods() {
+    let (mut cluster, old) = swapping();
+    cluster.stuck = [1].into();
+    // The second router has the old routes: the new revision is not among them.
+    cluster.in_force[1].models[0].revisions.retain(|revision| revision.name == old);
     cluster.settle();
-    cluster.pods_get_ready();
+    assert_eq!(cluster.led_to(0).unwrap().name, old);
+    assert_eq!(cluster.condition("Ready"), pair("False", "Switching"));
+    assert!(cluster.message().contains("router router-1 does not have the routes yet"), "{}", cluster.message());
+    assert_eq!(cluster.owner.status.as_ref().unwrap().served_version, Some(1));
+    cluster.stuck.clear();
     cluster.settle();
-    cluster.wait(14);
+    assert_ne!(cluster.led_to(0).unwrap().name, old);
+    assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+}
+
+#[test]
+fn it_is_not_ready_until_every_router_has_the_new_routes() {
+    let (mut cluster, old) = swapping();
+    cluster.routers_report();
+    cluster.stuck = [1].into();
+    cluster.settle();
+    assert_ne!(cluster.led_to(0).unwrap().name, old);
+    assert_eq!(cluster.led_to(1).unwrap().name, old);
+    assert_eq!(cluster.condition("Ready"), pair("False", "RoutesNotInForce"));
+    assert_eq!(cluster.owner.status.as_ref().unwrap().served_version, Some(1));
+    assert!(cluster.view(&old).is_some(), "a router still sends requests to it");
+    cluster.stuck.clear();
+    cluster.settle();
+    assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+    assert!(cluster.view(&old).is_none());
+}
+
+#[test]
+fn the_old_revision_stays_while_requests_are_in_flight_to_it() {
+    let (mut cluster, old) = swapping();
+    cluster.busy = [old.clone()].into();
+    cluster.settle();
+    assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+    cluster.wait(299);
     cluster.settle();
     assert!(cluster.view(&old).is_some());
-    cluster.wait(1);
+    assert_eq!(cluster.plan().requeue.map(|left| left.as_secs()), Some(1));
+    cluster.busy.clear();
+    cluster.routers_report();
     cluster.settle();
     assert!(cluster.view(&old).is_none());
+    assert_eq!(cluster.in_force[0].models[0].revisions.len(), 1);
+}
+
+#[test]
+fn requests_that_never_end_keep_the_old_revision_for_five_minutes() {
+    let (mut cluster, old) = swapping();
+    cluster.busy = [old.clone()].into();
+    cluster.settle();
+    cluster.wait(300);
+    cluster.settle();
+    assert!(cluster.view(&old).is_none());
+    assert_eq!(cluster.plan().requeue, None);
 }
 
 #[test]
@@ -69,7 +130,6 @@ fn going_back_to_an_earlier_version_is_a_swap_like_any_other() {
         cluster.settle();
         cluster.pods_get_ready();
         cluster.settle();
-        cluster.wait(16);
         cluster.settle();
     }
     assert_eq!(cluster.served().unwrap().name, first, "the same thing has the same name");
@@ -78,11 +138,9 @@ fn going_back_to_an_earlier_version_is_a_swap_like_any_other() {
 
 #[test]
 fn going_back_during_the_drain_switches_at_once_and_starts_no_pod() {
-    let mut cluster = Cluster::serving_version_1();
-    let first = cluster.served().unwrap().uid.clone();
-    cluster.set_version(2);
-    cluster.settle();
-    cluster.pods_get_ready();
+    let (mut cluster, old) = swapping();
+    let first = cluster.view(&old).unwrap().uid.clone();
+    cluster.busy = [old].into();
     cluster.settle();
     cluster.wait(5);
     cluster.set_version(1);
@@ -101,29 +159,39 @@ fn a_revision_that_was_superseded_before_it_answered_is_deleted_at_once() {
     let versions: Vec<_> = cluster.owner.status.as_ref().unwrap().revisions.iter().map(|r| r.version).collect();
     assert_eq!(versions.len(), 2);
     assert!(!versions.contains(&Some(2)), "{versions:?}");
+    assert_eq!(cluster.observed.services.len(), 3);
     answers(&cluster, "superseded");
 }
 
 #[test]
-fn an_old_look_at_the_service_never_deletes_what_it_selects() {
-    let mut cluster = Cluster::serving_version_1();
-    cluster.wait(100);
-    let before = cluster.observed.service.clone();
-    cluster.set_version(2);
+fn what_routers_said_of_older_routes_deletes_nothing() {
+    let (mut cluster, old) = swapping();
+    cluster.routers_report();
+    // Nothing was in flight to the old revision before the switch; the routers are not heard again.
+    let before = cluster.observed.routers.pods.clone();
+    cluster.pass();
+    for _ in 0..3 {
+        cluster.observed.routers.pods.clone_from(&before);
+        cluster.pass();
+        assert!(cluster.view(&old).is_some());
+    }
+}
+
+#[test]
+fn an_old_look_at_the_model_deployment_deletes_nothing_without_a_write_that_fails() {
+    let (mut cluster, _) = swapping();
+    let before = cluster.owner.clone();
     cluster.settle();
-    cluster.pods_get_ready();
-    cluster.settle();
-    let second = cluster.served().unwrap().name.clone();
-    for (version, what) in [(1, "back to the first"), (3, "on to a third")] {
-        // The Service selects version 2; the pass still sees it select version 1.
-        let mut late = Cluster::serving_version_1();
-        late.owner = cluster.owner.clone();
+    for version in [1, 3] {
+        // What is served now is not in the status that is seen.
+        let mut late = swapping().0;
+        late.owner = before.clone();
         late.observed = cluster.observed.clone();
-        late.observed.service.clone_from(&before);
-        late.now = cluster.now;
+        late.owner.status.as_mut().unwrap().revisions.retain(|revision| revision.version == Some(1));
         late.set_version(version);
-        let deleted: Vec<_> = late.plan().delete.into_iter().map(|delete| delete.name).collect();
-        assert!(!deleted.contains(&second), "{what}: {deleted:?}");
+        let plan = late.plan();
+        assert!(!plan.delete.is_empty(), "the case is what it should be");
+        assert!(plan.status.is_some());
     }
 }
 
@@ -142,12 +210,37 @@ fn nothing_is_written_once_nothing_changes() {
 #[test]
 fn a_selector_that_somebody_changed_is_put_right() {
     let mut cluster = Cluster::serving_version_1();
-    let right = cluster.observed.service.clone().unwrap().selector.clone();
-    let mut service = cluster.observed.service.clone().unwrap();
-    Arc::make_mut(&mut service).selector.insert("who".to_owned(), "me".to_owned());
-    cluster.observed.service = Some(service);
+    for name in cluster.observed.services.keys().cloned().collect::<Vec<_>>() {
+        let service = cluster.observed.services[&name].clone();
+        let mut changed = service.as_ref().clone();
+        changed.selector.insert("who".to_owned(), "me".to_owned());
+        changed.shape += 1;
+        if name == "penguins" {
+            cluster.observed.service = Some(Arc::new(changed.clone()));
+        }
+        cluster.observed.services.insert(name.clone(), Arc::new(changed));
+        cluster.settle();
+        assert_eq!(cluster.observed.services[&name].selector, service.selector);
+    }
+}
+
+#[test]
+fn a_service_of_an_older_release_leads_to_its_pods_until_the_routers_do() {
+    let mut cluster = Cluster::serving_version_1();
+    let selector = cluster.observed.services[&cluster.served().unwrap().name].selector.clone();
+    let mut old = cluster.observed.service.as_deref().unwrap().clone();
+    old.selector.clone_from(&selector);
+    old.shape += 1;
+    // Nobody has applied it since the operator was upgraded.
+    cluster.observed.applied_services.remove("penguins");
+    cluster.observed.service = Some(Arc::new(old.clone()));
+    cluster.observed.services.insert("penguins".to_owned(), Arc::new(old));
+    let routers = std::mem::take(&mut cluster.observed.routers.pods);
+    let plan = cluster.pass();
+    assert!(plan.apply.is_empty() && plan.delete.is_empty(), "{plan:?}");
+    cluster.observed.routers.pods = routers;
     cluster.settle();
-    assert_eq!(cluster.observed.service.unwrap().selector, right);
+    assert_ne!(cluster.observed.service.unwrap().selector, selector);
 }
 
 #[test]
@@ -159,6 +252,7 @@ fn a_deployment_that_somebody_deleted_comes_back_under_its_name() {
     assert!(cluster.view(&name).is_some());
     assert_eq!(cluster.condition("Ready").0, "False");
     cluster.pods_get_ready();
+    cluster.settle();
     cluster.settle();
     assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
 }

@@ -1,0 +1,74 @@
+//! The pass of a namespace: its routes and its routers.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use millrace_core::names::{ROUTER, ROUTES};
+use millrace_core::plan::Refusal;
+use millrace_core::routing::{self, Router, Routers};
+
+use super::Passes;
+use crate::key::{Id, Kind};
+use crate::metrics::Outcome;
+use crate::queue::Next;
+use crate::write::WriteError;
+
+/// What was refused of the routers of each namespace.
+#[derive(Default)]
+pub struct Refused(Mutex<HashMap<String, Refusal>>);
+
+impl Refused {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Refusal>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, namespace: &str) -> Option<Refusal> {
+        self.lock().get(namespace).cloned()
+    }
+
+    /// True if that is news.
+    fn set(&self, namespace: &str, refusal: Option<&Refusal>) -> bool {
+        let mut all = self.lock();
+        let before = match refusal {
+            Some(refusal) => all.insert(namespace.to_owned(), refusal.clone()),
+            None => all.remove(namespace),
+        };
+        before.as_ref() != refusal
+    }
+}
+
+impl Passes {
+    pub(super) async fn pass_routing(&self, namespace: &str) -> Result<(Outcome, Next), WriteError> {
+        let observed = routing::Observed {
+            models: self.stores.deployments.group(namespace).into_values().collect(),
+            routes: self.stores.routes.get(&Id::new(namespace, ROUTES)),
+            deployment: self.stores.router_deployments.get(&Id::new(namespace, ROUTER)),
+        };
+        let plan = routing::plan(namespace, &observed, &self.config);
+        let refusal = self.writer.apply_routers(namespace, plan).await?;
+        if self.refused.set(namespace, refusal.as_ref()) {
+            if let Some(Refusal { object, code, reason, message }) = &refusal {
+                tracing::info!(kind = Kind::Routing.as_str(), namespace, refused = %object, code, %reason, %message, "refused");
+            }
+            let queue = self.queues.of(Kind::Deployment);
+            self.stores.deployments.each(Some(namespace), |id, _| queue.push(id.clone()));
+        }
+        Ok(match refusal {
+            None => (Outcome::Done, Next::Idle),
+            // Nobody tells when it may be tried again.
+            Some(_) => (Outcome::Refused, Next::Failed(None)),
+        })
+    }
+
+    /// What a ModelDeployment sees of its namespace's routers.
+    pub(super) fn routers(&self, id: &Id) -> Routers {
+        let routes = self.stores.routes.get(&Id::new(&id.namespace, ROUTES));
+        let pods = self.stores.routers.group(&id.namespace).into_values();
+        Routers {
+            port: routes.and_then(|routes| routes.ports.get(&id.name).copied()),
+            pods: pods.map(|pod| Router { report: self.stores.reports.get(&pod.pod.uid), pod }).collect(),
+            deployment: self.stores.router_deployments.get(&Id::new(&id.namespace, ROUTER)),
+            refusals: self.refused.of(&id.namespace).into_iter().collect(),
+        }
+    }
+}

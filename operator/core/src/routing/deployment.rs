@@ -1,0 +1,147 @@
+//! The Deployment of a namespace's routers.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::core::v1::{
+    Affinity, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference, ObjectFieldSelector,
+    PodAffinityTerm, PodAntiAffinity, PodSpec, PodTemplateSpec, Probe, SecurityContext, TopologySpreadConstraint,
+    WeightedPodAffinityTerm,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::objects::{Home, labels, selector};
+use crate::config::Config;
+use crate::names::{APPLIED_ANNOTATION, ROUTER, ROUTES};
+use crate::pod;
+
+/// `/livez`, `/readyz`, `/metrics` and `/stats`.
+pub const ADMIN_PORT: u16 = 9090;
+const ADMIN: &str = "admin";
+/// Seconds that a router goes on serving after SIGTERM: nodes learn that late that it leaves.
+const LEAVE: i64 = 10;
+/// Seconds that requests in hand may take after that.
+const DRAIN: i64 = 300;
+/// Seconds that the process needs to end.
+const EXIT: i64 = 5;
+
+/// `applied` is the digest of everything that is applied for the routers: this object is the last.
+pub(super) fn deployment(home: &Home<'_>, config: &Config, applied: Option<&str>) -> Deployment {
+    let annotations = applied.map(|digest| BTreeMap::from([(APPLIED_ANNOTATION.to_owned(), digest.to_owned())]));
+    Deployment {
+        metadata: ObjectMeta { annotations, ..home.metadata(ROUTER) },
+        spec: Some(DeploymentSpec {
+            replicas: Some(config.router.replicas),
+            revision_history_limit: Some(0),
+            selector: pods(),
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                // The new one is ready before an old one goes.
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_surge: Some(IntOrString::Int(1)),
+                    max_unavailable: Some(IntOrString::Int(0)),
+                }),
+            }),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta { labels: Some(labels()), ..ObjectMeta::default() }),
+                spec: Some(pod(home.namespace, config)),
+            },
+            ..DeploymentSpec::default()
+        }),
+        ..Deployment::default()
+    }
+}
+
+fn pod(namespace: &str, config: &Config) -> PodSpec {
+    let secrets = config.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
+    PodSpec {
+        service_account_name: Some(ROUTER.to_owned()),
+        automount_service_account_token: Some(true),
+        image_pull_secrets: Some(secrets.collect::<Vec<_>>()).filter(|secrets| !secrets.is_empty()),
+        termination_grace_period_seconds: Some(LEAVE + DRAIN + EXIT),
+        affinity: Some(apart()),
+        topology_spread_constraints: Some(vec![TopologySpreadConstraint {
+            label_selector: Some(pods()),
+            max_skew: 1,
+            topology_key: "topology.kubernetes.io/zone".to_owned(),
+            when_unsatisfiable: "ScheduleAnyway".to_owned(),
+            ..TopologySpreadConstraint::default()
+        }]),
+        containers: vec![container(namespace, config)],
+        ..pod::base()
+    }
+}
+
+fn container(namespace: &str, config: &Config) -> Container {
+    let name = EnvVarSource {
+        field_ref: Some(ObjectFieldSelector {
+            field_path: "metadata.name".to_owned(),
+            ..ObjectFieldSelector::default()
+        }),
+        ..EnvVarSource::default()
+    };
+    Container {
+        name: pod::MAIN.to_owned(),
+        image: Some(config.router.image.clone()),
+        image_pull_policy: config.image_pull_policy.clone(),
+        command: Some(vec!["/millrace-router".to_owned()]),
+        args: Some(vec![
+            format!("--routes-configmap={ROUTES}"),
+            format!("--namespace={namespace}"),
+            format!("--admin=[::]:{ADMIN_PORT}"),
+            format!("--leave-seconds={LEAVE}"),
+            format!("--drain-seconds={DRAIN}"),
+        ]),
+        env: Some(vec![EnvVar { name: "MILLRACE_POD_NAME".to_owned(), value_from: Some(name), ..EnvVar::default() }]),
+        ports: Some(vec![ContainerPort {
+            name: Some(ADMIN.to_owned()),
+            container_port: i32::from(ADMIN_PORT),
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        }]),
+        resources: Some(config.router.resources.clone()),
+        readiness_probe: Some(probe("/readyz", 1, 3)),
+        liveness_probe: Some(probe("/livez", 10, 6)),
+        security_context: Some(SecurityContext { read_only_root_filesystem: Some(true), ..pod::container_security() }),
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        ..Container::default()
+    }
+}
+
+fn probe(path: &str, period: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String(ADMIN.to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        failure_threshold: Some(failures),
+        // A router that is short of CPU is slow, not dead.
+        timeout_seconds: Some(5),
+        ..Probe::default()
+    }
+}
+
+/// On different nodes where there are some.
+fn apart() -> Affinity {
+    Affinity {
+        pod_anti_affinity: Some(PodAntiAffinity {
+            preferred_during_scheduling_ignored_during_execution: Some(vec![WeightedPodAffinityTerm {
+                weight: 100,
+                pod_affinity_term: PodAffinityTerm {
+                    label_selector: Some(pods()),
+                    topology_key: "kubernetes.io/hostname".to_owned(),
+                    ..PodAffinityTerm::default()
+                },
+            }]),
+            ..PodAntiAffinity::default()
+        }),
+        ..Affinity::default()
+    }
+}
+
+fn pods() -> LabelSelector {
+    LabelSelector { match_labels: Some(selector()), ..LabelSelector::default() }
+}

@@ -1,0 +1,21 @@
+//! The routers of a namespace: what they are told, the objects that run them, and what follows from what they say.
+//!
+//! What is routed is what the statuses of the namespace's ModelDeployments say: a ModelDeployment writes the weights of its
+//! revisions there first, and acts on them when the routers say that they have them in force.
+
+mod deployment;
+mod document;
+mod objects;
+mod observed;
+mod plan;
+mod policies;
+mod said;
+
+#[cfg(test)]
+mod tests;
+
+pub use deployment::ADMIN_PORT;
+pub use objects::{RouterObject, is_ours, selector};
+pub use observed::{ModelReport, Observed, Report, RevisionReport, Router, RouterPod, Routers, RoutesView};
+pub use plan::plan;
+pub use said::Asked;

@@ -1,0 +1,84 @@
+//! What keeps routers there and lets callers through where a namespace refuses everything by default.
+
+use k8s_openapi::api::networking::v1::{
+    NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
+    NetworkPolicySpec,
+};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::deployment::ADMIN_PORT;
+use super::document::FIRST_PORT;
+use super::objects::{Home, selector};
+use crate::deployment::SERVER_PORT;
+use crate::names::{REVISION_LABEL, ROUTER};
+
+/// The policy of the pods behind the routers.
+const SERVERS: &str = "millrace-servers";
+
+pub(super) fn budget(home: &Home<'_>) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata: home.metadata(ROUTER),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(1)),
+            selector: Some(routers()),
+            // One that is not ready serves nobody: it must not keep a node from being drained.
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        ..PodDisruptionBudget::default()
+    }
+}
+
+/// Callers, the kubelet, scrapers and the operator come to the routers from anywhere; the routers reach the apiserver, wherever it is.
+pub(super) fn to_routers(home: &Home<'_>) -> NetworkPolicy {
+    let port = |first: u16, last: Option<u16>| NetworkPolicyPort {
+        protocol: Some("TCP".to_owned()),
+        port: Some(IntOrString::Int(i32::from(first))),
+        end_port: last.map(i32::from),
+    };
+    let ingress = NetworkPolicyIngressRule {
+        from: None,
+        ports: Some(vec![port(ADMIN_PORT, None), port(FIRST_PORT, Some(u16::MAX))]),
+    };
+    NetworkPolicy {
+        metadata: home.metadata(ROUTER),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(routers()),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: Some(vec![ingress]),
+            egress: Some(vec![NetworkPolicyEgressRule::default()]),
+        }),
+    }
+}
+
+/// The servers' port takes the routers. A scraper needs a policy of its own.
+pub(super) fn to_servers(home: &Home<'_>) -> NetworkPolicy {
+    let of_revisions =
+        LabelSelectorRequirement { key: REVISION_LABEL.to_owned(), operator: "Exists".to_owned(), values: None };
+    let ingress = NetworkPolicyIngressRule {
+        from: Some(vec![NetworkPolicyPeer { pod_selector: Some(routers()), ..NetworkPolicyPeer::default() }]),
+        ports: Some(vec![NetworkPolicyPort {
+            protocol: Some("TCP".to_owned()),
+            port: Some(IntOrString::Int(i32::from(SERVER_PORT))),
+            end_port: None,
+        }]),
+    };
+    NetworkPolicy {
+        metadata: home.metadata(SERVERS),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector {
+                match_expressions: Some(vec![of_revisions]),
+                ..LabelSelector::default()
+            }),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ingress: Some(vec![ingress]),
+            egress: None,
+        }),
+    }
+}
+
+fn routers() -> LabelSelector {
+    LabelSelector { match_labels: Some(selector()), ..LabelSelector::default() }
+}
