@@ -1,9 +1,9 @@
 //! Figures for people: a few digits, and as many more as tell different ones apart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Digits that a figure has at least and at most.
-const FEWEST: usize = 4;
+pub const FEWEST: usize = 4;
 const MOST: usize = 6;
 /// More than a double has: nothing is rounded away.
 const ALL: usize = 17;
@@ -26,21 +26,6 @@ pub fn told_apart(numbers: impl Iterator<Item = f64>) -> usize {
     let distinct = |digits: usize| numbers.iter().map(|number| rounded(*number, digits)).collect::<BTreeSet<_>>().len();
     let all = distinct(ALL);
     (FEWEST..=MOST).find(|digits| distinct(*digits) == all).unwrap_or(ALL)
-}
-
-/// The figures by which people compare models, the first ones first.
-const TELLING: [&str; 6] = ["f1", "accuracy", "roc_auc", "rmse", "mae", "r2"];
-/// So many of them fit a column.
-const IN_A_COLUMN: usize = 2;
-
-/// The most telling of a model's metrics in one line: `f1 0.9822, accuracy 0.9853`.
-#[must_use]
-pub fn summary(metrics: &BTreeMap<String, f64>) -> Option<String> {
-    let known = TELLING.iter().filter_map(|name| metrics.get_key_value(*name));
-    let other = metrics.iter().filter(|(name, _)| !TELLING.contains(&name.as_str()));
-    let chosen = known.chain(other).take(IN_A_COLUMN);
-    let text = chosen.map(|(name, value)| format!("{name} {}", rounded(*value, FEWEST))).collect::<Vec<_>>().join(", ");
-    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]
@@ -69,16 +54,5 @@ mod tests {
         assert_eq!(told_apart([0.9, 0.899_99].into_iter()), 5);
         assert_eq!(told_apart([0.9, 0.899_999_999_9].into_iter()), ALL);
         assert_eq!(rounded(0.899_999_999_9, ALL), "0.8999999999");
-    }
-
-    #[test]
-    fn a_summary_has_what_people_compare_by_and_else_what_there_is() {
-        let of = |metrics: &[(&str, f64)]| summary(&metrics.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect());
-        assert_eq!(
-            of(&[("accuracy", 0.985_29), ("aaa", 1.0), ("f1", 0.982_19)]).unwrap(),
-            "f1 0.9822, accuracy 0.9853"
-        );
-        assert_eq!(of(&[("rmse", 3.0), ("my_score", 0.25)]).unwrap(), "rmse 3, my_score 0.25");
-        assert_eq!(of(&[]), None);
     }
 }

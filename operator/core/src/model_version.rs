@@ -1,5 +1,7 @@
 //! What the status of a ModelVersion says: whether it can be served.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{ConditionStatus, ModelVersion, ModelVersionStatus, set_condition};
@@ -7,6 +9,11 @@ use crate::figure;
 use crate::names;
 use crate::plan::{Event, Plan};
 use crate::problem::{self, Problem};
+
+/// The figures by which people compare models, the first ones first.
+const TELLING: [&str; 6] = ["f1", "accuracy", "roc_auc", "rmse", "mae", "r2"];
+/// So many of them fit a column.
+const IN_A_COLUMN: usize = 2;
 
 /// Decides for one ModelVersion: only its status.
 #[must_use]
@@ -23,7 +30,7 @@ pub fn plan(version: &ModelVersion, now: Timestamp) -> Plan<ModelVersionStatus> 
     let generation = version.metadata.generation;
     let mut new = version.status.clone().unwrap_or_default();
     new.observed_generation = generation;
-    new.summary = figure::summary(&version.spec.metrics);
+    new.summary = summary(&version.spec.metrics);
     for kind in ["Accepted", "Ready"] {
         set_condition(&mut new.conditions, kind, status, reason, &message, generation, now);
     }
@@ -56,6 +63,16 @@ fn problems(version: &ModelVersion) -> Vec<Problem> {
     problems
 }
 
+/// The most telling of a model's metrics in one line: `f1 0.9822, accuracy 0.9853`.
+fn summary(metrics: &BTreeMap<String, f64>) -> Option<String> {
+    let known = TELLING.iter().filter_map(|name| metrics.get_key_value(*name));
+    let other = metrics.iter().filter(|(name, _)| !TELLING.contains(&name.as_str()));
+    let chosen = known.chain(other).take(IN_A_COLUMN);
+    let said = chosen.map(|(name, value)| format!("{name} {}", figure::rounded(*value, figure::FEWEST)));
+    let text = said.collect::<Vec<_>>().join(", ");
+    (!text.is_empty()).then_some(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +95,17 @@ mod tests {
         assert!(status.conditions.iter().all(|c| c.status == "True" && c.reason == "Registered"));
         version.status = Some(status);
         assert_eq!(plan(&version, Timestamp::UNIX_EPOCH), Plan::default());
+    }
+
+    #[test]
+    fn a_summary_has_what_people_compare_by_and_else_what_there_is() {
+        let of = |metrics: &[(&str, f64)]| summary(&metrics.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect());
+        assert_eq!(
+            of(&[("accuracy", 0.985_29), ("aaa", 1.0), ("f1", 0.982_19)]).unwrap(),
+            "f1 0.9822, accuracy 0.9853"
+        );
+        assert_eq!(of(&[("rmse", 3.0), ("my_score", 0.25)]).unwrap(), "rmse 3, my_score 0.25");
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use millrace_contract::{Task, digest, regular};
+use millrace_contract::Task;
+use millrace_files::{digest, regular};
 use nix::libc::SIGKILL;
 use nix::sys::signal::Signal;
 use serde_json::json;

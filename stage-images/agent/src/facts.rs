@@ -5,8 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use millrace_contract::regular::{self, ReadError};
 use millrace_contract::{FACTS_LIMIT, NESTING_LIMIT, is_fact_name, nesting};
+use millrace_files::regular::{self, ReadError};
 use serde_json::Value;
 use thiserror::Error;
 

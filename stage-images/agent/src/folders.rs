@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use millrace_contract::{OUT_DIR, STAGE_DIR, Task, attempt_dir, checkpoint_dir, short};
+use millrace_contract::{OUT_DIR, STAGE_DIR, Task, attempt_dir, checkpoint_dir};
+use millrace_files::short;
 use nix::unistd::{getegid, geteuid};
 use thiserror::Error;
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use millrace_contract::Task;
-use millrace_contract::digest::{self, DigestError, Stop};
+use millrace_files::digest::{self, DigestError, Stop};
 use thiserror::Error;
 
 use crate::place::Place;

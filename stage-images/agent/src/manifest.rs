@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use millrace_contract::digest::{self, DigestError, Stop};
-use millrace_contract::regular::{self, ReadError};
-use millrace_contract::{Manifest, Outcome, Task, flaw, manifest_path, short};
+use millrace_contract::{Manifest, Outcome, Task, flaw, manifest_path};
+use millrace_files::digest::{self, DigestError, Stop};
+use millrace_files::regular::{self, ReadError};
+use millrace_files::short;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 

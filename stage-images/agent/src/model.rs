@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use millrace_contract::{NESTING_LIMIT, nesting, regular};
+use millrace_contract::{NESTING_LIMIT, nesting};
+use millrace_files::regular;
 use serde_json::Value;
 use thiserror::Error;
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use millrace_contract::digest::{self, DigestError};
 use millrace_contract::{ArtifactKind, ManifestOutput, OutputRecord, Task, env_name, output_path};
+use millrace_files::digest::{self, DigestError};
 use thiserror::Error;
 
 use crate::deadline::Deadline;

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use millrace_contract::digest::Stop;
-use millrace_contract::{BlobFile, regular};
+use millrace_contract::BlobFile;
+use millrace_files::digest::Stop;
+use millrace_files::regular;
 use nix::errno::Errno;
 use thiserror::Error;
 

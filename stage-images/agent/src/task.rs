@@ -2,8 +2,8 @@
 
 use std::ffi::OsStr;
 
-use millrace_contract::digest::is_digest;
 use millrace_contract::{TASK_ENV, Task};
+use millrace_files::digest::is_digest;
 use thiserror::Error;
 
 /// Kubernetes names have at most 253 characters; a longer one would not fit into the report.

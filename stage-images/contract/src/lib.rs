@@ -1,20 +1,13 @@
 //! What the operator and the agent say to one another: the task that goes into a pod, the report that comes out, the
-//! manifest that stays in the store. Only data types, their names and bounds; no I/O but with the feature `files`, which has
-//! the digests that reports and manifests speak of.
+//! manifest that stays in the store. Only data types, their names and bounds; no I/O.
 //!
 //! The words for people are in `docs/stage-contract.md`.
 
-#[cfg(feature = "files")]
-pub mod digest;
 mod facts;
 mod manifest;
 mod paths;
-#[cfg(feature = "files")]
-pub mod regular;
 mod report;
 mod task;
-#[cfg(feature = "files")]
-mod words;
 
 pub use facts::{NESTING_LIMIT, flaw, is_fact_name, nesting};
 pub use manifest::{BlobFile, Manifest, ManifestOutput};
@@ -23,8 +16,6 @@ pub use paths::{
 };
 pub use report::{Outcome, OutputRecord, Report, ReportReason, Usage};
 pub use task::{ArtifactKind, Task, TaskInput, TaskOutput};
-#[cfg(feature = "files")]
-pub use words::short;
 
 /// The environment variable in which the pod gets its [`Task`] as JSON.
 pub const TASK_ENV: &str = "MILLRACE_TASK";

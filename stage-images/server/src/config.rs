@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use millrace_contract::digest::is_digest;
+use millrace_files::digest::is_digest;
 
 /// Serves ONNX models over the Open Inference Protocol v2.
 #[derive(Clone, Debug, Parser)]

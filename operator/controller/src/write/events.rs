@@ -7,6 +7,7 @@ use k8s_openapi::api::events::v1::Event as KubeEvent;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use millrace_core::clip::clip;
 use millrace_core::plan::Event;
 
 use super::create::post;
@@ -14,7 +15,7 @@ use super::error::chain;
 use super::{Planned, Writer};
 use crate::metrics::Verb;
 
-/// The apiserver refuses longer notes.
+/// The apiserver refuses longer notes: this many bytes.
 const LONGEST_NOTE: usize = 1024;
 
 impl Writer {
@@ -30,7 +31,7 @@ impl Writer {
             },
             action: Some("Reconcile".to_owned()),
             event_time: Some(MicroTime(Timestamp::now())),
-            note: Some(shortened(message)),
+            note: Some(clip(&message, LONGEST_NOTE)),
             reason: Some(reason.to_owned()),
             regarding: Some(ObjectReference {
                 api_version: Some(K::api_version(&()).into_owned()),
@@ -49,29 +50,6 @@ impl Writer {
         self.metrics.wrote(Verb::Event);
         if let Err(error) = self.api::<KubeEvent>(&namespace).create(&post(), &body).await {
             tracing::warn!(kind = K::KIND.as_str(), object = %object.name_any(), reason, error = %chain(&error), "event lost");
-        }
-    }
-}
-
-fn shortened(mut text: String) -> String {
-    if text.len() > LONGEST_NOTE {
-        let end = (0..=LONGEST_NOTE - 3).rev().find(|i| text.is_char_boundary(*i)).unwrap_or_default();
-        text.truncate(end);
-        text.push('…');
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_message_is_cut_between_characters() {
-        assert_eq!(shortened("short".into()), "short");
-        for text in ["a".repeat(1025), "ü".repeat(2000), format!("a{}", "😀".repeat(600))] {
-            let cut = shortened(text);
-            assert!(cut.len() <= 1024 && cut.len() > 1015 && cut.ends_with('…'), "{}", cut.len());
         }
     }
 }

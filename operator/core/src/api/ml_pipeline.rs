@@ -107,7 +107,8 @@ pub struct History {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Defaults {
-    /// For a stage that has no `retry`, nor its StageTemplate.
+    /// How often a failed stage is tried again, for one that has no `retry`, nor its StageTemplate. Failures of the
+    /// infrastructure (an eviction, a lost node) are not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// For a stage that has no `timeout`, nor its StageTemplate: from the start of its program to SIGTERM.

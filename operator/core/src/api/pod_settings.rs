@@ -26,8 +26,8 @@ pub struct Container {
     #[schemars(length(max = 256))]
     pub args: Vec<String>,
     /// A program with an interpreter line, run with `args`. `$[[ … ]]` is pasted into it as text, before any program reads
-    /// it: hand values over by `env`, or write `$[[ quote(params.name) ]]` in a shell's script. Who may start a run with
-    /// another parameter would otherwise write a part of the program.
+    /// it: hand values over by `env`, or write `$[[ quote(params.name) ]]` in a shell's script, without quotes around it. Who
+    /// may start a run with another parameter would otherwise write a part of the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub script: Option<String>,
@@ -63,6 +63,7 @@ pub struct PodSettings {
     #[schemars(extend("maxProperties" = 32))]
     pub volumes: BTreeMap<String, Volume>,
     /// What the pod asks for, and what it may take at most.
+    /// A device such as `nvidia.com/gpu` is written under `limits`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     /// Dynamic resource claims by name.

@@ -53,6 +53,7 @@ pub struct Stage {
     /// Sets the version that a ModelDeployment serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deploy: Option<Deploy>,
+    /// How often a failed stage is tried again. Failures of the infrastructure (an eviction, a lost node) are not counted.
     /// Default: the StageTemplate's, else `defaults.retry`, else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,

@@ -30,11 +30,13 @@ pub fn check(expression: &str, names: &Names, needed: &Type) -> Checked {
     };
     let mut checked = walk(&tree, Some(names));
     if !checked.faults.is_empty() {
-        let hyphens = hyphens(expression, names);
-        // The halves of such a name are unknown too: that would only mislead.
-        if !hyphens.is_empty() {
-            checked.faults = hyphens;
-        }
+        let misread = misread(expression, names);
+        checked.faults.retain(|fault| !misread.iter().any(|name| follows(fault, name)));
+        let hyphens = misread.into_iter().map(|(root, name)| Fault::Hyphen {
+            root: root.to_owned(),
+            written: format!("{root}.{}", in_expression(name)),
+        });
+        checked.faults.splice(..0, hyphens);
     }
     if checked.faults.is_empty() && !checked.kind.fits(needed) {
         checked.faults.push(Fault::Result {
@@ -46,21 +48,34 @@ pub fn check(expression: &str, names: &Names, needed: &Type) -> Checked {
     checked
 }
 
-/// Names that stand in the expression with the hyphen that they have where they are declared.
-fn hyphens(expression: &str, names: &Names) -> Vec<Fault> {
+/// Names that stand in the expression with the hyphen that they have where they are declared, each with its root.
+fn misread<'a>(expression: &str, names: &'a Names) -> Vec<(&'a str, &'a str)> {
     let declared = names.iter().filter_map(|(root, kind)| match kind.present() {
-        Type::Named(members) => Some(members.keys().map(move |name| (root, name))),
+        Type::Named(members) => Some(members.keys().map(move |name| (root.as_str(), name.as_str()))),
         _ => None,
     });
-    let misread = declared.flatten().filter(|(root, name)| {
+    let stands = |(root, name): &(&str, &str)| {
         let path = format!("{root}.{name}");
         let end = expression.find(&path).map(|at| at + path.len());
         let whole = end.is_some_and(|end| !expression[end..].starts_with(|c: char| c.is_alphanumeric() || c == '_'));
         name.contains('-') && whole
-    });
-    misread
-        .map(|(root, name)| Fault::Hyphen { root: root.clone(), written: format!("{root}.{}", in_expression(name)) })
-        .collect()
+    };
+    declared.flatten().filter(stands).collect()
+}
+
+/// The fault only says that the halves of a misread name are unknown, or that they cannot be subtracted.
+fn follows(fault: &Fault, (root, name): &(&str, &str)) -> bool {
+    let mut halves = name.split('-');
+    let first = format!("{root}.{}", halves.next().unwrap_or_default());
+    let begins =
+        |path: &str, with: &str| path.strip_prefix(with).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    match fault {
+        Fault::UnknownName { path, .. } | Fault::NoMember { path, .. } => {
+            begins(path, &first) || halves.any(|half| begins(path, half))
+        }
+        Fault::Operand { operation, .. } => operation == "`-`",
+        _ => false,
+    }
 }
 
 /// Checks every template in a text. The type is the template's if the text is one template and nothing else.

@@ -21,6 +21,9 @@ pub enum Fault {
     Operand { operation: String, needed: Type, found: Type },
     #[error("`{expression}` is {found}, but {needed} is needed here")]
     Result { expression: String, found: Type, needed: Type },
+    /// `quote` with another number of arguments, or behind a dot.
+    #[error("`quote()` takes one text in its brackets: write quote(params.name)")]
+    Arguments,
     #[error("`{name}()` is no function: {hint}")]
     UnknownFunction { name: String, hint: String },
 }

@@ -95,6 +95,9 @@ impl Walk<'_> {
                 (Type::Any, None)
             }
             Expr::Call(call) => {
+                if call.func_name == QUOTE && (call.target.is_some() || call.args.len() != 1) {
+                    self.faults.push(Fault::Arguments);
+                }
                 if let Some(target) = &call.target {
                     self.kind(target);
                 }

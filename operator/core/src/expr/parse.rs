@@ -8,6 +8,7 @@ use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators};
 use cel::parser::Parser;
 
 use super::ExprError;
+use super::quote::QUOTE;
 
 /// The longest expression in bytes.
 const MAX_BYTES: usize = 1024;
@@ -98,8 +99,12 @@ fn widen(node: &mut IdedExpr, depth: usize) -> Result<(), &'static str> {
         }
         Expr::Comprehension(each) => {
             // Lists within lists would multiply their lengths.
-            if holds_comprehension(&each.loop_step) || holds_comprehension(&each.loop_cond) {
+            if holds(&each.loop_step, is_macro) || holds(&each.loop_cond, is_macro) {
                 return Err("a macro such as all() or map() stands inside another: one level is allowed");
+            }
+            // It makes text longer than what it is given, and a macro does that for each thing that it walks.
+            if [&each.iter_range, &each.loop_cond, &each.loop_step].into_iter().any(|part| holds(part, is_quote)) {
+                return Err("quote() stands inside a macro such as all() or map(): quote the values one by one");
             }
             let parts =
                 [&mut each.iter_range, &mut each.accu_init, &mut each.loop_cond, &mut each.loop_step, &mut each.result];
@@ -124,18 +129,30 @@ fn widen_entry(entry: &mut EntryExpr, depth: usize) -> Result<(), &'static str> 
     }
 }
 
-fn holds_comprehension(node: &IdedExpr) -> bool {
-    match &node.expr {
-        Expr::Comprehension(_) => true,
-        Expr::Call(call) => {
-            call.target.as_deref().is_some_and(holds_comprehension) || call.args.iter().any(holds_comprehension)
+fn is_macro(node: &Expr) -> bool {
+    matches!(node, Expr::Comprehension(_))
+}
+
+fn is_quote(node: &Expr) -> bool {
+    matches!(node, Expr::Call(call) if call.func_name == QUOTE)
+}
+
+/// What is sought is the node, or stands below it.
+fn holds(node: &IdedExpr, sought: fn(&Expr) -> bool) -> bool {
+    let below = |node: &IdedExpr| holds(node, sought);
+    sought(&node.expr)
+        || match &node.expr {
+            Expr::Comprehension(each) => {
+                let parts = [&each.iter_range, &each.accu_init, &each.loop_cond, &each.loop_step, &each.result];
+                parts.into_iter().any(below)
+            }
+            Expr::Call(call) => call.target.as_deref().is_some_and(below) || call.args.iter().any(below),
+            Expr::List(list) => list.elements.iter().any(below),
+            Expr::Map(map) => map.entries.iter().any(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => below(&entry.key) || below(&entry.value),
+                EntryExpr::StructField(field) => below(&field.value),
+            }),
+            Expr::Select(select) => below(&select.operand),
+            Expr::Struct(_) | Expr::Literal(_) | Expr::Ident(_) | Expr::Unspecified => false,
         }
-        Expr::List(list) => list.elements.iter().any(holds_comprehension),
-        Expr::Map(map) => map.entries.iter().any(|entry| match &entry.expr {
-            EntryExpr::MapEntry(entry) => holds_comprehension(&entry.key) || holds_comprehension(&entry.value),
-            EntryExpr::StructField(field) => holds_comprehension(&field.value),
-        }),
-        Expr::Select(select) => holds_comprehension(&select.operand),
-        Expr::Struct(_) | Expr::Literal(_) | Expr::Ident(_) | Expr::Unspecified => false,
-    }
 }

@@ -128,6 +128,34 @@ fn what_cannot_be_quoted_is_refused() {
     }
 }
 
+/// Nine hundred texts of 200 KB from an object of 3 KB, if it were made.
+#[test]
+fn quotes_do_not_multiply() {
+    let zeros = vec![0; 900];
+    let scope = Scope::new().with("params", json!({ "q": "'".repeat(200), "l": zeros, "long": "'".repeat(30_000) }));
+    for expression in [
+        "params.l.map(x, quote(quote(quote(quote(quote(quote(params.q)))))))",
+        "params.l.all(x, quote(params.q) == 'a')",
+        "[quote(params.q)].map(x, x + x)",
+        "([1].map(x, x) + [quote(params.q)]).map(x, x)",
+        "[{'a': [quote(params.q)]}].filter(x, true)",
+        "params.l.map(x, quote(params.q).size())",
+    ] {
+        let error = render(&format!("$[[ {expression} ]]"), &scope).unwrap_err().to_string();
+        assert!(error.contains("quote() stands inside a macro"), "{expression}: {error}");
+    }
+    assert_eq!(render("$[[ params.l.exists(x, x == 0.0) ? quote('a') : 'b' ]]", &scope).unwrap(), "'a'");
+    for together in [
+        "[quote(params.long), quote(params.long), quote(params.long)]",
+        "{quote(params.long): [quote(params.long), quote(params.long)]}",
+    ] {
+        let error = render_value(&json!([format!("$[[ {together} ]]")]), &scope).unwrap_err().to_string();
+        assert!(error.contains("longer than 262144 bytes"), "{together}: {error}");
+    }
+    let fits = render_value(&json!("$[[ [quote(params.long), 'b'] ]]"), &scope).unwrap();
+    assert_eq!(fits[0].as_str().unwrap().len(), 120_002);
+}
+
 #[test]
 fn what_was_rendered_is_never_rendered_again() {
     let scope = Scope::new().with("params", json!({ "evil": "$[[ params.secret ]]", "secret": "s" }));

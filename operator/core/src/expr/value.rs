@@ -6,6 +6,8 @@ use std::sync::Arc;
 use cel::objects::{Key, Map};
 use serde_json::{Number, Value};
 
+use super::bounds::MAX_RENDERED;
+
 /// Doubles hold every integer up to here.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -23,22 +25,42 @@ pub fn to_cel(value: &Value) -> cel::Value {
     }
 }
 
-/// What JSON cannot say comes back as an error: the name of its type.
+/// What JSON cannot say comes back as an error: the name of its type. So does what is too long: one text may stand a thousand
+/// times in a list of CEL, and would be copied as often.
 pub fn to_json(value: &cel::Value) -> Result<Value, String> {
+    let mut left = MAX_RENDERED;
+    copied(value, &mut left)
+}
+
+fn copied(value: &cel::Value, left: &mut usize) -> Result<Value, String> {
+    spend(left, 1)?;
     Ok(match value {
         cel::Value::Null => Value::Null,
         cel::Value::Bool(b) => Value::Bool(*b),
         cel::Value::Int(i) => Value::from(*i),
         cel::Value::UInt(u) => Value::from(*u),
         cel::Value::Float(f) => number(*f).ok_or_else(|| format!("the number {f}, which JSON does not have"))?,
-        cel::Value::String(s) => Value::String(s.as_ref().clone()),
-        cel::Value::List(items) => Value::Array(items.iter().map(to_json).collect::<Result<_, _>>()?),
+        cel::Value::String(s) => {
+            spend(left, s.len())?;
+            Value::String(s.as_ref().clone())
+        }
+        cel::Value::List(items) => Value::Array(items.iter().map(|item| copied(item, left)).collect::<Result<_, _>>()?),
         cel::Value::Map(map) => {
-            let entries = map.map.iter().map(|(k, v)| Ok((key(k), to_json(v)?)));
+            let entries = map.map.iter().map(|(k, v)| {
+                let key = key(k);
+                spend(left, key.len())?;
+                Ok((key, copied(v, left)?))
+            });
             Value::Object(entries.collect::<Result<_, String>>()?)
         }
         other => return Err(format!("a {}, which JSON does not have", other.type_of())),
     })
+}
+
+fn spend(left: &mut usize, bytes: usize) -> Result<(), String> {
+    let long = || format!("longer than {MAX_RENDERED} bytes: hand it over as a file");
+    *left = left.checked_sub(bytes).ok_or_else(long)?;
+    Ok(())
 }
 
 fn key(key: &Key) -> String {

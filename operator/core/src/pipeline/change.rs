@@ -80,7 +80,8 @@ fn digest(spec: &MLPipelineSpec) -> String {
 }
 
 /// Without the fields that have the value that they have when nobody writes them: a release may add such a field, and that
-/// is no change of a pipeline.
+/// is no change of a pipeline. A release that gives a field another such value starts a run of every pipeline that left the
+/// field out: the apiserver has written the old value into it.
 fn said(value: &Value, schema: &Value) -> Value {
     match value {
         Value::Object(map) if schema["properties"].is_object() => {

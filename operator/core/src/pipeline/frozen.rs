@@ -1,11 +1,15 @@
 //! What a run runs: a pipeline that passed every check, with its StageTemplates resolved and its edges drawn. It is kept
-//! in a ControllerRevision named by its hash, so that a later edit changes no run that has started.
+//! in a ControllerRevision named by its hash and its owner's, so that a later edit changes no run that has started.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Container, Deploy, Gate, Input, Output, ParamSpec, Register, Retry, Store, Value};
+use crate::names;
+
+/// Hex characters of the digest in a frozen pipeline's name.
+const HASH: usize = 10;
 
 /// A checked pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +22,16 @@ pub struct Frozen {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
     pub stages: BTreeMap<String, FrozenStage>,
+}
+
+impl Frozen {
+    /// The name of the ControllerRevision that holds it for an owner. Whose it is belongs to the name: a run and a pipeline may
+    /// be called the same and run the same, and what is the one's goes when that goes.
+    pub fn revision_name(&self, owner: &str, uid: &str) -> Result<String, serde_json::Error> {
+        let content = serde_json::to_value(self)?;
+        let hash = &names::sha256_hex(format!("{uid}/{content}").as_bytes())[..HASH];
+        Ok(names::joined(&[owner, hash]))
+    }
 }
 
 /// A checked stage.

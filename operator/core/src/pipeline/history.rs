@@ -1,6 +1,6 @@
 //! `history`: which finished runs of a pipeline are deleted, what they ran with them, and when to look again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,21 +51,52 @@ pub(super) fn expired(
     (delete, next)
 }
 
-/// What only these runs ran. It belongs to the pipeline and would stay as long as that. Nothing while a run begins: it
-/// may be about to run the same.
-pub(super) fn unnamed(pipeline: &ObjectMeta, runs: &[Arc<MLPipelineRun>], deleted: &[Delete]) -> Vec<Delete> {
-    let goes = |run: &&Arc<MLPipelineRun>| deleted.iter().any(|delete| Some(&delete.uid) == run.metadata.uid.as_ref());
+/// The runs to delete, and before them what only they ran: it belongs to the pipeline and would stay as long as that. Where it
+/// cannot go yet, its last run stays too: nobody would know of it afterwards.
+///
+/// `starts` is what a run runs that is made in this pass.
+pub(super) fn with_revisions(
+    pipeline: &ObjectMeta,
+    runs: &[Arc<MLPipelineRun>],
+    expired: &[Delete],
+    starts: Option<&str>,
+) -> Vec<Delete> {
+    let goes = |run: &&Arc<MLPipelineRun>| expired.iter().any(|delete| Some(&delete.uid) == run.metadata.uid.as_ref());
     let (gone, stay): (Vec<_>, Vec<_>) = runs.iter().partition(goes);
-    let begins = |run: &&Arc<MLPipelineRun>| {
-        run.status.as_ref().is_none_or(|status| status.completion_time.is_none() && status.frozen.is_none())
-    };
-    let Some(uid) = pipeline.uid.as_ref().filter(|_| !stay.iter().any(begins)) else { return Vec::new() };
-    let frozen = |run: &Arc<MLPipelineRun>| run.status.as_ref().and_then(|status| status.frozen.clone());
-    let named: BTreeSet<String> = stay.into_iter().filter_map(frozen).collect();
-    // What a run of a person's ran is the run's, and goes with it.
-    let ran: BTreeSet<String> = gone.into_iter().filter(|run| run.spec.trigger.is_some()).filter_map(frozen).collect();
-    let delete = |name: &String| Delete { kind: DeleteKind::ControllerRevision, name: name.clone(), uid: uid.clone() };
-    ran.difference(&named).map(delete).collect()
+    // What a run of a person's runs is the run's, and goes with it.
+    let shared = |run: &Arc<MLPipelineRun>| run.spec.trigger.is_some();
+    // It may be about to run what one of these ran.
+    let begins = stay.iter().any(|run| shared(run) && begins(run));
+    let named: BTreeSet<&str> = stay.iter().filter_map(|run| frozen(run)).collect();
+    let ran =
+        gone.into_iter().filter(|run| shared(run)).filter_map(|run| Some((run.metadata.uid.as_deref()?, frozen(run)?)));
+    let ran: BTreeMap<&str, &str> = ran.filter(|(_, name)| !named.contains(name)).collect();
+    let (mut revisions, mut kept) = (BTreeSet::new(), BTreeSet::new());
+    let mut deleted = Vec::new();
+    // From the newest on: that is the one that stays.
+    for run in expired.iter().rev() {
+        if let Some(name) = ran.get(run.uid.as_str()) {
+            if !begins && starts != Some(name) {
+                revisions.insert(*name);
+            } else if kept.insert(*name) {
+                continue;
+            }
+        }
+        deleted.push(run.clone());
+    }
+    let uid = pipeline.uid.clone().unwrap_or_default();
+    let revision =
+        |name: &str| Delete { kind: DeleteKind::ControllerRevision, name: name.to_owned(), uid: uid.clone() };
+    revisions.into_iter().map(revision).chain(deleted.into_iter().rev()).collect()
+}
+
+/// What it runs is not decided yet.
+fn begins(run: &MLPipelineRun) -> bool {
+    run.status.as_ref().is_none_or(|status| status.completion_time.is_none() && status.frozen.is_none())
+}
+
+fn frozen(run: &MLPipelineRun) -> Option<&str> {
+    run.status.as_ref()?.frozen.as_deref()
 }
 
 fn finished(run: &MLPipelineRun) -> Option<Finished<'_>> {

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
 use super::change::{self, Change};
-use super::{check, check_template, history};
+use super::{Frozen, check, check_template, history};
 use crate::api::{
     Condition, ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineStatus, StageTemplate, TemplateStatus,
     set_condition,
 };
 use crate::config::Config;
-use crate::plan::{Create, DeleteKind, Event, Plan, Refusal};
+use crate::plan::{Create, Event, Plan, Refusal};
 use crate::problem::{self, Problem};
 
 /// Everything that the plan of one pipeline depends on.
@@ -37,18 +38,18 @@ pub fn plan(
     if pipeline.metadata.deletion_timestamp.is_some() {
         return plan;
     }
-    let (delete, next) = history::expired(pipeline.spec.history.as_ref(), &observed.runs, now);
-    // First what they ran: a crash in between leaves a run that has ended and needs it no more.
-    plan.delete = history::unnamed(&pipeline.metadata, &observed.runs, &delete);
-    plan.delete.extend(delete);
+    let (expired, next) = history::expired(pipeline.spec.history.as_ref(), &observed.runs, now);
     plan.requeue = next;
+    // A crash in between leaves a run that has ended and needs what it ran no more.
+    let deleted = |starts: Option<&str>| history::with_revisions(&pipeline.metadata, &observed.runs, &expired, starts);
 
     let old = pipeline.status.clone().unwrap_or_default();
     let mut new = old.clone();
     new.observed_generation = pipeline.metadata.generation;
-    let accepted = check(&pipeline.spec, &observed.templates, config).map(drop);
-    let mut standing = standing(&accepted);
-    if accepted.is_ok() {
+    let accepted = check(&pipeline.spec, &observed.templates, config);
+    let mut standing = standing(accepted.as_ref().map(drop));
+    let mut starts = None;
+    if let Ok(frozen) = &accepted {
         let runs = observed.runs.iter().filter_map(|run| Some((run.metadata.name.as_deref()?, run.as_ref())));
         match change::look(pipeline, &runs.collect()) {
             Change::None => {}
@@ -57,23 +58,31 @@ pub fn plan(
                 new.last_run = Some(run);
             }
             Change::Start(run) => {
-                // It may be about to run what one of these ran.
-                plan.delete.retain(|delete| delete.kind != DeleteKind::ControllerRevision);
+                starts = revision_name(frozen, &pipeline.metadata);
                 plan.create.push(Create::Run(run));
                 match observed.refusals.last() {
                     Some(refusal) => standing = refused(refusal),
                     // The status is written when the run was seen: one write instead of two.
-                    None => return plan,
+                    None => {
+                        plan.delete = deleted(starts.as_deref());
+                        return plan;
+                    }
                 }
             }
         }
     }
+    plan.delete = deleted(starts.as_deref());
     standing.write(&mut new.conditions, pipeline.metadata.generation, now);
     if new != old {
         plan.events.extend(standing.event(&old.conditions));
         plan.status = Some(new);
     }
     plan
+}
+
+/// What a triggered run runs. Without a name it cannot be frozen either, and the run says so.
+fn revision_name(frozen: &Frozen, pipeline: &ObjectMeta) -> Option<String> {
+    frozen.revision_name(pipeline.name.as_deref()?, pipeline.uid.as_deref()?).ok()
 }
 
 /// Decides for one StageTemplate: only its status.
@@ -86,7 +95,7 @@ pub fn plan_template(template: &StageTemplate, config: &Config, now: Timestamp) 
     let old = template.status.clone().unwrap_or_default();
     let mut new = old.clone();
     new.observed_generation = template.metadata.generation;
-    let standing = standing(&check_template(&template.spec, config));
+    let standing = standing(check_template(&template.spec, config).as_ref().map(drop));
     standing.write(&mut new.conditions, template.metadata.generation, now);
     if new != old {
         plan.events.extend(standing.event(&old.conditions));
@@ -104,7 +113,7 @@ struct Standing {
     message: String,
 }
 
-fn standing(accepted: &Result<(), Vec<Problem>>) -> Standing {
+fn standing(accepted: Result<(), &Vec<Problem>>) -> Standing {
     match accepted {
         Ok(()) => Standing { accepted: true, ready: true, reason: "Accepted".to_owned(), message: String::new() },
         Err(problems) => Standing {

@@ -283,19 +283,49 @@ fn what_no_run_names_any_more_goes_with_the_last_run_that_named_it() {
     assert!(revisions_deleted(&[("r1", 30, "x", false), ("r2", 20, "y", true)]).is_empty(), "it is the run's own");
 }
 
-#[test]
-fn what_a_run_that_begins_may_be_about_to_run_stays() {
+/// A world in which every finished run goes: these ran `frozen`, the last one most recently.
+fn leaving(frozen: &str, names: &[&str]) -> World {
     let mut world = World::new(json!({ "history": { "keepSucceeded": 0 }, "stages": spec("a")["stages"] }));
-    world.finish("old", 30, true);
-    let run = Arc::make_mut(&mut world.runs[0]);
-    run.status.as_mut().unwrap().frozen = Some("x".to_owned());
-    run.spec.trigger = serde_json::from_value(json!({ "kind": "Change", "key": "1-a" })).unwrap();
-    world.runs.push(Arc::new(MLPipelineRun::new("begins", serde_json::from_value(json!({})).unwrap())));
-    assert_eq!(world.deleted(), ["old"]);
-    // A change starts a run in this very pass.
+    for (minutes_ago, name) in (1..).zip(names.iter().rev()) {
+        world.finish(name, minutes_ago, true);
+        let run = Arc::make_mut(world.runs.last_mut().unwrap());
+        run.status.as_mut().unwrap().frozen = Some(frozen.to_owned());
+        run.spec.trigger = serde_json::from_value(json!({ "kind": "Change", "key": "1-a" })).unwrap();
+    }
+    world
+}
+
+#[test]
+fn what_a_run_that_begins_may_be_about_to_run_stays_and_the_run_that_knows_of_it() {
+    let mut world = leaving("x", &["older", "last"]);
+    let begins = |spec: Value| Arc::new(MLPipelineRun::new("begins", serde_json::from_value(spec).unwrap()));
+    world.runs.push(begins(json!({ "trigger": { "kind": "Change", "key": "2-b" } })));
+    assert_eq!(world.deleted(), ["older"]);
+    // What a person's run runs is its own.
     world.runs.pop();
-    world.pipeline.spec.triggers = serde_json::from_value(json!({ "onChange": true })).unwrap();
-    assert_eq!(world.deleted(), ["old"]);
+    world.runs.push(begins(json!({})));
+    assert_eq!(world.deleted(), ["x", "older", "last"]);
+}
+
+#[test]
+fn what_the_run_of_a_change_will_run_stays_until_it_is_made() {
+    let on_change = |frozen: &str| {
+        let mut world = leaving(frozen, &["older", "last"]);
+        world.pipeline.spec.triggers = serde_json::from_value(json!({ "onChange": true })).unwrap();
+        world
+    };
+    let checked = super::check(&on_change("").pipeline.spec, &BTreeMap::new(), &Config::default()).unwrap();
+    let same = checked.revision_name("shop", "u1").unwrap();
+    let mut world = on_change(&same);
+    assert_eq!((world.deleted(), world.plan().create.len()), (vec!["older".to_owned()], 1));
+    let object = "MLPipelineRun shop-x".to_owned();
+    world.refusals = vec![Refusal { object, code: 403, reason: "Forbidden".to_owned(), message: "quota".to_owned() }];
+    assert_eq!(world.deleted(), ["older"], "it is tried again");
+    // What no run will run goes, also where a quota counts it.
+    let refusals = world.refusals;
+    world = on_change("other");
+    world.refusals = refusals;
+    assert_eq!(world.deleted(), ["other", "older", "last"]);
 }
 
 #[test]

@@ -20,21 +20,48 @@ pub fn check(path: &str, resources: &Resources) -> Vec<Problem> {
             }
             if amount(value).is_some_and(|amount| amount < 0.0) {
                 let message = format!("{} is negative: write 0 or more", quantity(value).0);
+                problems.push(Problem::new(at.as_str(), "InvalidResources", message));
+            }
+            if is_extended(name) && amount(value).is_some_and(|amount| amount.fract() != 0.0) {
+                let message = format!("{} is no whole number: {name} is counted in whole ones", quantity(value).0);
                 problems.push(Problem::new(at, "InvalidResources", message));
             }
         }
     }
     for (name, request) in requests {
-        let Some(limit) = limits.get(name) else { continue };
+        let at = format!("{path}.requests.{name}");
+        let Some(limit) = limits.get(name) else {
+            if is_extended(name) {
+                let message = format!("{name} cannot be asked for without a limit: write limits.{name} instead");
+                problems.push(Problem::new(at, "InvalidResources", message));
+            }
+            continue;
+        };
         if let (Some(asked), Some(most)) = (amount(request), amount(limit))
-            && asked > most
+            && differ(asked, most)
+            && (asked > most || is_extended(name))
         {
             let (asked, most) = (quantity(request).0, quantity(limit).0);
+            if is_extended(name) {
+                let message = format!("{asked} is not the limit of {most}: leave it out, limits.{name} is enough");
+                problems.push(Problem::new(at, "InvalidResources", message));
+                continue;
+            }
             let message = format!("{asked} is more than the limit of {most}: lower it, or raise limits.{name}");
-            problems.push(Problem::new(format!("{path}.requests.{name}"), "InvalidResources", message));
+            problems.push(Problem::new(at, "InvalidResources", message));
         }
     }
     problems
+}
+
+/// A device or the like, of which nobody gets a part or more than there is. What has no domain is Kubernetes' own.
+fn is_extended(name: &str) -> bool {
+    name.contains('/') && !name.contains("kubernetes.io/")
+}
+
+/// More than doubles round: 1.005k is 1005.
+fn differ(a: f64, b: f64) -> bool {
+    (a - b).abs() > a.abs().max(b.abs()) * 1e-12
 }
 
 /// The number that a quantity stands for; nothing if it is none.
@@ -102,10 +129,36 @@ mod tests {
         let fine =
             json!({ "requests": { "cpu": "500m", "memory": "1Gi" }, "limits": { "cpu": 0.5, "memory": "1025Mi" } });
         assert_eq!(found(fine), [""; 0]);
+        let equal = json!({ "requests": { "memory": "1005" }, "limits": { "memory": "1.005k" } });
+        assert_eq!(found(equal), [""; 0]);
+        let more = json!({ "requests": { "memory": "1005001m" }, "limits": { "memory": "1.005k" } });
+        assert_eq!(found(more).len(), 1);
         let over = found(json!({ "requests": { "memory": "2Gi" }, "limits": { "memory": "2G" } }));
         assert_eq!(over, ["r.requests.memory: 2Gi is more than the limit of 2G: lower it, or raise limits.memory"]);
         assert_eq!(found(json!({ "limits": { "cpu": "-1" } })), ["r.limits.cpu: -1 is negative: write 0 or more"]);
-        let name = found(json!({ "requests": { "a/b/c": 1 } }));
-        assert!(name.len() == 1 && name[0].starts_with("r.requests.a/b/c: this is no name"), "{name:?}");
+        let name = found(json!({ "limits": { "a/b/c": 1 } }));
+        assert!(name.len() == 1 && name[0].starts_with("r.limits.a/b/c: this is no name"), "{name:?}");
+    }
+
+    #[test]
+    fn devices_are_whole_and_asked_for_by_their_limit() {
+        let found = |requests: Value, limits: Value| -> Vec<String> {
+            let name = |value: Value| if value.is_null() { json!({}) } else { json!({ "nvidia.com/gpu": value }) };
+            let resources = json!({ "requests": name(requests), "limits": name(limits) });
+            let resources: Resources = serde_json::from_value(resources).unwrap();
+            check("r", &resources).iter().map(ToString::to_string).collect()
+        };
+        for (requests, limits) in [(Value::Null, json!(2)), (json!("1"), json!(1)), (json!("2000m"), json!(2))] {
+            assert_eq!(found(requests, limits), [""; 0]);
+        }
+        for (requests, limits, says) in [
+            (Value::Null, json!("0.5"), "r.limits.nvidia.com/gpu: 0.5 is no whole number"),
+            (json!(1), Value::Null, "r.requests.nvidia.com/gpu: nvidia.com/gpu cannot be asked for without a limit"),
+            (json!(1), json!(2), "r.requests.nvidia.com/gpu: 1 is not the limit of 2: leave it out"),
+            (json!(2), json!(1), "r.requests.nvidia.com/gpu: 2 is not the limit of 1: leave it out"),
+        ] {
+            let found = found(requests, limits);
+            assert!(found.len() == 1 && found[0].starts_with(says), "{found:?}");
+        }
     }
 }

@@ -155,12 +155,39 @@ fn words(report: &Report) -> String {
     all.join("\n").trim_end().to_owned()
 }
 
-/// A line that says what went wrong: `error: …`, `ValueError: …`, `FATAL …`, `thread 'main' panicked`.
+/// A line that says what went wrong: `error: …`, `ValueError: …`, `FATAL …`, `thread 'main' panicked at …`. The word begins the
+/// line, but for a time and a name: `validation error 0.12` is a metric.
 fn tells(line: &str) -> bool {
-    let words = line.split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_ascii_lowercase);
-    words.into_iter().any(|word| {
-        word.ends_with("error") || word.ends_with("exception") || matches!(word.as_str(), "fatal" | "panicked")
-    })
+    if line.contains(" panicked at ") || line.trim_start().starts_with("Exception in thread ") {
+        return true;
+    }
+    let mut rest = line.trim();
+    while let Some((_, after)) = rest.split_once(' ').filter(|(word, _)| is_time(word)) {
+        rest = after.trim_start();
+    }
+    let named = rest.split_once(' ').filter(|(word, _)| word.ends_with(':')).map(|(_, after)| after.trim_start());
+    begins_with_error(rest) || named.is_some_and(begins_with_error)
+}
+
+/// `2026-01-31`, `12:00:00,123`, `[2026-01-31T12:00:00Z]`.
+fn is_time(word: &str) -> bool {
+    let inside = word.trim_matches(['[', ']']);
+    inside.len() >= 8 && inside.starts_with(|c: char| c.is_ascii_digit()) && inside.contains([':', '-'])
+}
+
+fn begins_with_error(text: &str) -> bool {
+    let text = text.strip_prefix('[').unwrap_or(text);
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "_.$".contains(c))).unwrap_or(text.len());
+    let (word, rest) = text.split_at(end);
+    // A level of a log stands before a space too.
+    if matches!(word, "ERROR" | "FATAL" | "CRITICAL") && rest.starts_with([' ', ']']) {
+        return true;
+    }
+    let error = word.ends_with("Error")
+        || word.ends_with("Exception")
+        || ["error", "fatal", "critical"].iter().any(|known| word.eq_ignore_ascii_case(known));
+    let figure = |said: &str| said.trim().parse::<f64>().is_ok();
+    error && (rest.is_empty() || rest.strip_prefix(':').is_some_and(|said| !figure(said)))
 }
 
 fn unreported(pod: &PodView, end: &Terminated) -> Ending {

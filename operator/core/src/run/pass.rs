@@ -13,7 +13,7 @@ use crate::pipeline::Frozen;
 use crate::plan::{Apply, Create, Delete, Event, Refusal};
 use crate::problem::head;
 
-/// The longest message that is written to a status (the schema allows 2,048 characters).
+/// The longest message that is written to a status, in bytes (the schema allows 2,048 characters).
 const MESSAGE_LIMIT: usize = 1500;
 
 /// The stages' states by name, those of this pass as far as they are decided.
@@ -135,34 +135,14 @@ pub(super) fn first_line(stage: &StageStatus) -> String {
     head(message.lines().next().unwrap_or_default(), LINE_LIMIT)
 }
 
-/// So much of a long message is its end.
-const END: usize = 500;
-
-/// Text that fits a status. What is too long loses its middle: it begins with what went wrong, and ends with what a program
-/// said last.
+/// Text that fits a status.
 pub(super) fn clip(text: &str) -> String {
-    let text = text.trim();
-    let length = text.chars().count();
-    if length <= MESSAGE_LIMIT {
-        return text.to_owned();
-    }
-    let head: String = text.chars().take(MESSAGE_LIMIT - END - 1).collect();
-    let tail: String = text.chars().skip(length - END).collect();
-    format!("{head}…{tail}")
+    crate::clip::clip(text, MESSAGE_LIMIT)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_long_message_keeps_its_beginning_and_its_end() {
-        let text = format!("the beginning{}the end", "x".repeat(5000));
-        let clipped = clip(&text);
-        assert_eq!(clipped.chars().count(), MESSAGE_LIMIT);
-        assert!(clipped.starts_with("the beginning") && clipped.ends_with("the end"));
-        assert_eq!(clip(" short\n"), "short");
-    }
 
     #[test]
     fn the_earliest_requeue_wins() {

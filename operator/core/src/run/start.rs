@@ -13,9 +13,6 @@ use crate::names;
 use crate::pipeline::{self, Frozen, bind_params};
 use crate::problem::Problem;
 
-/// Hex characters of the digest in a frozen pipeline's name.
-const HASH: usize = 10;
-
 /// Whether a run can start.
 pub(super) enum Start {
     Frozen {
@@ -76,19 +73,18 @@ fn owner(kind: &str, of: &ObjectMeta) -> OwnerReference {
     }
 }
 
-/// The ControllerRevision that holds the frozen pipeline, named by its hash: runs of the same content share it.
+/// The ControllerRevision that holds the frozen pipeline. Triggered runs of the same content share it.
 fn revision(run: &MLPipelineRun, frozen: &Frozen, owner: OwnerReference) -> Result<ControllerRevision, Problem> {
     let unfit = |error: serde_json::Error| Problem::new("spec", "InvalidSpec", format!("cannot be frozen: {error}"));
     let data = serde_json::to_value(frozen).map_err(unfit)?;
-    let text = serde_json::to_vec(&data).map_err(unfit)?;
-    let hash = &names::sha256_hex(&text)[..HASH];
+    let name = frozen.revision_name(&owner.name, &owner.uid).map_err(unfit)?;
     let mut labels = BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())]);
     if let Some(reference) = &run.spec.pipeline_ref {
         labels.insert(names::PIPELINE_LABEL.to_owned(), names::label_value(&reference.name));
     }
     Ok(ControllerRevision {
         metadata: ObjectMeta {
-            name: Some(names::joined(&[&owner.name, hash])),
+            name: Some(name),
             namespace: run.metadata.namespace.clone(),
             labels: Some(labels),
             owner_references: Some(vec![owner]),
@@ -97,4 +93,40 @@ fn revision(run: &MLPipelineRun, frozen: &Frozen, owner: OwnerReference) -> Resu
         data: Some(RawExtension(data)),
         revision: 1,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::MLPipeline;
+
+    #[test]
+    fn a_run_that_is_called_as_its_pipeline_has_a_revision_of_its_own() {
+        let stages = json!({ "stages": { "say": { "container": { "image": "i", "command": ["c"] } } } });
+        let mut pipeline = MLPipeline::new("penguins", serde_json::from_value(stages).unwrap());
+        pipeline.metadata.uid = Some("pipeline-uid".into());
+        let observed = Observed { pipeline: Some(Arc::new(pipeline)), ..Observed::default() };
+        let revision = |name: &str, uid: &str, trigger: bool| {
+            let mut spec = json!({ "pipelineRef": { "name": "penguins" } });
+            if trigger {
+                spec["trigger"] = json!({ "kind": "Change", "key": "1-a" });
+            }
+            let mut run = MLPipelineRun::new(name, serde_json::from_value(spec).unwrap());
+            run.metadata.uid = Some(uid.into());
+            let Start::Frozen { revision, .. } = start(&run, &observed, &Config::default()) else { panic!("{name}") };
+            let metadata = revision.metadata;
+            (metadata.name.unwrap(), metadata.owner_references.unwrap()[0].uid.clone())
+        };
+        let triggered = revision("penguins-1a2b", "triggered-uid", true);
+        assert_eq!(triggered, revision("penguins-3c4d", "other-uid", true), "they share it");
+        assert_eq!(triggered.1, "pipeline-uid");
+        let by_hand = revision("penguins", "by-hand-uid", false);
+        assert_eq!(by_hand.1, "by-hand-uid");
+        assert_ne!(by_hand.0, triggered.0);
+        assert_ne!(by_hand.0, revision("penguins", "made-again-uid", false).0);
+    }
 }

@@ -93,12 +93,12 @@ fn client(bucket: &str, options: &S3Params) -> Result<AmazonS3, S3Error> {
 async fn find(store: &AmazonS3, name: &str, key: &str) -> Result<Vec<ObjectMeta>, S3Error> {
     let path = object_store::path::Path::from(key);
     if !key.ends_with('/') {
-        return Ok(vec![store.head(&path).await.map_err(|source| explain(name, source))?]);
+        return Ok(vec![store.head(&path).await.map_err(|source| explain(name, &source))?]);
     }
     let mut found = Vec::new();
     let mut listing = store.list(Some(&path));
     while let Some(object) = listing.next().await {
-        let object = object.map_err(|source| explain(name, source))?;
+        let object = object.map_err(|source| explain(name, &source))?;
         let hidden = object.location.filename().is_some_and(|file| file.starts_with(['.', '_']));
         // A folder's own marker object has no bytes.
         if !hidden && object.size > 0 {
@@ -114,11 +114,11 @@ async fn find(store: &AmazonS3, name: &str, key: &str) -> Result<Vec<ObjectMeta>
 
 async fn download(store: &AmazonS3, object: &ObjectMeta, name: &str, path: &Path) -> Result<(), S3Error> {
     let write = |source| S3Error::Write { name: name.into(), source };
-    let answer = store.get(&object.location).await.map_err(|source| explain(name, source))?;
+    let answer = store.get(&object.location).await.map_err(|source| explain(name, &source))?;
     let mut file = tokio::fs::File::create(path).await.map_err(write)?;
     let mut bytes = answer.into_stream();
     while let Some(chunk) = bytes.next().await {
-        let chunk = chunk.map_err(|source| explain(name, source))?;
+        let chunk = chunk.map_err(|source| explain(name, &source))?;
         file.write_all(&chunk).await.map_err(write)?;
     }
     file.flush().await.map_err(write)
@@ -133,9 +133,9 @@ fn version(objects: &[ObjectMeta]) -> Option<String> {
     }
 }
 
-fn explain(name: &str, source: object_store::Error) -> S3Error {
+fn explain(name: &str, source: &object_store::Error) -> S3Error {
     let name = name.to_owned();
-    let text = crate::say::one_line(&source);
+    let text = crate::say::one_line(source);
     // A server answers with pages of XML: they must not push what to do out of a log's last lines.
     let answer = crate::say::excerpt(&text, 300);
     match source {

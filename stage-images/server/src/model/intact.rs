@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use millrace_contract::digest::{self, Artifact, DigestError};
+use millrace_files::digest::{self, Artifact, DigestError};
 use thiserror::Error;
 
 /// Names that a message has at most: a file that is missing or too many is often seen by them.

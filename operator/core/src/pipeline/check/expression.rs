@@ -149,7 +149,7 @@ impl References {
 fn faults(faults: Vec<Fault>, path: &str, problems: &mut Problems) {
     for fault in faults {
         let reason = match &fault {
-            Fault::Syntax(_) => "InvalidExpression",
+            Fault::Syntax(_) | Fault::Arguments => "InvalidExpression",
             Fault::UnknownName { root, .. } | Fault::Hyphen { root, .. } => match root.as_str() {
                 "params" => "UnknownParameter",
                 "stages" => "UnknownStage",

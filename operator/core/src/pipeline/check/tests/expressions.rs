@@ -13,6 +13,10 @@ fn a_name_or_type_in_an_expression_is_checked_before_a_run() {
         ("$[[ params.rate > 0.1 ? params.model-name : 'x' ]]", "write params.model_name"),
         ("$[[ params.modelname ]]", "did you mean `model_name`? There is limit, model-name, rate"),
         ("$[[ quote(params.rate) ]]", "`quote()` needs text, and this is a number"),
+        ("$[[ quote() ]]", "`quote()` takes one text in its brackets"),
+        ("$[[ quote(params.model_name, 'b') ]]", "`quote()` takes one text in its brackets"),
+        ("$[[ params.model_name.quote() ]]", "`quote()` takes one text in its brackets"),
+        ("$[[ ['a'].map(x, quote(x)) ]]", "quote() stands inside a macro"),
         ("$[[ stages.laod.metrics.x ]]", "did you mean `load`?"),
         ("$[[ stages.score.metrics.f2 ]]", "did you mean `f1`?"),
         ("$[[ stages.load.result.rows ]]", "did you mean `results`?"),
@@ -35,6 +39,9 @@ fn a_name_or_type_in_an_expression_is_checked_before_a_run() {
         let said = problems.iter().any(|p| p.path == "spec.stages.fit.container.args[0]" && p.message.contains(says));
         assert!(said, "{text}: {problems:#?}");
     }
+    let both = checked(args("$[[ params.model-name > stages.laod.x ]]")).unwrap_err();
+    let said = |part: &str| both.iter().any(|problem| problem.message.contains(part));
+    assert!(both.len() == 2 && said("write params.model_name") && said("did you mean `load`?"), "{both:#?}");
     refused(args("$[[ params.model-name ]]"), "spec.stages.fit.container.args[0]", "a hyphen is written");
     refused(args("$[[ size(stages) ]]"), "spec.stages.fit.container.args[0]", "name the stage");
 }

@@ -5,10 +5,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use millrace_contract::BlobFile;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::{BlobFile, regular, short};
+use crate::{regular, short};
 
 /// Large enough that system calls do not count beside hashing.
 const CHUNK: usize = 256 * 1024;
