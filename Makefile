@@ -5,7 +5,7 @@ export MILLRACE_CACHE := $(CACHE)
 # Clones share what was compiled; each group has a folder of its own, so that no build waits for another's lock.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: registry demo test generate verify bench images binaries install cluster-up cluster-down
+.PHONY: registry demo test generate verify bench images prerequisites binaries install cluster-up cluster-down
 
 demo: install
 	@python3 dev/demo
@@ -29,8 +29,12 @@ endif
 binaries:
 	@dev/binaries
 
-images: binaries
+images: registry prerequisites binaries
 	@dev/images/load
+
+# Packages of the system that building images takes.
+prerequisites:
+	@dev/cluster/prerequisites
 
 cluster-up:
 ifneq ($(CLUSTER),current)

@@ -235,36 +235,43 @@ class Serving(ClusterTest):
         self.wait_served(1)
         right = self.get("service", "m")["spec"]
         foreign = [
-            [{"op": "replace", "path": "/spec/ports/0/targetPort", "value": 9}],
-            [{"op": "replace", "path": "/spec/type", "value": "NodePort"}],
-            [{"op": "replace", "path": "/spec/ports/0/port", "value": 8080}],
-            [{"op": "add", "path": "/spec/ports/-", "value": {"name": "other", "port": 81, "targetPort": 9}}],
-            [{"op": "replace", "path": "/spec/sessionAffinity", "value": "ClientIP"}],
+            {
+                "ports": [{**right["ports"][0], "targetPort": 9}, {"name": "other", "port": 81, "targetPort": 9}],
+                "sessionAffinity": "ClientIP",
+                "externalIPs": ["203.0.113.9"],
+                "publishNotReadyAddresses": True,
+                "internalTrafficPolicy": "Local",
+            },
+            {"type": "LoadBalancer", "loadBalancerSourceRanges": ["203.0.113.0/24"]},
         ]
-        for patch in foreign:
-            kubectl("patch", "service", "-n", self.namespace, "m", "--type=json", "-p", json.dumps(patch))
-            fields = ("ports", "type", "selector", "sessionAffinity", "clusterIP")
-            wait_for(f"the Service after {patch}", lambda: all(self.get("service", "m")["spec"][f] == right[f] for f in fields))
+        for spec in foreign:
+            kubectl("patch", "service", "-n", self.namespace, "m", "--type=merge", "-p", json.dumps({"spec": spec}))
+            wait_for(f"the Service after {spec}", lambda: self.get("service", "m")["spec"] == right)
+        self.assertTrue(any(event.startswith("ServiceChanged") for event in self.events()), self.events())
         revision = self.get("modeldeployment", "m")["status"]["servedRevision"]
-        image = self.get("deployment", revision)["spec"]["template"]["spec"]["containers"][0]["image"]
-        kubectl("set", "image", "-n", self.namespace, f"deployment/{revision}", f"main={DEBIAN}")
+        server = self.get("deployment", revision)["spec"]
+        main = {"name": "main", "image": DEBIAN, "command": ["sleep", "9"], "env": [{"name": "A", "value": "b"}]}
+        restricted = server["template"]["spec"]["containers"][0]["securityContext"]
+        other = {"name": "other", "image": DEBIAN, "command": ["sleep", "9"], "securityContext": restricted}
+        spec = {"paused": True, "template": {"spec": {"containers": [main, other]}}}
+        kubectl("patch", "deployment", "-n", self.namespace, revision, "-p", json.dumps({"spec": spec}))
 
         def well():
             deployment = self.get("deployment", revision)
-            found = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
             looked = deployment["status"].get("observedGeneration") == deployment["metadata"]["generation"]
-            return found == image and looked and condition(self.get("modeldeployment", "m"), "Ready").get("status") == "True"
+            ready = condition(self.get("modeldeployment", "m"), "Ready").get("status") == "True"
+            return deployment["spec"] == server and looked and ready
 
-        wait_for("the server's image", well)
+        wait_for("the Deployment as it was", well)
         connection = http.client.HTTPConnection(right["clusterIP"], timeout=15)
         connection.request("POST", "/v2/models/m/infer", REQUEST, {"content-type": "application/json"})
         self.assertEqual(connection.getresponse().status, 200)
-        # An operator that begins does not know what was applied: it applies each Deployment once, and then there is quiet.
+        # An operator that begins does not know what was applied: it puts each object once, and then there is quiet.
         began = time.time()
         kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
-        wait_for("an apply", lambda: self.written(began))
+        wait_for("a write", lambda: self.written(began))
         time.sleep(60)
-        self.assertEqual(self.written(began), [("patch", "deployments")])
+        self.assertEqual(sorted(self.written(began)), [("update", "deployments"), *[("update", "services")] * 2])
 
     def written(self, since: float) -> list[tuple[str, str]]:
         """What the operator wrote in this namespace since then."""

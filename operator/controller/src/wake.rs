@@ -1,7 +1,7 @@
 //! Who looks again when something changes. The rule: whatever a plan may look at wakes the object it plans for.
 
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
-use millrace_core::deployment::DeploymentView;
+use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::names::ROUTER;
 
 use crate::key::{Id, Kind};
@@ -47,11 +47,13 @@ fn frozen(run: &MLPipelineRun) -> bool {
     run.status.as_ref().is_some_and(|s| s.frozen.is_some())
 }
 
-pub fn pipeline(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &MLPipeline, _gone: bool) {
+pub fn pipeline(stores: &Stores, queues: &Queues, id: &Id, _: &str, pipeline: &MLPipeline, gone: bool) {
     queues.pipelines.push(id.clone());
+    // A run that names another is told which there are. The operator writes a status into every one that it has seen.
+    let new_or_gone = gone || pipeline.status.is_none();
     stores.runs.each(Some(&id.namespace), |key, run| {
-        // Also one that names another: it is told which there are.
-        if !ended(run) && !frozen(run) && pipeline_of(run).is_some() {
+        let named = pipeline_of(run).is_some_and(|name| new_or_gone || name == id.name);
+        if named && !ended(run) && !frozen(run) {
             queues.runs.push(key.clone());
         }
     });
@@ -129,6 +131,14 @@ pub fn server_deployment(stores: &Stores, queues: &Queues, id: &Id, group: &str,
     of_deployment(stores, queues, id, group, view, gone);
 }
 
+/// A Service of a ModelDeployment.
+pub fn service(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &ServiceView, gone: bool) {
+    if gone {
+        stores.applied_services.forget(id);
+    }
+    of_deployment(stores, queues, id, group, view, gone);
+}
+
 /// Something of a ModelDeployment; `group` is its namespace and name.
 pub fn of_deployment<V>(_: &Stores, queues: &Queues, _: &Id, group: &str, _: &V, _gone: bool) {
     if let Some((namespace, name)) = group.split_once('/') {
@@ -145,4 +155,31 @@ pub fn routing<V>(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: 
 /// A router's pod.
 pub fn router<V>(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &V, _gone: bool) {
     stores.deployments.each(Some(&id.namespace), |key, _| queues.deployments.push(key.clone()));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::{keep, whole};
+
+    #[test]
+    fn only_a_pipeline_that_is_new_or_gone_wakes_runs_that_name_another() {
+        let stores = Stores::default();
+        for (name, names) in [("mine", "shop"), ("other", "shpo")] {
+            let spec = json!({ "pipelineRef": { "name": names } });
+            let mut run = MLPipelineRun::new(name, serde_json::from_value(spec).unwrap());
+            run.metadata.namespace = Some("ns".into());
+            run.metadata.resource_version = Some("1".into());
+            keep(&stores.runs, run, whole).unwrap();
+        }
+        let woken = |status: bool, gone: bool| {
+            let queues = Queues::default();
+            let shop = MLPipeline { status: status.then(Default::default), ..MLPipeline::default() };
+            pipeline(&stores, &queues, &Id::new("ns", "shop"), "ns", &shop, gone);
+            queues.of(Kind::Run).depth()
+        };
+        assert_eq!([woken(false, false), woken(true, true), woken(true, false)], [2, 2, 1]);
+    }
 }

@@ -21,7 +21,7 @@ pub struct Plan<S> {
     pub status: Option<S>,
     /// POSTed once, never applied. On 409 the one that is there must have the same controller, else `NameTaken`.
     pub create: Vec<Create>,
-    /// Applied by server-side apply.
+    /// Made, or put right where it is not what it should be.
     pub apply: Vec<Apply>,
     /// Deleted, with uid as precondition.
     pub delete: Vec<Delete>,
@@ -53,7 +53,7 @@ pub enum Create {
     Run(Box<MLPipelineRun>),
 }
 
-/// A write by server-side apply.
+/// What should be so.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Apply {
     Deployment(Box<Deployment>),

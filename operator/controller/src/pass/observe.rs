@@ -138,13 +138,19 @@ impl Passes {
             let applied = self.stores.applied.get(&Id::new(&id.namespace, name), &view.uid)?;
             Some((name.clone(), applied))
         });
+        let services = self.stores.services.group(&group);
+        let applied_services = services.iter().filter_map(|(name, view)| {
+            let applied = self.stores.applied_services.get(&Id::new(&id.namespace, name), &view.uid)?;
+            Some((name.clone(), applied))
+        });
         let observed = deployment::Observed {
             applied: applied.collect(),
+            applied_services: applied_services.collect(),
             model_versions: self.stores.versions.group(&id.namespace).into_values().collect(),
             deployments: deployments.into_values().collect(),
             pods,
             service: self.stores.services.get(id),
-            services: self.stores.services.group(&group),
+            services,
             routers: self.routers(id),
             pod_templates: self.pod_templates(wanted).await?,
             refusals,

@@ -1,5 +1,5 @@
-//! What a Deployment was when it was applied last. One that has another shape was changed by somebody else; one that is
-//! not here was not applied since this process began. Either is applied again.
+//! What an object was when it was applied last. One that has another shape was changed by somebody else; one that is not
+//! here was not applied since this process began. Either is applied again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn another_object_of_the_same_name_was_not_applied() {
         let (applied, id) = (Applied::default(), Id::new("ns", "a"));
-        let state = |generation| deployment::Applied { shape: 7, generation };
+        let state = |generation| deployment::Applied::new(1, 7, generation);
         assert_eq!(applied.get(&id, "u1"), None);
         assert!(applied.remember(id.clone(), "u1".into(), state(1)));
         assert!(!applied.remember(id.clone(), "u1".into(), state(1)), "an apply that changed nothing is no news");

@@ -126,7 +126,7 @@ pub fn start(
         starter.start(
             scope,
             DEPLOYMENT_LABEL,
-            Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::of_deployment },
+            Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::service },
         );
         starter.start(
             scope,
@@ -202,8 +202,10 @@ async fn follow<K, V>(
             Ok(Some(Event::Init)) => shelf.begin(&scope),
             Ok(Some(Event::InitApply(object) | Event::Apply(object))) => {
                 let Some(object) = readable(feed.kind, object) else { continue };
-                if let Some((id, group, value)) = keep(shelf, object, feed.view) {
-                    (feed.wake)(&stores, &queues, &id, &group, &value, false);
+                if let Some(News { id, groups, value }) = keep(shelf, object, feed.view) {
+                    for group in groups {
+                        (feed.wake)(&stores, &queues, &id, &group, &value, false);
+                    }
                 }
             }
             Ok(Some(Event::Delete(object))) => {
@@ -253,17 +255,26 @@ fn version_of(text: Option<&str>) -> u64 {
     text.and_then(|t| t.parse().ok()).unwrap_or_default()
 }
 
-/// Puts an object on its shelf. Its id and group if it is news there.
+/// An object that was put on its shelf.
+pub struct News<V> {
+    pub id: Id,
+    /// Its group, and the one that it left.
+    pub groups: Vec<String>,
+    pub value: Arc<V>,
+}
+
+/// Puts an object on its shelf, if it is news there.
 pub fn keep<K: Resource<DynamicType = ()>, V>(
     shelf: &Shelf<V>,
     object: K,
     view: fn(K) -> Option<(String, V)>,
-) -> Option<(Id, String, Arc<V>)> {
+) -> Option<News<V>> {
     let item = item(object, view)?;
     let (id, group) = (item.id.clone(), item.group.clone());
+    let left = shelf.find(&id).map(|(left, _)| left).filter(|left| *left != group);
     let news = shelf.put(item);
     let value = shelf.get(&id).filter(|_| news)?;
-    Some((id, group, value))
+    Some(News { id, groups: [Some(group), left].into_iter().flatten().collect(), value })
 }
 
 /// Objects of Millrace's own kinds are kept whole, but for runs that have ended, and grouped by namespace.

@@ -11,13 +11,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use applied::Applied;
-pub use feed::{Feeds, job, keep, router_deployment, routes, server_deployment, service, start, whole};
+pub use feed::{Feeds, News, job, keep, router_deployment, routes, server_deployment, service, start, whole};
 use kube::ResourceExt;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::routing::{RouterPod, RoutesView};
 use millrace_core::run::{JobView, PodView};
-pub use project::{Kept, controller_uid, deployment_view, stage_pod_view};
+pub use project::{Kept, controller_uid, deployment_view, service_view, stage_pod_view};
 pub use reports::Reports;
 pub use shelf::Shelf;
 
@@ -40,8 +40,9 @@ pub struct Stores {
     pub server_pods: Shelf<PodView>,
     pub server_deployments: Shelf<DeploymentView>,
     pub services: Shelf<ServiceView>,
-    /// What became of the Deployments that were applied.
+    /// What became of the Deployments and Services that were applied.
     pub applied: Applied,
+    pub applied_services: Applied,
     /// What is for a namespace's routers, grouped by namespace.
     pub routes: Shelf<RoutesView>,
     pub router_deployments: Shelf<DeploymentView>,

@@ -1,18 +1,20 @@
 //! From whole Kubernetes objects to the slim views that are kept.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, ContainerStatus, Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, ContainerStatus, Pod, Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
+use millrace_core::api::{GROUP, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::names::{ATTEMPT_LABEL, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL};
 use millrace_core::pod::{AGENT_INIT, MAIN};
 use millrace_core::routing::{RouterPod, RoutesView};
 use millrace_core::run::{ContainerView, JobView, PodView, Terminated, Words};
 use millrace_routes::ROUTES_KEY;
+use serde::Serialize;
 
 pub fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(key).map(String::as_str)
@@ -173,7 +175,11 @@ pub fn deployment_view(deployment: &Deployment) -> DeploymentView {
         deleting: meta.deletion_timestamp.is_some(),
         generation: meta.generation.unwrap_or_default(),
         observed_generation: status.and_then(|s| s.observed_generation).unwrap_or_default(),
-        shape: deployment.spec.as_ref().map_or(0, shape),
+        shape: digest(&(
+            deployment.spec.as_ref().map(|spec| DeploymentSpec { replicas: None, ..spec.clone() }),
+            millraces(meta.labels.as_ref()),
+            millraces(meta.annotations.as_ref()),
+        )),
         wanted: deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1),
         replicas: count(|s| s.replicas),
         ready: count(|s| s.ready_replicas),
@@ -186,9 +192,13 @@ pub fn deployment_view(deployment: &Deployment) -> DeploymentView {
     }
 }
 
-/// Digest of what the apiserver keeps of a Deployment's spec, but for `replicas`. It is compared within one process only.
-fn shape(spec: &DeploymentSpec) -> u64 {
-    let spec = DeploymentSpec { replicas: None, ..spec.clone() };
+/// Labels or annotations of Millrace's: the served version is among them.
+fn millraces(all: Option<&BTreeMap<String, String>>) -> Vec<(&String, &String)> {
+    all.into_iter().flatten().filter(|(key, _)| key.starts_with(GROUP)).collect()
+}
+
+/// Digest of what the apiserver keeps of a spec. It is compared within one process only.
+fn digest(spec: &impl Serialize) -> u64 {
     let mut hasher = DefaultHasher::new();
     serde_json::to_string(&spec).unwrap_or_default().hash(&mut hasher);
     hasher.finish()
@@ -197,14 +207,24 @@ fn shape(spec: &DeploymentSpec) -> u64 {
 pub fn service_view(service: &Service) -> ServiceView {
     let meta = &service.metadata;
     let spec = service.spec.as_ref();
-    let ports = spec.and_then(|s| s.ports.clone()).unwrap_or_default();
     ServiceView {
         uid: meta.uid.clone().unwrap_or_default(),
         owner: controller_uid(meta),
         selector: spec.and_then(|s| s.selector.clone()).unwrap_or_default(),
-        type_: spec.and_then(|s| s.type_.clone()).unwrap_or_default(),
-        session_affinity: spec.and_then(|s| s.session_affinity.clone()).unwrap_or_default(),
-        ports: ports.into_iter().map(|port| ServicePort { node_port: None, ..port }).collect(),
+        shape: spec.map_or(0, |spec| digest(&without_allotted(spec))),
+    }
+}
+
+fn without_allotted(spec: &ServiceSpec) -> ServiceSpec {
+    let ports = spec.ports.iter().flatten().map(|port| ServicePort { node_port: None, ..port.clone() });
+    ServiceSpec {
+        cluster_ip: None,
+        cluster_ips: None,
+        ip_families: None,
+        ip_family_policy: None,
+        health_check_node_port: None,
+        ports: Some(ports.collect()),
+        ..spec.clone()
     }
 }
 

@@ -1,14 +1,17 @@
-//! Server-side apply, and `replicas` through `/scale`. What is there and belongs to somebody else is left alone.
+//! Objects that are made and kept as they should be, and `replicas` through `/scale`. What is there and belongs to somebody
+//! else is left alone.
 
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use millrace_core::api::{API_VERSION, ModelDeployment};
-use millrace_core::deployment::{self, ServiceView};
+use millrace_core::deployment::{self, Applied};
 use millrace_core::names::{DEPLOY_MANAGER, FIELD_MANAGER};
 use millrace_core::plan::{Apply, Refusal};
 use serde::Serialize;
@@ -19,29 +22,19 @@ use super::Writer;
 use super::error::{WriteError, code, name_taken, owned_by_another, refused};
 use crate::key::Id;
 use crate::metrics::Verb;
-use crate::store::{controller_uid, deployment_view, server_deployment, service, whole};
+use crate::store::{self, controller_uid, deployment_view, server_deployment, service, service_view, whole};
 use crate::wake;
 
 impl Writer {
     pub(super) async fn apply(&self, namespace: &str, apply: Apply) -> Result<Option<Refusal>, WriteError> {
         match apply {
             Apply::Deployment(wanted) => {
-                let held = self.stores.server_deployments.get(&Id::new(namespace, wanted.name_any()));
-                let owner = held.map(|view| view.owner.clone());
-                let applied = self.apply_whole(namespace, "Deployment", &*wanted, owner).await?;
-                Ok(applied.map(|made| self.applied(namespace, made)).err())
+                let put = self.put(namespace, &*wanted, deployment_over).await?;
+                Ok(put.map(|made| self.deployment_made(namespace, made)).err())
             }
             Apply::Service(wanted) => {
-                let held = self.stores.services.get(&Id::new(namespace, wanted.name_any()));
-                if let Some(held) = &held
-                    && let Err(refusal) = self.take_ports(namespace, &wanted, held).await?
-                {
-                    return Ok(Some(refusal));
-                }
-                let owner = held.map(|view| view.owner.clone());
-                let applied = self.apply_whole(namespace, "Service", &*wanted, owner).await?;
-                let keep = |made| self.made(&self.stores.services, made, service, wake::of_deployment);
-                Ok(applied.map(keep).err())
+                let put = self.put(namespace, &*wanted, service_over).await?;
+                Ok(put.map(|made| self.service_made(namespace, deployment::asked(&wanted), made)).err())
             }
             Apply::Scale { deployment, replicas } => self.scale(namespace, &deployment, replicas).await,
             Apply::DeployVersion { model_deployment, version } => {
@@ -50,68 +43,59 @@ impl Writer {
         }
     }
 
-    /// Keeps what an apply of a Deployment made. It counts even if nothing changed: then no watch tells.
-    fn applied(&self, namespace: &str, made: Deployment) {
+    /// Keeps what became of a Deployment. It counts even if nothing changed: then no watch tells.
+    fn deployment_made(&self, namespace: &str, made: Deployment) {
         let id = Id::new(namespace, made.name_any());
         let view = deployment_view(&made);
-        let applied = deployment::Applied { shape: view.shape, generation: view.generation };
-        let news = self.stores.applied.remember(id.clone(), view.uid, applied);
+        let held = self.stores.server_deployments.get(&id).map(|held| held.shape);
+        let applied = Applied::new(0, view.shape, view.generation);
+        let news = remember(&self.stores.applied, &id, view.uid, held, applied);
         self.made(&self.stores.server_deployments, made, server_deployment, wake::server_deployment);
         if let Some((group, view)) = self.stores.server_deployments.find(&id).filter(|_| news) {
             wake::server_deployment(&self.stores, &self.queues, &id, &group, &view, false);
         }
     }
 
-    /// Replaces ports that somebody changed: an apply adds to them and takes none away, and two of one name are refused.
-    async fn take_ports(
-        &self,
-        namespace: &str,
-        wanted: &Service,
-        held: &ServiceView,
-    ) -> Result<Result<(), Refusal>, WriteError> {
-        let ports = wanted.spec.as_ref().and_then(|spec| spec.ports.as_ref());
-        if ports == Some(&held.ports) || held.owner != controller_uid(&wanted.metadata) {
-            return Ok(Ok(()));
-        }
-        let name = wanted.name_any();
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let patch = Patch::Merge(json!({ "metadata": { "uid": held.uid }, "spec": { "ports": ports } }));
-        self.metrics.wrote(Verb::Apply);
-        match self.api::<Service>(namespace).patch(&name, &params, &patch).await {
-            Ok(_) => Ok(Ok(())),
-            Err(error) => refused("correct the ports of", &format!("Service {name}"), error).map(Err),
+    fn service_made(&self, namespace: &str, asked: u64, made: Service) {
+        let id = Id::new(namespace, made.name_any());
+        let view = service_view(&made);
+        let held = self.stores.services.get(&id).map(|held| held.shape);
+        let news = remember(&self.stores.applied_services, &id, view.uid, held, Applied::new(asked, view.shape, 0));
+        self.made(&self.stores.services, made, service, wake::service);
+        if let Some((group, view)) = self.stores.services.find(&id).filter(|_| news) {
+            wake::service(&self.stores, &self.queues, &id, &group, &view, false);
         }
     }
 
-    /// Applies an object by the operator's manager. `held` is the controller of the one on the shelf, if there is one.
-    #[allow(clippy::option_option, reason = "not on the shelf, or there without a controller")]
-    async fn apply_whole<K>(
-        &self,
-        namespace: &str,
-        kind: &'static str,
-        wanted: &K,
-        held: Option<Option<String>>,
-    ) -> Result<Result<K, Refusal>, WriteError>
+    /// Makes an object, or replaces the one that is there: an apply would leave what somebody added. `over` lays what is
+    /// wanted over what is there, and keeps what others may own.
+    async fn put<K>(&self, namespace: &str, wanted: &K, over: fn(K, K) -> K) -> Result<Result<K, Refusal>, WriteError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Serialize,
     {
         let api = self.api::<K>(namespace);
         let name = wanted.name_any();
-        let object = format!("{kind} {name}");
-        // One that is not on the shelf may be there nevertheless: without our label.
-        let owner = match held {
-            Some(owner) => Some(owner),
+        let object = format!("{} {name}", K::kind(&()));
+        // Not from the shelf: one without our label is not there.
+        let found = api.get_opt(&name).await.map_err(|e| WriteError::new("read", &object, e))?;
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let put = match found {
+            Some(found) if controller_uid(found.meta()) != controller_uid(wanted.meta()) => {
+                return Ok(Err(name_taken(&object, controller_uid(found.meta()).as_deref())));
+            }
+            Some(found) => {
+                self.metrics.wrote(Verb::Apply);
+                api.replace(&name, &params, &over(found, wanted.clone())).await
+            }
             None => {
-                let found = api.get_opt(&name).await.map_err(|e| WriteError::new("read", &object, e))?;
-                found.map(|found| controller_uid(found.meta()))
+                self.metrics.wrote(Verb::Apply);
+                api.create(&params, wanted).await
             }
         };
-        if let Some(owner) = owner.filter(|owner| *owner != controller_uid(wanted.meta())) {
-            return Ok(Err(name_taken(&object, owner.as_deref())));
-        }
-        self.metrics.wrote(Verb::Apply);
-        match api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(wanted)).await {
-            Ok(applied) => Ok(Ok(applied)),
+        match put {
+            Ok(made) => Ok(Ok(made)),
+            // Somebody wrote meanwhile: the next pass sees what.
+            Err(error) if code(&error) == Some(409) => Err(WriteError::new("apply", &object, error)),
             Err(error) => refused("apply", &object, error).map(Err),
         }
     }
@@ -154,4 +138,47 @@ impl Writer {
             Err(error) => refused("set the version of", &object, error).map(Some),
         }
     }
+}
+
+/// True if it is news. `held` is the shape that was put right, if it was another one.
+fn remember(all: &store::Applied, id: &Id, uid: String, held: Option<u64>, made: Applied) -> bool {
+    let made = match all.get(id, &uid) {
+        Some(before) if held.is_some_and(|held| held != before.shape) => made.correcting(&before, Timestamp::now()),
+        Some(before) => made.following(&before),
+        None => made,
+    };
+    all.remember(id.clone(), uid, made)
+}
+
+/// Pods are scaled and restarted by others: `replicas` and the template's annotations stay.
+fn deployment_over(found: Deployment, wanted: Deployment) -> Deployment {
+    let mut spec = wanted.spec;
+    if let (Some(spec), Some(there)) = (&mut spec, found.spec) {
+        spec.replicas = there.replicas;
+        let metadata = spec.template.metadata.get_or_insert_default();
+        let mut annotations = there.template.metadata.and_then(|metadata| metadata.annotations).unwrap_or_default();
+        annotations.extend(metadata.annotations.take().unwrap_or_default());
+        metadata.annotations = Some(annotations);
+    }
+    Deployment { metadata: metadata_over(found.metadata, wanted.metadata), spec, status: None }
+}
+
+/// What the cluster allotted stays.
+fn service_over(found: Service, wanted: Service) -> Service {
+    let mut spec = wanted.spec;
+    if let (Some(spec), Some(there)) = (&mut spec, found.spec) {
+        spec.cluster_ip = spec.cluster_ip.take().or(there.cluster_ip).filter(|address| !address.is_empty());
+        spec.cluster_ips = there.cluster_ips;
+        spec.ip_families = there.ip_families;
+        spec.ip_family_policy = there.ip_family_policy;
+    }
+    Service { metadata: metadata_over(found.metadata, wanted.metadata), spec, status: None }
+}
+
+/// Others may have labels and annotations of theirs there.
+fn metadata_over(found: ObjectMeta, wanted: ObjectMeta) -> ObjectMeta {
+    let mut metadata = ObjectMeta { managed_fields: None, ..found };
+    metadata.labels.get_or_insert_default().extend(wanted.labels.unwrap_or_default());
+    metadata.annotations.get_or_insert_default().extend(wanted.annotations.unwrap_or_default());
+    metadata
 }

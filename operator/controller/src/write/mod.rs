@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use crate::frozen::FrozenCache;
 use crate::key::{Id, Kind};
 use crate::metrics::Metrics;
-use crate::store::{Kept, Shelf, Stores, keep};
+use crate::store::{Kept, News, Shelf, Stores, keep};
 use crate::wake::{self, Queues};
 
 /// A kind that is planned for: where it is kept, and the type of its status.
@@ -142,8 +142,10 @@ impl Writer {
         view: fn(K) -> Option<(String, V)>,
         wake: fn(&Stores, &Queues, &Id, &str, &V, bool),
     ) {
-        if let Some((id, group, value)) = keep(shelf, object, view) {
-            wake(&self.stores, &self.queues, &id, &group, &value, false);
+        if let Some(News { id, groups, value }) = keep(shelf, object, view) {
+            for group in groups {
+                wake(&self.stores, &self.queues, &id, &group, &value, false);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use super::error::{WriteError, code};
 use super::{Planned, Writer};
 use crate::key::Id;
 use crate::metrics::Verb;
-use crate::store::{keep, whole};
+use crate::store::{News, keep, whole};
 
 impl Writer {
     /// Writes the status that was decided from this state of the object. False if the object has changed since: then
@@ -26,7 +26,7 @@ impl Writer {
         self.metrics.wrote(Verb::Status);
         match self.api::<K>(&namespace).replace_subresource("status", &name, &post(), &body).await {
             Ok(written) => {
-                if let Some((id, _, written)) = keep(K::shelf(&self.stores), written, whole) {
+                if let Some(News { id, value: written, .. }) = keep(K::shelf(&self.stores), written, whole) {
                     K::wake_others(&self.stores, &self.queues, &id, &written);
                 }
                 Ok(true)

@@ -5,6 +5,7 @@
 //! routers know them, it gets the weight; the old one goes when no router has a request for it in hand. Weights are in the status
 //! before the routers are told of them.
 
+mod drift;
 mod objects;
 mod observed;
 mod plan;
@@ -16,8 +17,9 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use drift::{Applied, asked};
 pub use objects::{READY_PATH, SERVER_PORT};
-pub use observed::{Applied, DeploymentView, Observed, ServiceView};
+pub use observed::{DeploymentView, Observed, ServiceView};
 pub use plan::plan;
 pub use status::is_settled;
 pub use traffic::LONGEST_DRAIN;

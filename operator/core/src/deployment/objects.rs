@@ -195,15 +195,6 @@ fn service_port(port: i32, target: IntOrString) -> ServicePort {
     }
 }
 
-/// Whether a Service is there as it is wanted.
-pub(super) fn is_applied(found: &ServiceView, wanted: &Service) -> bool {
-    let Some(wanted) = &wanted.spec else { return false };
-    wanted.selector.as_ref() == Some(&found.selector)
-        && wanted.ports.as_ref() == Some(&found.ports)
-        && wanted.type_.as_ref() == Some(&found.type_)
-        && wanted.session_affinity.as_ref() == Some(&found.session_affinity)
-}
-
 /// Whether a Service leads to the routers; that of an older release led to the pods themselves.
 pub(super) fn is_router_service(service: &ServiceView) -> bool {
     service.selector == routing::selector()

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{PodTemplate, ServicePort};
+use k8s_openapi::api::core::v1::PodTemplate;
 use k8s_openapi::jiff::Timestamp;
 
+use super::drift::Applied;
 use crate::api::ModelVersion;
 use crate::plan::Refusal;
 use crate::routing::Routers;
@@ -18,9 +19,11 @@ pub struct Observed {
     pub model_versions: Vec<Arc<ModelVersion>>,
     /// Deployments that carry [`crate::names::DEPLOYMENT_LABEL`] with this name.
     pub deployments: Vec<Arc<DeploymentView>>,
-    /// What each of these Deployments was after this operator applied it last. One that it has not applied since it
-    /// started is missing.
+    /// What each of these Deployments was after this operator applied it last, by name. One that it has not applied since
+    /// it started is missing.
     pub applied: BTreeMap<String, Applied>,
+    /// The same for the Services.
+    pub applied_services: BTreeMap<String, Applied>,
     /// Their pods. `stage` holds the revision, `owner` the ReplicaSet.
     pub pods: Vec<Arc<PodView>>,
     /// The Service of the ModelDeployment's name, whoever made it.
@@ -33,13 +36,6 @@ pub struct Observed {
     pub pod_templates: BTreeMap<String, Arc<PodTemplate>>,
     /// What the apiserver refused of the last pass's effects.
     pub refusals: Vec<Refusal>,
-}
-
-/// What the apiserver replied to the last apply of a Deployment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Applied {
-    pub shape: u64,
-    pub generation: i64,
 }
 
 /// A Deployment as far as it is looked at.
@@ -71,27 +67,6 @@ pub struct ServiceView {
     pub uid: String,
     pub owner: Option<String>,
     pub selector: BTreeMap<String, String>,
-    /// `ClusterIP`, `NodePort` …
-    pub type_: String,
-    /// `None` or `ClientIP`.
-    pub session_affinity: String,
-    /// Without the ports of nodes: the cluster chooses them.
-    pub ports: Vec<ServicePort>,
-}
-
-impl Observed {
-    /// Somebody changed this Deployment after it was applied.
-    pub(super) fn drifted(&self, view: &DeploymentView) -> bool {
-        self.applied.get(&view.name).is_some_and(|applied| applied.shape != view.shape)
-    }
-
-    /// Nobody changed this Deployment since this operator applied it.
-    pub(super) fn as_applied(&self, view: &DeploymentView) -> bool {
-        self.applied.get(&view.name).is_some_and(|applied| applied.shape == view.shape)
-    }
-
-    /// The cluster has looked at what was applied: the counts are of that.
-    pub(super) fn seen(&self, view: &DeploymentView) -> bool {
-        self.applied.get(&view.name).is_none_or(|applied| applied.generation <= view.observed_generation)
-    }
+    /// Digest of the spec but for what the cluster allots: addresses and the ports of nodes.
+    pub shape: u64,
 }

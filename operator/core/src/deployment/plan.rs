@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::jiff::Timestamp;
 
+use super::drift::{self, Then};
 use super::revision::{Intent, Revision, intent};
 use super::status::{self, Situation};
 use super::traffic::{self, Traffic};
@@ -36,7 +38,7 @@ pub fn plan(
         Some(_) => Traffic::unchanged(deployment),
     };
     if taken.is_none() {
-        effects(&mut plan, deployment, &intent, &traffic, observed);
+        effects(&mut plan, deployment, &intent, &traffic, observed, now);
     }
     let situation = Situation { deployment, intent: &intent, taken, traffic: &traffic, observed };
     status::report(&mut plan, &situation, now);
@@ -53,7 +55,9 @@ fn effects(
     intent: &Intent,
     traffic: &Traffic,
     observed: &Observed,
+    now: Timestamp,
 ) {
+    plan.requeue = traffic.requeue;
     let revision = intent.revision();
     let served = traffic.target();
     let replicas = deployment.spec.scale.as_ref().and_then(|scale| scale.replicas);
@@ -64,9 +68,12 @@ fn effects(
                 let now_served = served.and_then(|name| find(observed, name)).map(|view| view.wanted);
                 Some(replicas.or(now_served).unwrap_or(1))
             }
+            Some(view) if view.deleting => None,
             // Whatever somebody changed goes back; the number of pods has its own way, below.
-            Some(view) if !view.deleting && !observed.as_applied(view) => Some(view.wanted),
-            Some(_) => None,
+            Some(view) => {
+                let then = drift::then(observed.applied.get(&view.name), None, view.shape, now);
+                now_or_later(then, &mut plan.requeue).then_some(view.wanted)
+            }
         };
         let apply = replicas.map(|replicas| objects::revision_deployment(deployment, revision, replicas));
         plan.apply.extend(apply.map(|wanted| Apply::Deployment(Box::new(wanted))));
@@ -82,27 +89,43 @@ fn effects(
         });
         plan.apply.extend(scaled.map(|view| Apply::Scale { deployment: view.name.clone(), replicas }));
     }
-    plan.apply.extend(services(deployment, intent, traffic, observed));
+    let wanted = services(deployment, intent, traffic, observed);
+    let wanted = wanted.filter(|wanted| {
+        let name = wanted.metadata.name.as_deref().unwrap_or_default();
+        let Some(there) = observed.services.get(name) else { return true };
+        let then = drift::then(observed.applied_services.get(name), Some(drift::asked(wanted)), there.shape, now);
+        now_or_later(then, &mut plan.requeue)
+    });
+    plan.apply.extend(wanted.map(|service| Apply::Service(Box::new(service))));
     plan.delete.clone_from(&traffic.delete);
-    plan.requeue = traffic.requeue;
 }
 
-/// The Services of the revisions that are routed, and the model's own.
-fn services(deployment: &ModelDeployment, intent: &Intent, traffic: &Traffic, observed: &Observed) -> Vec<Apply> {
-    let of_revisions = traffic.routed.iter().filter_map(|revision| {
-        let wanted = objects::revision_service(deployment, &revision.name);
-        let there = observed.services.get(&revision.name);
-        (!there.is_some_and(|there| objects::is_applied(there, &wanted))).then_some(wanted)
-    });
-    let own = observed.routers.port.map(|port| objects::service(deployment, port)).filter(|wanted| {
-        match observed.service.as_deref() {
-            None => !matches!(intent, Intent::Invalid(_)),
-            // That of an older release leads to the pods until the routers do.
-            Some(there) if !objects::is_router_service(there) => status::leads(deployment, traffic, observed),
-            Some(there) => !objects::is_applied(there, wanted),
+/// Whether to apply now. Sets when to look again where it is to wait.
+fn now_or_later(then: Then, requeue: &mut Option<Duration>) -> bool {
+    if let Then::Later(left) = then {
+        *requeue = Some(requeue.map_or(left, |other| other.min(left)));
+    }
+    then == Then::Apply
+}
+
+/// The Services that should be: of the revisions that are routed, and the model's own.
+fn services(
+    deployment: &ModelDeployment,
+    intent: &Intent,
+    traffic: &Traffic,
+    observed: &Observed,
+) -> impl Iterator<Item = Service> {
+    let of_revisions = traffic.routed.iter().map(|revision| objects::revision_service(deployment, &revision.name));
+    let own = observed.routers.port.filter(|_| match observed.service.as_deref() {
+        None => !matches!(intent, Intent::Invalid(_)),
+        // That of an older release leads to the pods until the routers do.
+        Some(there) if !objects::is_router_service(there) => {
+            observed.applied_services.contains_key(deployment.metadata.name.as_deref().unwrap_or_default())
+                || status::leads(deployment, traffic, observed)
         }
+        Some(_) => true,
     });
-    of_revisions.chain(own).map(|service| Apply::Service(Box::new(service))).collect()
+    of_revisions.chain(own.map(|port| objects::service(deployment, port)))
 }
 
 /// A Service or Deployment that has the name and belongs to somebody else.

@@ -134,11 +134,6 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
         Intent::Serve(revision) => revision,
     };
     let verdict = match (served, find(observed, &revision.name)) {
-        (Some(view), _) if view.name == revision.name && observed.drifted(view) => says(
-            Progress::Reconciling,
-            "RevisionChanged",
-            format!("the Deployment {} is not as it was applied: it is applied again", view.name),
-        ),
         (Some(view), _) if view.name == revision.name => {
             routed(serving(view, observed, Some(revision.version)), view, situation)
         }
@@ -159,9 +154,12 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
 /// It has the traffic: it is served if the routers lead to it.
 fn routed(mut verdict: Verdict, view: &DeploymentView, situation: &Situation<'_>) -> Verdict {
     let Situation { deployment, traffic, observed, .. } = situation;
-    let Some(words) = astray(deployment, view, traffic, observed) else { return verdict };
+    let own = deployment.metadata.name.as_deref().unwrap_or_default();
+    let changed = observed.service_changed(&[own, &view.name]).map(|words| ("ServiceChanged", words));
+    let astray = || astray(deployment, view, traffic, observed).map(|words| ("RoutesNotInForce", words));
+    let Some((reason, words)) = changed.or_else(astray) else { return verdict };
     if verdict.ready {
-        verdict.reason = "RoutesNotInForce";
+        verdict.reason = reason;
     }
     verdict.ready = false;
     verdict.progress = Progress::Reconciling;
@@ -180,6 +178,9 @@ fn serving(view: &DeploymentView, observed: &Observed, version: Option<i64>) -> 
             "RevisionDeleted",
             format!("revision {} is being deleted", view.name),
         );
+    }
+    if let Some(message) = observed.deployment_changed(view) {
+        return says(false, Progress::Reconciling, "RevisionChanged", message);
     }
     if !observed.seen(view) {
         let message = format!("the cluster has not looked at the newest state of the Deployment {} yet", view.name);
@@ -299,7 +300,9 @@ fn events(old: &ModelDeploymentStatus, new: &ModelDeploymentStatus, verdict: &Ve
         events.push(Event { warning: false, reason: "VersionServed", message });
     }
     let was = old.conditions.iter().find(|condition| condition.type_ == "Ready").map(|c| c.reason.as_str());
-    if ["RevisionFailing", "Refused", NAME_TAKEN].contains(&verdict.reason) && was != Some(verdict.reason) {
+    if ["RevisionFailing", "RevisionChanged", "ServiceChanged", "Refused", NAME_TAKEN].contains(&verdict.reason)
+        && was != Some(verdict.reason)
+    {
         events.push(Event { warning: true, reason: verdict.reason, message: verdict.message.clone() });
     }
     events

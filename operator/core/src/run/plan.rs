@@ -125,10 +125,12 @@ fn awaited(pass: &Pass<'_>, status: &MLPipelineRunStatus, start: Timestamp, effe
         effects.again(left);
         return None;
     }
-    if !status.conditions.iter().any(|condition| condition.type_ == "Accepted" && condition.message == clip(&missing)) {
-        effects.warn("ModelDeploymentNotFound", &missing);
+    let accepted = status.conditions.iter().find(|condition| condition.type_ == "Accepted");
+    let said = accepted.map(|condition| &condition.message).filter(|message| missing.is_said_by(message));
+    if said.is_none() {
+        effects.warn("ModelDeploymentNotFound", missing.message());
     }
-    Some(clip(&missing))
+    Some(said.cloned().unwrap_or_else(|| missing.message()))
 }
 
 /// One pass over the stages of a run that has started.

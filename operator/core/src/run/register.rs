@@ -52,6 +52,14 @@ pub(super) fn step(
         return status;
     }
     let version = next(pass, &register.model, refusal);
+    if version > i64::from(i32::MAX) {
+        let message = format!(
+            "the version after {} cannot be written: delete the ModelVersion {}, which nobody but a person can have made",
+            i32::MAX,
+            names::model_version(&register.model, i32::MAX.into())
+        );
+        return attempt::fail(pass, name, status, "VersionsExhausted", &message, effects);
+    }
     let made = model_version(pass, name, register, stage, artifact, version, stages);
     effects.create.push(Create::ModelVersion(Box::new(made)));
     status

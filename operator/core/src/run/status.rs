@@ -136,14 +136,15 @@ fn promoted(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Option<&End>
 /// How many stages succeeded, and why others were skipped in a run that did.
 fn well(stages: &Stages, succeeded: usize, skipped: usize) -> String {
     let noun = if stages.len() == 1 { "stage" } else { "stages" };
-    if skipped == 0 {
-        return format!("{succeeded} {noun} succeeded");
-    }
     let gates = stages
         .iter()
         .filter(|(_, stage)| stage.state == StageState::Succeeded && stage.reason.as_deref() == Some(GATE_REJECTED));
     let gates: Vec<_> = gates.map(|(name, _)| format!("the gate of stage `{name}` said no")).collect();
-    format!("{succeeded} of {} {noun} succeeded, {skipped} skipped: {}", stages.len(), gates.join(", "))
+    let counts = match skipped {
+        0 => format!("{succeeded} {noun} succeeded"),
+        _ => format!("{succeeded} of {} {noun} succeeded, {skipped} skipped", stages.len()),
+    };
+    if gates.is_empty() { counts } else { format!("{counts}: {}", gates.join(", ")) }
 }
 
 /// What runs, and what waits and why.

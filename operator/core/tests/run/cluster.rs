@@ -60,6 +60,8 @@ pub struct Cluster {
     pub pods: Vec<PodView>,
     pub versions: Vec<ModelVersion>,
     pub deployment: Option<ModelDeployment>,
+    /// ModelDeployments besides the one that is called `served`.
+    pub others: Vec<String>,
     /// MLPipelines of the namespace.
     pub pipelines: Vec<String>,
     pub refusals: Vec<Refusal>,
@@ -99,6 +101,7 @@ impl Cluster {
             pods: Vec::new(),
             versions: Vec::new(),
             deployment: None,
+            others: Vec::new(),
             pipelines: Vec::new(),
             refusals: Vec::new(),
             fates: BTreeMap::new(),
@@ -187,13 +190,14 @@ impl Cluster {
         let named = self.run.status.as_ref().and_then(|status| status.frozen.as_ref());
         let frozen = self.frozen.as_ref().filter(|(name, _)| Some(name) == named);
         let deployments = self.deployment.iter().map(|found| ("served".to_owned(), Arc::new(found.clone())));
+        let others = self.others.iter().map(|name| (name.clone(), Arc::new(ModelDeployment::default())));
         let observed = Observed {
             pipelines: self.pipelines.clone(),
             frozen: frozen.map(|(_, frozen)| Arc::clone(frozen)),
             jobs: self.jobs.values().map(|(view, _)| Arc::new(view.clone())).collect(),
             pods: self.pods.iter().cloned().map(Arc::new).collect(),
             model_versions: self.versions.iter().cloned().map(Arc::new).collect(),
-            model_deployments: deployments.collect(),
+            model_deployments: deployments.chain(others).collect(),
             refusals: self.refusals.clone(),
             ..Observed::default()
         };

@@ -188,13 +188,18 @@ fn a_deployment_that_will_be_missed_is_told_of_before_anything_waits_for_it() {
     assert_eq!(cluster.condition("Accepted").unwrap().2, "", "it may have been applied together with the run");
     cluster.pass_time(wait);
     cluster.reconcile();
-    let message = "there is no ModelDeployment served yet (there is none): stage `deploy` will wait for it";
+    let message = "there is no ModelDeployment served yet: stage `deploy` will wait for it (there is none)";
     assert_eq!(cluster.condition("Accepted").unwrap(), ("True", "Accepted", message));
     let told = |cluster: &Cluster| cluster.events.iter().filter(|event| event.message == message).count();
     assert_eq!(told(&cluster), 1);
     cluster.pass_time(std::time::Duration::from_mins(1));
     cluster.reconcile();
     assert_eq!(told(&cluster), 1, "said once");
+    // Others that come are no news, and no write.
+    let (writes, events) = (cluster.writes, cluster.events.len());
+    cluster.others = vec!["other".into(), "serve".into()];
+    cluster.reconcile();
+    assert_eq!((cluster.writes, cluster.events.len()), (writes, events));
     cluster.deployment = Some(deployment());
     cluster.reconcile();
     assert_eq!(cluster.condition("Accepted").unwrap().2, "");

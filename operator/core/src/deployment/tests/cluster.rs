@@ -10,7 +10,7 @@ use millrace_routes::{ROUTES_KEY, Routes};
 
 use crate::api::{ModelArtifact, ModelDeployment, ModelDeploymentStatus, ModelVersion, ModelVersionSpec, Scale};
 use crate::config::Config;
-use crate::deployment::{Applied, DeploymentView, Observed, ServiceView, plan};
+use crate::deployment::{Applied, DeploymentView, Observed, ServiceView, asked, plan};
 use crate::plan::{Apply, DeleteKind, Event, Plan};
 use crate::routing::{self, ModelReport, Report, RevisionReport, Router, RouterObject, RouterPod, RoutesView};
 use crate::run::{ContainerView, PodView};
@@ -222,6 +222,7 @@ impl Cluster {
             }
             Apply::Service(service) => {
                 let name = service.metadata.name.clone().unwrap();
+                let asked = asked(&service);
                 let spec = service.spec.unwrap();
                 let uid =
                     self.observed.services.get(&name).map_or_else(|| format!("uid-{name}"), |there| there.uid.clone());
@@ -229,10 +230,18 @@ impl Cluster {
                     uid,
                     owner: service.metadata.owner_references.as_ref().map(|owners| owners[0].uid.clone()),
                     selector: spec.selector.unwrap(),
-                    type_: spec.type_.unwrap(),
-                    session_affinity: spec.session_affinity.unwrap(),
-                    ports: spec.ports.unwrap(),
+                    shape: asked,
                 });
+                let applied = Applied::new(asked, asked, 0);
+                let applied = match self.observed.applied_services.get(&name) {
+                    Some(before)
+                        if self.observed.services.get(&name).is_some_and(|held| held.shape != before.shape) =>
+                    {
+                        applied.correcting(before, self.now)
+                    }
+                    _ => applied,
+                };
+                self.observed.applied_services.insert(name.clone(), applied);
                 if Some(&name) == self.owner.metadata.name.as_ref() {
                     self.observed.service = Some(view.clone());
                 }
@@ -274,7 +283,9 @@ impl Cluster {
     /// As the controller does with the reply to an apply.
     fn remember(&mut self, name: &str) {
         let view = self.view(name).unwrap();
-        let applied = Applied { shape: view.shape, generation: view.generation };
+        let applied = Applied::new(0, view.shape, view.generation);
+        let before = self.observed.applied.get(name);
+        let applied = before.map_or(applied, |before| applied.correcting(before, self.now));
         self.observed.applied.insert(name.to_owned(), applied);
     }
 

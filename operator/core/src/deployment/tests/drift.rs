@@ -2,40 +2,70 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::jiff::SignedDuration;
 
 use super::cluster::{Cluster, pair};
-use crate::deployment::ServiceView;
 use crate::plan::{Apply, Refusal};
 
 fn deployments_applied(cluster: &Cluster) -> usize {
     cluster.plan().apply.iter().filter(|apply| matches!(apply, Apply::Deployment(_))).count()
 }
 
+/// Somebody changes the model's own Service.
+fn change_service(cluster: &mut Cluster) {
+    let mut view = cluster.observed.service.as_deref().unwrap().clone();
+    view.shape += 1;
+    cluster.observed.service = Some(Arc::new(view.clone()));
+    cluster.observed.services.insert("penguins".to_owned(), Arc::new(view));
+}
+
 #[test]
-fn every_field_of_the_service_that_somebody_changed_is_put_right() {
-    type Change = fn(&mut ServiceView);
-    let changes: [Change; 5] = [
-        |service| service.type_ = "NodePort".to_owned(),
-        |service| service.session_affinity = "ClientIP".to_owned(),
-        |service| service.ports[0].target_port = Some(IntOrString::Int(9)),
-        |service| service.ports.push(service.ports[0].clone()),
-        |service| service.ports.clear(),
-    ];
-    for change in changes {
-        let mut cluster = Cluster::serving_version_1();
-        let (right, writes) = (cluster.observed.service.clone().unwrap(), cluster.writes);
-        change(Arc::make_mut(cluster.observed.service.as_mut().unwrap()));
+fn a_service_that_somebody_changed_is_not_ready_until_it_is_put_right() {
+    let mut cluster = Cluster::serving_version_1();
+    let right = cluster.observed.service.clone().unwrap();
+    change_service(&mut cluster);
+    cluster.pass_until(1);
+    assert_eq!(cluster.condition("Ready"), pair("False", "ServiceChanged"));
+    cluster.settle();
+    assert_eq!(cluster.observed.service, Some(right));
+    assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+}
+
+#[test]
+fn what_admission_made_of_a_service_is_right() {
+    let mut cluster = Cluster::serving_version_1();
+    change_service(&mut cluster);
+    let shape = cluster.observed.service.as_ref().unwrap().shape;
+    cluster.observed.applied_services.get_mut("penguins").unwrap().shape = shape;
+    let writes = cluster.writes;
+    cluster.settle();
+    assert_eq!(cluster.writes, writes);
+}
+
+#[test]
+fn who_changes_it_again_and_again_is_waited_for_longer_and_told() {
+    let mut cluster = Cluster::serving_version_1();
+    let began = cluster.now;
+    let mut corrected = Vec::new();
+    for second in 0..1200 {
+        cluster.now = began + SignedDuration::from_secs(second);
+        change_service(&mut cluster);
+        let writes = cluster.observed.applied_services["penguins"];
         cluster.settle();
-        assert_eq!(cluster.observed.service, Some(right));
-        assert_eq!(cluster.writes, writes + 1);
+        if cluster.observed.applied_services["penguins"] != writes {
+            corrected.push(second);
+        }
     }
+    assert_eq!(corrected, [0, 2, 6, 14, 30, 62, 126, 254, 510, 810, 1110]);
+    assert!(cluster.message().contains("again and again"), "{}", cluster.message());
+    let told = cluster.events.iter().filter(|event| event.reason == "ServiceChanged").count();
+    assert!(told >= corrected.len(), "{told}");
 }
 
 #[test]
 fn a_service_that_cannot_be_put_right_is_not_ready() {
     let mut cluster = Cluster::serving_version_1();
-    Arc::make_mut(cluster.observed.service.as_mut().unwrap()).ports.clear();
+    change_service(&mut cluster);
     cluster.observed.refusals.push(Refusal {
         object: "Service penguins".to_owned(),
         code: 403,

@@ -214,6 +214,7 @@ fn a_selector_that_somebody_changed_is_put_right() {
         let service = cluster.observed.services[&name].clone();
         let mut changed = service.as_ref().clone();
         changed.selector.insert("who".to_owned(), "me".to_owned());
+        changed.shape += 1;
         if name == "penguins" {
             cluster.observed.service = Some(Arc::new(changed.clone()));
         }
@@ -229,6 +230,9 @@ fn a_service_of_an_older_release_leads_to_its_pods_until_the_routers_do() {
     let selector = cluster.observed.services[&cluster.served().unwrap().name].selector.clone();
     let mut old = cluster.observed.service.as_deref().unwrap().clone();
     old.selector.clone_from(&selector);
+    old.shape += 1;
+    // Nobody has applied it since the operator was upgraded.
+    cluster.observed.applied_services.remove("penguins");
     cluster.observed.service = Some(Arc::new(old.clone()));
     cluster.observed.services.insert("penguins".to_owned(), Arc::new(old));
     let routers = std::mem::take(&mut cluster.observed.routers.pods);

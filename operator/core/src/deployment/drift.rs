@@ -1,0 +1,128 @@
+//! Whether a Deployment or a Service is still what the apiserver made of it when it was applied last. The reply is compared, not what
+//! was asked for: what an admission webhook adds is no change by somebody else.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::{DeploymentView, Observed, ServiceView};
+
+/// Whoever changes it again within this time after it was put right is at it again.
+const CALM: SignedDuration = SignedDuration::from_mins(10);
+/// Between two corrections, at most.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(5);
+
+/// What the apiserver replied to the last apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Digest of what was asked for.
+    pub asked: u64,
+    /// Digest of what was made of it.
+    pub shape: u64,
+    pub generation: i64,
+    /// How often and when last it was put right, one soon after the other.
+    corrections: u32,
+    corrected: Option<Timestamp>,
+}
+
+impl Applied {
+    /// The first that this operator knows of.
+    #[must_use]
+    pub fn new(asked: u64, shape: u64, generation: i64) -> Self {
+        Self { asked, shape, generation, corrections: 0, corrected: None }
+    }
+
+    /// This one, if it put right what somebody had changed after `before`.
+    #[must_use]
+    pub fn correcting(self, before: &Self, now: Timestamp) -> Self {
+        let again = before.corrected.is_some_and(|last| now.duration_since(last) < CALM);
+        let corrections = if again { before.corrections.saturating_add(1) } else { 1 };
+        Self { corrections, corrected: Some(now), ..self }
+    }
+
+    /// This one, if it followed `before` and nobody had changed anything.
+    #[must_use]
+    pub fn following(self, before: &Self) -> Self {
+        Self { corrections: before.corrections, corrected: before.corrected, ..self }
+    }
+
+    /// When it may be put right again: the first time at once, then after growing pauses, so that two that fight do not write as fast as
+    /// they can.
+    fn not_before(&self) -> Option<Timestamp> {
+        let seconds = 1_i64.checked_shl(self.corrections).filter(|_| self.corrections < 16).unwrap_or(i64::MAX);
+        let pause = SignedDuration::from_secs(seconds).min(LONGEST_PAUSE);
+        self.corrected.and_then(|corrected| corrected.checked_add(pause).ok())
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    Leave,
+    Apply,
+    Later(Duration),
+}
+
+/// For an object that is there in this shape. `asked` is what is wanted now, `None` for what never changes.
+pub(super) fn then(applied: Option<&Applied>, asked: Option<u64>, shape: u64, now: Timestamp) -> Then {
+    let Some(applied) = applied else { return Then::Apply };
+    if asked.is_some_and(|asked| asked != applied.asked) {
+        return Then::Apply;
+    }
+    if applied.shape == shape {
+        return Then::Leave;
+    }
+    let left = applied.not_before().map_or(SignedDuration::ZERO, |at| at.duration_since(now).min(LONGEST_PAUSE));
+    match Duration::try_from(left) {
+        Ok(left) if !left.is_zero() => Then::Later(left),
+        _ => Then::Apply,
+    }
+}
+
+/// Digest of what is asked for. It is compared within one process only.
+#[must_use]
+pub fn asked(service: &Service) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(&service.spec).unwrap_or_default().hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Observed {
+    /// Somebody changed this Deployment after it was applied.
+    pub(super) fn drifted(&self, view: &DeploymentView) -> bool {
+        self.applied.get(&view.name).is_some_and(|applied| applied.shape != view.shape)
+    }
+
+    /// The cluster has looked at what was applied: the counts are of that.
+    pub(super) fn seen(&self, view: &DeploymentView) -> bool {
+        self.applied.get(&view.name).is_none_or(|applied| applied.generation <= view.observed_generation)
+    }
+
+    /// What is said of a Deployment that somebody changed.
+    pub(super) fn deployment_changed(&self, view: &DeploymentView) -> Option<String> {
+        let applied = self.applied.get(&view.name).filter(|applied| applied.shape != view.shape)?;
+        Some(changed("Deployment", &view.name, applied))
+    }
+
+    /// What is said of the first of these Services that somebody changed.
+    pub(super) fn service_changed(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| {
+            let view: &ServiceView = self.services.get(*name)?;
+            let applied = self.applied_services.get(*name).filter(|applied| applied.shape != view.shape)?;
+            Some(changed("Service", name, applied))
+        })
+    }
+}
+
+fn changed(kind: &str, name: &str, applied: &Applied) -> String {
+    match applied.not_before() {
+        Some(at) if applied.corrections > 1 => format!(
+            "somebody changes the {kind} {name} again and again ({} times now): it is put right at {}; find out who, and change the ModelDeployment instead",
+            applied.corrections,
+            at.strftime("%FT%TZ")
+        ),
+        _ => format!("somebody changed the {kind} {name}: it is put right; change the ModelDeployment instead"),
+    }
+}
