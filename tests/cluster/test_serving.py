@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from harness import DEBIAN, LOCAL, ROOT, SYSTEM, ClusterTest, condition, kubectl, resource, script, wait_for
+from harness import DEBIAN, LOCAL, ROOT, SYSTEM, ClusterTest, condition, get, kubectl, resource, script, wait_for
 from test_operator import volume_folder, writes
 
 MODEL = ROOT / "stage-images" / "server" / "tests" / "models" / "tabular"
@@ -99,9 +99,39 @@ class Serving(ClusterTest):
         self.assertEqual(load.failures, [])
         self.assertEqual(load.versions, {"1", "2"})
 
+    def test_with_the_operator_away_a_router_and_the_only_server_go_and_no_request_fails(self):
+        self.register(1)
+        self.serve(1)
+        self.wait_served(1)
+        wait_for("two routers", lambda: len(self.routers()) == 2)
+        self.addCleanup(kubectl, "rollout", "status", "-n", SYSTEM, "deployment/millrace", "--timeout=60s")
+        self.addCleanup(kubectl, "scale", "deployment", "-n", SYSTEM, "millrace", "--replicas=2")
+        kubectl("scale", "deployment", "-n", SYSTEM, "millrace", "--replicas=0")
+        wait_for("an operator that is away", lambda: not get("pods", "", SYSTEM, "app.kubernetes.io/name=millrace")["items"])
+        load = Load(self.get("service", "m")["spec"]["clusterIP"])
+        load.start()
+        try:
+            for selector in ("millrace.dev/router", "millrace.dev/revision"):
+                pods = self.get("pods", selector=selector)["items"]
+                gone = pods[0]["metadata"]["name"]
+                kubectl("delete", "pod", "-n", self.namespace, gone, "--wait=false")
+
+                def replaced(selector: str = selector, gone: str = gone, count: int = len(pods)) -> bool:
+                    names = [p["metadata"]["name"] for p in self.ready(selector)]
+                    return gone not in names and len(names) == count
+
+                wait_for(f"another pod of {selector}", replaced)
+                time.sleep(SLOW_SECONDS)
+        finally:
+            load.stop()
+        self.assertEqual(load.failures, [])
+
     def routers(self) -> list[dict]:
-        """Those that are ready and stay."""
-        pods = self.get("pods", selector="millrace.dev/router")["items"]
+        return self.ready("millrace.dev/router")
+
+    def ready(self, selector: str) -> list[dict]:
+        """Pods that are ready and stay."""
+        pods = self.get("pods", selector=selector)["items"]
         return [p for p in pods if condition(p, "Ready").get("status") == "True" and "deletionTimestamp" not in p["metadata"]]
 
     def test_two_models_of_a_namespace_have_ports_of_their_own_and_the_last_one_leaves_nothing(self):
