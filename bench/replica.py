@@ -19,7 +19,13 @@ class Replica:
     """Works in one namespace, where the lease is too. Ends with the block."""
 
     def __init__(self, identity: str, namespace: str) -> None:
-        arguments = ["--listen=127.0.0.1:0", "--agent-image=none", "--server-image=none", "--lease-name=bench"]
+        arguments = [
+            "--listen=127.0.0.1:0",
+            "--agent-image=none",
+            "--server-image=none",
+            "--operator-image=none",
+            "--lease-name=bench",
+        ]
         places = [f"--{what}={namespace}" for what in ("namespaces", "catalog-namespace", "lease-namespace")]
         self.began = time.monotonic()
         command = [PROGRAM, "run", *arguments, *places, f"--identity={identity}"]
