@@ -62,7 +62,8 @@ class Serving(ClusterTest):
 
         wait_for(f"version {version}", served, 90, every=0.2)
 
-    def test_twenty_swaps_under_load_fail_no_request(self):
+    def swap_under_load(self, swaps: int, before=lambda: None, after=lambda: None) -> "Load":
+        """Serves two versions in turns while requests come in; none of them may fail."""
         for version in (1, 2):
             self.register(version)
         self.serve(1)
@@ -70,34 +71,29 @@ class Serving(ClusterTest):
         load = Load(self.get("service", "m")["spec"]["clusterIP"])
         load.start()
         try:
-            for swap in range(SWAPS):
+            for swap in range(swaps):
+                before()
                 self.serve(2 - swap % 2)
                 self.wait_served(2 - swap % 2)
-                time.sleep(SLOW_SECONDS)
+                after()
         finally:
             load.stop()
         self.assertEqual(load.failures, [])
         self.assertEqual(load.versions, {"1", "2"})
+        return load
+
+    def test_twenty_swaps_under_load_fail_no_request(self):
+        load = self.swap_under_load(SWAPS, after=lambda: time.sleep(SLOW_SECONDS))
         self.assertGreater(load.answered, RATE * load.seconds * 0.7, "the load was not what it should be")
 
     def test_swaps_fail_no_request_while_a_router_goes_and_another_comes(self):
-        for version in (1, 2):
-            self.register(version)
-        self.serve(1)
-        self.wait_served(1)
-        load = Load(self.get("service", "m")["spec"]["clusterIP"])
-        load.start()
-        try:
-            for swap in range(4):
-                router = self.routers()[0]["metadata"]["name"]
-                kubectl("delete", "pod", "-n", self.namespace, router, "--wait=false")
-                self.serve(2 - swap % 2)
-                self.wait_served(2 - swap % 2)
-                wait_for("two routers", lambda: len(self.routers()) == 2)
-        finally:
-            load.stop()
-        self.assertEqual(load.failures, [])
-        self.assertEqual(load.versions, {"1", "2"})
+        def delete_a_router():
+            kubectl("delete", "pod", "-n", self.namespace, self.routers()[0]["metadata"]["name"], "--wait=false")
+
+        def two_routers():
+            wait_for("two routers", lambda: len(self.routers()) == 2)
+
+        self.swap_under_load(4, before=delete_a_router, after=two_routers)
 
     def test_with_the_operator_away_a_router_and_the_only_server_go_and_no_request_fails(self):
         self.register(1)

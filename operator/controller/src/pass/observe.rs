@@ -134,18 +134,13 @@ impl Passes {
         let mut pods: Vec<_> = self.stores.server_pods.group(&group).into_values().collect();
         let look_again = self.warnings.tell(&self.client, &id.namespace, &mut pods, now).await;
         let deployments = self.stores.server_deployments.group(&group);
-        let applied = deployments.iter().filter_map(|(name, view)| {
-            let applied = self.stores.applied.get(&Id::new(&id.namespace, name), &view.uid)?;
-            Some((name.clone(), applied))
-        });
+        let applied = self.stores.applied.of(&id.namespace, deployments.iter().map(|(name, view)| (name, &view.uid)));
         let services = self.stores.services.group(&group);
-        let applied_services = services.iter().filter_map(|(name, view)| {
-            let applied = self.stores.applied_services.get(&Id::new(&id.namespace, name), &view.uid)?;
-            Some((name.clone(), applied))
-        });
+        let uids = services.iter().map(|(name, view)| (name, &view.uid));
+        let applied_services = self.stores.applied_services.of(&id.namespace, uids);
         let observed = deployment::Observed {
-            applied: applied.collect(),
-            applied_services: applied_services.collect(),
+            applied,
+            applied_services,
             model_versions: self.stores.versions.group(&id.namespace).into_values().collect(),
             deployments: deployments.into_values().collect(),
             pods,

@@ -1,7 +1,7 @@
 //! What an object was when it was applied last. One that has another shape was changed by somebody else; one that is not
 //! here was not applied since this process began. Either is applied again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use millrace_core::deployment;
@@ -20,6 +20,15 @@ impl Applied {
     /// What the last apply made, if it was this very object that was applied.
     pub fn get(&self, id: &Id, uid: &str) -> Option<deployment::Applied> {
         self.lock().get(id).filter(|(applied, _)| applied == uid).map(|(_, state)| *state)
+    }
+
+    /// What the last applies made of these objects, given by name and uid.
+    pub fn of<'a>(
+        &self,
+        namespace: &str,
+        objects: impl Iterator<Item = (&'a String, &'a String)>,
+    ) -> BTreeMap<String, deployment::Applied> {
+        objects.filter_map(|(name, uid)| Some((name.clone(), self.get(&Id::new(namespace, name), uid)?))).collect()
     }
 
     /// Remembers what the apiserver replied to an apply. True if it was not known.

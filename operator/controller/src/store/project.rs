@@ -1,20 +1,18 @@
 //! From whole Kubernetes objects to the slim views that are kept.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, ContainerStatus, Pod, Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use millrace_core::api::{GROUP, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
-use millrace_core::deployment::{DeploymentView, ServiceView};
+use millrace_core::deployment::{DeploymentView, ServiceView, digest};
 use millrace_core::names::{ATTEMPT_LABEL, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL};
 use millrace_core::pod::{AGENT_INIT, MAIN};
 use millrace_core::routing::{RouterPod, RoutesView};
 use millrace_core::run::{ContainerView, JobView, PodView, Terminated, Words};
 use millrace_routes::ROUTES_KEY;
-use serde::Serialize;
 
 pub fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(key).map(String::as_str)
@@ -195,13 +193,6 @@ pub fn deployment_view(deployment: &Deployment) -> DeploymentView {
 /// Labels or annotations of Millrace's: the served version is among them.
 fn millraces(all: Option<&BTreeMap<String, String>>) -> Vec<(&String, &String)> {
     all.into_iter().flatten().filter(|(key, _)| key.starts_with(GROUP)).collect()
-}
-
-/// Digest of what the apiserver keeps of a spec. It is compared within one process only.
-fn digest(spec: &impl Serialize) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    serde_json::to_string(&spec).unwrap_or_default().hash(&mut hasher);
-    hasher.finish()
 }
 
 pub fn service_view(service: &Service) -> ServiceView {

@@ -19,11 +19,13 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::Writer;
-use super::error::{WriteError, code, name_taken, owned_by_another, refused};
+use super::error::{WriteError, code, name_taken, owned_by_another, refused, written};
 use crate::key::Id;
 use crate::metrics::Verb;
-use crate::store::{self, controller_uid, deployment_view, server_deployment, service, service_view, whole};
-use crate::wake;
+use crate::store::{
+    self, Shelf, Stores, controller_uid, deployment_view, server_deployment, service, service_view, whole,
+};
+use crate::wake::{self, Queues};
 
 impl Writer {
     pub(super) async fn apply(&self, namespace: &str, apply: Apply) -> Result<Option<Refusal>, WriteError> {
@@ -43,17 +45,14 @@ impl Writer {
         }
     }
 
-    /// Keeps what became of a Deployment. It counts even if nothing changed: then no watch tells.
+    /// Keeps what became of a Deployment.
     fn deployment_made(&self, namespace: &str, made: Deployment) {
         let id = Id::new(namespace, made.name_any());
         let view = deployment_view(&made);
         let held = self.stores.server_deployments.get(&id).map(|held| held.shape);
         let applied = Applied::new(0, view.shape, view.generation);
         let news = remember(&self.stores.applied, &id, view.uid, held, applied);
-        self.made(&self.stores.server_deployments, made, server_deployment, wake::server_deployment);
-        if let Some((group, view)) = self.stores.server_deployments.find(&id).filter(|_| news) {
-            wake::server_deployment(&self.stores, &self.queues, &id, &group, &view, false);
-        }
+        self.put_made(&self.stores.server_deployments, &id, made, server_deployment, wake::server_deployment, news);
     }
 
     fn service_made(&self, namespace: &str, asked: u64, made: Service) {
@@ -61,9 +60,22 @@ impl Writer {
         let view = service_view(&made);
         let held = self.stores.services.get(&id).map(|held| held.shape);
         let news = remember(&self.stores.applied_services, &id, view.uid, held, Applied::new(asked, view.shape, 0));
-        self.made(&self.stores.services, made, service, wake::service);
-        if let Some((group, view)) = self.stores.services.find(&id).filter(|_| news) {
-            wake::service(&self.stores, &self.queues, &id, &group, &view, false);
+        self.put_made(&self.stores.services, &id, made, service, wake::service, news);
+    }
+
+    /// Keeps an object that was put. Where that is news though the object did not change, no watch tells.
+    fn put_made<K: Resource<DynamicType = ()>, V>(
+        &self,
+        shelf: &Shelf<V>,
+        id: &Id,
+        made: K,
+        view: fn(K) -> Option<(String, V)>,
+        wake: fn(&Stores, &Queues, &Id, &str, &V, bool),
+        news: bool,
+    ) {
+        self.made(shelf, made, view, wake);
+        if let Some((group, value)) = shelf.find(id).filter(|_| news) {
+            wake(&self.stores, &self.queues, id, &group, &value, false);
         }
     }
 
@@ -79,7 +91,7 @@ impl Writer {
         // Not from the shelf: one without our label is not there.
         let found = api.get_opt(&name).await.map_err(|e| WriteError::new("read", &object, e))?;
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let put = match found {
+        let answer = match found {
             Some(found) if controller_uid(found.meta()) != controller_uid(wanted.meta()) => {
                 return Ok(Err(name_taken(&object, controller_uid(found.meta()).as_deref())));
             }
@@ -92,12 +104,7 @@ impl Writer {
                 api.create(&params, wanted).await
             }
         };
-        match put {
-            Ok(made) => Ok(Ok(made)),
-            // Somebody wrote meanwhile: the next pass sees what.
-            Err(error) if code(&error) == Some(409) => Err(WriteError::new("apply", &object, error)),
-            Err(error) => refused("apply", &object, error).map(Err),
-        }
+        written(&object, answer)
     }
 
     async fn scale(&self, namespace: &str, name: &str, replicas: i32) -> Result<Option<Refusal>, WriteError> {

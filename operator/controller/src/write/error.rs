@@ -47,6 +47,15 @@ pub fn refused(verb: &'static str, object: &str, error: kube::Error) -> Result<R
     }
 }
 
+/// The answer to a write of a whole object. A conflict passes: somebody wrote meanwhile, and the next pass sees what.
+pub fn written<K>(object: &str, answer: Result<K, kube::Error>) -> Result<Result<K, Refusal>, WriteError> {
+    match answer {
+        Ok(written) => Ok(Ok(written)),
+        Err(error) if code(&error) == Some(409) => Err(WriteError::new("apply", object, error)),
+        Err(error) => refused("apply", object, error).map(Err),
+    }
+}
+
 /// A conflict of server-side apply: another field manager owns what was to be set.
 pub fn owned_by_another(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };

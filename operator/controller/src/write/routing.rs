@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Writer;
-use super::error::{WriteError, code, name_taken, refused};
+use super::error::{WriteError, name_taken, written};
 use crate::metrics::Verb;
 use crate::store::{controller_uid, router_deployment, routes};
 use crate::wake;
@@ -73,11 +73,6 @@ impl Writer {
             return Ok(Err(name_taken(&object, controller_uid(found.meta()).as_deref())));
         }
         self.metrics.wrote(Verb::Apply);
-        match api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(wanted)).await {
-            Ok(applied) => Ok(Ok(applied)),
-            // Somebody wrote meanwhile: the next pass sees what.
-            Err(error) if code(&error) == Some(409) => Err(WriteError::new("apply", &object, error)),
-            Err(error) => refused("apply", &object, error).map(Err),
-        }
+        written(&object, api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(wanted)).await)
     }
 }

@@ -1,13 +1,16 @@
 //! Whether a Deployment or a Service is still what the apiserver made of it when it was applied last. The reply is compared, not what
 //! was asked for: what an admission webhook adds is no change by somebody else.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{DeploymentView, Observed, ServiceView};
+use serde::Serialize;
+
+use super::{DeploymentView, Observed};
 
 /// Whoever changes it again within this time after it was put right is at it again.
 const CALM: SignedDuration = SignedDuration::from_mins(10);
@@ -81,18 +84,29 @@ pub(super) fn then(applied: Option<&Applied>, asked: Option<u64>, shape: u64, no
     }
 }
 
-/// Digest of what is asked for. It is compared within one process only.
+/// Digest of what is asked for.
 #[must_use]
 pub fn asked(service: &Service) -> u64 {
+    digest(&service.spec)
+}
+
+/// Digest of what is asked for or of what became of it. It is compared within one process only.
+#[must_use]
+pub fn digest(what: &impl Serialize) -> u64 {
     let mut hasher = DefaultHasher::new();
-    serde_json::to_string(&service.spec).unwrap_or_default().hash(&mut hasher);
+    serde_json::to_string(what).unwrap_or_default().hash(&mut hasher);
     hasher.finish()
+}
+
+/// What was applied last under this name, if somebody has changed it since.
+fn changed_since<'a>(applied: &'a BTreeMap<String, Applied>, name: &str, shape: u64) -> Option<&'a Applied> {
+    applied.get(name).filter(|applied| applied.shape != shape)
 }
 
 impl Observed {
     /// Somebody changed this Deployment after it was applied.
     pub(super) fn drifted(&self, view: &DeploymentView) -> bool {
-        self.applied.get(&view.name).is_some_and(|applied| applied.shape != view.shape)
+        changed_since(&self.applied, &view.name, view.shape).is_some()
     }
 
     /// The cluster has looked at what was applied: the counts are of that.
@@ -102,15 +116,15 @@ impl Observed {
 
     /// What is said of a Deployment that somebody changed.
     pub(super) fn deployment_changed(&self, view: &DeploymentView) -> Option<String> {
-        let applied = self.applied.get(&view.name).filter(|applied| applied.shape != view.shape)?;
+        let applied = changed_since(&self.applied, &view.name, view.shape)?;
         Some(changed("Deployment", &view.name, applied))
     }
 
     /// What is said of the first of these Services that somebody changed.
     pub(super) fn service_changed(&self, names: &[&str]) -> Option<String> {
         names.iter().find_map(|name| {
-            let view: &ServiceView = self.services.get(*name)?;
-            let applied = self.applied_services.get(*name).filter(|applied| applied.shape != view.shape)?;
+            let view = self.services.get(*name)?;
+            let applied = changed_since(&self.applied_services, name, view.shape)?;
             Some(changed("Service", name, applied))
         })
     }

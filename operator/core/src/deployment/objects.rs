@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, HTTPGetAction, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodTemplateSpec,
-    Probe, Service, ServicePort, ServiceSpec, Volume, VolumeMount,
+    Container, ContainerPort, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodTemplateSpec, Service,
+    ServicePort, ServiceSpec, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -78,9 +78,9 @@ pub(super) fn server_pod(
         security_context: Some(pod::container_security()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         // Until the model answers once; loading may take minutes. Then the other two begin.
-        startup_probe: Some(probe(READY_PATH, 1, 900)),
-        readiness_probe: Some(probe(READY_PATH, 5, 2)),
-        liveness_probe: Some(probe("/v2/health/live", 10, 6)),
+        startup_probe: Some(pod::http_probe(HTTP, READY_PATH, 1, 900)),
+        readiness_probe: Some(pod::http_probe(HTTP, READY_PATH, 5, 2)),
+        liveness_probe: Some(pod::http_probe(HTTP, "/v2/health/live", 10, 6)),
         ..Container::default()
     };
     // The hash must not depend on itself: pods spread by the ModelDeployment's label.
@@ -118,21 +118,6 @@ fn arguments(
         arguments.push(format!("--model-digest={digest}"));
     }
     arguments
-}
-
-fn probe(path: &str, period: i32, failures: i32) -> Probe {
-    Probe {
-        http_get: Some(HTTPGetAction {
-            path: Some(path.to_owned()),
-            port: IntOrString::String(HTTP.to_owned()),
-            ..HTTPGetAction::default()
-        }),
-        period_seconds: Some(period),
-        failure_threshold: Some(failures),
-        // A server that is short of CPU is slow, not dead.
-        timeout_seconds: Some(5),
-        ..Probe::default()
-    }
 }
 
 /// The Deployment of a revision: applied when it is not there, and when it is not what was applied.

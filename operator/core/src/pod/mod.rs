@@ -3,6 +3,7 @@
 
 mod check;
 mod hardened;
+mod probe;
 mod resources;
 mod settings;
 mod template;
@@ -13,6 +14,7 @@ mod tests;
 
 pub use check::check;
 pub use hardened::{USER, base, container_security};
+pub use probe::http_probe;
 pub use settings::{escape, quantity, settings_into};
 pub use template::{end_with_main, over_template};
 

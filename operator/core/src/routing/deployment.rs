@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference, ObjectFieldSelector,
-    PodAffinityTerm, PodAntiAffinity, PodSpec, PodTemplateSpec, Probe, SecurityContext, TopologySpreadConstraint,
+    Affinity, Container, ContainerPort, EnvVar, EnvVarSource, LocalObjectReference, ObjectFieldSelector,
+    PodAffinityTerm, PodAntiAffinity, PodSpec, PodTemplateSpec, SecurityContext, TopologySpreadConstraint,
     WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -101,26 +101,11 @@ fn container(namespace: &str, config: &Config) -> Container {
             ..ContainerPort::default()
         }]),
         resources: Some(config.router.resources.clone()),
-        readiness_probe: Some(probe("/readyz", 1, 3)),
-        liveness_probe: Some(probe("/livez", 10, 6)),
+        readiness_probe: Some(pod::http_probe(ADMIN, "/readyz", 1, 3)),
+        liveness_probe: Some(pod::http_probe(ADMIN, "/livez", 10, 6)),
         security_context: Some(SecurityContext { read_only_root_filesystem: Some(true), ..pod::container_security() }),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
-    }
-}
-
-fn probe(path: &str, period: i32, failures: i32) -> Probe {
-    Probe {
-        http_get: Some(HTTPGetAction {
-            path: Some(path.to_owned()),
-            port: IntOrString::String(ADMIN.to_owned()),
-            ..HTTPGetAction::default()
-        }),
-        period_seconds: Some(period),
-        failure_threshold: Some(failures),
-        // A router that is short of CPU is slow, not dead.
-        timeout_seconds: Some(5),
-        ..Probe::default()
     }
 }
 
