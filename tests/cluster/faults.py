@@ -17,8 +17,9 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
-# What a ModelDeployment writes: how often depends on when its routers are heard.
+# What a ModelDeployment writes: how often depends on when its pods and its routers are heard.
 SERVING = re.compile(r"/modeldeployments/[^/]+/status$|/deployments/|/services/")
+STATUS = re.compile(r"/modeldeployments/[^/]+/status$")
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "host", "content-length"}
 
 
@@ -41,7 +42,8 @@ class Server(ThreadingHTTPServer):
 
 class Proxy:
     """Sends everything on; kills `self.victim` as the crash says. Events and leases are not counted: losing one changes no state. Nor are the
-    objects of the namespace's routers, which every scenario shares; each of a ModelDeployment's own counts once."""
+    objects of the namespace's routers, which every scenario shares. Each of a ModelDeployment's own counts once, and its status once for each
+    state of the traffic: that is what acts."""
 
     def __init__(self, crash: Crash):
         self.crash = crash
@@ -79,6 +81,7 @@ class Proxy:
         counted = request.command in WRITES and not any(part in path for part in ("/events", "/leases", "/millrace-"))
         here = False
         if counted:
+            line += traffic(body) if STATUS.search(path) else ""
             with self.lock:
                 if not (SERVING.search(path) and line in self.crash.trace):
                     self.crash.trace.append(line)
@@ -119,6 +122,13 @@ class Proxy:
         if self.victim is not None:
             self.victim.kill()
         self.crash.struck.set()
+
+
+def traffic(body: bytes) -> str:
+    """What a status of a ModelDeployment says of its traffic."""
+    status = json.loads(body)["status"]
+    weights = {revision["name"]: (revision["weight"], "drainingSince" in revision) for revision in status.get("revisions", [])}
+    return f" {status.get('trafficGeneration')} {weights} {status.get('servedRevision')}"
 
 
 def upstream():

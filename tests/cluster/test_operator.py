@@ -162,7 +162,7 @@ class Operator(ClusterTest):
         stages = {
             "train": script(MODEL, outputs={"model": {"type": "model"}}, gate={"pass": "metrics.f1 > 0.5"}),
             "register": {"register": {"model": name, "from": "train.model", "metrics": "train"}},
-            "deploy": {"deploy": {"modelDeployment": name, "version": "register", "wait": "Accepted"}},
+            "deploy": {"deploy": {"modelDeployment": name, "version": "register", "wait": "Promoted"}},
         }
         self.pipeline(stages, name, store={"pvc": {"claimName": "artifacts"}}, triggers={"onChange": True})
         operator = self.operator(proxy)
@@ -203,6 +203,9 @@ class Operator(ClusterTest):
         """What must be the same whatever crashed, names taken out."""
         status = self.run_of(run)["status"]
         versions = self.get("modelversion", selector=f"millrace.dev/model={name}")["items"]
+        served = self.get("modeldeployment", name)["status"]
+        routes = json.loads(self.get("configmap", "millrace-routes")["data"]["routes.json"])["models"]
+        routed = next(m for m in routes if m["name"] == name)
         made = [w for w in writes(began) if w["verb"] == "create" and w["objectRef"].get("namespace") == self.namespace]
         made = [w["objectRef"] for w in made if not w["objectRef"].get("subresource")]
         jobs = [o for o in made if o["resource"] == "jobs"]
@@ -211,6 +214,10 @@ class Operator(ClusterTest):
             "stages": {stage: (s["state"], s.get("attempts", 0)) for stage, s in status["stages"].items()},
             "versions": [v["spec"]["version"] for v in versions],
             "deployed": self.get("modeldeployment", name)["spec"]["model"].get("version"),
+            "served": served.get("servedVersion"),
+            "weights": [r["weight"] for r in served["revisions"]],
+            "routed": [r["weight"] for r in routed["revisions"]],
+            "port": served["routerPort"] == routed["port"],
             "jobs": len(jobs),
             "runs": len(runs),
             "succeeded": next(c["status"] for c in status["conditions"] if c["type"] == "Succeeded"),

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from harness import DEBIAN, LOCAL, ROOT, SYSTEM, ClusterTest, condition, get, kubectl, resource, script, wait_for
+from harness import DEBIAN, LOCAL, ROOT, SYSTEM, ClusterTest, Refused, condition, get, kubectl, resource, script, wait_for
 from test_operator import volume_folder, writes
 
 MODEL = ROOT / "stage-images" / "server" / "tests" / "models" / "tabular"
@@ -267,7 +267,59 @@ class Serving(ClusterTest):
         kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
         wait_for("a write", lambda: self.written(began))
         time.sleep(60)
-        self.assertEqual(sorted(self.written(began)), [("update", "deployments"), *[("update", "services")] * 2])
+        routers = ["networkpolicies", "networkpolicies", "poddisruptionbudgets", "rolebindings", "serviceaccounts"]
+        puts = ["deployments", "deployments", "services", "services"]
+        expected = [*[("patch", kind) for kind in routers], *[("update", kind) for kind in puts]]
+        self.assertEqual(sorted(self.written(began)), expected)
+
+    def test_what_somebody_changes_of_the_routers_is_put_right_and_told_and_ports_stay(self):
+        # Made in another order than that of their names: ports that were given anew would change hands.
+        for version, name in ((1, "z"), (2, "a")):
+            self.register(version)
+            self.serve(version, name)
+        for version, name in ((1, "z"), (2, "a")):
+            self.wait_served(version, name)
+        wait_for("two routers", lambda: len(self.routers()) == 2)
+        kinds = ["deployment", "serviceaccount", "rolebinding", "poddisruptionbudget", "networkpolicy"]
+        names = [*[(kind, "millrace-router") for kind in kinds], ("networkpolicy", "millrace-servers")]
+
+        def parts() -> dict:
+            """What Millrace says of each."""
+            found = {(kind, name): self.get(kind, name) for kind, name in names}
+            said = {key: {k: v for k, v in o.items() if k not in ("metadata", "status")} for key, o in found.items()}
+            return {key: (said[key], found[key]["metadata"]["labels"]) for key in found}
+
+        right, routes = parts(), self.routes()
+
+        def is_right() -> bool:
+            try:
+                return (parts(), self.routes()) == (right, routes)
+            except Refused:
+                return False
+
+        add = {"name": "other", "image": DEBIAN, "command": ["sleep", "9"]}
+        added = {"spec": {"replicas": 1, "paused": True, "template": {"spec": {"containers": [add]}}}}
+        kubectl("patch", "deployment", "-n", self.namespace, "millrace-router", "-p", json.dumps(added))
+        wait_for("the routers as they were", is_right)
+        open_to_all = json.dumps({"spec": {"ingress": [{}]}})
+        kubectl("patch", "networkpolicy", "-n", self.namespace, "millrace-servers", "--type=merge", "-p", open_to_all)
+        wait_for("the policy as it was", is_right)
+        told = [event for event in self.events() if event.startswith("RouterChanged")]
+        self.assertEqual(len(told), 2, told)
+        for kind, name in names[1:]:
+            kubectl("delete", kind, "-n", self.namespace, name)
+        kubectl("label", "deployment", "-n", self.namespace, "millrace-router", "millrace.dev/router-")
+        wait_for("everything of the routers", is_right)
+        for change in (["delete"], ["patch", "--type=merge", "-p", json.dumps({"data": {"routes.json": "{}"}})]):
+            kubectl(change[0], "configmap", "-n", self.namespace, "millrace-routes", *change[1:])
+            wait_for(f"the routes after {change[0]}", is_right)
+        for version, name in ((1, "z"), (2, "a")):
+            self.wait_served(version, name)
+            load = Load(self.get("service", name)["spec"]["clusterIP"])
+            load.start()
+            time.sleep(1)
+            load.stop()
+            self.assertEqual((load.failures, load.versions), ([], {str(version)}))
 
     def written(self, since: float) -> list[tuple[str, str]]:
         """What the operator wrote in this namespace since then."""

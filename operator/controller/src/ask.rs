@@ -7,19 +7,24 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::header::{CONNECTION, HOST};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use kube::ResourceExt;
+use millrace_core::api::ModelDeployment;
 use millrace_core::deployment::is_settled;
-use millrace_core::routing::{ADMIN_PORT, Report};
+use millrace_core::routing::{ADMIN_PORT, ModelReport, Report};
 use millrace_routes::Stats;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::key::Id;
+use crate::key::{Id, Kind};
 use crate::store::Stores;
 use crate::wake::Queues;
 
@@ -29,14 +34,17 @@ const BUSY: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(5);
 /// One that has no answer in this time has none.
 const ANSWER: Duration = Duration::from_secs(1);
-/// Routers that are asked at once.
-const AT_ONCE: usize = 16;
-/// A longer answer is none: a pod of a tenant must not take the controller's memory.
-const ANSWER_BYTES: usize = 4 << 20;
-/// What a router said counts until it gave no answer so many times in a row.
+/// Routers that are asked at once, and of one namespace. Anybody may label a pod as a router: that must cost others nothing.
+const AT_ONCE: usize = 64;
+const OF_NAMESPACE: usize = 16;
+/// A longer answer is none: so much, and so much for each revision that there is.
+const ANSWER_BYTES: usize = 16 << 10;
+const REVISION_BYTES: usize = 4 << 10;
+/// What a router said counts until it gave no answer so many times in a row. Then it is asked as if nothing moved.
 const MISSES: u32 = 3;
 
 type Failed = Box<dyn Error + Send + Sync>;
+type Answers = FuturesUnordered<BoxFuture<'static, (Target, Result<Stats, Failed>)>>;
 
 /// Asks routers for as long as the process lives.
 pub struct Asker {
@@ -44,6 +52,10 @@ pub struct Asker {
     queues: Arc<Queues>,
     due: HashMap<String, Instant>,
     misses: HashMap<String, u32>,
+    /// Those that were asked and have not answered yet.
+    asked: HashSet<String>,
+    at_once: Arc<Semaphore>,
+    answers: Answers,
 }
 
 /// A router to be asked.
@@ -52,62 +64,89 @@ struct Target {
     uid: String,
     pod: String,
     address: SocketAddr,
-    /// Something moves in its namespace.
-    busy: bool,
+    /// The longest answer.
+    bytes: usize,
 }
 
 impl Asker {
     pub fn new(stores: Arc<Stores>, queues: Arc<Queues>) -> Self {
-        Self { stores, queues, due: HashMap::new(), misses: HashMap::new() }
+        Self {
+            stores,
+            queues,
+            due: HashMap::new(),
+            misses: HashMap::new(),
+            asked: HashSet::new(),
+            at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            answers: FuturesUnordered::new(),
+        }
     }
 
     pub async fn run(mut self) {
         let mut ticks = tokio::time::interval(BUSY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            self.round().await;
+            tokio::select! {
+                _ = ticks.tick() => self.ask(),
+                Some((target, answer)) = self.answers.next() => self.take(&target, answer),
+            }
         }
     }
 
-    /// Asks those whose time has come.
-    pub async fn round(&mut self) {
-        let targets = self.targets();
-        let asked = stream::iter(targets).map(|target| async move {
-            let stats = tokio::time::timeout(ANSWER, stats(target.address)).await;
-            let stats = stats.map_err(Failed::from).and_then(|stats| stats);
-            let report = stats.and_then(|stats| report_of(&target.pod, &stats));
-            (target, report)
-        });
-        let answers: Vec<_> = asked.buffer_unordered(AT_ONCE).collect().await;
-        for (target, answer) in answers {
-            self.take(&target, answer);
+    /// Asks all of them once, and takes the answers that come in this time.
+    pub async fn first(&mut self, longest: Duration) {
+        self.ask();
+        let answers = async {
+            while let Some((target, answer)) = self.answers.next().await {
+                self.take(&target, answer);
+            }
+        };
+        let _all_or_late = tokio::time::timeout(longest, answers).await;
+    }
+
+    /// Asks those whose time has come. Nobody waits for another's answer.
+    fn ask(&mut self) {
+        for target in self.targets() {
+            self.asked.insert(target.uid.clone());
+            let at_once = self.at_once.clone();
+            self.answers.push(Box::pin(async move {
+                let _place = at_once.acquire().await;
+                let stats = tokio::time::timeout(ANSWER, stats(target.address, target.bytes)).await;
+                (target, stats.map_err(Failed::from).flatten())
+            }));
         }
     }
 
     fn targets(&mut self) -> Vec<Target> {
-        let mut namespaces: BTreeMap<String, bool> = BTreeMap::new();
+        // Whether something moves, and how many revisions there are.
+        let mut namespaces: BTreeMap<String, (bool, usize)> = BTreeMap::new();
         self.stores.deployments.each(None, |id, deployment| {
-            *namespaces.entry(id.namespace.clone()).or_default() |= !is_settled(deployment);
+            let (busy, revisions) = namespaces.entry(id.namespace.clone()).or_default();
+            *busy |= !is_settled(deployment);
+            *revisions += 1 + deployment.status.as_ref().map_or(0, |status| status.revisions.len());
         });
         let now = Instant::now();
         self.due.retain(|namespace, _| namespaces.contains_key(namespace));
         let (mut targets, mut present) = (Vec::new(), HashSet::new());
-        for (namespace, busy) in namespaces {
+        for (namespace, (busy, revisions)) in namespaces {
             let routers = self.stores.routers.group(&namespace);
             present.extend(routers.values().map(|router| router.pod.uid.clone()));
-            if !busy && self.due.get(&namespace).is_some_and(|due| *due > now) {
-                continue;
+            let due = self.due.get(&namespace).is_none_or(|due| *due <= now);
+            if due {
+                self.due.insert(namespace.clone(), now + QUIET);
             }
-            self.due.insert(namespace.clone(), now + QUIET);
-            for router in routers.into_values().filter(|router| router.is_running()) {
+            for router in routers.into_values().filter(|router| router.is_running()).take(OF_NAMESPACE) {
+                let uid = &router.pod.uid;
+                let silent = self.misses.get(uid).is_some_and(|misses| *misses >= MISSES);
+                if self.asked.contains(uid) || !(due || busy && !silent) {
+                    continue;
+                }
                 let Some(ip) = router.address.as_ref().and_then(|ip| ip.parse::<IpAddr>().ok()) else { continue };
                 targets.push(Target {
                     namespace: namespace.clone(),
-                    uid: router.pod.uid.clone(),
+                    uid: uid.clone(),
                     pod: router.pod.name.clone(),
                     address: SocketAddr::new(ip, ADMIN_PORT),
-                    busy,
+                    bytes: ANSWER_BYTES + REVISION_BYTES * revisions,
                 });
             }
         }
@@ -116,8 +155,10 @@ impl Asker {
         targets
     }
 
-    fn take(&mut self, target: &Target, answer: Result<Report, Failed>) {
-        let report = match answer {
+    fn take(&mut self, target: &Target, answer: Result<Stats, Failed>) {
+        self.asked.remove(&target.uid);
+        let models: Vec<_> = self.stores.deployments.group(&target.namespace).into_values().collect();
+        let report = match answer.and_then(|stats| report_of(&target.pod, &stats, &models)) {
             Ok(report) => {
                 self.misses.remove(&target.uid);
                 Some(Arc::new(report))
@@ -134,29 +175,31 @@ impl Asker {
             }
         };
         let before = self.stores.reports.replace(&target.uid, report.clone());
-        if is_news(before.as_deref(), report.as_deref(), target.busy) {
-            let queue = self.queues.of(crate::key::Kind::Deployment);
-            self.stores.deployments.each(Some(&target.namespace), |id: &Id, _| queue.push(id.clone()));
+        let queue = self.queues.of(Kind::Deployment);
+        for model in models {
+            let name = model.name_any();
+            let settled = is_settled(&model);
+            if said_of(before.as_deref(), &name, settled) != said_of(report.as_deref(), &name, settled) {
+                queue.push(Id::new(&target.namespace, name));
+            }
         }
     }
 }
 
-/// Whether some plan may come out otherwise. What is in flight matters while something moves.
-fn is_news(before: Option<&Report>, now: Option<&Report>, busy: bool) -> bool {
-    match (before, now) {
-        (Some(before), Some(now)) if !busy => before.without_flight() != now.without_flight(),
-        (before, now) => before != now,
-    }
+/// What the plan of a model looks at: whether the router answers, and what it says. What is in flight matters while something moves.
+fn said_of(report: Option<&Report>, model: &str, settled: bool) -> (bool, Option<ModelReport>) {
+    let said = report.and_then(|report| report.models.get(model));
+    (report.is_some(), said.map(|said| if settled { said.without_flight() } else { said.clone() }))
 }
 
-fn report_of(pod: &str, stats: &Stats) -> Result<Report, Failed> {
+fn report_of(pod: &str, stats: &Stats, models: &[Arc<ModelDeployment>]) -> Result<Report, Failed> {
     if stats.pod != pod {
         return Err(format!("the pod \"{}\" answers at the address", stats.pod).into());
     }
-    Ok(Report::from(stats))
+    Ok(Report::of(stats, models))
 }
 
-async fn stats(address: SocketAddr) -> Result<Stats, Failed> {
+async fn stats(address: SocketAddr, bytes: usize) -> Result<Stats, Failed> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get("/stats").header(HOST, address.to_string()).header(CONNECTION, "close");
@@ -166,7 +209,7 @@ async fn stats(address: SocketAddr) -> Result<Stats, Failed> {
         if response.status() != StatusCode::OK {
             return Err(Failed::from(format!("the answer is {}", response.status())));
         }
-        Ok(Limited::new(response.into_body(), ANSWER_BYTES).collect().await?.to_bytes())
+        Ok(Limited::new(response.into_body(), bytes).collect().await?.to_bytes())
     };
     let (_closed, body) = futures::join!(connection, answer);
     Ok(serde_json::from_slice(&body?)?)
@@ -178,34 +221,88 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
-    use millrace_core::routing::{ModelReport, RevisionReport};
+    use millrace_core::api::{ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus};
+    use millrace_core::routing::RevisionReport;
+    use millrace_routes::{ModelStats, RevisionStats};
 
     use super::*;
 
-    fn report(generation: u64, has_pods: bool, is_busy: bool) -> Report {
-        let revisions = BTreeMap::from([("a".to_owned(), RevisionReport { has_pods, is_busy })]);
+    fn report(generation: u64, pods: u64, is_busy: bool) -> Report {
+        let revisions = BTreeMap::from([("a".to_owned(), RevisionReport { pods, is_busy })]);
         Report { models: BTreeMap::from([("m".to_owned(), ModelReport { generation, revisions })]) }
     }
 
     #[test]
     fn what_is_in_flight_is_news_only_while_something_moves() {
-        let (idle, busy) = (report(1, true, false), report(1, true, true));
-        assert!(!is_news(Some(&busy), Some(&idle), false));
-        assert!(is_news(Some(&busy), Some(&idle), true));
-        assert!(!is_news(Some(&idle), Some(&idle), true));
-        for other in [report(2, true, false), report(1, false, false)] {
-            assert!(is_news(Some(&idle), Some(&other), false));
+        let (idle, busy) = (report(1, 1, false), report(1, 1, true));
+        let said = |report: Option<&Report>, settled| said_of(report, "m", settled);
+        assert_eq!(said(Some(&busy), true), said(Some(&idle), true));
+        assert_ne!(said(Some(&busy), false), said(Some(&idle), false));
+        for other in [Some(report(2, 1, false)), Some(report(1, 0, false)), Some(Report::default()), None] {
+            assert_ne!(said(other.as_ref(), true), said(Some(&idle), true), "{other:?}");
         }
-        assert!(is_news(None, Some(&idle), false));
-        assert!(is_news(Some(&idle), None, false));
-        assert!(!is_news(None, None, false));
+        assert_ne!(said(Some(&Report::default()), true), said(None, true));
+        assert_eq!(said_of(Some(&idle), "other", true), said_of(Some(&Report::default()), "other", true));
+    }
+
+    /// A model with one revision in its status.
+    fn model(name: &str, revision: &str) -> Arc<ModelDeployment> {
+        let mut model = ModelDeployment::new(name, ModelDeploymentSpec::default());
+        model.metadata.namespace = Some("ns".to_owned());
+        let revisions = vec![RevisionStatus { name: revision.to_owned(), weight: 100, ..RevisionStatus::default() }];
+        model.status = Some(ModelDeploymentStatus { revisions, ..ModelDeploymentStatus::default() });
+        Arc::new(model)
+    }
+
+    fn said(models: &[(&str, &[&str])]) -> Stats {
+        let models = models.iter().map(|(name, revisions)| {
+            let revisions = revisions.iter().map(|name| ((*name).to_owned(), RevisionStats::default()));
+            ((*name).to_owned(), ModelStats { generation: 1, revisions: revisions.collect() })
+        });
+        Stats { pod: "router".to_owned(), boot: 1, at_us: 1, models: models.collect() }
     }
 
     #[test]
     fn an_address_that_came_to_another_pod_says_nothing() {
-        let stats = Stats { pod: "router-b".to_owned(), boot: 1, at_us: 1, models: BTreeMap::new() };
-        assert!(report_of("router-a", &stats).is_err());
-        assert_eq!(report_of("router-b", &stats).unwrap(), Report::default());
+        assert!(report_of("router-a", &said(&[]), &[]).is_err());
+        assert_eq!(report_of("router", &said(&[]), &[]).unwrap(), Report::default());
+    }
+
+    #[test]
+    fn only_what_is_said_of_models_and_revisions_that_there_are_is_kept() {
+        let made_up: Vec<String> = (0..1000).map(|i| format!("made-up-{i}")).collect();
+        let revisions: Vec<&str> = made_up.iter().map(String::as_str).chain(["m-1"]).collect();
+        let mut models: Vec<(&str, &[&str])> = made_up.iter().map(|name| (name.as_str(), [].as_slice())).collect();
+        models.push(("m", &revisions));
+        let report = report_of("router", &said(&models), &[model("m", "m-1"), model("n", "n-1")]).unwrap();
+        assert_eq!(report.models.keys().collect::<Vec<_>>(), ["m"]);
+        assert_eq!(report.models["m"].revisions.keys().collect::<Vec<_>>(), ["m-1"]);
+    }
+
+    fn asker() -> Asker {
+        Asker::new(Arc::default(), Arc::default())
+    }
+
+    #[tokio::test]
+    async fn one_that_never_answers_keeps_nobody_waiting_and_is_not_asked_twice() {
+        let mut asker = asker();
+        let target = |uid: &str| Target {
+            namespace: "ns".to_owned(),
+            uid: uid.to_owned(),
+            pod: "router".to_owned(),
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            bytes: 1,
+        };
+        let (silent, other) = (target("silent"), target("other"));
+        asker.asked = HashSet::from(["silent".to_owned(), "other".to_owned()]);
+        asker.answers.push(Box::pin(async move {
+            std::future::pending::<()>().await;
+            (silent, Err("never".into()))
+        }));
+        asker.answers.push(Box::pin(async move { (other, Ok(said(&[]))) }));
+        asker.first(Duration::from_millis(50)).await;
+        assert!(asker.stores.reports.get("other").is_some());
+        assert!(asker.asked.contains("silent") && !asker.asked.contains("other"));
     }
 
     /// Answers one request with these bytes.
@@ -230,13 +327,13 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_read_and_one_that_is_none_is_refused() {
         let right = server(http("200 OK", r#"{"pod": "p", "boot": 1, "atUs": 2, "models": {}}"#));
-        assert_eq!(stats(right).await.unwrap().pod, "p");
+        assert_eq!(stats(right, ANSWER_BYTES).await.unwrap().pod, "p");
         for wrong in [http("503 Service Unavailable", "{}"), http("200 OK", "<html>"), b"nonsense\r\n\r\n".to_vec()] {
             let address = server(wrong);
-            assert!(stats(address).await.is_err());
+            assert!(stats(address, ANSWER_BYTES).await.is_err());
         }
         let long = server(http("200 OK", &" ".repeat(ANSWER_BYTES + 1)));
-        let error = stats(long).await.unwrap_err().to_string();
+        let error = stats(long, ANSWER_BYTES).await.unwrap_err().to_string();
         assert!(error.contains("length limit"), "{error}");
     }
 }

@@ -28,7 +28,7 @@ const LEASE_ANSWER: Duration = Duration::from_secs(4);
 /// How long passes in hand may take when the process is told to end.
 const LAST_PASSES: Duration = Duration::from_secs(20);
 
-/// How long the first round of questions to the routers may take.
+/// How long routers may take to answer for the first time.
 const FIRST_ASKED: Duration = Duration::from_secs(3);
 
 /// Why the controller cannot go on.
@@ -93,7 +93,7 @@ pub async fn serve(settings: RunSettings) -> Result<(), ServeError> {
             tracing::info!(%identity, "leads");
             let mut asker = Asker::new(stores.clone(), queues.clone());
             // Before the first pass, or every ModelDeployment would seem to be without routers.
-            let _first_or_late = tokio::time::timeout(FIRST_ASKED, asker.round()).await;
+            asker.first(FIRST_ASKED).await;
             tokio::spawn(asker.run());
             let passes = Passes::new(client, settings.config(), stores, queues, metrics, identity);
             if !work(Arc::new(passes), &lock, lease, told_to_end).await {

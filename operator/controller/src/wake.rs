@@ -152,6 +152,11 @@ pub fn routing<V>(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: 
     router(stores, queues, id, group, view, gone);
 }
 
+/// Anything else that the routers need.
+pub fn part<V>(_: &Stores, queues: &Queues, id: &Id, _: &str, _: &V, _gone: bool) {
+    queues.routing.push(Id::new(&id.namespace, ROUTER));
+}
+
 /// A router's pod.
 pub fn router<V>(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &V, _gone: bool) {
     stores.deployments.each(Some(&id.namespace), |key, _| queues.deployments.push(key.clone()));

@@ -4,6 +4,8 @@
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use millrace_core::api::GROUP;
+use millrace_core::names::{ROUTER, ROUTES};
+use millrace_core::routing::SERVERS_POLICY;
 
 struct Right {
     /// Why: the code that needs it.
@@ -18,6 +20,10 @@ struct Right {
 const ROUTER_ROLE: &str = "millrace-router";
 
 const READ: &[&str] = &["get", "list", "watch"];
+/// To watch one name and keep what has it by server-side apply.
+const KEEP: &[&str] = &["get", "list", "watch", "create", "patch"];
+const RBAC: &str = "rbac.authorization.k8s.io";
+const NETWORKING: &str = "networking.k8s.io";
 
 const RIGHTS: &[Right] = &[
     Right {
@@ -94,57 +100,71 @@ const RIGHTS: &[Right] = &[
         verbs: &["get", "create", "update"],
     },
     Right {
-        what_for: "routes",
-        group: "",
-        resources: &["configmaps"],
-        verbs: &["get", "list", "watch", "create", "patch"],
-    },
-    Right {
-        what_for: "the routers' account",
-        group: "",
-        resources: &["serviceaccounts"],
-        verbs: &["get", "create", "patch"],
-    },
-    Right {
-        what_for: "the routers' rights in their namespace",
-        group: "rbac.authorization.k8s.io",
-        resources: &["rolebindings"],
-        verbs: &["get", "create", "patch"],
-    },
-    Right {
-        what_for: "one router stays while nodes are drained",
-        group: "policy",
-        resources: &["poddisruptionbudgets"],
-        verbs: &["get", "create", "patch"],
-    },
-    Right {
-        what_for: "callers come through where a namespace refuses all",
-        group: "networking.k8s.io",
+        what_for: "policies of the routers, by label",
+        group: NETWORKING,
         resources: &["networkpolicies"],
-        verbs: &["get", "create", "patch"],
+        verbs: READ,
     },
+];
+
+/// What of these kinds has these names, and nothing else of them.
+const NAMED: &[(Right, &[&str])] = &[
+    (Right { what_for: "routes", group: "", resources: &["configmaps"], verbs: KEEP }, &[ROUTES]),
+    (Right { what_for: "the routers' account", group: "", resources: &["serviceaccounts"], verbs: KEEP }, &[ROUTER]),
+    (
+        Right {
+            what_for: "the routers' rights in their namespace",
+            group: RBAC,
+            resources: &["rolebindings"],
+            verbs: KEEP,
+        },
+        &[ROUTER],
+    ),
+    (
+        Right {
+            what_for: "one router stays while nodes are drained",
+            group: "policy",
+            resources: &["poddisruptionbudgets"],
+            verbs: KEEP,
+        },
+        &[ROUTER],
+    ),
+    (
+        Right {
+            what_for: "callers come through where a namespace refuses all",
+            group: NETWORKING,
+            resources: &["networkpolicies"],
+            verbs: &["create", "patch", "delete"],
+        },
+        &[ROUTER, SERVERS_POLICY],
+    ),
+    // The one role that it gives, and no other.
+    (
+        Right {
+            what_for: "the routers' rights in their namespace",
+            group: RBAC,
+            resources: &["clusterroles"],
+            verbs: &["bind"],
+        },
+        &[ROUTER_ROLE],
+    ),
 ];
 
 /// The ClusterRole with these rights.
 pub fn cluster_role(name: &str) -> ClusterRole {
     let text = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let rules = RIGHTS.iter().map(|right| PolicyRule {
+    let rule = |right: &Right, names: Option<Vec<String>>| PolicyRule {
         api_groups: Some(text(&[right.group])),
         resources: Some(text(right.resources)),
+        resource_names: names,
         verbs: text(right.verbs),
         ..PolicyRule::default()
-    });
-    // The one role that it gives, and no other.
-    let gives = PolicyRule {
-        api_groups: Some(text(&["rbac.authorization.k8s.io"])),
-        resources: Some(text(&["clusterroles"])),
-        resource_names: Some(text(&[ROUTER_ROLE])),
-        verbs: text(&["bind"]),
-        ..PolicyRule::default()
     };
+    let all = RIGHTS.iter().map(|right| rule(right, None));
+    let named = NAMED.iter().map(|(right, names)| rule(right, Some(text(names))));
     ClusterRole {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
-        rules: Some(rules.chain([gives]).collect()),
+        rules: Some(all.chain(named).collect()),
         ..ClusterRole::default()
     }
 }
@@ -161,6 +181,25 @@ mod tests {
                 assert!(!word.contains('*'), "{}: {word}", right.what_for);
                 assert!(!["escalate", "bind", "impersonate", "secrets"].contains(word), "{}: {word}", right.what_for);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_given_or_configures_others_is_written_by_name_only() {
+        let rules = cluster_role("c").rules.unwrap_or_default();
+        let sensitive = [
+            "configmaps",
+            "serviceaccounts",
+            "rolebindings",
+            "poddisruptionbudgets",
+            "networkpolicies",
+            "clusterroles",
+        ];
+        for rule in rules.iter().filter(|rule| rule.resources.iter().flatten().any(|r| sensitive.contains(&r.as_str())))
+        {
+            let reads = rule.verbs.iter().all(|verb| READ.contains(&verb.as_str()));
+            let policies = rule.resources == Some(vec!["networkpolicies".to_owned()]);
+            assert!(rule.resource_names.is_some() || reads && policies, "{rule:?}");
         }
     }
 

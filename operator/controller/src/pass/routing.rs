@@ -1,16 +1,18 @@
 //! The pass of a namespace: its routes and its routers.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use k8s_openapi::jiff::Timestamp;
 use millrace_core::names::{ROUTER, ROUTES};
 use millrace_core::plan::Refusal;
-use millrace_core::routing::{self, Router, Routers};
+use millrace_core::routing::{self, PartView, Router, Routers, key};
 
 use super::Passes;
 use crate::key::{Id, Kind};
 use crate::metrics::Outcome;
 use crate::queue::Next;
+use crate::store::routers_shape;
 use crate::write::WriteError;
 
 /// What was refused of the routers of each namespace.
@@ -39,12 +41,16 @@ impl Refused {
 
 impl Passes {
     pub(super) async fn pass_routing(&self, namespace: &str) -> Result<(Outcome, Next), WriteError> {
+        let parts = self.router_parts(namespace);
+        let uids = parts.iter().map(|(key, part)| (key, &part.uid));
         let observed = routing::Observed {
             models: self.stores.deployments.group(namespace).into_values().collect(),
             routes: self.stores.routes.get(&Id::new(namespace, ROUTES)),
-            deployment: self.stores.router_deployments.get(&Id::new(namespace, ROUTER)),
+            applied: self.stores.applied_routers.of(namespace, uids),
+            parts,
         };
-        let plan = routing::plan(namespace, &observed, &self.config);
+        let plan = routing::plan(namespace, &observed, &self.config, Timestamp::now());
+        let requeue = plan.requeue;
         let refusal = self.writer.apply_routers(namespace, plan).await?;
         if self.refused.set(namespace, refusal.as_ref()) {
             if let Some(Refusal { object, code, reason, message }) = &refusal {
@@ -54,10 +60,40 @@ impl Passes {
             self.stores.deployments.each(Some(namespace), |id, _| queue.push(id.clone()));
         }
         Ok(match refusal {
-            None => (Outcome::Done, Next::Idle),
+            None => (Outcome::Done, requeue.map_or(Next::Idle, Next::After)),
             // Nobody tells when it may be tried again.
             Some(_) => (Outcome::Refused, Next::Failed(None)),
         })
+    }
+
+    /// What is there for the routers of a namespace.
+    fn router_parts(&self, namespace: &str) -> BTreeMap<String, PartView> {
+        let stores = &self.stores;
+        let id = Id::new(namespace, ROUTER);
+        let routes = stores.routes.get(&Id::new(namespace, ROUTES)).map(|routes| PartView {
+            uid: routes.uid.clone(),
+            is_ours: true,
+            shape: routes.shape(),
+        });
+        let deployment = stores.router_deployments.get(&id).map(|view| PartView {
+            uid: view.uid.clone(),
+            is_ours: true,
+            shape: routers_shape(&view),
+        });
+        let named = |kind: &str, part: Option<PartView>| part.map(|part| (key(kind, ROUTER), part));
+        let own = |part: Option<Arc<PartView>>| part.map(|part| (*part).clone());
+        let policies = stores.router_policies.group(namespace).into_iter();
+        [
+            routes.map(|part| (key("ConfigMap", ROUTES), part)),
+            named("Deployment", deployment),
+            named("ServiceAccount", own(stores.router_accounts.get(&id))),
+            named("RoleBinding", own(stores.router_bindings.get(&id))),
+            named("PodDisruptionBudget", own(stores.router_budgets.get(&id))),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(policies.map(|(name, part)| (key("NetworkPolicy", &name), (*part).clone())))
+        .collect()
     }
 
     /// What a ModelDeployment sees of its namespace's routers.

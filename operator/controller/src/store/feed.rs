@@ -6,18 +6,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use millrace_core::names::{DEPLOYMENT_LABEL, ROUTER, ROUTER_LABEL, ROUTES, RUN_UID_LABEL};
-use millrace_core::routing::is_ours;
+use millrace_core::routing::{PartView, is_ours};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::Stores;
 use super::lenient::Lenient;
 use super::project::{
-    Kept, deployment_view, job_view, label, router_view, routes_view, server_pod_view, service_view, stage_pod_view,
+    Kept, Part, deployment_view, job_view, label, part_view, router_view, routes_view, server_pod_view, service_view,
+    stage_pod_view,
 };
 use super::shelf::{Item, Shelf};
 use crate::key::Id;
@@ -81,41 +86,27 @@ pub fn start(
     }
     let starter = Starter { client, stores, queues, feeds: &feeds };
     for scope in &scopes {
+        let all = |labels| Select { scope, labels, name: "" };
+        let named = |name| Select { scope, labels: "", name };
+        starter.start(all(""), Feed { kind: "MLPipeline", shelf: |s| &s.pipelines, view: whole, wake: wake::pipeline });
+        starter.start(all(""), Feed { kind: "MLPipelineRun", shelf: |s| &s.runs, view: whole, wake: wake::run });
+        starter
+            .start(all(""), Feed { kind: "StageTemplate", shelf: |s| &s.templates, view: whole, wake: wake::template });
+        starter.start(all(""), Feed { kind: "ModelVersion", shelf: |s| &s.versions, view: whole, wake: wake::version });
         starter.start(
-            scope,
-            "",
-            Feed { kind: "MLPipeline", shelf: |s| &s.pipelines, view: whole, wake: wake::pipeline },
-        );
-        starter.start(scope, "", Feed { kind: "MLPipelineRun", shelf: |s| &s.runs, view: whole, wake: wake::run });
-        starter.start(
-            scope,
-            "",
-            Feed { kind: "StageTemplate", shelf: |s| &s.templates, view: whole, wake: wake::template },
-        );
-        starter.start(
-            scope,
-            "",
-            Feed { kind: "ModelVersion", shelf: |s| &s.versions, view: whole, wake: wake::version },
-        );
-        starter.start(
-            scope,
-            "",
+            all(""),
             Feed { kind: "ModelDeployment", shelf: |s| &s.deployments, view: whole, wake: wake::deployment },
         );
-        starter.start(scope, RUN_UID_LABEL, Feed { kind: "Job", shelf: |s| &s.jobs, view: job, wake: wake::of_run });
+        let of_runs = all(RUN_UID_LABEL);
+        starter.start(of_runs, Feed { kind: "Job", shelf: |s| &s.jobs, view: job, wake: wake::of_run });
+        starter.start(of_runs, Feed { kind: "Pod", shelf: |s| &s.stage_pods, view: stage_pod, wake: wake::of_run });
+        let of_models = all(DEPLOYMENT_LABEL);
         starter.start(
-            scope,
-            RUN_UID_LABEL,
-            Feed { kind: "Pod", shelf: |s| &s.stage_pods, view: stage_pod, wake: wake::of_run },
-        );
-        starter.start(
-            scope,
-            DEPLOYMENT_LABEL,
+            of_models,
             Feed { kind: "Pod", shelf: |s| &s.server_pods, view: server_pod, wake: wake::of_deployment },
         );
         starter.start(
-            scope,
-            DEPLOYMENT_LABEL,
+            of_models,
             Feed {
                 kind: "Deployment",
                 shelf: |s| &s.server_deployments,
@@ -123,32 +114,66 @@ pub fn start(
                 wake: wake::server_deployment,
             },
         );
+        starter.start(of_models, Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::service });
+        starter
+            .start(named(ROUTES), Feed { kind: "ConfigMap", shelf: |s| &s.routes, view: routes, wake: wake::routing });
         starter.start(
-            scope,
-            DEPLOYMENT_LABEL,
-            Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::service },
-        );
-        starter.start(
-            scope,
-            ROUTER_LABEL,
-            Feed { kind: "ConfigMap", shelf: |s| &s.routes, view: routes, wake: wake::routing },
-        );
-        starter.start(
-            scope,
-            ROUTER_LABEL,
+            named(ROUTER),
             Feed { kind: "Deployment", shelf: |s| &s.router_deployments, view: router_deployment, wake: wake::routing },
         );
         starter.start(
-            scope,
-            ROUTER_LABEL,
+            named(ROUTER),
+            Feed {
+                kind: "ServiceAccount",
+                shelf: |s| &s.router_accounts,
+                view: part::<ServiceAccount>,
+                wake: wake::part,
+            },
+        );
+        starter.start(
+            named(ROUTER),
+            Feed { kind: "RoleBinding", shelf: |s| &s.router_bindings, view: part::<RoleBinding>, wake: wake::part },
+        );
+        starter.start(
+            named(ROUTER),
+            Feed {
+                kind: "PodDisruptionBudget",
+                shelf: |s| &s.router_budgets,
+                view: part::<PodDisruptionBudget>,
+                wake: wake::part,
+            },
+        );
+        // Two names: the label finds both.
+        starter.start(
+            all(ROUTER_LABEL),
+            Feed {
+                kind: "NetworkPolicy",
+                shelf: |s| &s.router_policies,
+                view: part::<NetworkPolicy>,
+                wake: wake::part,
+            },
+        );
+        starter.start(
+            all(ROUTER_LABEL),
             Feed { kind: "Pod", shelf: |s| &s.routers, view: router_pod, wake: wake::router },
         );
     }
     if !namespaces.is_empty() && !namespaces.iter().any(|n| n == catalog) {
         let feed = Feed { kind: "StageTemplate", shelf: |s: &Stores| &s.templates, view: whole, wake: wake::template };
-        starter.start(catalog, "", feed);
+        starter.start(Select { scope: catalog, labels: "", name: "" }, feed);
     }
     feeds
+}
+
+/// What a watch is of.
+#[derive(Clone, Copy)]
+struct Select<'a> {
+    /// A namespace, or "" for all of them.
+    scope: &'a str,
+    /// A label selector, or "".
+    labels: &'a str,
+    /// The one name, or "" for all: the right to watch may be for one name too.
+    name: &'a str,
 }
 
 struct Starter<'a> {
@@ -159,7 +184,7 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
-    fn start<K, V>(&self, scope: &str, labels: &str, feed: Feed<K, V>)
+    fn start<K, V>(&self, select: Select<'_>, feed: Feed<K, V>)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -170,11 +195,15 @@ impl Starter<'_> {
         V: Send + Sync + 'static,
     {
         self.feeds.started.fetch_add(1, Ordering::AcqRel);
+        let Select { scope, labels, name } = select;
         let api = match scope {
             "" => Api::all(self.client.clone()),
             namespace => Api::namespaced(self.client.clone(), namespace),
         };
-        let config = watcher::Config::default().labels(labels).page_size(PAGE);
+        let mut config = watcher::Config::default().labels(labels).page_size(PAGE);
+        if !name.is_empty() {
+            config = config.fields(&format!("metadata.name={name}"));
+        }
         let (stores, queues, feeds) = (self.stores.clone(), self.queues.clone(), self.feeds.clone());
         tokio::spawn(follow(api, config, scope.to_owned(), feed, stores, queues, feeds));
     }
@@ -202,9 +231,9 @@ async fn follow<K, V>(
             Ok(Some(Event::Init)) => shelf.begin(&scope),
             Ok(Some(Event::InitApply(object) | Event::Apply(object))) => {
                 let Some(object) = readable(feed.kind, object) else { continue };
-                if let Some(News { id, groups, value }) = keep(shelf, object, feed.view) {
+                if let Some(News { id, groups, value, gone }) = keep(shelf, object, feed.view) {
                     for group in groups {
-                        (feed.wake)(&stores, &queues, &id, &group, &value, false);
+                        (feed.wake)(&stores, &queues, &id, &group, &value, gone);
                     }
                 }
             }
@@ -244,10 +273,14 @@ fn readable<K: Resource<DynamicType = ()>>(kind: &str, object: Lenient<K>) -> Op
 
 fn item<K: Resource<DynamicType = ()>, V>(mut object: K, view: fn(K) -> Option<(String, V)>) -> Option<Item<V>> {
     object.managed_fields_mut().clear();
-    let id = Id::new(object.namespace()?, object.name_any());
-    let resource_version = version_of(object.meta().resource_version.as_deref());
+    let (id, resource_version) = state_of(&object)?;
     let (group, value) = view(object)?;
     Some(Item { id, group, resource_version, value })
+}
+
+fn state_of<K: Resource<DynamicType = ()>>(object: &K) -> Option<(Id, u64)> {
+    let id = Id::new(object.namespace()?, object.name_any());
+    Some((id, version_of(object.meta().resource_version.as_deref())))
 }
 
 /// A resourceVersion as a number: Kubernetes promises that those of one kind can be compared.
@@ -261,20 +294,27 @@ pub struct News<V> {
     /// Its group, and the one that it left.
     pub groups: Vec<String>,
     pub value: Arc<V>,
+    /// It is none of ours any more.
+    pub gone: bool,
 }
 
-/// Puts an object on its shelf, if it is news there.
+/// Puts an object on its shelf, if it is news there. One that is none of ours any more leaves it.
 pub fn keep<K: Resource<DynamicType = ()>, V>(
     shelf: &Shelf<V>,
     object: K,
     view: fn(K) -> Option<(String, V)>,
 ) -> Option<News<V>> {
-    let item = item(object, view)?;
+    let (id, version) = state_of(&object)?;
+    let Some(item) = item(object, view) else {
+        let (group, _) = shelf.find(&id)?;
+        let value = shelf.remove(&id, version)?;
+        return Some(News { id, groups: vec![group], value, gone: true });
+    };
     let (id, group) = (item.id.clone(), item.group.clone());
     let left = shelf.find(&id).map(|(left, _)| left).filter(|left| *left != group);
     let news = shelf.put(item);
     let value = shelf.get(&id).filter(|_| news)?;
-    Some(News { id, groups: [Some(group), left].into_iter().flatten().collect(), value })
+    Some(News { id, groups: [Some(group), left].into_iter().flatten().collect(), value, gone: false })
 }
 
 /// Objects of Millrace's own kinds are kept whole, but for runs that have ended, and grouped by namespace.
@@ -323,6 +363,12 @@ pub fn router_deployment(
 ) -> Option<(String, millrace_core::deployment::DeploymentView)> {
     let ours = deployment.metadata.name.as_deref() == Some(ROUTER) && is_ours(&deployment.metadata);
     ours.then(|| Some((deployment.namespace()?, deployment_view(&deployment))))?
+}
+
+/// Whoever made it: what has the name of something of ours is told.
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
+pub fn part<K: Part>(part: K) -> Option<(String, PartView)> {
+    Some((part.meta().namespace.clone()?, part_view(&part)))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]

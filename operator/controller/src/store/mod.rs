@@ -11,13 +11,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use applied::Applied;
-pub use feed::{Feeds, News, job, keep, router_deployment, routes, server_deployment, service, start, whole};
+pub use feed::{Feeds, News, job, keep, part, router_deployment, routes, server_deployment, service, start, whole};
 use kube::ResourceExt;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
-use millrace_core::routing::{RouterPod, RoutesView};
+use millrace_core::routing::{PartView, RouterPod, RoutesView};
 use millrace_core::run::{JobView, PodView};
-pub use project::{Kept, controller_uid, deployment_view, service_view, stage_pod_view};
+pub use project::{Kept, Part, controller_uid, deployment_view, routers_shape, service_view, stage_pod_view};
 pub use reports::Reports;
 pub use shelf::Shelf;
 
@@ -47,6 +47,12 @@ pub struct Stores {
     pub routes: Shelf<RoutesView>,
     pub router_deployments: Shelf<DeploymentView>,
     pub routers: Shelf<RouterPod>,
+    pub router_accounts: Shelf<PartView>,
+    pub router_bindings: Shelf<PartView>,
+    pub router_budgets: Shelf<PartView>,
+    pub router_policies: Shelf<PartView>,
+    /// What became of everything that was applied for routers, by [`millrace_core::routing::key`].
+    pub applied_routers: Applied,
     pub reports: Reports,
     /// Which run has a uid: Jobs and pods name their run by it.
     run_ids: RwLock<HashMap<String, Id>>,
@@ -84,7 +90,7 @@ impl Stores {
     }
 
     /// Objects on each shelf, for the metrics.
-    pub fn sizes(&self) -> [(&'static str, usize); 13] {
+    pub fn sizes(&self) -> [(&'static str, usize); 17] {
         [
             ("pipelines", self.pipelines.len()),
             ("runs", self.runs.len()),
@@ -99,6 +105,10 @@ impl Stores {
             ("routes", self.routes.len()),
             ("router_deployments", self.router_deployments.len()),
             ("routers", self.routers.len()),
+            ("router_accounts", self.router_accounts.len()),
+            ("router_bindings", self.router_bindings.len()),
+            ("router_budgets", self.router_budgets.len()),
+            ("router_policies", self.router_policies.len()),
         ]
     }
 }

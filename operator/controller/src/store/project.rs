@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, ContainerStatus, Pod, Service, ServicePort, ServiceSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ContainerState, ContainerStatus, Pod, Service, ServiceAccount, ServicePort, ServiceSpec,
+};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
 use millrace_core::api::{GROUP, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView, digest};
 use millrace_core::names::{ATTEMPT_LABEL, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL};
 use millrace_core::pod::{AGENT_INIT, MAIN};
-use millrace_core::routing::{RouterPod, RoutesView};
+use millrace_core::routing::{PartView, RouterPod, RoutesView, is_ours};
 use millrace_core::run::{ContainerView, JobView, PodView, Terminated, Words};
 use millrace_routes::ROUTES_KEY;
 
@@ -102,7 +108,12 @@ pub fn routes_view(map: &ConfigMap) -> RoutesView {
     let meta = &map.metadata;
     let owners = meta.owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect();
     let text = map.data.as_ref().and_then(|data| data.get(ROUTES_KEY)).cloned().unwrap_or_default();
-    RoutesView::new(meta.resource_version.clone().unwrap_or_default(), owners, text)
+    RoutesView::new(
+        meta.uid.clone().unwrap_or_default(),
+        meta.resource_version.clone().unwrap_or_default(),
+        owners,
+        text,
+    )
 }
 
 fn pod_view(pod: &Pod, stage_label: &str, last_state: bool) -> PodView {
@@ -174,7 +185,7 @@ pub fn deployment_view(deployment: &Deployment) -> DeploymentView {
         generation: meta.generation.unwrap_or_default(),
         observed_generation: status.and_then(|s| s.observed_generation).unwrap_or_default(),
         shape: digest(&(
-            deployment.spec.as_ref().map(|spec| DeploymentSpec { replicas: None, ..spec.clone() }),
+            deployment.spec.as_ref().map(without_others),
             millraces(meta.labels.as_ref()),
             millraces(meta.annotations.as_ref()),
         )),
@@ -188,6 +199,77 @@ pub fn deployment_view(deployment: &Deployment) -> DeploymentView {
         labels: meta.labels.clone().unwrap_or_default(),
         annotations: meta.annotations.clone().unwrap_or_default(),
     }
+}
+
+/// A spec but for what others may set: how many pods there are, and annotations of pods (a restart is one).
+fn without_others(spec: &DeploymentSpec) -> DeploymentSpec {
+    let mut spec = DeploymentSpec { replicas: None, ..spec.clone() };
+    if let Some(annotations) = spec.template.metadata.as_mut().and_then(|metadata| metadata.annotations.as_mut()) {
+        annotations.retain(|key, _| key.starts_with(GROUP));
+    }
+    if let Some(metadata) =
+        spec.template.metadata.as_mut().filter(|m| m.annotations.as_ref().is_some_and(BTreeMap::is_empty))
+    {
+        metadata.annotations = None;
+    }
+    spec
+}
+
+/// An object of a namespace's routers.
+pub trait Part: Resource<DynamicType = ()> {
+    /// Digest of what Millrace says of it.
+    fn shape(&self) -> u64;
+}
+
+pub fn part_view<K: Part>(part: &K) -> PartView {
+    let meta = part.meta();
+    PartView { uid: meta.uid.clone().unwrap_or_default(), is_ours: is_ours(meta), shape: part.shape() }
+}
+
+/// Whose it is, as far as we say so.
+fn heading(meta: &ObjectMeta) -> (Vec<(&String, &String)>, Option<&Vec<OwnerReference>>) {
+    (millraces(meta.labels.as_ref()), meta.owner_references.as_ref())
+}
+
+impl Part for ServiceAccount {
+    fn shape(&self) -> u64 {
+        digest(&(heading(&self.metadata), self.automount_service_account_token))
+    }
+}
+
+impl Part for RoleBinding {
+    fn shape(&self) -> u64 {
+        digest(&(heading(&self.metadata), &self.role_ref, &self.subjects))
+    }
+}
+
+impl Part for PodDisruptionBudget {
+    fn shape(&self) -> u64 {
+        digest(&(heading(&self.metadata), &self.spec))
+    }
+}
+
+impl Part for NetworkPolicy {
+    fn shape(&self) -> u64 {
+        digest(&(heading(&self.metadata), &self.spec))
+    }
+}
+
+impl Part for ConfigMap {
+    fn shape(&self) -> u64 {
+        routes_view(self).shape()
+    }
+}
+
+impl Part for Deployment {
+    fn shape(&self) -> u64 {
+        routers_shape(&deployment_view(self))
+    }
+}
+
+/// How many routers there are is Millrace's to say, unlike the pods of a revision.
+pub fn routers_shape(view: &DeploymentView) -> u64 {
+    digest(&(view.shape, view.wanted))
 }
 
 /// Labels or annotations of Millrace's: the served version is among them.

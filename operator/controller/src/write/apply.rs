@@ -27,16 +27,24 @@ use crate::store::{
 };
 use crate::wake::{self, Queues};
 
+/// What became of an object, and the shape that was there before.
+pub(super) struct Put<K> {
+    pub made: K,
+    pub before: Option<u64>,
+}
+
 impl Writer {
     pub(super) async fn apply(&self, namespace: &str, apply: Apply) -> Result<Option<Refusal>, WriteError> {
         match apply {
             Apply::Deployment(wanted) => {
-                let put = self.put(namespace, &*wanted, deployment_over).await?;
-                Ok(put.map(|made| self.deployment_made(namespace, made)).err())
+                let is_free = has_controller_of(wanted.meta());
+                let put = self.put(namespace, &*wanted, deployment_over, is_free, shape_of_deployment).await?;
+                Ok(put.map(|put| self.deployment_made(namespace, put)).err())
             }
             Apply::Service(wanted) => {
-                let put = self.put(namespace, &*wanted, service_over).await?;
-                Ok(put.map(|made| self.service_made(namespace, deployment::asked(&wanted), made)).err())
+                let is_free = has_controller_of(wanted.meta());
+                let put = self.put(namespace, &*wanted, service_over, is_free, shape_of_service).await?;
+                Ok(put.map(|put| self.service_made(namespace, deployment::asked(&wanted), put)).err())
             }
             Apply::Scale { deployment, replicas } => self.scale(namespace, &deployment, replicas).await,
             Apply::DeployVersion { model_deployment, version } => {
@@ -46,20 +54,20 @@ impl Writer {
     }
 
     /// Keeps what became of a Deployment.
-    fn deployment_made(&self, namespace: &str, made: Deployment) {
+    fn deployment_made(&self, namespace: &str, put: Put<Deployment>) {
+        let Put { made, before } = put;
         let id = Id::new(namespace, made.name_any());
         let view = deployment_view(&made);
-        let held = self.stores.server_deployments.get(&id).map(|held| held.shape);
         let applied = Applied::new(0, view.shape, view.generation);
-        let news = remember(&self.stores.applied, &id, view.uid, held, applied);
+        let news = remember(&self.stores.applied, &id, view.uid, before, applied);
         self.put_made(&self.stores.server_deployments, &id, made, server_deployment, wake::server_deployment, news);
     }
 
-    fn service_made(&self, namespace: &str, asked: u64, made: Service) {
+    fn service_made(&self, namespace: &str, asked: u64, put: Put<Service>) {
+        let Put { made, before } = put;
         let id = Id::new(namespace, made.name_any());
         let view = service_view(&made);
-        let held = self.stores.services.get(&id).map(|held| held.shape);
-        let news = remember(&self.stores.applied_services, &id, view.uid, held, Applied::new(asked, view.shape, 0));
+        let news = remember(&self.stores.applied_services, &id, view.uid, before, Applied::new(asked, view.shape, 0));
         self.put_made(&self.stores.services, &id, made, service, wake::service, news);
     }
 
@@ -80,8 +88,15 @@ impl Writer {
     }
 
     /// Makes an object, or replaces the one that is there: an apply would leave what somebody added. `over` lays what is
-    /// wanted over what is there, and keeps what others may own.
-    async fn put<K>(&self, namespace: &str, wanted: &K, over: fn(K, K) -> K) -> Result<Result<K, Refusal>, WriteError>
+    /// wanted over what is there, and keeps what others may own. `is_free` says of what is there whether it may be written.
+    pub(super) async fn put<K>(
+        &self,
+        namespace: &str,
+        wanted: &K,
+        over: fn(K, K) -> K,
+        is_free: impl Fn(&ObjectMeta) -> bool,
+        shape: fn(&K) -> u64,
+    ) -> Result<Result<Put<K>, Refusal>, WriteError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Serialize,
     {
@@ -91,8 +106,9 @@ impl Writer {
         // Not from the shelf: one without our label is not there.
         let found = api.get_opt(&name).await.map_err(|e| WriteError::new("read", &object, e))?;
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let before = found.as_ref().map(shape);
         let answer = match found {
-            Some(found) if controller_uid(found.meta()) != controller_uid(wanted.meta()) => {
+            Some(found) if !is_free(found.meta()) => {
                 return Ok(Err(name_taken(&object, controller_uid(found.meta()).as_deref())));
             }
             Some(found) => {
@@ -104,7 +120,7 @@ impl Writer {
                 api.create(&params, wanted).await
             }
         };
-        written(&object, answer)
+        Ok(written(&object, answer)?.map(|made| Put { made, before }))
     }
 
     async fn scale(&self, namespace: &str, name: &str, replicas: i32) -> Result<Option<Refusal>, WriteError> {
@@ -113,6 +129,10 @@ impl Writer {
         self.metrics.wrote(Verb::Scale);
         match self.api::<Deployment>(namespace).patch_scale(name, &params, &patch).await {
             Ok(_) => Ok(None),
+            // Deleted a moment ago.
+            Err(error) if code(&error) == Some(404) => {
+                Err(WriteError::new("scale", &format!("Deployment {name}"), error))
+            }
             Err(error) => refused("scale", &format!("Deployment {name}"), error).map(Some),
         }
     }
@@ -147,18 +167,30 @@ impl Writer {
     }
 }
 
-/// True if it is news. `held` is the shape that was put right, if it was another one.
-fn remember(all: &store::Applied, id: &Id, uid: String, held: Option<u64>, made: Applied) -> bool {
+/// True if it is news. `found` is the shape that was there.
+pub(super) fn remember(all: &store::Applied, id: &Id, uid: String, found: Option<u64>, made: Applied) -> bool {
     let made = match all.get(id, &uid) {
-        Some(before) if held.is_some_and(|held| held != before.shape) => made.correcting(&before, Timestamp::now()),
-        Some(before) => made.following(&before),
+        Some(before) => made.after(&before, found, Timestamp::now()),
         None => made,
     };
     all.remember(id.clone(), uid, made)
 }
 
+fn has_controller_of(wanted: &ObjectMeta) -> impl Fn(&ObjectMeta) -> bool {
+    let controller = controller_uid(wanted);
+    move |found| controller_uid(found) == controller
+}
+
+fn shape_of_deployment(deployment: &Deployment) -> u64 {
+    deployment_view(deployment).shape
+}
+
+fn shape_of_service(service: &Service) -> u64 {
+    service_view(service).shape
+}
+
 /// Pods are scaled and restarted by others: `replicas` and the template's annotations stay.
-fn deployment_over(found: Deployment, wanted: Deployment) -> Deployment {
+pub(super) fn deployment_over(found: Deployment, wanted: Deployment) -> Deployment {
     let mut spec = wanted.spec;
     if let (Some(spec), Some(there)) = (&mut spec, found.spec) {
         spec.replicas = there.replicas;

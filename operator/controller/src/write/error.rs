@@ -47,11 +47,11 @@ pub fn refused(verb: &'static str, object: &str, error: kube::Error) -> Result<R
     }
 }
 
-/// The answer to a write of a whole object. A conflict passes: somebody wrote meanwhile, and the next pass sees what.
+/// The answer to a write of a whole object. A conflict passes: somebody wrote meanwhile, or deleted it, and the next pass sees what.
 pub fn written<K>(object: &str, answer: Result<K, kube::Error>) -> Result<Result<K, Refusal>, WriteError> {
     match answer {
         Ok(written) => Ok(Ok(written)),
-        Err(error) if code(&error) == Some(409) => Err(WriteError::new("apply", object, error)),
+        Err(error) if matches!(code(&error), Some(404 | 409)) => Err(WriteError::new("apply", object, error)),
         Err(error) => refused("apply", object, error).map(Err),
     }
 }

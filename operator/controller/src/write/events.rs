@@ -1,25 +1,24 @@
-//! Events on the object that was planned. They are for people: one that cannot be made is logged and forgotten.
+//! Events on the object that they are about. They are for people: one that cannot be made is logged and forgotten.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event as KubeEvent;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 use millrace_core::clip::clip;
 use millrace_core::plan::Event;
 
+use super::Writer;
 use super::create::post;
 use super::error::chain;
-use super::{Planned, Writer};
 use crate::metrics::Verb;
 
 /// The apiserver refuses longer notes: this many bytes.
 const LONGEST_NOTE: usize = 1024;
 
 impl Writer {
-    pub(super) async fn emit<K: Planned>(&self, object: &K, event: Event) {
+    pub(super) async fn emit<K: Resource<DynamicType = ()>>(&self, object: &K, event: Event) {
         let namespace = object.namespace().unwrap_or_default();
         let Event { warning, reason, message } = event;
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
@@ -33,15 +32,7 @@ impl Writer {
             event_time: Some(MicroTime(Timestamp::now())),
             note: Some(clip(&message, LONGEST_NOTE)),
             reason: Some(reason.to_owned()),
-            regarding: Some(ObjectReference {
-                api_version: Some(K::api_version(&()).into_owned()),
-                kind: Some(K::kind(&()).into_owned()),
-                name: Some(object.name_any()),
-                namespace: Some(namespace.clone()),
-                uid: object.uid(),
-                resource_version: object.resource_version(),
-                ..ObjectReference::default()
-            }),
+            regarding: Some(object.object_ref(&())),
             reporting_controller: Some("millrace.dev/controller".to_owned()),
             reporting_instance: Some(self.instance.clone()),
             type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
@@ -49,7 +40,7 @@ impl Writer {
         };
         self.metrics.wrote(Verb::Event);
         if let Err(error) = self.api::<KubeEvent>(&namespace).create(&post(), &body).await {
-            tracing::warn!(kind = K::KIND.as_str(), object = %object.name_any(), reason, error = %chain(&error), "event lost");
+            tracing::warn!(kind = %K::kind(&()), object = %object.name_any(), reason, error = %chain(&error), "event lost");
         }
     }
 }

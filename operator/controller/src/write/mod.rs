@@ -142,9 +142,9 @@ impl Writer {
         view: fn(K) -> Option<(String, V)>,
         wake: fn(&Stores, &Queues, &Id, &str, &V, bool),
     ) {
-        if let Some(News { id, groups, value }) = keep(shelf, object, view) {
+        if let Some(News { id, groups, value, gone }) = keep(shelf, object, view) {
             for group in groups {
-                wake(&self.stores, &self.queues, &id, &group, &value, false);
+                wake(&self.stores, &self.queues, &id, &group, &value, gone);
             }
         }
     }

@@ -85,7 +85,7 @@ pub struct Batching {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scale {
-    /// Pods of the served revision. Default 1.
+    /// Pods of the served revision. Default 1. With 0 requests wait two minutes for a pod, and are answered 504 then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
@@ -117,6 +117,9 @@ pub struct ModelDeploymentStatus {
     /// Counts the changes of the revisions' weights: a router says which of them it has in force.
     #[serde(default)]
     pub traffic_generation: i64,
+    /// Port of this model on the routers of its namespace, to which its Service leads. It is kept for as long as the ModelDeployment lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router_port: Option<i32>,
     /// Selects the pods of the revision that has the traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,

@@ -37,18 +37,15 @@ impl Applied {
         Self { asked, shape, generation, corrections: 0, corrected: None }
     }
 
-    /// This one, if it put right what somebody had changed after `before`.
+    /// This one, which came after `before`. `found` is the shape that was there: if it is another one, somebody's change was put right.
     #[must_use]
-    pub fn correcting(self, before: &Self, now: Timestamp) -> Self {
+    pub fn after(self, before: &Self, found: Option<u64>, now: Timestamp) -> Self {
+        if found.is_none_or(|found| found == before.shape) {
+            return Self { corrections: before.corrections, corrected: before.corrected, ..self };
+        }
         let again = before.corrected.is_some_and(|last| now.duration_since(last) < CALM);
         let corrections = if again { before.corrections.saturating_add(1) } else { 1 };
         Self { corrections, corrected: Some(now), ..self }
-    }
-
-    /// This one, if it followed `before` and nobody had changed anything.
-    #[must_use]
-    pub fn following(self, before: &Self) -> Self {
-        Self { corrections: before.corrections, corrected: before.corrected, ..self }
     }
 
     /// When it may be put right again: the first time at once, then after growing pauses, so that two that fight do not write as fast as
@@ -62,14 +59,14 @@ impl Applied {
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
+pub(crate) enum Then {
     Leave,
     Apply,
     Later(Duration),
 }
 
 /// For an object that is there in this shape. `asked` is what is wanted now, `None` for what never changes.
-pub(super) fn then(applied: Option<&Applied>, asked: Option<u64>, shape: u64, now: Timestamp) -> Then {
+pub(crate) fn then(applied: Option<&Applied>, asked: Option<u64>, shape: u64, now: Timestamp) -> Then {
     let Some(applied) = applied else { return Then::Apply };
     if asked.is_some_and(|asked| asked != applied.asked) {
         return Then::Apply;

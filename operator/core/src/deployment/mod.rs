@@ -5,7 +5,7 @@
 //! routers know them, it gets the weight; the old one goes when no router has a request for it in hand. Weights are in the status
 //! before the routers are told of them.
 
-mod drift;
+pub(crate) mod drift;
 mod objects;
 mod observed;
 mod plan;

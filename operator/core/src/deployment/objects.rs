@@ -144,13 +144,13 @@ pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, 
 }
 
 /// The model's own Service: it leads to the model's port on the routers.
-pub(super) fn service(owner: &ModelDeployment, port: u16) -> Service {
+pub(super) fn service(owner: &ModelDeployment, port: i32) -> Service {
     let metadata = metadata_of(owner, owner.metadata.name.clone().unwrap_or_default(), labels(owner, None));
     let spec = ServiceSpec {
         type_: Some("ClusterIP".to_owned()),
         session_affinity: Some("None".to_owned()),
         selector: Some(routing::selector()),
-        ports: Some(vec![service_port(80, IntOrString::Int(i32::from(port)))]),
+        ports: Some(vec![service_port(80, IntOrString::Int(port))]),
         ..ServiceSpec::default()
     };
     Service { metadata, spec: Some(spec), ..Service::default() }
@@ -180,7 +180,7 @@ fn service_port(port: i32, target: IntOrString) -> ServicePort {
     }
 }
 
-/// Whether a Service leads to the routers; that of an older release led to the pods themselves.
+/// Whether a Service leads to the routers.
 pub(super) fn is_router_service(service: &ServiceView) -> bool {
     service.selector == routing::selector()
 }

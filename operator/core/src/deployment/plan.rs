@@ -116,32 +116,45 @@ fn services(
     observed: &Observed,
 ) -> impl Iterator<Item = Service> {
     let of_revisions = traffic.routed.iter().map(|revision| objects::revision_service(deployment, &revision.name));
-    let own = observed.routers.port.filter(|_| match observed.service.as_deref() {
-        None => !matches!(intent, Intent::Invalid(_)),
-        // That of an older release leads to the pods until the routers do.
-        Some(there) if !objects::is_router_service(there) => {
-            observed.applied_services.contains_key(deployment.metadata.name.as_deref().unwrap_or_default())
-                || status::leads(deployment, traffic, observed)
-        }
-        Some(_) => true,
-    });
+    let port = status::router_port(deployment, observed);
+    let own = port.filter(|_| observed.service.is_some() || !matches!(intent, Intent::Invalid(_)));
     of_revisions.chain(own.map(|port| objects::service(deployment, port)))
 }
 
-/// A Service or Deployment that has the name and belongs to somebody else.
-fn taken(deployment: &ModelDeployment, revision: Option<&Revision>, observed: &Observed) -> Option<String> {
+/// Something that has a name of ours and is not ours.
+pub(super) struct Taken {
+    pub message: String,
+    /// It was of a ModelDeployment of this name that was deleted: the garbage collector takes it away.
+    pub goes: bool,
+}
+
+/// A Service or Deployment that has the name and is not of this ModelDeployment.
+fn taken(deployment: &ModelDeployment, revision: Option<&Revision>, observed: &Observed) -> Option<Taken> {
     let uid = &deployment.metadata.uid;
-    if observed.service.as_ref().is_some_and(|service| service.owner != *uid) {
-        let name = deployment.metadata.name.as_deref().unwrap_or_default();
-        return Some(format!(
-            "the Service \"{name}\" is not of this ModelDeployment: delete it, or give the ModelDeployment another name"
-        ));
+    let own = deployment.metadata.name.as_deref().unwrap_or_default();
+    // What carries our label and has another owner was a predecessor's.
+    let says = |kind: &str, name: &str, owner: &Option<String>, labelled: bool| {
+        let goes = labelled && owner.is_some();
+        let message = if goes {
+            format!(
+                "the {kind} \"{name}\" of the deleted ModelDeployment of this name is still there: it goes by itself"
+            )
+        } else {
+            format!(
+                "the {kind} \"{name}\" is not of this ModelDeployment: delete it, or give the ModelDeployment another name"
+            )
+        };
+        Taken { message, goes }
+    };
+    if let Some(service) = observed.service.as_ref().filter(|service| service.owner != *uid) {
+        return Some(says("Service", own, &service.owner, observed.services.contains_key(own)));
     }
     let name = &revision?.name;
-    let service = observed.services.get(name).filter(|service| service.owner != *uid).map(|_| "Service");
-    let deployment = find(observed, name).filter(|view| view.owner != *uid).map(|_| "Deployment");
-    let kind = deployment.or(service)?;
-    Some(format!("the {kind} \"{name}\" is not of this ModelDeployment: delete it"))
+    if let Some(view) = find(observed, name).filter(|view| view.owner != *uid) {
+        return Some(says("Deployment", name, &view.owner, true));
+    }
+    let service = observed.services.get(name).filter(|service| service.owner != *uid)?;
+    Some(says("Service", name, &service.owner, true))
 }
 
 pub(super) fn find<'a>(observed: &'a Observed, name: &str) -> Option<&'a DeploymentView> {

@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::plan::find;
+use super::plan::{Taken, find};
 use super::revision::Intent;
 use super::traffic::{self, Traffic};
 use super::words::{self, Reason};
@@ -14,12 +14,15 @@ use crate::names::MODEL_LABEL;
 use crate::plan::{Event, NAME_TAKEN, Plan};
 use crate::problem;
 
+/// Reason of `Ready`: the routers do not lead where they should.
+const ASTRAY: &str = "RoutesNotInForce";
+
 /// Everything that a status says something about.
 pub(super) struct Situation<'a> {
     pub deployment: &'a ModelDeployment,
     pub intent: &'a Intent,
     /// A name that belongs to somebody else.
-    pub taken: Option<String>,
+    pub taken: Option<Taken>,
     pub traffic: &'a Traffic,
     pub observed: &'a Observed,
 }
@@ -65,6 +68,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
         served_revision,
         replicas: target.map_or(0, |view| view.replicas),
         traffic_generation: traffic.generation,
+        router_port: router_port(deployment, observed),
         selector: traffic.target().map(|revision| {
             let pairs = objects::selector(deployment, revision);
             pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
@@ -78,12 +82,21 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     plan.status = (fence || deployment.status.as_ref() != Some(&status)).then_some(status);
 }
 
-/// Whether nothing moves: the routers of its namespace need not be asked often.
+/// The port that the model has on the routers, once it has one. It never changes: callers of one model must not come to another.
+pub(super) fn router_port(deployment: &ModelDeployment, observed: &Observed) -> Option<i32> {
+    let kept = deployment.status.as_ref().and_then(|status| status.router_port);
+    kept.or(observed.routers.port.map(i32::from))
+}
+
+/// Whether nothing waits for what routers say: those of its namespace need not be asked often.
 #[must_use]
 pub fn is_settled(deployment: &ModelDeployment) -> bool {
-    let Some(status) = &deployment.status else { return false };
-    let ready = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    ready && status.revisions.len() <= 1 && status.observed_generation == deployment.metadata.generation
+    let Some(status) = &deployment.status else { return true };
+    let astray = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status != "True" && c.reason == ASTRAY);
+    // One whose pods do not answer has no use for routers yet.
+    let comes = |revision: &RevisionStatus| revision.weight == 0 && revision.ready_replicas >= revision.replicas;
+    let drains = |revision: &RevisionStatus| revision.draining_since.is_some();
+    !astray && !status.revisions.iter().any(|revision| comes(revision) || drains(revision))
 }
 
 /// Whether the routers lead to the revision that has the traffic.
@@ -99,15 +112,16 @@ fn astray(
     observed: &Observed,
 ) -> Option<String> {
     let model = deployment.metadata.name.as_deref().unwrap_or_default();
-    observed.routers.astray(traffic::asked(model, view, traffic.generation))
+    observed.routers.astray(traffic::leading(model, view, traffic.generation))
 }
 
 /// `served` is the revision that has the traffic.
 fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdict {
     let Situation { deployment, intent, taken, traffic, observed } = situation;
     let says = |progress, reason, message| Verdict { accepted: true, ready: false, progress, reason, message };
-    if let Some(message) = taken {
-        return says(Progress::Stalled, NAME_TAKEN, message.clone());
+    if let Some(Taken { message, goes }) = taken {
+        let progress = if *goes { Progress::Reconciling } else { Progress::Stalled };
+        return says(progress, NAME_TAKEN, message.clone());
     }
     let revision = match intent {
         Intent::Invalid(problems) => {
@@ -122,9 +136,7 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
             let model = &deployment.spec.model.name;
             return match served {
                 None => {
-                    let message = format!(
-                        "model \"{model}\" has no version to serve yet: a pipeline's deploy stage sets it, or write spec.model.version"
-                    );
+                    let message = first_version(model, observed);
                     refused(says(Progress::Reconciling, "WaitingForFirstVersion", message), observed)
                 }
                 // The version was taken out of the spec: what is served stays.
@@ -139,7 +151,7 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
         }
         (_, Some(view)) => {
             let asked =
-                traffic::asked(deployment.metadata.name.as_deref().unwrap_or_default(), view, traffic.generation);
+                traffic::knowing(deployment.metadata.name.as_deref().unwrap_or_default(), view, traffic.generation);
             coming(view, observed, revision.version, observed.routers.unprepared(asked))
         }
         (_, None) => says(
@@ -151,13 +163,35 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
     refused(verdict, observed)
 }
 
+/// What is to be done for a first version.
+fn first_version(model: &str, observed: &Observed) -> String {
+    let mut versions: Vec<i64> =
+        observed.model_versions.iter().filter(|version| version.spec.model == model).map(|v| v.spec.version).collect();
+    versions.sort_unstable_by(|a, b| b.cmp(a));
+    let registered: Vec<String> = versions.iter().take(5).map(ToString::to_string).collect();
+    if registered.is_empty() {
+        return format!(
+            "model \"{model}\" has no registered version yet: a pipeline's register stage makes one, and its deploy stage sets it here"
+        );
+    }
+    let more = if versions.len() > registered.len() { ", …" } else { "" };
+    format!(
+        "none of the versions of model \"{model}\" is chosen: write spec.model.version (registered are {}{more}), or let a pipeline's deploy stage set it",
+        registered.join(", ")
+    )
+}
+
 /// It has the traffic: it is served if the routers lead to it.
 fn routed(mut verdict: Verdict, view: &DeploymentView, situation: &Situation<'_>) -> Verdict {
     let Situation { deployment, traffic, observed, .. } = situation;
     let own = deployment.metadata.name.as_deref().unwrap_or_default();
     let changed = observed.service_changed(&[own, &view.name]).map(|words| ("ServiceChanged", words));
-    let astray = || astray(deployment, view, traffic, observed).map(|words| ("RoutesNotInForce", words));
-    let Some((reason, words)) = changed.or_else(astray) else { return verdict };
+    let missing = || {
+        let leads = observed.service.as_deref().is_some_and(objects::is_router_service);
+        (!leads).then(|| ("ServiceMissing", format!("the Service {own} that leads to the routers is not there yet")))
+    };
+    let astray = || astray(deployment, view, traffic, observed).map(|words| (ASTRAY, words));
+    let Some((reason, words)) = changed.or_else(missing).or_else(astray) else { return verdict };
     if verdict.ready {
         verdict.reason = reason;
     }
@@ -187,7 +221,12 @@ fn serving(view: &DeploymentView, observed: &Observed, version: Option<i64>) -> 
         return says(false, Progress::Reconciling, "Progressing", message);
     }
     if view.wanted == 0 {
-        return says(true, Progress::Done, "ScaledToZero", format!("{version} is served by no pod: replicas is 0"));
+        return says(
+            true,
+            Progress::Done,
+            "ScaledToZero",
+            format!("{version} is served by no pod: replicas is 0, and requests wait for one for two minutes"),
+        );
     }
     if traffic::complete(view) {
         return says(

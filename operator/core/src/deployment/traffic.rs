@@ -13,7 +13,6 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::objects::is_router_service;
 use super::{DeploymentView, Observed, ServiceView};
 use crate::api::{ModelDeployment, RevisionStatus};
 use crate::names::REVISION_LABEL;
@@ -67,13 +66,18 @@ impl Traffic {
     }
 }
 
-/// The question whether routers lead to a revision.
-pub(super) fn asked<'a>(model: &'a str, view: &'a DeploymentView, generation: i64) -> Asked<'a> {
+/// The question whether routers lead to a revision that has the traffic: one pod is enough.
+pub(super) fn leading<'a>(model: &'a str, view: &'a DeploymentView, generation: i64) -> Asked<'a> {
+    Asked { pods: u64::from(view.wanted > 0), ..knowing(model, view, generation) }
+}
+
+/// The question whether routers know all pods of a revision.
+pub(super) fn knowing<'a>(model: &'a str, view: &'a DeploymentView, generation: i64) -> Asked<'a> {
     Asked {
         model,
         revision: &view.name,
         generation: u64::try_from(generation).unwrap_or_default(),
-        needs_pods: view.wanted > 0,
+        pods: u64::try_from(view.wanted).unwrap_or_default(),
     }
 }
 
@@ -140,7 +144,7 @@ impl<'a> Look<'a> {
         // What somebody changed is not what was asked for, until it was put right.
         let answers = |view: &&DeploymentView| complete(view) && !self.observed.drifted(view);
         let Some(view) = self.find(name).filter(answers) else { return false };
-        self.observed.routers.unprepared(asked(self.model, view, self.generation)).is_none()
+        self.observed.routers.unprepared(knowing(self.model, view, self.generation)).is_none()
     }
 
     fn routed(&self, revision: &RevisionStatus, target: Option<&str>) -> Routed {
@@ -164,8 +168,7 @@ impl<'a> Look<'a> {
             return revision.weight == 0;
         };
         let left = left(since.0, self.now);
-        let routed = self.observed.service.as_ref().is_none_or(|service| is_router_service(service));
-        if left.is_zero() || routed && self.observed.routers.have_left(asked(self.model, view, self.generation)) {
+        if left.is_zero() || self.observed.routers.have_left(knowing(self.model, view, self.generation)) {
             return true;
         }
         *requeue = Some(requeue.map_or(left, |other| other.min(left)));

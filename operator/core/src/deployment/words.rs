@@ -1,9 +1,10 @@
 //! Why a revision is not ready, in the words of those who know: kubelet, scheduler, apiserver, the server itself.
 
 use super::{DeploymentView, Observed};
+use crate::clip::clip;
 use crate::run::PodView;
 
-/// A message is cut after this many characters.
+/// A longer message loses its middle: this many bytes.
 const LONGEST: usize = 1024;
 
 /// Somebody's words about a revision.
@@ -71,5 +72,5 @@ fn about_pod(pod: &PodView) -> Option<Reason> {
 }
 
 fn cut(text: &str) -> String {
-    text.trim_end_matches([' ', ':']).chars().take(LONGEST).collect()
+    clip(text.trim_end_matches([' ', ':']), LONGEST)
 }

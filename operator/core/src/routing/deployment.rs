@@ -1,7 +1,5 @@
 //! The Deployment of a namespace's routers.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Affinity, Container, ContainerPort, EnvVar, EnvVarSource, LocalObjectReference, ObjectFieldSelector,
@@ -13,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::objects::{Home, labels, selector};
 use crate::config::Config;
-use crate::names::{APPLIED_ANNOTATION, ROUTER, ROUTES};
+use crate::names::{ROUTER, ROUTES};
 use crate::pod;
 
 /// `/livez`, `/readyz`, `/metrics` and `/stats`.
@@ -26,11 +24,9 @@ const DRAIN: i64 = 300;
 /// Seconds that the process needs to end.
 const EXIT: i64 = 5;
 
-/// `applied` is the digest of everything that is applied for the routers: this object is the last.
-pub(super) fn deployment(home: &Home<'_>, config: &Config, applied: Option<&str>) -> Deployment {
-    let annotations = applied.map(|digest| BTreeMap::from([(APPLIED_ANNOTATION.to_owned(), digest.to_owned())]));
+pub(super) fn deployment(home: &Home<'_>, config: &Config) -> Deployment {
     Deployment {
-        metadata: ObjectMeta { annotations, ..home.metadata(ROUTER) },
+        metadata: home.metadata(ROUTER),
         spec: Some(DeploymentSpec {
             replicas: Some(config.router.replicas),
             revision_history_limit: Some(0),

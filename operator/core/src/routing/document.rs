@@ -1,33 +1,51 @@
 //! The document of routes: from the statuses of ModelDeployments.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use kube_core::ResourceExt;
 use millrace_routes::{Limits, Model, Protocol, Queue, Revision, Routes};
 
 use crate::api::{ModelDeployment, RevisionStatus};
 use crate::deployment::{READY_PATH, SERVER_PORT};
+use crate::names::sha256_hex;
 
-/// Models have the ports from here on; the routers' own are below.
-pub(super) const FIRST_PORT: u16 = 10_000;
+/// Models have these ports: above the routers' own, below those that the kernel gives to outgoing connections.
+pub(super) const PORTS: RangeInclusive<u16> = 10_000..=32_767;
 
-/// The routes of these models. A model keeps its port; a new one gets one that the document before did not give away: callers of a
-/// model that has just gone may still come to its port.
+/// The routes of these models. A model keeps the port that its status has; until that is written, the one of the document before.
 pub(super) fn document(models: &[&ModelDeployment], before: &BTreeMap<String, u16>) -> Routes {
-    let mut given: BTreeSet<u16> = before.values().copied().collect();
-    let mut kept = BTreeSet::new();
     let mut models: Vec<&ModelDeployment> = models.to_vec();
     models.sort_by_key(|model| model.name_any());
+    let kept: BTreeSet<u16> = models.iter().filter_map(|model| kept(model)).collect();
+    let mut given: BTreeSet<u16> = before.values().copied().chain(kept.iter().copied()).collect();
+    let mut taken = BTreeSet::new();
     let routed = models.into_iter().filter_map(|model| {
-        let old = before.get(&model.name_any()).copied().filter(|port| *port >= FIRST_PORT);
-        // Twice the same only if somebody has written into the document.
-        let port = match old.filter(|port| kept.insert(*port)) {
-            Some(port) => port,
-            None => (FIRST_PORT..=u16::MAX).find(|port| given.insert(*port))?,
+        let old = before.get(&model.name_any()).copied().filter(|port| PORTS.contains(port) && !kept.contains(port));
+        let port = match self::kept(model) {
+            // Twice the same only if somebody has written into a status: the routers would take none of the routes.
+            Some(port) => Some(port).filter(|port| taken.insert(*port))?,
+            None => match old.filter(|port| taken.insert(*port)) {
+                Some(port) => port,
+                None => from(&model.uid().unwrap_or_default()).find(|port| given.insert(*port))?,
+            },
         };
         Some(routed(model, port))
     });
     Routes { models: routed.collect() }
+}
+
+fn kept(model: &ModelDeployment) -> Option<u16> {
+    let port = model.status.as_ref()?.router_port?;
+    u16::try_from(port).ok().filter(|port| PORTS.contains(port))
+}
+
+/// All ports, from one on that follows from the uid: one that was given back hardly comes to the next model, whatever leads to it still.
+fn from(uid: &str) -> impl Iterator<Item = u16> {
+    let first = u32::from_str_radix(&sha256_hex(uid.as_bytes())[..6], 16).unwrap_or_default()
+        % u32::try_from(PORTS.len()).unwrap_or(1);
+    let first = PORTS.start() + u16::try_from(first).unwrap_or_default();
+    (first..=*PORTS.end()).chain(*PORTS.start()..first)
 }
 
 fn routed(model: &ModelDeployment, port: u16) -> Model {

@@ -15,7 +15,8 @@ mod said;
 mod tests;
 
 pub use deployment::ADMIN_PORT;
-pub use objects::{RouterObject, is_ours, selector};
-pub use observed::{ModelReport, Observed, Report, RevisionReport, Router, RouterPod, Routers, RoutesView};
-pub use plan::plan;
+pub use objects::{RouterObject, is_ours, key, selector};
+pub use observed::{ModelReport, Observed, PartView, Report, RevisionReport, Router, RouterPod, Routers, RoutesView};
+pub use plan::{RouterPlan, Step, plan};
+pub use policies::SERVERS_POLICY;
 pub use said::Asked;

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::api::{GROUP, ModelDeployment};
 use crate::config::Config;
+use crate::deployment::digest;
 use crate::names::{MANAGED_BY, MANAGED_BY_LABEL, ROUTER, ROUTER_LABEL, ROUTES};
 
 /// Something to be applied for the routers of a namespace.
@@ -29,14 +30,48 @@ pub enum RouterObject {
     Deployment(Box<Deployment>),
 }
 
-/// Whether an object was made for the routers: by its labels, and by an owner that is a ModelDeployment.
+impl RouterObject {
+    /// `Kind/name`: what it is known by in its namespace.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let (kind, meta) = match self {
+            Self::Routes(object) => ("ConfigMap", &object.metadata),
+            Self::ServiceAccount(object) => ("ServiceAccount", &object.metadata),
+            Self::RoleBinding(object) => ("RoleBinding", &object.metadata),
+            Self::PodDisruptionBudget(object) => ("PodDisruptionBudget", &object.metadata),
+            Self::NetworkPolicy(object) => ("NetworkPolicy", &object.metadata),
+            Self::Deployment(object) => ("Deployment", &object.metadata),
+        };
+        key(kind, meta.name.as_deref().unwrap_or_default())
+    }
+
+    /// Digest of what is wanted.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        match self {
+            // Not the resourceVersion that was seen.
+            Self::Routes(map) => digest(&(&map.data, &map.metadata.owner_references)),
+            other => digest(other),
+        }
+    }
+}
+
+/// What an object of the routers is known by in its namespace.
+#[must_use]
+pub fn key(kind: &str, name: &str) -> String {
+    format!("{kind}/{name}")
+}
+
+/// Whether an object was made for the routers: a ModelDeployment owns it, or nobody does and it has our labels (the ModelDeployments
+/// were deleted and left it behind).
 #[must_use]
 pub fn is_ours(meta: &ObjectMeta) -> bool {
     let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
-    let owners = meta.owner_references.iter().flatten();
-    label(MANAGED_BY_LABEL) == Some(MANAGED_BY)
-        && label(ROUTER_LABEL) == Some(ROUTER)
-        && owners.into_iter().any(|owner| owner.kind == "ModelDeployment" && is_of_group(&owner.api_version))
+    let owners = meta.owner_references.as_deref().unwrap_or_default();
+    if owners.is_empty() {
+        return label(MANAGED_BY_LABEL) == Some(MANAGED_BY) && label(ROUTER_LABEL) == Some(ROUTER);
+    }
+    owners.iter().any(|owner| owner.kind == "ModelDeployment" && is_of_group(&owner.api_version))
 }
 
 fn is_of_group(api_version: &str) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use millrace_routes::{Routes, Stats};
 
 use crate::api::ModelDeployment;
-use crate::deployment::DeploymentView;
+use crate::deployment::{Applied, DeploymentView, digest};
 use crate::plan::Refusal;
 use crate::run::PodView;
 
@@ -16,13 +16,26 @@ pub struct Observed {
     pub models: Vec<Arc<ModelDeployment>>,
     /// The ConfigMap [`crate::names::ROUTES`].
     pub routes: Option<Arc<RoutesView>>,
-    /// The Deployment [`crate::names::ROUTER`].
-    pub deployment: Option<Arc<DeploymentView>>,
+    /// Everything that is there for the routers, by [`super::key`].
+    pub parts: BTreeMap<String, PartView>,
+    /// What became of each when this operator applied it last, by the same key.
+    pub applied: BTreeMap<String, Applied>,
+}
+
+/// An object of the routers as far as it is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartView {
+    pub uid: String,
+    /// It was made for the routers.
+    pub is_ours: bool,
+    /// Digest of what Millrace says of it.
+    pub shape: u64,
 }
 
 /// The ConfigMap of the routes as far as it is looked at.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RoutesView {
+    pub uid: String,
     pub resource_version: String,
     /// Uids.
     pub owners: BTreeSet<String>,
@@ -35,10 +48,18 @@ pub struct RoutesView {
 impl RoutesView {
     /// A document that cannot be read has given no port away: it is written anew.
     #[must_use]
-    pub fn new(resource_version: String, owners: BTreeSet<String>, text: String) -> Self {
+    pub fn new(uid: String, resource_version: String, owners: BTreeSet<String>, text: String) -> Self {
         let routes: Routes = serde_json::from_str(&text).unwrap_or_default();
         let ports = routes.models.into_iter().map(|model| (model.name, model.port)).collect();
-        Self { resource_version, owners, text, ports }
+        Self { uid, resource_version, owners, text, ports }
+    }
+}
+
+impl RoutesView {
+    /// Digest of what it says and whose it is.
+    #[must_use]
+    pub fn shape(&self) -> u64 {
+        digest(&(&self.text, &self.owners))
     }
 }
 
@@ -92,32 +113,35 @@ pub struct ModelReport {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RevisionReport {
-    pub has_pods: bool,
+    /// Pods that requests are sent to.
+    pub pods: u64,
     /// Requests are in flight to it or wait for it.
     pub is_busy: bool,
 }
 
-impl From<&Stats> for Report {
-    fn from(stats: &Stats) -> Self {
-        let models = stats.models.iter().map(|(name, model)| {
-            let revisions = model.revisions.iter().map(|(name, revision)| {
-                let report = RevisionReport { has_pods: revision.pods > 0, is_busy: revision.in_flight > 0 };
-                (name.clone(), report)
+impl Report {
+    /// What was said of these models and of the revisions in their statuses. The rest is dropped: anybody's pod may have answered.
+    #[must_use]
+    pub fn of(stats: &Stats, models: &[Arc<ModelDeployment>]) -> Self {
+        let known = models.iter().filter_map(|model| {
+            let name = model.metadata.name.clone()?;
+            let said = stats.models.get(&name)?;
+            let revisions = model.status.iter().flat_map(|status| &status.revisions).filter_map(|revision| {
+                let said = said.revisions.get(&revision.name)?;
+                Some((revision.name.clone(), RevisionReport { pods: said.pods, is_busy: said.in_flight > 0 }))
             });
-            (name.clone(), ModelReport { generation: model.generation, revisions: revisions.collect() })
+            Some((name, ModelReport { generation: said.generation, revisions: revisions.collect() }))
         });
-        Self { models: models.collect() }
+        Self { models: known.collect() }
     }
 }
 
-impl Report {
+impl ModelReport {
     /// The same but for what is in flight.
     #[must_use]
     pub fn without_flight(&self) -> Self {
         let mut report = self.clone();
-        for model in report.models.values_mut() {
-            model.revisions.values_mut().for_each(|revision| revision.is_busy = false);
-        }
+        report.revisions.values_mut().for_each(|revision| revision.is_busy = false);
         report
     }
 }

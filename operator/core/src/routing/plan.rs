@@ -1,31 +1,73 @@
 //! The plan of one namespace: its routes and what runs its routers.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use kube_core::ResourceExt;
 
 use super::deployment::deployment;
 use super::document::document;
-use super::objects::{self, Home};
+use super::objects::{self, Home, key};
 use super::{Observed, RouterObject, policies};
 use crate::api::ModelDeployment;
 use crate::config::Config;
-use crate::names::{APPLIED_ANNOTATION, sha256_hex};
+use crate::deployment::drift::{self, Then};
+use crate::names::ROUTER;
 
-/// What has to be applied, in this order; nothing if everything is as it should be. What has one of the names and is not ours
-/// ([`super::is_ours`]) must be left alone, and what comes after it as well.
+/// What is to be done for the routers of a namespace.
+#[derive(Debug, Default)]
+pub struct RouterPlan {
+    /// In this order. What has one of the names and is not ours ([`super::is_ours`]) must be left alone, and what comes after it as well.
+    pub apply: Vec<Step>,
+    /// NetworkPolicies that are not wanted any more, with their uids.
+    pub delete: Vec<(String, String)>,
+    /// Somebody changes something again and again: when it is put right.
+    pub requeue: Option<Duration>,
+}
+
+/// An object to be applied.
+#[derive(Debug)]
+pub struct Step {
+    pub object: RouterObject,
+    /// Somebody changed it after it was applied.
+    pub corrects: bool,
+}
+
+/// Decides for one namespace.
 #[must_use]
-pub fn plan(namespace: &str, observed: &Observed, config: &Config) -> Vec<RouterObject> {
+pub fn plan(namespace: &str, observed: &Observed, config: &Config, now: Timestamp) -> RouterPlan {
     let models: Vec<&ModelDeployment> =
         observed.models.iter().map(AsRef::as_ref).filter(|model| is_routed(model)).collect();
+    let mut plan = RouterPlan::default();
     if models.is_empty() {
         // What is there goes with its last owner.
-        return Vec::new();
+        return plan;
     }
     let home = Home { namespace, owners: &models };
-    let mut plan = Vec::new();
-    plan.extend(routes(&home, observed));
-    plan.extend(routers(&home, observed, config));
+    for object in routes(&home, observed).into_iter().chain(routers(&home, config)) {
+        let key = object.key();
+        let (applied, there) = (observed.applied.get(&key), observed.parts.get(&key));
+        let then = match there {
+            None => Then::Apply,
+            Some(there) => drift::then(applied, Some(object.asked()), there.shape, now),
+        };
+        match then {
+            Then::Leave => {}
+            Then::Later(left) => plan.requeue = Some(plan.requeue.map_or(left, |other| other.min(left))),
+            Then::Apply => {
+                let corrects = there.is_some() && applied.is_some_and(|applied| applied.asked == object.asked());
+                plan.apply.push(Step { object, corrects });
+            }
+        }
+    }
+    if !config.router.network_policies {
+        let unwanted = [ROUTER, policies::SERVERS_POLICY].into_iter().filter_map(|name| {
+            let part = observed.parts.get(&key("NetworkPolicy", name)).filter(|part| part.is_ours)?;
+            Some((name.to_owned(), part.uid.clone()))
+        });
+        plan.delete.extend(unwanted);
+    }
     plan
 }
 
@@ -51,8 +93,8 @@ fn routes(home: &Home<'_>, observed: &Observed) -> Option<RouterObject> {
     Some(RouterObject::Routes(Box::new(objects::routes(home, text, seen))))
 }
 
-/// All or nothing: the Deployment comes last and carries the digest of everything.
-fn routers(home: &Home<'_>, observed: &Observed, config: &Config) -> Vec<RouterObject> {
+/// The Deployment comes last: its pods need the others.
+fn routers(home: &Home<'_>, config: &Config) -> Vec<RouterObject> {
     let mut wanted = vec![
         RouterObject::ServiceAccount(Box::new(objects::service_account(home))),
         RouterObject::RoleBinding(Box::new(objects::role_binding(home, config))),
@@ -62,13 +104,6 @@ fn routers(home: &Home<'_>, observed: &Observed, config: &Config) -> Vec<RouterO
         wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_routers(home))));
         wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_servers(home))));
     }
-    let plain = RouterObject::Deployment(Box::new(deployment(home, config, None)));
-    let all: Vec<&RouterObject> = wanted.iter().chain([&plain]).collect();
-    let digest = sha256_hex(serde_json::to_string(&all).unwrap_or_default().as_bytes());
-    let applied = observed.deployment.as_ref().and_then(|view| view.annotations.get(APPLIED_ANNOTATION));
-    if applied == Some(&digest) {
-        return Vec::new();
-    }
-    wanted.push(RouterObject::Deployment(Box::new(deployment(home, config, Some(&digest)))));
+    wanted.push(RouterObject::Deployment(Box::new(deployment(home, config))));
     wanted
 }

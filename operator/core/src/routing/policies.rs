@@ -9,13 +9,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::deployment::ADMIN_PORT;
-use super::document::FIRST_PORT;
+use super::document::PORTS;
 use super::objects::{Home, selector};
 use crate::deployment::SERVER_PORT;
 use crate::names::{REVISION_LABEL, ROUTER};
 
 /// The policy of the pods behind the routers.
-const SERVERS: &str = "millrace-servers";
+pub const SERVERS_POLICY: &str = "millrace-servers";
 
 pub(super) fn budget(home: &Home<'_>) -> PodDisruptionBudget {
     PodDisruptionBudget {
@@ -40,7 +40,7 @@ pub(super) fn to_routers(home: &Home<'_>) -> NetworkPolicy {
     };
     let ingress = NetworkPolicyIngressRule {
         from: None,
-        ports: Some(vec![port(ADMIN_PORT, None), port(FIRST_PORT, Some(u16::MAX))]),
+        ports: Some(vec![port(ADMIN_PORT, None), port(*PORTS.start(), Some(*PORTS.end()))]),
     };
     NetworkPolicy {
         metadata: home.metadata(ROUTER),
@@ -66,7 +66,7 @@ pub(super) fn to_servers(home: &Home<'_>) -> NetworkPolicy {
         }]),
     };
     NetworkPolicy {
-        metadata: home.metadata(SERVERS),
+        metadata: home.metadata(SERVERS_POLICY),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(LabelSelector {
                 match_expressions: Some(vec![of_revisions]),

@@ -1,6 +1,6 @@
 //! What follows for one revision from what the routers say.
 
-use super::{Report, Router, Routers};
+use super::{Report, RevisionReport, Router, Routers};
 use crate::deployment::pod_words;
 
 /// A revision of a model, as the routers know it.
@@ -10,8 +10,8 @@ pub struct Asked<'a> {
     pub revision: &'a str,
     /// The generation of the routes that have to be in force.
     pub generation: u64,
-    /// False for one that has no pods because it should have none.
-    pub needs_pods: bool,
+    /// Pods that a router has to know.
+    pub pods: u64,
 }
 
 impl Routers {
@@ -82,8 +82,8 @@ impl Router {
         let known = model.revisions.get(asked.revision);
         match known {
             None => Some(format!("router {name} does not have the routes yet")),
-            Some(revision) if asked.needs_pods && !revision.has_pods => {
-                Some(format!("router {name} knows no pod of revision {} yet", asked.revision))
+            Some(RevisionReport { pods, .. }) if *pods < asked.pods => {
+                Some(format!("router {name} knows {pods} of {} pods of revision {} yet", asked.pods, asked.revision))
             }
             Some(_) => None,
         }

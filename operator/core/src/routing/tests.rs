@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use millrace_routes::{ROUTES_KEY, Routes};
 
-use super::{Observed, RouterObject, RoutesView, is_ours, plan};
+use super::document::PORTS;
+use super::{Observed, PartView, RouterObject, RoutesView, SERVERS_POLICY, Step, is_ours, plan};
 use crate::api::{
     ConditionStatus, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus, set_condition,
 };
 use crate::config::{Config, RouterConfig};
-use crate::deployment::DeploymentView;
+use crate::deployment::Applied;
 
 fn model(name: &str, weights: &[i32]) -> Arc<ModelDeployment> {
     let mut model = ModelDeployment::new(name, ModelDeploymentSpec::default());
@@ -50,8 +52,11 @@ fn config() -> Config {
 #[derive(Default)]
 struct Namespace {
     observed: Observed,
-    /// Kinds that were applied in the last pass.
-    applied: Vec<&'static str>,
+    /// Kinds that were applied in the last pass, and those of them that put something right.
+    applied: Vec<String>,
+    corrected: Vec<String>,
+    deleted: Vec<String>,
+    seconds: i64,
 }
 
 impl Namespace {
@@ -61,34 +66,53 @@ impl Namespace {
         namespace
     }
 
-    fn pass(&mut self, models: &[Arc<ModelDeployment>], config: &Config) {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.seconds).unwrap()
+    }
+
+    /// Returns when it would look again.
+    fn pass(&mut self, models: &[Arc<ModelDeployment>], config: &Config) -> Option<Duration> {
         self.observed.models = models.to_vec();
-        self.applied.clear();
-        for object in plan("team", &self.observed, config) {
-            self.applied.push(match object {
-                RouterObject::Routes(map) => {
-                    assert!(is_ours(&map.metadata));
-                    let seen = self.observed.routes.as_ref().map(|routes| routes.resource_version.clone());
-                    assert_eq!(map.metadata.resource_version, seen);
-                    let owners = map.metadata.owner_references.into_iter().flatten().map(|owner| owner.uid);
-                    let owners: BTreeSet<String> = owners.collect();
-                    let version = seen.map_or(1, |seen| seen.parse::<u32>().unwrap() + 1).to_string();
-                    let text = map.data.unwrap()[ROUTES_KEY].clone();
-                    self.observed.routes = Some(Arc::new(RoutesView::new(version, owners, text)));
-                    "ConfigMap"
-                }
-                RouterObject::Deployment(deployment) => {
-                    let annotations = deployment.metadata.annotations.unwrap();
-                    self.observed.deployment =
-                        Some(Arc::new(DeploymentView { annotations, ..DeploymentView::default() }));
-                    "Deployment"
-                }
-                RouterObject::ServiceAccount(_) => "ServiceAccount",
-                RouterObject::RoleBinding(_) => "RoleBinding",
-                RouterObject::PodDisruptionBudget(_) => "PodDisruptionBudget",
-                RouterObject::NetworkPolicy(_) => "NetworkPolicy",
-            });
+        (self.applied, self.corrected, self.deleted) = Default::default();
+        let plan = plan("team", &self.observed, config, self.now());
+        for Step { object, corrects } in plan.apply {
+            let (key, asked) = (object.key(), object.asked());
+            let kind = key.split_once('/').unwrap().0.to_owned();
+            let found = self.observed.parts.get(&key).map(|part| part.shape);
+            // The cluster makes of it what is asked for.
+            let mut shape = asked;
+            if let RouterObject::Routes(map) = object {
+                assert!(is_ours(&map.metadata));
+                let seen = self.observed.routes.as_ref().map(|routes| routes.resource_version.clone());
+                assert_eq!(map.metadata.resource_version, seen);
+                let owners = map.metadata.owner_references.into_iter().flatten().map(|owner| owner.uid).collect();
+                let version = seen.map_or(1, |seen| seen.parse::<u32>().unwrap() + 1).to_string();
+                let text = map.data.unwrap()[ROUTES_KEY].clone();
+                let routes = RoutesView::new("u".to_owned(), version, owners, text);
+                shape = routes.shape();
+                self.observed.routes = Some(Arc::new(routes));
+            }
+            let applied = Applied::new(asked, shape, 0);
+            let before = self.observed.applied.get(&key);
+            let applied = before.map_or(applied, |before| applied.after(before, found, self.now()));
+            self.observed.applied.insert(key.clone(), applied);
+            self.observed.parts.insert(key, PartView { uid: "u".to_owned(), is_ours: true, shape });
+            if corrects {
+                self.corrected.push(kind.clone());
+            }
+            self.applied.push(kind);
         }
+        self.deleted = plan.delete.into_iter().map(|(name, _)| name).collect();
+        plan.requeue
+    }
+
+    /// Somebody writes into the routes.
+    fn write_routes(&mut self, text: &str) {
+        let before = self.observed.routes.clone().unwrap();
+        let wrong =
+            RoutesView::new("u".to_owned(), before.resource_version.clone(), before.owners.clone(), text.to_owned());
+        self.observed.parts.get_mut("ConfigMap/millrace-routes").unwrap().shape = wrong.shape();
+        self.observed.routes = Some(Arc::new(wrong));
     }
 
     fn routes(&self) -> Routes {
@@ -98,6 +122,17 @@ impl Namespace {
     fn ports(&self) -> Vec<(String, u16)> {
         self.routes().models.into_iter().map(|model| (model.name, model.port)).collect()
     }
+
+    fn port(&self, name: &str) -> u16 {
+        self.ports().into_iter().find(|(model, _)| model == name).unwrap().1
+    }
+}
+
+/// As its own plan leaves a model: with its port in the status.
+fn with_port(model: &Arc<ModelDeployment>, port: u16) -> Arc<ModelDeployment> {
+    let mut model = model.as_ref().clone();
+    model.status.as_mut().unwrap().router_port = Some(port.into());
+    Arc::new(model)
 }
 
 const ROUTERS: [&str; 6] =
@@ -111,7 +146,7 @@ fn the_routes_are_what_the_statuses_say() {
     let weights: Vec<_> = said("b").revisions.iter().map(|r| (r.name.as_str(), r.service.as_str(), r.weight)).collect();
     assert_eq!(weights, [("b-0", "b-0", 0), ("b-1", "b-1", 100)]);
     assert_eq!((said("b").generation, said("a").revisions.len()), (3, 0));
-    assert_eq!(namespace.ports(), [("a".to_owned(), 10_000), ("b".to_owned(), 10_001)]);
+    assert_ne!(namespace.port("a"), namespace.port("b"));
 }
 
 #[test]
@@ -127,25 +162,120 @@ fn everything_is_applied_once_and_then_nothing() {
     let mut upgraded = config();
     upgraded.router.image = "registry/operator:2".to_owned();
     namespace.pass(&[model("a", &[100, 0])], &upgraded);
-    assert_eq!(namespace.applied, ROUTERS);
+    assert_eq!(namespace.applied, ["Deployment"]);
+    assert!(namespace.corrected.is_empty());
 }
 
 #[test]
-fn a_crash_before_the_last_object_leaves_all_of_them_to_be_applied_again() {
+fn an_operator_that_starts_anew_applies_all_but_the_routes_once() {
     let models = [model("a", &[100])];
     let mut namespace = Namespace::of(&models);
-    namespace.observed.deployment = None;
+    namespace.observed.applied.clear();
     namespace.pass(&models, &config());
     assert_eq!(namespace.applied, ROUTERS);
+    assert!(namespace.corrected.is_empty(), "nobody knows that somebody changed it");
+    namespace.pass(&models, &config());
+    assert!(namespace.applied.is_empty());
 }
 
 #[test]
-fn a_model_keeps_its_port_and_gets_none_that_was_just_given_back() {
-    let mut namespace = Namespace::of(&[model("a", &[]), model("b", &[])]);
-    namespace.pass(&[model("b", &[]), model("c", &[])], &config());
-    assert_eq!(namespace.ports(), [("b".to_owned(), 10_001), ("c".to_owned(), 10_002)]);
-    namespace.pass(&[model("b", &[]), model("c", &[]), model("d", &[])], &config());
-    assert_eq!(namespace.ports()[2], ("d".to_owned(), 10_000));
+fn whatever_somebody_changes_or_deletes_is_put_right_and_told() {
+    let models = [model("a", &[100])];
+    let mut namespace = Namespace::of(&models);
+    for key in namespace.observed.parts.keys().cloned().collect::<Vec<_>>() {
+        let kind = key.split_once('/').unwrap().0;
+        if kind == "ConfigMap" {
+            continue;
+        }
+        namespace.observed.parts.get_mut(&key).unwrap().shape += 1;
+        namespace.pass(&models, &config());
+        assert_eq!((&namespace.applied, &namespace.corrected), (&vec![kind.to_owned()], &vec![kind.to_owned()]));
+        namespace.observed.parts.remove(&key);
+        namespace.observed.applied.remove(&key);
+        namespace.pass(&models, &config());
+        assert_eq!(namespace.applied, [kind]);
+    }
+}
+
+#[test]
+fn two_that_fight_over_the_routers_or_the_routes_do_so_with_growing_pauses() {
+    let models = [model("a", &[100])];
+    for key in ["Deployment/millrace-router", "ConfigMap/millrace-routes"] {
+        let mut namespace = Namespace::of(&models);
+        let mut writes = 0;
+        for _ in 0..60 {
+            match key {
+                "ConfigMap/millrace-routes" => namespace.write_routes("{}"),
+                _ => namespace.observed.parts.get_mut(key).unwrap().shape = 1,
+            }
+            let again = namespace.pass(&models, &config());
+            writes += namespace.applied.len();
+            assert!(!namespace.applied.is_empty() || again.is_some(), "it is left wrong");
+            namespace.seconds += 1;
+        }
+        assert!((4..=7).contains(&writes), "{key}: {writes} writes in a minute");
+    }
+}
+
+#[test]
+fn policies_that_are_not_wanted_any_more_go() {
+    let models = [model("a", &[100])];
+    let mut namespace = Namespace::of(&models);
+    let mut open = config();
+    open.router.network_policies = false;
+    namespace.pass(&models, &open);
+    assert_eq!(namespace.deleted, ["millrace-router", SERVERS_POLICY]);
+    assert!(namespace.applied.is_empty(), "{:?}", namespace.applied);
+    for part in namespace.observed.parts.values_mut() {
+        part.is_ours = false;
+    }
+    namespace.pass(&models, &open);
+    assert!(namespace.deleted.is_empty(), "somebody else's stays");
+}
+
+#[test]
+fn a_model_keeps_its_port_whatever_becomes_of_the_routes() {
+    // Made in another order than that of their names.
+    let (z, a) = (model("z", &[100]), model("a", &[100]));
+    let mut namespace = Namespace::of(std::slice::from_ref(&z));
+    let port = namespace.port("z");
+    namespace.pass(&[a.clone(), z.clone()], &config());
+    assert_eq!(namespace.port("z"), port);
+    let models = [with_port(&a, namespace.port("a")), with_port(&z, port)];
+    let right = namespace.ports();
+    for text in [
+        "",
+        "{}",
+        r#"{"models": [{"name": "a", "port": 10000, "revisions": []}, {"name": "z", "port": 10000, "revisions": []}]}"#,
+    ] {
+        namespace.write_routes(text);
+        namespace.seconds += 1000;
+        namespace.pass(&models, &config());
+        assert_eq!(namespace.ports(), right, "{text}");
+    }
+    namespace.observed.routes = None;
+    namespace.observed.parts.remove("ConfigMap/millrace-routes");
+    namespace.pass(&models, &config());
+    assert_eq!(namespace.ports(), right);
+}
+
+#[test]
+fn no_two_models_have_one_port_and_the_next_model_has_not_that_of_the_last() {
+    let models: Vec<_> = (0..500).map(|i| model(&format!("m{i}"), &[])).collect();
+    let mut namespace = Namespace::of(&models);
+    let ports: BTreeSet<u16> = namespace.ports().into_iter().map(|(_, port)| port).collect();
+    assert_eq!(ports.len(), 500);
+    assert!(ports.iter().all(|port| PORTS.contains(port)));
+    let gone = namespace.port("m7");
+    let mut left: Vec<_> =
+        models.iter().filter(|model| model.metadata.name.as_deref() != Some("m7")).cloned().collect();
+    namespace.pass(&left, &config());
+    left.push(model("new", &[]));
+    namespace.pass(&left, &config());
+    assert_ne!(namespace.port("new"), gone);
+    // Two statuses with one port are somebody's doing. One of the models is left out, or routers would take none.
+    let twice = [with_port(&model("a", &[]), 12_345), with_port(&model("b", &[]), 12_345)];
+    assert_eq!(Namespace::of(&twice).ports(), [("a".to_owned(), 12_345)]);
 }
 
 #[test]
@@ -159,44 +289,27 @@ fn every_model_owns_the_routers_and_the_last_one_leaves_them_to_the_garbage_coll
     let going = Arc::new(going);
     namespace.pass(&[going.clone(), model("b", &[])], &config());
     assert_eq!(namespace.applied.len(), 1 + ROUTERS.len(), "others own them now");
-    assert_eq!(namespace.ports(), [("b".to_owned(), 10_001)]);
+    assert!(namespace.corrected.is_empty());
+    assert_eq!(namespace.ports().len(), 1);
     namespace.pass(&[going], &config());
     assert!(namespace.applied.is_empty());
 }
 
 #[test]
-fn what_somebody_wrote_into_the_routes_is_put_right() {
-    let models = [model("a", &[100]), model("b", &[100])];
-    let mut namespace = Namespace::of(&models);
-    let right = namespace.ports();
-    for text in [
-        "",
-        "{}",
-        r#"{"models": [{"name": "a", "port": 10000, "revisions": []}, {"name": "b", "port": 10000, "revisions": []}]}"#,
-    ] {
-        let before = namespace.observed.routes.clone().unwrap();
-        let wrong = RoutesView::new(before.resource_version.clone(), before.owners.clone(), text.to_owned());
-        namespace.observed.routes = Some(Arc::new(wrong));
-        namespace.pass(&models, &config());
-        assert_eq!(namespace.ports(), right, "{text}");
-    }
-}
-
-#[test]
 fn what_only_looks_like_ours_is_not_ours() {
-    let Some(RouterObject::Routes(map)) =
-        plan("team", &Observed { models: vec![model("a", &[])], ..Observed::default() }, &config()).into_iter().next()
-    else {
-        panic!("the routes come first")
-    };
+    let observed = Observed { models: vec![model("a", &[])], ..Observed::default() };
+    let first = plan("team", &observed, &config(), Timestamp::UNIX_EPOCH).apply.into_iter().next();
+    let Some(Step { object: RouterObject::Routes(map), .. }) = first else { panic!("the routes come first") };
     let ours = map.metadata;
     assert!(is_ours(&ours));
     let mut unlabelled = ours.clone();
     unlabelled.labels = None;
-    assert!(!is_ours(&unlabelled));
-    let mut unowned = ours.clone();
-    unowned.owner_references = None;
-    assert!(!is_ours(&unowned));
+    assert!(is_ours(&unlabelled), "labels can be put back");
+    let mut left_behind = ours.clone();
+    left_behind.owner_references = None;
+    assert!(is_ours(&left_behind));
+    left_behind.labels = None;
+    assert!(!is_ours(&left_behind));
     let mut foreign = ours;
     foreign.owner_references.as_mut().unwrap()[0].api_version = "other.dev/v1".to_owned();
     assert!(!is_ours(&foreign));

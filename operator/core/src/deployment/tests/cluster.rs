@@ -11,8 +11,11 @@ use millrace_routes::{ROUTES_KEY, Routes};
 use crate::api::{ModelArtifact, ModelDeployment, ModelDeploymentStatus, ModelVersion, ModelVersionSpec, Scale};
 use crate::config::Config;
 use crate::deployment::{Applied, DeploymentView, Observed, ServiceView, asked, plan};
+use crate::names::ROUTES;
 use crate::plan::{Apply, DeleteKind, Event, Plan};
-use crate::routing::{self, ModelReport, Report, RevisionReport, Router, RouterObject, RouterPod, RoutesView};
+use crate::routing::{
+    self, ModelReport, PartView, Report, RevisionReport, Router, RouterObject, RouterPod, RoutesView, Step,
+};
 use crate::run::{ContainerView, PodView};
 
 pub struct Cluster {
@@ -74,12 +77,17 @@ impl Cluster {
     /// The namespace's own pass: what it writes, and what each router that is not stuck takes and says.
     pub fn route(&mut self) {
         let models = vec![Arc::new(self.owner.clone())];
-        let seen = routing::Observed { models, routes: self.routes.clone(), deployment: None };
-        for object in routing::plan("team", &seen, &self.config) {
+        let parts = self.routes.iter().map(|routes| {
+            let part = PartView { uid: routes.uid.clone(), is_ours: true, shape: routes.shape() };
+            (routing::key("ConfigMap", ROUTES), part)
+        });
+        let seen =
+            routing::Observed { models, routes: self.routes.clone(), parts: parts.collect(), ..Default::default() };
+        for Step { object, .. } in routing::plan("team", &seen, &self.config, self.now).apply {
             if let RouterObject::Routes(map) = object {
                 let text = map.data.unwrap()[ROUTES_KEY].clone();
                 let owners = map.metadata.owner_references.unwrap().into_iter().map(|owner| owner.uid).collect();
-                self.routes = Some(Arc::new(RoutesView::new("1".to_owned(), owners, text)));
+                self.routes = Some(Arc::new(RoutesView::new("routes".to_owned(), "1".to_owned(), owners, text)));
             }
         }
         let Some(routes) = self.routes.clone() else { return };
@@ -98,8 +106,9 @@ impl Cluster {
         let reports = self.in_force.iter().enumerate().map(|(i, routes)| {
             let models = routes.models.iter().map(|model| {
                 let revisions = model.revisions.iter().map(|revision| {
-                    let has_pods = self.view(&revision.name).is_some_and(|view| view.available > 0);
-                    let report = RevisionReport { has_pods, is_busy: self.busy.contains(&revision.name) };
+                    let available = self.view(&revision.name).map_or(0, |view| view.available);
+                    let pods = u64::try_from(available).unwrap();
+                    let report = RevisionReport { pods, is_busy: self.busy.contains(&revision.name) };
                     (revision.name.clone(), report)
                 });
                 (model.name.clone(), ModelReport { generation: model.generation, revisions: revisions.collect() })
@@ -198,10 +207,11 @@ impl Cluster {
                 if let Some(view) = self.view(&name).cloned() {
                     let known = self.observed.applied.get(&name).map(|applied| applied.shape);
                     assert_ne!(known, Some(view.shape), "{name} is applied for nothing");
+                    let found = view.shape;
                     if self.image(&name) != image {
                         self.set_image(&name, &image);
                     }
-                    self.remember(&name);
+                    self.remember(&name, Some(found));
                     return;
                 }
                 self.uids += 1;
@@ -218,7 +228,7 @@ impl Cluster {
                     annotations: deployment.metadata.annotations.clone().unwrap(),
                     ..DeploymentView::default()
                 }));
-                self.remember(&name);
+                self.remember(&name, None);
             }
             Apply::Service(service) => {
                 let name = service.metadata.name.clone().unwrap();
@@ -232,15 +242,10 @@ impl Cluster {
                     selector: spec.selector.unwrap(),
                     shape: asked,
                 });
+                let found = self.observed.services.get(&name).map(|found| found.shape);
                 let applied = Applied::new(asked, asked, 0);
-                let applied = match self.observed.applied_services.get(&name) {
-                    Some(before)
-                        if self.observed.services.get(&name).is_some_and(|held| held.shape != before.shape) =>
-                    {
-                        applied.correcting(before, self.now)
-                    }
-                    _ => applied,
-                };
+                let before = self.observed.applied_services.get(&name);
+                let applied = before.map_or(applied, |before| applied.after(before, found, self.now));
                 self.observed.applied_services.insert(name.clone(), applied);
                 if Some(&name) == self.owner.metadata.name.as_ref() {
                     self.observed.service = Some(view.clone());
@@ -281,11 +286,11 @@ impl Cluster {
     }
 
     /// As the controller does with the reply to an apply.
-    fn remember(&mut self, name: &str) {
+    fn remember(&mut self, name: &str, found: Option<u64>) {
         let view = self.view(name).unwrap();
         let applied = Applied::new(0, view.shape, view.generation);
         let before = self.observed.applied.get(name);
-        let applied = before.map_or(applied, |before| applied.correcting(before, self.now));
+        let applied = before.map_or(applied, |before| applied.after(before, found, self.now));
         self.observed.applied.insert(name.to_owned(), applied);
     }
 

@@ -105,6 +105,27 @@ fn no_replicas_is_a_state_to_be_in() {
 }
 
 #[test]
+fn what_a_deleted_predecessor_of_the_same_name_left_is_waited_for() {
+    let mut cluster = Cluster::new();
+    let left = Arc::new(ServiceView { owner: Some("predecessor".to_owned()), ..ServiceView::default() });
+    cluster.observed.service = Some(left.clone());
+    cluster.observed.services.insert("penguins".to_owned(), left);
+    cluster.set_version(1);
+    let plan = cluster.pass();
+    assert!(plan.apply.is_empty() && plan.delete.is_empty());
+    assert_eq!(
+        (cluster.condition("Stalled").0, cluster.condition("Reconciling")),
+        ("False".to_owned(), pair("True", "NameTaken"))
+    );
+    cluster.observed.service = None;
+    cluster.observed.services.clear();
+    cluster.settle();
+    cluster.pods_get_ready();
+    cluster.settle();
+    assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+}
+
+#[test]
 fn a_service_of_somebody_else_is_not_touched() {
     let mut cluster = Cluster::new();
     cluster.observed.service = Some(Arc::new(ServiceView { owner: None, ..ServiceView::default() }));

@@ -76,7 +76,8 @@ fn a_router_that_leaves_is_waited_for_while_it_has_requests_in_hand() {
         let routers = &mut cluster.observed.routers.pods;
         let ending = Arc::make_mut(&mut routers[0].pod);
         (ending.ready, ending.pod.deleting) = (false, true);
-        let second = routers[1].report.as_deref().unwrap().without_flight();
+        let mut second = routers[1].report.as_deref().unwrap().clone();
+        second.models.values_mut().for_each(|model| *model = model.without_flight());
         routers[1].report = Some(Arc::new(second));
     }
     assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));

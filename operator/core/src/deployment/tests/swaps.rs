@@ -225,22 +225,30 @@ fn a_selector_that_somebody_changed_is_put_right() {
 }
 
 #[test]
-fn a_service_of_an_older_release_leads_to_its_pods_until_the_routers_do() {
-    let mut cluster = Cluster::serving_version_1();
-    let selector = cluster.observed.services[&cluster.served().unwrap().name].selector.clone();
-    let mut old = cluster.observed.service.as_deref().unwrap().clone();
-    old.selector.clone_from(&selector);
-    old.shape += 1;
-    // Nobody has applied it since the operator was upgraded.
-    cluster.observed.applied_services.remove("penguins");
-    cluster.observed.service = Some(Arc::new(old.clone()));
-    cluster.observed.services.insert("penguins".to_owned(), Arc::new(old));
-    let routers = std::mem::take(&mut cluster.observed.routers.pods);
-    let plan = cluster.pass();
-    assert!(plan.apply.is_empty() && plan.delete.is_empty(), "{plan:?}");
-    cluster.observed.routers.pods = routers;
-    cluster.settle();
-    assert_ne!(cluster.observed.service.unwrap().selector, selector);
+fn without_a_service_that_leads_to_the_routers_it_is_not_ready() {
+    for gone in [true, false] {
+        let mut cluster = Cluster::serving_version_1();
+        let port = cluster.owner.status.as_ref().unwrap().router_port;
+        if gone {
+            cluster.observed.service = None;
+            cluster.observed.services.remove("penguins");
+            cluster.observed.applied_services.remove("penguins");
+        } else {
+            // It leads elsewhere, and nobody has applied it since this operator began.
+            let mut other = cluster.observed.service.as_deref().unwrap().clone();
+            other.selector = [("who".to_owned(), "me".to_owned())].into();
+            other.shape += 1;
+            cluster.observed.applied_services.remove("penguins");
+            cluster.observed.service = Some(Arc::new(other.clone()));
+            cluster.observed.services.insert("penguins".to_owned(), Arc::new(other));
+        }
+        // The apiserver does not take it yet.
+        cluster.pass_until(1);
+        assert_eq!(cluster.condition("Ready"), pair("False", "ServiceMissing"));
+        cluster.settle();
+        assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+        assert_eq!(cluster.owner.status.unwrap().router_port, port);
+    }
 }
 
 #[test]
