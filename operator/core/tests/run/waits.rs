@@ -34,7 +34,7 @@ fn a_job_that_the_apiserver_refuses_is_tried_again_with_its_words_until_it_takes
     assert!(wait.as_secs() <= 60, "{wait:?}");
     let status = cluster.stage("s");
     assert_eq!((status.state, status.reason.as_deref()), (StageState::Pending, Some("Forbidden")));
-    assert_eq!(status.message.as_deref(), Some("exceeded quota: pods=0"));
+    assert_eq!(status.message.as_deref(), Some("exceeded quota: pods=0 (gives up at 01:00Z)"));
     let before = cluster.run.status.clone();
     cluster.pass_time(wait);
     cluster.reconcile();
