@@ -7,7 +7,7 @@ use super::ending::Wanted;
 use super::finish::RUN_TIMEOUT;
 use super::inputs::{self, Hindrance};
 use super::pass::{Effects, Pass, Stages, clip, since};
-use super::{Observed, PodView, Words, attempt, job, patience};
+use super::{Observed, PodView, Words, attempt, deadline, job};
 use crate::api::{JobRef, StageState, StageStatus};
 use crate::pipeline::FrozenContainer;
 use crate::plan::{Create, Delete, DeleteKind};
@@ -178,7 +178,7 @@ fn wait(
 ) -> StageStatus {
     let limit = Duration::from_secs(stage.pending_timeout_seconds);
     let since = waits_since(&status);
-    let words = words.map(|words| Words { message: clip(&patience::untold(&words.message, since, limit)), ..words });
+    let words = words.map(|words| Words { message: clip(&deadline::without(&words.message, since, limit)), ..words });
     if pass.left(since, limit).is_none() {
         let why = words.map_or_else(
             || "its pod did not start, and nobody said why".to_owned(),
@@ -189,7 +189,7 @@ fn wait(
     }
     again_at_timeout(pass, stage, &status, effects);
     if let Some(words) = words {
-        let message = clip(&patience::told(&words.message, waits_since(&status), limit));
+        let message = clip(&deadline::with(&words.message, waits_since(&status), limit));
         note(name, &mut status, Words { message, ..words }, effects);
     }
     status
@@ -197,7 +197,8 @@ fn wait(
 
 /// The scheduler often finds a place in its second try, once a claim is bound: its first words are not worth a write.
 fn soon(pass: &Pass<'_>, pod: Option<&PodView>, words: Option<&Words>) -> Option<Duration> {
-    let unplaced = pod?.unschedulable.as_ref().is_some_and(|said| Some(said) == words);
+    let unplaced =
+        pod?.unschedulable.as_ref().is_some_and(|said| words.is_some_and(|words| words.reason == said.reason));
     let age = since(pod?.created?, pass.now);
     if unplaced { SECOND_TRY.checked_sub(age).filter(|left| !left.is_zero()) } else { None }
 }

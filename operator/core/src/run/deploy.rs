@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::attempt::fail;
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{awaited, patience, register};
+use super::{awaited, deadline, register};
 use crate::api::{Condition, Deploy, ModelDeployment, StageState, StageStatus, WaitFor};
 use crate::duration;
 use crate::pipeline::FrozenKind;
@@ -39,14 +39,14 @@ pub(super) fn step(
         return status;
     }
     let timeout = deploy.timeout.as_deref().and_then(duration::parse).unwrap_or(DEFAULT_TIMEOUT);
-    let said = status.message.take().map(|message| patience::untold(&message, Some(&started), timeout));
+    let said = status.message.take().map(|message| deadline::without(&message, Some(&started), timeout));
     let Some(left) = pass.left(Some(&started), timeout) else {
         let why = format!("{}: {}", status.reason.as_deref().unwrap_or(""), said.unwrap_or_default());
         let message = format!("waited for {}: {why}", duration::format(timeout));
         return fail(pass, name, status, "DeployTimeout", &message, effects);
     };
     effects.again(left);
-    status.message = said.map(|said| clip(&patience::told(&said, Some(&started), timeout)));
+    status.message = said.map(|said| clip(&deadline::with(&said, Some(&started), timeout)));
     status
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{attempt, graph, patience};
+use super::{attempt, deadline, graph};
 use crate::api::{
     Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, OutputStatus, Register, StageState, StageStatus,
 };
@@ -47,7 +47,7 @@ pub(super) fn step(
             return attempt::fail(pass, name, status, &refusal.reason, &refusal.message, effects);
         }
         status.reason = Some(refusal.reason.clone());
-        status.message = Some(clip(&patience::told(&refusal.message, Some(&started), LIMIT)));
+        status.message = Some(clip(&deadline::with(&refusal.message, Some(&started), LIMIT)));
         effects.again(PAUSE);
         return status;
     }

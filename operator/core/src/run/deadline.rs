@@ -9,9 +9,9 @@ use super::pass::after;
 
 /// The message with the time at which whoever waits since `start` gives up, behind its first line, because that is the line that
 /// a run tells of its stages. A message that has it already stays as it is.
-pub(super) fn told(message: &str, start: Option<&Time>, limit: Duration) -> String {
+pub(super) fn with(message: &str, start: Option<&Time>, limit: Duration) -> String {
     let Some(words) = words(start, limit) else { return message.to_owned() };
-    let message = untold(message, start, limit);
+    let message = without(message, start, limit);
     match message.split_once('\n') {
         Some((first, rest)) => format!("{first}{words}\n{rest}"),
         None => format!("{message}{words}"),
@@ -19,7 +19,7 @@ pub(super) fn told(message: &str, start: Option<&Time>, limit: Duration) -> Stri
 }
 
 /// The message without that time: when it is over it is no news.
-pub(super) fn untold(message: &str, start: Option<&Time>, limit: Duration) -> String {
+pub(super) fn without(message: &str, start: Option<&Time>, limit: Duration) -> String {
     words(start, limit).map_or_else(|| message.to_owned(), |words| message.replace(&words, ""))
 }
 
@@ -40,11 +40,11 @@ mod tests {
     fn a_wait_says_when_it_is_over_and_says_it_once() {
         let start = Time("2026-01-01T09:21:40Z".parse().unwrap());
         let hour = Duration::from_hours(1);
-        let said = told("no node\nmore", Some(&start), hour);
+        let said = with("no node\nmore", Some(&start), hour);
         assert_eq!(said, "no node (gives up at 10:21Z)\nmore");
-        assert_eq!(told(&said, Some(&start), hour), said);
-        assert_eq!(untold(&said, Some(&start), hour), "no node\nmore");
-        assert_eq!(told("x", Some(&start), hour * 24), "x (gives up at 2026-01-02 09:21Z)");
-        assert_eq!(told("x", None, hour), "x");
+        assert_eq!(with(&said, Some(&start), hour), said);
+        assert_eq!(without(&said, Some(&start), hour), "no node\nmore");
+        assert_eq!(with("x", Some(&start), hour * 24), "x (gives up at 2026-01-02 09:21Z)");
+        assert_eq!(with("x", None, hour), "x");
     }
 }
