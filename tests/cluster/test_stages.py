@@ -106,7 +106,10 @@ class Stages(ClusterTest):
         gpu = "nvidia.com/gpu"
         self.run_inline({"train": script("echo trained", resources={"limits": {gpu: "1"}})})
         self.waits_with("train", f"Insufficient {gpu}")
-        wait_for("the scheduler's own words", lambda: self.stage("train")["message"] == self.scheduler_says("train"))
+        wait_for(
+            "the scheduler's own words, and when the wait ends",
+            lambda: self.stage("train")["message"].startswith(f"{self.scheduler_says('train')} (gives up at "),
+        )
         # Also where a person looks first.
         described = " ".join(kubectl("describe", "mlpipelinerun", "-n", self.namespace, "r").split())
         self.assertIn(f"Insufficient {gpu}", described)

@@ -15,7 +15,8 @@ pub fn rounded(number: f64, digits: usize) -> String {
         return number.to_string();
     }
     let scientific = format!("{number:.*e}", digits.saturating_sub(1));
-    let back: f64 = scientific.parse().unwrap_or(number);
+    // The largest doubles would be rounded to infinity.
+    let back: f64 = scientific.parse().ok().filter(|back: &f64| back.is_finite()).unwrap_or(number);
     if (1e-4..1e9).contains(&back.abs()) { back.to_string() } else { format!("{back:e}") }
 }
 
@@ -42,6 +43,7 @@ mod tests {
             (0.000_012_345_6, "1.235e-5"),
             (-1.5, "-1.5"),
             (1e300, "1e300"),
+            (f64::MIN, "-1.7976931348623157e308"),
             (0.0, "0"),
         ] {
             assert_eq!(rounded(number, FEWEST), expected);

@@ -98,6 +98,23 @@ pub struct Event {
     pub message: String,
 }
 
+impl Event {
+    /// Something is not as somebody wants it.
+    pub fn warning(reason: &'static str, message: impl AsRef<str>) -> Self {
+        Self { warning: true, reason, message: in_one_line(message.as_ref()) }
+    }
+
+    pub fn normal(reason: &'static str, message: impl AsRef<str>) -> Self {
+        Self { warning: false, reason, message: in_one_line(message.as_ref()) }
+    }
+}
+
+/// A line break would break the table in which people read events.
+fn in_one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" | ")
+}
+
 /// Reason of a refusal whose cause is an object of that name that belongs to somebody else.
 pub const NAME_TAKEN: &str = "NameTaken";
 /// Reason of a refusal whose cause is another field manager, as the apiserver calls it.
@@ -115,4 +132,15 @@ pub struct Refusal {
     /// if a field does.
     pub reason: String,
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_has_one_line() {
+        let event = Event::warning("StageFailed", "stage s: Error: bash: no\n\n  it ended with 3\r\n");
+        assert_eq!((event.warning, event.message.as_str()), (true, "stage s: Error: bash: no | it ended with 3"));
+    }
 }

@@ -23,8 +23,8 @@ impl ConditionStatus {
     }
 }
 
-/// The schema's bound: a longer message would be refused, and with it the whole status.
-const LONGEST: usize = 2048;
+/// The schema's bound, which is Kubernetes' own: a longer message would be refused, and with it the whole status.
+pub(super) const LONGEST: usize = 32 * 1024;
 
 /// Sets one condition. The transition time moves only when the status does, so that an unchanged condition is an
 /// unchanged object and costs no write.

@@ -80,7 +80,8 @@ pub struct PvcStore {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Triggers {
-    /// `params`, `stages` or `store` changed: run.
+    /// `params`, `stages` or `store` changed: run. A description, and a stage's `timeout`, `pendingTimeout` and `retry`, do not
+    /// count.
     #[serde(default)]
     pub on_change: bool,
 }

@@ -3,6 +3,8 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use super::conditions::LONGEST;
+
 /// A string is at most this long unless its type says less.
 const MAX_STRING: u64 = 2048;
 /// A list or map has at most this many entries unless its type says otherwise.
@@ -72,10 +74,14 @@ pub fn bound(schema: &mut Value) {
         }
         _ => {}
     }
-    for key in ["properties"] {
-        if let Some(children) = object.get_mut(key).and_then(Value::as_object_mut) {
-            children.values_mut().for_each(bound);
+    if let Some(children) = object.get_mut("properties").and_then(Value::as_object_mut) {
+        // A condition: it has room for everything that is wrong with a spec.
+        if children.contains_key("lastTransitionTime")
+            && let Some(message) = children.get_mut("message").and_then(Value::as_object_mut)
+        {
+            message.insert("maxLength".to_owned(), json!(LONGEST));
         }
+        children.values_mut().for_each(bound);
     }
     for key in ["items", "additionalProperties"] {
         if let Some(child) = object.get_mut(key) {

@@ -30,11 +30,13 @@ pub fn check(expression: &str, names: &Names, needed: &Type) -> Checked {
     };
     let mut checked = walk(&tree, Some(names));
     if !checked.faults.is_empty() {
-        let misread = misread(expression, names);
+        let mut misread = misread(expression, names);
+        misread.extend(facts(expression, &checked.faults));
         checked.faults.retain(|fault| !misread.iter().any(|name| follows(fault, name)));
-        let hyphens = misread.into_iter().map(|(root, name)| Fault::Hyphen {
-            root: root.to_owned(),
-            written: format!("{root}.{}", in_expression(name)),
+        let hyphens = misread.into_iter().map(|Misread { of, name, fact }| {
+            let root = of.split('.').next().unwrap_or_default().to_owned();
+            let written = format!("{of}.{}", in_expression(&name));
+            if fact { Fault::FactHyphen { written } } else { Fault::Hyphen { root, written } }
         });
         checked.faults.splice(..0, hyphens);
     }
@@ -48,25 +50,78 @@ pub fn check(expression: &str, names: &Names, needed: &Type) -> Checked {
     checked
 }
 
-/// Names that stand in the expression with the hyphen that they have where they are declared, each with its root.
-fn misread<'a>(expression: &str, names: &'a Names) -> Vec<(&'a str, &'a str)> {
-    let declared = names.iter().filter_map(|(root, kind)| match kind.present() {
-        Type::Named(members) => Some(members.keys().map(move |name| (root.as_str(), name.as_str()))),
+/// A name with a hyphen, which was read as a minus.
+struct Misread {
+    /// The path in front of the name, as it is written.
+    of: String,
+    name: String,
+    /// A metric or result, which never has a hyphen.
+    fact: bool,
+}
+
+/// Names that stand in the expression with the hyphen that they have where they are declared.
+fn misread(expression: &str, names: &Names) -> Vec<Misread> {
+    let mut declared = Vec::new();
+    for (root, kind) in names {
+        hyphened(root, kind, &mut declared);
+    }
+    declared.retain(|Misread { of, name, .. }| {
+        let path = format!("{of}.{name}");
+        let end = expression.find(&path).map(|at| at + path.len());
+        end.is_some_and(|end| !expression[end..].starts_with(in_name))
+    });
+    declared
+}
+
+/// Every declared name with a hyphen, at any depth.
+fn hyphened(of: &str, kind: &Type, found: &mut Vec<Misread>) {
+    match kind.present() {
+        Type::Named(members) => {
+            for (name, kind) in members {
+                if name.contains('-') {
+                    found.push(Misread { of: of.to_owned(), name: name.clone(), fact: false });
+                }
+                hyphened(&format!("{of}.{}", in_expression(name)), kind, found);
+            }
+        }
+        Type::Record(members) => {
+            for (name, kind) in members {
+                hyphened(&format!("{of}.{name}"), kind, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Metrics and results that stand in the expression with a hyphen: `metrics.f1-score`, whose `score` nobody knows.
+fn facts(expression: &str, faults: &[Fault]) -> Vec<Misread> {
+    let unknown = faults.iter().filter_map(|fault| match fault {
+        Fault::UnknownName { root, path, .. } if root == path => Some(root),
         _ => None,
     });
-    let stands = |(root, name): &(&str, &str)| {
-        let path = format!("{root}.{name}");
-        let end = expression.find(&path).map(|at| at + path.len());
-        let whole = end.is_some_and(|end| !expression[end..].starts_with(|c: char| c.is_alphanumeric() || c == '_'));
-        name.contains('-') && whole
-    };
-    declared.flatten().filter(stands).collect()
+    let found = unknown.filter_map(|half| {
+        let behind = format!("-{half}");
+        let at = expression
+            .match_indices(&behind)
+            .map(|(at, _)| at)
+            .find(|at| !expression[at + behind.len()..].starts_with(in_name))?;
+        let path = &expression[..at];
+        let begin = path.rfind(|c: char| !(in_name(c) || c == '.')).map_or(0, |at| at + 1);
+        let (of, first) = path[begin..].rsplit_once('.')?;
+        let fact = of.ends_with("metrics") || of.ends_with("results");
+        fact.then(|| Misread { of: of.to_owned(), name: format!("{first}-{half}"), fact })
+    });
+    found.collect()
+}
+
+fn in_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
 }
 
 /// The fault only says that the halves of a misread name are unknown, or that they cannot be subtracted.
-fn follows(fault: &Fault, (root, name): &(&str, &str)) -> bool {
+fn follows(fault: &Fault, Misread { of, name, .. }: &Misread) -> bool {
     let mut halves = name.split('-');
-    let first = format!("{root}.{}", halves.next().unwrap_or_default());
+    let first = format!("{of}.{}", halves.next().unwrap_or_default());
     let begins =
         |path: &str, with: &str| path.strip_prefix(with).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     match fault {

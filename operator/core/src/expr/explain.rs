@@ -27,10 +27,16 @@ pub fn figures(expression: &str, scope: &Scope) -> Result<Vec<Figure>, ExprError
     Ok(found.into_iter().map(|(_, figure)| figure).collect())
 }
 
+/// The metrics that an expression names and that have no value, in the order of their names.
+pub fn unknown(expression: &str, scope: &Scope) -> Result<Vec<String>, ExprError> {
+    let metric = |path: &Vec<String>| path.len() == 2 && path[0] == "metrics" && lookup(path, scope).is_err();
+    Ok(references(expression)?.into_iter().filter(metric).map(|path| path.join(".")).collect())
+}
+
 /// The part of a false condition that makes it false: the first side of its `&&` that is false by itself.
 #[must_use]
 pub fn decisive<'a>(condition: &'a str, scope: &Scope) -> &'a str {
-    let inner = unwrapped(condition);
+    let inner = unwrapped(without_comment(condition));
     if sides(inner, "?").len() > 1 || sides(inner, "||").len() > 1 {
         return inner;
     }
@@ -40,6 +46,17 @@ pub fn decisive<'a>(condition: &'a str, scope: &Scope) -> &'a str {
     }
     let first = sides.into_iter().find(|side| eval_bool(side, scope) == Ok(false));
     first.map_or(inner, |side| decisive(side, scope))
+}
+
+/// Without the comment at its end.
+fn without_comment(text: &str) -> &str {
+    let mut slash = None;
+    each_byte(text, |at, byte| {
+        if byte == b'/' && slash.is_none() && text[at..].starts_with("//") && !text[at..].contains('\n') {
+            slash = Some(at);
+        }
+    });
+    slash.map_or(text, |at| &text[..at])
 }
 
 /// Without the brackets around all of it.
@@ -127,6 +144,8 @@ mod tests {
             ("true && metrics.f1 > 0.4 ? false : true", "true && metrics.f1 > 0.4 ? false : true"),
             ("params.name.startsWith(\"(\") && true", "params.name.startsWith(\"(\")"),
             ("!(metrics.f1 > 0.4 && true)", "!(metrics.f1 > 0.4 && true)"),
+            ("metrics.f1 > 0.9 // not && enough", "metrics.f1 > 0.9"),
+            ("params.name == '//' // no", "params.name == '//'"),
         ] {
             assert_eq!(eval_bool(condition, &scope()), Ok(false), "{condition}");
             assert_eq!(decisive(condition, &scope()), part, "{condition}");

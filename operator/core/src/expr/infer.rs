@@ -6,6 +6,7 @@ use cel::IdedExpr;
 use cel::common::ast::{EntryExpr, Expr, LiteralValue, operators as op};
 
 use super::quote::QUOTE;
+use super::slip;
 use super::{Checked, Fault, Names, Type, did_you_mean, in_expression, list, nearest};
 
 /// CEL's standard functions, besides operators and macros, and `quote`.
@@ -236,7 +237,7 @@ impl Walk<'_> {
             ("size" | "double" | "int" | "uint", _) => Type::Number,
             ("string", _) => Type::Text,
             (QUOTE, kinds) => {
-                for found in kinds.iter().filter(|kind| !kind.fits(&Type::Text)) {
+                for found in kinds.iter().filter(|kind| !kind.fits(&Type::Text) && !kind.fits(&Type::List)) {
                     let operation = "`quote()`".to_owned();
                     self.faults.push(Fault::Operand { operation, needed: Type::Text, found: found.clone() });
                 }
@@ -246,7 +247,11 @@ impl Walk<'_> {
             (name, _) => {
                 // Operators and the parser's own functions have names that nobody can write.
                 if name.starts_with(|c: char| c.is_ascii_alphabetic()) && !FUNCTIONS.contains(&name) {
-                    let hint = did_you_mean(name, FUNCTIONS);
+                    let hint = if slip::WORDS.contains(&name) {
+                        slip::OPERATORS.to_owned()
+                    } else {
+                        did_you_mean(name, FUNCTIONS)
+                    };
                     self.faults.push(Fault::UnknownFunction { name: name.to_owned(), hint });
                 }
                 Type::Any

@@ -7,8 +7,8 @@ use cel::IdedExpr;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators};
 use cel::parser::Parser;
 
-use super::ExprError;
 use super::quote::QUOTE;
+use super::{ExprError, slip};
 
 /// The longest expression in bytes.
 const MAX_BYTES: usize = 1024;
@@ -28,6 +28,9 @@ pub fn parse(expression: &str) -> Result<IdedExpr, ExprError> {
     let parsed = catch_unwind(|| Parser::new().max_recursion_depth(32).parse(expression))
         .map_err(|_| ExprError::syntax(expression, "the parser gave up: write it more simply"))?;
     let mut tree = parsed.map_err(|errors| {
+        if let Some(slip) = slip::found(expression) {
+            return ExprError::syntax(expression, slip);
+        }
         let first = errors.errors.first().map_or_else(|| "it is not CEL".to_owned(), |error| error.msg.clone());
         ExprError::syntax(expression, first.lines().next().unwrap_or_default())
     })?;
@@ -55,8 +58,14 @@ fn bounded(expression: &str) -> Result<(), ExprError> {
         // A chain of prefixes such as `!!!!` or `----` nests as brackets do.
         run = if matches!(byte, b'!' | b'-') { run + 1 } else { 0 };
         operators += usize::from(matches!(byte, b'-' | b'?'));
-        if brackets > MAX_BRACKETS || run > MAX_BRACKETS || operators > MAX_OPERATORS {
+        if brackets > MAX_BRACKETS || run > MAX_BRACKETS {
             return Err(ExprError::syntax(expression, "it is nested too deeply: write it more simply"));
+        }
+        if operators > MAX_OPERATORS {
+            let message = format!(
+                "it has more than {MAX_OPERATORS} operator signs and dots: compute a part of it in the stage, as a metric or result"
+            );
+            return Err(ExprError::syntax(expression, message));
         }
     }
     Ok(())
@@ -80,6 +89,9 @@ fn widen(node: &mut IdedExpr, depth: usize) -> Result<(), &'static str> {
             }
         }
         Expr::Call(call) => {
+            if call.func_name == QUOTE && call.args.iter().any(|argument| holds(argument, is_quote)) {
+                return Err("quote() stands inside quote(): write it once");
+            }
             if let Some(target) = &mut call.target {
                 widen(target, next)?;
             }
@@ -131,6 +143,11 @@ fn widen_entry(entry: &mut EntryExpr, depth: usize) -> Result<(), &'static str> 
 
 fn is_macro(node: &Expr) -> bool {
     matches!(node, Expr::Comprehension(_))
+}
+
+/// The expression calls `quote`.
+pub fn quotes(tree: &IdedExpr) -> bool {
+    holds(tree, is_quote)
 }
 
 fn is_quote(node: &Expr) -> bool {

@@ -115,11 +115,25 @@ fn quoted_text_is_one_word_of_a_shell_whatever_it_holds() {
 }
 
 #[test]
+fn a_quoted_list_is_a_word_for_each_of_its_texts() {
+    let words = json!(["a b", "it's", "$(id)", "", "\"x\" y\n"]);
+    let scope = Scope::new().with("params", json!({ "files": words }));
+    let script = render("printf '%s|' $[[ quote(params.files) ]] end", &scope).unwrap();
+    let ran = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(String::from_utf8(ran.stdout).unwrap(), "a b|it's|$(id)||\"x\" y\n|end|", "{script}");
+    assert_eq!(render("<$[[ quote([]) ]]>", &scope).unwrap(), "<>");
+    assert_eq!(render("$[[ quote(params.files.filter(f, f == \"it's\")) ]]", &scope).unwrap(), r"'it'\''s'");
+}
+
+#[test]
 fn what_cannot_be_quoted_is_refused() {
     let scope = Scope::new().with("params", json!({ "nul": "a\u{0}b", "q": "'".repeat(30_000), "n": 3 }));
     for (expression, says) in [
         ("quote(params.nul)", "NUL"),
-        ("quote(quote(params.q))", "longer than"),
+        ("quote(quote(params.q))", "quote() stands inside quote(): write it once"),
+        ("quote('a' + quote(params.q))", "quote() stands inside quote(): write it once"),
+        ("quote([params.n])", "no text: write string(x)"),
+        ("quote([params.nul])", "NUL"),
         ("quote(params.n)", "quote(params.n)"),
         ("quote()", "quote()"),
     ] {

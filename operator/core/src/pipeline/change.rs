@@ -70,13 +70,34 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()
 });
 
-/// Digest of what runs: history, triggers and defaults for failures change no run's outcome.
+/// Digest of what runs: history, triggers, words for people, and what is waited for and tried again change no run's outcome.
 fn digest(spec: &MLPipelineSpec) -> String {
-    let spec = said(&serde_json::to_value(spec).unwrap_or_default(), &SCHEMA);
+    let mut spec = said(&serde_json::to_value(spec).unwrap_or_default(), &SCHEMA);
+    let within = |field: &mut Value, without: &[&str]| {
+        for entry in field.as_object_mut().into_iter().flat_map(|entries| entries.values_mut()) {
+            leave_out(entry, without);
+        }
+    };
+    within(&mut spec["params"], &["description"]);
+    within(&mut spec["stages"], &["timeout", "pendingTimeout", "retry"]);
+    for stage in spec["stages"].as_object_mut().into_iter().flat_map(|stages| stages.values_mut()) {
+        if let Some(outputs) = stage.get_mut("outputs") {
+            within(outputs, &["description"]);
+        }
+        if let Some(deploy) = stage.get_mut("deploy") {
+            leave_out(deploy, &["timeout"]);
+        }
+    }
     let what = json!({ "params": spec["params"], "stages": spec["stages"], "store": spec["store"] });
     let mut hex = names::sha256_hex(sorted(&what).to_string().as_bytes());
     hex.truncate(DIGEST);
     hex
+}
+
+fn leave_out(value: &mut Value, fields: &[&str]) {
+    if let Some(object) = value.as_object_mut() {
+        object.retain(|field, _| !fields.contains(&field.as_str()));
+    }
 }
 
 /// Without the fields that have the value that they have when nobody writes them: a release may add such a field, and that
@@ -183,10 +204,8 @@ mod tests {
         assert_eq!(said(&value, &schema), value);
     }
 
-    /// Recorded: another digest here starts a run of every pipeline with `onChange` when the operator is upgraded.
-    #[test]
-    fn the_digest_of_a_full_pipeline_is_what_it_was() {
-        let spec = json!({
+    fn full() -> Value {
+        json!({
             "params": { "rows": { "type": "integer", "default": 3, "minimum": 1 }, "word": { "type": "string", "optional": true } },
             "store": { "pvc": { "claimName": "artifacts" } },
             "triggers": { "onChange": true },
@@ -212,8 +231,51 @@ mod tests {
                 "register": { "register": { "model": "m", "from": "train.model", "metrics": "train" } },
                 "deploy": { "deploy": { "modelDeployment": "d", "version": "register" } },
             },
-        });
-        let spec: MLPipelineSpec = serde_json::from_value(spec).unwrap();
-        assert_eq!(digest(&spec), "777de27c4559853d84bd3f3ac4e9a716");
+        })
+    }
+
+    fn of(spec: &Value) -> String {
+        digest(&serde_json::from_value(spec.clone()).unwrap())
+    }
+
+    /// Recorded: another digest here starts a run of every pipeline with `onChange` when the operator is upgraded.
+    #[test]
+    fn the_digest_of_a_full_pipeline_is_what_it_was() {
+        let mut spec = full();
+        // It was 777de27c4559853d84bd3f3ac4e9a716 while `retry` and `timeout` of a stage counted.
+        assert_eq!(of(&spec), "5932237acb6fc9794ead8b9e07dbada6");
+        let train = spec["stages"]["train"].as_object_mut().unwrap();
+        train.remove("retry");
+        train.remove("timeout");
+        // A pipeline that has none of what counts no more has the digest that it had then: no run starts.
+        assert_eq!(of(&spec), "5932237acb6fc9794ead8b9e07dbada6");
+    }
+
+    #[test]
+    fn words_and_times_are_no_change_and_what_runs_is() {
+        let before = of(&full());
+        for (pointer, field, value) in [
+            ("/params/rows", "description", json!("how many")),
+            ("/stages/train/outputs/extra", "description", json!("more")),
+            ("/stages/train", "timeout", json!("2h")),
+            ("/stages/train", "pendingTimeout", json!("2h")),
+            ("/stages/train", "retry", json!({ "limit": 3 })),
+            ("/stages/deploy/deploy", "timeout", json!("2h")),
+        ] {
+            let mut spec = full();
+            spec.pointer_mut(pointer).unwrap()[field] = value;
+            assert_eq!(of(&spec), before, "{pointer}/{field}");
+        }
+        for (pointer, field, value) in [
+            ("/params/rows", "default", json!(4)),
+            ("/stages/ingest/with", "timeout", json!("2h")),
+            ("/stages/train/container", "image", json!("j")),
+            ("/stages/train/gate", "pass", json!("metrics.f1 > 0.6")),
+            ("/store/pvc", "claimName", json!("other")),
+        ] {
+            let mut spec = full();
+            spec.pointer_mut(pointer).unwrap()[field] = value;
+            assert_ne!(of(&spec), before, "{pointer}/{field}");
+        }
     }
 }

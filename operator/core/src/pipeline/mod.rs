@@ -2,6 +2,7 @@
 
 mod change;
 mod check;
+pub(crate) mod foreign;
 mod frozen;
 mod history;
 mod plan;

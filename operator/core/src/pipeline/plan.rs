@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
 use super::change::{self, Change};
-use super::{Frozen, check, check_template, history};
+use super::{Frozen, check, check_template, foreign, history};
 use crate::api::{
     Condition, ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineStatus, StageTemplate, TemplateStatus,
     set_condition,
@@ -47,7 +47,8 @@ pub fn plan(
     let mut new = old.clone();
     new.observed_generation = pipeline.metadata.generation;
     let accepted = check(&pipeline.spec, &observed.templates, config);
-    let mut standing = standing(accepted.as_ref().map(drop));
+    let unlikely = foreign::in_pipeline(&pipeline.spec);
+    let mut standing = standing(accepted.as_ref().map(drop), &unlikely);
     let mut starts = None;
     if let Ok(frozen) = &accepted {
         let runs = observed.runs.iter().filter_map(|run| Some((run.metadata.name.as_deref()?, run.as_ref())));
@@ -61,7 +62,7 @@ pub fn plan(
                 starts = revision_name(frozen, &pipeline.metadata);
                 plan.create.push(Create::Run(run));
                 match observed.refusals.last() {
-                    Some(refusal) => standing = refused(refusal),
+                    Some(refusal) => standing = refused(refusal, standing.all),
                     // The status is written when the run was seen: one write instead of two.
                     None => {
                         plan.delete = deleted(starts.as_deref());
@@ -74,7 +75,7 @@ pub fn plan(
     plan.delete = deleted(starts.as_deref());
     standing.write(&mut new.conditions, pipeline.metadata.generation, now);
     if new != old {
-        plan.events.extend(standing.event(&old.conditions));
+        plan.events.extend(standing.events(&old.conditions));
         plan.status = Some(new);
     }
     plan
@@ -95,10 +96,11 @@ pub fn plan_template(template: &StageTemplate, config: &Config, now: Timestamp) 
     let old = template.status.clone().unwrap_or_default();
     let mut new = old.clone();
     new.observed_generation = template.metadata.generation;
-    let standing = standing(check_template(&template.spec, config).as_ref().map(drop));
+    let unlikely = foreign::in_container(&template.spec.container, "spec.container");
+    let standing = standing(check_template(&template.spec, config).as_ref().map(drop), &unlikely);
     standing.write(&mut new.conditions, template.metadata.generation, now);
     if new != old {
-        plan.events.extend(standing.event(&old.conditions));
+        plan.events.extend(standing.events(&old.conditions));
         plan.status = Some(new);
     }
     plan
@@ -111,27 +113,37 @@ struct Standing {
     ready: bool,
     reason: String,
     message: String,
+    /// What `Accepted` says: every fault, one a line; or what may be a mistake in what was accepted.
+    all: String,
 }
 
-fn standing(accepted: Result<(), &Vec<Problem>>) -> Standing {
+fn standing(accepted: Result<(), &Vec<Problem>>, unlikely: &[Problem]) -> Standing {
     match accepted {
-        Ok(()) => Standing { accepted: true, ready: true, reason: "Accepted".to_owned(), message: String::new() },
+        Ok(()) => Standing {
+            accepted: true,
+            ready: true,
+            reason: "Accepted".to_owned(),
+            message: String::new(),
+            all: problem::every(unlikely),
+        },
         Err(problems) => Standing {
             accepted: false,
             ready: false,
             reason: problems.first().map_or("Invalid", |problem| problem.reason).to_owned(),
-            message: problem::summary(problems),
+            message: problem::brief(problems),
+            all: problem::every(problems),
         },
     }
 }
 
 /// Accepted, but the run that it starts was refused. It is tried again.
-fn refused(refusal: &Refusal) -> Standing {
+fn refused(refusal: &Refusal, all: String) -> Standing {
     Standing {
         accepted: true,
         ready: false,
         reason: refusal.reason.clone(),
         message: format!("{}: {}", refusal.object, refusal.message),
+        all,
     }
 }
 
@@ -144,9 +156,9 @@ impl Standing {
         };
         let (reason, message) = (self.reason.as_str(), self.message.as_str());
         if self.accepted {
-            set("Accepted", true, "Accepted", "");
+            set("Accepted", true, "Accepted", &self.all);
         } else {
-            set("Accepted", false, reason, message);
+            set("Accepted", false, reason, &self.all);
             set("Stalled", true, reason, message);
         }
         set("Ready", self.ready, reason, message);
@@ -161,10 +173,19 @@ impl Standing {
         });
     }
 
-    /// Said when it was not said before.
-    fn event(&self, before: &[Condition]) -> Option<Event> {
-        let said = before.iter().any(|c| c.type_ == "Ready" && c.status == "False" && c.message == self.message);
-        let reason = if self.accepted { "RunRefused" } else { "NotAccepted" };
-        (!self.ready && !said).then(|| Event { warning: true, reason, message: self.message.clone() })
+    /// What was not said before.
+    fn events(&self, before: &[Condition]) -> Vec<Event> {
+        let said = |kind: &str, status: &str, message: &str| {
+            before.iter().any(|c| c.type_ == kind && c.status == status && c.message == message)
+        };
+        let mut events = Vec::new();
+        if !self.ready && !said("Ready", "False", &self.message) {
+            let reason = if self.accepted { "RunRefused" } else { "NotAccepted" };
+            events.push(Event::warning(reason, &self.message));
+        }
+        if self.accepted && !self.all.is_empty() && !said("Accepted", "True", &self.all) {
+            events.push(Event::warning("NotReplaced", &self.all));
+        }
+        events
     }
 }

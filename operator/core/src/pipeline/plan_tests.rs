@@ -349,3 +349,43 @@ fn a_template_says_whether_it_is_right_once() {
         assert_eq!(plan_template(&template, &Config::default(), later), crate::plan::Plan::default(), "{text}");
     }
 }
+
+#[test]
+fn accepted_names_every_fault_and_the_others_count_them() {
+    let stages = (0..18).map(|n| {
+        (format!("s{n:02}"), json!({ "needs": ["nowhere"], "container": { "image": "i", "command": ["c"] } }))
+    });
+    let mut world = World::new(json!({ "stages": stages.collect::<serde_json::Map<_, _>>() }));
+    let plan = world.plan();
+    world.settle();
+    let accepted = world.condition("Accepted").unwrap();
+    assert_eq!((accepted.status.as_str(), accepted.message.lines().count()), ("False", 18));
+    for kind in ["Ready", "Stalled"] {
+        let message = &world.condition(kind).unwrap().message;
+        assert!(message.starts_with("18 faults: see Accepted. The first 2: spec.stages.s00.needs[0]: "), "{message}");
+        assert!(message.contains("spec.stages.s01") && !message.contains("spec.stages.s02"), "{message}");
+    }
+    assert_eq!(plan.events.len(), 1);
+    assert_eq!(plan.events[0].message, world.condition("Ready").unwrap().message);
+}
+
+#[test]
+fn a_template_of_another_tool_is_told_once_and_does_not_hinder() {
+    let mut world = World::new(spec("{{ params.x }}"));
+    world.settle();
+    let said = "spec.stages.say.container.command[1]: `{{ params.x }}` is not replaced: write $[[ params.x ]]";
+    let accepted = world.condition("Accepted").unwrap();
+    assert_eq!((accepted.status.as_str(), accepted.message.as_str()), ("True", said));
+    assert_eq!(world.condition("Ready").unwrap().status, "True");
+    let mut first = World::new(spec("{{ params.x }}"));
+    first.pipeline.spec.triggers = None;
+    let events = first.plan().events;
+    assert_eq!(events.len(), 1);
+    assert_eq!((events[0].warning, events[0].reason, events[0].message.as_str()), (true, "NotReplaced", said));
+    first.settle();
+    first.edit(json!({ "history": { "keepFailed": 1 }, "stages": spec("{{ params.x }}")["stages"] }));
+    assert!(first.plan().status.is_some() && first.plan().events.is_empty(), "it was said");
+    first.edit(spec("x"));
+    first.settle();
+    assert_eq!(first.condition("Accepted").unwrap().message, "");
+}

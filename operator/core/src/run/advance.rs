@@ -17,14 +17,13 @@ pub(super) fn all(pass: &Pass<'_>, old: &Stages, effects: &mut Effects) -> Stage
     for begun in [true, false] {
         for name in &order {
             let (Some(stage), Some(status)) = (pass.frozen.stages.get(*name), stages.get(*name)) else { continue };
-            let waiting = status.state == StageState::Waiting;
-            if status.state.ended() || waiting == begun {
+            if status.state.ended() || has_begun(pass, name, stage, status) != begun {
                 continue;
             }
-            let new = if waiting {
-                not_begun(pass, name, stage, status, &stages, effects)
-            } else {
+            let new = if begun {
                 step(pass, name, stage, status, &stages, effects)
+            } else {
+                not_begun(pass, name, stage, status, &stages, effects)
             };
             stages.insert((*name).to_owned(), new);
         }
@@ -32,6 +31,18 @@ pub(super) fn all(pass: &Pass<'_>, old: &Stages, effects: &mut Effects) -> Stage
     let abandoned = stages.iter().filter_map(|(name, status)| container::abandoned(pass, name, status));
     effects.delete.extend(abandoned);
     stages
+}
+
+/// Something of the stage is there that may go on. One that only waits has nothing, whatever its state is called: for a
+/// ModelDeployment, or for an apiserver that refuses what it makes.
+fn has_begun(pass: &Pass<'_>, name: &str, stage: &FrozenStage, status: &StageStatus) -> bool {
+    match (&stage.kind, status.state) {
+        (_, StageState::Waiting) => false,
+        (FrozenKind::Container(_), StageState::Pending) => container::has_job(pass, status),
+        (FrozenKind::Register(register), StageState::Running) => !register::is_refused(pass, name, register),
+        (FrozenKind::Deploy(_), StageState::Pending) => status.model_version.is_some(),
+        _ => true,
+    }
 }
 
 fn not_begun(

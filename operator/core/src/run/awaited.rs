@@ -23,14 +23,23 @@ impl Missing {
     }
 }
 
+/// A list of hints has no bound of its own.
+const LONGEST_HINT: usize = 600;
+/// So many are named; the rest is counted, so that the message has room for all that makes it news.
+const NAMED: usize = 5;
+
 /// Nothing if everything is there.
 pub(super) fn missing(pass: &Pass<'_>, stages: &Stages) -> Option<Missing> {
     let there = &pass.observed.model_deployments;
-    let (mut said, mut hints) = (Vec::new(), Vec::new());
+    let (mut said, mut hints, mut more) = (Vec::new(), Vec::new(), 0);
     for name in graph::order(&pass.frozen.stages) {
         let over = stages.get(name).is_some_and(|status| status.state.ended());
         let Some(stage) = pass.frozen.stages.get(name).filter(|_| !over) else { continue };
         for wanted in named(stage).filter(|wanted| !there.contains_key(*wanted)) {
+            if said.len() == NAMED {
+                more += 1;
+                continue;
+            }
             said.push(format!("there is no ModelDeployment {wanted} yet: stage `{name}` will wait for it"));
             let hint = expr::did_you_mean(wanted, there.keys().map(String::as_str));
             if !hints.contains(&hint) {
@@ -38,7 +47,22 @@ pub(super) fn missing(pass: &Pass<'_>, stages: &Stages) -> Option<Missing> {
             }
         }
     }
-    (!said.is_empty()).then(|| Missing { said: said.join("; "), hint: hints.join("; ") })
+    if more > 0 {
+        said.push(format!("and {more} more"));
+    }
+    let hint = crate::clip::clip(&hints.join("; "), LONGEST_HINT);
+    (!said.is_empty()).then(|| Missing { said: said.join("; "), hint })
+}
+
+/// What a stage says while it waits for a ModelDeployment that is not there. Only what is meant is named, not what there is: that
+/// changes with each that is added, and would be a write each time.
+pub(super) fn absent(pass: &Pass<'_>, wanted: &str) -> String {
+    let there = pass.observed.model_deployments.keys().map(String::as_str);
+    let remedy = match expr::nearest(wanted, there) {
+        Some(meant) => format!("did you mean {meant}? Then correct the pipeline and start a new run"),
+        None => "apply one".to_owned(),
+    };
+    format!("there is no ModelDeployment {wanted}: {remedy}")
 }
 
 /// The ModelDeployments without which a stage cannot go on.

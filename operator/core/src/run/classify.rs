@@ -11,6 +11,9 @@ const ORDINARY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 /// The node is unreachable: nothing more will be heard of its pods.
 const NODE_LOST: &str = "DeletionByTaintManager";
 
+/// The scheduler says of a claim that it is not found, and again that it is not.
+const TWICE: &str = " not found. not found";
+
 /// An attempt as it is seen.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Seen<'a> {
@@ -142,6 +145,7 @@ fn waiting(pod: &PodView) -> Option<Words> {
         .or_else(|| waits(&pod.main))
         .or_else(|| pod.words.clone())
         .filter(|words| !words.reason.is_empty())
+        .map(|words| Words { message: words.message.replace(TWICE, " not found"), ..words })
 }
 
 #[cfg(test)]

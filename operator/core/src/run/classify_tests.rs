@@ -115,6 +115,18 @@ fn a_waiting_pod_is_pending_with_the_words_of_whom_it_waits_for() {
 }
 
 #[test]
+fn what_the_scheduler_says_twice_is_said_once() {
+    let said = "0/1 nodes are available: persistentvolumeclaim \"minio\" not found. not found";
+    let unplaced = pod(|p| p.unschedulable = Some(Words { reason: "Unschedulable".into(), message: said.into() }));
+    let observed =
+        Observed { jobs: vec![Arc::new(job(|_| {}))], pods: vec![Arc::new(unplaced)], ..Observed::default() };
+    let Standing::Pending(Some(words)) = look(WANTED, &reference(None), &observed).standing else {
+        panic!("not pending")
+    };
+    assert_eq!(words.message, "0/1 nodes are available: persistentvolumeclaim \"minio\" not found");
+}
+
+#[test]
 fn what_ended_without_a_word_is_disrupted() {
     for (change, expected) in [
         (

@@ -7,7 +7,7 @@ use super::ending::Wanted;
 use super::finish::RUN_TIMEOUT;
 use super::inputs::{self, Hindrance};
 use super::pass::{Effects, Pass, Stages, clip, since};
-use super::{Observed, PodView, Words, attempt, job};
+use super::{Observed, PodView, Words, attempt, deadline, job};
 use crate::api::{JobRef, StageState, StageStatus};
 use crate::pipeline::FrozenContainer;
 use crate::plan::{Create, Delete, DeleteKind};
@@ -177,8 +177,9 @@ fn wait(
     effects: &mut Effects,
 ) -> StageStatus {
     let limit = Duration::from_secs(stage.pending_timeout_seconds);
-    let words = words.map(|words| Words { message: clip(&words.message), ..words });
-    if pass.left(waits_since(&status), limit).is_none() {
+    let since = waits_since(&status);
+    let words = words.map(|words| Words { message: clip(&deadline::without(&words.message, since, limit)), ..words });
+    if pass.left(since, limit).is_none() {
         let why = words.map_or_else(
             || "its pod did not start, and nobody said why".to_owned(),
             |words| format!("{}: {}", words.reason, words.message),
@@ -188,14 +189,16 @@ fn wait(
     }
     again_at_timeout(pass, stage, &status, effects);
     if let Some(words) = words {
-        note(name, &mut status, words, effects);
+        let message = clip(&deadline::with(&words.message, waits_since(&status), limit));
+        note(name, &mut status, Words { message, ..words }, effects);
     }
     status
 }
 
 /// The scheduler often finds a place in its second try, once a claim is bound: its first words are not worth a write.
 fn soon(pass: &Pass<'_>, pod: Option<&PodView>, words: Option<&Words>) -> Option<Duration> {
-    let unplaced = pod?.unschedulable.as_ref().is_some_and(|said| Some(said) == words);
+    let unplaced =
+        pod?.unschedulable.as_ref().is_some_and(|said| words.is_some_and(|words| words.reason == said.reason));
     let age = since(pod?.created?, pass.now);
     if unplaced { SECOND_TRY.checked_sub(age).filter(|left| !left.is_zero()) } else { None }
 }
@@ -239,6 +242,13 @@ fn image(seen: &Seen<'_>) -> Option<String> {
     Some(id.rsplit_once('@').map_or(id, |(_, digest)| digest).to_owned())
 }
 
+/// There is a Job, was one, or will be: the first attempt was made, and the apiserver did not refuse it.
+pub(super) fn has_job(pass: &Pass<'_>, status: &StageStatus) -> bool {
+    let name = status.job.as_ref().map(|job| job.name.as_str()).unwrap_or_default();
+    let seen = || pass.observed.jobs.iter().any(|job| job.name == name);
+    status.attempts > 1 || status.attempts == 1 && (pass.refusal("Job", name).is_none() || seen())
+}
+
 /// The Job of a stage that was given up while its pod may still run or wait.
 pub(super) fn abandoned(pass: &Pass<'_>, name: &str, status: &StageStatus) -> Option<Delete> {
     given_up(pass.run_uid(), pass.observed, name, status)
@@ -246,8 +256,13 @@ pub(super) fn abandoned(pass: &Pass<'_>, name: &str, status: &StageStatus) -> Op
 
 /// As [`abandoned`], for a run that has ended.
 pub(super) fn given_up(run_uid: &str, observed: &Observed, name: &str, status: &StageStatus) -> Option<Delete> {
-    let given_up = matches!(status.reason.as_deref(), Some(PENDING_TIMEOUT | RUN_TIMEOUT));
-    if status.state != StageState::Failed || !given_up {
+    let given_up = match status.state {
+        StageState::Failed => matches!(status.reason.as_deref(), Some(PENDING_TIMEOUT | RUN_TIMEOUT)),
+        // Its Job was refused when the stage was skipped: one that is there nevertheless came late.
+        StageState::Skipped => true,
+        _ => false,
+    };
+    if !given_up {
         return None;
     }
     let job = observed

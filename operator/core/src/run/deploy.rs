@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::attempt::fail;
 use super::pass::{Effects, Pass, Stages, clip};
-use super::register;
+use super::{awaited, deadline, register};
 use crate::api::{Condition, Deploy, ModelDeployment, StageState, StageStatus, WaitFor};
 use crate::duration;
 use crate::pipeline::FrozenKind;
@@ -31,7 +31,7 @@ pub(super) fn step(
         Ok(wanted) => wanted,
         Err(message) => return fail(pass, name, status, "VersionNotFound", &message, effects),
     };
-    let status = match look(pass, deploy, &model, &version_name, version, status, effects) {
+    let mut status = match look(pass, deploy, &model, &version_name, version, status, effects) {
         Ok(status) => status,
         Err((reason, message, status)) => return fail(pass, name, *status, &reason, &message, effects),
     };
@@ -39,12 +39,14 @@ pub(super) fn step(
         return status;
     }
     let timeout = deploy.timeout.as_deref().and_then(duration::parse).unwrap_or(DEFAULT_TIMEOUT);
+    let said = status.message.take().map(|message| deadline::without(&message, Some(&started), timeout));
     let Some(left) = pass.left(Some(&started), timeout) else {
-        let why = format!("{}: {}", status.reason.as_deref().unwrap_or(""), status.message.as_deref().unwrap_or(""));
+        let why = format!("{}: {}", status.reason.as_deref().unwrap_or(""), said.unwrap_or_default());
         let message = format!("waited for {}: {why}", duration::format(timeout));
         return fail(pass, name, status, "DeployTimeout", &message, effects);
     };
     effects.again(left);
+    status.message = said.map(|said| clip(&deadline::with(&said, Some(&started), timeout)));
     status
 }
 
@@ -79,7 +81,7 @@ fn look(
     let Some(found) = pass.observed.model_deployments.get(target) else {
         status.state = StageState::Pending;
         status.reason = Some("ModelDeploymentNotFound".to_owned());
-        status.message = Some(format!("there is no ModelDeployment {target}: apply one"));
+        status.message = Some(awaited::absent(pass, target));
         return Ok(status);
     };
     if found.spec.model.name != model {

@@ -148,7 +148,9 @@ fn words(report: &Report) -> String {
         return format!("{}\n{tail}", report.message);
     }
     let lines: Vec<&str> = tail.lines().collect();
-    let telling = lines.iter().rposition(|line| tells(line)).unwrap_or(lines.len() - 1);
+    let telling = lines.iter().rposition(|line| tells(line)).or_else(|| lines.iter().rposition(|line| is_words(line)));
+    // Nothing that anybody can read: the agent's word stands first.
+    let Some(telling) = telling else { return format!("{}\n{tail}", report.message) };
     let rest = lines.iter().enumerate().filter(|(at, _)| *at != telling).map(|(_, line)| *line);
     let mut all = vec![lines[telling].trim(), report.message.as_str()];
     all.extend(rest);
@@ -167,6 +169,12 @@ fn tells(line: &str) -> bool {
     }
     let named = rest.split_once(' ').filter(|(word, _)| word.ends_with(':')).map(|(_, after)| after.trim_start());
     begins_with_error(rest) || named.is_some_and(begins_with_error)
+}
+
+/// A person can read it: it has a letter, and no bytes that are no text.
+fn is_words(line: &str) -> bool {
+    let binary = |c: char| c == char::REPLACEMENT_CHARACTER || (c.is_control() && !matches!(c, '\t' | '\r' | '\u{1b}'));
+    line.contains(char::is_alphabetic) && !line.contains(binary)
 }
 
 /// `2026-01-31`, `12:00:00,123`, `[2026-01-31T12:00:00Z]`.

@@ -162,6 +162,9 @@ fn the_line_that_says_what_went_wrong_stands_first() {
         ("ERROR:root:no disk\nbye", "ERROR:root:no disk\nm\nbye"),
         ("AssertionError\nbye", "AssertionError\nm\nbye"),
         ("one", "one\nm"),
+        ("no disk\n=====\n12.5 %", "no disk\nm\n=====\n12.5 %"),
+        ("no disk\n\u{fffd}ab\u{0}c", "no disk\nm\n\u{fffd}ab\u{0}c"),
+        ("---\n\u{fffd}", "m\n---\n\u{fffd}"),
         (" \n", "m"),
     ] {
         assert_eq!(first("Error", tail), expected);

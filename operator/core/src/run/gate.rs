@@ -43,18 +43,41 @@ fn figures(gate: &Gate, scope: &Scope, deployed: Option<&str>) -> String {
     let decisive = expr::decisive(&gate.pass, scope);
     // It was evaluated: it can be parsed.
     let figures = expr::figures(&gate.pass, scope).unwrap_or_default();
-    format!("`{decisive}` is false: {}", listed(&figures, deployed))
+    let digits = figure::told_apart(figures.iter().filter_map(|(_, value)| value.as_f64()));
+    // A side that was not needed may name a metric that nobody reports: a slip that would sleep until it is.
+    let unreported = expr::unknown(&gate.pass, scope).unwrap_or_default();
+    let unreported = unreported.iter().map(|name| format!("{name} was not reported"));
+    let told = figures.iter().map(|figure| told(figure, digits, deployed)).chain(unreported).collect::<Vec<_>>();
+    if told.is_empty() {
+        format!("`{decisive}` is false")
+    } else {
+        format!("`{decisive}` is false: {}", told.join(", "))
+    }
 }
 
-fn listed(figures: &[Figure], deployed: Option<&str>) -> String {
-    let numbers = figure::told_apart(figures.iter().filter_map(|(_, value)| value.as_f64()));
-    let listed = figures.iter().map(|(name, value)| {
-        let value = match value.as_f64() {
-            Some(number) => figure::rounded(number, numbers),
-            None => head(&value.to_string(), LONGEST_VALUE),
-        };
-        let whose = deployed.filter(|_| name.starts_with("champion."));
-        format!("{name} = {value}{}", whose.map(|version| format!(" ({version})")).unwrap_or_default())
-    });
-    listed.collect::<Vec<_>>().join(", ")
+fn told((name, value): &Figure, digits: usize, deployed: Option<&str>) -> String {
+    let value = match value.as_f64() {
+        Some(number) => figure::rounded(number, digits),
+        None => head(&value.to_string(), LONGEST_VALUE),
+    };
+    let whose = deployed.filter(|_| name.starts_with("champion."));
+    format!("{name} = {value}{}", whose.map(|version| format!(" ({version})")).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Otherwise;
+
+    #[test]
+    fn a_no_tells_what_decided_with_its_figures_and_what_was_not_reported() {
+        let scope = Scope::new().with("metrics", json!({ "f1": 0.5 })).with("params", json!({ "on": false }));
+        let told = |pass: &str| figures(&Gate { pass: pass.to_owned(), otherwise: Otherwise::Reject }, &scope, None);
+        assert_eq!(told("metrics.f1 > 0.9"), "`metrics.f1 > 0.9` is false: metrics.f1 = 0.5");
+        assert_eq!(told("size(metrics) == 0"), "`size(metrics) == 0` is false");
+        assert_eq!(
+            told("metrics.f1 > 0.9 && metrics.f2 > 1"),
+            "`metrics.f1 > 0.9` is false: metrics.f1 = 0.5, metrics.f2 was not reported"
+        );
+    }
 }

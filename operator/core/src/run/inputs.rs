@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Words;
 use super::pass::{Pass, Stages};
+use super::{Words, awaited};
 use crate::api::{Input, ResolvedInput, StageState};
 use crate::names;
 
@@ -58,7 +58,7 @@ pub(super) fn deployed(
 /// The ModelVersion that a ModelDeployment serves, or why there is none.
 fn served(pass: &Pass<'_>, deployment: &str) -> Result<ResolvedInput, String> {
     let Some(found) = pass.observed.model_deployments.get(deployment) else {
-        return Err(format!("there is no ModelDeployment {deployment}"));
+        return Err(awaited::absent(pass, deployment));
     };
     let served = found.status.as_ref().and_then(|status| Some((status.served_model.as_ref()?, status.served_version?)));
     let Some((served, version)) = served else {

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 
 use super::inputs::{self, Hindrance, Mounted};
 use super::pass::{Pass, Stages};
-use super::{mounts, scope};
+use super::{mounts, render, scope};
 use crate::api::{Container, StageStatus};
-use crate::expr::{self, ExprError, Scope};
+use crate::expr::{self, Scope};
 use crate::pipeline::{FrozenContainer, bind_params};
 use crate::{duration, names, pod, problem};
 
@@ -22,9 +22,6 @@ const GRACE_SECONDS: u64 = 30;
 const REPORT_SECONDS: u64 = 15;
 /// What the Job's own deadline adds to all others: it only ends what nobody else did.
 const BACKSTOP_SECONDS: u64 = 60;
-
-/// What a program is told, in all: an apiserver takes about 1.5 MB, and a kernel less.
-const RENDERED_LIMIT: usize = 512 * 1024;
 
 /// The Job of the current attempt.
 pub(super) fn build(
@@ -36,7 +33,7 @@ pub(super) fn build(
 ) -> Result<Job, Hindrance> {
     let inputs = inputs::mounted(&stage.inputs, &status.inputs, stages)?;
     let scope = scope_of(pass, name, stage, status, &inputs, stages)?;
-    let container = render(name, &stage.container, &scope)?;
+    let container = render::container(name, stage, &scope)?;
     let grace = grace_seconds(&container);
     let task = Task {
         namespace: pass.namespace().to_owned(),
@@ -57,6 +54,7 @@ pub(super) fn build(
     };
     let task = serde_json::to_string(&task)
         .map_err(|error| Hindrance::fail("BadTask", format!("stage `{name}`: the task is no JSON: {error}")))?;
+    render::task_fits(name, stage, &task)?;
     let labels = labels(pass, name, status.attempts);
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
@@ -132,42 +130,17 @@ fn scope_of(
     let scope = if stage.template.is_some() {
         let mut with = BTreeMap::new();
         for (key, value) in &stage.with {
-            let value = expr::render_value(value, &run).map_err(|error| expression(name, &error))?;
+            let value = expr::render_value(value, &run).map_err(|error| render::no_value(name, &error))?;
             with.insert(key.clone(), value);
         }
         let path = format!("spec.stages.{name}.with");
         let params = bind_params(&stage.template_params, &with, &path)
-            .map_err(|problems| Hindrance::fail("InvalidParameter", problem::summary(&problems)))?;
+            .map_err(|problems| Hindrance::fail("InvalidParameter", problem::every(&problems)))?;
         scope::with_run(pass).with("params", Value::Object(params.into_iter().collect()))
     } else {
         run
     };
     Ok(scope.with("inputs", Value::Object(paths)).with("outputs", Value::Object(outputs)))
-}
-
-fn expression(stage: &str, error: &ExprError) -> Hindrance {
-    Hindrance::fail("InvalidExpression", format!("stage `{stage}`: {error}"))
-}
-
-/// The container with its templates rendered.
-fn render(stage: &str, container: &Container, scope: &Scope) -> Result<Container, Hindrance> {
-    let mut rendered = container.clone();
-    rendered.image = expr::render(&container.image, scope).map_err(|error| expression(stage, &error))?;
-    let texts = rendered.command.iter_mut().flatten().chain(&mut rendered.args).chain(&mut rendered.script);
-    let values = rendered.settings.env.values_mut().filter_map(|value| value.value.as_mut());
-    let mut bytes = 0;
-    for text in texts.chain(values) {
-        *text = expr::render(text, scope).map_err(|error| expression(stage, &error))?;
-        bytes += text.len();
-        if bytes > RENDERED_LIMIT {
-            let message = format!(
-                "stage `{stage}`: command, args, script and env are longer than {RENDERED_LIMIT} bytes with their \
-                 templates filled in: hand it over as a file"
-            );
-            return Err(Hindrance::fail("StageTooLarge", message));
-        }
-    }
-    Ok(rendered)
 }
 
 fn pod_spec(

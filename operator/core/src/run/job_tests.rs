@@ -210,3 +210,46 @@ fn the_pull_policy_of_the_installation_is_for_millraces_images_only() {
         assert_eq!(pod.init_containers.unwrap()[0].image_pull_policy.as_deref(), Some("Always"));
     }
 }
+
+#[test]
+fn what_linux_does_not_take_fails_before_a_pod_is_made_and_names_the_field() {
+    let longest = 131_071;
+    let text = |length: usize| "x".repeat(length);
+    let at = "spec.stages.train.container.";
+    for (container, field) in [
+        (json!({ "command": ["c", text(longest + 1)] }), "command[1]"),
+        (json!({ "args": [text(longest + 1)] }), "args[0]"),
+        (json!({ "env": { "AB": { "value": text(longest - 2) } } }), "env.AB.value"),
+        (json!({ "command": null, "script": text(longest + 1) }), "script"),
+        // As JSON each quote has two bytes, and the task has more than the script.
+        (json!({ "command": null, "script": "\"".repeat(longest / 2) }), "script"),
+    ] {
+        let built = built(&stage(&container), true, &Observed::default());
+        let Err(Hindrance::Fail(words)) = built else { panic!("{field} was made") };
+        assert_eq!(words.reason, "StageTooLarge");
+        assert!(words.message.starts_with(&format!("{at}{field}: ")), "{}", words.message);
+        assert!(words.message.ends_with("hand it over as a file"), "{}", words.message);
+    }
+    for container in [
+        json!({ "command": ["c", text(longest)] }),
+        json!({ "args": [text(longest), text(longest)] }),
+        json!({ "env": { "AB": { "value": text(longest - 3) } } }),
+        json!({ "command": null, "script": text(longest - 1000) }),
+    ] {
+        assert!(built(&stage(&container), true, &Observed::default()).is_ok());
+    }
+}
+
+#[test]
+fn what_a_template_makes_too_long_is_told_with_the_template() {
+    let mut stage = stage(&json!({ "args": ["$[[ params.word ]]"] }));
+    stage.template = Some("fit".into());
+    stage.template_params = serde_json::from_value(json!({ "word": { "type": "string" } })).unwrap();
+    stage.with = [("word".to_owned(), json!("x".repeat(131_072)))].into();
+    let Err(Hindrance::Fail(words)) = built(&stage, true, &Observed::default()) else { panic!("it was made") };
+    assert!(
+        words.message.starts_with("stage `train`: the StageTemplate fit's spec.container.args[0]: "),
+        "{}",
+        words.message
+    );
+}

@@ -11,7 +11,6 @@ use crate::api::{API_VERSION, MLPipelineRun, StageStatus, Value};
 use crate::config::Config;
 use crate::pipeline::Frozen;
 use crate::plan::{Apply, Create, Delete, Event, Refusal};
-use crate::problem::head;
 
 /// The longest message that is written to a status, in bytes (the schema allows 2,048 characters).
 const MESSAGE_LIMIT: usize = 1500;
@@ -101,11 +100,11 @@ impl Effects {
     }
 
     pub fn warn(&mut self, reason: &'static str, message: impl AsRef<str>) {
-        self.events.push(Event { warning: true, reason, message: clip(message.as_ref()) });
+        self.events.push(Event::warning(reason, clip(message.as_ref())));
     }
 
     pub fn tell(&mut self, reason: &'static str, message: impl AsRef<str>) {
-        self.events.push(Event { warning: false, reason, message: clip(message.as_ref()) });
+        self.events.push(Event::normal(reason, clip(message.as_ref())));
     }
 }
 
@@ -132,7 +131,7 @@ const LINE_LIMIT: usize = 300;
 /// What a stage says in one line, for its run: the stage itself says all of it.
 pub(super) fn first_line(stage: &StageStatus) -> String {
     let message = stage.message.as_deref().unwrap_or_default();
-    head(message.lines().next().unwrap_or_default(), LINE_LIMIT)
+    crate::clip::clip(message.lines().next().unwrap_or_default(), LINE_LIMIT)
 }
 
 /// Text that fits a status.
@@ -143,6 +142,16 @@ pub(super) fn clip(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_line_of_a_stage_keeps_its_end() {
+        let message = format!("Failed to pull image: {}: no such host\nmore", "resolver ".repeat(99));
+        let line = first_line(&StageStatus { message: Some(message), ..StageStatus::default() });
+        assert!(
+            line.len() <= LINE_LIMIT && line.starts_with("Failed to pull") && line.ends_with("no such host"),
+            "{line}"
+        );
+    }
 
     #[test]
     fn the_earliest_requeue_wins() {

@@ -10,7 +10,7 @@ use super::start::{self, Start};
 use super::{Observed, advance, awaited, finish, status};
 use crate::api::{MLPipelineRun, MLPipelineRunStatus};
 use crate::config::Config;
-use crate::pipeline::{Frozen, bind_params};
+use crate::pipeline::{Frozen, bind_params, foreign};
 use crate::plan::{Event, Plan};
 use crate::problem;
 
@@ -36,7 +36,7 @@ pub fn plan(run: &MLPipelineRun, observed: &Observed, config: &Config, now: Time
             let message = format!(
                 "the ControllerRevision {name} that holds what this run runs was deleted: create the run again"
             );
-            refuse(old.clone(), "FrozenLost", &message, now)
+            refuse(old.clone(), "FrozenLost", &message, &message, now)
         }
         (Some(name), Some(frozen)) => resume(run, &old, name, frozen, observed, config, now),
     };
@@ -62,10 +62,8 @@ fn begin(
             status.frozen = Some(name.clone());
             let pass = Pass { run, observed, config, now, frozen: &frozen, frozen_name: &name, params: &params };
             status.start_time = Some(pass.time());
-            let count = frozen.stages.len();
-            let begun = Event { warning: false, reason: "RunStarted", message: format!("{count} stages from {name}") };
             let mut plan = advanced(&pass, status);
-            plan.events.insert(0, begun);
+            plan.events.splice(0..0, begun(&pass));
             Plan { freeze: Some(revision), ..plan }
         }
         Start::Missing(pipeline) => {
@@ -77,9 +75,25 @@ fn begin(
                 return Plan { requeue: Some(left), ..Plan::default() };
             }
             let reason = problems.first().map_or("InvalidSpec", |problem| problem.reason);
-            refuse(status, reason, &problem::summary(&problems), now)
+            refuse(status, reason, &problem::brief(&problems), &problem::every(&problems), now)
         }
     }
+}
+
+/// What is told when a run starts.
+fn begun(pass: &Pass<'_>) -> Vec<Event> {
+    let stages = match pass.frozen.stages.len() {
+        1 => "1 stage".to_owned(),
+        count => format!("{count} stages"),
+    };
+    let of = pass.pipeline_name().map(|name| format!(" of MLPipeline {name}")).unwrap_or_default();
+    let mut events = vec![Event::normal("RunStarted", format!("{stages}{of}"))];
+    // A pipeline of its own tells it itself.
+    let unlikely = pass.run.spec.pipeline.as_ref().map(foreign::in_pipeline).unwrap_or_default();
+    if !unlikely.is_empty() {
+        events.push(Event::warning("NotReplaced", clip(&problem::every(&unlikely))));
+    }
+    events
 }
 
 /// How long a run that was just applied, beside its pipeline or templates, is still too young to be refused.
@@ -88,12 +102,19 @@ fn settling(run: &MLPipelineRun, now: Timestamp) -> Option<Duration> {
     SETTLING.checked_sub(age).filter(|left| !left.is_zero())
 }
 
-fn refuse(mut status: MLPipelineRunStatus, reason: &str, message: &str, now: Timestamp) -> Plan<MLPipelineRunStatus> {
+/// `all` is what `Accepted` says, and `message` what everything else does.
+fn refuse(
+    mut status: MLPipelineRunStatus,
+    reason: &str,
+    message: &str,
+    all: &str,
+    now: Timestamp,
+) -> Plan<MLPipelineRunStatus> {
     let message = clip(message);
     let now = whole_seconds(now);
-    status::refused(&mut status, reason, &message, now);
+    status::refused(&mut status, reason, &message, all, now);
     status.completion_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
-    let events = vec![Event { warning: true, reason: "RunRefused", message: format!("{reason}: {message}") }];
+    let events = vec![Event::warning("RunRefused", format!("{reason}: {message}"))];
     Plan { status: Some(status), events, ..Plan::default() }
 }
 
@@ -112,7 +133,9 @@ fn resume(
             advanced(&pass, old.clone())
         }
         // They were bound when the run started; an operator that binds them otherwise cannot go on with it.
-        Err(problems) => refuse(old.clone(), "InvalidParameter", &problem::summary(&problems), now),
+        Err(problems) => {
+            refuse(old.clone(), "InvalidParameter", &problem::brief(&problems), &problem::every(&problems), now)
+        }
     }
 }
 

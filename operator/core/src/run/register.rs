@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::pass::{Effects, Pass, Stages};
-use super::{attempt, graph};
+use super::pass::{Effects, Pass, Stages, clip};
+use super::{attempt, deadline, graph};
 use crate::api::{
     Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, OutputStatus, Register, StageState, StageStatus,
 };
@@ -47,7 +47,7 @@ pub(super) fn step(
             return attempt::fail(pass, name, status, &refusal.reason, &refusal.message, effects);
         }
         status.reason = Some(refusal.reason.clone());
-        status.message = Some(super::pass::clip(&refusal.message));
+        status.message = Some(clip(&deadline::with(&refusal.message, Some(&started), LIMIT)));
         effects.again(PAUSE);
         return status;
     }
@@ -72,6 +72,11 @@ fn ours<'a>(pass: &'a Pass<'_>, stage: &str) -> Option<&'a ModelVersion> {
         let label = |key: &str| version.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
         label(names::RUN_UID_LABEL) == Some(pass.run_uid()) && label(names::STAGE_LABEL) == Some(stage)
     })
+}
+
+/// The apiserver does not take the version, so that nothing was made.
+pub(super) fn is_refused(pass: &Pass<'_>, stage: &str, register: &Register) -> bool {
+    refusal(pass, &register.model).is_some() && ours(pass, stage).is_none()
 }
 
 fn refusal<'a>(pass: &'a Pass<'_>, model: &str) -> Option<&'a Refusal> {

@@ -57,9 +57,9 @@ pub(super) fn unfrozen(status: &mut MLPipelineRunStatus, reason: &str, message: 
 }
 
 /// The conditions of a run that will never run.
-pub(super) fn refused(status: &mut MLPipelineRunStatus, reason: &str, message: &str, now: Timestamp) {
+pub(super) fn refused(status: &mut MLPipelineRunStatus, reason: &str, message: &str, all: &str, now: Timestamp) {
     let said = [
-        ("Accepted", False, reason, message),
+        ("Accepted", False, reason, all),
         ("Succeeded", False, reason, message),
         ("Ready", False, reason, message),
         ("Reconciling", False, reason, ""),

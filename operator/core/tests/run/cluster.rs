@@ -72,6 +72,8 @@ pub struct Cluster {
     pub crash: Option<Crash>,
     /// Refuse every Job with this status and message.
     pub refuse_jobs: Option<(u16, &'static str)>,
+    /// Refuse the Jobs of this stage only.
+    pub refuse_job_of: Option<&'static str>,
     /// Refuse to keep a frozen pipeline.
     pub refuse_revisions: bool,
     /// Somebody else owns `spec.model.version`.
@@ -108,6 +110,7 @@ impl Cluster {
             manifests: BTreeMap::new(),
             crash: None,
             refuse_jobs: None,
+            refuse_job_of: None,
             refuse_revisions: false,
             version_owned: false,
             writes: 0,
@@ -277,6 +280,10 @@ impl Cluster {
         let name = job.metadata.name.clone().unwrap();
         if let Some((code, message)) = self.refuse_jobs {
             self.refuse(format!("Job {name}"), code, "Forbidden", message);
+            return;
+        }
+        if self.refuse_job_of.is_some_and(|stage| job.metadata.labels.as_ref().unwrap()[names::STAGE_LABEL] == stage) {
+            self.refuse(format!("Job {name}"), 403, "Forbidden", "exceeded quota: pods=1");
             return;
         }
         let owner = job.metadata.owner_references.as_ref().unwrap()[0].uid.clone();

@@ -108,6 +108,31 @@ fn what_runs_when_a_stage_fails_goes_on_and_what_has_not_begun_is_skipped() {
 }
 
 #[test]
+fn what_only_waits_is_skipped_when_a_stage_fails() {
+    let waits = |input: &str| stage(json!({ "inputs": { "c": { "deployed": input } }, "pendingTimeout": "7d" }));
+    let mut cluster = Cluster::new(pipeline(json!({ "bad": stage(json!({})), "e": waits("ghost") })));
+    cluster = cluster.fate("bad", 1, Fate::Exits(1));
+    cluster.reconcile();
+    assert_eq!(state(&cluster, "e"), (StageState::Pending, Some("WaitingForDeployedModel".into())));
+    let begun = cluster.now;
+    cluster.settle();
+    assert_eq!(state(&cluster, "e"), (StageState::Skipped, Some("NotStarted".into())));
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "False");
+    assert!(cluster.now.duration_since(begun).as_mins() < 5, "it does not wait for its pendingTimeout");
+}
+
+#[test]
+fn a_stage_whose_job_is_refused_is_skipped_when_another_fails() {
+    let spec = pipeline(json!({ "bad": stage(json!({})), "held": stage(json!({ "pendingTimeout": "7d" })) }));
+    let mut cluster = Cluster::new(spec).fate("bad", 1, Fate::Exits(1));
+    cluster.refuse_job_of = Some("held");
+    let begun = cluster.now;
+    cluster.settle();
+    assert_eq!(state(&cluster, "held"), (StageState::Skipped, Some("NotStarted".into())));
+    assert!(cluster.now.duration_since(begun).as_mins() < 5, "it does not wait for its pendingTimeout");
+}
+
+#[test]
 fn a_failed_attempt_is_tried_again_after_its_backoff_and_only_within_the_limit() {
     let retried =
         || pipeline(json!({ "s": stage(json!({ "retry": { "limit": 2, "backoff": { "initial": "60s" } } })) }));

@@ -4,7 +4,7 @@ use millrace_core::api::StageState;
 use serde_json::json;
 
 use crate::cluster::{Cluster, Fate, deployment};
-use crate::whole_loop;
+use crate::{pipeline, stage, whole_loop};
 
 /// The whole loop with a candidate of the given score.
 fn scored(f1: f64, champion: Option<f64>) -> Cluster {
@@ -203,6 +203,65 @@ fn a_deployment_that_will_be_missed_is_told_of_before_anything_waits_for_it() {
     cluster.deployment = Some(deployment());
     cluster.reconcile();
     assert_eq!(cluster.condition("Accepted").unwrap().2, "");
+}
+
+#[test]
+fn a_deployment_whose_name_is_a_slip_is_told_with_what_is_meant_and_when_the_wait_ends() {
+    let mut cluster = scored(0.95, None);
+    cluster.deployment = None;
+    cluster.others = vec!["serve".into()];
+    for _ in 0..30 {
+        cluster.reconcile();
+        crate::node::tick(&mut cluster);
+    }
+    let message = cluster.stage("deploy").message.clone().unwrap();
+    let said = "there is no ModelDeployment served: did you mean serve? Then correct the pipeline and start a new run (gives up at 01:";
+    assert!(message.starts_with(said), "{message}");
+    // Others that come are no news, and no write.
+    let (writes, events) = (cluster.writes, cluster.events.len());
+    cluster.others.push("other".into());
+    cluster.reconcile();
+    assert_eq!((cluster.writes, cluster.events.len()), (writes, events));
+    cluster.others.clear();
+    cluster.reconcile();
+    assert!(
+        cluster
+            .stage("deploy")
+            .message
+            .as_ref()
+            .unwrap()
+            .starts_with("there is no ModelDeployment served: apply one (gives up")
+    );
+}
+
+#[test]
+fn many_that_are_missing_are_counted_and_told_anew_only_when_they_change() {
+    let champion = |n: usize| json!({ "from": null, "deployed": format!("ghost-{n:02}") });
+    let inputs =
+        |from: usize| (from..from + 10).map(|n| (format!("c{n}"), champion(n))).collect::<serde_json::Map<_, _>>();
+    let mut stages = json!({});
+    for n in 0..3 {
+        stages[format!("s{n}")] = stage(json!({ "inputs": inputs(10 * n) }));
+    }
+    let mut cluster = Cluster::new(pipeline(stages));
+    let wait = cluster.reconcile().unwrap();
+    cluster.pass_time(wait);
+    cluster.reconcile();
+    let told =
+        |cluster: &Cluster| cluster.events.iter().filter(|event| event.reason == "ModelDeploymentNotFound").count();
+    let message = cluster.condition("Accepted").unwrap().2.to_owned();
+    assert!(
+        message.contains("ghost-04") && !message.contains("ghost-05 ") && message.contains("and 25 more"),
+        "{message}"
+    );
+    assert_eq!(told(&cluster), 1);
+    cluster.others = (0..20).map(|n| format!("ghosts{n}")).collect();
+    cluster.reconcile();
+    assert_eq!(told(&cluster), 1, "what there is instead is no news");
+    cluster.others = vec!["ghost-07".into()];
+    cluster.reconcile();
+    assert_eq!(told(&cluster), 2);
+    assert!(cluster.condition("Accepted").unwrap().2.contains("and 24 more"));
 }
 
 #[test]

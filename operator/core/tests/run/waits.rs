@@ -34,7 +34,7 @@ fn a_job_that_the_apiserver_refuses_is_tried_again_with_its_words_until_it_takes
     assert!(wait.as_secs() <= 60, "{wait:?}");
     let status = cluster.stage("s");
     assert_eq!((status.state, status.reason.as_deref()), (StageState::Pending, Some("Forbidden")));
-    assert_eq!(status.message.as_deref(), Some("exceeded quota: pods=0"));
+    assert_eq!(status.message.as_deref(), Some("exceeded quota: pods=0 (gives up at 01:00Z)"));
     let before = cluster.run.status.clone();
     cluster.pass_time(wait);
     cluster.reconcile();
@@ -88,6 +88,28 @@ fn a_pipeline_with_a_mistake_is_refused_and_nothing_is_created() {
     assert!(cluster.status().completion_time.is_some());
     assert!(cluster.jobs.is_empty() && cluster.frozen.is_none());
     assert_eq!(cluster.writes, 1);
+}
+
+#[test]
+fn a_run_that_is_refused_names_every_fault_in_accepted_and_counts_them_elsewhere() {
+    let stages = (0..5).map(|n| (format!("s{n}"), stage(json!({ "needs": ["nowhere"] }))));
+    let mut cluster = Cluster::new(pipeline(stages.collect::<serde_json::Map<_, _>>().into()));
+    cluster.settle();
+    assert_eq!(cluster.condition("Accepted").unwrap().2.lines().count(), 5);
+    let brief = cluster.condition("Ready").unwrap().2;
+    assert!(brief.starts_with("5 faults: see Accepted. The first 2: spec.stages.s0.needs[0]: "), "{brief}");
+    assert_eq!(cluster.condition("Stalled").unwrap().2, brief);
+    assert!(cluster.events.iter().any(|event| event.message.ends_with(brief)));
+}
+
+#[test]
+fn a_run_says_what_it_begins_and_what_in_it_is_no_template() {
+    let container = json!({ "container": { "image": "i", "args": ["{{ params.x }}"], "command": ["c"] } });
+    let mut cluster = Cluster::new(pipeline(json!({ "s": stage(container) })));
+    cluster.settle();
+    let told: Vec<_> = cluster.events.iter().map(|event| (event.reason, event.message.as_str())).take(2).collect();
+    let not = "spec.stages.s.container.args[0]: `{{ params.x }}` is not replaced: write $[[ params.x ]]";
+    assert_eq!(told, [("RunStarted", "1 stage"), ("NotReplaced", not)]);
 }
 
 #[test]

@@ -79,13 +79,13 @@ pub(super) fn container(container: &Container, path: &str, names: &Names, proble
     let mut all = References::default();
     all.text(&container.image, &format!("{path}.image"), names, problems);
     for (i, text) in container.command.iter().flatten().enumerate() {
-        all.text(text, &format!("{path}.command[{i}]"), names, problems);
+        all.program(text, &format!("{path}.command[{i}]"), names, problems);
     }
     for (i, text) in container.args.iter().enumerate() {
-        all.text(text, &format!("{path}.args[{i}]"), names, problems);
+        all.program(text, &format!("{path}.args[{i}]"), names, problems);
     }
     if let Some(script) = &container.script {
-        all.text(script, &format!("{path}.script"), names, problems);
+        all.program(script, &format!("{path}.script"), names, problems);
     }
     all.settings(&container.settings, path, names, problems);
     all
@@ -100,6 +100,13 @@ impl References {
         if expr::has_template(text) {
             let checked = expr::check_text(text, names);
             self.take(checked, path, problems);
+        }
+    }
+
+    /// Text that may be a shell's, as a script or behind `sh -c`.
+    fn program(&mut self, text: &str, path: &str, names: &Names, problems: &mut Problems) {
+        if expr::has_template(text) {
+            self.take(expr::check_script(text, names), path, problems);
         }
     }
 
@@ -149,13 +156,13 @@ impl References {
 fn faults(faults: Vec<Fault>, path: &str, problems: &mut Problems) {
     for fault in faults {
         let reason = match &fault {
-            Fault::Syntax(_) | Fault::Arguments => "InvalidExpression",
+            Fault::Syntax(_) | Fault::Arguments | Fault::Misplaced { .. } => "InvalidExpression",
             Fault::UnknownName { root, .. } | Fault::Hyphen { root, .. } => match root.as_str() {
                 "params" => "UnknownParameter",
                 "stages" => "UnknownStage",
                 _ => "UnknownName",
             },
-            Fault::NoMember { .. } | Fault::UnknownFunction { .. } => "UnknownName",
+            Fault::FactHyphen { .. } | Fault::NoMember { .. } | Fault::UnknownFunction { .. } => "UnknownName",
             Fault::Mismatch { .. } | Fault::Operand { .. } | Fault::Result { .. } => "WrongType",
         };
         problems.add(path, reason, fault.to_string());
