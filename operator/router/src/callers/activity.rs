@@ -31,7 +31,7 @@ pub struct Activity {
     /// Milliseconds after `began` at which it had its last request in hand.
     idle_since: AtomicU64,
     evicted: Notify,
-    /// The socket, while it keeps the end of what is sent to itself.
+    /// The socket, which waits for something else once a request has ended.
     reader: AtomicWaker,
 }
 

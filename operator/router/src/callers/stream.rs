@@ -66,8 +66,12 @@ impl TimedStream {
         let (wait, limit) = match self.connection.stage() {
             Stage::Idle => (Wait::Request, self.limits.idle),
             Stage::Head => (Wait::Head, self.limits.head),
-            Stage::Busy | Stage::Http2 | Stage::Upgraded => {
+            stage @ (Stage::Busy | Stage::Http2 | Stage::Upgraded) => {
                 self.reading.clear();
+                if stage == Stage::Busy {
+                    // hyper does not look again after the answer, and the idle connection would have no deadline.
+                    self.connection.wakes(cx.waker());
+                }
                 return Poll::Pending;
             }
         };

@@ -124,6 +124,15 @@ async fn a_head_has_a_deadline_from_its_first_byte_and_an_idle_connection_does_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_idle_for_long_is_closed_before_and_after_a_request() {
+    let pod = Pod::any("a").await;
+    let site = Site::limited(&pod, Limits { idle: SOON, ..limits() }).await;
+    assert_eq!(rest(dial(site.port, "").await).await, "");
+    let answer = rest(dial(site.port, "GET / HTTP/1.1\r\nhost: m\r\n\r\n").await).await;
+    assert!(answer.ends_with("\r\n\r\na"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unfinished_preface_of_http2_ends() {
     let pod = Pod::any("a").await;
     let site = Site::limited(&pod, Limits { head: SOON, ..limits() }).await;
