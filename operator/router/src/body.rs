@@ -2,13 +2,15 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use hyper::HeaderMap;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use millrace_routes::Outcome;
 
+use crate::callers::{InHand, Timer, Wait};
+use crate::fault::Fault;
 use crate::flight::{Flight, grpc_outcome};
 use crate::shadow::Tee;
 use crate::state::Lease;
@@ -21,13 +23,15 @@ pub enum BodyError {
     Read(#[source] hyper::Error),
     #[error("a body is longer than its limit")]
     TooLong,
+    #[error("the rest of a body did not come in time")]
+    Silent,
 }
 
 /// What goes to a pod.
 #[derive(Debug)]
 pub struct RequestBody {
     inner: Source,
-    limit: Option<Limit>,
+    bounds: Option<Bounds>,
     tee: Option<Arc<Tee>>,
 }
 
@@ -38,11 +42,13 @@ enum Source {
     Copy(std::vec::IntoIter<Bytes>),
 }
 
-/// Counts down; tells the one who waits for the answer when it is exceeded.
+/// What a caller's body must keep to; tells the one who waits for the answer when it does not.
 #[derive(Debug)]
-struct Limit {
+struct Bounds {
     left: u64,
-    exceeded: Arc<AtomicBool>,
+    silence: Duration,
+    timer: Timer,
+    fault: Arc<Fault>,
 }
 
 impl RequestBody {
@@ -50,18 +56,41 @@ impl RequestBody {
         if let Some(tee) = tee.as_ref().filter(|_| body.is_end_stream()) {
             tee.request_ended();
         }
-        Self { inner: Source::Client(body), limit: None, tee }
+        Self { inner: Source::Client(body), bounds: None, tee }
     }
 
     pub fn copy(chunks: Vec<Bytes>) -> Self {
-        Self { inner: Source::Copy(chunks.into_iter()), limit: None, tee: None }
+        Self { inner: Source::Copy(chunks.into_iter()), bounds: None, tee: None }
     }
 
-    /// The flag is true once the body was longer than `bytes`.
-    pub fn limit(&mut self, bytes: u64) -> Arc<AtomicBool> {
-        let exceeded = Arc::<AtomicBool>::default();
-        self.limit = Some(Limit { left: bytes, exceeded: exceeded.clone() });
-        exceeded
+    /// It may have `bytes` and be silent for so long. What is returned says whether it kept to that.
+    pub fn bound(&mut self, bytes: Option<u64>, silence: Duration) -> Option<Arc<Fault>> {
+        if self.is_end_stream() {
+            return None;
+        }
+        let fault = Arc::<Fault>::default();
+        let (left, timer) = (bytes.unwrap_or(u64::MAX), Timer::default());
+        self.bounds = Some(Bounds { left, silence, timer, fault: fault.clone() });
+        Some(fault)
+    }
+}
+
+impl Bounds {
+    fn has_room(&mut self, data: &Bytes) -> bool {
+        let left = self.left.checked_sub(data.len() as u64);
+        self.left = left.unwrap_or(0);
+        if left.is_none() {
+            self.fault.is_too_long();
+        }
+        left.is_some()
+    }
+
+    fn is_silent(&mut self, cx: &mut Context<'_>) -> bool {
+        let silent = self.timer.poll(Wait::Body, self.silence, cx).is_ready();
+        if silent {
+            self.fault.is_silent();
+        }
+        silent
     }
 }
 
@@ -75,16 +104,18 @@ impl Body for RequestBody {
             Source::Client(body) => body,
             Source::Copy(chunks) => return Poll::Ready(chunks.next().map(|chunk| Ok(Frame::data(chunk)))),
         };
-        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+            let silent = this.bounds.as_mut().is_some_and(|bounds| bounds.is_silent(cx));
+            return if silent { Poll::Ready(Some(Err(BodyError::Silent))) } else { Poll::Pending };
+        };
+        if let Some(bounds) = &mut this.bounds {
+            bounds.timer.clear();
+        }
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            if let Some(limit) = &mut this.limit {
-                let Some(left) = limit.left.checked_sub(data.len() as u64) else {
-                    limit.exceeded.store(true, Ordering::Release);
-                    return Poll::Ready(Some(Err(BodyError::TooLong)));
-                };
-                limit.left = left;
+            if this.bounds.as_mut().is_some_and(|bounds| !bounds.has_room(data)) {
+                return Poll::Ready(Some(Err(BodyError::TooLong)));
             }
             if let Some(tee) = &this.tee {
                 tee.request_data(data);
@@ -118,6 +149,8 @@ impl Body for RequestBody {
 pub struct ResponseBody {
     inner: Answer,
     hold: Option<Box<Hold>>,
+    /// Its connection has the request in hand for as long as this lives.
+    in_hand: Option<InHand>,
 }
 
 #[derive(Debug)]
@@ -138,11 +171,20 @@ pub struct Hold {
 
 impl ResponseBody {
     pub fn own(text: impl Into<Bytes>) -> Self {
-        Self { inner: Answer::Own(Some(text.into()).filter(|text: &Bytes| !text.is_empty())), hold: None }
+        Self {
+            inner: Answer::Own(Some(text.into()).filter(|text: &Bytes| !text.is_empty())),
+            hold: None,
+            in_hand: None,
+        }
+    }
+
+    pub fn with(mut self, in_hand: InHand) -> Self {
+        self.in_hand = Some(in_hand);
+        self
     }
 
     pub fn pod(body: Incoming, hold: Hold) -> Self {
-        let mut this = Self { hold: Some(Box::new(hold)), inner: Answer::Pod(body) };
+        let mut this = Self { hold: Some(Box::new(hold)), inner: Answer::Pod(body), in_hand: None };
         if this.is_end_stream() {
             this.complete();
         }

@@ -1,6 +1,7 @@
 //! What a proxy changes in headers (RFC 9110, 7.6.1): nothing that belongs to one connection goes on to the next.
 
 use hyper::HeaderMap;
+use hyper::header::Entry;
 use hyper::header::{
     CONNECTION, EXPECT, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
     UPGRADE,
@@ -21,7 +22,7 @@ pub struct Peer {
 
 /// For the way to a pod.
 pub fn request(headers: &mut HeaderMap, peer: &Peer) {
-    let trailers = headers.get(TE).is_some_and(|te| names(te).any(|name| name.eq_ignore_ascii_case("trailers")));
+    let trailers = headers.get(TE).is_some_and(|te| names(te).any(|name| name.eq_ignore_ascii_case(b"trailers")));
     strip(headers);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -48,8 +49,9 @@ pub fn response(headers: &mut HeaderMap) {
 }
 
 fn strip(headers: &mut HeaderMap) {
-    if let Some(listed) = headers.remove(CONNECTION) {
-        for name in names(&listed).filter(|name| !name.eq_ignore_ascii_case("keep-alive")) {
+    if let Entry::Occupied(connection) = headers.entry(CONNECTION) {
+        let lines: Vec<HeaderValue> = connection.remove_entry_mult().1.collect();
+        for name in lines.iter().flat_map(names).filter_map(|name| HeaderName::from_bytes(name).ok()) {
             headers.remove(name);
         }
     }
@@ -58,13 +60,14 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-fn names(value: &HeaderValue) -> impl Iterator<Item = &str> {
-    value.to_str().unwrap_or_default().split(',').map(str::trim)
+/// By bytes: a name beside one that is none counts too.
+fn names(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// What a request wants to upgrade to.
 pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let listed = headers.get_all(CONNECTION).iter().any(|v| names(v).any(|name| name.eq_ignore_ascii_case("upgrade")));
+    let listed = headers.get_all(CONNECTION).iter().any(|v| names(v).any(|name| name.eq_ignore_ascii_case(b"upgrade")));
     if listed { headers.get(UPGRADE).cloned() } else { None }
 }
 
@@ -80,7 +83,9 @@ mod tests {
     fn what_belongs_to_a_connection_stays_there() {
         let mut headers = map(&[
             ("connection", "close, X-Secret"),
+            ("connection", "x-also,"),
             ("x-secret", "1"),
+            ("x-also", "1"),
             ("keep-alive", "timeout=5"),
             ("te", "gzip, trailers"),
             ("transfer-encoding", "chunked"),
@@ -90,6 +95,8 @@ mod tests {
             ("x-forwarded-for", "10.0.0.9"),
         ]);
         let peer = Peer { address: HeaderValue::from_static("10.1.2.3"), proto: HeaderValue::from_static("http") };
+        headers.append("connection", HeaderValue::from_bytes(b"\xfc, x-third").unwrap());
+        headers.insert("x-third", HeaderValue::from_static("1"));
         request(&mut headers, &peer);
         let expected = map(&[
             ("te", "trailers"),

@@ -1,12 +1,15 @@
 //! The data plane: one proxy for all models of a namespace. `state` is what is known of models, revisions and pods; `proxy` takes a
-//! request through it; `control` brings routes, endpoints and starts from zero; `count` is what is counted.
+//! request through it; `callers` bounds what they may take; `control` brings routes, endpoints and starts from zero; `count` is what
+//! is counted.
 
 mod admin;
 mod body;
+mod callers;
 mod choose;
 mod control;
 mod count;
 mod endpoints;
+mod fault;
 mod flight;
 mod headers;
 mod listen;
@@ -20,5 +23,6 @@ mod upgrade;
 mod upstream;
 mod worker;
 
+pub use callers::Limits;
 pub use control::scale::{ScaleError, Scaler};
 pub use router::{EndpointsFrom, Options, Router, RouterError, RoutesFrom};

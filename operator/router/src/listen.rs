@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
@@ -12,6 +13,11 @@ use crate::state::{Model, Phase, State};
 use crate::worker::{Accepted, Workers};
 
 const BACKLOG: u32 = 1024;
+/// A caller that vanished without a word is found out after two minutes.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(15)).with_retries(4);
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 51\r\n\
+retry-after: 1\r\nconnection: close\r\n\r\n{\"error\":\"the router has no room for connections\"}\n";
 
 /// Dropped, it takes no more connections, and those that are open end after the request in hand.
 pub struct Listener {
@@ -42,6 +48,8 @@ fn bind_exactly(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A port can be taken again at once after a restart.
     socket.set_reuseaddr(true)?;
+    // What is accepted inherits it.
+    SockRef::from(&socket).set_tcp_keepalive(&KEEPALIVE)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -63,12 +71,18 @@ async fn accept(
             _ = phases.wait_for(|phase| *phase == Phase::Draining) => break,
         };
         let handed = accepted.and_then(|(stream, peer)| {
+            let Some(connection) = state.callers.admit() else {
+                // As far as it goes: one that has sent something already gets a reset instead.
+                drop(stream.try_write(FULL));
+                return Ok(None);
+            };
             stream.set_nodelay(true)?;
             let stream = stream.into_std()?;
-            Ok(Accepted { stream, peer, model: model.clone(), stopped: stopped.clone(), open: state.open() })
+            Ok(Some(Accepted { stream, peer, model: model.clone(), stopped: stopped.clone(), connection }))
         });
         match handed {
-            Ok(accepted) => workers.serve(accepted),
+            Ok(Some(accepted)) => workers.serve(accepted),
+            Ok(None) => {}
             Err(error) => {
                 // Out of file descriptors, most likely: spinning would not help.
                 tracing::warn!(%error, model = model.name, "failed to accept a connection");

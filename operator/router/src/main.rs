@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use kube::Client;
 use millrace_router::settings::Settings;
-use millrace_router::{EndpointsFrom, Options, Router, RoutesFrom};
+use millrace_router::{EndpointsFrom, Limits, Options, Router, RoutesFrom};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -69,6 +69,7 @@ async fn options(settings: &Settings) -> Result<Options, Box<dyn Error>> {
         address: settings.address,
         admin: settings.admin,
         workers: settings.workers(),
+        limits: Limits { connections: settings.max_connections, ..Limits::default() },
         pod: settings.pod.clone(),
     })
 }

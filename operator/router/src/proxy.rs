@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Incoming};
@@ -13,7 +13,9 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use millrace_routes::Protocol;
 
 use crate::body::{Hold, RequestBody, ResponseBody};
+use crate::callers::{Connection, HEADERS, InHand, Stage};
 use crate::count::Span;
+use crate::fault::Fault;
 use crate::flight::{self, Flight};
 use crate::headers::{self, Peer};
 use crate::refuse::Why;
@@ -33,7 +35,9 @@ pub struct Caller {
     pub peer: Peer,
     /// The pool of this thread.
     pub slot: usize,
-    pub open: Arc<()>,
+    pub connection: Arc<Connection>,
+    /// Between two pieces of a request body.
+    pub silence: Duration,
 }
 
 /// What is known of a request before a pod is.
@@ -42,7 +46,7 @@ struct Asked {
     arrived: Instant,
     is_grpc: bool,
     upgrade: Option<(HeaderValue, OnUpgrade)>,
-    exceeded: Option<Arc<AtomicBool>>,
+    fault: Option<Arc<Fault>>,
     tee: Option<Arc<Tee>>,
 }
 
@@ -58,18 +62,18 @@ struct Answered {
 }
 
 impl Caller {
-    pub async fn serve(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+    /// `in_hand` is `None` where there is no room for the request.
+    pub async fn serve(&self, request: Request<Incoming>, in_hand: Option<InHand>) -> Response<ResponseBody> {
         let is_http1 = request.version() < Version::HTTP_2;
         let is_grpc =
             request.headers().get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
-        let mut response = match self.route(request, is_grpc).await {
-            Ok(response) => response,
-            Err(why) => why.response(is_grpc),
-        };
+        let Some(in_hand) = in_hand else { return Why::Full.response(is_grpc) };
+        let routed = self.route(request, is_grpc).await;
+        let mut response = routed.unwrap_or_else(|why| why.response(is_grpc));
         if is_http1 && self.state.phase() > Phase::Serving && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response
+        response.map(|body| body.with(in_hand))
     }
 
     async fn route(&self, mut request: Request<Incoming>, is_grpc: bool) -> Result<Response<ResponseBody>, Why> {
@@ -84,6 +88,9 @@ impl Caller {
         if request.method() == Method::CONNECT {
             return Err(refuse(flight, Why::Connect));
         }
+        if request.headers().len() > HEADERS {
+            return Err(refuse(flight, Why::TooManyHeaders));
+        }
         // A body whose length is not said is counted while it passes.
         let limit = policy.body_bytes.filter(|limit| request.body().size_hint().upper().is_none_or(|n| n > *limit));
         if limit.is_some() && request.body().size_hint().exact().is_some() {
@@ -97,13 +104,13 @@ impl Caller {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         }
         let tee = if upgrade.is_some() { None } else { Tee::begin(&self.state, &policy, &revision, &request) };
-        let mut exceeded = None;
+        let mut fault = None;
         let request = request.map(|body| {
             let mut body = RequestBody::new(body, tee.clone());
-            exceeded = limit.map(|limit| body.limit(limit));
+            fault = body.bound(limit, self.silence);
             body
         });
-        let asked = Asked { policy, arrived, is_grpc, upgrade, exceeded, tee };
+        let asked = Asked { policy, arrived, is_grpc, upgrade, fault, tee };
         match self.send(&asked, &mut flight, revision, request).await {
             Ok((response, lease, taken, held, sent, revision)) => {
                 Ok(self.answer(asked, Answered { response, flight, lease, taken, held, sent, revision }))
@@ -157,10 +164,7 @@ impl Caller {
                         connected = true;
                         request = back;
                     }
-                    None if asked.exceeded.as_ref().is_some_and(|e| e.load(Ordering::Acquire)) => {
-                        return Err(Why::TooLong);
-                    }
-                    None => return Err(Why::Broken),
+                    None => return Err(asked.fault.as_ref().and_then(|fault| fault.why()).unwrap_or(Why::Broken)),
                 },
             }
         }
@@ -213,7 +217,8 @@ impl Caller {
             }
         }
         if let (Some((_, client)), Some(to)) = (asked.upgrade, to) {
-            upgrade::join(client, hyper::upgrade::on(&mut response), flight, lease, self.open.clone());
+            self.connection.enter(Stage::Upgraded);
+            upgrade::join(client, hyper::upgrade::on(&mut response), flight, lease);
             response.headers_mut().insert(UPGRADE, to);
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
             return response.map(|_| ResponseBody::own(""));

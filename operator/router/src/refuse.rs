@@ -11,7 +11,12 @@ use crate::body::ResponseBody;
 pub enum Why {
     NoRevision,
     Connect,
+    TooManyHeaders,
     TooLong,
+    /// The rest of the request body did not come.
+    Silent,
+    /// No room for one more request of its connection.
+    Full,
     Overflow,
     NoPodInTime,
     NoAnswerInTime,
@@ -59,6 +64,9 @@ impl Why {
             Self::NoRevision => (503, "14", Outcome::Overflow, "no revision of this model is served", true),
             Self::Connect => (405, "12", Outcome::Refused, "CONNECT is not served here", false),
             Self::TooLong => (413, "8", Outcome::Refused, "the request body is longer than this model takes", false),
+            Self::TooManyHeaders => (431, "8", Outcome::Refused, "the request has more than 96 header lines", false),
+            Self::Silent => (408, "4", Outcome::Refused, "the rest of the request body did not come in time", false),
+            Self::Full => (503, "14", Outcome::Overflow, "the router has no room for more requests", true),
             Self::Overflow => (503, "14", Outcome::Overflow, "too many requests wait for this model", true),
             Self::NoPodInTime => (504, "4", Outcome::Timeout, "no pod of this model was free in time", true),
             Self::NoAnswerInTime => (504, "4", Outcome::Timeout, "the model did not begin to answer in time", false),

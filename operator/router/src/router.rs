@@ -9,6 +9,7 @@ use kube::Client;
 use tokio::sync::mpsc;
 
 use crate::admin::Admin;
+use crate::callers::Limits;
 use crate::control::apply::Table;
 use crate::control::configmap;
 use crate::control::scale::{KubeScaler, Scaler};
@@ -32,6 +33,8 @@ pub struct Options {
     pub address: IpAddr,
     pub admin: SocketAddr,
     pub workers: usize,
+    /// Of callers.
+    pub limits: Limits,
     /// The pod that it runs in, for `/stats`.
     pub pod: String,
 }
@@ -64,7 +67,7 @@ pub struct Router {
 impl Router {
     /// Begins, within a runtime.
     pub fn start(options: Options) -> Result<Self, RouterError> {
-        let Options { routes, endpoints, mut scaler, address, admin, workers: count, pod } = options;
+        let Options { routes, endpoints, mut scaler, address, admin, workers: count, limits, pod } = options;
         let failed = |source| RouterError::Listen { address: admin, source };
         let listener = listen::bind(admin).map_err(failed)?;
         let admin = listener.local_addr().map_err(failed)?;
@@ -72,8 +75,15 @@ impl Router {
             scaler = Some(Arc::new(KubeScaler::new(client.clone(), namespace)));
         }
         let (shadows, copies) = ShadowQueue::new();
-        let state = Arc::new(State::new(pod, count + 1, shadows, scaler, tokio::runtime::Handle::current()));
-        let workers = Workers::start(&state, count).map_err(RouterError::Thread)?;
+        let state = Arc::new(State::new(
+            pod,
+            count + 1,
+            shadows,
+            scaler,
+            tokio::runtime::Handle::current(),
+            limits.connections,
+        ));
+        let workers = Workers::start(&state, count, limits).map_err(RouterError::Thread)?;
         shadow_thread(copies, count).map_err(RouterError::Thread)?;
 
         let metrics = Metrics::new(state.clone());
@@ -105,13 +115,13 @@ impl Router {
         tokio::time::sleep(leave).await;
         self.state.enter(Phase::Draining);
         let done = async {
-            while self.state.connections() > 0 {
+            while self.state.callers.connections() > 0 {
                 tokio::time::sleep(DONE_EVERY).await;
             }
         };
         // What is over by then is none.
         drop(tokio::time::timeout(drain, done).await);
-        self.state.connections()
+        self.state.callers.connections()
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
 
+use crate::Limits;
+
 /// The Millrace router: it serves the models of one namespace.
 #[derive(Parser)]
 #[command(name = "millrace-router", version)]
@@ -35,6 +37,9 @@ pub struct Settings {
     /// Threads that serve. Default: as many as the CPU limit allows.
     #[arg(long, env = "MILLRACE_WORKERS")]
     pub workers: Option<usize>,
+    /// Connections of callers at once. The default fits into 256 MiB of memory.
+    #[arg(long, env = "MILLRACE_MAX_CONNECTIONS", default_value_t = Limits::default().connections)]
+    pub max_connections: usize,
     /// Seconds to go on serving after SIGTERM, until nobody is sent here any more.
     #[arg(long, env = "MILLRACE_LEAVE_SECONDS", default_value = "10")]
     pub leave_seconds: u64,

@@ -1,7 +1,5 @@
 //! Connections that stop being HTTP, such as websockets: bytes are passed on both ways until both sides have ended.
 
-use std::sync::Arc;
-
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use millrace_routes::Outcome;
@@ -9,8 +7,8 @@ use millrace_routes::Outcome;
 use crate::flight::Flight;
 use crate::state::Lease;
 
-/// Holds the place at the pod, and the router's end, until it is over.
-pub fn join(client: OnUpgrade, pod: OnUpgrade, mut flight: Flight, lease: Lease, open: Arc<()>) {
+/// Holds the place at the pod until it is over.
+pub fn join(client: OnUpgrade, pod: OnUpgrade, mut flight: Flight, lease: Lease) {
     tokio::spawn(async move {
         flight.ends_as(Outcome::Upgraded);
         if let (Ok(client), Ok(pod)) = (client.await, pod.await) {
@@ -18,6 +16,6 @@ pub fn join(client: OnUpgrade, pod: OnUpgrade, mut flight: Flight, lease: Lease,
             // Either side may break off: that is how most of these end.
             drop(tokio::io::copy_bidirectional(&mut client, &mut pod).await);
         }
-        drop((flight, lease, open));
+        drop((flight, lease));
     });
 }

@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use hyper::service::service_fn;
@@ -15,19 +14,10 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
+use crate::callers::{CONNECTION_WINDOW, Connection, HEAD_BYTES, InHand, Limits, STREAM_WINDOW, STREAMS, TimedStream};
 use crate::headers::Peer;
 use crate::proxy::Caller;
 use crate::state::{Model, State};
-
-/// How long a client may be silent between requests, and take for the head of one. Longer than the 60 s after which common load
-/// balancers close an idle connection, so that they close first and send nothing into one that we close.
-const SILENCE: Duration = Duration::from_secs(75);
-/// The head of a request. A longer one is answered 431.
-const HEADER_BYTES: usize = 64 << 10;
-/// Requests at once on one HTTP/2 connection of a client.
-const STREAMS: u32 = 256;
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// A connection of a client.
 pub struct Accepted {
@@ -36,7 +26,7 @@ pub struct Accepted {
     pub model: Arc<Model>,
     /// Ends when no new requests shall come over it.
     pub stopped: watch::Receiver<()>,
-    pub open: Arc<()>,
+    pub connection: Connection,
 }
 
 #[derive(Clone)]
@@ -48,14 +38,14 @@ struct Worker {
 }
 
 impl Workers {
-    pub fn start(state: &Arc<State>, count: usize) -> io::Result<Self> {
+    pub fn start(state: &Arc<State>, count: usize, limits: Limits) -> io::Result<Self> {
         let workers = (0..count).map(|slot| {
             let (sender, receiver) = mpsc::unbounded_channel();
             let connections = Arc::<AtomicUsize>::default();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (state, count) = (state.clone(), connections.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{slot}"));
-            thread.spawn(move || runtime.block_on(work(state, slot, receiver, count)))?;
+            thread.spawn(move || runtime.block_on(work(state, slot, limits, receiver, count)))?;
             Ok(Worker { connections, sender })
         });
         Ok(Self(workers.collect::<io::Result<Vec<_>>>()?.into()))
@@ -73,22 +63,27 @@ impl Workers {
 async fn work(
     state: Arc<State>,
     slot: usize,
+    limits: Limits,
     mut accepted: mpsc::UnboundedReceiver<Accepted>,
     count: Arc<AtomicUsize>,
 ) {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(SILENCE).max_buf_size(HEADER_BYTES);
+    // Deadlines of the socket are those of `TimedStream`.
+    builder.http1().header_read_timeout(None).max_buf_size(HEAD_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
+        .max_send_buf_size(HEAD_BYTES)
+        .keep_alive_interval(limits.ping)
+        .keep_alive_timeout(limits.ping)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     while let Some(accepted) = accepted.recv().await {
         let (state, builder, count) = (state.clone(), builder.clone(), count.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection(accepted, state, slot, &builder).await {
+            if let Err(error) = connection(accepted, state, slot, limits, &builder).await {
                 tracing::debug!(%error, "a connection broke");
             }
             count.fetch_sub(1, Ordering::Relaxed);
@@ -100,24 +95,32 @@ async fn connection(
     accepted: Accepted,
     state: Arc<State>,
     slot: usize,
+    limits: Limits,
     builder: &Builder<TokioExecutor>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let Accepted { stream, peer, model, mut stopped, open } = accepted;
+    let Accepted { stream, peer, model, mut stopped, connection: held } = accepted;
     let stream = TcpStream::from_std(stream)?;
+    let held = Arc::new(held);
+    // One that has sent nothing needs no buffers.
     tokio::select! {
-        readable = tokio::time::timeout(SILENCE, stream.readable()) => readable??,
+        readable = tokio::time::timeout(limits.idle, stream.readable()) => readable??,
         _ = stopped.changed() => return Ok(()),
+        () = held.evicted() => return Ok(()),
     }
     let peer = Peer { address: address(peer.ip()), proto: HeaderValue::from_static("http") };
-    let caller = Arc::new(Caller { state, model, peer, slot, open });
+    let caller = Arc::new(Caller { state, model, peer, slot, connection: held.clone(), silence: limits.body });
     let service = service_fn(move |request| {
         let caller = caller.clone();
-        async move { Ok::<_, Infallible>(caller.serve(request).await) }
+        // At once and not when it is polled first: until then the socket would take the end of what is sent for a caller that left.
+        let in_hand = InHand::begin(&caller.connection);
+        async move { Ok::<_, Infallible>(caller.serve(request, in_hand).await) }
     });
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let stream = TokioIo::new(TimedStream::new(stream, held.clone(), limits));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(stream, service));
     tokio::select! {
         ended = connection.as_mut() => return ended,
         _ = stopped.changed() => {}
+        () = held.evicted() => return Ok(()),
     }
     connection.as_mut().graceful_shutdown();
     connection.await

@@ -12,19 +12,21 @@ use crate::listen::Listener;
 use crate::state::{Model, Policy, Revision, State};
 use crate::worker::Workers;
 
-/// A port that could not be had is tried again.
-const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+/// A port that could not be had is tried again: it passes from one model to another within milliseconds.
+const LISTEN_AGAIN: Duration = Duration::from_millis(100);
 
 pub struct Table {
     pub state: Arc<State>,
     pub workers: Workers,
     pub address: IpAddr,
     listeners: HashMap<String, Listener>,
+    /// The ports that could not be had, by model.
+    failed: HashMap<String, u16>,
 }
 
 impl Table {
     pub fn new(state: Arc<State>, workers: Workers, address: IpAddr) -> Self {
-        Self { state, workers, address, listeners: HashMap::new() }
+        Self { state, workers, address, listeners: HashMap::new(), failed: HashMap::new() }
     }
 
     /// Takes every document that comes, until the sender is gone. One that is not right leaves what is.
@@ -48,13 +50,22 @@ impl Table {
                     None => continue,
                 },
             };
+            let before = self.generations();
             let all = self.apply(&routes);
             if new {
-                // After it: who is ready listens.
                 self.state.routes_taken();
+                tracing::info!(models = routes.models.len(), changed = changes(&before, &routes), "routes taken");
+            }
+            if all {
+                // After it: who is ready listens.
+                self.state.listens();
             }
             again = (!all).then(|| (Instant::now() + LISTEN_AGAIN, routes));
         }
+    }
+
+    fn generations(&self) -> BTreeMap<String, u64> {
+        self.state.models().iter().map(|model| (model.name.clone(), model.policy().generation)).collect()
     }
 
     /// True if every port could be had.
@@ -117,21 +128,65 @@ impl Table {
         let ports: HashMap<&str, u16> = routes.models.iter().map(|m| (m.name.as_str(), m.port)).collect();
         // A port goes before another model takes it.
         self.listeners.retain(|name, listener| ports.get(name.as_str()) == Some(&listener.port));
+        self.failed.retain(|name, port| ports.get(name.as_str()) == Some(port));
         let mut all = true;
         for model in self.state.models() {
             let Some(port) = ports.get(model.name.as_str()).copied() else { continue };
             if self.listeners.contains_key(&model.name) {
+                model.listens();
                 continue;
             }
             let address = SocketAddr::new(self.address, port);
             match Listener::open(address, model.clone(), self.state.clone(), self.workers.clone()) {
-                Ok(listener) => drop(self.listeners.insert(model.name.clone(), listener)),
+                Ok(listener) => {
+                    model.listens();
+                    if self.failed.remove(&model.name) == Some(port) {
+                        tracing::info!(%address, model = model.name, "listens after all");
+                    }
+                    self.listeners.insert(model.name.clone(), listener);
+                }
                 Err(error) => {
                     all = false;
-                    tracing::error!(%error, %address, model = model.name, "failed to listen; it is tried again");
+                    // Once: it is tried ten times a second.
+                    if self.failed.insert(model.name.clone(), port) != Some(port) {
+                        tracing::error!(%error, %address, model = model.name, "failed to listen: nobody reaches this model here; it is tried again");
+                    }
                 }
             }
         }
         all
+    }
+}
+
+/// What a document changes, for the log: generations from and to, models that come and go.
+fn changes(before: &BTreeMap<String, u64>, routes: &Routes) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for model in &routes.models {
+        match before.get(&model.name) {
+            None => said.push(format!("{} came at {}", model.name, model.generation)),
+            Some(old) if *old != model.generation => said.push(format!("{} {old} -> {}", model.name, model.generation)),
+            Some(_) => {}
+        }
+    }
+    let gone = before.keys().filter(|name| !routes.models.iter().any(|model| model.name == **name));
+    said.extend(gone.map(|name| format!("{name} went")));
+    said.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_document_changes_is_said_in_a_line() {
+        let model = |name: &str, generation: u64| {
+            format!(
+                r#"{{"name": "{name}", "port": {}, "generation": {generation}, "revisions": []}}"#,
+                9000 + name.len()
+            )
+        };
+        let text = format!(r#"{{"models": [{}, {}, {}]}}"#, model("a", 4), model("bb", 1), model("ccc", 2));
+        let before = BTreeMap::from([("a".to_owned(), 3), ("bb".to_owned(), 1), ("d".to_owned(), 9)]);
+        assert_eq!(changes(&before, &Routes::parse(text.as_bytes()).unwrap()), "a 3 -> 4, ccc came at 2, d went");
     }
 }

@@ -8,6 +8,8 @@ use kube::{Api, Client};
 use millrace_routes::ROUTES_KEY;
 use tokio::sync::mpsc;
 
+use super::forbidden;
+
 /// Follows the one ConfigMap and sends each document that it holds. One that is deleted changes nothing: the routes stay.
 pub async fn follow(client: Client, namespace: String, name: String, documents: mpsc::Sender<Vec<u8>>) {
     let api: Api<ConfigMap> = Api::namespaced(client, &namespace);
@@ -23,9 +25,12 @@ pub async fn follow(client: Client, namespace: String, name: String, documents: 
             }
             Ok(Some(Event::Init | Event::InitDone | Event::Delete(_))) => {}
             Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(%error, configmap = name, "the watch of the routes broke; it will be begun again");
-            }
+            Err(error) => match forbidden::remedy(&error) {
+                Some(remedy) => tracing::error!(%error, configmap = name, remedy, "the watch of the routes is refused"),
+                None => {
+                    tracing::warn!(%error, configmap = name, "the watch of the routes broke; it will be begun again");
+                }
+            },
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod configmap;
+pub mod forbidden;
 pub mod probe;
 pub mod scale;
 pub mod start;

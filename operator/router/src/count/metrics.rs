@@ -178,8 +178,19 @@ fn router(encoder: &mut DescriptorEncoder, state: &State) -> Encoded {
     let mut one =
         encoder.encode_descriptor("routes_loaded", "Documents of routes that were taken", None, MetricType::Counter)?;
     one.encode_counter::<NoLabelSet, _, u64>(&loaded.taken, None)?;
-    let mut one = encoder.encode_descriptor("connections", "Open connections of clients", None, MetricType::Gauge)?;
-    one.encode_gauge(&(state.connections() as u64))?;
+    let callers = &state.callers;
+    let mut one = encoder.encode_descriptor("connections", "Open connections of callers", None, MetricType::Gauge)?;
+    one.encode_gauge(&(callers.connections() as u64))?;
+    let mut one = encoder.encode_descriptor("connections_max", "The bound on connections", None, MetricType::Gauge)?;
+    one.encode_gauge(&(callers.max() as u64))?;
+    let counts = [
+        ("connections_refused", "Connections refused because all others were busy", &callers.refused),
+        ("connections_evicted", "Idle connections closed for new ones", &callers.evicted),
+    ];
+    for (name, help, count) in counts {
+        let mut one = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        one.encode_counter::<NoLabelSet, _, u64>(&count.load(Ordering::Relaxed), None)?;
+    }
     let mut one =
         encoder.encode_descriptor("resident_memory", "Memory of the process", Some(&Unit::Bytes), MetricType::Gauge)?;
     one.encode_gauge(&resident_bytes())

@@ -8,13 +8,15 @@ use super::histogram::micros;
 use crate::state::State;
 
 pub fn snapshot(state: &State) -> Stats {
-    let models = state.models().into_iter().map(|model| {
+    // A model whose port could not be had is not served, whatever the routes say.
+    let models = state.models().into_iter().filter_map(|model| {
+        let generation = model.in_force()?;
         let policy = model.policy();
         let revisions = policy.targets.iter().map(|revision| {
             let stats = revision.counters.stats(revision.queued() as u64, revision.pods().ready.len() as u64);
             (revision.name.clone(), stats)
         });
-        (model.name.clone(), ModelStats { generation: policy.generation, revisions: revisions.collect() })
+        Some((model.name.clone(), ModelStats { generation, revisions: revisions.collect() }))
     });
     Stats {
         pod: state.pod.clone(),

@@ -10,6 +10,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 
 use super::Endpoint;
+use crate::control::forbidden;
 use crate::state::State;
 
 const SERVICE: &str = "kubernetes.io/service-name";
@@ -47,7 +48,10 @@ pub async fn follow(client: Client, namespace: String, state: Arc<State>) {
                 }
             }
             Ok(None) => return,
-            Err(error) => tracing::warn!(%error, "the watch of EndpointSlices broke; it will be begun again"),
+            Err(error) => match forbidden::remedy(&error) {
+                Some(remedy) => tracing::error!(%error, remedy, "the watch of EndpointSlices is refused"),
+                None => tracing::warn!(%error, "the watch of EndpointSlices broke; it will be begun again"),
+            },
         }
     }
 }

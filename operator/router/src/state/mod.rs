@@ -20,6 +20,7 @@ pub use pod::Pod;
 pub use revision::{Held, Lease, Refusal, Revision};
 pub use starting::Start;
 
+use crate::callers::Register;
 use crate::control::scale::Scaler;
 use crate::endpoints::Endpoint;
 use crate::shadow::ShadowQueue;
@@ -41,9 +42,10 @@ pub struct State {
     endpoints: RwLock<HashMap<String, Vec<Endpoint>>>,
     loaded: Mutex<Loaded>,
     listed: AtomicBool,
+    /// Every port of one document could be had.
+    listening: AtomicBool,
     phase: watch::Sender<Phase>,
-    /// Every connection holds one more of it.
-    open: Arc<()>,
+    pub callers: Arc<Register>,
 }
 
 /// How far the end is.
@@ -70,6 +72,7 @@ impl State {
         shadows: ShadowQueue,
         scaler: Option<Arc<dyn Scaler>>,
         control: Handle,
+        connections: usize,
     ) -> Self {
         Self {
             pod,
@@ -83,8 +86,9 @@ impl State {
             endpoints: RwLock::default(),
             loaded: Mutex::default(),
             listed: AtomicBool::new(false),
+            listening: AtomicBool::new(false),
             phase: watch::Sender::new(Phase::Serving),
-            open: Arc::new(()),
+            callers: Arc::new(Register::new(connections)),
         }
     }
 
@@ -139,9 +143,24 @@ impl State {
         *lock(&self.loaded)
     }
 
-    /// True if clients may be sent here.
-    pub fn is_ready(&self) -> bool {
-        self.listed.load(Ordering::Acquire) && self.loaded().taken > 0 && self.phase() == Phase::Serving
+    /// Every model of the document has its port.
+    pub fn listens(&self) {
+        self.listening.store(true, Ordering::Release);
+    }
+
+    /// Why no client may be sent here; `None` if clients may.
+    pub fn unready(&self) -> Option<&'static str> {
+        if self.phase() != Phase::Serving {
+            Some("it is ending")
+        } else if self.loaded().taken == 0 {
+            Some("it has no routes yet")
+        } else if !self.listening.load(Ordering::Acquire) {
+            Some("it could not have the port of every model yet")
+        } else if !self.listed.load(Ordering::Acquire) {
+            Some("it has no endpoints yet")
+        } else {
+            None
+        }
     }
 
     pub fn phase(&self) -> Phase {
@@ -154,15 +173,6 @@ impl State {
 
     pub fn enter(&self, phase: Phase) {
         self.phase.send_replace(phase);
-    }
-
-    /// Held by every connection, and by what outlives it.
-    pub fn open(&self) -> Arc<()> {
-        self.open.clone()
-    }
-
-    pub fn connections(&self) -> usize {
-        Arc::strong_count(&self.open) - 1
     }
 }
 

@@ -1,17 +1,19 @@
 //! One model: what stays as long as its name is in the routes, and the policy that each document replaces.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use millrace_routes::Model as Document;
 
-use super::{Revision, read, write};
+use super::{Revision, lock, read, write};
 use crate::choose::Chooser;
 
 #[derive(Debug)]
 pub struct Model {
     pub name: String,
     policy: RwLock<Arc<Policy>>,
+    /// The generation of the last policy under which its port was open.
+    in_force: Mutex<Option<u64>>,
 }
 
 /// What the newest document says of a model. A request keeps the one that it began with.
@@ -56,11 +58,21 @@ impl Policy {
 
 impl Model {
     pub fn new(name: &str, policy: Policy) -> Self {
-        Self { name: name.to_owned(), policy: RwLock::new(Arc::new(policy)) }
+        Self { name: name.to_owned(), policy: RwLock::new(Arc::new(policy)), in_force: Mutex::new(None) }
     }
 
     pub fn policy(&self) -> Arc<Policy> {
         read(&self.policy).clone()
+    }
+
+    /// Its port is open: what the policy says is what callers get.
+    pub fn listens(&self) {
+        *lock(&self.in_force) = Some(self.policy().generation);
+    }
+
+    /// `None` if callers could never reach it.
+    pub fn in_force(&self) -> Option<u64> {
+        *lock(&self.in_force)
     }
 
     pub fn set_policy(&self, policy: Policy) {

@@ -15,13 +15,20 @@ const CONNECT_WITHIN: Duration = Duration::from_millis(2500);
 /// A silent HTTP/2 connection is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_WITHIN: Duration = Duration::from_secs(10);
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
-const HEADER_BYTES: u32 = 64 << 10;
+/// What a pod may send ahead of callers that read slowly, and what is held for a pod that reads slowly: small, because there are as many
+/// of these as requests.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+const BUFFER_BYTES: usize = 32 << 10;
+const HEADER_BYTES: u32 = 32 << 10;
 
 pub async fn http1(address: SocketAddr) -> io::Result<http1::SendRequest<RequestBody>> {
     let stream = tcp(address).await?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(BUFFER_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
     // How it ends is seen by whoever sends over it.
     tokio::spawn(async move { drop(connection.with_upgrades().await) });
     Ok(sender)
@@ -36,6 +43,7 @@ pub async fn http2(address: SocketAddr) -> io::Result<http2::SendRequest<Request
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_BYTES)
+        .max_send_buf_size(BUFFER_BYTES)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admin;
+mod callers;
 mod client;
 mod lifecycle;
 mod limits;
 mod pod;
+mod ports;
 mod queue;
 mod routing;
 mod shadow;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use millrace_router::{EndpointsFrom, Options, Router, RoutesFrom, Scaler};
+use millrace_router::{EndpointsFrom, Limits, Options, Router, RoutesFrom, Scaler};
 use millrace_routes::{Outcome, RevisionStats, Stats};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -58,6 +58,11 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// Those that are shipped, except that a caller that left is found out sooner.
+pub fn limits() -> Limits {
+    Limits { half_closed: Duration::from_millis(200), ..Limits::default() }
+}
+
 /// Waits for what must come in the end.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
     let began = Instant::now();
@@ -79,7 +84,21 @@ impl Site {
         with: &Value,
         scaler: Option<Arc<dyn Scaler>>,
     ) -> Self {
-        let port = free_port();
+        let site = Self::begin(folder, revisions, endpoints, with, scaler, limits());
+        until("ready", || async { get(site.admin(), "/readyz").await.status == 200 }).await;
+        site
+    }
+
+    /// It may not be ready yet.
+    pub fn begin(
+        folder: Arc<TempDir>,
+        revisions: &[Value],
+        endpoints: &Value,
+        with: &Value,
+        scaler: Option<Arc<dyn Scaler>>,
+        limits: Limits,
+    ) -> Self {
+        let port = with.get("port").map_or_else(free_port, |port| port.as_u64().unwrap().try_into().unwrap());
         write(folder.path(), "routes.json", &document(port, revisions, with));
         write(folder.path(), "endpoints.json", endpoints);
         let options = Options {
@@ -89,18 +108,25 @@ impl Site {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             admin: "127.0.0.1:0".parse().unwrap(),
             workers: 2,
+            limits,
             pod: "router-1".to_owned(),
         };
-        let router = Router::start(options).unwrap();
-        let site = Self { router, port, folder };
-        until("ready", || async { get(site.admin(), "/readyz").await.status == 200 }).await;
-        site
+        Self { router: Router::start(options).unwrap(), port, folder }
     }
 
     /// One revision `a` with these pods, all on one port.
     pub async fn of(pods: &[&Pod], with: &Value) -> Self {
         let all: Vec<Value> = pods.iter().map(|pod| endpoint(pod.address, true)).collect();
         Self::start(&[revision("a", pods[0].address.port(), 1)], &json!({"a": all}), with, None).await
+    }
+
+    /// The same with other limits of callers.
+    pub async fn limited(pod: &Pod, limits: Limits) -> Self {
+        let endpoints = json!({"a": [endpoint(pod.address, true)]});
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let site = Self::begin(folder, &[revision("a", pod.address.port(), 1)], &endpoints, &json!({}), None, limits);
+        until("ready", || async { get(site.admin(), "/readyz").await.status == 200 }).await;
+        site
     }
 
     pub fn admin(&self) -> u16 {
