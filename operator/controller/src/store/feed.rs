@@ -29,7 +29,7 @@ use crate::key::Id;
 use crate::wake::{self, Queues};
 
 /// Objects in one page of a listing: more memory at once against more requests.
-const PAGE: u32 = 500;
+const PAGE: u32 = 100;
 
 /// How far the watches are.
 #[derive(Default)]
