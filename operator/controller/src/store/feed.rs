@@ -381,3 +381,26 @@ fn served_group<K: Resource<DynamicType = ()>>(object: &K) -> Option<String> {
     let name = label(object.meta(), DEPLOYMENT_LABEL)?;
     Some(Id::new(object.namespace()?, name).to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_none_of_ours_any_more_leaves_its_shelf() {
+        let shelf = Shelf::default();
+        let map = |version: &str, manager: &str| -> ConfigMap {
+            let labels = json!({ "app.kubernetes.io/managed-by": manager, "millrace.dev/router": "millrace-router" });
+            let metadata = json!({ "name": ROUTES, "namespace": "ns", "resourceVersion": version, "labels": labels });
+            serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+        };
+        let news = |version: &str, manager: &str| keep(&shelf, map(version, manager), routes).map(|news| news.gone);
+        assert_eq!(news("5", "millrace"), Some(false));
+        assert_eq!(news("4", "helm"), None, "an older state takes nothing away");
+        assert_eq!((news("6", "helm"), shelf.len()), (Some(true), 0));
+        assert_eq!(news("7", "helm"), None, "it never was ours");
+    }
+}
