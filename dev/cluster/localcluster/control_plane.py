@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import sys
+import time
 from pathlib import Path
 
 from . import processes
@@ -215,6 +216,9 @@ def wait(cluster: Cluster, component: str) -> None:
     def alive_and_ready() -> bool:
         if ready(cluster, component):
             return True
+        if not processes.find(cluster, component):
+            # On a busy machine it may not have its own name yet.
+            time.sleep(1)
         if not processes.find(cluster, component):
             tail = processes.log_of(cluster, component).read_text(errors="replace")[-1500:]
             raise ClusterError(f"{component} ended as it started: {tail}")
