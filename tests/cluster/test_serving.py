@@ -122,6 +122,15 @@ class Serving(ClusterTest):
             load.stop()
         self.assertEqual(load.failures, [])
 
+    def answers(self, version: int, name: str, seconds: float) -> None:
+        """The model of that name answers every request with this version."""
+        self.wait_served(version, name)
+        load = Load(self.get("service", name)["spec"]["clusterIP"])
+        load.start()
+        time.sleep(seconds)
+        load.stop()
+        self.assertEqual((load.failures, load.versions), ([], {str(version)}))
+
     def routers(self) -> list[dict]:
         return self.ready("millrace.dev/router")
 
@@ -135,12 +144,7 @@ class Serving(ClusterTest):
             self.register(version)
             self.serve(version, name)
         for version, name in ((1, "m"), (2, "other")):
-            self.wait_served(version, name)
-            load = Load(self.get("service", name)["spec"]["clusterIP"])
-            load.start()
-            time.sleep(2)
-            load.stop()
-            self.assertEqual((load.failures, load.versions), ([], {str(version)}))
+            self.answers(version, name, seconds=2)
         ports = {self.get("service", name)["spec"]["ports"][0]["targetPort"] for name in ("m", "other")}
         self.assertEqual(len(ports), 2, ports)
         kubectl("delete", "modeldeployment", "-n", self.namespace, "other")
@@ -314,12 +318,7 @@ class Serving(ClusterTest):
             kubectl(change[0], "configmap", "-n", self.namespace, "millrace-routes", *change[1:])
             wait_for(f"the routes after {change[0]}", is_right)
         for version, name in ((1, "z"), (2, "a")):
-            self.wait_served(version, name)
-            load = Load(self.get("service", name)["spec"]["clusterIP"])
-            load.start()
-            time.sleep(1)
-            load.stop()
-            self.assertEqual((load.failures, load.versions), ([], {str(version)}))
+            self.answers(version, name, seconds=1)
 
     def written(self, since: float) -> list[tuple[str, str]]:
         """What the operator wrote in this namespace since then."""

@@ -279,13 +279,9 @@ mod tests {
         assert_eq!(report.models["m"].revisions.keys().collect::<Vec<_>>(), ["m-1"]);
     }
 
-    fn asker() -> Asker {
-        Asker::new(Arc::default(), Arc::default())
-    }
-
     #[tokio::test]
     async fn one_that_never_answers_keeps_nobody_waiting_and_is_not_asked_twice() {
-        let mut asker = asker();
+        let mut asker = Asker::new(Arc::default(), Arc::default());
         let target = |uid: &str| Target {
             namespace: "ns".to_owned(),
             uid: uid.to_owned(),

@@ -26,9 +26,6 @@ pub const ROUTER: &str = "millrace-router";
 /// The ConfigMap of their routes.
 pub const ROUTES: &str = "millrace-routes";
 
-/// On the routers' Deployment: digest of everything that was applied for them, so that nothing is applied twice.
-pub const APPLIED_ANNOTATION: &str = "millrace.dev/applied";
-
 /// Field manager of everything the operator applies.
 pub const FIELD_MANAGER: &str = "millrace";
 /// Field manager of a `deploy` stage for `spec.model.version`.

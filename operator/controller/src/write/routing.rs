@@ -12,7 +12,7 @@ use kube::{Resource, ResourceExt};
 use millrace_core::deployment::Applied;
 use millrace_core::names::FIELD_MANAGER;
 use millrace_core::plan::{Event, Refusal};
-use millrace_core::routing::{RouterObject, RouterPlan, Step, is_ours, key};
+use millrace_core::routing::{PartView, RouterObject, RouterPlan, Step, is_ours, key};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -38,20 +38,16 @@ impl Writer {
             let refusal = match object {
                 RouterObject::Routes(wanted) => self.apply_routes(namespace, &wanted, &how).await?,
                 RouterObject::ServiceAccount(wanted) => {
-                    let made = self.apply_part(namespace, &*wanted, &how).await?;
-                    self.keep_part(made, &self.stores.router_accounts, part, wake::part)
+                    self.apply_kept(namespace, &*wanted, &how, &self.stores.router_accounts).await?
                 }
                 RouterObject::RoleBinding(wanted) => {
-                    let made = self.apply_part(namespace, &*wanted, &how).await?;
-                    self.keep_part(made, &self.stores.router_bindings, part, wake::part)
+                    self.apply_kept(namespace, &*wanted, &how, &self.stores.router_bindings).await?
                 }
                 RouterObject::PodDisruptionBudget(wanted) => {
-                    let made = self.apply_part(namespace, &*wanted, &how).await?;
-                    self.keep_part(made, &self.stores.router_budgets, part, wake::part)
+                    self.apply_kept(namespace, &*wanted, &how, &self.stores.router_budgets).await?
                 }
                 RouterObject::NetworkPolicy(wanted) => {
-                    let made = self.apply_part(namespace, &*wanted, &how).await?;
-                    self.keep_part(made, &self.stores.router_policies, part, wake::part)
+                    self.apply_kept(namespace, &*wanted, &how, &self.stores.router_policies).await?
                 }
                 // An apply would leave what somebody added.
                 RouterObject::Deployment(wanted) => {
@@ -91,6 +87,21 @@ impl Writer {
         }
         let made = self.apply_part(namespace, wanted, how).await?;
         Ok(self.keep_part(made, shelf, routes, wake::routing))
+    }
+
+    /// Applies what is kept as a [`PartView`].
+    async fn apply_kept<K>(
+        &self,
+        namespace: &str,
+        wanted: &K,
+        how: &Wanted,
+        shelf: &Shelf<PartView>,
+    ) -> Result<Option<Refusal>, WriteError>
+    where
+        K: Part + Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Serialize,
+    {
+        let made = self.apply_part(namespace, wanted, how).await?;
+        Ok(self.keep_part(made, shelf, part, wake::part))
     }
 
     /// Server-side apply of an object that has nothing in it but what is applied.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::evaluate::{eval_bool, lookup};
-use super::template::skip_string;
+use super::template::each_byte;
 use super::{ExprError, Scope, references};
 
 /// A name of an expression, as it is written there, and its value.
@@ -99,20 +99,6 @@ fn step(byte: u8) -> i32 {
         b'(' | b'[' | b'{' => 1,
         b')' | b']' | b'}' => -1,
         _ => 0,
-    }
-}
-
-/// Every byte outside of string literals, and where it stands.
-fn each_byte(text: &str, mut see: impl FnMut(usize, u8)) {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        if let Some(end) = skip_string(bytes, at) {
-            at = end;
-            continue;
-        }
-        see(at, bytes[at]);
-        at += 1;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Operators of other languages, which CEL's parser only calls unexpected.
 
-use super::template::skip_string;
+use super::template::each_byte;
 
 /// Operators in words.
 pub const WORDS: [&str; 6] = ["and", "or", "not", "AND", "OR", "NOT"];
@@ -9,19 +9,9 @@ pub const OPERATORS: &str = "CEL writes &&, ||, ! and ==";
 
 /// What to write instead, if an expression that cannot be parsed has such an operator.
 pub fn found(expression: &str) -> Option<String> {
-    let bytes = expression.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        if let Some(end) = skip_string(bytes, at) {
-            at = end;
-            continue;
-        }
-        if let Some(slip) = slip(bytes, at) {
-            return Some(format!("`{slip}` is no operator: {OPERATORS}"));
-        }
-        at += 1;
-    }
-    None
+    let mut first = None;
+    each_byte(expression, |at, _| first = first.or_else(|| slip(expression.as_bytes(), at)));
+    first.map(|slip| format!("`{slip}` is no operator: {OPERATORS}"))
 }
 
 fn slip(bytes: &[u8], at: usize) -> Option<&'static str> {

@@ -65,8 +65,22 @@ fn balanced_end(inside: &str) -> Option<usize> {
     None
 }
 
+/// Every byte outside of string literals, and where it stands.
+pub(super) fn each_byte(text: &str, mut see: impl FnMut(usize, u8)) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if let Some(end) = skip_string(bytes, at) {
+            at = end;
+            continue;
+        }
+        see(at, bytes[at]);
+        at += 1;
+    }
+}
+
 /// The index behind the string literal that begins at `start`; nothing if none begins there, or it has no end.
-pub(super) fn skip_string(bytes: &[u8], start: usize) -> Option<usize> {
+fn skip_string(bytes: &[u8], start: usize) -> Option<usize> {
     let quote = *bytes.get(start).filter(|byte| matches!(byte, b'"' | b'\''))?;
     let raw = start > 0 && matches!(bytes[start - 1], b'r' | b'R');
     let triple = [quote; 3];
