@@ -42,6 +42,11 @@ impl Budget {
         if needs > self.total { Err(BudgetError::Never { needs, total: self.total }) } else { Ok(()) }
     }
 
+    /// How many bytes requests hold now.
+    pub fn held(&self) -> usize {
+        self.total - self.left.load(Ordering::Relaxed)
+    }
+
     /// A share of nothing yet.
     pub fn share(&self) -> Share<'_> {
         Share { budget: self, bytes: 0 }
@@ -86,6 +91,7 @@ mod tests {
         assert_eq!(first.grow(50), Ok(()));
         assert_eq!(second.grow(41), Err(BudgetError::InUse));
         assert_eq!(second.grow(40), Ok(()));
+        assert_eq!(budget.held(), 100);
         drop(first);
         assert_eq!(second.grow(100), Ok(()));
     }

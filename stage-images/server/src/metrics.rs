@@ -52,6 +52,7 @@ pub struct Metrics {
     requests: [Counter<u64, AtomicU64>; 4],
     in_flight: Gauge,
     queue: Gauge,
+    memory: Gauge,
     connections: Gauge,
     batch_rows: Histogram,
     batch_requests: Histogram,
@@ -81,6 +82,7 @@ impl Metrics {
             requests,
             in_flight: Gauge::default(),
             queue: Gauge::default(),
+            memory: Gauge::default(),
             connections: Gauge::default(),
             batch_rows: sizes(),
             batch_requests: sizes(),
@@ -93,6 +95,8 @@ impl Metrics {
         registry.register("requests", "Requests to infer, by class of answer", family);
         registry.register("requests_in_flight", "Requests to infer without an answer yet", metrics.in_flight.clone());
         registry.register("queue_length", "Requests that wait for the model", metrics.queue.clone());
+        let memory = metrics.memory.clone();
+        registry.register_with_unit("request_memory", "Memory that requests hold", Unit::Bytes, memory);
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("batch_rows", "Rows that ran together", metrics.batch_rows.clone());
         registry.register("batch_requests", "Requests that ran together", metrics.batch_requests.clone());
@@ -140,9 +144,10 @@ impl Metrics {
         self.inference.observe(time.as_secs_f64());
     }
 
-    /// The text form. The queue's length is read when it is asked for.
-    pub fn text(&self, queue_length: usize) -> Result<String, std::fmt::Error> {
+    /// The text form. The queue's length and the bytes that requests hold are read when they are asked for.
+    pub fn text(&self, queue_length: usize, request_memory: usize) -> Result<String, std::fmt::Error> {
         self.queue.set(i64::try_from(queue_length).unwrap_or(i64::MAX));
+        self.memory.set(i64::try_from(request_memory).unwrap_or(i64::MAX));
         let mut text = String::with_capacity(8192);
         encode(&mut text, &self.registry)?;
         Ok(text)

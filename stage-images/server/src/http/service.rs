@@ -85,7 +85,7 @@ fn written(body: Result<Vec<u8>, serde_json::Error>) -> Answer {
 fn metrics(serving: &Serving) -> Answer {
     let queue = serving.models().iter().map(|model| model.queue.len()).sum();
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    match serving.metrics.text(queue) {
+    match serving.metrics.text(queue, serving.buffer.held()) {
         Ok(text) => body_of(StatusCode::OK, kind, text),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error),
     }
