@@ -124,7 +124,7 @@ impl Cluster {
     }
 
     pub fn set_replicas(&mut self, replicas: i32) {
-        self.owner.spec.scale = Some(Scale { replicas: Some(replicas) });
+        self.owner.spec.scale = Some(Scale { replicas: Some(replicas), ..Scale::default() });
         self.edited();
     }
 
@@ -252,9 +252,12 @@ impl Cluster {
                 }
                 self.observed.services.insert(name, view);
             }
-            Apply::Scale { deployment, replicas } => self.change(&deployment, |view| {
-                view.wanted = replicas;
-                view.generation += 1;
+            Apply::Scale { deployment, from, replicas } => self.change(&deployment, |view| {
+                // Who sees something else writes nothing.
+                if view.wanted == from {
+                    view.wanted = replicas;
+                    view.generation += 1;
+                }
             }),
             Apply::DeployVersion { .. } => panic!("a ModelDeployment does not set its own version"),
         }
