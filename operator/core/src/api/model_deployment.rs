@@ -90,6 +90,7 @@ pub struct Batching {
 #[schemars(extend("x-kubernetes-validations" = [
     { "rule": "!has(self.min) || !has(self.max) || self.min <= self.max", "message": "min must not be above max" },
     { "rule": "!has(self.max) || self.max <= 1 || (has(self.min) && self.min == self.max) || has(self.target)", "message": "max needs target: how much of the metric one pod is to take, such as target: 8" },
+    { "rule": "!has(self.target) || self.target >= 0.01", "message": "target must be 0.01 or more" },
     { "rule": "!has(self.target) || has(self.max)", "message": "target needs max: the most pods that there may be" },
     { "rule": "!has(self.metric) || self.metric == 'External' || has(self.max)", "message": "metric needs max and target: the most pods that there may be, and how much one of them is to take" },
     { "rule": "!(has(self.metric) && self.metric == 'External') || !(has(self.min) || has(self.max) || has(self.target))", "message": "min, max and target are not for metric: External: write them into the HPA or KEDA object that sets replicas" },
@@ -110,6 +111,7 @@ pub struct Scale {
     /// How much of the metric one pod is to take. Pods come as soon as the mean of 2 or 6 seconds asks for more than a tenth beyond it, or
     /// the mean of a minute for more than it; they go when a minute has asked for less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    // The schema's minimum does not hold for whole numbers; a rule says it again.
     #[schemars(range(min = 0.01, max = 1_000_000.0))]
     pub target: Option<f64>,
     /// The model goes to zero when for so long no request was at a router. At least `5s`. Default `5m`.

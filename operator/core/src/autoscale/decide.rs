@@ -107,10 +107,10 @@ impl Mean {
         let how = if self.most { "at most in" } else { "over" };
         let target = config.target.map_or_else(String::new, |target| format!(", target {target}"));
         let limit = match self.pods {
-            more if more > config.max => format!(", and max is {}", config.max),
-            less if less < config.min => format!(", and min is {}", config.min),
+            more if more > replicas && replicas == config.max => format!(", and max is {}", config.max),
             more if more > replicas => format!(" of the {more} that it asks for, {FASTEST_UP} times as many at a time"),
             less if less < replicas && self.most => ", half of them at a time".to_owned(),
+            less if less < config.min => format!(", and min is {}", config.min),
             _ => String::new(),
         };
         format!("{metric} {:.1} {how} {} s{target}: {}{limit}", self.value, self.span.as_secs(), pods(replicas))
