@@ -141,6 +141,8 @@ impl Passes {
         let uids = services.iter().map(|(name, view)| (name, &view.uid));
         let applied_services = self.stores.applied_services.of(&id.namespace, uids);
         let loads = self.loads(id, deployment, &deployments, now);
+        let desired = deployment.status.as_ref().and_then(|status| status.desired_replicas);
+        let reached = self.stores.reached.look(&id.namespace, &deployments, desired);
         let observed = deployment::Observed {
             applied,
             applied_services,
@@ -151,6 +153,7 @@ impl Passes {
             services,
             routers: self.routers(id),
             loads,
+            reached,
             pod_templates: self.pod_templates(wanted).await?,
             refusals,
         };

@@ -5,6 +5,7 @@ mod feed;
 mod lenient;
 mod loads;
 mod project;
+mod reached;
 mod reports;
 mod shelf;
 
@@ -22,6 +23,7 @@ use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::routing::{PartView, RouterPod, RoutesView};
 use millrace_core::run::{JobView, PodView};
 pub use project::{Kept, Part, controller_uid, deployment_view, routers_shape, service_view, stage_pod_view};
+pub use reached::Reached;
 pub use reports::Reports;
 pub use shelf::{Item, Shelf};
 
@@ -59,6 +61,7 @@ pub struct Stores {
     pub applied_routers: Applied,
     pub reports: Reports,
     pub loads: Loads,
+    pub reached: Reached,
     /// Which run has a uid: Jobs and pods name their run by it.
     run_ids: RwLock<HashMap<String, Id>>,
 }

@@ -28,6 +28,9 @@ use crate::store::{
 };
 use crate::wake::{self, Queues};
 
+/// Its number of pods is written so often while something else of a Deployment changes; then the next pass does it.
+const SCALE_TRIES: usize = 4;
+
 /// What became of an object, and the shape that was there before.
 pub(super) struct Put<K> {
     pub made: K,
@@ -136,25 +139,29 @@ impl Writer {
         let api = self.api::<Deployment>(namespace);
         let object = format!("Deployment {name}");
         let failed = |error| WriteError::new("scale", &object, error);
-        let mut scale = api.get_scale(name).await.map_err(failed)?;
-        let spec = scale.spec.get_or_insert_default();
-        if spec.replicas.unwrap_or_default() != from {
-            return Ok(None);
-        }
-        spec.replicas = Some(replicas);
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        self.metrics.wrote(Verb::Scale);
-        // With the version that was read.
-        match api.replace_scale(name, &params, &scale).await {
-            Ok(written) => {
-                self.scaled(&Id::new(namespace, name), &written);
-                Ok(None)
+        for _ in 0..SCALE_TRIES {
+            let mut scale = api.get_scale(name).await.map_err(failed)?;
+            let spec = scale.spec.get_or_insert_default();
+            if spec.replicas.unwrap_or_default() != from {
+                break;
             }
-            Err(error) if code(&error) == Some(409) => Ok(None),
-            // Deleted a moment ago.
-            Err(error) if code(&error) == Some(404) => Err(failed(error)),
-            Err(error) => refused("scale", &object, error).map(Some),
+            spec.replicas = Some(replicas);
+            self.metrics.wrote(Verb::Scale);
+            // With the version that was read.
+            match api.replace_scale(name, &params, &scale).await {
+                Ok(written) => {
+                    self.scaled(&Id::new(namespace, name), &written);
+                    break;
+                }
+                // Something else of it has changed, its status for example.
+                Err(error) if code(&error) == Some(409) => {}
+                // Deleted a moment ago.
+                Err(error) if code(&error) == Some(404) => return Err(failed(error)),
+                Err(error) => return refused("scale", &object, error).map(Some),
+            }
         }
+        Ok(None)
     }
 
     /// Keeps what was written: to the next pass the number from before would be somebody else's.

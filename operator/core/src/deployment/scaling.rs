@@ -21,10 +21,12 @@ pub(super) struct Scaling {
 }
 
 impl Scaling {
+    /// `reached`: the Deployment had the number that was chosen last. Until then it is not somebody else's that it has.
     pub fn new(
         deployment: &ModelDeployment,
         view: Option<&DeploymentView>,
         load: Option<&Window>,
+        reached: bool,
         now: Timestamp,
     ) -> Self {
         let mode = mode(deployment.spec.scale.as_ref());
@@ -35,7 +37,8 @@ impl Scaling {
             Mode::Left => nothing,
             Mode::Pinned(replicas) => {
                 let why = format!("replicas is {replicas}: the number stays until replicas is taken out");
-                let foreign = Some(view.wanted).filter(|wanted| written == Some(replicas) && *wanted != replicas);
+                let foreign =
+                    Some(view.wanted).filter(|wanted| reached && written == Some(replicas) && *wanted != replicas);
                 Self { decision: Some(Decision { replicas, why }), foreign, ..nothing }
             }
             Mode::Chosen(config) => {
@@ -45,7 +48,7 @@ impl Scaling {
                 if woken && decision.replicas == 1 {
                     "a request came at zero: 1 pod".clone_into(&mut decision.why);
                 }
-                let foreign = Some(view.wanted).filter(|wanted| *wanted != current && written.is_some());
+                let foreign = Some(view.wanted).filter(|wanted| reached && *wanted != current && written.is_some());
                 Self { decision: Some(decision), foreign, ..nothing }
             }
         }
@@ -95,6 +98,10 @@ pub(super) fn starts_from_zero(deployment: &ModelDeployment) -> bool {
     autoscale::starts_from_zero(deployment.spec.scale.as_ref())
 }
 
+fn desired(deployment: &ModelDeployment) -> Option<i32> {
+    deployment.status.as_ref()?.desired_replicas
+}
+
 /// The revision whose pods follow the load, and the metric: what is to be kept of what routers say.
 #[must_use]
 pub fn followed(deployment: &ModelDeployment) -> Option<(&str, ScaleMetric)> {
@@ -107,16 +114,15 @@ pub fn followed(deployment: &ModelDeployment) -> Option<(&str, ScaleMetric)> {
 /// Whether routers are to be asked every second: at zero they start a pod by themselves.
 #[must_use]
 pub fn is_awake(deployment: &ModelDeployment) -> bool {
-    let desired = deployment.status.as_ref().and_then(|status| status.desired_replicas);
-    followed(deployment).is_some() && desired != Some(0)
+    followed(deployment).is_some() && desired(deployment) != Some(0)
 }
 
 /// Whether a pass would write another number of pods than there is.
 #[must_use]
 pub fn is_due(deployment: &ModelDeployment, view: &DeploymentView, load: &Window, now: Timestamp) -> bool {
-    let scaling = Scaling::new(deployment, Some(view), Some(load), now);
-    let desired = deployment.status.as_ref().and_then(|status| status.desired_replicas);
-    scaling.decision.is_some_and(|decision| decision.replicas != view.wanted || Some(decision.replicas) != desired)
+    let scaling = Scaling::new(deployment, Some(view), Some(load), false, now);
+    let before = desired(deployment);
+    scaling.decision.is_some_and(|decision| decision.replicas != view.wanted || Some(decision.replicas) != before)
 }
 
 impl Observed {
@@ -125,6 +131,8 @@ impl Observed {
         let name = traffic.target();
         let view = name.and_then(|name| super::plan::find(self, name));
         let view = view.filter(|view| view.owner == deployment.metadata.uid);
-        Scaling::new(deployment, view, name.and_then(|name| self.loads.get(name)), now)
+        let reached = name.and_then(|name| self.reached.get(name)).copied();
+        let reached = reached.is_some() && reached == desired(deployment);
+        Scaling::new(deployment, view, name.and_then(|name| self.loads.get(name)), reached, now)
     }
 }

@@ -142,6 +142,10 @@ impl Cluster {
 
     /// One pass, of which only the first `effects` writes happen: a crash after them.
     pub fn pass_until(&mut self, effects: usize) -> Plan<ModelDeploymentStatus> {
+        let desired = self.owner.status.as_ref().and_then(|status| status.desired_replicas);
+        for view in self.observed.deployments.iter().filter(|view| Some(view.wanted) == desired) {
+            self.observed.reached.insert(view.name.clone(), view.wanted);
+        }
         let plan = self.plan();
         let mut left = effects;
         let mut step = || {

@@ -136,6 +136,7 @@ fn a_crash_before_the_write_loses_nothing() {
         cluster.pass_until(crash);
         cluster.settle();
         assert_eq!((wanted(&cluster, &name), desired(&cluster)), (3, Some(3)));
+        assert!(!reasons(&cluster).contains(&"ReplicasChanged"), "nobody else wrote: {:?}", cluster.events);
     }
 }
 
@@ -156,7 +157,7 @@ fn what_somebody_sets_at_the_deployment_is_put_back_and_told() {
 fn replicas_pins_the_number_until_it_is_taken_out() {
     let (mut cluster, name) = serving(serde_json::json!({ "min": 0, "max": 5, "target": 2 }));
     set(&mut cluster, serde_json::json!({ "min": 0, "max": 5, "target": 2, "replicas": 7 }));
-    load(&mut cluster, &name, 4.0);
+    load(&mut cluster, &name, 40.0);
     cluster.settle();
     assert_eq!((wanted(&cluster, &name), cluster.condition("ScalingActive")), (7, pair("False", "Pinned")));
     assert!(followed(&cluster.owner).is_none());
