@@ -125,7 +125,9 @@ pub struct Scale {
     pub replicas: Option<i32>,
 }
 
-/// What the number of pods follows.
+/// What the number of pods follows: `Concurrency`, the requests at the routers at a time, those that wait for a pod among them;
+/// `RequestRate`, the requests that come in a second; `External`, an HPA or KEDA that writes `replicas`, where a request still starts a pod
+/// while that is 0. Default `Concurrency`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ScaleMetric {
     /// Requests at the routers at a time, those that wait for a pod among them.
