@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from harness import Refused, advertise, condition, kubectl, wait_for
-from models import REQUEST, ModelTest
+from models import RATE, REQUEST, Load, ModelTest
 
 # Of one cold start on a busy machine.
 START_SECONDS = 90
@@ -101,6 +101,18 @@ class Scaling(ModelTest):
         self.assertEqual(holds.failures, [])
         self.scaled(1, 180)
         self.told("Scaled", "at most in 60 s")
+
+    def test_pods_follow_the_rate_of_requests(self):
+        self.serve_scaled({"max": 2, "metric": "RequestRate", "target": RATE / 2.5})
+        load = Load(self.address)
+        load.start()
+        try:
+            self.scaled(2)
+            self.assertEqual(self.reason("ScalingActive"), ("True", "RequestRate"))
+            wait_for("two pods", lambda: len(self.ready("millrace.dev/revision")) == 2)
+        finally:
+            load.stop()
+        self.assertEqual(load.failures, [])
 
     def test_a_version_that_comes_at_zero_answers_before_it_is_served(self):
         self.serve_scaled({"min": 0, "toZeroAfter": "5s"})
