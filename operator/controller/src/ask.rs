@@ -1,5 +1,5 @@
 //! Asks the routers of namespaces that serve models what they have in force and in flight, and wakes those ModelDeployments for which
-//! something has changed that their plans look at.
+//! something has changed that their plans look at, or another number of pods is due.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::error::Error;
@@ -15,9 +15,11 @@ use hyper::body::Bytes;
 use hyper::header::{CONNECTION, HOST};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use millrace_core::api::ModelDeployment;
-use millrace_core::deployment::is_settled;
+use millrace_core::autoscale::Counted;
+use millrace_core::deployment::{followed, is_awake, is_due, is_settled};
 use millrace_core::routing::{ADMIN_PORT, ModelReport, Report};
 use millrace_routes::Stats;
 use tokio::net::TcpStream;
@@ -28,7 +30,7 @@ use crate::key::{Id, Kind};
 use crate::store::Stores;
 use crate::wake::Queues;
 
-/// How often routers are asked while something moves in their namespace.
+/// How often routers are asked while something moves in their namespace, or pods follow the load.
 const BUSY: Duration = Duration::from_secs(1);
 /// How often they are asked else.
 const QUIET: Duration = Duration::from_secs(5);
@@ -119,9 +121,13 @@ impl Asker {
     fn targets(&mut self) -> Vec<Target> {
         // Whether something moves, and how many revisions there are.
         let mut namespaces: BTreeMap<String, (bool, usize)> = BTreeMap::new();
+        let mut follows = HashSet::new();
         self.stores.deployments.each(None, |id, deployment| {
             let (busy, revisions) = namespaces.entry(id.namespace.clone()).or_default();
-            *busy |= !is_settled(deployment);
+            *busy |= !is_settled(deployment) || is_awake(deployment);
+            if followed(deployment).is_some() {
+                follows.insert(id.clone());
+            }
             *revisions += 1 + deployment.status.as_ref().map_or(0, |status| status.revisions.len());
         });
         let now = Instant::now();
@@ -151,6 +157,7 @@ impl Asker {
             }
         }
         self.stores.reports.keep(&present);
+        self.stores.loads.keep(&follows);
         self.misses.retain(|uid, _| present.contains(uid));
         targets
     }
@@ -158,9 +165,13 @@ impl Asker {
     fn take(&mut self, target: &Target, answer: Result<Stats, Failed>) {
         self.asked.remove(&target.uid);
         let models: Vec<_> = self.stores.deployments.group(&target.namespace).into_values().collect();
-        let report = match answer.and_then(|stats| report_of(&target.pod, &stats, &models)) {
-            Ok(report) => {
+        let now = Timestamp::now();
+        let report = match answer.and_then(|stats| Ok((report_of(&target.pod, &stats, &models)?, stats))) {
+            Ok((report, stats)) => {
                 self.misses.remove(&target.uid);
+                for model in &models {
+                    self.note(target, &stats, model, now);
+                }
                 Some(Arc::new(report))
             }
             Err(error) => {
@@ -179,10 +190,30 @@ impl Asker {
         for model in models {
             let name = model.name_any();
             let settled = is_settled(&model);
-            if said_of(before.as_deref(), &name, settled) != said_of(report.as_deref(), &name, settled) {
-                queue.push(Id::new(&target.namespace, name));
+            let news = said_of(before.as_deref(), &name, settled) != said_of(report.as_deref(), &name, settled);
+            let id = Id::new(&target.namespace, name);
+            if news || self.is_due(&id, &model, now) {
+                queue.push(id);
             }
         }
+    }
+
+    /// Keeps what a router counted, where the number of pods follows it.
+    fn note(&self, target: &Target, stats: &Stats, model: &ModelDeployment, now: Timestamp) {
+        let (Some((revision, _)), name) = (followed(model), model.name_any()) else { return };
+        if let Some(counted) = Counted::of(stats, &name, revision) {
+            self.stores.loads.heard(&Id::new(&target.namespace, &name), revision, &target.uid, counted, now);
+        }
+    }
+
+    /// Whether a pass would choose another number of pods: none is made for nothing.
+    fn is_due(&self, id: &Id, model: &ModelDeployment, now: Timestamp) -> bool {
+        let Some(followed) = followed(model) else { return false };
+        let view = self.stores.server_deployments.get(&Id::new(&id.namespace, followed.0));
+        view.is_some_and(|view| {
+            let load = self.stores.load(id, followed, view.wanted, now);
+            is_due(model, &view, &load, now)
+        })
     }
 }
 

@@ -127,6 +127,7 @@ pub fn of_run<V>(stores: &Stores, queues: &Queues, _: &Id, group: &str, _: &V, _
 pub fn server_deployment(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &DeploymentView, gone: bool) {
     if gone {
         stores.applied.forget(id);
+        stores.reached.forget(id);
     }
     of_deployment(stores, queues, id, group, view, gone);
 }

@@ -3,6 +3,7 @@
 //! dependencies.
 
 pub mod api;
+pub mod autoscale;
 pub mod clip;
 pub mod config;
 pub mod deployment;

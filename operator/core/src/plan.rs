@@ -58,9 +58,10 @@ pub enum Create {
 pub enum Apply {
     Deployment(Box<Deployment>),
     Service(Box<Service>),
-    /// `replicas` through the scale subresource of a Deployment: an HPA may own the field.
+    /// `replicas` through the scale subresource of a Deployment, if they still are what was seen: a router may have started a pod.
     Scale {
         deployment: String,
+        from: i32,
         replicas: i32,
     },
     /// `spec.model.version` of a ModelDeployment by [`crate::names::DEPLOY_MANAGER`], unforced.

@@ -141,7 +141,7 @@ mod tests {
         for part in [
             "## ModelDeployment",
             "| `spec.stages.<name>.gate.otherwise` | `Reject`, `Fail` |",
-            "| `spec.scale.replicas` | integer | Pods of the served revision. Default 1. With 0 requests wait two minutes for a pod, and are answered 504 then. (at least `0`; at most `1000`) |",
+            "| `spec.scale.max` | integer | Pods at most. Default: `min`, but at least 1. (at least `1`; at most `1000`) |",
             "a stage is exactly one of uses, container, register and deploy",
             "**required** Stages by name.",
         ] {

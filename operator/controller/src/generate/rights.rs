@@ -82,7 +82,7 @@ const RIGHTS: &[Right] = &[
         resources: &["deployments"],
         verbs: &["get", "list", "watch", "create", "update", "patch", "delete"],
     },
-    Right { what_for: "replicas", group: "apps", resources: &["deployments/scale"], verbs: &["patch"] },
+    Right { what_for: "replicas", group: "apps", resources: &["deployments/scale"], verbs: &["get", "update"] },
     Right {
         what_for: "addresses, and Services of revisions that go with them",
         group: "",

@@ -9,6 +9,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use millrace_core::api::{MLPipelineRun, MLPipelineSpec, ModelDeployment, StageTemplate};
+use millrace_core::autoscale::Window;
+use millrace_core::deployment::DeploymentView;
 use millrace_core::names;
 use millrace_core::pipeline::{Frozen, FrozenKind, PipelineObserved};
 use millrace_core::plan::Refusal;
@@ -138,6 +140,9 @@ impl Passes {
         let services = self.stores.services.group(&group);
         let uids = services.iter().map(|(name, view)| (name, &view.uid));
         let applied_services = self.stores.applied_services.of(&id.namespace, uids);
+        let loads = self.loads(id, deployment, &deployments, now);
+        let desired = deployment.status.as_ref().and_then(|status| status.desired_replicas);
+        let reached = self.stores.reached.look(&id.namespace, &deployments, desired);
         let observed = deployment::Observed {
             applied,
             applied_services,
@@ -147,10 +152,28 @@ impl Passes {
             service: self.stores.services.get(id),
             services,
             routers: self.routers(id),
+            loads,
+            reached,
             pod_templates: self.pod_templates(wanted).await?,
             refusals,
         };
         Ok((observed, look_again))
+    }
+
+    /// The load of the revision whose pods follow it.
+    fn loads(
+        &self,
+        id: &Id,
+        deployment: &ModelDeployment,
+        views: &BTreeMap<String, Arc<DeploymentView>>,
+        now: Timestamp,
+    ) -> BTreeMap<String, Window> {
+        let followed = deployment::followed(deployment);
+        let found = followed.and_then(|(revision, metric)| {
+            let wanted = views.get(revision)?.wanted;
+            Some((revision.to_owned(), self.stores.load(id, (revision, metric), wanted, now)))
+        });
+        found.into_iter().collect()
     }
 
     /// The PodTemplates of these names that the catalog has.

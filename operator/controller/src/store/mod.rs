@@ -3,7 +3,9 @@
 mod applied;
 mod feed;
 mod lenient;
+mod loads;
 mod project;
+mod reached;
 mod reports;
 mod shelf;
 
@@ -12,14 +14,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 pub use applied::Applied;
 pub use feed::{Feeds, News, job, keep, part, router_deployment, routes, server_deployment, service, start, whole};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
+pub use loads::Loads;
+use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, ScaleMetric, StageTemplate};
+use millrace_core::autoscale::Window;
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::routing::{PartView, RouterPod, RoutesView};
 use millrace_core::run::{JobView, PodView};
 pub use project::{Kept, Part, controller_uid, deployment_view, routers_shape, service_view, stage_pod_view};
+pub use reached::Reached;
 pub use reports::Reports;
-pub use shelf::Shelf;
+pub use shelf::{Item, Shelf};
 
 use crate::key::Id;
 
@@ -54,6 +60,8 @@ pub struct Stores {
     /// What became of everything that was applied for routers, by [`millrace_core::routing::key`].
     pub applied_routers: Applied,
     pub reports: Reports,
+    pub loads: Loads,
+    pub reached: Reached,
     /// Which run has a uid: Jobs and pods name their run by it.
     run_ids: RwLock<HashMap<String, Id>>,
 }
@@ -87,6 +95,13 @@ impl Stores {
             all.extend(self.templates.group(namespace));
         }
         all.into_iter().filter(|(_, t)| t.metadata.deletion_timestamp.is_none()).collect()
+    }
+
+    /// The load of a revision, as the routers of its namespace say.
+    pub fn load(&self, id: &Id, followed: (&str, ScaleMetric), wanted: i32, now: Timestamp) -> Window {
+        let routers = self.routers.group(&id.namespace);
+        let running = routers.values().filter(|router| router.is_running()).map(|router| router.pod.uid.as_str());
+        self.loads.look(id, followed, wanted, &running.collect(), now)
     }
 
     /// Objects on each shelf, for the metrics.

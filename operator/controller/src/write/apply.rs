@@ -5,13 +5,14 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use millrace_core::api::{API_VERSION, ModelDeployment};
-use millrace_core::deployment::{self, Applied};
+use millrace_core::deployment::{self, Applied, DeploymentView};
 use millrace_core::names::{DEPLOY_MANAGER, FIELD_MANAGER};
 use millrace_core::plan::{Apply, Refusal};
 use serde::Serialize;
@@ -23,9 +24,12 @@ use super::error::{WriteError, code, name_taken, owned_by_another, refused, writ
 use crate::key::Id;
 use crate::metrics::Verb;
 use crate::store::{
-    self, Shelf, Stores, controller_uid, deployment_view, server_deployment, service, service_view, whole,
+    self, Item, Shelf, Stores, controller_uid, deployment_view, server_deployment, service, service_view, whole,
 };
 use crate::wake::{self, Queues};
+
+/// Its number of pods is written so often while something else of a Deployment changes; then the next pass does it.
+const SCALE_TRIES: usize = 4;
 
 /// What became of an object, and the shape that was there before.
 pub(super) struct Put<K> {
@@ -46,7 +50,7 @@ impl Writer {
                 let put = self.put(namespace, &*wanted, service_over, is_free, shape_of_service).await?;
                 Ok(put.map(|put| self.service_made(namespace, deployment::asked(&wanted), put)).err())
             }
-            Apply::Scale { deployment, replicas } => self.scale(namespace, &deployment, replicas).await,
+            Apply::Scale { deployment, from, replicas } => self.scale(namespace, &deployment, from, replicas).await,
             Apply::DeployVersion { model_deployment, version } => {
                 self.deploy_version(namespace, &model_deployment, version).await
             }
@@ -123,17 +127,54 @@ impl Writer {
         Ok(written(&object, answer)?.map(|made| Put { made, before }))
     }
 
-    async fn scale(&self, namespace: &str, name: &str, replicas: i32) -> Result<Option<Refusal>, WriteError> {
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
-        self.metrics.wrote(Verb::Scale);
-        match self.api::<Deployment>(namespace).patch_scale(name, &params, &patch).await {
-            Ok(_) => Ok(None),
-            // Deleted a moment ago.
-            Err(error) if code(&error) == Some(404) => {
-                Err(WriteError::new("scale", &format!("Deployment {name}"), error))
+    /// Sets `replicas` from what was seen to what was chosen. Whoever wrote another number meanwhile wins, a router above all: the watch
+    /// brings it, and the next pass decides from it.
+    async fn scale(
+        &self,
+        namespace: &str,
+        name: &str,
+        from: i32,
+        replicas: i32,
+    ) -> Result<Option<Refusal>, WriteError> {
+        let api = self.api::<Deployment>(namespace);
+        let object = format!("Deployment {name}");
+        let failed = |error| WriteError::new("scale", &object, error);
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        for _ in 0..SCALE_TRIES {
+            let mut scale = api.get_scale(name).await.map_err(failed)?;
+            let spec = scale.spec.get_or_insert_default();
+            if spec.replicas.unwrap_or_default() != from {
+                break;
             }
-            Err(error) => refused("scale", &format!("Deployment {name}"), error).map(Some),
+            spec.replicas = Some(replicas);
+            self.metrics.wrote(Verb::Scale);
+            // With the version that was read.
+            match api.replace_scale(name, &params, &scale).await {
+                Ok(written) => {
+                    self.scaled(&Id::new(namespace, name), &written);
+                    break;
+                }
+                // Something else of it has changed, its status for example.
+                Err(error) if code(&error) == Some(409) => {}
+                // Deleted a moment ago.
+                Err(error) if code(&error) == Some(404) => return Err(failed(error)),
+                Err(error) => return refused("scale", &object, error).map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps what was written: to the next pass the number from before would be somebody else's.
+    fn scaled(&self, id: &Id, scale: &Scale) {
+        let shelf = &self.stores.server_deployments;
+        let version = scale.metadata.resource_version.as_ref().and_then(|version| version.parse().ok());
+        let (Some((group, view)), Some(resource_version)) = (shelf.find(id), version) else { return };
+        let wanted = scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
+        let value = DeploymentView { wanted, generation: view.generation + 1, ..DeploymentView::clone(&view) };
+        if shelf.put(Item { id: id.clone(), group: group.clone(), resource_version, value })
+            && let Some(value) = shelf.get(id)
+        {
+            wake::server_deployment(&self.stores, &self.queues, id, &group, &value, false);
         }
     }
 

@@ -22,7 +22,7 @@ pub use ml_pipeline_run::{
 };
 pub use model_deployment::{
     Address, Batching, DeployedModel, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus,
-    Scale, Server,
+    Scale, ScaleMetric, Server,
 };
 pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, ModelVersionStatus};
 pub use param::{ParamSpec, ParamType, Value};

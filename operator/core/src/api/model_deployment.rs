@@ -5,7 +5,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, PodSettings};
+use super::{Condition, PodSettings, schema};
 
 /// A model behind an address. The version is left to a pipeline's `deploy` stage, or written here.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,7 @@ use super::{Condition, PodSettings};
     printcolumn(name = "Model", type_ = "string", json_path = ".spec.model.name"),
     printcolumn(name = "Version", type_ = "integer", json_path = ".status.servedVersion"),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicas"),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".status.desiredReplicas", priority = 1),
     printcolumn(name = "Address", type_ = "string", json_path = ".status.address.url"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
@@ -82,13 +83,60 @@ pub struct Batching {
     pub max_size: Option<u32>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How many pods the served revision has. Without `replicas`, Millrace chooses between `min` and `max` by what the routers count; with
+/// neither of the three the number is left as it is, and 1 at first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!has(self.min) || !has(self.max) || self.min <= self.max", "message": "min must not be above max" },
+    { "rule": "!has(self.max) || self.max <= 1 || (has(self.min) && self.min == self.max) || has(self.target)", "message": "max needs target: how much of the metric one pod is to take, such as target: 8" },
+    { "rule": "!has(self.target) || self.target >= 0.01", "message": "target must be 0.01 or more" },
+    { "rule": "!has(self.target) || has(self.max)", "message": "target needs max: the most pods that there may be" },
+    { "rule": "!has(self.metric) || self.metric == 'External' || has(self.max)", "message": "metric needs max and target: the most pods that there may be, and how much one of them is to take" },
+    { "rule": "!(has(self.metric) && self.metric == 'External') || !(has(self.min) || has(self.max) || has(self.target))", "message": "min, max and target are not for metric: External: write them into the HPA or KEDA object that sets replicas" },
+    { "rule": "!has(self.toZeroAfter) || (has(self.min) && self.min == 0) || (has(self.metric) && self.metric == 'External')", "message": "toZeroAfter needs min: 0" }
+]))]
 pub struct Scale {
-    /// Pods of the served revision. Default 1. With 0 requests wait two minutes for a pod, and are answered 504 then.
+    /// Pods at least. With 0 the model goes to zero when nobody asks it; the next request starts a pod and waits for it. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub min: Option<i32>,
+    /// Pods at most. Default: `min`, but at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max: Option<i32>,
+    /// What decides between `min` and `max`. Default `Concurrency`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<ScaleMetric>,
+    /// How much of the metric one pod is to take. Pods come as soon as the mean of 2 or 6 seconds asks for more than a tenth beyond it, or
+    /// the mean of a minute for more than it; they go when a minute has asked for less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // The schema's minimum does not hold for whole numbers; a rule says it again.
+    #[schemars(range(min = 0.01, max = 1_000_000.0))]
+    pub target: Option<f64>,
+    /// The model goes to zero when for so long no request was at a router. At least `5s`. Default `5m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub to_zero_after: Option<String>,
+    /// So many pods, whatever `min`, `max` and `metric` say, until it is taken out again: what `kubectl scale` writes, and an HPA or KEDA
+    /// under `metric: External`. With 0 requests wait two minutes for a pod, and are answered 504 then; under `External` they start one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
+}
+
+/// What the number of pods follows: `Concurrency`, the requests at the routers at a time, those that wait for a pod among them;
+/// `RequestRate`, the requests that come in a second; `External`, an HPA or KEDA that writes `replicas`, where a request still starts a pod
+/// while that is 0. Default `Concurrency`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ScaleMetric {
+    /// Requests at the routers at a time, those that wait for a pod among them.
+    #[default]
+    Concurrency,
+    /// Requests that come in a second.
+    RequestRate,
+    /// An HPA or KEDA that writes `replicas`. Where that is 0, a request still starts a pod.
+    External,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -96,7 +144,8 @@ pub struct Scale {
 pub struct ModelDeploymentStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Accepted`, and kstatus's `Ready`, `Reconciling`, `Stalled`.
+    /// `Accepted`, kstatus's `Ready`, `Reconciling`, `Stalled`, and, where `scale` is set, `ScalingActive`: whether Millrace chooses the
+    /// number of pods, and why it chose the one of `desiredReplicas`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -114,6 +163,9 @@ pub struct ModelDeploymentStatus {
     /// Pods of the revision that has the traffic.
     #[serde(default)]
     pub replicas: i32,
+    /// How many there are to be. Where nothing sets a number, there is none here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_replicas: Option<i32>,
     /// Counts the changes of the revisions' weights: a router says which of them it has in force.
     #[serde(default)]
     pub traffic_generation: i64,

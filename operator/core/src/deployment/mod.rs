@@ -5,11 +5,13 @@
 //! routers know them, it gets the weight; the old one goes when no router has a request for it in hand. Weights are in the status
 //! before the routers are told of them.
 
+mod chosen;
 pub(crate) mod drift;
 mod objects;
 mod observed;
 mod plan;
 mod revision;
+mod scaling;
 mod status;
 mod traffic;
 mod words;
@@ -21,6 +23,7 @@ pub use drift::{Applied, asked, digest};
 pub use objects::{READY_PATH, SERVER_PORT};
 pub use observed::{DeploymentView, Observed, ServiceView};
 pub use plan::plan;
+pub use scaling::{followed, is_awake, is_due};
 pub use status::is_settled;
 pub use traffic::LONGEST_DRAIN;
 pub(crate) use words::pod_words;

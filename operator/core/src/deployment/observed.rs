@@ -8,6 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::drift::Applied;
 use crate::api::ModelVersion;
+use crate::autoscale::Window;
 use crate::plan::Refusal;
 use crate::routing::Routers;
 use crate::run::{PodView, Words};
@@ -32,6 +33,10 @@ pub struct Observed {
     pub services: BTreeMap<String, Arc<ServiceView>>,
     /// The routers of the namespace.
     pub routers: Routers,
+    /// What they counted of a revision whose pods follow it, by its name.
+    pub loads: BTreeMap<String, Window>,
+    /// The last number of pods of `status.desiredReplicas` that each of these Deployments was seen to have, by name.
+    pub reached: BTreeMap<String, i32>,
     /// PodTemplates of the catalog namespace by name: the one that the spec names.
     pub pod_templates: BTreeMap<String, Arc<PodTemplate>>,
     /// What the apiserver refused of the last pass's effects.

@@ -7,10 +7,12 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::drift::{self, Then};
 use super::revision::{Intent, Revision, intent};
+use super::scaling::Scaling;
 use super::status::{self, Situation};
 use super::traffic::{self, Traffic};
 use super::{DeploymentView, Observed, objects};
 use crate::api::{ModelDeployment, ModelDeploymentStatus};
+use crate::autoscale::Mode;
 use crate::config::Config;
 use crate::plan::{Apply, Plan};
 
@@ -37,10 +39,12 @@ pub fn plan(
         None => traffic::decide(deployment, revision.map(|revision| revision.name.as_str()), observed, now),
         Some(_) => Traffic::unchanged(deployment),
     };
+    let scaling = observed.scaling(deployment, &traffic, now);
     if taken.is_none() {
-        effects(&mut plan, deployment, &intent, &traffic, observed, now);
+        let decided = Decided { intent: &intent, traffic: &traffic, scaling: &scaling };
+        effects(&mut plan, deployment, &decided, observed, now);
     }
-    let situation = Situation { deployment, intent: &intent, taken, traffic: &traffic, observed };
+    let situation = Situation { deployment, intent: &intent, taken, traffic: &traffic, scaling: &scaling, observed };
     status::report(&mut plan, &situation, now);
     // Nobody watches PodTemplates either.
     if !observed.refusals.is_empty() || matches!(intent, Intent::NoPodTemplate(_)) {
@@ -49,25 +53,33 @@ pub fn plan(
     plan
 }
 
+/// What was decided before anything is written.
+struct Decided<'a> {
+    intent: &'a Intent,
+    traffic: &'a Traffic,
+    scaling: &'a Scaling,
+}
+
 fn effects(
     plan: &mut Plan<ModelDeploymentStatus>,
     deployment: &ModelDeployment,
-    intent: &Intent,
-    traffic: &Traffic,
+    decided: &Decided<'_>,
     observed: &Observed,
     now: Timestamp,
 ) {
+    let Decided { intent, traffic, scaling } = *decided;
     plan.requeue = traffic.requeue;
     let revision = intent.revision();
-    let served = traffic.target();
-    let replicas = deployment.spec.scale.as_ref().and_then(|scale| scale.replicas);
+    let pinned = matches!(scaling.mode, Mode::Pinned(_));
+    let served = traffic.target().and_then(|name| find(observed, name));
+    let served = served.filter(|view| view.owner == deployment.metadata.uid);
     if let Some(revision) = revision {
-        let replicas = match find(observed, &revision.name) {
+        let there = find(observed, &revision.name);
+        let is_served = served.is_some_and(|view| view.name == revision.name);
+        let coming = scaling.coming(served);
+        let replicas = match there {
             // Without a number in the spec an autoscaler may have chosen one: the next revision begins with it.
-            None => {
-                let now_served = served.and_then(|name| find(observed, name)).map(|view| view.wanted);
-                Some(replicas.or(now_served).unwrap_or(1))
-            }
+            None => Some(coming.unwrap_or_else(|| served.map_or(1, |view| view.wanted.max(1)))),
             Some(view) if view.deleting => None,
             // Whatever somebody changed goes back; the number of pods has its own way, below.
             Some(view) => {
@@ -77,18 +89,15 @@ fn effects(
         };
         let apply = replicas.map(|replicas| objects::revision_deployment(deployment, revision, replicas));
         plan.apply.extend(apply.map(|wanted| Apply::Deployment(Box::new(wanted))));
+        let grows = |view: &&DeploymentView| {
+            let short = coming.is_some_and(|coming| view.wanted < coming || pinned && view.wanted != coming);
+            short && !view.deleting && view.owner == deployment.metadata.uid
+        };
+        if let (Some(view), Some(replicas)) = (there.filter(|_| !is_served).filter(grows), coming) {
+            plan.apply.push(Apply::Scale { deployment: view.name.clone(), from: view.wanted, replicas });
+        }
     }
-    if let Some(replicas) = replicas {
-        let intended = revision.map(|revision| revision.name.as_str());
-        let scaled = observed.deployments.iter().filter(|view| {
-            let name = Some(view.name.as_str());
-            view.owner == deployment.metadata.uid
-                && (name == intended || name == served)
-                && !view.deleting
-                && view.wanted != replicas
-        });
-        plan.apply.extend(scaled.map(|view| Apply::Scale { deployment: view.name.clone(), replicas }));
-    }
+    plan.apply.extend(served.and_then(|view| scaling.write(view)));
     let wanted = services(deployment, intent, traffic, observed);
     let wanted = wanted.filter(|wanted| {
         let name = wanted.metadata.name.as_deref().unwrap_or_default();

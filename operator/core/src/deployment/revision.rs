@@ -6,7 +6,9 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 
 use super::{Observed, objects};
 use crate::api::{ModelDeployment, ModelVersion};
+use crate::autoscale::SHORTEST_TO_ZERO;
 use crate::config::Config;
+use crate::duration;
 use crate::names;
 use crate::pod;
 use crate::problem::Problem;
@@ -131,6 +133,17 @@ fn problems(deployment: &ModelDeployment, name: &str, config: &Config) -> Vec<Pr
             "metadata.name",
             "InvalidName",
             format!("\"{name}\" cannot be the name of a Service: write at most 63 of a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit"),
+        ));
+    }
+    let to_zero = deployment.spec.scale.as_ref().and_then(|scale| scale.to_zero_after.as_deref());
+    if let Some(text) = to_zero.filter(|text| duration::parse(text).is_none_or(|time| time < SHORTEST_TO_ZERO)) {
+        problems.push(Problem::new(
+            "spec.scale.toZeroAfter",
+            "InvalidDuration",
+            format!(
+                "\"{text}\" is less than a request takes to be seen: write {} or more",
+                duration::format(SHORTEST_TO_ZERO)
+            ),
         ));
     }
     if let Some(server) = &deployment.spec.server {

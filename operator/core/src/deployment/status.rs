@@ -4,9 +4,10 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::plan::{Taken, find};
 use super::revision::Intent;
+use super::scaling::Scaling;
 use super::traffic::{self, Traffic};
 use super::words::{self, Reason};
-use super::{DeploymentView, Observed, VERSION_ANNOTATION, objects};
+use super::{DeploymentView, Observed, VERSION_ANNOTATION, chosen, objects, scaling};
 use crate::api::{
     Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, set_condition,
 };
@@ -24,6 +25,7 @@ pub(super) struct Situation<'a> {
     /// A name that belongs to somebody else.
     pub taken: Option<Taken>,
     pub traffic: &'a Traffic,
+    pub scaling: &'a Scaling,
     pub observed: &'a Observed,
 }
 
@@ -45,7 +47,7 @@ enum Progress {
 
 /// Writes status and events into the plan, if there is something new.
 pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situation<'_>, now: Timestamp) {
-    let Situation { deployment, intent, observed, traffic, taken: _ } = situation;
+    let Situation { deployment, intent, observed, traffic, scaling, taken: _ } = situation;
     let old = deployment.status.clone().unwrap_or_default();
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
     let owned = observed.service.as_ref().filter(|service| service.owner == deployment.metadata.uid);
@@ -67,6 +69,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
         served_version,
         served_revision,
         replicas: target.map_or(0, |view| view.replicas),
+        desired_replicas: scaling.decision.as_ref().map(|decision| decision.replicas),
         traffic_generation: traffic.generation,
         router_port: router_port(deployment, observed),
         selector: traffic.target().map(|revision| {
@@ -76,7 +79,9 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
         revisions: revisions(intent, observed, traffic),
     };
     conditions(&mut status.conditions, &verdict, deployment.metadata.generation, now);
+    chosen::condition(&mut status, &old, deployment, scaling, now);
     plan.events = events(&old, &status, &verdict, intent);
+    plan.events.extend(chosen::events(&old, deployment, scaling, target));
     // A write of the same status fails if the ModelDeployment has changed meanwhile: an old look deletes nothing.
     let fence = !plan.delete.is_empty();
     plan.status = (fence || deployment.status.as_ref() != Some(&status)).then_some(status);
@@ -112,12 +117,12 @@ fn astray(
     observed: &Observed,
 ) -> Option<String> {
     let model = deployment.metadata.name.as_deref().unwrap_or_default();
-    observed.routers.astray(traffic::leading(model, view, traffic.generation))
+    observed.routers.astray(traffic::leading(model, view, traffic.generation, scaling::starts_from_zero(deployment)))
 }
 
 /// `served` is the revision that has the traffic.
 fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdict {
-    let Situation { deployment, intent, taken, traffic, observed } = situation;
+    let Situation { deployment, intent, taken, traffic, observed, .. } = situation;
     let says = |progress, reason, message| Verdict { accepted: true, ready: false, progress, reason, message };
     if let Some(Taken { message, goes }) = taken {
         let progress = if *goes { Progress::Reconciling } else { Progress::Stalled };
@@ -140,14 +145,14 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
                     refused(says(Progress::Reconciling, "WaitingForFirstVersion", message), observed)
                 }
                 // The version was taken out of the spec: what is served stays.
-                Some(view) => routed(serving(view, observed, version(view)), view, situation),
+                Some(view) => routed(serving(view, situation, version(view)), view, situation),
             };
         }
         Intent::Serve(revision) => revision,
     };
     let verdict = match (served, find(observed, &revision.name)) {
         (Some(view), _) if view.name == revision.name => {
-            routed(serving(view, observed, Some(revision.version)), view, situation)
+            routed(serving(view, situation, Some(revision.version)), view, situation)
         }
         (_, Some(view)) => {
             let asked =
@@ -202,7 +207,9 @@ fn routed(mut verdict: Verdict, view: &DeploymentView, situation: &Situation<'_>
 }
 
 /// It has the traffic already.
-fn serving(view: &DeploymentView, observed: &Observed, version: Option<i64>) -> Verdict {
+fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<i64>) -> Verdict {
+    let Situation { deployment, observed, .. } = situation;
+    let starts = scaling::starts_from_zero(deployment);
     let version = version.map_or_else(|| "a version".to_owned(), |version| format!("version {version}"));
     let says = |ready, progress, reason, message| Verdict { accepted: true, ready, progress, reason, message };
     if view.deleting {
@@ -219,6 +226,10 @@ fn serving(view: &DeploymentView, observed: &Observed, version: Option<i64>) -> 
     if !observed.seen(view) {
         let message = format!("the cluster has not looked at the newest state of the Deployment {} yet", view.name);
         return says(false, Progress::Reconciling, "Progressing", message);
+    }
+    if view.wanted == 0 && starts {
+        let message = format!("{version} is at zero: the next request starts a pod and waits for it");
+        return says(true, Progress::Done, "AtZero", message);
     }
     if view.wanted == 0 {
         return says(
@@ -240,6 +251,11 @@ fn serving(view: &DeploymentView, observed: &Observed, version: Option<i64>) -> 
     let words = words::about(view, observed);
     if let Some(Reason { message: words, failing: _ }) = &words {
         message = format!("{message}; {words}");
+    }
+    // The address answers, after a start, unless somebody says why it does not.
+    let begins = starts && view.available == 0 && words.is_none();
+    if begins {
+        return says(true, Progress::Reconciling, "Starting", format!("{message}; requests wait for the first"));
     }
     let failing = words.is_some_and(|words| words.failing);
     let reason = if failing { "RevisionFailing" } else { "Scaling" };

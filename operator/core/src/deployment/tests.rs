@@ -5,4 +5,5 @@ mod decisions;
 mod drift;
 mod pods;
 mod routers;
+mod scaling;
 mod swaps;

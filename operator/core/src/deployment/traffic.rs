@@ -13,7 +13,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{DeploymentView, Observed, ServiceView};
+use super::{DeploymentView, Observed, ServiceView, scaling};
 use crate::api::{ModelDeployment, RevisionStatus};
 use crate::names::REVISION_LABEL;
 use crate::plan::{Delete, DeleteKind};
@@ -66,9 +66,9 @@ impl Traffic {
     }
 }
 
-/// The question whether routers lead to a revision that has the traffic: one pod is enough.
-pub(super) fn leading<'a>(model: &'a str, view: &'a DeploymentView, generation: i64) -> Asked<'a> {
-    Asked { pods: u64::from(view.wanted > 0), ..knowing(model, view, generation) }
+/// The question whether routers lead to a revision that has the traffic: one pod is enough, and none where they start one.
+pub(super) fn leading<'a>(model: &'a str, view: &'a DeploymentView, generation: i64, starts: bool) -> Asked<'a> {
+    Asked { pods: u64::from(view.wanted > 0 && !starts), ..knowing(model, view, generation) }
 }
 
 /// The question whether routers know all pods of a revision.
@@ -113,6 +113,7 @@ struct Look<'a> {
     uid: Option<&'a str>,
     known: &'a [RevisionStatus],
     generation: i64,
+    may_be_empty: bool,
     observed: &'a Observed,
     now: Timestamp,
 }
@@ -125,6 +126,7 @@ impl<'a> Look<'a> {
             uid: owner.metadata.uid.as_deref(),
             known: status.map_or(&[], |status| &status.revisions),
             generation: status.map_or(0, |status| status.traffic_generation),
+            may_be_empty: scaling::may_be_empty(owner),
             observed,
             now,
         }
@@ -142,7 +144,8 @@ impl<'a> Look<'a> {
     /// All its pods answer, and every router that callers come to knows them.
     fn is_up(&self, name: &str) -> bool {
         // What somebody changed is not what was asked for, until it was put right.
-        let answers = |view: &&DeploymentView| complete(view) && !self.observed.drifted(view);
+        let shows = |view: &DeploymentView| view.wanted > 0 || self.may_be_empty;
+        let answers = |view: &&DeploymentView| complete(view) && shows(view) && !self.observed.drifted(view);
         let Some(view) = self.find(name).filter(answers) else { return false };
         self.observed.routers.unprepared(knowing(self.model, view, self.generation)).is_none()
     }

@@ -7,6 +7,7 @@ use kube_core::ResourceExt;
 use millrace_routes::{Limits, Model, Protocol, Queue, Revision, Routes};
 
 use crate::api::{ModelDeployment, RevisionStatus};
+use crate::autoscale::starts_from_zero;
 use crate::deployment::{READY_PATH, SERVER_PORT};
 use crate::names::sha256_hex;
 
@@ -50,11 +51,12 @@ fn from(uid: &str) -> impl Iterator<Item = u16> {
 
 fn routed(model: &ModelDeployment, port: u16) -> Model {
     let status = model.status.as_ref();
+    let starts = starts_from_zero(model.spec.scale.as_ref());
     Model {
         name: model.name_any(),
         port,
         generation: status.map_or(0, |status| u64::try_from(status.traffic_generation).unwrap_or_default()),
-        revisions: status.into_iter().flat_map(|status| &status.revisions).map(revision).collect(),
+        revisions: status.into_iter().flat_map(|status| &status.revisions).map(|of| revision(of, starts)).collect(),
         headers: Vec::new(),
         sticky: None,
         shadow: None,
@@ -63,14 +65,15 @@ fn routed(model: &ModelDeployment, port: u16) -> Model {
     }
 }
 
-fn revision(status: &RevisionStatus) -> Revision {
+/// `starts`: the first request to it at zero starts a pod.
+fn revision(status: &RevisionStatus, starts: bool) -> Revision {
     Revision {
         name: status.name.clone(),
         service: status.name.clone(),
         port: SERVER_PORT,
         weight: u32::try_from(status.weight).unwrap_or_default(),
         concurrency: None,
-        deployment: None,
+        deployment: starts.then(|| status.name.clone()),
         ready_path: Some(READY_PATH.to_owned()),
         protocol: Protocol::Auto,
     }

@@ -124,7 +124,7 @@ impl Cluster {
     }
 
     pub fn set_replicas(&mut self, replicas: i32) {
-        self.owner.spec.scale = Some(Scale { replicas: Some(replicas) });
+        self.owner.spec.scale = Some(Scale { replicas: Some(replicas), ..Scale::default() });
         self.edited();
     }
 
@@ -142,6 +142,10 @@ impl Cluster {
 
     /// One pass, of which only the first `effects` writes happen: a crash after them.
     pub fn pass_until(&mut self, effects: usize) -> Plan<ModelDeploymentStatus> {
+        let desired = self.owner.status.as_ref().and_then(|status| status.desired_replicas);
+        for view in self.observed.deployments.iter().filter(|view| Some(view.wanted) == desired) {
+            self.observed.reached.insert(view.name.clone(), view.wanted);
+        }
         let plan = self.plan();
         let mut left = effects;
         let mut step = || {
@@ -252,9 +256,12 @@ impl Cluster {
                 }
                 self.observed.services.insert(name, view);
             }
-            Apply::Scale { deployment, replicas } => self.change(&deployment, |view| {
-                view.wanted = replicas;
-                view.generation += 1;
+            Apply::Scale { deployment, from, replicas } => self.change(&deployment, |view| {
+                // Who sees something else writes nothing.
+                if view.wanted == from {
+                    view.wanted = replicas;
+                    view.generation += 1;
+                }
             }),
             Apply::DeployVersion { .. } => panic!("a ModelDeployment does not set its own version"),
         }

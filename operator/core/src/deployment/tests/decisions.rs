@@ -68,7 +68,7 @@ fn other_settings_are_another_revision_and_the_number_of_pods_is_not() {
     let name = cluster.served().unwrap().name.clone();
     cluster.set_replicas(3);
     let plan = cluster.pass();
-    assert_eq!(plan.apply, [Apply::Scale { deployment: name.clone(), replicas: 3 }]);
+    assert_eq!(plan.apply, [Apply::Scale { deployment: name.clone(), from: 1, replicas: 3 }]);
     cluster.pods_get_ready();
     cluster.settle();
     assert_eq!(cluster.served().unwrap().wanted, 3);

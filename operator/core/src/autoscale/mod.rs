@@ -1,0 +1,22 @@
+//! How many pods a revision is to have: from what the routers count, by one pure function.
+//!
+//! ```text
+//! /stats of each router ─► History (bounded, one for each revision) ─► Window ─┐
+//! spec.scale ─► Mode ──────────────────────────────────────────────────────────┴─► decide ─► how many pods, and why
+//! ```
+//! Up at once, on the largest of three means; down on the most of a minute; to zero after a time without any request. What a router has
+//! not said is never taken for no load.
+
+mod counted;
+mod decide;
+mod history;
+mod mode;
+mod series;
+
+#[cfg(test)]
+mod tests;
+
+pub use counted::Counted;
+pub use decide::{Decision, State, decide};
+pub use history::{History, Window};
+pub use mode::{Config, Mode, SHORTEST_TO_ZERO, mode, starts_from_zero};

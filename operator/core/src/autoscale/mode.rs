@@ -1,0 +1,59 @@
+//! Who sets the number of pods, and within which bounds.
+
+use std::time::Duration;
+
+use crate::api::{Scale, ScaleMetric};
+use crate::duration;
+
+/// Shorter than this it would go to zero between two looks at the routers.
+pub const SHORTEST_TO_ZERO: Duration = Duration::from_secs(5);
+const TO_ZERO: Duration = Duration::from_mins(5);
+
+/// Who sets the number of pods.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// Nobody here: it stays as it is.
+    Left,
+    /// `spec.scale.replicas`.
+    Pinned(i32),
+    /// Millrace.
+    Chosen(Config),
+}
+
+/// Within which bounds Millrace chooses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Config {
+    pub min: i32,
+    pub max: i32,
+    pub metric: ScaleMetric,
+    /// How much of the metric one pod takes. `None` where one pod takes all.
+    pub target: Option<f64>,
+    pub to_zero_after: Duration,
+}
+
+#[must_use]
+pub fn mode(scale: Option<&Scale>) -> Mode {
+    let Some(scale) = scale else { return Mode::Left };
+    let Scale { min, max, metric, target, to_zero_after, replicas } = scale;
+    let metric = metric.unwrap_or_default();
+    let to_zero_after = to_zero_after.as_deref().and_then(duration::parse).unwrap_or(TO_ZERO);
+    let config = Config { min: 0, max: 1, metric, target: *target, to_zero_after };
+    match (metric, replicas) {
+        // Whoever set 0 has no pod of the model in use; a request starts one, which stays as long as requests come.
+        (ScaleMetric::External, Some(0)) => Mode::Chosen(Config { metric: ScaleMetric::Concurrency, ..config }),
+        (_, Some(replicas)) => Mode::Pinned(*replicas),
+        (ScaleMetric::External, None) => Mode::Left,
+        (ScaleMetric::Concurrency | ScaleMetric::RequestRate, None) if min.is_none() && max.is_none() => Mode::Left,
+        (ScaleMetric::Concurrency | ScaleMetric::RequestRate, None) => {
+            let min = min.unwrap_or(1);
+            Mode::Chosen(Config { min, max: max.unwrap_or(min).max(min).max(1), ..config })
+        }
+    }
+}
+
+/// Whether the first request to a revision without pods starts one.
+#[must_use]
+pub fn starts_from_zero(scale: Option<&Scale>) -> bool {
+    let external = scale.is_some_and(|scale| scale.metric == Some(ScaleMetric::External));
+    external || matches!(mode(scale), Mode::Chosen(config) if config.min == 0)
+}

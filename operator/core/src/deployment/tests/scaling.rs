@@ -1,0 +1,256 @@
+//! How many pods there are: chosen by load, pinned, or somebody else's; at zero, and on the way there and back.
+
+use std::time::Duration;
+
+use super::cluster::{Cluster, pair};
+use crate::api::Scale;
+use crate::autoscale::Window;
+use crate::deployment::{followed, is_awake, is_due};
+use crate::run::{PodView, Words};
+
+/// Version 1 is served with this in `spec.scale`.
+fn serving(scale: serde_json::Value) -> (Cluster, String) {
+    let mut cluster = Cluster::new();
+    set(&mut cluster, scale);
+    cluster.set_version(1);
+    cluster.settle();
+    cluster.pods_get_ready();
+    cluster.settle();
+    let name = cluster.served().unwrap().name.clone();
+    (cluster, name)
+}
+
+fn set(cluster: &mut Cluster, scale: serde_json::Value) {
+    cluster.owner.spec.scale = Some(serde_json::from_value::<Scale>(scale).unwrap());
+    cluster.edited();
+}
+
+/// Routers say that for so long there was no request.
+fn idle(cluster: &mut Cluster, name: &str, seconds: u64) {
+    let window = Window { idle: Duration::from_secs(seconds), complete: true, peak: Some(0.0), ..Window::default() };
+    cluster.observed.loads.insert(name.to_owned(), window);
+}
+
+fn load(cluster: &mut Cluster, name: &str, load: f64) {
+    let window = Window { short: load, middle: load, peak: Some(load), complete: true, ..Window::default() };
+    cluster.observed.loads.insert(name.to_owned(), window);
+}
+
+fn wanted(cluster: &Cluster, name: &str) -> i32 {
+    cluster.view(name).unwrap().wanted
+}
+
+fn desired(cluster: &Cluster) -> Option<i32> {
+    cluster.owner.status.as_ref().unwrap().desired_replicas
+}
+
+fn reasons(cluster: &Cluster) -> Vec<&'static str> {
+    cluster.events.iter().map(|event| event.reason).collect()
+}
+
+#[test]
+fn pods_follow_the_load_and_the_status_says_why() {
+    let (mut cluster, name) = serving(serde_json::json!({ "max": 5, "target": 2 }));
+    assert_eq!((desired(&cluster), cluster.condition("ScalingActive")), (Some(1), pair("True", "Concurrency")));
+    load(&mut cluster, &name, 5.0);
+    cluster.pass();
+    assert_eq!((wanted(&cluster, &name), desired(&cluster)), (3, Some(3)));
+    let message = |cluster: &Cluster| {
+        let status = cluster.owner.status.clone().unwrap();
+        status.conditions.into_iter().find(|condition| condition.type_ == "ScalingActive").unwrap().message
+    };
+    assert_eq!(message(&cluster), "Concurrency 5.0 over 6 s, target 2: 3 pods");
+    assert_eq!(cluster.events.last().unwrap().message, "from 1 to 3: Concurrency 5.0 over 6 s, target 2: 3 pods");
+    cluster.pods_get_ready();
+    cluster.settle();
+    // Other figures, the same number: nothing is written.
+    let writes = cluster.writes;
+    load(&mut cluster, &name, 5.5);
+    cluster.settle();
+    assert_eq!((cluster.writes, message(&cluster).as_str()), (writes, "Concurrency 5.0 over 6 s, target 2: 3 pods"));
+    assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+}
+
+#[test]
+fn at_zero_it_is_ready_and_a_routers_start_is_kept() {
+    let (mut cluster, name) = serving(serde_json::json!({ "min": 0, "toZeroAfter": "10s" }));
+    assert_eq!(cluster.in_force[0].models[0].revisions[0].deployment, Some(name.clone()), "routers may start it");
+    idle(&mut cluster, &name, 9);
+    cluster.settle();
+    assert_eq!(wanted(&cluster, &name), 1);
+    idle(&mut cluster, &name, 10);
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &name), desired(&cluster)), (0, Some(0)));
+    cluster.pods_get_ready();
+    cluster.settle();
+    assert_eq!(cluster.condition("Ready"), pair("True", "AtZero"));
+    assert_eq!(cluster.condition("Reconciling").0, "False");
+    assert!(!is_awake(&cluster.owner), "routers need not be asked every second");
+    // A request: its router writes 1. What was reported last is from before.
+    cluster.change(&name, |view| (view.wanted, view.generation) = (1, view.generation + 1));
+    idle(&mut cluster, &name, 0);
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &name), desired(&cluster)), (1, Some(1)));
+    assert_eq!(cluster.condition("Ready"), pair("True", "Starting"));
+    assert!(is_awake(&cluster.owner));
+    assert!(!reasons(&cluster).contains(&"ReplicasChanged"), "{:?}", cluster.events);
+    let words = Words { reason: "Unschedulable".to_owned(), message: "insufficient nvidia.com/gpu".to_owned() };
+    let pod = PodView { name: "p".to_owned(), stage: name.clone(), unschedulable: Some(words), ..PodView::default() };
+    cluster.observed.pods.push(pod.into());
+    cluster.pass();
+    assert_eq!(cluster.condition("Ready"), pair("False", "Scaling"));
+    assert!(cluster.message().contains("insufficient nvidia.com/gpu"), "{}", cluster.message());
+    cluster.observed.pods.clear();
+    cluster.pods_get_ready();
+    cluster.settle();
+    assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+}
+
+#[test]
+fn a_start_that_comes_while_it_goes_down_is_not_written_over() {
+    let (mut cluster, name) = serving(serde_json::json!({ "min": 0, "toZeroAfter": "10s" }));
+    idle(&mut cluster, &name, 10);
+    cluster.settle();
+    // The operator sees 0 and would start one too; a router was faster.
+    load(&mut cluster, &name, 1.0);
+    let plan = cluster.plan();
+    cluster.change(&name, |view| view.wanted = 1);
+    assert!(plan.apply.iter().any(|apply| format!("{apply:?}").contains("from: 0, replicas: 1")), "{plan:?}");
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &name), desired(&cluster)), (1, Some(1)));
+}
+
+#[test]
+fn a_crash_before_the_write_loses_nothing() {
+    for crash in 0..4 {
+        let (mut cluster, name) = serving(serde_json::json!({ "min": 0, "max": 5, "target": 1, "toZeroAfter": "10s" }));
+        idle(&mut cluster, &name, 10);
+        cluster.pass_until(crash);
+        // An operator that begins knows of no time without requests.
+        cluster.observed.loads.clear();
+        cluster.settle();
+        let left = wanted(&cluster, &name);
+        assert!(left == 1 || left == 0 && desired(&cluster) == Some(0), "after {crash}: {left}");
+        assert_eq!(desired(&cluster), Some(left));
+        load(&mut cluster, &name, 3.0);
+        cluster.pass_until(crash);
+        cluster.settle();
+        assert_eq!((wanted(&cluster, &name), desired(&cluster)), (3, Some(3)));
+        assert!(!reasons(&cluster).contains(&"ReplicasChanged"), "nobody else wrote: {:?}", cluster.events);
+    }
+}
+
+#[test]
+fn what_somebody_sets_at_the_deployment_is_put_back_and_told() {
+    for scale in [serde_json::json!({ "max": 5, "target": 2 }), serde_json::json!({ "replicas": 1 })] {
+        let (mut cluster, name) = serving(scale);
+        cluster.change(&name, |view| view.wanted = 4);
+        cluster.settle();
+        assert_eq!(wanted(&cluster, &name), 1);
+        let told = cluster.events.iter().filter(|event| event.reason == "ReplicasChanged").collect::<Vec<_>>();
+        assert_eq!(told.len(), 1);
+        assert!(told[0].message.contains(&format!("replicas of the Deployment {name} to 4: it is put back to 1")));
+    }
+}
+
+#[test]
+fn replicas_pins_the_number_until_it_is_taken_out() {
+    let (mut cluster, name) = serving(serde_json::json!({ "min": 0, "max": 5, "target": 2 }));
+    set(&mut cluster, serde_json::json!({ "min": 0, "max": 5, "target": 2, "replicas": 7 }));
+    load(&mut cluster, &name, 40.0);
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &name), cluster.condition("ScalingActive")), (7, pair("False", "Pinned")));
+    assert!(followed(&cluster.owner).is_none());
+    set(&mut cluster, serde_json::json!({ "min": 0, "max": 5, "target": 2 }));
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &name), cluster.condition("ScalingActive").0), (5, "True".to_owned()), "max holds");
+    set(&mut cluster, serde_json::json!({}));
+    cluster.settle();
+    let status = cluster.owner.status.clone().unwrap();
+    assert!(status.conditions.iter().all(|condition| condition.type_ != "ScalingActive"));
+}
+
+#[test]
+fn with_external_only_replicas_is_carried_over_and_zero_waits_for_requests_to_end() {
+    let (mut cluster, name) = serving(serde_json::json!({ "metric": "External" }));
+    assert_eq!(cluster.condition("ScalingActive"), pair("False", "External"));
+    cluster.change(&name, |view| view.wanted = 4);
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &name), desired(&cluster)), (4, None), "nothing is written where nothing is set");
+    set(&mut cluster, serde_json::json!({ "metric": "External", "replicas": 2 }));
+    cluster.settle();
+    assert_eq!(wanted(&cluster, &name), 2);
+    set(&mut cluster, serde_json::json!({ "metric": "External", "replicas": 0, "toZeroAfter": "30s" }));
+    idle(&mut cluster, &name, 29);
+    cluster.settle();
+    assert_eq!(wanted(&cluster, &name), 1);
+    idle(&mut cluster, &name, 30);
+    cluster.settle();
+    assert_eq!(wanted(&cluster, &name), 0);
+    cluster.pods_get_ready();
+    cluster.settle();
+    assert_eq!(cluster.condition("Ready"), pair("True", "AtZero"));
+}
+
+#[test]
+fn a_version_that_comes_at_zero_shows_that_it_answers_first() {
+    let (mut cluster, old) = serving(serde_json::json!({ "min": 0, "max": 3, "target": 1, "toZeroAfter": "10s" }));
+    idle(&mut cluster, &old, 10);
+    cluster.settle();
+    cluster.pods_get_ready();
+    cluster.set_version(2);
+    cluster.settle();
+    let new = cluster.observed.deployments.iter().find(|view| view.name != old).unwrap().name.clone();
+    assert_eq!((wanted(&cluster, &new), wanted(&cluster, &old)), (1, 0));
+    assert_eq!(cluster.served().unwrap().name, old);
+    cluster.pods_get_ready();
+    cluster.settle();
+    assert_eq!(cluster.served().unwrap().name, new);
+    assert!(cluster.view(&old).is_none());
+    idle(&mut cluster, &new, 10);
+    cluster.settle();
+    assert_eq!(wanted(&cluster, &new), 0);
+}
+
+#[test]
+fn a_version_that_comes_under_load_has_as_many_pods_as_the_one_that_is_served() {
+    let (mut cluster, old) = serving(serde_json::json!({ "max": 9, "target": 1 }));
+    load(&mut cluster, &old, 4.0);
+    cluster.settle();
+    cluster.pods_get_ready();
+    cluster.set_version(2);
+    cluster.settle();
+    let new = cluster.observed.deployments.iter().find(|view| view.name != old).unwrap().name.clone();
+    assert_eq!(wanted(&cluster, &new), 4);
+    load(&mut cluster, &old, 6.0);
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &new), wanted(&cluster, &old)), (6, 6));
+    cluster.pods_get_ready();
+    cluster.settle();
+    assert_eq!((cluster.served().unwrap().name.clone(), wanted(&cluster, &new)), (new, 6));
+}
+
+#[test]
+fn no_pass_is_due_while_the_number_stays() {
+    let (mut cluster, name) = serving(serde_json::json!({ "min": 0, "max": 5, "target": 2, "toZeroAfter": "10s" }));
+    let due =
+        |cluster: &Cluster, window: &Window| is_due(&cluster.owner, cluster.view(&name).unwrap(), window, cluster.now);
+    let quiet = Window { complete: true, peak: Some(0.0), ..Window::default() };
+    assert!(!due(&cluster, &quiet));
+    assert!(due(&cluster, &Window { idle: Duration::from_secs(10), ..quiet.clone() }));
+    assert!(due(&cluster, &Window { short: 3.0, ..quiet }));
+    idle(&mut cluster, &name, 10);
+    cluster.settle();
+    assert!(!due(&cluster, &Window { idle: Duration::from_secs(100), complete: true, ..Window::default() }));
+}
+
+#[test]
+fn a_time_to_zero_that_is_too_short_is_refused_with_what_to_write() {
+    let mut cluster = Cluster::new();
+    set(&mut cluster, serde_json::json!({ "min": 0, "toZeroAfter": "4s" }));
+    cluster.set_version(1);
+    cluster.pass();
+    assert_eq!(cluster.condition("Accepted"), pair("False", "InvalidDuration"));
+    assert!(cluster.message().contains("spec.scale.toZeroAfter"), "{}", cluster.message());
+    assert!(cluster.message().contains("write 5s or more"), "{}", cluster.message());
+}

@@ -1,0 +1,167 @@
+"""What tests of served models share: models on a claim, ModelDeployments of them, and load."""
+
+import hashlib
+import http.client
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from harness import LOCAL, ROOT, SYSTEM, ClusterTest, condition, resource, script, wait_for
+from test_operator import volume_folder, writes
+
+MODEL = ROOT / "stage-images" / "server" / "tests" / "models" / "tabular"
+REQUEST = json.dumps(
+    {
+        "inputs": [
+            {"name": "mass", "datatype": "FP32", "shape": [2, 1], "data": [1.5, 9000]},
+            {"name": "sex", "datatype": "BYTES", "shape": [2, 1], "data": ["male", "female"]},
+        ]
+    }
+).encode()
+RATE = 200
+SLOW_SECONDS = 2.0
+
+
+class ModelTest(ClusterTest):
+    """A test with models on a claim. It wants the cluster for itself: its load would be others' noise."""
+
+    alone = True
+
+    def setUp(self):
+        if not LOCAL:
+            self.skipTest("puts models into the volume's folder: only on a cluster that the tests made")
+        super().setUp()
+        self.claim()
+        # Only a pod that mounts the claim makes its folder.
+        self.run_inline({"touch": touch()}, store={"pvc": {"claimName": "artifacts"}})
+        self.succeeded()
+
+    def register(self, version: int, model: bytes | None = None) -> None:
+        """A ModelVersion as a pipeline would make it, of a model that is put into the claim."""
+        folder = volume_folder(self.namespace) / "models" / str(version)
+        shutil.copytree(MODEL, folder)
+        if model is not None:
+            (folder / "model.onnx").write_bytes(model)
+        for path in [folder.parent, folder, *folder.iterdir()]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        size = sum(p.stat().st_size for p in folder.iterdir())
+        artifact = {"uri": f"pvc://artifacts/models/{version}", "digest": folder_digest(folder), "size": size}
+        spec = {"model": "m", "version": version, "format": "onnx", "artifact": artifact}
+        self.apply(resource("ModelVersion", f"m-v{version}", spec))
+
+    def serve(self, version: int, name: str = "m", scale: dict | None = None, **spec) -> None:
+        spec = {"model": {"name": "m", "version": version}, "scale": scale or {"replicas": 1}, **spec}
+        self.apply(resource("ModelDeployment", name, spec))
+
+    def wait_served(self, version: int, name: str = "m") -> None:
+        def served():
+            deployment = self.get("modeldeployment", name)
+            ready = condition(deployment, "Ready").get("status") == "True"
+            return ready and deployment["status"].get("servedVersion") == version
+
+        wait_for(f"version {version}", served, 90, every=0.2)
+
+    def routers(self) -> list[dict]:
+        return self.ready("millrace.dev/router")
+
+    def ready(self, selector: str) -> list[dict]:
+        """Pods that are ready and stay."""
+        pods = self.get("pods", selector=selector)["items"]
+        return [p for p in pods if condition(p, "Ready").get("status") == "True" and "deletionTimestamp" not in p["metadata"]]
+
+    def written(self, since: float) -> list[tuple[str, str]]:
+        """What the operator wrote in this namespace since then."""
+        found = [(w["verb"], w["objectRef"]) for w in writes(since, f"system:serviceaccount:{SYSTEM}:")]
+        return [(verb, o["resource"]) for verb, o in found if o.get("namespace") == self.namespace]
+
+
+def touch() -> dict:
+    return script('echo x > "$MILLRACE_OUTPUT_X"', outputs={"x": {}})
+
+
+def folder_digest(folder: Path) -> str:
+    """As docs/stage-contract.md says."""
+    lines = ""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        lines += f"{hashlib.sha256(content).hexdigest()}  {len(content)}  {path.relative_to(folder)}\n"
+    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+
+
+class Load:
+    """200 requests a second: half on kept connections, half on new ones, and some whose body comes slowly."""
+
+    def __init__(self, address: str):
+        self.address = address
+        self.failures: list[str] = []
+        self.versions: set[str] = set()
+        self.answered = 0
+        self.stopped = threading.Event()
+        self.lock = threading.Lock()
+        workers = 8
+        pause = workers / RATE
+        self.threads = [threading.Thread(target=self.worker, args=(i % 2 == 0, pause)) for i in range(workers)]
+        self.threads += [threading.Thread(target=self.slow) for _ in range(3)]
+
+    def start(self) -> None:
+        self.began = time.monotonic()
+        for thread in self.threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self.stopped.set()
+        self.seconds = time.monotonic() - self.began
+        for thread in self.threads:
+            thread.join()
+
+    def worker(self, keep: bool, pause: float) -> None:
+        connection = None
+        due = time.monotonic()
+        while not self.stopped.is_set():
+            due += pause
+            time.sleep(max(0.0, due - time.monotonic()))
+            try:
+                if connection is None:
+                    connection = http.client.HTTPConnection(self.address, timeout=15)
+                connection.request("POST", "/v2/models/m/infer", REQUEST, {"content-type": "application/json"})
+                closes = self.note(connection.getresponse())
+                if not keep or closes:
+                    connection.close()
+                    connection = None
+            except (OSError, http.client.HTTPException) as error:
+                self.fail(f"{'kept' if keep else 'new'} connection: {error!r}")
+                connection = None
+
+    def slow(self) -> None:
+        while not self.stopped.is_set():
+            try:
+                connection = http.client.HTTPConnection(self.address, timeout=15)
+                connection.putrequest("POST", "/v2/models/m/infer")
+                connection.putheader("content-type", "application/json")
+                connection.putheader("content-length", str(len(REQUEST)))
+                connection.endheaders()
+                half = len(REQUEST) // 2
+                connection.send(REQUEST[:half])
+                time.sleep(SLOW_SECONDS)
+                connection.send(REQUEST[half:])
+                self.note(connection.getresponse())
+                connection.close()
+            except (OSError, http.client.HTTPException) as error:
+                self.fail(f"slow request: {error!r}")
+
+    def note(self, response: http.client.HTTPResponse) -> bool:
+        body = response.read()
+        if response.status != 200:
+            self.fail(f"{response.status} {body[:200]!r}")
+            return True
+        answer = json.loads(body)
+        with self.lock:
+            self.answered += 1
+            self.versions.add(answer["model_version"])
+        return response.will_close
+
+    def fail(self, text: str) -> None:
+        with self.lock:
+            self.failures.append(text)
