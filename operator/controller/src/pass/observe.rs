@@ -192,7 +192,7 @@ fn templates_of_frozen(frozen: &Frozen) -> BTreeSet<String> {
 /// Those that a pipeline may name once its templates are resolved.
 fn templates_of_spec(spec: &MLPipelineSpec, templates: &Templates) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for stage in spec.stages.values() {
+    for stage in spec.stages.values().chain(spec.finally.values()) {
         let own = stage.container.as_ref().and_then(|c| c.settings.pod_template.clone());
         let laid_over = stage.overrides.as_ref().and_then(|o| o.pod_template.clone());
         let template = stage.uses.as_ref().and_then(|name| templates.get(name));

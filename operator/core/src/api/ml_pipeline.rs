@@ -51,13 +51,19 @@ pub struct MLPipelineSpec {
     /// What a stage has unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<Defaults>,
-    /// From the start of a run to its end. Default: none.
+    /// From the start of a run to the end of its `stages`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub timeout: Option<String>,
     /// Stages by name.
     #[schemars(extend("maxProperties" = 256, "minProperties" = 1))]
     pub stages: BTreeMap<String, Stage>,
+    /// Stages that run when all others have ended, however that was: after a failure, a timeout and `cancel: Graceful` too. They see
+    /// `run.status` (`Succeeded`, `Failed` or `Canceled`) and `stages.<s>.status`. The run's `timeout` does not count for them, and one that
+    /// fails fails the run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub finally: BTreeMap<String, Stage>,
 }
 
 /// Where artifacts lie.
@@ -80,7 +86,7 @@ pub struct PvcStore {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Triggers {
-    /// `params`, `stages` or `store` changed: run. A description, and a stage's `timeout`, `pendingTimeout` and `retry`, do not
+    /// `params`, `stages`, `finally` or `store` changed: run. A description, and a stage's `timeout`, `pendingTimeout` and `retry`, do not
     /// count.
     #[serde(default)]
     pub on_change: bool,

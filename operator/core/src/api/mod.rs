@@ -30,7 +30,10 @@ pub use pod_settings::{
     AgentPath, Container, EnvValue, KeyRef, PodSettings, ResourceClaim, Resources, TopologySpread, Volume, VolumeClaim,
     VolumeKeys, VolumeMemory,
 };
-pub use stage::{ArtifactType, Backoff, Deploy, Gate, Input, Otherwise, Output, Register, Retry, Stage, WaitFor};
+pub(crate) use stage::is_stop;
+pub use stage::{
+    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, OnFailure, Otherwise, Output, Register, Retry, Stage, WaitFor,
+};
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};
 
 /// The API group of all kinds.

@@ -249,6 +249,16 @@ pub(super) fn has_job(pass: &Pass<'_>, status: &StageStatus) -> bool {
     status.attempts > 1 || status.attempts == 1 && (pass.refusal("Job", name).is_none() || seen())
 }
 
+/// A stage that has ended and whose pod has not: its Job was deleted, and its program has its grace period. One on a node that is lost
+/// does not count: nobody will hear of it.
+pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages) -> Option<&'a str> {
+    let pods = pass.observed.pods.iter().filter(|pod| {
+        let over = stages.get(&pod.stage).is_some_and(|status| status.state.ended());
+        over && !pass.is_finally(&pod.stage) && classify::runs(pod)
+    });
+    pods.map(|pod| pod.stage.as_str()).min()
+}
+
 /// The Job of a stage that was given up while its pod may still run or wait.
 pub(super) fn abandoned(pass: &Pass<'_>, name: &str, status: &StageStatus) -> Option<Delete> {
     given_up(pass.run_uid(), pass.observed, name, status)

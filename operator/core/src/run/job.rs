@@ -33,7 +33,7 @@ pub(super) fn build(
 ) -> Result<Job, Hindrance> {
     let inputs = inputs::mounted(&stage.inputs, &status.inputs, stages)?;
     let scope = scope_of(pass, name, stage, status, &inputs, stages)?;
-    let container = render::container(name, stage, &scope)?;
+    let container = render::container(name, &pass.at(name), stage, &scope)?;
     let grace = grace_seconds(&container);
     let task = Task {
         namespace: pass.namespace().to_owned(),
@@ -54,7 +54,7 @@ pub(super) fn build(
     };
     let task = serde_json::to_string(&task)
         .map_err(|error| Hindrance::fail("BadTask", format!("stage `{name}`: the task is no JSON: {error}")))?;
-    render::task_fits(name, stage, &task)?;
+    render::task_fits(name, &pass.at(name), stage, &task)?;
     let labels = labels(pass, name, status.attempts);
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
@@ -133,7 +133,7 @@ fn scope_of(
             let value = expr::render_value(value, &run).map_err(|error| render::no_value(name, &error))?;
             with.insert(key.clone(), value);
         }
-        let path = format!("spec.stages.{name}.with");
+        let path = format!("{}.with", pass.at(name));
         let params = bind_params(&stage.template_params, &with, &path)
             .map_err(|problems| Hindrance::fail("InvalidParameter", problem::every(&problems)))?;
         scope::with_run(pass).with("params", Value::Object(params.into_iter().collect()))

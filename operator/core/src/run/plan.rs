@@ -60,7 +60,7 @@ fn begin(
                 return Plan { status: Some(status), requeue: Some(REFUSED), ..Plan::default() };
             }
             status.frozen = Some(name.clone());
-            let pass = Pass { run, observed, config, now, frozen: &frozen, frozen_name: &name, params: &params };
+            let pass = Pass { run, observed, config, now, frozen: &frozen, frozen_name: &name, params: &params, end: None };
             status.start_time = Some(pass.time());
             let mut plan = advanced(&pass, status);
             plan.events.splice(0..0, begun(&pass));
@@ -129,7 +129,7 @@ fn resume(
 ) -> Plan<MLPipelineRunStatus> {
     match bind_params(&frozen.params, &run.spec.params, "spec.params") {
         Ok(params) => {
-            let pass = Pass { run, observed, config, now, frozen, frozen_name: name, params: &params };
+            let pass = Pass { run, observed, config, now, frozen, frozen_name: name, params: &params, end: None };
             advanced(&pass, old.clone())
         }
         // They were bound when the run started; an operator that binds them otherwise cannot go on with it.
@@ -160,10 +160,9 @@ fn awaited(pass: &Pass<'_>, status: &MLPipelineRunStatus, start: Timestamp, effe
 fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipelineRunStatus> {
     let mut effects = Effects::default();
     let start = status.start_time.as_ref().map_or(pass.now, |time| time.0);
-    if !finish::out_of_time(pass, start, &mut status.stages, &mut effects) {
-        status.stages = advance::all(pass, &status.stages, &mut effects);
-    }
-    let end = finish::end(&status.stages);
+    finish::out_of_time(pass, start, &mut status.stages, &mut effects);
+    status.stages = advance::all(pass, &status.stages, &mut effects);
+    let end = finish::end(pass.frozen, &status.stages);
     status.observed_generation = pass.run.metadata.generation;
     let time = pass.time();
     let awaited = awaited(pass, &status, start, &mut effects);

@@ -108,6 +108,7 @@ fn promoted(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Option<&End>
     let deciding: Vec<_> = frozen
         .stages
         .iter()
+        .filter(|(_, stage)| !stage.finally)
         .filter(|(_, stage)| match &stage.kind {
             FrozenKind::Container(container) => container.gate.is_some(),
             FrozenKind::Deploy(_) => true,
@@ -140,10 +141,19 @@ fn well(stages: &Stages, succeeded: usize, skipped: usize) -> String {
         .iter()
         .filter(|(_, stage)| stage.state == StageState::Succeeded && stage.reason.as_deref() == Some(GATE_REJECTED));
     let gates: Vec<_> = gates.map(|(name, _)| format!("the gate of stage `{name}` said no")).collect();
-    let counts = match skipped {
-        0 => format!("{succeeded} {noun} succeeded"),
-        _ => format!("{succeeded} of {} {noun} succeeded, {skipped} skipped", stages.len()),
+    let failed: Vec<_> = stages.iter().filter(|(_, stage)| stage.state == StageState::Failed).collect();
+    let mut counts = if succeeded == stages.len() {
+        format!("{succeeded} {noun} succeeded")
+    } else {
+        format!("{succeeded} of {} {noun} succeeded", stages.len())
     };
+    if skipped > 0 {
+        let _ = write!(counts, ", {skipped} skipped");
+    }
+    if !failed.is_empty() {
+        let names: Vec<_> = failed.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let _ = write!(counts, ", {} failed with onFailure: Continue ({})", failed.len(), names.join(", "));
+    }
     if gates.is_empty() { counts } else { format!("{counts}: {}", gates.join(", ")) }
 }
 

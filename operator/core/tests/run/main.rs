@@ -5,6 +5,7 @@
 mod cluster;
 mod crashes;
 mod ends;
+mod flow;
 mod model;
 mod node;
 mod waits;
