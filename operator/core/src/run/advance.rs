@@ -18,7 +18,7 @@ pub(super) fn all(pass: &Pass<'_>, old: &Stages, effects: &mut Effects) -> Stage
     let abandoned = stages.iter().filter_map(|(name, status)| container::abandoned(pass, name, status));
     effects.delete.extend(abandoned);
     if let Some(end) = finish::end_of_stages(pass.frozen, &stages)
-        && container::at_work(pass, &stages).is_none()
+        && container::at_work(pass, &stages, effects).is_none()
     {
         part(&Pass { end: Some(end.word()), ..*pass }, &order, true, &mut stages, effects);
     }
@@ -50,7 +50,9 @@ fn has_begun(pass: &Pass<'_>, name: &str, stage: &FrozenStage, status: &StageSta
     match (&stage.kind, status.state) {
         (_, StageState::Waiting) => false,
         (FrozenKind::Container(_), StageState::Pending) => container::has_job(pass, status),
-        (FrozenKind::Register(register), StageState::Running) => !register::is_refused(pass, name, register),
+        (FrozenKind::Register(register), StageState::Running) => {
+            !register::is_refused(pass, name, status.retries, register)
+        }
         (FrozenKind::Deploy(_), StageState::Pending) => status.model_version.is_some(),
         _ => true,
     }
@@ -66,6 +68,7 @@ fn not_begun(
 ) -> StageStatus {
     match graph::turn(&pass.frozen.stages, stage, stages) {
         Turn::Begin => match when(pass, stage, stages) {
+            Ok(None) if pass.held => waiting(old),
             Ok(None) => step(pass, name, stage, old, stages, effects),
             Ok(Some(figures)) => skipped(old, graph::WHEN_FALSE, &figures),
             Err(error) => attempt::fail(pass, name, old.clone(), "WhenWithoutValue", &error.to_string(), effects),
@@ -82,6 +85,11 @@ fn when(pass: &Pass<'_>, stage: &FrozenStage, stages: &Stages) -> Result<Option<
     let scope = scope::of_run(pass, stages);
     let holds = expr::eval_bool(when, &scope)?;
     Ok((!holds).then(|| gate::figures(when, &scope, None)))
+}
+
+/// A stage that may not begin: its clock begins when it does.
+fn waiting(old: &StageStatus) -> StageStatus {
+    StageStatus { attempts: old.attempts, retries: old.retries, ..StageStatus::default() }
 }
 
 fn skipped(old: &StageStatus, reason: &str, message: &str) -> StageStatus {

@@ -12,8 +12,22 @@ use k8s_openapi::jiff::Timestamp;
 
 /// Failed because the run's time was over: its Jobs are deleted.
 pub(super) const RUN_TIMEOUT: &str = "RunTimeout";
+/// Failed because a person canceled the run.
+pub(super) const CANCELED: &str = "Canceled";
+/// Failed because a newer run of its pipeline takes its place.
+pub(super) const REPLACED: &str = "Replaced";
 /// All went well before `finally`, and something in it failed.
 const FINALLY_FAILED: &str = "FinallyFailed";
+
+/// The run ended the stage, not the stage itself.
+pub(super) fn by_the_run(reason: &str) -> bool {
+    matches!(reason, RUN_TIMEOUT | CANCELED | REPLACED)
+}
+
+/// A person ended it, or a newer run, and not a failure.
+pub(super) fn by_hand(reason: &str) -> bool {
+    matches!(reason, CANCELED | REPLACED)
+}
 
 /// How a run ended, or its stages before `finally` did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,21 +41,24 @@ impl End {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Succeeded => "Succeeded",
+            Self::Failed { reason, .. } if by_hand(reason) => CANCELED,
             Self::Failed { .. } => "Failed",
         }
     }
 }
 
-/// Ends every stage before `finally` of a run whose time is over.
-pub(super) fn out_of_time(pass: &Pass<'_>, start: Timestamp, stages: &mut Stages, effects: &mut Effects) {
+/// Ends every stage before `finally` of a run that has `used` up its time.
+pub(super) fn out_of_time(pass: &Pass<'_>, used: Duration, stages: &mut Stages, effects: &mut Effects) {
     let Some(limit) = pass.frozen.timeout_seconds.map(Duration::from_secs) else { return };
     let main = |name: &String| !pass.is_finally(name);
-    if pass.frozen.stages.keys().filter(|name| main(name)).all(|name| stages.get(name).is_some_and(|s| s.state.ended())) {
+    if pass.frozen.stages.keys().filter(|name| main(name)).all(|name| stages.get(name).is_some_and(|s| s.state.ended()))
+    {
         return;
     }
-    let gone = super::pass::since(start, pass.now);
-    if let Some(left) = limit.checked_sub(gone).filter(|left| !left.is_zero()) {
-        effects.again(left);
+    if let Some(left) = limit.checked_sub(used).filter(|left| !left.is_zero()) {
+        if !pass.held {
+            effects.again(left);
+        }
         return;
     }
     let message = format!("the run's timeout of {} is over", duration::format(limit));
@@ -49,7 +66,7 @@ pub(super) fn out_of_time(pass: &Pass<'_>, start: Timestamp, stages: &mut Stages
 }
 
 /// Ends the stages that `which` names and that have not ended: the run goes no further.
-fn give_up(
+pub(super) fn give_up(
     pass: &Pass<'_>,
     reason: &'static str,
     message: &str,
@@ -76,6 +93,9 @@ pub(super) fn end_of_stages(frozen: &Frozen, stages: &Stages) -> Option<End> {
     if !main().all(|(_, status)| status.state.ended()) {
         return None;
     }
+    if let Some(end) = ended_by_hand(main(), frozen) {
+        return Some(end);
+    }
     let timeout = main().any(|(_, status)| status.reason.as_deref() == Some(RUN_TIMEOUT));
     Some(match first_failed(frozen, main()) {
         Some((name, status)) => {
@@ -97,6 +117,10 @@ pub(super) fn end(frozen: &Frozen, stages: &Stages) -> Option<End> {
     if !finally().all(|(_, status)| status.state.ended()) {
         return None;
     }
+    // Canceled while `finally` ran.
+    if let (End::Succeeded, Some(canceled)) = (&end, ended_by_hand(finally(), frozen)) {
+        return Some(canceled);
+    }
     let Some((name, status)) = first_failed(frozen, finally()) else { return Some(end) };
     let reason = status.reason.as_deref().unwrap_or("Failed");
     let failed = format!("in finally, stage `{name}` failed: {reason}: {}", first_line(status));
@@ -108,13 +132,31 @@ pub(super) fn end(frozen: &Frozen, stages: &Stages) -> Option<End> {
     })
 }
 
+/// The end of stages of which a person ended one.
+fn ended_by_hand<'a>(
+    stages: impl Iterator<Item = (&'a String, &'a StageStatus)> + Clone,
+    frozen: &Frozen,
+) -> Option<End> {
+    let by_hand = |status: &StageStatus| status.reason.as_deref().is_some_and(by_hand);
+    let (_, canceled) = stages.clone().find(|(_, status)| by_hand(status))?;
+    let count = |state: StageState| stages.clone().filter(|(_, s)| by_hand(s) && s.state == state).count();
+    let (stopped, unbegun) = (count(StageState::Failed), count(StageState::Skipped));
+    let mut message = format!("{}: {stopped} stopped, {unbegun} not begun", first_line(canceled));
+    if let Some((name, status)) = first_failed(frozen, stages.filter(|(_, status)| !by_hand(status))) {
+        let reason = status.reason.as_deref().unwrap_or("Failed");
+        message = format!("{message}; before that stage `{name}` failed: {reason}: {}", first_line(status));
+    }
+    let reason = if canceled.reason.as_deref() == Some(REPLACED) { REPLACED } else { CANCELED };
+    Some(End::Failed { reason, message })
+}
+
 /// The first that failed is the cause; what came after it may be its consequence. One that may fail is none, unless the run ended it.
 fn first_failed<'a>(
     frozen: &Frozen,
     stages: impl Iterator<Item = (&'a String, &'a StageStatus)>,
 ) -> Option<(&'a String, &'a StageStatus)> {
     let counts = |name: &str, status: &StageStatus| {
-        let by_the_run = status.reason.as_deref() == Some(RUN_TIMEOUT);
+        let by_the_run = status.reason.as_deref().is_some_and(by_the_run);
         status.state == StageState::Failed && (by_the_run || !graph::may_fail(&frozen.stages, name))
     };
     stages

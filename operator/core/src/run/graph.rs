@@ -18,6 +18,11 @@ pub(super) const WHEN_FALSE: &str = "WhenFalse";
 /// Reason of a stage that uses what a skipped one would have made.
 pub(super) const UPSTREAM_SKIPPED: &str = "UpstreamSkipped";
 
+/// It was skipped because something failed.
+pub(super) fn fell(reason: &str) -> bool {
+    matches!(reason, UPSTREAM_FAILED | NOT_STARTED)
+}
+
 /// The stages, every one after those it needs; by name among equals, so that each pass takes the same order.
 pub(super) fn order(stages: &BTreeMap<String, FrozenStage>) -> Vec<&str> {
     let mut done: BTreeSet<&str> = BTreeSet::new();
@@ -187,7 +192,11 @@ mod tests {
         ] {
             let stages = Stages::from([("a".to_owned(), status(state, reason))]);
             for (bond, expected) in [(Bond::Uses, uses), (Bond::Follows, follows), (Bond::Asks, asks)] {
-                assert_eq!(found(&BTreeMap::new(), &bound(&["a"], bond), &stages), expected, "{state:?} {reason:?} {bond:?}");
+                assert_eq!(
+                    found(&BTreeMap::new(), &bound(&["a"], bond), &stages),
+                    expected,
+                    "{state:?} {reason:?} {bond:?}"
+                );
             }
         }
     }
@@ -216,7 +225,9 @@ mod tests {
             ("a".to_owned(), status(StageState::Succeeded, None)),
             ("x".to_owned(), status(StageState::Failed, Some("Error"))),
         ]);
-        let Turn::Skip { reason, message } = turn(&BTreeMap::new(), &needs(&["a"]), &stages) else { panic!("it began") };
+        let Turn::Skip { reason, message } = turn(&BTreeMap::new(), &needs(&["a"]), &stages) else {
+            panic!("it began")
+        };
         assert_eq!(reason, NOT_STARTED);
         assert!(message.contains("`x`"), "{message}");
     }

@@ -58,7 +58,7 @@ pub(super) fn build(
     let labels = labels(pass, name, status.attempts);
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
-        spec: Some(pod_spec(pass, name, &container, &inputs, &task, grace)),
+        spec: Some(pod_spec(pass, name, status.retries, &container, &inputs, &task, grace)),
     };
     let deadline = stage.timeout_seconds.map(|timeout| {
         let all = stage.pending_timeout_seconds + timeout + grace + REPORT_SECONDS + BACKSTOP_SECONDS;
@@ -104,7 +104,7 @@ fn task_input(name: &str, mounted: &Mounted) -> TaskInput {
     TaskInput { path: format!("{INPUTS_DIR}/{name}"), digest: mounted.digest.clone(), size: mounted.size }
 }
 
-fn grace_seconds(container: &Container) -> u64 {
+pub(super) fn grace_seconds(container: &Container) -> u64 {
     let period = container.settings.termination_grace_period.as_deref().and_then(duration::parse);
     period.map_or(GRACE_SECONDS, |period| period.as_secs())
 }
@@ -146,6 +146,7 @@ fn scope_of(
 fn pod_spec(
     pass: &Pass<'_>,
     stage: &str,
+    retries: u32,
     container: &Container,
     inputs: &BTreeMap<String, Mounted>,
     task: &str,
@@ -168,7 +169,7 @@ fn pod_spec(
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..PodContainer::default()
     };
-    mounts::own(pass, stage, &mut spec, &mut main);
+    mounts::own(pass, stage, retries, &mut spec, &mut main);
     mounts::inputs(pass, inputs, &mut spec, &mut main);
     if container.agent.is_none() {
         mounts::agent(pass.config, &mut spec, &mut main);

@@ -75,6 +75,7 @@ fn built(stage: &FrozenContainer, store: bool, templates: &Observed) -> Result<J
         frozen_name: "penguins-0",
         params: &params,
         end: None,
+        held: false,
     };
     build(&pass, "train", stage, &status, &stages)
 }

@@ -32,6 +32,8 @@ pub(super) struct Pass<'a> {
     pub params: &'a BTreeMap<String, Value>,
     /// `run.status`: how the stages before `finally` ended, once they have.
     pub end: Option<&'static str>,
+    /// Nothing new begins: the run is suspended.
+    pub held: bool,
 }
 
 impl Pass<'_> {

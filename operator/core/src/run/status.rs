@@ -56,6 +56,29 @@ pub(super) fn unfrozen(status: &mut MLPipelineRunStatus, reason: &str, message: 
     say(status, &said, now);
 }
 
+/// The conditions of a run that is accepted and waits to begin.
+pub(super) fn held(status: &mut MLPipelineRunStatus, reason: &str, message: &str, now: Timestamp) {
+    let said = [
+        ("Accepted", True, "Accepted", ""),
+        ("Succeeded", Unknown, reason, message),
+        ("Ready", False, reason, message),
+        ("Reconciling", True, reason, message),
+        ("Stalled", False, reason, ""),
+    ];
+    say(status, &said, now);
+}
+
+/// The conditions of a run that ended before it began, not by a fault of its own.
+pub(super) fn unbegun(status: &mut MLPipelineRunStatus, reason: &str, message: &str, now: Timestamp) {
+    let said = [
+        ("Succeeded", False, reason, message),
+        ("Ready", False, reason, message),
+        ("Reconciling", False, reason, ""),
+        ("Stalled", True, reason, message),
+    ];
+    say(status, &said, now);
+}
+
 /// The conditions of a run that will never run.
 pub(super) fn refused(status: &mut MLPipelineRunStatus, reason: &str, message: &str, all: &str, now: Timestamp) {
     let said = [
@@ -70,11 +93,12 @@ pub(super) fn refused(status: &mut MLPipelineRunStatus, reason: &str, message: &
 
 /// The conditions of a run that runs or has run.
 ///
-/// `awaited` is what is not there yet, and will be needed.
+/// `standing` is its reason while it runs, and what it says first. `awaited` is what is not there yet, and will be needed.
 pub(super) fn running(
     status: &mut MLPipelineRunStatus,
     frozen: &Frozen,
     end: Option<&End>,
+    standing: &(&str, String),
     awaited: Option<&str>,
     now: Timestamp,
 ) {
@@ -84,12 +108,15 @@ pub(super) fn running(
     status.progress = Some(format!("{succeeded}/{all}{apart}"));
     promoted(status, frozen, end, now);
     let message = match end {
-        None => at_work(&status.stages),
+        None => {
+            let said = [standing.1.clone(), at_work(&status.stages)];
+            clip(&said.into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join("; "))
+        }
         Some(End::Succeeded) => clip(&well(&status.stages, succeeded, skipped)),
         Some(End::Failed { message, .. }) => clip(message),
     };
     let (succeeded, ready, reconciling, stalled, reason) = match end {
-        None => (Unknown, False, True, False, "Running"),
+        None => (Unknown, False, True, False, standing.0),
         Some(End::Succeeded) => (True, True, False, False, "Succeeded"),
         Some(End::Failed { reason, .. }) => (False, False, False, True, *reason),
     };

@@ -333,6 +333,7 @@ impl Cluster {
                 assert!(there.is_none_or(|(view, _)| view.uid == delete.uid), "another one of that name");
                 self.pods.retain(|pod| pod.owner.as_ref() != Some(&delete.uid));
             }
+            DeleteKind::Pod => self.pods.retain(|pod| pod.uid != delete.uid),
             DeleteKind::Run => self.run.metadata.deletion_timestamp = Some(Time(self.now)),
             DeleteKind::Deployment | DeleteKind::Service | DeleteKind::ControllerRevision => {
                 panic!("not a run's: {delete:?}")

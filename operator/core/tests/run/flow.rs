@@ -32,7 +32,8 @@ fn a_stage_whose_when_is_false_is_skipped_and_who_uses_it_too_but_not_who_only_f
     spec["params"] = json!({ "good": { "type": "number", "default": 0.9 } });
     let cluster = settled(spec, &[("measure", Fate::Succeeds(json!({ "metrics": { "f1": 0.95 } })))]);
     assert_eq!(state(&cluster, "tune"), (Skipped, Some("WhenFalse")));
-    let figures = "`stages.measure.metrics.f1 < params.good` is false: stages.measure.metrics.f1 = 0.95, params.good = 0.9";
+    let figures =
+        "`stages.measure.metrics.f1 < params.good` is false: stages.measure.metrics.f1 = 0.95, params.good = 0.9";
     assert_eq!(cluster.stage("tune").message.as_deref(), Some(figures));
     assert_eq!(state(&cluster, "use"), (Skipped, Some("UpstreamSkipped")));
     assert_eq!(state(&cluster, "after-use"), (Skipped, Some("UpstreamSkipped")));
@@ -171,7 +172,10 @@ fn what_fails_in_finally_fails_the_run_and_hides_nothing() {
     let both = settled(told(), &[("work", Fate::Exits(1)), ("notify", Fate::Exits(1))]);
     let (_, reason, message) = both.condition("Succeeded").unwrap();
     assert_eq!(reason, "StageFailed");
-    assert!(message.starts_with("stage `work` failed: ") && message.contains("; in finally, stage `notify`"), "{message}");
+    assert!(
+        message.starts_with("stage `work` failed: ") && message.contains("; in finally, stage `notify`"),
+        "{message}"
+    );
 }
 
 #[test]

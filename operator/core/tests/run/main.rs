@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::float_cmp)]
 
 mod cluster;
+mod control;
 mod crashes;
 mod ends;
 mod flow;

@@ -134,7 +134,9 @@ pub(super) fn existing<'a, 'b>(
         return None;
     };
     if !seen(found) {
-        let message = format!("the stage `{named}` is in finally, which begins when all others have ended: move this stage there");
+        let message = format!(
+            "the stage `{named}` is in finally, which begins when all others have ended: move this stage there"
+        );
         problems.add(path, "InvalidReference", message);
         return None;
     }

@@ -15,7 +15,7 @@ fn finally(patch: Value) -> Value {
 fn a_when_is_checked_as_a_gate_is() {
     let when = |text: &str| stage("score", json!({ "when": text }));
     let at = "spec.stages.score.when";
-    refused(when("params.rate"), at, "must be a boolean");
+    refused(when("params.rate"), at, "a boolean is needed here");
     refused(when("params.ratio > 1"), at, "did you mean");
     refused(when("stages.fitt.metrics.r2 > 1"), at, "did you mean");
     refused(when("stages.deploy.status == 'x'"), at, "the stages wait for each other");
@@ -27,9 +27,12 @@ fn a_when_is_checked_as_a_gate_is() {
 #[test]
 fn how_a_stage_hangs_on_another_follows_from_what_it_names() {
     let bond = |patch: Value, need: &str| checked(stage("score", patch)).unwrap().stages["score"].bond(need);
-    assert_eq!(bond(json!({ "when": "stages.load.status == 'Succeeded'" }), "load"), Bond::Uses, "its input is load.data");
-    let optional = json!({ "inputs": { "champion": { "deployed": null, "from": "fit.model", "optional": true } } });
-    assert_eq!(bond(optional, "fit"), Bond::Uses, "another input is fit.model too");
+    assert_eq!(
+        bond(json!({ "when": "stages.load.status == 'Succeeded'" }), "load"),
+        Bond::Uses,
+        "its input is load.data"
+    );
+    assert_eq!(bond(json!({ "needs": ["fit"] }), "fit"), Bond::Uses, "its input is fit.model");
     let apart = |patch: Value| {
         let mut other = json!({ "container": { "image": "i", "command": ["c"] } });
         super::merge(&mut other, patch);
