@@ -61,7 +61,8 @@ pub struct MLPipelineSpec {
     /// Stages by name.
     #[schemars(extend("maxProperties" = 256, "minProperties" = 1))]
     pub stages: BTreeMap<String, Stage>,
-    /// Stages that run when all others have ended, however that was: after a failure, a timeout and `cancel: Graceful` too. They see
+    /// Stages, with the same fields, that run when all others have ended, however that was: after a failure, a timeout and `cancel: Graceful` too.
+    /// They see
     /// `run.status` (`Succeeded`, `Failed` or `Canceled`) and `stages.<s>.status`. The run's `timeout` does not count for them, and one that
     /// fails fails the run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

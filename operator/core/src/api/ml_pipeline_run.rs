@@ -223,7 +223,7 @@ pub struct StageStatus {
     /// Attempts made so far. The current one has this number.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
-    /// How often `retryFrom` began it again after it had been tried. What it writes then has a folder of its own.
+    /// How often `retryFrom` began it again from nothing. What it writes then has a folder of its own.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retries: u32,
     /// Attempts that failed and count against `retry.limit`.

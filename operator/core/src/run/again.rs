@@ -1,7 +1,7 @@
 //! `retryFrom`: a run that has ended begins again. What it needs to know is its status: stages that succeeded stay as they are, the others
 //! wait as at the start, and count their attempts on, so that no name is used twice.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -10,7 +10,7 @@ use super::graph;
 use super::pass::Stages;
 use crate::api::{MLPipelineRun, MLPipelineRunStatus, RetryFrom, StageState, StageStatus};
 use crate::expr;
-use crate::pipeline::Frozen;
+use crate::pipeline::{Frozen, FrozenKind};
 
 /// What a run that has ended is asked for, and has not done yet.
 #[must_use]
@@ -40,24 +40,25 @@ pub(super) fn begin(
         return Err(("UnknownStage", format!("spec.retryFrom.stage: there is no stage `{stage}`: {hint}")));
     }
     let again = stages(frozen, &old.stages, asked);
-    if again.iter().all(|stage| frozen.stages.get(*stage).is_some_and(|stage| stage.finally && asked.stage.is_none())) {
+    if asked.stage.is_none() && again.keys().all(|stage| frozen.stages.get(*stage).is_some_and(|stage| stage.finally)) {
         let message = "spec.retryFrom.failed: no stage failed: write stage: <name> to run one of them again";
         return Err(("NothingFailed", message.to_owned()));
     }
     new.frozen.clone_from(&old.frozen);
     new.stages.clone_from(&old.stages);
-    for name in again {
+    for (name, anew) in again {
         if let Some(status) = new.stages.get_mut(name) {
-            let retries = status.retries + u32::from(status.attempts > 0 || status.model_version.is_some());
+            let retries = status.retries + u32::from(anew);
             *status = StageStatus { attempts: status.attempts, retries, ..StageStatus::default() };
         }
     }
     Ok(new)
 }
 
-/// The stages that are run again.
-fn stages<'a>(frozen: &'a Frozen, old: &Stages, asked: &RetryFrom) -> BTreeSet<&'a str> {
-    let mut again = BTreeSet::new();
+/// The stages that are run again, and whether from nothing: what is left of earlier attempts is not looked at where it is complete, or made of
+/// something that is made again. A stage that failed finds its checkpoints.
+fn stages<'a>(frozen: &'a Frozen, old: &Stages, asked: &RetryFrom) -> BTreeMap<&'a str, bool> {
+    let mut again = BTreeMap::new();
     for name in graph::order(&frozen.stages) {
         let (Some(stage), Some(status)) = (frozen.stages.get(name), old.get(name)) else { continue };
         let reason = status.reason.as_deref().unwrap_or_default();
@@ -70,12 +71,18 @@ fn stages<'a>(frozen: &'a Frozen, old: &Stages, asked: &RetryFrom) -> BTreeSet<&
             | StageState::Running
             | StageState::BackingOff => true,
         };
-        let below = stage.needs.iter().any(|need| again.contains(need.as_str()));
+        let below = stage.needs.iter().any(|need| again.contains_key(need.as_str()));
         let by_name = asked.stage.as_deref() == Some(name);
         // What was skipped may have been because of a stage that is run again.
         let follows = below && (asked.stage.is_some() || status.state == StageState::Skipped);
         if stage.finally || fell || by_name || follows {
-            again.insert(name);
+            let complete = status.state == StageState::Succeeded || status.exit_code == Some(0);
+            let anew = match stage.kind {
+                FrozenKind::Container(_) => status.attempts > 0 && (complete || below || by_name),
+                FrozenKind::Register(_) => status.start_time.is_some(),
+                FrozenKind::Deploy(_) => false,
+            };
+            again.insert(name, anew);
         }
     }
     again
@@ -88,7 +95,7 @@ mod tests {
     use super::*;
 
     fn run_again(asked: &serde_json::Value) -> Vec<String> {
-        let stage = |needs: &[&str], finally: bool| json!({ "needs": needs, "finally": finally, "kind": { "Register": { "model": "m", "from": "a.b" } } });
+        let stage = |needs: &[&str], finally: bool| json!({ "needs": needs, "finally": finally, "kind": { "register": { "model": "m", "from": "a.b" } } });
         let frozen: Frozen = serde_json::from_value(json!({ "params": {}, "stages": {
             "ingest": stage(&[], false), "train": stage(&["ingest"], false), "evaluate": stage(&["train"], false),
             "mend": stage(&["train"], false), "apart": stage(&[], false), "tell": stage(&[], true),
@@ -101,7 +108,7 @@ mod tests {
         }))
         .unwrap();
         let asked = serde_json::from_value(asked.clone()).unwrap();
-        stages(&frozen, &old, &asked).into_iter().map(str::to_owned).collect()
+        stages(&frozen, &old, &asked).into_keys().map(str::to_owned).collect()
     }
 
     #[test]

@@ -153,7 +153,8 @@ fn a_run_that_begins_again_runs_what_failed_and_reads_what_had_succeeded() {
     let attempts = ["a", "b", "c", "tell"].map(|name| cluster.stage(name).attempts);
     assert_eq!(attempts, [1, 2, 1, 2]);
     let job = serde_json::to_string(&cluster.jobs["r-b-2"].1).unwrap();
-    assert!(job.contains("runs/r-run-uid-/a/attempts/1/outputs/data") && job.contains("runs/r-run-uid-/b.1"), "{job}");
+    assert!(job.contains("runs/r-run-uid-/a/attempts/1/outputs/data"), "{job}");
+    assert!(job.contains("\"subPath\":\"runs/r-run-uid-/b\""), "it finds its checkpoints: {job}");
     let (writes, status) = (cluster.writes, cluster.run.status.clone());
     cluster.settle();
     assert_eq!((cluster.writes, &cluster.run.status), (writes, &status), "it was asked once");
@@ -196,6 +197,7 @@ fn a_run_that_begins_again_at_a_stage_registers_another_version() {
     cluster.settle();
     assert_eq!(cluster.stage("ingest").attempts, 1);
     assert_eq!(cluster.stage("train").attempts, 2);
+    assert!(cluster.stage("train").outputs["model"].uri.contains("/train.1/"));
     assert_eq!(cluster.stage("register").model_version.as_deref(), Some("penguins-v2"));
     assert_eq!(cluster.deployment.as_ref().unwrap().spec.model.version, Some(2));
 }

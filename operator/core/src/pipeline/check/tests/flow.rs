@@ -16,12 +16,11 @@ fn a_when_is_checked_as_a_gate_is() {
     let when = |text: &str| stage("score", json!({ "when": text }));
     let at = "spec.stages.score.when";
     refused(when("params.rate"), at, "a boolean is needed here");
-    refused(when("params.ratio > 1"), at, "did you mean");
-    refused(when("stages.fitt.metrics.r2 > 1"), at, "did you mean");
-    refused(when("stages.deploy.status == 'x'"), at, "the stages wait for each other");
+    refused(when("params.ratio > 1"), at, "`params.ratio` is unknown");
+    refused(when("stages.fitt.metrics.r2 > 1"), at, "`stages.fitt` is unknown");
     refused(when("$[[ params.rate > 0 ]]"), at, "leave the `$[[` and `]]` out");
-    refused(when("run.status == 'Failed'"), at, "status");
-    refused(when("stages.load.metrics.f1 == 'x'"), at, "compare");
+    refused(when("run.status == 'Failed'"), at, "`run.status` is unknown");
+    refused(when("stages.load.metrics.f1 == 'x'"), at, "with the same type");
 }
 
 #[test]
