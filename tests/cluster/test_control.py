@@ -61,14 +61,23 @@ class Control(ControlTest):
         deaf = script("trap '' TERM; while :; do sleep 1; done", terminationGracePeriod="10m")
         self.run_inline({"a": deaf}, finally_={"tell": script("true")})
         self.running("a")
+        self.ask(cancel="Now")
+        self.failed(seconds=60)
+        self.assertEqual(self.states(), {"a": "Failed", "tell": "Skipped"})
+        wait_for("the end of its pod", lambda: not self.get("pods")["items"])
+
+    def test_a_cancel_cannot_be_taken_back_and_now_waits_for_no_grace_period(self):
+        deaf = script("trap '' TERM; while :; do sleep 1; done", terminationGracePeriod="2m")
+        self.run_inline({"a": deaf}, finally_={"tell": script("true")})
+        self.running("a")
         self.ask(cancel="Graceful")
         wait_for("its reason", lambda: self.said()["reason"] == "Canceling")
+        self.assertIn("until the program of stage `a` has stopped", self.said()["message"])
         with self.assertRaisesRegex(Refused, "cannot be taken back"):
             self.ask(cancel=None)
         self.ask(cancel="Now")
         self.failed(seconds=60)
         self.assertEqual(self.states(), {"a": "Failed", "tell": "Skipped"})
-        self.assertEqual(self.get("pods")["items"], [])
 
     def test_a_failed_run_begins_again_with_what_had_succeeded(self):
         self.claim()

@@ -82,7 +82,7 @@ pub struct MLPipelineRunSpec {
 pub enum Cancel {
     /// What runs gets SIGTERM and its grace period, nothing new begins, and then `finally` runs.
     Graceful,
-    /// Pods are killed within a second, and `finally` does not run.
+    /// Programs get a second, and `finally` does not run.
     Now,
 }
 
@@ -90,7 +90,7 @@ pub enum Cancel {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "self.failed != has(self.stage)", "message": "write failed: true, or stage: <name>" }
+    { "rule": "(has(self.failed) && self.failed) != has(self.stage)", "message": "write failed: true, or stage: <name>" }
 ]))]
 pub struct RetryFrom {
     /// The stages that failed, and those that were not begun because of it.

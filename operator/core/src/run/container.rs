@@ -7,7 +7,7 @@ use super::ending::Wanted;
 use super::inputs::{self, Hindrance};
 use super::pass::{Effects, Pass, Stages, clip, since};
 use super::{Observed, PodView, Words, attempt, deadline, finish, job};
-use crate::api::{JobRef, StageState, StageStatus};
+use crate::api::{Cancel, JobRef, StageState, StageStatus};
 use crate::pipeline::{FrozenContainer, FrozenKind};
 use crate::plan::{Create, Delete, DeleteKind};
 use crate::{duration, names};
@@ -253,6 +253,8 @@ pub(super) fn has_job(pass: &Pass<'_>, status: &StageStatus) -> bool {
 
 /// How much longer than its grace period a pod of a stage that was given up is waited for: one on a node that is lost may stay for ever.
 const PATIENCE: Duration = Duration::from_mins(5);
+/// As long at most is waited for a program that is killed: a kubelet that has asked it to stop before may let it have all of its grace period.
+const KILLED: Duration = Duration::from_secs(10);
 
 /// A stage that was given up and whose program may still run: its Job was deleted, and it has its grace period.
 pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages, effects: &mut Effects) -> Option<&'a str> {
@@ -262,7 +264,9 @@ pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages, effects: &mut Eff
             Some(FrozenKind::Container(container)) => job::grace_seconds(&container.container),
             Some(FrozenKind::Register(_) | FrozenKind::Deploy(_)) | None => 0,
         };
-        pass.left(stages.get(stage)?.completion_time.as_ref(), Duration::from_secs(grace) + PATIENCE)
+        let killed = pass.run.spec.cancel == Some(Cancel::Now);
+        let limit = if killed { KILLED } else { Duration::from_secs(grace) + PATIENCE };
+        pass.left(stages.get(stage)?.completion_time.as_ref(), limit)
     };
     let found = pods.filter_map(|pod| Some((pod.stage.as_str(), left(&pod.stage)?))).min();
     found.map(|(stage, left)| {
