@@ -67,7 +67,7 @@ pub struct Cluster {
     pub refusals: Vec<Refusal>,
     /// By stage and attempt; every other attempt succeeds.
     pub fates: BTreeMap<(String, u32), Fate>,
-    /// The manifests in the store, by stage: the report of the first complete attempt.
+    /// The manifests in the store, by the stage's folder: the report of the first complete attempt.
     pub manifests: BTreeMap<String, Value>,
     pub crash: Option<Crash>,
     /// Refuse every Job with this status and message.

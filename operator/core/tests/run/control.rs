@@ -197,7 +197,7 @@ fn a_run_that_begins_again_at_a_stage_registers_another_version() {
     cluster.settle();
     assert_eq!(cluster.stage("ingest").attempts, 1);
     assert_eq!(cluster.stage("train").attempts, 2);
-    assert!(cluster.stage("train").outputs["model"].uri.contains("/train.1/"));
+    assert!(cluster.stage("train").outputs["model"].uri.contains("/train.1/attempts/2/"));
     assert_eq!(cluster.stage("register").model_version.as_deref(), Some("penguins-v2"));
     assert_eq!(cluster.deployment.as_ref().unwrap().spec.model.version, Some(2));
 }
