@@ -134,12 +134,14 @@ class Control(ControlTest):
 
 class Concurrency(ControlTest):
     def test_a_queue_runs_one_after_the_other_and_says_who_waits_for_whom(self):
-        self.pipeline({"a": script("sleep 2")}, concurrency={"policy": "Queue"})
+        first = script('test "$WHO" != r0 || sleep 600', env={"WHO": {"value": "$[[ run.name ]]"}}, terminationGracePeriod="1s")
+        self.pipeline({"a": first}, concurrency={"policy": "Queue"})
         for n in range(4):
             self.start(f"r{n}")
-        wait_for("place 3", lambda: "place 3 in the queue" in self.said("r3").get("message", ""))
+        wait_for("place 3", lambda: "place 3 in the queue of MLPipeline p: waits for the end of r0" in self.said("r3").get("message", ""))
         self.assertEqual(self.said("r3")["reason"], "Queued")
-        ends = [self.succeeded(f"r{n}") for n in range(4)]
+        self.ask("r0", cancel="Graceful")
+        ends = [self.failed("r0"), *(self.succeeded(f"r{n}") for n in range(1, 4))]
         times = sorted((s["startTime"], s["completionTime"]) for s in ends)
         for (_, end), (start, _) in zip(times, times[1:]):
             self.assertLessEqual(end, start)
