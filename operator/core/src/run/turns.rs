@@ -136,7 +136,7 @@ mod tests {
     use crate::api::MLPipeline;
 
     /// Runs in the order of their age; the bool says whether it has begun.
-    fn places(concurrency: Value, runs: &[(&str, bool)]) -> Vec<Place> {
+    fn places(concurrency: &Value, runs: &[(&str, bool)]) -> Vec<Place> {
         let spec = json!({ "stages": {}, "concurrency": concurrency });
         let pipeline = Arc::new(MLPipeline::new("p", serde_json::from_value(spec).unwrap()));
         let all: Vec<_> = runs
@@ -169,22 +169,22 @@ mod tests {
     fn a_queue_lets_the_oldest_begin_and_says_its_place_to_the_others() {
         let queue = |max: u32| json!({ "policy": "Queue", "max": max });
         let runs = [("a", true), ("b", false), ("c", false)];
-        assert_eq!(places(queue(1), &runs), [Place::Free, waits(1, "a"), waits(2, "a")]);
-        assert_eq!(places(queue(2), &runs), [Place::Free, Place::Free, waits(1, "a, b")]);
-        assert_eq!(places(queue(1), &[("b", false), ("a", false)]), [Place::Free, waits(1, "b")]);
+        assert_eq!(places(&queue(1), &runs), [Place::Free, waits(1, "a"), waits(2, "a")]);
+        assert_eq!(places(&queue(2), &runs), [Place::Free, Place::Free, waits(1, "a, b")]);
+        assert_eq!(places(&queue(1), &[("b", false), ("a", false)]), [Place::Free, waits(1, "b")]);
         let names: Vec<_> = (0..15).map(|n| format!("r{n:02}")).collect();
         let many: Vec<_> = names.iter().map(|name| (name.as_str(), name == "r00")).collect();
-        let found = places(queue(1), &many);
+        let found = places(&queue(1), &many);
         assert_eq!(found[10], waits(10, "r00"));
         assert_eq!(found[11], found[14]);
         assert_eq!(found[11], Place::Waits("more than 10 runs of MLPipeline p wait before it".into()));
-        let five = places(queue(5), &[("a", true), ("b", true), ("c", true), ("d", true), ("e", true), ("f", false)]);
+        let five = places(&queue(5), &[("a", true), ("b", true), ("c", true), ("d", true), ("e", true), ("f", false)]);
         assert_eq!(five[5], waits(1, "a, b, c and 2 more"));
     }
 
     #[test]
     fn forbid_ends_what_finds_no_place() {
-        let found = places(json!({ "policy": "Forbid" }), &[("a", true), ("b", false)]);
+        let found = places(&json!({ "policy": "Forbid" }), &[("a", true), ("b", false)]);
         assert_eq!(found, [Place::Free, Place::Forbidden("MLPipeline p runs 1 at a time, and there is a".into())]);
     }
 
@@ -192,15 +192,15 @@ mod tests {
     fn replace_keeps_the_newest() {
         let replace = |max: u32| json!({ "policy": "Replace", "max": max });
         let by = |name: &str| Place::Replaced(name.to_owned());
-        let found = places(replace(1), &[("a", true), ("b", false), ("c", false)]);
+        let found = places(&replace(1), &[("a", true), ("b", false), ("c", false)]);
         assert_eq!(found[..2], [by("c"), by("c")]);
         assert_eq!(found[2], Place::Waits("waits for the end of a, which it replaces".into()));
-        let found = places(replace(2), &[("a", true), ("b", true), ("c", false)]);
+        let found = places(&replace(2), &[("a", true), ("b", true), ("c", false)]);
         assert_eq!(found[0], by("b"));
         assert_eq!(found[1], Place::Free);
-        assert_eq!(places(replace(1), &[("b", false)]), [Place::Free]);
+        assert_eq!(places(&replace(1), &[("b", false)]), [Place::Free]);
         assert_eq!(
-            places(replace(2), &[("a", false), ("b", false), ("c", false)]),
+            places(&replace(2), &[("a", false), ("b", false), ("c", false)]),
             [by("b"), Place::Free, Place::Free]
         );
     }
