@@ -36,8 +36,8 @@ fn until(cluster: &mut Cluster, stage: &str, wanted: StageState) {
     panic!("{stage} is never {wanted:?}: {:#?}", cluster.run.status);
 }
 
-fn failed(number: Option<u32>) -> Option<RetryFrom> {
-    Some(RetryFrom { failed: true, stage: None, number })
+fn failed(number: Option<u32>) -> RetryFrom {
+    RetryFrom { failed: true, stage: None, number }
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_run_that_begins_again_runs_what_failed_and_reads_what_had_succeeded() {
     cluster.settle();
     assert_eq!(cluster.condition("Succeeded").unwrap().0, "False");
     cluster.pass_time(Duration::from_hours(1));
-    cluster.run.spec.retry_from = failed(None);
+    cluster.run.spec.retry_from = Some(failed(None));
     cluster.settle();
     assert_eq!(cluster.condition("Succeeded").unwrap().0, "True", "{:#?}", cluster.status());
     let attempts = ["a", "b", "c", "tell"].map(|name| cluster.stage(name).attempts);
@@ -166,7 +166,7 @@ fn the_same_can_be_asked_for_once_more_under_another_number() {
     for number in [None, Some(2)] {
         cluster.settle();
         assert_eq!(state(&cluster, "b").0, Failed);
-        cluster.run.spec.retry_from = failed(number);
+        cluster.run.spec.retry_from = Some(failed(number));
     }
     cluster.settle();
     assert_eq!((state(&cluster, "b").0, cluster.stage("b").attempts), (Succeeded, 3));
@@ -179,7 +179,7 @@ fn a_run_that_was_canceled_can_begin_again() {
     cluster.run.spec.cancel = Some(Cancel::Graceful);
     cluster.settle();
     cluster.run.spec.cancel = None;
-    cluster.run.spec.retry_from = failed(None);
+    cluster.run.spec.retry_from = Some(failed(None));
     cluster.settle();
     assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
 }
@@ -212,7 +212,7 @@ fn what_cannot_begin_again_says_so_and_stays_as_it_is() {
     assert_eq!((status, reason), ("False", "UnknownStage"));
     assert!(message.contains("spec.retryFrom.stage"), "{message}");
     assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
-    cluster.run.spec.retry_from = failed(None);
+    cluster.run.spec.retry_from = Some(failed(None));
     cluster.settle();
     assert_eq!(cluster.condition("Accepted").unwrap().1, "NothingFailed");
     assert_eq!(cluster.jobs.len(), 4);
@@ -223,7 +223,7 @@ fn story(crash: Option<Crash>) -> Cluster {
     let mut cluster = Cluster::new(chain()).fate("b", 1, Fate::Exits(1)).fate("c", 1, Fate::Hangs);
     cluster.crash = crash;
     cluster.settle();
-    cluster.run.spec.retry_from = failed(None);
+    cluster.run.spec.retry_from = Some(failed(None));
     until(&mut cluster, "c", Running);
     cluster.run.spec.cancel = Some(Cancel::Graceful);
     cluster.settle();
