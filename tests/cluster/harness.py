@@ -96,8 +96,8 @@ class ClusterTest(unittest.TestCase):
         self.apply(resource("MLPipelineRun", name, {"pipelineRef": {"name": pipeline}, **spec}))
         return name
 
-    def run_inline(self, stages: dict, name: str = "r", params: dict | None = None, **pipeline) -> str:
-        spec = {"pipeline": {"stages": stages, **pipeline}}
+    def run_inline(self, stages: dict, name: str = "r", params: dict | None = None, finally_: dict | None = None, **pipeline) -> str:
+        spec = {"pipeline": {"stages": stages, **({"finally": finally_} if finally_ else {}), **pipeline}}
         if params:
             spec["params"] = params
         self.apply(resource("MLPipelineRun", name, spec))
@@ -173,4 +173,4 @@ def script(text: str, **settings) -> dict:
     return {"container": container, **stage_fields, **({"outputs": outputs} if outputs else {})}
 
 
-STAGE_FIELDS = ("inputs", "needs", "gate", "retry", "timeout", "pendingTimeout")
+STAGE_FIELDS = ("inputs", "needs", "when", "onFailure", "gate", "retry", "timeout", "pendingTimeout")

@@ -184,8 +184,10 @@ class Operator(ClusterTest):
             "train": script(MODEL, outputs={"model": {"type": "model"}}, gate={"pass": "metrics.f1 > 0.5"}),
             "register": {"register": {"model": name, "from": "train.model", "metrics": "train"}},
             "deploy": {"deploy": {"modelDeployment": name, "version": "register", "wait": "Promoted"}},
+            "mend": script("true", when="stages.train.metrics.f1 < 0.5"),
         }
-        self.pipeline(stages, name, store={"pvc": {"claimName": "artifacts"}}, triggers={"onChange": True})
+        last = {"finally": {"tell": script("true", when="run.status == 'Succeeded'")}}
+        self.pipeline(stages, name, store={"pvc": {"claimName": "artifacts"}}, triggers={"onChange": True}, **last)
         operator = self.operator(proxy)
         try:
 

@@ -3,6 +3,7 @@
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::names::ROUTER;
+use millrace_core::run::{FRONT, Peer, bound};
 
 use crate::key::{Id, Kind};
 use crate::queue::Queue;
@@ -42,21 +43,47 @@ fn ended(run: &MLPipelineRun) -> bool {
     run.status.as_ref().is_some_and(|s| s.completion_time.is_some())
 }
 
-/// A run that has frozen what it runs looks at no pipeline and no template any more.
-fn frozen(run: &MLPipelineRun) -> bool {
-    run.status.as_ref().is_some_and(|s| s.frozen.is_some())
+/// A run that has begun looks at no pipeline and no template any more.
+fn begun(run: &MLPipelineRun) -> bool {
+    run.status.as_ref().is_some_and(|s| s.frozen.is_some() && s.start_time.is_some())
 }
 
 pub fn pipeline(stores: &Stores, queues: &Queues, id: &Id, _: &str, pipeline: &MLPipeline, gone: bool) {
     queues.pipelines.push(id.clone());
     // A run that names another is told which there are. The operator writes a status into every one that it has seen.
     let new_or_gone = gone || pipeline.status.is_none();
+    let bounded = bound(pipeline.spec.concurrency.as_ref()).is_some();
     stores.runs.each(Some(&id.namespace), |key, run| {
-        let named = pipeline_of(run).is_some_and(|name| new_or_gone || name == id.name);
-        if named && !ended(run) && !frozen(run) {
+        let named = pipeline_of(run).is_some_and(|name| new_or_gone || (name == id.name && !bounded));
+        if named && !ended(run) && !begun(run) {
             queues.runs.push(key.clone());
         }
     });
+    if bounded {
+        wake_front(stores, queues, &id.namespace, &id.name);
+    }
+}
+
+/// The runs of a pipeline that look at each other: those that have begun, and the first of those that wait. Those behind them are woken
+/// when these move up.
+fn wake_front(stores: &Stores, queues: &Queues, namespace: &str, pipeline: &str) {
+    let Some(found) = stores.pipelines.get(&Id::new(namespace, pipeline)) else { return };
+    let Some((_, max)) = bound(found.spec.concurrency.as_ref()) else { return };
+    let mut waiting = Vec::new();
+    stores.runs.each(Some(namespace), |key, run| {
+        if pipeline_of(run) == Some(pipeline) {
+            match Peer::of(run) {
+                Some(peer) if peer.begun => queues.runs.push(key.clone()),
+                Some(peer) => waiting.push((peer.since, key.clone())),
+                None => {}
+            }
+        }
+    });
+    let front = waiting.len().min(max.saturating_add(FRONT));
+    if front < waiting.len() {
+        waiting.select_nth_unstable(front);
+    }
+    waiting.into_iter().take(front).for_each(|(_, key)| queues.runs.push(key));
 }
 
 pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineRun, gone: bool) {
@@ -67,12 +94,19 @@ pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineR
     }
     queues.runs.push(id.clone());
     run_status(stores, queues, id, run);
+    // What was written here was told then. A new one may replace others, and one that is gone makes place.
+    if let Some(pipeline) = pipeline_of(run).filter(|_| gone || Peer::of(run).is_none_or(|peer| !peer.begun)) {
+        wake_front(stores, queues, &id.namespace, pipeline);
+    }
 }
 
 /// The status of a run matters to its pipeline: which is the last one, which are kept.
-pub fn run_status(_: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun) {
+pub fn run_status(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun) {
     if let Some(pipeline) = pipeline_of(run) {
         queues.pipelines.push(Id::new(&id.namespace, pipeline));
+        if ended(run) {
+            wake_front(stores, queues, &id.namespace, pipeline);
+        }
     }
 }
 
@@ -81,7 +115,7 @@ pub fn template(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &StageTem
     queues.templates.push(id.clone());
     stores.pipelines.each(None, |key, _| queues.pipelines.push(key.clone()));
     stores.runs.each(None, |key, run| {
-        if !ended(run) && !frozen(run) {
+        if !ended(run) && !begun(run) {
             queues.runs.push(key.clone());
         }
     });

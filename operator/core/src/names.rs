@@ -11,6 +11,8 @@ pub const RUN_LABEL: &str = "millrace.dev/run";
 pub const RUN_UID_LABEL: &str = "millrace.dev/run-uid";
 pub const STAGE_LABEL: &str = "millrace.dev/stage";
 pub const ATTEMPT_LABEL: &str = "millrace.dev/attempt";
+/// How often `retryFrom` had begun the stage again that made a ModelVersion; none for the first time.
+pub const RETRY_LABEL: &str = "millrace.dev/retry";
 /// The model a ModelVersion is of.
 pub const MODEL_LABEL: &str = "millrace.dev/model";
 /// The ModelDeployment that a Deployment, Service or pod belongs to.

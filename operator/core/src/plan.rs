@@ -83,6 +83,8 @@ pub struct Delete {
 pub enum DeleteKind {
     /// With its pods.
     Job,
+    /// At once, or nearly: its containers have a second.
+    Pod,
     Run,
     Deployment,
     Service,

@@ -9,6 +9,8 @@ use serde_json::Value;
 const DEEPEST: usize = 9;
 /// Types that Kubernetes documents.
 const KUBERNETES: [&str; 3] = ["affinity", "tolerations", "conditions"];
+/// Has the fields of `stages`, which are told there.
+const AS_STAGES: &str = "finally";
 
 /// The whole page.
 pub fn markdown(crds: &[CustomResourceDefinition]) -> Result<String, Box<dyn std::error::Error>> {
@@ -44,7 +46,7 @@ fn fields(out: &mut String, path: &str, schema: &Value, depth: usize) -> std::fm
         let must = if required.contains(&name.as_str()) { "**required** " } else { "" };
         let what = field["description"].as_str().map(one_line).unwrap_or_default();
         writeln!(out, "| `{path}` | {} | {must}{what}{} |", type_of(field), bounds(field))?;
-        if depth < DEEPEST && !KUBERNETES.contains(&name.as_str()) {
+        if depth < DEEPEST && name != AS_STAGES && !KUBERNETES.contains(&name.as_str()) {
             below(out, &path, field, depth)?;
         }
     }

@@ -70,6 +70,7 @@ const RIGHTS: &[Right] = &[
         verbs: &["get", "list", "watch", "create", "delete"],
     },
     Right { what_for: "what the pods of stages and servers say", group: "", resources: &["pods"], verbs: READ },
+    Right { what_for: "runs that are canceled at once", group: "", resources: &["pods"], verbs: &["delete"] },
     Right {
         what_for: "what a run runs",
         group: "apps",

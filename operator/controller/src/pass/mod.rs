@@ -1,5 +1,6 @@
 //! One pass: observe, plan, carry out.
 
+mod gates;
 mod observe;
 mod routing;
 mod warnings;
@@ -18,6 +19,7 @@ use millrace_core::{deployment, model_version, pipeline, run};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::gates::Gates;
 use self::observe::PodTemplates;
 use self::routing::Refused;
 use self::warnings::Warnings;
@@ -44,6 +46,7 @@ pub struct Passes {
     pod_templates: PodTemplates,
     warnings: Warnings,
     refused: Refused,
+    gates: Gates,
     /// What the apiserver refused of the last pass, by object.
     refusals: Mutex<HashMap<(Kind, Id), Vec<Refusal>>>,
 }
@@ -71,6 +74,7 @@ impl Passes {
             pod_templates: PodTemplates::default(),
             warnings: Warnings::default(),
             refused: Refused::default(),
+            gates: Gates::default(),
             refusals: Mutex::default(),
         }
     }
@@ -114,6 +118,7 @@ impl Passes {
             }
             Kind::Run => {
                 let Some(run) = alive(self.stores.runs.get(id)) else { return Ok(self.gone(kind, id)) };
+                let _gate = self.gate(id, &run).await;
                 let (observed, look_again) = self.observe_run(id, &run, refusals, now).await?;
                 // Expressions of strangers: what they cost is bounded, and still must not hold up who renews the lease.
                 let mut plan = tokio::task::block_in_place(|| run::plan(&run, &observed, &self.config, now));

@@ -8,13 +8,15 @@ use k8s_openapi::api::core::v1::{Pod, PodTemplate};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use millrace_core::api::{MLPipelineRun, MLPipelineSpec, ModelDeployment, StageTemplate};
+use millrace_core::api::{
+    ConcurrencyPolicy, MLPipeline, MLPipelineRun, MLPipelineSpec, ModelDeployment, StageTemplate,
+};
 use millrace_core::autoscale::Window;
 use millrace_core::deployment::DeploymentView;
 use millrace_core::names;
 use millrace_core::pipeline::{Frozen, FrozenKind, PipelineObserved};
 use millrace_core::plan::Refusal;
-use millrace_core::run::{JobView, PodView};
+use millrace_core::run::{JobView, Peer, PodView};
 use millrace_core::{deployment, run};
 use tokio::time::Instant;
 
@@ -56,13 +58,15 @@ impl Passes {
     ) -> Result<(run::Observed, Option<Duration>), WriteError> {
         let uid = run.uid().unwrap_or_default();
         // One that has ended looks at nothing of what it ran.
-        let ended = run.status.as_ref().is_some_and(|s| s.completion_time.is_some());
+        let over = run.status.as_ref().is_some_and(|s| s.completion_time.is_some());
+        let ended = over && run::retry_asked(run).is_none();
         let named = run.status.as_ref().filter(|_| !ended).and_then(|s| s.frozen.as_ref());
         let frozen = match named {
             Some(name) => self.frozen.get(&self.client, &Id::new(&id.namespace, name)).await?,
             None => None,
         };
         let pipeline = pipeline_of(run).and_then(|name| self.stores.pipelines.get(&Id::new(&id.namespace, name)));
+        let peers = pipeline.as_ref().map(|found| self.peers(id, run, found)).unwrap_or_default();
         let lost = named.is_none() && pipeline.is_none() && run.spec.pipeline_ref.is_some();
         let pipelines = if lost { self.stores.pipelines.group(&id.namespace) } else { BTreeMap::default() };
         let templates = self.stores.templates_for(&id.namespace, &self.config.catalog_namespace);
@@ -83,6 +87,7 @@ impl Passes {
         let look_again = sooner(of_jobs, of_pods);
         let observed = run::Observed {
             pipeline,
+            peers,
             pipelines: pipelines.into_keys().collect(),
             templates,
             pod_templates,
@@ -95,6 +100,21 @@ impl Passes {
             job_warnings,
         };
         Ok((observed, look_again))
+    }
+
+    /// The other runs of a pipeline that have not ended, where the run looks at them: before it begins, and while it may be replaced.
+    fn peers(&self, id: &Id, run: &MLPipelineRun, pipeline: &MLPipeline) -> Vec<Peer> {
+        let Some((policy, _)) = run::bound(pipeline.spec.concurrency.as_ref()) else { return Vec::new() };
+        let looks = Peer::of(run).is_some_and(|this| !this.begun || policy == ConcurrencyPolicy::Replace);
+        let mut peers = Vec::new();
+        if looks {
+            self.stores.runs.each(Some(&id.namespace), |key, other| {
+                if key != id && pipeline_of(other) == pipeline.metadata.name.as_deref() {
+                    peers.extend(Peer::of(other));
+                }
+            });
+        }
+        peers
     }
 
     /// The pods of Jobs that are over whose pods the watch has not brought: the two watches come in any order, and a pod
@@ -215,7 +235,7 @@ fn templates_of_frozen(frozen: &Frozen) -> BTreeSet<String> {
 /// Those that a pipeline may name once its templates are resolved.
 fn templates_of_spec(spec: &MLPipelineSpec, templates: &Templates) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for stage in spec.stages.values() {
+    for stage in spec.stages.values().chain(spec.finally.values()) {
         let own = stage.container.as_ref().and_then(|c| c.settings.pod_template.clone());
         let laid_over = stage.overrides.as_ref().and_then(|o| o.pod_template.clone());
         let template = stage.uses.as_ref().and_then(|name| templates.get(name));

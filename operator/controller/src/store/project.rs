@@ -17,7 +17,7 @@ use millrace_core::deployment::{DeploymentView, ServiceView, digest};
 use millrace_core::names::{ATTEMPT_LABEL, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL};
 use millrace_core::pod::{AGENT_INIT, MAIN};
 use millrace_core::routing::{PartView, RouterPod, RoutesView, is_ours};
-use millrace_core::run::{ContainerView, JobView, PodView, Terminated, Words};
+use millrace_core::run::{ContainerView, JobView, PodView, Terminated, Words, retry_asked};
 use millrace_routes::ROUTES_KEY;
 
 pub fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
@@ -54,6 +54,10 @@ impl Kept for MLPipelineRun {
     /// Nothing is ever written to a run that has ended. What is left is to delete it in time, and the Jobs of stages that
     /// failed while a pod of theirs waited or ran.
     fn kept(mut self) -> Self {
+        // One that is asked to begin again needs all of it.
+        if retry_asked(&self).is_some() {
+            return self;
+        }
         if let Some(status) = self.status.as_mut().filter(|status| status.completion_time.is_some()) {
             status.stages.retain(|_, stage| stage.state == StageState::Failed);
             self.spec.pipeline = None;
@@ -306,6 +310,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use millrace_core::api::RetryFrom;
 
     #[test]
     fn of_a_run_that_has_ended_only_what_is_left_to_do_is_kept() {
@@ -320,6 +325,9 @@ mod tests {
         assert_eq!(json!(running.clone().kept()), json!(running));
         written["status"]["completionTime"] = json!("2026-01-01T00:00:00Z");
         let ended: MLPipelineRun = serde_json::from_value(written).unwrap();
+        let mut asked = ended.clone();
+        asked.spec.retry_from = Some(RetryFrom { failed: true, ..RetryFrom::default() });
+        assert_eq!(json!(asked.clone().kept()), json!(asked), "it begins again");
         let kept = ended.kept();
         assert_eq!(json!(kept.spec), json!({ "ttl": "1h" }));
         assert_eq!(kept.metadata.uid.as_deref(), Some("u"));

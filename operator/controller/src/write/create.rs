@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::PostParams;
 use kube::{Resource, ResourceExt};
-use millrace_core::names::{FIELD_MANAGER, RUN_UID_LABEL, STAGE_LABEL};
+use millrace_core::names::{FIELD_MANAGER, RETRY_LABEL, RUN_UID_LABEL, STAGE_LABEL};
 use millrace_core::plan::{Create, Refusal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -76,10 +76,12 @@ fn same_controller<K: Resource>(wanted: &K, found: &K) -> bool {
 
 /// A ModelVersion has no controller: it outlives its run. The run and the stage that registered it decide.
 fn same_stage<K: Resource>(wanted: &K, found: &K) -> bool {
-    [RUN_UID_LABEL, STAGE_LABEL].iter().all(|label| {
-        let value = wanted.labels().get(*label);
-        value.is_some() && value == found.labels().get(*label)
-    })
+    let again = |version: &K| version.labels().get(RETRY_LABEL).cloned();
+    again(wanted) == again(found)
+        && [RUN_UID_LABEL, STAGE_LABEL].iter().all(|label| {
+            let value = wanted.labels().get(*label);
+            value.is_some() && value == found.labels().get(*label)
+        })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Resource, ResourceExt};
 use millrace_core::api::MLPipelineRun;
@@ -20,10 +20,12 @@ impl Writer {
     pub(super) async fn delete(&self, namespace: &str, delete: Delete) -> Result<(), WriteError> {
         let Delete { kind, name, uid } = delete;
         match kind {
-            DeleteKind::Job => self.delete_one::<Job>(namespace, "Job", &name, uid).await,
-            DeleteKind::Run => self.delete_one::<MLPipelineRun>(namespace, "MLPipelineRun", &name, uid).await,
-            DeleteKind::Service => self.delete_one::<Service>(namespace, "Service", &name, uid).await,
-            DeleteKind::Deployment => self.delete_one::<Deployment>(namespace, "Deployment", &name, uid).await,
+            DeleteKind::Job => self.delete_one::<Job>(namespace, "Job", &name, uid, None).await,
+            // Not zero: then the object would be gone while its program still runs.
+            DeleteKind::Pod => self.delete_one::<Pod>(namespace, "Pod", &name, uid, Some(1)).await,
+            DeleteKind::Run => self.delete_one::<MLPipelineRun>(namespace, "MLPipelineRun", &name, uid, None).await,
+            DeleteKind::Service => self.delete_one::<Service>(namespace, "Service", &name, uid, None).await,
+            DeleteKind::Deployment => self.delete_one::<Deployment>(namespace, "Deployment", &name, uid, None).await,
             DeleteKind::ControllerRevision => self.delete_revision(namespace, &name, &uid).await,
         }
     }
@@ -35,17 +37,25 @@ impl Writer {
         let Some(found) = found.map_err(|e| WriteError::new("read", &object, e))? else { return Ok(()) };
         let owned = found.owner_references().iter().any(|reference| reference.uid == owner);
         match found.uid().filter(|_| owned) {
-            Some(uid) => self.delete_one::<ControllerRevision>(namespace, "ControllerRevision", name, uid).await,
+            Some(uid) => self.delete_one::<ControllerRevision>(namespace, "ControllerRevision", name, uid, None).await,
             None => Ok(()),
         }
     }
 
-    async fn delete_one<K>(&self, namespace: &str, kind: &str, name: &str, uid: String) -> Result<(), WriteError>
+    async fn delete_one<K>(
+        &self,
+        namespace: &str,
+        kind: &str,
+        name: &str,
+        uid: String,
+        grace_seconds: Option<u32>,
+    ) -> Result<(), WriteError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     {
         let preconditions = Preconditions { uid: Some(uid), resource_version: None };
-        let params = DeleteParams::background().preconditions(preconditions);
+        let params = DeleteParams { grace_period_seconds: grace_seconds, ..DeleteParams::background() };
+        let params = params.preconditions(preconditions);
         self.metrics.wrote(Verb::Delete);
         match self.api::<K>(namespace).delete(name, &params).await {
             Ok(_) => Ok(()),

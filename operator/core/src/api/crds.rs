@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube_core::CustomResourceExt;
 use serde_json::Value;
 
-use super::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate, schema};
+use super::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate, ml_pipeline_run, schema};
 
 /// All five kinds, in the order in which they are installed.
 ///
@@ -12,18 +12,28 @@ use super::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTempl
 /// Never for the types of this crate: a CRD is JSON, and bounding keeps it a CRD (a test shows it).
 #[must_use]
 pub fn all_crds() -> Vec<CustomResourceDefinition> {
-    [MLPipeline::crd(), MLPipelineRun::crd(), StageTemplate::crd(), ModelVersion::crd(), ModelDeployment::crd()]
-        .into_iter()
-        .map(bounded)
-        .collect()
+    [
+        (MLPipeline::crd(), None),
+        (MLPipelineRun::crd(), Some(ml_pipeline_run::rules())),
+        (StageTemplate::crd(), None),
+        (ModelVersion::crd(), None),
+        (ModelDeployment::crd(), None),
+    ]
+    .into_iter()
+    .map(|(crd, rules)| bounded(crd, rules.as_ref()))
+    .collect()
 }
 
+/// `rules` are about the object as a whole.
 #[allow(clippy::expect_used)]
-fn bounded(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+fn bounded(crd: CustomResourceDefinition, rules: Option<&Value>) -> CustomResourceDefinition {
     let mut json = serde_json::to_value(crd).expect("a CRD is JSON");
     for version in json["spec"]["versions"].as_array_mut().into_iter().flatten() {
         if let Some(root) = version["schema"]["openAPIV3Schema"]["properties"].as_object_mut() {
             root.values_mut().for_each(schema::bound);
+        }
+        if let Some(rules) = rules {
+            version["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = rules.clone();
         }
     }
     serde_json::from_value::<CustomResourceDefinition>(Value::take(&mut json)).expect("a bounded CRD is a CRD")

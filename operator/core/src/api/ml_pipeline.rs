@@ -45,19 +45,29 @@ pub struct MLPipelineSpec {
     /// What starts a run by itself. Without it runs are created by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggers: Option<Triggers>,
+    /// How many runs of it run at a time. Default: as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
     /// Which finished runs are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
     /// What a stage has unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<Defaults>,
-    /// From the start of a run to its end. Default: none.
+    /// From the start of a run to the end of its `stages`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub timeout: Option<String>,
     /// Stages by name.
     #[schemars(extend("maxProperties" = 256, "minProperties" = 1))]
     pub stages: BTreeMap<String, Stage>,
+    /// Stages, with the same fields, that run when all others have ended, however that was: after a failure, a timeout and `cancel: Graceful` too.
+    /// They see
+    /// `run.status` (`Succeeded`, `Failed` or `Canceled`) and `stages.<s>.status`. The run's `timeout` does not count for them, and one that
+    /// fails fails the run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub finally: BTreeMap<String, Stage>,
 }
 
 /// Where artifacts lie.
@@ -80,10 +90,38 @@ pub struct PvcStore {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Triggers {
-    /// `params`, `stages` or `store` changed: run. A description, and a stage's `timeout`, `pendingTimeout` and `retry`, do not
+    /// `params`, `stages`, `finally` or `store` changed: run. A description, and a stage's `timeout`, `pendingTimeout` and `retry`, do not
     /// count.
     #[serde(default)]
     pub on_change: bool,
+}
+
+/// How many runs of a pipeline run at a time. A run that has not begun, because it waits or is suspended, does not count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!has(self.max) || self.policy != 'Allow'", "message": "Allow has no bound: leave max out, or write the policy Queue, Forbid or Replace" }
+]))]
+pub struct Concurrency {
+    pub policy: ConcurrencyPolicy,
+    /// Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max: Option<u32>,
+}
+
+/// What becomes of a run when as many run already as may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConcurrencyPolicy {
+    /// There is no bound.
+    #[default]
+    Allow,
+    /// It waits its turn: the oldest first.
+    Queue,
+    /// It ends at once, as `ConcurrencyForbidden`.
+    Forbid,
+    /// The oldest is canceled, as by `cancel: Graceful`, and it begins when that has ended.
+    Replace,
 }
 
 /// Which finished runs are kept.

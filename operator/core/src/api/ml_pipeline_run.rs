@@ -45,13 +45,13 @@ use super::{ArtifactType, Condition, MLPipelineSpec, Value, schema};
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     { "rule": "has(self.pipelineRef) != has(self.pipeline)", "message": "exactly one of pipelineRef and pipeline is required" },
-    { "rule": "!has(self.pipeline) || !(has(self.pipeline.triggers) || has(self.pipeline.history))", "message": "triggers and history belong to an MLPipeline: take them out" },
-    { "rule": "self == oldSelf", "message": "the spec of a run cannot be changed: create another run" }
+    { "rule": "!has(self.pipeline) || !(has(self.pipeline.triggers) || has(self.pipeline.history) || has(self.pipeline.concurrency))", "message": "triggers, history and concurrency belong to an MLPipeline: take them out" },
+    { "rule": "has(self.pipelineRef) == has(oldSelf.pipelineRef) && (!has(self.pipelineRef) || self.pipelineRef == oldSelf.pipelineRef) && has(self.pipeline) == has(oldSelf.pipeline) && (!has(self.pipeline) || self.pipeline == oldSelf.pipeline) && has(self.params) == has(oldSelf.params) && (!has(self.params) || self.params == oldSelf.params) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || self.ttl == oldSelf.ttl)", "message": "the spec of a run cannot be changed, but for suspend, cancel and retryFrom: create another run" }
 ]))]
 pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline_ref: Option<PipelineRef>,
-    /// A whole pipeline, for a run without an MLPipeline: without triggers and history.
+    /// A whole pipeline, for a run without an MLPipeline: without triggers, history and concurrency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<MLPipelineSpec>,
     /// Values for the pipeline's parameters.
@@ -65,6 +65,63 @@ pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub ttl: Option<String>,
+    /// Begin nothing new; what runs goes on. False goes on with the run, whose `timeout` does not count in between. A stage's `timeout` and
+    /// `pendingTimeout` do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+    /// Ends the run. It cannot be taken back, but `Graceful` can be made `Now`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<Cancel>,
+    /// Begins a run that has ended again, with what it was frozen with. What succeeded is not run again; `finally` is. Takes `cancel` out first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_from: Option<RetryFrom>,
+}
+
+/// How a run is ended before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Cancel {
+    /// What runs gets SIGTERM and its grace period, nothing new begins, and then `finally` runs.
+    Graceful,
+    /// Programs get a second, and `finally` does not run.
+    Now,
+}
+
+/// What of a run that has ended is run again: exactly one of `failed` and `stage`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "(has(self.failed) && self.failed) != has(self.stage)", "message": "write failed: true, or stage: <name>" }
+]))]
+pub struct RetryFrom {
+    /// The stages that failed, and those that were not begun because of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
+    /// This stage, all that depend on it, and those that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub stage: Option<String>,
+    /// To ask for the same once more, write another number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub number: Option<u32>,
+}
+
+/// Rules that look at spec and status together.
+pub(super) fn rules() -> Value {
+    serde_json::json!([
+        {
+            "rule": "!has(oldSelf.spec.cancel) || (has(self.spec.cancel) && (self.spec.cancel == oldSelf.spec.cancel || self.spec.cancel == 'Now')) || (has(oldSelf.status) && has(oldSelf.status.completionTime))",
+            "message": "spec.cancel cannot be taken back: wait for the end of the run, and begin it again with retryFrom"
+        },
+        {
+            "rule": "!has(self.spec.retryFrom) || (has(oldSelf.spec.retryFrom) && self.spec.retryFrom == oldSelf.spec.retryFrom) || (has(oldSelf.status) && has(oldSelf.status.completionTime))",
+            "message": "spec.retryFrom begins a run again that has ended: wait for its end, or end it with cancel"
+        },
+        {
+            "rule": "!has(self.spec.retryFrom) || !has(self.spec.cancel) || (has(oldSelf.spec.retryFrom) && self.spec.retryFrom == oldSelf.spec.retryFrom)",
+            "message": "take spec.cancel out to begin the run again with retryFrom"
+        }
+    ])
 }
 
 /// An MLPipeline of the same namespace.
@@ -96,10 +153,22 @@ pub struct MLPipelineRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// When it began, or was begun again by `retryFrom`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
+    /// The `retryFrom` that was done last, and when it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_from: Option<RetryFrom>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_time: Option<Time>,
+    /// Since when it is suspended, after it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_time: Option<Time>,
+    /// How long it was suspended before: time that does not count for its `timeout`.
+    #[serde(default, skip_serializing_if = "is_none_of")]
+    pub suspended_seconds: u64,
     /// The ControllerRevision that holds what this run runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<String>,
@@ -154,6 +223,9 @@ pub struct StageStatus {
     /// Attempts made so far. The current one has this number.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
+    /// How often `retryFrom` began it again from nothing. What it writes then has a folder of its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: u32,
     /// Attempts that failed and count against `retry.limit`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u32,
@@ -194,6 +266,10 @@ pub struct StageStatus {
 }
 
 fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+fn is_none_of(n: &u64) -> bool {
     *n == 0
 }
 

@@ -15,10 +15,13 @@ mod stage_template;
 
 pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
-pub use ml_pipeline::{Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, PvcStore, Store, Triggers};
+pub use ml_pipeline::{
+    Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, PvcStore, Store,
+    Triggers,
+};
 pub use ml_pipeline_run::{
-    JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus, PipelineRef, ResolvedInput,
-    RunTrigger, StageState, StageStatus, StageUsage,
+    Cancel, JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus, PipelineRef, ResolvedInput,
+    RetryFrom, RunTrigger, StageState, StageStatus, StageUsage,
 };
 pub use model_deployment::{
     Address, Batching, DeployedModel, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus,
@@ -30,7 +33,11 @@ pub use pod_settings::{
     AgentPath, Container, EnvValue, KeyRef, PodSettings, ResourceClaim, Resources, TopologySpread, Volume, VolumeClaim,
     VolumeKeys, VolumeMemory,
 };
-pub use stage::{ArtifactType, Backoff, Deploy, Gate, Input, Otherwise, Output, Register, Retry, Stage, WaitFor};
+pub(crate) use stage::is_stop;
+pub use stage::{
+    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, OnFailure, Otherwise, Output, Register, Retry, Stage,
+    WaitFor,
+};
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};
 
 /// The API group of all kinds.

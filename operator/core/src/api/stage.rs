@@ -18,10 +18,19 @@ use super::{Container, PodSettings, Value, schema};
     { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" }
 ]))]
 pub struct Stage {
-    /// Stages that must have succeeded before this one, besides those it refers to.
+    /// Stages that come before this one, besides those it refers to. Each must have succeeded, have been skipped by its own `when`, or
+    /// have failed with `onFailure: Continue`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub needs: Vec<String>,
+    /// CEL over `params`, `run` and earlier `stages`: false skips the stage, and with it those that use what it makes. Naming
+    /// `stages.<s>.status` here lets the stage run whatever became of `<s>`: `Succeeded`, `Failed` or `Skipped`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub when: Option<String>,
+    /// What its failure does to the rest: `Stop` begins nothing new and fails the run; `Continue` only skips what uses what it makes.
+    #[serde(default, skip_serializing_if = "is_stop")]
+    pub on_failure: OnFailure,
     /// A StageTemplate: of the own namespace first, then of the catalog.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
@@ -72,20 +81,47 @@ pub struct Stage {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     { "rule": "has(self.from) != has(self.deployed)", "message": "exactly one of from and deployed is required" },
-    { "rule": "!has(self.optional) || !self.optional || has(self.deployed)", "message": "optional belongs to an input with deployed" }
+    { "rule": "!has(self.default) || has(self.from)", "message": "default belongs to an input with from" }
 ]))]
 pub struct Input {
     /// Another stage's output: `<stage>.<output>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 127))]
     pub from: Option<String>,
+    /// What is read instead where `from` is not there, because its stage was skipped or left it out, or failed with `onFailure: Continue`.
+    /// Without a default, and unless it is `optional`, the stage is skipped too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<InputDefault>,
     /// The model that this ModelDeployment serves when the stage starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub deployed: Option<String>,
-    /// Nothing deployed yet: run without this input. Otherwise the stage waits.
+    /// Run without this input where it is not there: nothing deployed yet, or neither `from` nor `default` was made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+}
+
+/// Another source of an input.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InputDefault {
+    /// Another stage's output: `<stage>.<output>`.
+    #[schemars(length(min = 3, max = 127))]
+    pub from: String,
+}
+
+/// What the failure of a stage does to the rest of its run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnFailure {
+    /// Nothing new begins but `finally`, and the run fails.
+    #[default]
+    Stop,
+    /// The run goes on, and may succeed.
+    Continue,
+}
+
+pub(crate) fn is_stop(on_failure: &OnFailure) -> bool {
+    *on_failure == OnFailure::Stop
 }
 
 /// What the program writes.

@@ -79,16 +79,22 @@ fn digest(spec: &MLPipelineSpec) -> String {
         }
     };
     within(&mut spec["params"], &["description"]);
-    within(&mut spec["stages"], &["timeout", "pendingTimeout", "retry"]);
-    for stage in spec["stages"].as_object_mut().into_iter().flat_map(|stages| stages.values_mut()) {
-        if let Some(outputs) = stage.get_mut("outputs") {
-            within(outputs, &["description"]);
-        }
-        if let Some(deploy) = stage.get_mut("deploy") {
-            leave_out(deploy, &["timeout"]);
+    for part in ["stages", "finally"] {
+        within(&mut spec[part], &["timeout", "pendingTimeout", "retry"]);
+        for stage in spec[part].as_object_mut().into_iter().flat_map(|stages| stages.values_mut()) {
+            if let Some(outputs) = stage.get_mut("outputs") {
+                within(outputs, &["description"]);
+            }
+            if let Some(deploy) = stage.get_mut("deploy") {
+                leave_out(deploy, &["timeout"]);
+            }
         }
     }
-    let what = json!({ "params": spec["params"], "stages": spec["stages"], "store": spec["store"] });
+    let mut what = json!({ "params": spec["params"], "stages": spec["stages"], "store": spec["store"] });
+    // A pipeline without it keeps the digest that it had before there was such a field.
+    if !spec["finally"].is_null() {
+        what["finally"] = spec["finally"].clone();
+    }
     let mut hex = names::sha256_hex(sorted(&what).to_string().as_bytes());
     hex.truncate(DIGEST);
     hex

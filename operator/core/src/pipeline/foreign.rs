@@ -11,8 +11,8 @@ const ROOTS: [&str; 5] = ["params", "inputs", "outputs", "workflow", "steps"];
 #[must_use]
 pub fn in_pipeline(spec: &MLPipelineSpec) -> Vec<Problem> {
     let mut found = Vec::new();
-    for (name, stage) in &spec.stages {
-        let at = format!("spec.stages.{name}");
+    let stages = spec.stages.iter().map(|(name, stage)| (format!("spec.stages.{name}"), stage));
+    for (at, stage) in stages.chain(spec.finally.iter().map(|(name, stage)| (format!("spec.finally.{name}"), stage))) {
         if let Some(container) = &stage.container {
             found.extend(in_container(container, &format!("{at}.container")));
         }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Container, Deploy, Gate, Input, Output, ParamSpec, Register, Retry, Store, Value};
+use crate::api::{
+    Container, Deploy, Gate, Input, OnFailure, Output, ParamSpec, Register, Retry, Store, Value, is_stop,
+};
 use crate::names;
 
 /// Hex characters of the digest in a frozen pipeline's name.
@@ -40,7 +42,37 @@ impl Frozen {
 pub struct FrozenStage {
     /// Every stage that this one refers to, in `needs`, inputs, `register`, `deploy` or an expression. Sorted.
     pub needs: Vec<String>,
+    /// How it hangs on those of `needs` whose product it does not use.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bonds: BTreeMap<String, Bond>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    #[serde(default, skip_serializing_if = "is_stop")]
+    pub on_failure: OnFailure,
+    /// It runs when all stages that are not in `finally` have ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub finally: bool,
     pub kind: FrozenKind,
+}
+
+impl FrozenStage {
+    /// How this stage hangs on one of its `needs`.
+    #[must_use]
+    pub fn bond(&self, need: &str) -> Bond {
+        self.bonds.get(need).copied().unwrap_or_default()
+    }
+}
+
+/// How a stage hangs on an earlier one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bond {
+    /// It uses what that one makes: that one must have succeeded.
+    #[default]
+    Uses,
+    /// It comes after that one: a stage that was skipped by its own `when`, or that may fail, is passed over.
+    Follows,
+    /// It runs whatever became of that one: its `when` decides, or its input has something else to take.
+    Asks,
 }
 
 /// What a stage does.

@@ -10,5 +10,5 @@ mod plan;
 mod plan_tests;
 
 pub use check::{bind_params, check, check_template};
-pub use frozen::{Frozen, FrozenContainer, FrozenKind, FrozenStage};
+pub use frozen::{Bond, Frozen, FrozenContainer, FrozenKind, FrozenStage};
 pub use plan::{PipelineObserved, plan, plan_template};

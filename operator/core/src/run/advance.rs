@@ -1,36 +1,47 @@
 //! Every stage of a run one step further.
 
 use super::graph::{self, Turn};
-use super::pass::{Effects, Pass, Stages};
-use super::{container, deploy, register};
+use super::pass::{Effects, Pass, Stages, clip};
+use super::{attempt, container, deploy, finish, gate, register, scope};
 use crate::api::{StageState, StageStatus};
+use crate::expr::{self, ExprError};
 use crate::pipeline::{FrozenKind, FrozenStage};
 
-/// The stages' next states. First those that have begun, so that a failure is known before anything new begins; then
-/// the others in the graph's order, so that what ends and what begins because of it share one write.
+/// The stages' next states: those before `finally`, and once all of them have ended and their pods too, those in it.
 pub(super) fn all(pass: &Pass<'_>, old: &Stages, effects: &mut Effects) -> Stages {
     let mut stages = old.clone();
     for name in pass.frozen.stages.keys() {
         stages.entry(name.clone()).or_default();
     }
     let order = graph::order(&pass.frozen.stages);
+    part(pass, &order, false, &mut stages, effects);
+    let abandoned = stages.iter().filter_map(|(name, status)| container::abandoned(pass, name, status));
+    effects.delete.extend(abandoned);
+    if let Some(end) = finish::end_of_stages(pass.frozen, &stages)
+        && container::at_work(pass, &stages, effects).is_none()
+    {
+        part(&Pass { end: Some(end.word()), ..*pass }, &order, true, &mut stages, effects);
+    }
+    stages
+}
+
+/// First those that have begun, so that a failure is known before anything new begins; then the others in the graph's order, so that what
+/// ends and what begins because of it share one write.
+fn part(pass: &Pass<'_>, order: &[&str], finally: bool, stages: &mut Stages, effects: &mut Effects) {
     for begun in [true, false] {
-        for name in &order {
+        for name in order {
             let (Some(stage), Some(status)) = (pass.frozen.stages.get(*name), stages.get(*name)) else { continue };
-            if status.state.ended() || has_begun(pass, name, stage, status) != begun {
+            if stage.finally != finally || status.state.ended() || has_begun(pass, name, stage, status) != begun {
                 continue;
             }
             let new = if begun {
-                step(pass, name, stage, status, &stages, effects)
+                step(pass, name, stage, status, stages, effects)
             } else {
-                not_begun(pass, name, stage, status, &stages, effects)
+                not_begun(pass, name, stage, status, stages, effects)
             };
             stages.insert((*name).to_owned(), new);
         }
     }
-    let abandoned = stages.iter().filter_map(|(name, status)| container::abandoned(pass, name, status));
-    effects.delete.extend(abandoned);
-    stages
 }
 
 /// Something of the stage is there that may go on. One that only waits has nothing, whatever its state is called: for a
@@ -39,7 +50,9 @@ fn has_begun(pass: &Pass<'_>, name: &str, stage: &FrozenStage, status: &StageSta
     match (&stage.kind, status.state) {
         (_, StageState::Waiting) => false,
         (FrozenKind::Container(_), StageState::Pending) => container::has_job(pass, status),
-        (FrozenKind::Register(register), StageState::Running) => !register::is_refused(pass, name, register),
+        (FrozenKind::Register(register), StageState::Running) => {
+            !register::is_refused(pass, name, status.retries, register)
+        }
         (FrozenKind::Deploy(_), StageState::Pending) => status.model_version.is_some(),
         _ => true,
     }
@@ -53,15 +66,38 @@ fn not_begun(
     stages: &Stages,
     effects: &mut Effects,
 ) -> StageStatus {
-    match graph::turn(stage, stages) {
-        Turn::Begin => step(pass, name, stage, old, stages, effects),
-        Turn::Wait => old.clone(),
-        Turn::Skip { reason, message } => StageStatus {
-            state: StageState::Skipped,
-            reason: Some(reason.to_owned()),
-            message: Some(message),
-            ..old.clone()
+    match graph::turn(&pass.frozen.stages, stage, stages) {
+        Turn::Begin => match when(pass, stage, stages) {
+            Ok(None) if pass.held => waiting(old),
+            Ok(None) => step(pass, name, stage, old, stages, effects),
+            Ok(Some(figures)) => skipped(old, graph::WHEN_FALSE, &figures),
+            Err(error) => attempt::fail(pass, name, old.clone(), "WhenWithoutValue", &error.to_string(), effects),
         },
+        Turn::Wait => old.clone(),
+        Turn::Skip { reason, message } => skipped(old, reason, &message),
+    }
+}
+
+/// Why the stage's `when` is false; nothing if it has none, or it is true. Everything that it looks at has ended: it says the same in
+/// every pass.
+fn when(pass: &Pass<'_>, stage: &FrozenStage, stages: &Stages) -> Result<Option<String>, ExprError> {
+    let Some(when) = &stage.when else { return Ok(None) };
+    let scope = scope::of_run(pass, stages);
+    let holds = expr::eval_bool(when, &scope)?;
+    Ok((!holds).then(|| gate::figures(when, &scope, None)))
+}
+
+/// A stage that may not begin: its clock begins when it does.
+fn waiting(old: &StageStatus) -> StageStatus {
+    StageStatus { attempts: old.attempts, retries: old.retries, ..StageStatus::default() }
+}
+
+fn skipped(old: &StageStatus, reason: &str, message: &str) -> StageStatus {
+    StageStatus {
+        state: StageState::Skipped,
+        reason: Some(reason.to_owned()),
+        message: Some(clip(message)),
+        ..old.clone()
     }
 }
 

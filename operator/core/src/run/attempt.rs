@@ -43,7 +43,7 @@ pub(super) fn end(
             status.state = StageState::BackingOff;
             status.reason = Some(reason);
             status.message = Some(clip(&message));
-            if wait.is_zero() {
+            if wait.is_zero() && !pass.held {
                 return container::begin(pass, name, stage, status, stages, effects);
             }
             effects.again(super::pass::since(pass.now, next));
@@ -63,7 +63,7 @@ fn succeeded(
 ) -> StageStatus {
     let winner = report.winner.unwrap_or(report.attempt);
     let claim = pass.frozen.store.as_ref().map_or("", |store| store.pvc.claim_name.as_str());
-    let folder = mounts::stage_folder(pass, name);
+    let folder = mounts::stage_folder(pass, name, status.retries);
     status.usage = Some(usage(&report));
     status.exit_code = report.exit_code;
     status.results = report.results;

@@ -119,6 +119,13 @@ fn of_pod(wanted: Wanted<'_>, pod: &PodView) -> Standing {
     waiting(pod).map_or(Standing::Starting, |words| Standing::Pending(Some(words)))
 }
 
+/// A program of the pod's runs, or may begin to.
+pub(super) fn runs(pod: &PodView) -> bool {
+    let lost = pod.deleting && pod.disrupted.as_ref().is_some_and(|words| words.reason == NODE_LOST);
+    let over = matches!(pod.phase.as_str(), "Succeeded" | "Failed" | "Unknown");
+    !(lost || over || pod.main.as_ref().is_some_and(|main| main.terminated.is_some()))
+}
+
 /// A pod that failed before its program ran.
 fn before_the_program(pod: &PodView) -> Ending {
     if let Some(words) = &pod.disrupted {

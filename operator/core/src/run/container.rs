@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use super::classify::{self, Seen, Standing};
 use super::ending::Wanted;
-use super::finish::RUN_TIMEOUT;
 use super::inputs::{self, Hindrance};
 use super::pass::{Effects, Pass, Stages, clip, since};
-use super::{Observed, PodView, Words, attempt, deadline, job};
-use crate::api::{JobRef, StageState, StageStatus};
-use crate::pipeline::FrozenContainer;
+use super::{Observed, PodView, Words, attempt, deadline, finish, job};
+use crate::api::{Cancel, JobRef, StageState, StageStatus};
+use crate::pipeline::{FrozenContainer, FrozenKind};
 use crate::plan::{Create, Delete, DeleteKind};
 use crate::{duration, names};
 
@@ -55,7 +54,7 @@ pub(super) fn begin(
         Err(Hindrance::Fail(words)) => attempt::fail(pass, name, before, &words.reason, &words.message, effects),
         Err(Hindrance::Wait(words)) => {
             let mut status = before;
-            if status.attempts == 0 {
+            if status.job.is_none() {
                 status.state = StageState::Pending;
             }
             effects.again(pause(pass, &status));
@@ -74,6 +73,9 @@ pub(super) fn advance(
     effects: &mut Effects,
 ) -> StageStatus {
     if old.state == StageState::BackingOff {
+        if pass.held {
+            return old.clone();
+        }
         return match old.next_attempt_time.as_ref().map(|next| since(pass.now, next.0)) {
             Some(left) if !left.is_zero() => {
                 effects.again(left);
@@ -244,9 +246,42 @@ fn image(seen: &Seen<'_>) -> Option<String> {
 
 /// There is a Job, was one, or will be: the first attempt was made, and the apiserver did not refuse it.
 pub(super) fn has_job(pass: &Pass<'_>, status: &StageStatus) -> bool {
-    let name = status.job.as_ref().map(|job| job.name.as_str()).unwrap_or_default();
+    let Some(name) = status.job.as_ref().map(|job| job.name.as_str()) else { return false };
     let seen = || pass.observed.jobs.iter().any(|job| job.name == name);
     status.attempts > 1 || status.attempts == 1 && (pass.refusal("Job", name).is_none() || seen())
+}
+
+/// How much longer than its grace period a pod of a stage that was given up is waited for: one on a node that is lost may stay for ever.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// As long at most is waited for a program that is killed: a kubelet that has asked it to stop before may let it have all of its grace period.
+const KILLED: Duration = Duration::from_secs(10);
+
+/// A stage that was given up and whose program may still run: its Job was deleted, and it has its grace period.
+pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages, effects: &mut Effects) -> Option<&'a str> {
+    let pods = pass.observed.pods.iter().filter(|pod| is_given_up(stages, &pod.stage) && classify::runs(pod));
+    let left = |stage: &str| {
+        let grace = match pass.frozen.stages.get(stage).map(|stage| &stage.kind) {
+            Some(FrozenKind::Container(container)) => job::grace_seconds(&container.container),
+            Some(FrozenKind::Register(_) | FrozenKind::Deploy(_)) | None => 0,
+        };
+        let killed = pass.run.spec.cancel == Some(Cancel::Now);
+        let limit = if killed { KILLED } else { Duration::from_secs(grace) + PATIENCE };
+        pass.left(stages.get(stage)?.completion_time.as_ref(), limit)
+    };
+    let found = pods.filter_map(|pod| Some((pod.stage.as_str(), left(&pod.stage)?))).min();
+    found.map(|(stage, left)| {
+        effects.again(left);
+        stage
+    })
+}
+
+/// The run, or the stage's own `pendingTimeout`, ended it while its program may have run.
+pub(super) fn is_given_up(stages: &Stages, stage: &str) -> bool {
+    stages.get(stage).is_some_and(|status| status.state == StageState::Failed && gave_up(status))
+}
+
+fn gave_up(status: &StageStatus) -> bool {
+    status.reason.as_deref().is_some_and(|reason| reason == PENDING_TIMEOUT || finish::by_the_run(reason))
 }
 
 /// The Job of a stage that was given up while its pod may still run or wait.
@@ -257,7 +292,7 @@ pub(super) fn abandoned(pass: &Pass<'_>, name: &str, status: &StageStatus) -> Op
 /// As [`abandoned`], for a run that has ended.
 pub(super) fn given_up(run_uid: &str, observed: &Observed, name: &str, status: &StageStatus) -> Option<Delete> {
     let given_up = match status.state {
-        StageState::Failed => matches!(status.reason.as_deref(), Some(PENDING_TIMEOUT | RUN_TIMEOUT)),
+        StageState::Failed => gave_up(status),
         // Its Job was refused when the stage was skipped: one that is there nevertheless came late.
         StageState::Skipped => true,
         _ => false,

@@ -3,55 +3,101 @@
 use std::time::Duration;
 
 use super::pass::{Effects, Pass, Stages, first_line};
-use super::{attempt, container};
-use crate::api::{MLPipelineRun, MLPipelineRunStatus, StageState};
+use super::{attempt, container, graph};
+use crate::api::{MLPipelineRun, MLPipelineRunStatus, StageState, StageStatus};
 use crate::duration;
+use crate::pipeline::Frozen;
 use crate::plan::{Delete, DeleteKind, Plan};
 use k8s_openapi::jiff::Timestamp;
 
 /// Failed because the run's time was over: its Jobs are deleted.
 pub(super) const RUN_TIMEOUT: &str = "RunTimeout";
+/// Failed because a person canceled the run.
+pub(super) const CANCELED: &str = "Canceled";
+/// Failed because a newer run of its pipeline takes its place.
+pub(super) const REPLACED: &str = "Replaced";
+/// All went well before `finally`, and something in it failed.
+const FINALLY_FAILED: &str = "FinallyFailed";
 
-/// How the stages of a run ended together.
+/// The run ended the stage, not the stage itself.
+pub(super) fn by_the_run(reason: &str) -> bool {
+    matches!(reason, RUN_TIMEOUT | CANCELED | REPLACED)
+}
+
+/// A person ended it, or a newer run, and not a failure.
+pub(super) fn by_hand(reason: &str) -> bool {
+    matches!(reason, CANCELED | REPLACED)
+}
+
+/// How a run ended, or its stages before `finally` did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Succeeded,
     Failed { reason: &'static str, message: String },
 }
 
-/// Ends every stage of a run whose time is over. Whether it was.
-pub(super) fn out_of_time(pass: &Pass<'_>, start: Timestamp, stages: &mut Stages, effects: &mut Effects) -> bool {
-    let Some(limit) = pass.frozen.timeout_seconds.map(Duration::from_secs) else { return false };
-    let gone = super::pass::since(start, pass.now);
-    if let Some(left) = limit.checked_sub(gone).filter(|left| !left.is_zero()) {
-        effects.again(left);
-        return false;
-    }
-    let message = format!("the run's timeout of {} is over", duration::format(limit));
-    for (name, status) in stages.iter_mut().filter(|(_, status)| !status.state.ended()) {
-        if status.state == StageState::Waiting {
-            status.state = StageState::Skipped;
-            status.reason = Some(RUN_TIMEOUT.to_owned());
-            status.message = Some(message.clone());
-        } else {
-            *status = attempt::fail(pass, name, status.clone(), RUN_TIMEOUT, &message, effects);
+impl End {
+    /// `run.status`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Succeeded => "Succeeded",
+            Self::Failed { reason, .. } if by_hand(reason) => CANCELED,
+            Self::Failed { .. } => "Failed",
         }
     }
-    let abandoned = stages.iter().filter_map(|(name, status)| container::abandoned(pass, name, status));
-    effects.delete.extend(abandoned);
-    true
 }
 
-/// How the run ended, if every stage has.
-pub(super) fn end(stages: &Stages) -> Option<End> {
-    if !stages.values().all(|status| status.state.ended()) {
+/// Ends every stage before `finally` of a run that has `used` up its time.
+pub(super) fn out_of_time(pass: &Pass<'_>, used: Duration, stages: &mut Stages, effects: &mut Effects) {
+    let Some(limit) = pass.frozen.timeout_seconds.map(Duration::from_secs) else { return };
+    let main = |name: &String| !pass.is_finally(name);
+    if pass.frozen.stages.keys().filter(|name| main(name)).all(|name| stages.get(name).is_some_and(|s| s.state.ended()))
+    {
+        return;
+    }
+    if let Some(left) = limit.checked_sub(used).filter(|left| !left.is_zero()) {
+        if !pass.held {
+            effects.again(left);
+        }
+        return;
+    }
+    let message = format!("the run's timeout of {} is over", duration::format(limit));
+    give_up(pass, RUN_TIMEOUT, &message, main, stages, effects);
+}
+
+/// Ends the stages that `which` names and that have not ended: the run goes no further.
+pub(super) fn give_up(
+    pass: &Pass<'_>,
+    reason: &'static str,
+    message: &str,
+    which: impl Fn(&String) -> bool,
+    stages: &mut Stages,
+    effects: &mut Effects,
+) {
+    for name in pass.frozen.stages.keys().filter(|name| which(name)) {
+        let status = stages.entry(name.clone()).or_default();
+        if status.state == StageState::Waiting {
+            status.state = StageState::Skipped;
+            status.reason = Some(reason.to_owned());
+            status.message = Some(message.to_owned());
+        } else if !status.state.ended() {
+            *status = attempt::fail(pass, name, status.clone(), reason, message, effects);
+        }
+    }
+}
+
+/// How the stages before `finally` ended, if every one has.
+pub(super) fn end_of_stages(frozen: &Frozen, stages: &Stages) -> Option<End> {
+    let of = |name: &String| frozen.stages.get(name).is_none_or(|stage| !stage.finally);
+    let main = || stages.iter().filter(|(name, _)| of(name));
+    if !main().all(|(_, status)| status.state.ended()) {
         return None;
     }
-    // The first that failed is the cause; what came after it may be its consequence.
-    let failed = stages.iter().filter(|(_, status)| status.state == StageState::Failed);
-    let first = failed.min_by_key(|(_, status)| status.completion_time.as_ref().map(|time| time.0));
-    let timeout = stages.values().any(|status| status.reason.as_deref() == Some(RUN_TIMEOUT));
-    Some(match first {
+    if let Some(end) = ended_by_hand(main(), frozen) {
+        return Some(end);
+    }
+    let timeout = main().any(|(_, status)| status.reason.as_deref() == Some(RUN_TIMEOUT));
+    Some(match first_failed(frozen, main()) {
         Some((name, status)) => {
             let reason = status.reason.as_deref().unwrap_or("Failed");
             let message = format!("stage `{name}` failed: {reason}: {}", first_line(status));
@@ -62,6 +108,60 @@ pub(super) fn end(stages: &Stages) -> Option<End> {
         }
         None => End::Succeeded,
     })
+}
+
+/// How the run ended, if every stage has. What fails in `finally` hides nothing.
+pub(super) fn end(frozen: &Frozen, stages: &Stages) -> Option<End> {
+    let end = end_of_stages(frozen, stages)?;
+    let finally = || stages.iter().filter(|(name, _)| frozen.stages.get(*name).is_some_and(|stage| stage.finally));
+    if !finally().all(|(_, status)| status.state.ended()) {
+        return None;
+    }
+    // Canceled while `finally` ran.
+    if let (End::Succeeded, Some(canceled)) = (&end, ended_by_hand(finally(), frozen)) {
+        return Some(canceled);
+    }
+    let Some((name, status)) = first_failed(frozen, finally()) else { return Some(end) };
+    let reason = status.reason.as_deref().unwrap_or("Failed");
+    let failed = format!("in finally, stage `{name}` failed: {reason}: {}", first_line(status));
+    Some(match end {
+        End::Succeeded => {
+            End::Failed { reason: FINALLY_FAILED, message: format!("{failed} (the stages before had succeeded)") }
+        }
+        End::Failed { reason, message } => End::Failed { reason, message: format!("{message}; {failed}") },
+    })
+}
+
+/// The end of stages of which a person ended one.
+fn ended_by_hand<'a>(
+    stages: impl Iterator<Item = (&'a String, &'a StageStatus)> + Clone,
+    frozen: &Frozen,
+) -> Option<End> {
+    let by_hand = |status: &StageStatus| status.reason.as_deref().is_some_and(by_hand);
+    let (_, canceled) = stages.clone().find(|(_, status)| by_hand(status))?;
+    let count = |state: StageState| stages.clone().filter(|(_, s)| by_hand(s) && s.state == state).count();
+    let (stopped, unbegun) = (count(StageState::Failed), count(StageState::Skipped));
+    let mut message = format!("{}: {stopped} stopped, {unbegun} not begun", first_line(canceled));
+    if let Some((name, status)) = first_failed(frozen, stages.filter(|(_, status)| !by_hand(status))) {
+        let reason = status.reason.as_deref().unwrap_or("Failed");
+        message = format!("{message}; before that stage `{name}` failed: {reason}: {}", first_line(status));
+    }
+    let reason = if canceled.reason.as_deref() == Some(REPLACED) { REPLACED } else { CANCELED };
+    Some(End::Failed { reason, message })
+}
+
+/// The first that failed is the cause; what came after it may be its consequence. One that may fail is none, unless the run ended it.
+fn first_failed<'a>(
+    frozen: &Frozen,
+    stages: impl Iterator<Item = (&'a String, &'a StageStatus)>,
+) -> Option<(&'a String, &'a StageStatus)> {
+    let counts = |name: &str, status: &StageStatus| {
+        let by_the_run = status.reason.as_deref().is_some_and(by_the_run);
+        status.state == StageState::Failed && (by_the_run || !graph::may_fail(&frozen.stages, name))
+    };
+    stages
+        .filter(|(name, status)| counts(name, status))
+        .min_by_key(|(_, status)| status.completion_time.as_ref().map(|time| time.0))
 }
 
 /// What is left to do for a run that has ended: Jobs that were given up, and the run itself after its time to live.

@@ -33,19 +33,19 @@ pub(super) fn judge(pass: &Pass<'_>, gate: &Gate, status: &StageStatus, stages: 
     let scope = scope::of_run(pass, stages).with("metrics", json!(status.metrics)).with("champion", champion);
     match expr::eval_bool(&gate.pass, &scope) {
         Ok(true) => Verdict::Pass,
-        Ok(false) => Verdict::No(figures(gate, &scope, deployed)),
+        Ok(false) => Verdict::No(figures(&gate.pass, &scope, deployed)),
         Err(error) => Verdict::Unknown(error),
     }
 }
 
-/// What decided, and the values that the gate names.
-fn figures(gate: &Gate, scope: &Scope, deployed: Option<&str>) -> String {
-    let decisive = expr::decisive(&gate.pass, scope);
+/// What decided in a condition that is false, and the values that it names.
+pub(super) fn figures(condition: &str, scope: &Scope, deployed: Option<&str>) -> String {
+    let decisive = expr::decisive(condition, scope);
     // It was evaluated: it can be parsed.
-    let figures = expr::figures(&gate.pass, scope).unwrap_or_default();
+    let figures = expr::figures(condition, scope).unwrap_or_default();
     let digits = figure::told_apart(figures.iter().filter_map(|(_, value)| value.as_f64()));
     // A side that was not needed may name a metric that nobody reports: a slip that would sleep until it is.
-    let unreported = expr::unknown(&gate.pass, scope).unwrap_or_default();
+    let unreported = expr::unknown(condition, scope).unwrap_or_default();
     let unreported = unreported.iter().map(|name| format!("{name} was not reported"));
     let told = figures.iter().map(|figure| told(figure, digits, deployed)).chain(unreported).collect::<Vec<_>>();
     if told.is_empty() {
@@ -67,12 +67,11 @@ fn told((name, value): &Figure, digits: usize, deployed: Option<&str>) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Otherwise;
 
     #[test]
     fn a_no_tells_what_decided_with_its_figures_and_what_was_not_reported() {
         let scope = Scope::new().with("metrics", json!({ "f1": 0.5 })).with("params", json!({ "on": false }));
-        let told = |pass: &str| figures(&Gate { pass: pass.to_owned(), otherwise: Otherwise::Reject }, &scope, None);
+        let told = |condition: &str| figures(condition, &scope, None);
         assert_eq!(told("metrics.f1 > 0.9"), "`metrics.f1 > 0.9` is false: metrics.f1 = 0.5");
         assert_eq!(told("size(metrics) == 0"), "`size(metrics) == 0` is false");
         assert_eq!(

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::inputs;
 use super::pass::Stages;
-use crate::api::StageState;
-use crate::pipeline::FrozenStage;
+use crate::api::{OnFailure, StageState, StageStatus};
+use crate::pipeline::{Bond, FrozenKind, FrozenStage};
 
 /// Reason of a stage that succeeded, but whose gate said no.
 pub(super) const GATE_REJECTED: &str = "GateRejected";
@@ -12,6 +13,15 @@ pub(super) const GATE_REJECTED: &str = "GateRejected";
 pub(super) const UPSTREAM_FAILED: &str = "UpstreamFailed";
 /// Reason of a stage that was not begun because another one had failed.
 pub(super) const NOT_STARTED: &str = "NotStarted";
+/// Reason of a stage whose `when` is false.
+pub(super) const WHEN_FALSE: &str = "WhenFalse";
+/// Reason of a stage that uses what a skipped one would have made.
+pub(super) const UPSTREAM_SKIPPED: &str = "UpstreamSkipped";
+
+/// It was skipped because something failed.
+pub(super) fn fell(reason: &str) -> bool {
+    matches!(reason, UPSTREAM_FAILED | NOT_STARTED)
+}
 
 /// The stages, every one after those it needs; by name among equals, so that each pass takes the same order.
 pub(super) fn order(stages: &BTreeMap<String, FrozenStage>) -> Vec<&str> {
@@ -54,27 +64,72 @@ pub(super) enum Turn {
     Skip { reason: &'static str, message: String },
 }
 
-/// Looks at the stages that `stage` needs, then at the whole run: once a stage has failed, nothing new begins.
-pub(super) fn turn(stage: &FrozenStage, stages: &Stages) -> Turn {
+/// Looks at the stages that `stage` needs, then at the whole run: once a stage has failed, nothing new begins but what asked for that.
+/// In `finally` nobody stops anybody.
+pub(super) fn turn(all: &BTreeMap<String, FrozenStage>, stage: &FrozenStage, stages: &Stages) -> Turn {
     let mut waits = false;
+    let mut asked = false;
     for need in &stage.needs {
         let Some(status) = stages.get(need) else { continue };
-        let rejected = status.reason.as_deref() == Some(GATE_REJECTED);
-        match status.state {
-            StageState::Failed => return skip(UPSTREAM_FAILED, format!("stage `{need}` failed")),
-            StageState::Succeeded if rejected => {
-                return skip(GATE_REJECTED, format!("the gate of stage `{need}` said no"));
-            }
-            StageState::Skipped if rejected => return skip(GATE_REJECTED, format!("stage `{need}` was skipped")),
-            StageState::Skipped => return skip(UPSTREAM_FAILED, format!("stage `{need}` was skipped")),
-            StageState::Succeeded => {}
-            StageState::Waiting | StageState::Pending | StageState::Running | StageState::BackingOff => waits = true,
+        let bond = stage.bond(need);
+        if !status.state.ended() {
+            waits = true;
+        } else if bond == Bond::Asks {
+            asked |= status.state == StageState::Failed;
+        } else if let Some(turn) = barred(need, status, bond, may_fail(all, need), stage.finally) {
+            return turn;
         }
     }
-    if let Some((failed, _)) = stages.iter().find(|(_, status)| status.state == StageState::Failed) {
+    let failed = stages.iter().find(|(name, status)| {
+        status.state == StageState::Failed && !may_fail(all, name) && all.get(*name).is_none_or(|other| !other.finally)
+    });
+    if let Some((failed, _)) = failed.filter(|_| !stage.finally && !asked) {
         return skip(NOT_STARTED, format!("not begun because stage `{failed}` failed"));
     }
-    if waits { Turn::Wait } else { Turn::Begin }
+    if waits {
+        return Turn::Wait;
+    }
+    if let FrozenKind::Container(container) = &stage.kind
+        && let Some((input, source)) = inputs::unmade(&container.inputs, stages)
+    {
+        let from = source.from.as_deref().unwrap_or_default();
+        let default = source.default.as_ref().map(|default| default.from.as_str()).unwrap_or_default();
+        return skip(UPSTREAM_SKIPPED, format!("input `{input}`: neither {from} nor {default} was made"));
+    }
+    Turn::Begin
+}
+
+/// Its failure does not stop the run.
+pub(super) fn may_fail(all: &BTreeMap<String, FrozenStage>, stage: &str) -> bool {
+    all.get(stage).is_some_and(|stage| stage.on_failure == OnFailure::Continue)
+}
+
+/// Why a stage is skipped that hangs by `bond` on `need`, which has ended.
+fn barred(need: &str, status: &StageStatus, bond: Bond, may_fail: bool, finally: bool) -> Option<Turn> {
+    let reason = status.reason.as_deref().unwrap_or_default();
+    let follows = bond == Bond::Follows;
+    match (status.state, reason) {
+        (StageState::Failed, _) if follows && may_fail => None,
+        (StageState::Failed, _) => Some(skip(UPSTREAM_FAILED, format!("stage `{need}` failed"))),
+        // What comes at the very end asks no gate.
+        (StageState::Succeeded, GATE_REJECTED) if !finally => {
+            Some(skip(GATE_REJECTED, format!("the gate of stage `{need}` said no")))
+        }
+        (StageState::Skipped, WHEN_FALSE) if follows => None,
+        (StageState::Skipped, GATE_REJECTED) => Some(skip(GATE_REJECTED, format!("stage `{need}` was skipped"))),
+        (StageState::Skipped, WHEN_FALSE | UPSTREAM_SKIPPED) => {
+            Some(skip(UPSTREAM_SKIPPED, format!("stage `{need}` was skipped")))
+        }
+        (StageState::Skipped, _) => Some(skip(UPSTREAM_FAILED, format!("stage `{need}` was skipped"))),
+        (
+            StageState::Succeeded
+            | StageState::Waiting
+            | StageState::Pending
+            | StageState::Running
+            | StageState::BackingOff,
+            _,
+        ) => None,
+    }
 }
 
 fn skip(reason: &'static str, message: String) -> Turn {
@@ -84,12 +139,22 @@ fn skip(reason: &'static str, message: String) -> Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Register, StageStatus};
-    use crate::pipeline::FrozenKind;
+    use crate::api::Register;
 
     fn needs(needs: &[&str]) -> FrozenStage {
+        bound(needs, Bond::Uses)
+    }
+
+    fn bound(needs: &[&str], bond: Bond) -> FrozenStage {
         let register = Register { model: "m".into(), from: "a.b".into(), metrics: None };
-        FrozenStage { needs: needs.iter().map(ToString::to_string).collect(), kind: FrozenKind::Register(register) }
+        FrozenStage {
+            needs: needs.iter().map(ToString::to_string).collect(),
+            bonds: needs.iter().map(|need| ((*need).to_owned(), bond)).collect(),
+            when: None,
+            on_failure: OnFailure::Stop,
+            finally: false,
+            kind: FrozenKind::Register(register),
+        }
     }
 
     fn status(state: StageState, reason: Option<&str>) -> StageStatus {
@@ -111,23 +176,47 @@ mod tests {
 
     #[test]
     fn a_stage_begins_waits_or_is_skipped_as_those_it_needs_say() {
-        for (state, reason, expected) in [
-            (StageState::Succeeded, None, Some("begin")),
-            (StageState::Running, None, None),
-            (StageState::BackingOff, Some("Error"), None),
-            (StageState::Failed, Some("Error"), Some(UPSTREAM_FAILED)),
-            (StageState::Succeeded, Some(GATE_REJECTED), Some(GATE_REJECTED)),
-            (StageState::Skipped, Some(GATE_REJECTED), Some(GATE_REJECTED)),
-            (StageState::Skipped, Some(UPSTREAM_FAILED), Some(UPSTREAM_FAILED)),
+        use StageState::{BackingOff, Failed, Running, Skipped, Succeeded};
+        const BEGIN: Option<&str> = Some("begin");
+        // What became of the one: for who uses what it makes, who only follows it, and who asks what became of it.
+        for (state, reason, uses, follows, asks) in [
+            (Succeeded, None, BEGIN, BEGIN, BEGIN),
+            (Running, None, None, None, None),
+            (BackingOff, Some("Error"), None, None, None),
+            (Failed, Some("Error"), Some(UPSTREAM_FAILED), Some(UPSTREAM_FAILED), BEGIN),
+            (Succeeded, Some(GATE_REJECTED), Some(GATE_REJECTED), Some(GATE_REJECTED), BEGIN),
+            (Skipped, Some(GATE_REJECTED), Some(GATE_REJECTED), Some(GATE_REJECTED), BEGIN),
+            (Skipped, Some(UPSTREAM_FAILED), Some(UPSTREAM_FAILED), Some(UPSTREAM_FAILED), BEGIN),
+            (Skipped, Some(WHEN_FALSE), Some(UPSTREAM_SKIPPED), BEGIN, BEGIN),
+            (Skipped, Some(UPSTREAM_SKIPPED), Some(UPSTREAM_SKIPPED), Some(UPSTREAM_SKIPPED), BEGIN),
         ] {
             let stages = Stages::from([("a".to_owned(), status(state, reason))]);
-            let found = match turn(&needs(&["a"]), &stages) {
-                Turn::Begin => Some("begin"),
-                Turn::Wait => None,
-                Turn::Skip { reason, .. } => Some(reason),
-            };
-            assert_eq!(found, expected, "{state:?} {reason:?}");
+            for (bond, expected) in [(Bond::Uses, uses), (Bond::Follows, follows), (Bond::Asks, asks)] {
+                assert_eq!(
+                    found(&BTreeMap::new(), &bound(&["a"], bond), &stages),
+                    expected,
+                    "{state:?} {reason:?} {bond:?}"
+                );
+            }
         }
+    }
+
+    fn found(all: &BTreeMap<String, FrozenStage>, stage: &FrozenStage, stages: &Stages) -> Option<&'static str> {
+        match turn(all, stage, stages) {
+            Turn::Begin => Some("begin"),
+            Turn::Wait => None,
+            Turn::Skip { reason, .. } => Some(reason),
+        }
+    }
+
+    #[test]
+    fn a_stage_that_may_fail_stops_only_who_uses_what_it_makes() {
+        let may_fail = FrozenStage { on_failure: OnFailure::Continue, ..needs(&[]) };
+        let all = BTreeMap::from([("a".to_owned(), may_fail)]);
+        let stages = Stages::from([("a".to_owned(), status(StageState::Failed, Some("Error")))]);
+        assert_eq!(found(&all, &needs(&["a"]), &stages), Some(UPSTREAM_FAILED));
+        assert_eq!(found(&all, &bound(&["a"], Bond::Follows), &stages), Some("begin"));
+        assert_eq!(found(&all, &needs(&[]), &stages), Some("begin"));
     }
 
     #[test]
@@ -136,7 +225,9 @@ mod tests {
             ("a".to_owned(), status(StageState::Succeeded, None)),
             ("x".to_owned(), status(StageState::Failed, Some("Error"))),
         ]);
-        let Turn::Skip { reason, message } = turn(&needs(&["a"]), &stages) else { panic!("it began") };
+        let Turn::Skip { reason, message } = turn(&BTreeMap::new(), &needs(&["a"]), &stages) else {
+            panic!("it began")
+        };
         assert_eq!(reason, NOT_STARTED);
         assert!(message.contains("`x`"), "{message}");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::pass::{Pass, Stages};
 use super::{Words, awaited};
-use crate::api::{Input, ResolvedInput, StageState};
+use crate::api::{Input, OutputStatus, ResolvedInput, StageState};
 use crate::names;
 
 /// An input that is mounted.
@@ -110,8 +110,11 @@ pub(super) fn mounted(
     let mut mounts = BTreeMap::new();
     for (name, input) in inputs {
         let (uri, digest, size) = if let Some(from) = &input.from {
-            let output = output_of(name, from, stages)?;
-            (&output.uri, &output.digest, output.size)
+            match artifact(input, stages) {
+                Some(output) => (&output.uri, &output.digest, output.size),
+                None if input.optional => continue,
+                None => return Err(absent(name, from, stages)),
+            }
         } else {
             let Some(ResolvedInput { uri: Some(uri), digest: Some(digest), size: Some(size), .. }) = resolved.get(name)
             else {
@@ -129,23 +132,36 @@ pub(super) fn mounted(
     Ok(mounts)
 }
 
-fn output_of<'a>(input: &str, from: &str, stages: &'a Stages) -> Result<&'a crate::api::OutputStatus, Hindrance> {
-    let (stage, output) = from.split_once('.').unwrap_or((from, ""));
-    let producer = stages.get(stage);
-    producer.and_then(|made| made.outputs.get(output)).ok_or_else(|| {
-        let ended = producer.map_or(StageState::Waiting, |made| made.state);
-        let message = format!(
-            "input `{input}`: stage `{stage}` is {ended:?} and left out its output `{output}`, which is optional there: \
-             let the stage always write it, or take the input away"
-        );
-        Hindrance::fail("OutputAbsent", message)
+/// What an input with `from` reads: its source, else its default.
+fn artifact<'a>(input: &Input, stages: &'a Stages) -> Option<&'a OutputStatus> {
+    let default = input.default.as_ref().map(|default| &default.from);
+    input.from.iter().chain(default).find_map(|from| {
+        let (stage, output) = from.split_once('.')?;
+        stages.get(stage).filter(|made| made.state == StageState::Succeeded)?.outputs.get(output)
     })
+}
+
+/// The first input for which neither its source nor its default was made, though it could have been: its source.
+pub(super) fn unmade<'a>(inputs: &'a BTreeMap<String, Input>, stages: &Stages) -> Option<(&'a String, &'a Input)> {
+    inputs.iter().find(|(_, input)| {
+        input.from.is_some() && input.default.is_some() && !input.optional && artifact(input, stages).is_none()
+    })
+}
+
+fn absent(input: &str, from: &str, stages: &Stages) -> Hindrance {
+    let (stage, output) = from.split_once('.').unwrap_or((from, ""));
+    let ended = stages.get(stage).map_or(StageState::Waiting, |made| made.state);
+    let message = format!(
+        "input `{input}`: stage `{stage}` is {ended:?} and left out its output `{output}`, which is optional there: \
+         let the stage always write it, write optional: true, or give the input a default"
+    );
+    Hindrance::fail("OutputAbsent", message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{OutputStatus, StageStatus};
+    use crate::api::{InputDefault, StageStatus};
 
     #[test]
     fn an_artifacts_address_is_a_claim_and_a_path_that_does_not_climb() {
@@ -159,7 +175,8 @@ mod tests {
     #[test]
     fn an_input_is_where_its_producer_wrote_it_and_an_absent_optional_one_is_left_out() {
         let output = OutputStatus { uri: "pvc://c/p".into(), digest: "d".into(), size: 3, ..OutputStatus::default() };
-        let status = StageStatus { outputs: [("data".to_owned(), output)].into(), ..StageStatus::default() };
+        let outputs = [("data".to_owned(), output)].into();
+        let status = StageStatus { state: StageState::Succeeded, outputs, ..StageStatus::default() };
         let stages = Stages::from([("ingest".to_owned(), status)]);
         let from = |from: &str| Input { from: Some(from.into()), ..Input::default() };
         let none = ResolvedInput { model_version: None, uri: None, digest: None, size: None };
@@ -173,5 +190,13 @@ mod tests {
         let Err(Hindrance::Fail(words)) = mounted(&inputs, &BTreeMap::new(), &stages) else { panic!("mounted") };
         assert_eq!(words.reason, "OutputAbsent");
         assert!(words.message.contains("`test`") && words.message.contains("`ingest`"), "{}", words.message);
+
+        let default = Some(InputDefault { from: "ingest.data".into() });
+        let inputs = BTreeMap::from([("rows".to_owned(), Input { default, ..from("other.data") })]);
+        assert_eq!(unmade(&inputs, &stages), None);
+        assert_eq!(mounted(&inputs, &BTreeMap::new(), &stages).unwrap()["rows"].path, "p");
+        let optional = Input { optional: true, ..from("other.data") };
+        let inputs = BTreeMap::from([("rows".to_owned(), optional)]);
+        assert_eq!(mounted(&inputs, &BTreeMap::new(), &stages).unwrap(), BTreeMap::new());
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn build(
 ) -> Result<Job, Hindrance> {
     let inputs = inputs::mounted(&stage.inputs, &status.inputs, stages)?;
     let scope = scope_of(pass, name, stage, status, &inputs, stages)?;
-    let container = render::container(name, stage, &scope)?;
+    let container = render::container(name, &pass.at(name), stage, &scope)?;
     let grace = grace_seconds(&container);
     let task = Task {
         namespace: pass.namespace().to_owned(),
@@ -54,11 +54,11 @@ pub(super) fn build(
     };
     let task = serde_json::to_string(&task)
         .map_err(|error| Hindrance::fail("BadTask", format!("stage `{name}`: the task is no JSON: {error}")))?;
-    render::task_fits(name, stage, &task)?;
+    render::task_fits(name, &pass.at(name), stage, &task)?;
     let labels = labels(pass, name, status.attempts);
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
-        spec: Some(pod_spec(pass, name, &container, &inputs, &task, grace)),
+        spec: Some(pod_spec(pass, name, status.retries, &container, &inputs, &task, grace)),
     };
     let deadline = stage.timeout_seconds.map(|timeout| {
         let all = stage.pending_timeout_seconds + timeout + grace + REPORT_SECONDS + BACKSTOP_SECONDS;
@@ -104,7 +104,7 @@ fn task_input(name: &str, mounted: &Mounted) -> TaskInput {
     TaskInput { path: format!("{INPUTS_DIR}/{name}"), digest: mounted.digest.clone(), size: mounted.size }
 }
 
-fn grace_seconds(container: &Container) -> u64 {
+pub(super) fn grace_seconds(container: &Container) -> u64 {
     let period = container.settings.termination_grace_period.as_deref().and_then(duration::parse);
     period.map_or(GRACE_SECONDS, |period| period.as_secs())
 }
@@ -133,7 +133,7 @@ fn scope_of(
             let value = expr::render_value(value, &run).map_err(|error| render::no_value(name, &error))?;
             with.insert(key.clone(), value);
         }
-        let path = format!("spec.stages.{name}.with");
+        let path = format!("{}.with", pass.at(name));
         let params = bind_params(&stage.template_params, &with, &path)
             .map_err(|problems| Hindrance::fail("InvalidParameter", problem::every(&problems)))?;
         scope::with_run(pass).with("params", Value::Object(params.into_iter().collect()))
@@ -146,6 +146,7 @@ fn scope_of(
 fn pod_spec(
     pass: &Pass<'_>,
     stage: &str,
+    retries: u32,
     container: &Container,
     inputs: &BTreeMap<String, Mounted>,
     task: &str,
@@ -168,7 +169,7 @@ fn pod_spec(
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..PodContainer::default()
     };
-    mounts::own(pass, stage, &mut spec, &mut main);
+    mounts::own(pass, stage, retries, &mut spec, &mut main);
     mounts::inputs(pass, inputs, &mut spec, &mut main);
     if container.agent.is_none() {
         mounts::agent(pass.config, &mut spec, &mut main);

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::Observed;
 use super::*;
-use crate::api::{MLPipelineRun, OutputStatus};
+use crate::api::{MLPipelineRun, OnFailure, OutputStatus, StageState};
 use crate::config::Config;
 use crate::pipeline::{Frozen, FrozenKind, FrozenStage};
 
@@ -39,7 +39,14 @@ fn built(stage: &FrozenContainer, store: bool, templates: &Observed) -> Result<J
         timeout_seconds: None,
         stages: [(
             "train".to_owned(),
-            FrozenStage { needs: vec!["ingest".into()], kind: FrozenKind::Container(Box::new(stage.clone())) },
+            FrozenStage {
+                needs: vec!["ingest".into()],
+                bonds: BTreeMap::new(),
+                when: None,
+                on_failure: OnFailure::Stop,
+                finally: false,
+                kind: FrozenKind::Container(Box::new(stage.clone())),
+            },
         )]
         .into(),
     };
@@ -55,7 +62,8 @@ fn built(stage: &FrozenContainer, store: bool, templates: &Observed) -> Result<J
         ..Config::default()
     };
     let output = OutputStatus { uri: "pvc://artifacts/runs/r/ingest/a".into(), size: 5, ..OutputStatus::default() };
-    let ingest = StageStatus { outputs: [("data".to_owned(), output)].into(), ..StageStatus::default() };
+    let outputs = [("data".to_owned(), output)].into();
+    let ingest = StageStatus { state: StageState::Succeeded, outputs, ..StageStatus::default() };
     let stages = Stages::from([("ingest".to_owned(), ingest)]);
     let status = StageStatus { attempts: 2, ..StageStatus::default() };
     let pass = Pass {
@@ -66,6 +74,8 @@ fn built(stage: &FrozenContainer, store: bool, templates: &Observed) -> Result<J
         frozen: &frozen,
         frozen_name: "penguins-0",
         params: &params,
+        end: None,
+        held: false,
     };
     build(&pass, "train", stage, &status, &stages)
 }

@@ -5,16 +5,19 @@
 //! became of the attempt) → `attempt` (what follows from it) → `retry`, `gate`. Each decides from values alone.
 
 mod advance;
+mod again;
 mod attempt;
 mod awaited;
 mod classify;
 mod container;
+mod control;
 mod deadline;
 mod deploy;
 mod ending;
 mod finish;
 mod gate;
 mod graph;
+mod hold;
 mod inputs;
 mod job;
 mod mounts;
@@ -27,6 +30,9 @@ mod retry;
 mod scope;
 mod start;
 mod status;
+mod turns;
 
+pub use again::asked as retry_asked;
 pub use observed::{ContainerView, JobView, Observed, PodView, Terminated, Words};
 pub use plan::plan;
+pub use turns::{FRONT, Peer, bound};

@@ -22,18 +22,20 @@ pub(super) fn agent_path() -> String {
     format!("{AGENT_COPY_DIR}/millrace-agent")
 }
 
-/// The folder of a stage, below its claim's root.
-pub(super) fn stage_folder(pass: &Pass<'_>, stage: &str) -> String {
-    format!("{}/{stage}", names::run_folder(pass.run_name(), pass.run_uid()))
+/// The folder of a stage, below its claim's root. A stage that is begun again after it was tried has another one: what was complete before
+/// is not to be found for its own. No name of a stage has a dot.
+pub(super) fn stage_folder(pass: &Pass<'_>, stage: &str, retries: u32) -> String {
+    let run = names::run_folder(pass.run_name(), pass.run_uid());
+    if retries == 0 { format!("{run}/{stage}") } else { format!("{run}/{stage}.{retries}") }
 }
 
 /// The stage's own folder: of the store, or one that ends with the pod.
-pub(super) fn own(pass: &Pass<'_>, stage: &str, spec: &mut PodSpec, main: &mut PodContainer) {
+pub(super) fn own(pass: &Pass<'_>, stage: &str, retries: u32, spec: &mut PodSpec, main: &mut PodContainer) {
     let mut mount = VolumeMount { name: STORE.to_owned(), mount_path: STAGE_DIR.to_owned(), ..VolumeMount::default() };
     let volume = match &pass.frozen.store {
         Some(store) => {
             // By subPath: a stage's program reaches nobody else's artifacts.
-            mount.sub_path = Some(stage_folder(pass, stage));
+            mount.sub_path = Some(stage_folder(pass, stage, retries));
             claim(STORE, &store.pvc.claim_name)
         }
         None => {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PodTemplate;
 use k8s_openapi::jiff::Timestamp;
 
+use super::Peer;
 use crate::api::{MLPipeline, ModelDeployment, ModelVersion, StageTemplate};
 use crate::pipeline::Frozen;
 use crate::plan::Refusal;
@@ -16,6 +17,8 @@ use crate::plan::Refusal;
 pub struct Observed {
     /// What `spec.pipelineRef` names.
     pub pipeline: Option<Arc<MLPipeline>>,
+    /// Its other runs that have not ended, if it bounds how many run.
+    pub peers: Vec<Peer>,
     /// If there is no such pipeline: those that the namespace has.
     pub pipelines: Vec<String>,
     /// StageTemplates by name: the namespace's own, and the catalog's where it has none of that name.

@@ -30,11 +30,24 @@ pub(super) struct Pass<'a> {
     pub frozen_name: &'a str,
     /// The run's parameters, defaults filled in.
     pub params: &'a BTreeMap<String, Value>,
+    /// `run.status`: how the stages before `finally` ended, once they have.
+    pub end: Option<&'static str>,
+    /// Nothing new begins: the run is suspended.
+    pub held: bool,
 }
 
 impl Pass<'_> {
     pub fn run_name(&self) -> &str {
         self.run.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The path of a stage.
+    pub fn at(&self, stage: &str) -> String {
+        format!("spec.{}.{stage}", if self.is_finally(stage) { "finally" } else { "stages" })
+    }
+
+    pub fn is_finally(&self, stage: &str) -> bool {
+        self.frozen.stages.get(stage).is_some_and(|stage| stage.finally)
     }
 
     pub fn run_uid(&self) -> &str {

@@ -1,14 +1,16 @@
 //! The plan of one run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::finish::End;
 use super::pass::{Effects, Pass, clip, refusal, whole_seconds};
 use super::start::{self, Start};
-use super::{Observed, advance, awaited, finish, status};
-use crate::api::{MLPipelineRun, MLPipelineRunStatus};
+use super::{Observed, advance, again, awaited, container, control, finish, hold, status};
+use crate::api::{ConditionStatus, MLPipelineRun, MLPipelineRunStatus, RetryFrom, Value};
 use crate::config::Config;
 use crate::pipeline::{Frozen, bind_params, foreign};
 use crate::plan::{Event, Plan};
@@ -22,26 +24,54 @@ const REFUSED: Duration = Duration::from_secs(10);
 /// Decides for one run.
 #[must_use]
 pub fn plan(run: &MLPipelineRun, observed: &Observed, config: &Config, now: Timestamp) -> Plan<MLPipelineRunStatus> {
-    let old = run.status.clone().unwrap_or_default();
     if run.metadata.deletion_timestamp.is_some() {
         return Plan::default();
     }
-    if old.completion_time.is_some() {
-        return finish::afterwards(run, &old, observed, now);
+    let mut status = run.status.clone().unwrap_or_default();
+    let mut events = Vec::new();
+    if status.completion_time.is_some() {
+        let Some(asked) = again::asked(run) else { return finish::afterwards(run, &status, observed, now) };
+        match begin_again(status, observed.frozen.as_deref(), asked, now) {
+            Ok(begun) => status = begun,
+            Err(plan) => return *plan,
+        }
+        events.push(Event::normal("RunRetried", "it begins again; what succeeded is not run again"));
     }
-    let mut plan = match (&old.frozen, &observed.frozen) {
-        (None, _) => begin(run, old, observed, config, now),
+    let mut plan = match (&status.frozen, &observed.frozen) {
+        (None, _) => begin(run, status, observed, config, now),
         // It is made before the status names it, and read without a cache when it is not held: so it was deleted.
         (Some(name), None) => {
             let message = format!(
                 "the ControllerRevision {name} that holds what this run runs was deleted: create the run again"
             );
-            refuse(old.clone(), "FrozenLost", &message, &message, now)
+            refuse(status, "FrozenLost", &message, &message, now)
         }
-        (Some(name), Some(frozen)) => resume(run, &old, name, frozen, observed, config, now),
+        (Some(name), Some(frozen)) => resume(run, &status, name, frozen, observed, config, now),
     };
+    plan.events.splice(0..0, events);
     plan.status = plan.status.filter(|new| run.status.as_ref() != Some(new));
     plan
+}
+
+/// The status of a run that begins again; or why it does not, which is said once.
+fn begin_again(
+    old: MLPipelineRunStatus,
+    frozen: Option<&Frozen>,
+    asked: &RetryFrom,
+    now: Timestamp,
+) -> Result<MLPipelineRunStatus, Box<Plan<MLPipelineRunStatus>>> {
+    let now = whole_seconds(now);
+    match again::begin(&old, frozen, asked, Time(now)) {
+        // What it runs is lost: said with the rest.
+        Ok(status) if status.frozen != old.frozen => Ok(MLPipelineRunStatus { frozen: old.frozen, ..status }),
+        Ok(status) => Ok(status),
+        Err((reason, message)) => {
+            let mut status = MLPipelineRunStatus { retry_from: Some(asked.clone()), ..old };
+            status::say(&mut status, &[("Accepted", ConditionStatus::False, reason, &message)], now);
+            let events = vec![Event::warning("RetryRefused", format!("{reason}: {message}"))];
+            Err(Box::new(Plan { status: Some(status), events, ..Plan::default() }))
+        }
+    }
 }
 
 fn begin(
@@ -52,15 +82,23 @@ fn begin(
     now: Timestamp,
 ) -> Plan<MLPipelineRunStatus> {
     status.observed_generation = run.metadata.generation;
+    let held = hold::held(run, observed);
+    // It was checked when it was held first.
+    if let Some(held) = held.as_ref().filter(|held| held.ends() || hold::is_held(&status)) {
+        return hold::plan(status, held, now);
+    }
     match start::start(run, observed, config) {
         Start::Frozen { frozen, params, revision } => {
+            if let Some(held) = held {
+                return hold::plan(status, &held, now);
+            }
             let name = revision.metadata.name.clone().unwrap_or_default();
             if let Some(refusal) = refusal(observed, &format!("ControllerRevision {name}")) {
                 status::unfrozen(&mut status, &refusal.reason, &clip(&refusal.message), whole_seconds(now));
                 return Plan { status: Some(status), requeue: Some(REFUSED), ..Plan::default() };
             }
             status.frozen = Some(name.clone());
-            let pass = Pass { run, observed, config, now, frozen: &frozen, frozen_name: &name, params: &params };
+            let pass = pass(run, observed, config, now, &frozen, &name, &params);
             status.start_time = Some(pass.time());
             let mut plan = advanced(&pass, status);
             plan.events.splice(0..0, begun(&pass));
@@ -78,6 +116,18 @@ fn begin(
             refuse(status, reason, &problem::brief(&problems), &problem::every(&problems), now)
         }
     }
+}
+
+fn pass<'a>(
+    run: &'a MLPipelineRun,
+    observed: &'a Observed,
+    config: &'a Config,
+    now: Timestamp,
+    frozen: &'a Frozen,
+    frozen_name: &'a str,
+    params: &'a BTreeMap<String, Value>,
+) -> Pass<'a> {
+    Pass { run, observed, config, now, frozen, frozen_name, params, end: None, held: control::is_suspended(run) }
 }
 
 /// What is told when a run starts.
@@ -113,7 +163,7 @@ fn refuse(
     let message = clip(message);
     let now = whole_seconds(now);
     status::refused(&mut status, reason, &message, all, now);
-    status.completion_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
+    status.completion_time = Some(Time(now));
     let events = vec![Event::warning("RunRefused", format!("{reason}: {message}"))];
     Plan { status: Some(status), events, ..Plan::default() }
 }
@@ -129,8 +179,17 @@ fn resume(
 ) -> Plan<MLPipelineRunStatus> {
     match bind_params(&frozen.params, &run.spec.params, "spec.params") {
         Ok(params) => {
-            let pass = Pass { run, observed, config, now, frozen, frozen_name: name, params: &params };
-            advanced(&pass, old.clone())
+            let mut status = old.clone();
+            let pass = pass(run, observed, config, now, frozen, name, &params);
+            // It is to begin again.
+            if status.start_time.is_none() {
+                status.observed_generation = run.metadata.generation;
+                if let Some(held) = hold::held(run, observed) {
+                    return hold::plan(status, &held, now);
+                }
+                status.start_time = Some(pass.time());
+            }
+            advanced(&pass, status)
         }
         // They were bound when the run started; an operator that binds them otherwise cannot go on with it.
         Err(problems) => {
@@ -160,19 +219,26 @@ fn awaited(pass: &Pass<'_>, status: &MLPipelineRunStatus, start: Timestamp, effe
 fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipelineRunStatus> {
     let mut effects = Effects::default();
     let start = status.start_time.as_ref().map_or(pass.now, |time| time.0);
-    if !finish::out_of_time(pass, start, &mut status.stages, &mut effects) {
-        status.stages = advance::all(pass, &status.stages, &mut effects);
-    }
-    let end = finish::end(&status.stages);
+    control::clock(pass, &mut status);
+    let used = control::used(pass, &status, start);
+    finish::out_of_time(pass, used, &mut status.stages, &mut effects);
+    control::cancel(pass, &mut status.stages, &mut effects);
+    status.stages = advance::all(pass, &status.stages, &mut effects);
+    let at_work = container::at_work(pass, &status.stages, &mut effects);
+    let end = finish::end(pass.frozen, &status.stages).filter(|_| at_work.is_none());
     status.observed_generation = pass.run.metadata.generation;
     let time = pass.time();
     let awaited = awaited(pass, &status, start, &mut effects);
-    status::running(&mut status, pass.frozen, end.as_ref(), awaited.as_deref(), time.0);
+    let standing = standing(pass, at_work);
+    status::running(&mut status, pass.frozen, end.as_ref(), &standing, awaited.as_deref(), time.0);
     if let Some(end) = &end {
         match end {
             End::Succeeded => {
                 let gone = super::pass::since(start, pass.now);
                 effects.tell("RunSucceeded", format!("after {}", crate::duration::format(gone)));
+            }
+            End::Failed { reason, message } if finish::by_hand(reason) => {
+                effects.tell("RunCanceled", format!("{reason}: {message}"));
             }
             End::Failed { reason, message } => effects.warn("RunFailed", format!("{reason}: {message}")),
         }
@@ -180,4 +246,18 @@ fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipeline
     }
     let Effects { create, apply, delete, events, requeue } = effects;
     Plan { freeze: None, status: Some(status), create, apply, delete, events, requeue }
+}
+
+/// The reason that a run has while it runs, and what it says before it tells of its stages.
+fn standing(pass: &Pass<'_>, at_work: Option<&str>) -> (&'static str, String) {
+    let canceled = pass.run.spec.cancel.is_some();
+    match at_work {
+        Some(stage) => {
+            let reason = if canceled { "Canceling" } else { "Running" };
+            (reason, format!("waits until the program of stage `{stage}` has stopped"))
+        }
+        None if canceled => ("Canceling", String::new()),
+        None if pass.held => (control::SUSPENDED, control::SUSPENDED_MESSAGE.to_owned()),
+        None => ("Running", String::new()),
+    }
 }

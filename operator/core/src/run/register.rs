@@ -28,7 +28,7 @@ pub(super) fn step(
     let mut status = old.clone();
     let started = status.start_time.get_or_insert(pass.time()).clone();
     status.state = StageState::Running;
-    if let Some(version) = ours(pass, name) {
+    if let Some(version) = ours(pass, name, old.retries) {
         status.state = StageState::Succeeded;
         status.completion_time = Some(pass.time());
         status.model_version.clone_from(&version.metadata.name);
@@ -60,23 +60,29 @@ pub(super) fn step(
         );
         return attempt::fail(pass, name, status, "VersionsExhausted", &message, effects);
     }
-    let made = model_version(pass, name, register, stage, artifact, version, stages);
+    let mut made = model_version(pass, name, register, stage, artifact, version, stages);
+    if status.retries > 0 {
+        made.metadata.labels.get_or_insert_default().insert(names::RETRY_LABEL.to_owned(), status.retries.to_string());
+    }
     effects.create.push(Create::ModelVersion(Box::new(made)));
     status
 }
 
 /// The version that this stage made: found by what it was made for, whatever its number.
-fn ours<'a>(pass: &'a Pass<'_>, stage: &str) -> Option<&'a ModelVersion> {
+fn ours<'a>(pass: &'a Pass<'_>, stage: &str, retries: u32) -> Option<&'a ModelVersion> {
     let versions = pass.observed.model_versions.iter().map(AsRef::as_ref);
     versions.into_iter().find(|version| {
         let label = |key: &str| version.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
-        label(names::RUN_UID_LABEL) == Some(pass.run_uid()) && label(names::STAGE_LABEL) == Some(stage)
+        let retry = label(names::RETRY_LABEL).map_or(Some(0), |text| text.parse().ok());
+        label(names::RUN_UID_LABEL) == Some(pass.run_uid())
+            && label(names::STAGE_LABEL) == Some(stage)
+            && retry == Some(retries)
     })
 }
 
 /// The apiserver does not take the version, so that nothing was made.
-pub(super) fn is_refused(pass: &Pass<'_>, stage: &str, register: &Register) -> bool {
-    refusal(pass, &register.model).is_some() && ours(pass, stage).is_none()
+pub(super) fn is_refused(pass: &Pass<'_>, stage: &str, retries: u32, register: &Register) -> bool {
+    refusal(pass, &register.model).is_some() && ours(pass, stage, retries).is_none()
 }
 
 fn refusal<'a>(pass: &'a Pass<'_>, model: &str) -> Option<&'a Refusal> {

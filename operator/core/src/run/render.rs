@@ -13,8 +13,13 @@ const RENDERED_LIMIT: usize = 512 * 1024;
 /// a longer one no program starts, however often it is tried.
 const LONGEST_STRING: usize = 32 * 4096 - 1;
 
-/// The container of a stage with its templates rendered.
-pub(super) fn container(stage: &str, frozen: &FrozenContainer, scope: &Scope) -> Result<Container, Hindrance> {
+/// The container of a stage with its templates rendered. `at` is the path of the stage.
+pub(super) fn container(
+    stage: &str,
+    at: &str,
+    frozen: &FrozenContainer,
+    scope: &Scope,
+) -> Result<Container, Hindrance> {
     let mut rendered = frozen.container.clone();
     let Container { image, command, args, script, settings, agent: _ } = &mut rendered;
     let fill = |text: &mut String| -> Result<(), Hindrance> {
@@ -28,7 +33,7 @@ pub(super) fn container(stage: &str, frozen: &FrozenContainer, scope: &Scope) ->
         bytes += text.len();
         if text.len() + name > LONGEST_STRING {
             let found = format!("it is {} bytes long with its templates filled in", text.len() + name);
-            return Err(too_long(&path(stage, frozen, field), &found));
+            return Err(too_long(&path(stage, at, frozen, field), &found));
         }
         if bytes > RENDERED_LIMIT {
             let message = format!(
@@ -58,13 +63,13 @@ pub(super) fn container(stage: &str, frozen: &FrozenContainer, scope: &Scope) ->
 }
 
 /// The task is one variable of the agent's. The only part of it that a person can make long is the script, as JSON.
-pub(super) fn task_fits(stage: &str, frozen: &FrozenContainer, task: &str) -> Result<(), Hindrance> {
+pub(super) fn task_fits(stage: &str, at: &str, frozen: &FrozenContainer, task: &str) -> Result<(), Hindrance> {
     let bytes = TASK_ENV.len() + 1 + task.len();
     if bytes <= LONGEST_STRING {
         return Ok(());
     }
     let found = format!("the task of the agent, which holds it as JSON, is {bytes} bytes long");
-    Err(too_long(&path(stage, frozen, "script"), &found))
+    Err(too_long(&path(stage, at, frozen, "script"), &found))
 }
 
 /// An expression of the stage has no value.
@@ -79,12 +84,12 @@ fn too_long(path: &str, found: &str) -> Hindrance {
 }
 
 /// Where a person wrote the field.
-fn path(stage: &str, frozen: &FrozenContainer, field: &str) -> String {
+fn path(stage: &str, at: &str, frozen: &FrozenContainer, field: &str) -> String {
     match &frozen.template {
-        None => format!("spec.stages.{stage}.container.{field}"),
+        None => format!("{at}.container.{field}"),
         // Overrides lay variables over the template's: which of them it was is not kept.
         Some(template) if field.starts_with("env.") => {
-            format!("spec.stages.{stage}.overrides.{field}, or the StageTemplate {template}'s spec.container.{field}")
+            format!("{at}.overrides.{field}, or the StageTemplate {template}'s spec.container.{field}")
         }
         Some(template) => format!("stage `{stage}`: the StageTemplate {template}'s spec.container.{field}"),
     }

@@ -17,16 +17,17 @@ pub(super) fn of_run(pass: &Pass<'_>, stages: &Stages) -> Scope {
 /// Only `run`: what a StageTemplate sees besides its own names.
 pub(super) fn with_run(pass: &Pass<'_>) -> Scope {
     let trigger = pass.run.spec.trigger.as_ref().map(|trigger| trigger.kind.as_str());
-    Scope::new().with(
-        "run",
-        json!({
-            "name": pass.run_name(),
-            "namespace": pass.namespace(),
-            "uid": pass.run_uid(),
-            "pipeline": pass.pipeline_name(),
-            "trigger": trigger,
-        }),
-    )
+    let mut run = json!({
+        "name": pass.run_name(),
+        "namespace": pass.namespace(),
+        "uid": pass.run_uid(),
+        "pipeline": pass.pipeline_name(),
+        "trigger": trigger,
+    });
+    if let Some(end) = pass.end {
+        run["status"] = json!(end);
+    }
+    Scope::new().with("run", run)
 }
 
 fn stage(status: &StageStatus) -> Value {

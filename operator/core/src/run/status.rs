@@ -56,6 +56,29 @@ pub(super) fn unfrozen(status: &mut MLPipelineRunStatus, reason: &str, message: 
     say(status, &said, now);
 }
 
+/// The conditions of a run that is accepted and waits to begin.
+pub(super) fn held(status: &mut MLPipelineRunStatus, reason: &str, message: &str, now: Timestamp) {
+    let said = [
+        ("Accepted", True, "Accepted", ""),
+        ("Succeeded", Unknown, reason, message),
+        ("Ready", False, reason, message),
+        ("Reconciling", True, reason, message),
+        ("Stalled", False, reason, ""),
+    ];
+    say(status, &said, now);
+}
+
+/// The conditions of a run that ended before it began, not by a fault of its own.
+pub(super) fn unbegun(status: &mut MLPipelineRunStatus, reason: &str, message: &str, now: Timestamp) {
+    let said = [
+        ("Succeeded", False, reason, message),
+        ("Ready", False, reason, message),
+        ("Reconciling", False, reason, ""),
+        ("Stalled", True, reason, message),
+    ];
+    say(status, &said, now);
+}
+
 /// The conditions of a run that will never run.
 pub(super) fn refused(status: &mut MLPipelineRunStatus, reason: &str, message: &str, all: &str, now: Timestamp) {
     let said = [
@@ -70,11 +93,12 @@ pub(super) fn refused(status: &mut MLPipelineRunStatus, reason: &str, message: &
 
 /// The conditions of a run that runs or has run.
 ///
-/// `awaited` is what is not there yet, and will be needed.
+/// `standing` is its reason while it runs, and what it says first. `awaited` is what is not there yet, and will be needed.
 pub(super) fn running(
     status: &mut MLPipelineRunStatus,
     frozen: &Frozen,
     end: Option<&End>,
+    standing: &(&str, String),
     awaited: Option<&str>,
     now: Timestamp,
 ) {
@@ -84,12 +108,15 @@ pub(super) fn running(
     status.progress = Some(format!("{succeeded}/{all}{apart}"));
     promoted(status, frozen, end, now);
     let message = match end {
-        None => at_work(&status.stages),
+        None => {
+            let said = [standing.1.clone(), at_work(&status.stages)];
+            clip(&said.into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join("; "))
+        }
         Some(End::Succeeded) => clip(&well(&status.stages, succeeded, skipped)),
         Some(End::Failed { message, .. }) => clip(message),
     };
     let (succeeded, ready, reconciling, stalled, reason) = match end {
-        None => (Unknown, False, True, False, "Running"),
+        None => (Unknown, False, True, False, standing.0),
         Some(End::Succeeded) => (True, True, False, False, "Succeeded"),
         Some(End::Failed { reason, .. }) => (False, False, False, True, *reason),
     };
@@ -108,6 +135,7 @@ fn promoted(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Option<&End>
     let deciding: Vec<_> = frozen
         .stages
         .iter()
+        .filter(|(_, stage)| !stage.finally)
         .filter(|(_, stage)| match &stage.kind {
             FrozenKind::Container(container) => container.gate.is_some(),
             FrozenKind::Deploy(_) => true,
@@ -140,10 +168,19 @@ fn well(stages: &Stages, succeeded: usize, skipped: usize) -> String {
         .iter()
         .filter(|(_, stage)| stage.state == StageState::Succeeded && stage.reason.as_deref() == Some(GATE_REJECTED));
     let gates: Vec<_> = gates.map(|(name, _)| format!("the gate of stage `{name}` said no")).collect();
-    let counts = match skipped {
-        0 => format!("{succeeded} {noun} succeeded"),
-        _ => format!("{succeeded} of {} {noun} succeeded, {skipped} skipped", stages.len()),
+    let failed: Vec<_> = stages.iter().filter(|(_, stage)| stage.state == StageState::Failed).collect();
+    let mut counts = if succeeded == stages.len() {
+        format!("{succeeded} {noun} succeeded")
+    } else {
+        format!("{succeeded} of {} {noun} succeeded", stages.len())
     };
+    if skipped > 0 {
+        let _ = write!(counts, ", {skipped} skipped");
+    }
+    if !failed.is_empty() {
+        let names: Vec<_> = failed.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let _ = write!(counts, ", {} failed with onFailure: Continue ({})", failed.len(), names.join(", "));
+    }
     if gates.is_empty() { counts } else { format!("{counts}: {}", gates.join(", ")) }
 }
 

@@ -67,7 +67,7 @@ pub struct Cluster {
     pub refusals: Vec<Refusal>,
     /// By stage and attempt; every other attempt succeeds.
     pub fates: BTreeMap<(String, u32), Fate>,
-    /// The manifests in the store, by stage: the report of the first complete attempt.
+    /// The manifests in the store, by the stage's folder: the report of the first complete attempt.
     pub manifests: BTreeMap<String, Value>,
     pub crash: Option<Crash>,
     /// Refuse every Job with this status and message.
@@ -333,6 +333,7 @@ impl Cluster {
                 assert!(there.is_none_or(|(view, _)| view.uid == delete.uid), "another one of that name");
                 self.pods.retain(|pod| pod.owner.as_ref() != Some(&delete.uid));
             }
+            DeleteKind::Pod => self.pods.retain(|pod| pod.uid != delete.uid),
             DeleteKind::Run => self.run.metadata.deletion_timestamp = Some(Time(self.now)),
             DeleteKind::Deployment | DeleteKind::Service | DeleteKind::ControllerRevision => {
                 panic!("not a run's: {delete:?}")

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::float_cmp)]
 
 mod cluster;
+mod control;
 mod crashes;
 mod ends;
+mod flow;
 mod model;
 mod node;
 mod waits;

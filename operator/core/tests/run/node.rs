@@ -138,7 +138,8 @@ fn report(cluster: &mut Cluster, task: &Task, fate: &Fate) -> Value {
         }
         return report;
     };
-    if let Some(winner) = cluster.manifests.get(&task.stage) {
+    let folder = folder(cluster, task);
+    if let Some(winner) = cluster.manifests.get(&folder) {
         let mut recovered = winner.clone();
         recovered["winner"] = winner["attempt"].clone();
         recovered["attempt"] = json!(task.attempt);
@@ -161,6 +162,15 @@ fn report(cluster: &mut Cluster, task: &Task, fate: &Fate) -> Value {
         (name.clone(), record)
     });
     report["outputs"] = outputs.collect::<serde_json::Map<_, _>>().into();
-    cluster.manifests.insert(task.stage.clone(), report.clone());
+    cluster.manifests.insert(folder, report.clone());
     report
+}
+
+/// The folder of the store that an attempt sees as its own.
+fn folder(cluster: &Cluster, task: &Task) -> String {
+    let (_, job) =
+        &cluster.jobs.values().find(|(job, _)| (&job.stage, job.attempt) == (&task.stage, task.attempt)).unwrap();
+    let mounts = &job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0].volume_mounts;
+    let store = mounts.iter().flatten().find(|mount| mount.name == "millrace-store").unwrap();
+    store.sub_path.clone().unwrap_or_else(|| task.stage.clone())
 }

@@ -172,7 +172,7 @@ impl Cluster {
                 match delete.kind {
                     DeleteKind::Deployment => self.observed.deployments.retain(|view| view.uid != delete.uid),
                     DeleteKind::Service => self.observed.services.retain(|_, service| service.uid != delete.uid),
-                    DeleteKind::Job | DeleteKind::Run | DeleteKind::ControllerRevision => {
+                    DeleteKind::Job | DeleteKind::Pod | DeleteKind::Run | DeleteKind::ControllerRevision => {
                         panic!("a ModelDeployment has no {delete:?}")
                     }
                 }

@@ -3,20 +3,70 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Problems;
+use crate::pipeline::Bond;
 
-/// For each stage the stages that it refers to, and the field that refers first.
+/// For each stage the stages that it refers to.
 #[derive(Default)]
-pub(super) struct Edges(BTreeMap<String, BTreeMap<String, String>>);
+pub(super) struct Edges(BTreeMap<String, BTreeMap<String, Edge>>);
+
+/// How one stage refers to another.
+struct Edge {
+    /// The field that refers first.
+    path: String,
+    ties: BTreeSet<Tie>,
+}
+
+/// One way in which a stage refers to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Tie {
+    /// What it makes is used.
+    Uses,
+    /// By `needs`, or its status is told to a program.
+    Follows,
+    /// By an input that has something else to take, or in `finally` by its status.
+    Asks,
+    /// `when` names its status.
+    WhenStatus,
+    /// `when` names something else of it.
+    WhenValue,
+}
+
+impl Edge {
+    /// Who names the status in `when` decides there about the rest of it too.
+    fn bond(&self) -> Bond {
+        let tied = |tie| self.ties.contains(&tie);
+        if tied(Tie::Uses) {
+            Bond::Uses
+        } else if tied(Tie::WhenStatus) {
+            Bond::Asks
+        } else if tied(Tie::WhenValue) {
+            Bond::Uses
+        } else if tied(Tie::Follows) {
+            Bond::Follows
+        } else {
+            Bond::Asks
+        }
+    }
+}
 
 impl Edges {
     /// The stage `from`, at `path`, refers to the stage `to`, which exists.
-    pub fn add(&mut self, from: &str, to: &str, path: &str) {
-        self.0.entry(from.to_owned()).or_default().entry(to.to_owned()).or_insert_with(|| path.to_owned());
+    pub fn add(&mut self, from: &str, to: &str, path: &str, tie: Tie) {
+        let edges = self.0.entry(from.to_owned()).or_default();
+        let new = || Edge { path: path.to_owned(), ties: BTreeSet::new() };
+        edges.entry(to.to_owned()).or_insert_with(new).ties.insert(tie);
     }
 
     /// What a stage refers to, sorted.
     pub fn of(&self, stage: &str) -> Vec<String> {
         self.0.get(stage).map(|to| to.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// How a stage hangs on those whose product it does not use.
+    pub fn bonds(&self, stage: &str) -> BTreeMap<String, Bond> {
+        let edges = self.0.get(stage).into_iter().flatten();
+        let bonds = edges.map(|(to, edge)| (to.clone(), edge.bond()));
+        bonds.filter(|(_, bond)| *bond != Bond::Uses).collect()
     }
 
     /// Names each circle once, at the field that closes it.
@@ -35,9 +85,9 @@ impl Edges {
         while let (Some(&stage), Some(rest)) = (trail.last(), pending.last_mut()) {
             match rest.next() {
                 Some((to, _)) if done.contains(to.as_str()) => {}
-                Some((to, path)) => {
+                Some((to, edge)) => {
                     if let Some(at) = trail.iter().position(|on| *on == to.as_str()) {
-                        circle(&trail[at..], path, problems);
+                        circle(&trail[at..], &edge.path, problems);
                     } else {
                         trail.push(to);
                         pending.push(next(to));

@@ -2,16 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::edges::Edges;
+use super::edges::{Edges, Tie};
 use super::resolve::{Kind, Resolved};
 use super::{Problems, base_names};
 use crate::api::{Container, Described, MLPipelineSpec, PodSettings, StageTemplateSpec, TemplateInput};
 use crate::expr::{self, Checked, Fault, Names, Type, in_expression};
 
-/// `params`, `run` and `stages`: what a stage may use in `with`, and in a container of its own.
-pub(super) fn run_names(spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>) -> Names {
-    let stages = all.iter().map(|(name, stage)| ((*name).to_owned(), stage_type(stage)));
+/// `params`, `run` and `stages`: what a stage may use in `when` and `with`, and in a container of its own. In `finally` the run has
+/// a status.
+pub(super) fn run_names(of: &Resolved<'_>, spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>) -> Names {
+    let seen = all.iter().filter(|(_, stage)| of.sees(stage));
+    let stages = seen.map(|(name, stage)| ((*name).to_owned(), stage_type(stage)));
     let mut names = base_names(&spec.params);
+    if let Some(Type::Record(run)) = names.get_mut("run").filter(|_| of.finally) {
+        run.insert("status".to_owned(), Type::Text);
+    }
     names.insert("stages".to_owned(), Type::Named(stages.collect()));
     names
 }
@@ -127,15 +132,23 @@ impl References {
         }
     }
 
-    /// Draws an edge for every stage that is named.
-    pub fn edges(&self, stage: &str, all: &BTreeMap<&str, Resolved<'_>>, edges: &mut Edges, problems: &mut Problems) {
+    /// Draws an edge for every stage that is named. `tie` says what a name of a status, or else of another thing, means.
+    pub fn edges(
+        &self,
+        stage: &str,
+        tie: impl Fn(bool) -> Tie,
+        all: &BTreeMap<&str, Resolved<'_>>,
+        edges: &mut Edges,
+        problems: &mut Problems,
+    ) {
         let written: BTreeMap<String, &str> = all.keys().map(|name| (in_expression(name), *name)).collect();
         let mut bare = BTreeSet::new();
         for (reference, path) in &self.0 {
             match reference.as_slice() {
-                [root, named, ..] if root == "stages" => {
+                [root, named, rest @ ..] if root == "stages" => {
                     if let Some(name) = written.get(named) {
-                        edges.add(stage, name, path);
+                        let status = rest.first().is_some_and(|member| member == "status");
+                        edges.add(stage, name, path, tie(status));
                     }
                 }
                 // All of them, or one that is known only when it runs: no edge could be drawn.

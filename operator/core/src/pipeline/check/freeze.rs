@@ -15,7 +15,15 @@ pub(super) fn freeze(spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>, 
     let defaults = spec.defaults.clone().unwrap_or_default();
     let stages = all.iter().filter_map(|(name, resolved)| {
         let kind = kind(resolved, &defaults)?;
-        Some(((*name).to_owned(), FrozenStage { needs: edges.of(name), kind }))
+        let frozen = FrozenStage {
+            needs: edges.of(name),
+            bonds: edges.bonds(name),
+            when: resolved.stage.when.clone(),
+            on_failure: resolved.stage.on_failure,
+            finally: resolved.finally,
+            kind,
+        };
+        Some(((*name).to_owned(), frozen))
     });
     Frozen {
         params: spec.params.clone(),

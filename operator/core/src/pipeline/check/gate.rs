@@ -9,7 +9,7 @@ use crate::expr::{self, Names, Type};
 pub(super) fn check(stage: &str, resolved: &Resolved<'_>, run: &Names, problems: &mut Problems) -> References {
     let mut references = References::default();
     let Some(gate) = &resolved.stage.gate else { return references };
-    let path = format!("spec.stages.{stage}.gate.pass");
+    let path = format!("{}.gate.pass", resolved.at(stage));
     let mut names = run.clone();
     names.insert("metrics".to_owned(), metrics_type(resolved));
     let champion = resolved.stage.inputs.values().any(|input| input.deployed.is_some());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::edges::Edges;
+use super::edges::{Edges, Tie};
 use super::resolve::{Kind, Resolved};
 use super::{Problems, name};
 use crate::api::{ArtifactType, Input, TemplateInput};
@@ -18,7 +18,7 @@ pub(super) fn check(
     edges: &mut Edges,
     problems: &mut Problems,
 ) {
-    let path = format!("spec.stages.{stage}.inputs");
+    let path = format!("{}.inputs", resolved.at(stage));
     let inputs = &resolved.stage.inputs;
     name::labels(inputs, &path, "an input", problems);
     name::distinct(inputs.keys(), &path, problems);
@@ -53,18 +53,26 @@ fn source(
     edges: &mut Edges,
     problems: &mut Problems,
 ) {
+    if let (Some(default), None) = (&input.default, &input.from) {
+        let message = format!("default belongs to an input with from: write from: {} instead", default.from);
+        problems.add(format!("{at}.default"), "InvalidInput", message);
+    }
     match (&input.from, &input.deployed) {
         (Some(from), None) => {
-            if input.optional {
-                let message = "optional belongs to an input with deployed: leave it out";
+            if input.optional && wanted.is_some_and(|wanted| !wanted.optional) {
+                let message = "the StageTemplate needs this input: leave optional out, or write default: { from: <stage>.<output> }";
                 problems.add(format!("{at}.optional"), "InvalidInput", message);
             }
-            let path = format!("{at}.from");
-            let kind = output(stage, from, &path, all, edges, problems);
-            let model = wanted.is_some_and(|wanted| wanted.kind == ArtifactType::Model);
-            if model && kind == Some(ArtifactType::Artifact) {
-                let message = format!("`{from}` is no model, and this input needs one: name an output of type model");
-                problems.add(path, "WrongArtifactType", message);
+            let tie = if input.optional || input.default.is_some() { Tie::Asks } else { Tie::Uses };
+            let default = input.default.as_ref().map(|default| (format!("{at}.default.from"), &default.from));
+            for (path, from) in [(format!("{at}.from"), from)].into_iter().chain(default) {
+                let kind = output(stage, from, &path, tie, all, edges, problems);
+                let model = wanted.is_some_and(|wanted| wanted.kind == ArtifactType::Model);
+                if model && kind == Some(ArtifactType::Artifact) {
+                    let message =
+                        format!("`{from}` is no model, and this input needs one: name an output of type model");
+                    problems.add(path, "WrongArtifactType", message);
+                }
             }
         }
         (None, Some(deployed)) => name::label(deployed, &format!("{at}.deployed"), "a ModelDeployment", problems),
@@ -77,6 +85,7 @@ pub(super) fn output(
     stage: &str,
     from: &str,
     path: &str,
+    tie: Tie,
     all: &Stages<'_>,
     edges: &mut Edges,
     problems: &mut Problems,
@@ -89,7 +98,7 @@ pub(super) fn output(
         );
         return None;
     };
-    let resolved = existing(stage, producer, path, all, edges, problems)?;
+    let resolved = existing(stage, producer, path, tie, all, edges, problems)?;
     if matches!(resolved.kind, Kind::Register | Kind::Deploy) {
         let message = format!("the stage `{producer}` has no outputs: name a stage with uses or container");
         problems.add(path, "UnknownOutput", message);
@@ -112,15 +121,25 @@ pub(super) fn existing<'a, 'b>(
     stage: &str,
     named: &str,
     path: &str,
+    tie: Tie,
     all: &'b Stages<'a>,
     edges: &mut Edges,
     problems: &mut Problems,
 ) -> Option<&'b Resolved<'a>> {
+    let seen = |other: &Resolved<'_>| all.get(stage).is_none_or(|this| this.sees(other));
     let Some(found) = all.get(named) else {
-        let hint = expr::did_you_mean(named, all.keys().copied().filter(|other| *other != stage));
+        let others = all.iter().filter(|(other, found)| **other != stage && seen(found)).map(|(other, _)| *other);
+        let hint = expr::did_you_mean(named, others);
         problems.add(path, "UnknownStage", format!("there is no stage `{named}`: {hint}"));
         return None;
     };
-    edges.add(stage, named, path);
+    if !seen(found) {
+        let message = format!(
+            "the stage `{named}` is in finally, which begins when all others have ended: move this stage there"
+        );
+        problems.add(path, "InvalidReference", message);
+        return None;
+    }
+    edges.add(stage, named, path, tie);
     Some(found)
 }

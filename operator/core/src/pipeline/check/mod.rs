@@ -15,6 +15,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 mod time;
+mod when;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,6 +61,9 @@ pub fn check(
     declared::params(&spec.params, "spec.params", &mut problems);
     name::labels(&spec.stages, "spec.stages", "a stage", &mut problems);
     name::distinct(spec.stages.keys(), "spec.stages", &mut problems);
+    name::labels(&spec.finally, "spec.finally", "a stage", &mut problems);
+    name::distinct(spec.finally.keys(), "spec.finally", &mut problems);
+    name::apart(&spec.finally, &spec.stages, &mut problems);
     if spec.stages.is_empty() {
         problems.add("spec.stages", "NoStages", "there is no stage: write at least one");
     }

@@ -54,3 +54,14 @@ pub(super) fn distinct<'a>(names: impl Iterator<Item = &'a String>, path: &str, 
         }
     }
 }
+
+/// No stage of `finally` is called as one of `stages`: what is said of a stage, and its folder, go by its name alone.
+pub(super) fn apart<T>(finally: &BTreeMap<String, T>, stages: &BTreeMap<String, T>, problems: &mut Problems) {
+    let taken: BTreeMap<String, &String> = stages.keys().map(|name| (in_expression(name), name)).collect();
+    for name in finally.keys() {
+        if let Some(other) = taken.get(&in_expression(name)) {
+            let message = format!("there is a stage `{other}` in stages already: give this one another name");
+            problems.add(format!("spec.finally.{name}"), "NamesMeet", message);
+        }
+    }
+}

@@ -25,11 +25,22 @@ pub(super) struct Resolved<'a> {
     pub stage: &'a Stage,
     pub kind: Kind,
     pub template: Option<&'a StageTemplateSpec>,
+    pub finally: bool,
     /// `uses` names a template that does not exist: nothing is known of inputs and outputs.
     pub unknown: bool,
 }
 
 impl Resolved<'_> {
+    /// The path of the stage of this name.
+    pub fn at(&self, name: &str) -> String {
+        format!("spec.{}.{name}", if self.finally { "finally" } else { "stages" })
+    }
+
+    /// It may refer to the other: what is in `finally` sees every stage, and nobody else sees what is there.
+    pub fn sees(&self, other: &Resolved<'_>) -> bool {
+        self.finally || !other.finally
+    }
+
     pub fn outputs(&self) -> &BTreeMap<String, Output> {
         self.template.map_or(&self.stage.outputs, |template| &template.outputs)
     }
@@ -42,16 +53,24 @@ pub(super) fn stages<'a>(
     config: &Config,
     problems: &mut Problems,
 ) -> BTreeMap<&'a str, Resolved<'a>> {
-    spec.stages.iter().map(|(name, stage)| (name.as_str(), resolve(name, stage, templates, config, problems))).collect()
+    let mut all = BTreeMap::new();
+    for (finally, stages) in [(true, &spec.finally), (false, &spec.stages)] {
+        for (name, stage) in stages {
+            all.insert(name.as_str(), resolve(name, stage, finally, templates, config, problems));
+        }
+    }
+    all
 }
 
 fn resolve<'a>(
     name: &str,
     stage: &'a Stage,
+    finally: bool,
     templates: &'a BTreeMap<String, Arc<StageTemplate>>,
     config: &Config,
     problems: &mut Problems,
 ) -> Resolved<'a> {
+    let at = format!("spec.{}.{name}", if finally { "finally" } else { "stages" });
     let given = [stage.uses.is_some(), stage.container.is_some(), stage.register.is_some(), stage.deploy.is_some()];
     let kind = match given {
         [true, false, false, false] | [false, true, false, false] => Kind::Program,
@@ -59,7 +78,7 @@ fn resolve<'a>(
         [false, false, false, true] => Kind::Deploy,
         _ => {
             let message = "a stage is exactly one of uses, container, register and deploy: write one of them";
-            problems.add(format!("spec.stages.{name}"), "InvalidStage", message);
+            problems.add(&at, "InvalidStage", message);
             Kind::Unclear
         }
     };
@@ -67,12 +86,12 @@ fn resolve<'a>(
     if let (Some(uses), None) = (&stage.uses, template) {
         let hint = expr::did_you_mean(uses, templates.keys().map(String::as_str));
         let message = format!("no StageTemplate `{uses}` in this namespace or the catalog: {hint}");
-        problems.add(format!("spec.stages.{name}.uses"), "UnknownTemplate", message);
+        problems.add(format!("{at}.uses"), "UnknownTemplate", message);
     }
     if let (Some(uses), Some(Err(found))) = (&stage.uses, template.map(|template| check_template(template, config))) {
         let message =
             format!("the StageTemplate `{uses}` is not right: {}. Correct it there", problem::summary(&found));
-        problems.add(format!("spec.stages.{name}.uses"), "InvalidTemplate", message);
+        problems.add(format!("{at}.uses"), "InvalidTemplate", message);
     }
-    Resolved { stage, kind, template, unknown: stage.uses.is_some() && template.is_none() }
+    Resolved { stage, kind, template, finally, unknown: stage.uses.is_some() && template.is_none() }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::edges::Edges;
+use super::edges::{Edges, Tie};
 use super::expression::{self, References};
 use super::resolve::{Kind, Resolved};
-use super::{Problems, container, freeze, gate, inputs, name, params, time};
+use super::{Problems, container, freeze, gate, inputs, name, params, time, when};
 use crate::api::{ArtifactType, MLPipelineSpec, ParamSpec};
 use crate::config::Config;
 use crate::expr::{self, Names, Type};
@@ -22,10 +22,21 @@ pub(super) fn check(
     edges: &mut Edges,
     problems: &mut Problems,
 ) {
-    let at = format!("spec.stages.{name}");
+    let at = resolved.at(name);
     for (i, needed) in resolved.stage.needs.iter().enumerate() {
-        inputs::existing(name, needed, &format!("{at}.needs[{i}]"), all, edges, problems);
+        let path = format!("{at}.needs[{i}]");
+        if resolved.finally && all.get(needed.as_str()).is_some_and(|needed| !needed.finally) {
+            let written = expr::in_expression(needed);
+            let message = format!(
+                "a stage of finally runs when all of stages have ended, whatever became of `{needed}`: take it out, or write \
+                 when: \"stages.{written}.status == 'Succeeded'\""
+            );
+            problems.add(path, "InvalidReference", message);
+            continue;
+        }
+        inputs::existing(name, needed, &path, Tie::Follows, all, edges, problems);
     }
+    when::check(name, resolved, spec, all, edges, problems);
     belongs(resolved, &at, problems);
     match resolved.kind {
         Kind::Program => program(name, resolved, spec, all, config, edges, problems),
@@ -71,7 +82,7 @@ fn program(
     edges: &mut Edges,
     problems: &mut Problems,
 ) {
-    let at = format!("spec.stages.{name}");
+    let at = resolved.at(name);
     let stage = resolved.stage;
     name::labels(&stage.outputs, &format!("{at}.outputs"), "an output", problems);
     name::distinct(stage.outputs.keys(), &format!("{at}.outputs"), problems);
@@ -85,7 +96,7 @@ fn program(
         problems.add("spec.store", "StoreMissing", message);
     }
     inputs::check(name, resolved, all, edges, problems);
-    let run = expression::run_names(spec, all);
+    let run = expression::run_names(resolved, spec, all);
     let mut found: Vec<References> = vec![gate::check(name, resolved, &run, problems)];
     if let Some(own) = &stage.container {
         let path = format!("{at}.container");
@@ -112,7 +123,12 @@ fn program(
         }
     }
     for references in found {
-        references.edges(name, all, edges, problems);
+        let tie = |status: bool| match (status, resolved.finally) {
+            (true, true) => Tie::Asks,
+            (true, false) => Tie::Follows,
+            (false, _) => Tie::Uses,
+        };
+        references.edges(name, tie, all, edges, problems);
     }
 }
 
@@ -174,13 +190,13 @@ fn register(
         problems.add(format!("{at}.register.model"), "InvalidName", message);
     }
     let path = format!("{at}.register.from");
-    if inputs::output(name, &register.from, &path, all, edges, problems) == Some(ArtifactType::Artifact) {
+    if inputs::output(name, &register.from, &path, Tie::Uses, all, edges, problems) == Some(ArtifactType::Artifact) {
         let message = format!("`{}` is no model: name an output of type model", register.from);
         problems.add(path, "WrongArtifactType", message);
     }
     if let Some(metrics) = &register.metrics {
         let path = format!("{at}.register.metrics");
-        let found = inputs::existing(name, metrics, &path, all, edges, problems);
+        let found = inputs::existing(name, metrics, &path, Tie::Uses, all, edges, problems);
         if found.is_some_and(|found| matches!(found.kind, Kind::Register | Kind::Deploy)) {
             let message = format!("the stage `{metrics}` has no metrics: name a stage with uses or container");
             problems.add(path, "InvalidReference", message);
@@ -200,7 +216,7 @@ fn deploy(
     name::label(&deploy.model_deployment, &format!("{at}.deploy.modelDeployment"), "a ModelDeployment", problems);
     time::duration(deploy.timeout.as_deref(), &format!("{at}.deploy.timeout"), problems);
     let path = format!("{at}.deploy.version");
-    let found = inputs::existing(name, &deploy.version, &path, all, edges, problems);
+    let found = inputs::existing(name, &deploy.version, &path, Tie::Uses, all, edges, problems);
     if found.is_some_and(|found| matches!(found.kind, Kind::Program | Kind::Deploy)) {
         let registers = all.iter().filter(|(_, stage)| stage.kind == Kind::Register).map(|(name, _)| *name);
         let list = registers.collect::<Vec<_>>().join(", ");

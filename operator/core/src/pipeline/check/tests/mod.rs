@@ -1,6 +1,7 @@
 //! Every refusal: the field it names and the remedy it gives. Here is the pipeline that passes, which each test changes.
 
 mod expressions;
+mod flow;
 mod freeze;
 mod names;
 mod stage;

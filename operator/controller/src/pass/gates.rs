@@ -1,0 +1,29 @@
+//! Runs of a pipeline that bounds how many run begin one after the other: each sees whether the one before it has begun.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use millrace_core::api::MLPipelineRun;
+use millrace_core::run::{Peer, bound};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::Passes;
+use crate::key::Id;
+use crate::wake::pipeline_of;
+
+/// Pipelines share a gate now and then: it costs a wait, never a run.
+#[derive(Default)]
+pub struct Gates([Mutex<()>; 32]);
+
+impl Passes {
+    /// Held through the pass of a run that may begin in it. One that has begun needs none.
+    pub(super) async fn gate(&self, id: &Id, run: &MLPipelineRun) -> Option<MutexGuard<'_, ()>> {
+        let pipeline = Id::new(&id.namespace, pipeline_of(run)?);
+        bound(self.stores.pipelines.get(&pipeline)?.spec.concurrency.as_ref())?;
+        Peer::of(run).filter(|peer| !peer.begun)?;
+        let mut hasher = DefaultHasher::new();
+        pipeline.hash(&mut hasher);
+        let Gates(gates) = &self.gates;
+        let at = usize::try_from(hasher.finish() % 32).unwrap_or_default();
+        Some(gates[at].lock().await)
+    }
+}

@@ -1,0 +1,207 @@
+//! `concurrency`: which runs of a pipeline may run. Every run decides for itself, from the runs that there are: a slot is nothing but a run
+//! that has begun and not ended, so none is ever lost.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{Observed, again, control};
+use crate::api::{Concurrency, ConcurrencyPolicy, MLPipelineRun};
+
+/// A run tells its place up to here; further back it would be a write for every run that ends.
+pub const FRONT: usize = 10;
+/// So many names are told.
+const NAMED: usize = 3;
+
+/// Where a run stands among the runs of its pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Free,
+    Waits(String),
+    Forbidden(String),
+    Replaced(String),
+}
+
+/// Another run of the same pipeline that has not ended, as far as one looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub name: String,
+    /// Since when it wants to run.
+    pub since: Option<Timestamp>,
+    pub begun: bool,
+    /// It would begin if there was a place.
+    pub wants: bool,
+}
+
+impl Peer {
+    /// Nothing for a run that has ended.
+    #[must_use]
+    pub fn of(run: &MLPipelineRun) -> Option<Self> {
+        let status = run.status.as_ref();
+        let again = again::asked(run).is_some();
+        if !again && status.is_some_and(|status| status.completion_time.is_some()) {
+            return None;
+        }
+        let begun = !again && status.is_some_and(|status| status.start_time.is_some());
+        let retried = status.and_then(|status| status.retry_time.as_ref()).filter(|_| !again);
+        let since = retried.or(run.metadata.creation_timestamp.as_ref()).map(|time| time.0);
+        // It is about to say so.
+        let since = if again { Some(Timestamp::MAX) } else { since };
+        let wants = !begun && run.spec.cancel.is_none() && !control::is_suspended(run);
+        Some(Self { name: run.metadata.name.clone().unwrap_or_default(), since, begun, wants })
+    }
+
+    /// The oldest is first; of two at the same time the first by name.
+    #[must_use]
+    pub fn age(&self) -> Age<'_> {
+        (self.since, &self.name)
+    }
+}
+
+pub type Age<'a> = (Option<Timestamp>, &'a str);
+
+/// Whether there is a bound at all.
+#[must_use]
+pub fn bound(concurrency: Option<&Concurrency>) -> Option<(ConcurrencyPolicy, usize)> {
+    let Concurrency { policy, max } = concurrency?;
+    let max = usize::try_from(max.unwrap_or(1)).unwrap_or(usize::MAX);
+    (*policy != ConcurrencyPolicy::Allow).then_some((*policy, max))
+}
+
+/// The place of a run, in one walk over the others.
+pub(super) fn place(run: &MLPipelineRun, observed: &Observed) -> Place {
+    let pipeline = observed.pipeline.as_deref().filter(|_| run.spec.pipeline_ref.is_some());
+    let Some((policy, max)) = bound(pipeline.and_then(|found| found.spec.concurrency.as_ref())) else {
+        return Place::Free;
+    };
+    let Some(this) = Peer::of(run) else { return Place::Free };
+    let mine = this.age();
+    let begun: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.begun).map(Peer::age).collect();
+    let mut waiting: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.wants).map(Peer::age).collect();
+    if policy == ConcurrencyPolicy::Replace {
+        let newer = |age: &&Age<'_>| **age > mine;
+        let mut newer: Vec<_> = begun.iter().filter(newer).chain(waiting.iter().filter(newer)).copied().collect();
+        if newer.len() >= max {
+            newer.sort_unstable();
+            return Place::Replaced(newer[newer.len() - max].1.to_owned());
+        }
+        // What is older than the newest ones does not begin either.
+        waiting.sort_unstable();
+        let stay = max.saturating_sub(1 + newer.len());
+        let older = waiting.iter().filter(|age| **age < mine).count();
+        waiting.retain(|age| *age < mine);
+        waiting.drain(..older.saturating_sub(stay));
+    } else {
+        waiting.retain(|age| *age < mine);
+    }
+    if this.begun || begun.len() + waiting.len() < max {
+        return Place::Free;
+    }
+    let name = pipeline.and_then(|found| found.metadata.name.as_deref()).unwrap_or_default();
+    let free = max.saturating_sub(begun.len());
+    let place = waiting.len() + 1 - free.min(waiting.len());
+    if place > FRONT && policy == ConcurrencyPolicy::Queue {
+        return Place::Waits(format!("more than {FRONT} runs of MLPipeline {name} wait before it"));
+    }
+    let before = || {
+        waiting.sort_unstable();
+        waiting.truncate(free);
+        let mut before: Vec<&str> = begun.iter().chain(&waiting).map(|(_, name)| *name).collect();
+        before.sort_unstable();
+        listed(&before)
+    };
+    match policy {
+        ConcurrencyPolicy::Forbid => {
+            Place::Forbidden(format!("MLPipeline {name} runs {max} at a time, and there is {}", { before }()))
+        }
+        ConcurrencyPolicy::Replace => Place::Waits(format!("waits for the end of {}, which it replaces", { before }())),
+        ConcurrencyPolicy::Queue | ConcurrencyPolicy::Allow => Place::Waits(format!(
+            "place {place} in the queue of MLPipeline {name}: waits for the end of {}",
+            { before }()
+        )),
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let named = names[..names.len() - more].join(", ");
+    if more > 0 { format!("{named} and {more} more") } else { named }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::MLPipeline;
+
+    /// Runs in the order of their age; the bool says whether it has begun.
+    fn places(concurrency: &Value, runs: &[(&str, bool)]) -> Vec<Place> {
+        let spec = json!({ "stages": {}, "concurrency": concurrency });
+        let pipeline = Arc::new(MLPipeline::new("p", serde_json::from_value(spec).unwrap()));
+        let all: Vec<_> = runs
+            .iter()
+            .enumerate()
+            .map(|(n, (name, begun))| {
+                let time = format!("2026-01-01T00:00:{n:02}Z");
+                let start = if *begun { json!({ "startTime": time }) } else { json!({}) };
+                let run: MLPipelineRun = serde_json::from_value(json!({
+                    "apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun",
+                    "metadata": { "name": name, "creationTimestamp": time },
+                    "spec": { "pipelineRef": { "name": "p" } }, "status": start,
+                }))
+                .unwrap();
+                run
+            })
+            .collect();
+        let others = |run: &MLPipelineRun| {
+            all.iter().filter(|other| other.metadata.name != run.metadata.name).filter_map(Peer::of).collect()
+        };
+        let observed = |run| Observed { pipeline: Some(pipeline.clone()), peers: others(run), ..Observed::default() };
+        all.iter().map(|run| place(run, &observed(run))).collect()
+    }
+
+    fn waits(place: usize, for_: &str) -> Place {
+        Place::Waits(format!("place {place} in the queue of MLPipeline p: waits for the end of {for_}"))
+    }
+
+    #[test]
+    fn a_queue_lets_the_oldest_begin_and_says_its_place_to_the_others() {
+        let queue = |max: u32| json!({ "policy": "Queue", "max": max });
+        let runs = [("a", true), ("b", false), ("c", false)];
+        assert_eq!(places(&queue(1), &runs), [Place::Free, waits(1, "a"), waits(2, "a")]);
+        assert_eq!(places(&queue(2), &runs), [Place::Free, Place::Free, waits(1, "a, b")]);
+        assert_eq!(places(&queue(1), &[("b", false), ("a", false)]), [Place::Free, waits(1, "b")]);
+        let names: Vec<_> = (0..15).map(|n| format!("r{n:02}")).collect();
+        let many: Vec<_> = names.iter().map(|name| (name.as_str(), name == "r00")).collect();
+        let found = places(&queue(1), &many);
+        assert_eq!(found[10], waits(10, "r00"));
+        assert_eq!(found[11], found[14]);
+        assert_eq!(found[11], Place::Waits("more than 10 runs of MLPipeline p wait before it".into()));
+        let five = places(&queue(5), &[("a", true), ("b", true), ("c", true), ("d", true), ("e", true), ("f", false)]);
+        assert_eq!(five[5], waits(1, "a, b, c and 2 more"));
+    }
+
+    #[test]
+    fn forbid_ends_what_finds_no_place() {
+        let found = places(&json!({ "policy": "Forbid" }), &[("a", true), ("b", false)]);
+        assert_eq!(found, [Place::Free, Place::Forbidden("MLPipeline p runs 1 at a time, and there is a".into())]);
+    }
+
+    #[test]
+    fn replace_keeps_the_newest() {
+        let replace = |max: u32| json!({ "policy": "Replace", "max": max });
+        let by = |name: &str| Place::Replaced(name.to_owned());
+        let found = places(&replace(1), &[("a", true), ("b", false), ("c", false)]);
+        assert_eq!(found[..2], [by("c"), by("c")]);
+        assert_eq!(found[2], Place::Waits("waits for the end of a, which it replaces".into()));
+        let found = places(&replace(2), &[("a", true), ("b", true), ("c", false)]);
+        assert_eq!(found[0], by("b"));
+        assert_eq!(found[1], Place::Free);
+        assert_eq!(places(&replace(1), &[("b", false)]), [Place::Free]);
+        assert_eq!(
+            places(&replace(2), &[("a", false), ("b", false), ("c", false)]),
+            [by("b"), Place::Free, Place::Free]
+        );
+    }
+}
