@@ -192,8 +192,10 @@ impl Asker {
             let settled = is_settled(&model);
             let news = said_of(before.as_deref(), &name, settled) != said_of(report.as_deref(), &name, settled);
             let id = Id::new(&target.namespace, name);
-            if news || self.is_due(&id, &model, now) {
+            if news {
                 queue.push(id);
+            } else if self.is_due(&id, &model, now) {
+                queue.push_unless_failing(id);
             }
         }
     }

@@ -55,6 +55,15 @@ impl Queue {
         }
     }
 
+    /// A pass would do something about this object. One that failed waits its time.
+    pub fn push_unless_failing(&self, id: Id) {
+        let mut inner = self.lock();
+        let waits = inner.failures.contains_key(&id) && inner.due_at.contains_key(&id);
+        if !waits && inner.push(id) {
+            self.wake.notify_one();
+        }
+    }
+
     /// Keys that wait for a worker.
     pub fn depth(&self) -> usize {
         self.lock().ready.len()

@@ -1,6 +1,6 @@
 //! Who looks again when something changes. The rule: whatever a plan may look at wakes the object it plans for.
 
-use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
+use millrace_core::api::{ConcurrencyPolicy, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::names::ROUTER;
 use millrace_core::run::{FRONT, Peer, bound};
@@ -64,6 +64,12 @@ pub fn pipeline(stores: &Stores, queues: &Queues, id: &Id, _: &str, pipeline: &M
     }
 }
 
+fn replaces(stores: &Stores, namespace: &str, pipeline: &str) -> bool {
+    let found = stores.pipelines.get(&Id::new(namespace, pipeline));
+    let policy = found.and_then(|found| bound(found.spec.concurrency.as_ref()));
+    policy.is_some_and(|(policy, _)| policy == ConcurrencyPolicy::Replace)
+}
+
 /// The runs of a pipeline that look at each other: those that have begun, and the first of those that wait. Those behind them are woken
 /// when these move up.
 fn wake_front(stores: &Stores, queues: &Queues, namespace: &str, pipeline: &str) {
@@ -74,8 +80,8 @@ fn wake_front(stores: &Stores, queues: &Queues, namespace: &str, pipeline: &str)
         if pipeline_of(run) == Some(pipeline) {
             match Peer::of(run) {
                 Some(peer) if peer.begun => queues.runs.push(key.clone()),
-                Some(peer) => waiting.push((peer.since, key.clone())),
-                None => {}
+                Some(peer) if peer.wants => waiting.push((peer.since, key.clone())),
+                _ => {}
             }
         }
     });
@@ -95,7 +101,7 @@ pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineR
     queues.runs.push(id.clone());
     run_status(stores, queues, id, run);
     // What was written here was told then. A new one may replace others, and one that is gone makes place.
-    if let Some(pipeline) = pipeline_of(run).filter(|_| gone || Peer::of(run).is_none_or(|peer| !peer.begun)) {
+    if let Some(pipeline) = pipeline_of(run).filter(|_| gone || Peer::of(run).is_some_and(|peer| !peer.begun)) {
         wake_front(stores, queues, &id.namespace, pipeline);
     }
 }
@@ -104,7 +110,8 @@ pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineR
 pub fn run_status(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun) {
     if let Some(pipeline) = pipeline_of(run) {
         queues.pipelines.push(Id::new(&id.namespace, pipeline));
-        if ended(run) {
+        // A newer one takes the place of one that runs once it was found to be right.
+        if ended(run) || Peer::of(run).is_some_and(|peer| peer.waits && replaces(stores, &id.namespace, pipeline)) {
             wake_front(stores, queues, &id.namespace, pipeline);
         }
     }

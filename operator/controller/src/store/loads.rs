@@ -43,7 +43,7 @@ impl Loads {
         let mut all = self.lock();
         let new = || (revision.to_owned(), History::new(now));
         let held = all.entry(id.clone()).or_insert_with(new);
-        if held.0 != revision {
+        if held.0 != revision || held.1.is_ahead(now) {
             *held = new();
         }
         look(&mut held.1)

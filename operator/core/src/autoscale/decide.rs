@@ -11,7 +11,7 @@ use crate::duration;
 
 /// A short mean may be so much above the target before it brings a pod: less is noise, and the mean of a minute sees it.
 const NOISE: f64 = 1.1;
-/// At a time there are at most so many times the pods that there were, but this many at once in any case.
+/// At a time there are at most so many times the pods that serve, but this many at once in any case.
 const FASTEST_UP: i32 = 10;
 /// Between two steps down, each of which takes half of the pods at most.
 const DOWN_PAUSE: SignedDuration = SignedDuration::from_secs(15);
@@ -21,6 +21,8 @@ const DOWN_PAUSE: SignedDuration = SignedDuration::from_secs(15);
 pub struct State {
     /// Pods that there are to be.
     pub replicas: i32,
+    /// Pods that serve. Those that are on their way have not shown yet what they take.
+    pub available: i32,
 }
 
 /// What is to be.
@@ -44,7 +46,7 @@ pub fn decide(config: &Config, window: &Window, state: State, now: Timestamp) ->
     }
     let most = largest(config, window, current);
     if most.pods > current && current < max {
-        let fastest = current.saturating_mul(FASTEST_UP).max(FASTEST_UP);
+        let fastest = state.available.saturating_mul(FASTEST_UP).max(FASTEST_UP).max(current);
         let replicas = most.pods.min(fastest).clamp(min.max(1), max);
         return Decision { replicas, why: most.says(config, replicas) };
     }

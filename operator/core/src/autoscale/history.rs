@@ -68,6 +68,12 @@ impl History {
         Self { since: now, busy: now, wanted: None, lowered: None, routers: BTreeMap::new(), peaks: VecDeque::new() }
     }
 
+    /// The clock went back since: times that lie ahead say nothing.
+    #[must_use]
+    pub fn is_ahead(&self, now: Timestamp) -> bool {
+        self.since > now || self.busy > now
+    }
+
     /// How many pods there are to be, as the cluster has it.
     pub fn saw(&mut self, wanted: i32, now: Timestamp) {
         match self.wanted.replace(wanted) {

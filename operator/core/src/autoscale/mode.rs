@@ -36,7 +36,9 @@ pub fn mode(scale: Option<&Scale>) -> Mode {
     let Some(scale) = scale else { return Mode::Left };
     let Scale { min, max, metric, target, to_zero_after, replicas } = scale;
     let metric = metric.unwrap_or_default();
-    let to_zero_after = to_zero_after.as_deref().and_then(duration::parse).unwrap_or(TO_ZERO);
+    // A shorter one is refused, and what is served goes on.
+    let to_zero_after = to_zero_after.as_deref().and_then(duration::parse).filter(|after| *after >= SHORTEST_TO_ZERO);
+    let to_zero_after = to_zero_after.unwrap_or(TO_ZERO);
     let config = Config { min: 0, max: 1, metric, target: *target, to_zero_after };
     match (metric, replicas) {
         // Whoever set 0 has no pod of the model in use; a request starts one, which stays as long as requests come.

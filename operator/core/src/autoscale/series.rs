@@ -54,7 +54,8 @@ impl Series {
         let first = self.points.iter().rev().find(|point| point.at_us <= from + slack).or(self.points.front());
         let first = first.copied().unwrap_or(self.last);
         let time = self.last.at_us - first.at_us;
-        if time == 0 {
+        // Over a moment a single request is a storm.
+        if time < micros(SLACK) {
             let now = if metric == ScaleMetric::RequestRate { 0 } else { self.last.in_flight };
             return (now as f64, Duration::ZERO);
         }

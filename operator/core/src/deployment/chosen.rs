@@ -42,6 +42,7 @@ pub(super) fn condition(
             let same = old.conditions.iter().find(|condition| {
                 condition.type_ == ACTIVE
                     && condition.reason == reason
+                    && condition.observed_generation == deployment.metadata.generation
                     && old.desired_replicas == Some(decision.replicas)
             });
             (ConditionStatus::True, reason, same.map_or(&decision.why, |same| &same.message).clone())

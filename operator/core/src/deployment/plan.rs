@@ -12,7 +12,6 @@ use super::status::{self, Situation};
 use super::traffic::{self, Traffic};
 use super::{DeploymentView, Observed, objects};
 use crate::api::{ModelDeployment, ModelDeploymentStatus};
-use crate::autoscale::Mode;
 use crate::config::Config;
 use crate::plan::{Apply, Plan};
 
@@ -44,8 +43,9 @@ pub fn plan(
         let decided = Decided { intent: &intent, traffic: &traffic, scaling: &scaling };
         effects(&mut plan, deployment, &decided, observed, now);
     }
-    let situation = Situation { deployment, intent: &intent, taken, traffic: &traffic, scaling: &scaling, observed };
-    status::report(&mut plan, &situation, now);
+    let situation =
+        Situation { deployment, intent: &intent, taken, traffic: &traffic, scaling: &scaling, observed, now };
+    status::report(&mut plan, &situation);
     // Nobody watches PodTemplates either.
     if !observed.refusals.is_empty() || matches!(intent, Intent::NoPodTemplate(_)) {
         plan.requeue = Some(plan.requeue.map_or(AFTER_REFUSAL, |other| other.min(AFTER_REFUSAL)));
@@ -70,7 +70,6 @@ fn effects(
     let Decided { intent, traffic, scaling } = *decided;
     plan.requeue = traffic.requeue;
     let revision = intent.revision();
-    let pinned = matches!(scaling.mode, Mode::Pinned(_));
     let served = traffic.target().and_then(|name| find(observed, name));
     let served = served.filter(|view| view.owner == deployment.metadata.uid);
     if let Some(revision) = revision {
@@ -89,11 +88,11 @@ fn effects(
         };
         let apply = replicas.map(|replicas| objects::revision_deployment(deployment, revision, replicas));
         plan.apply.extend(apply.map(|wanted| Apply::Deployment(Box::new(wanted))));
-        let grows = |view: &&DeploymentView| {
-            let short = coming.is_some_and(|coming| view.wanted < coming || pinned && view.wanted != coming);
-            short && !view.deleting && view.owner == deployment.metadata.uid
+        let differs = |view: &&DeploymentView| {
+            let other = coming.is_some_and(|coming| view.wanted != coming);
+            other && !view.deleting && view.owner == deployment.metadata.uid
         };
-        if let (Some(view), Some(replicas)) = (there.filter(|_| !is_served).filter(grows), coming) {
+        if let (Some(view), Some(replicas)) = (there.filter(|_| !is_served).filter(differs), coming) {
             plan.apply.push(Apply::Scale { deployment: view.name.clone(), from: view.wanted, replicas });
         }
     }

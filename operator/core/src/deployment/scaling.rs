@@ -34,7 +34,14 @@ impl Scaling {
         let Some(view) = view.filter(|view| !view.deleting) else { return nothing };
         let written = written(deployment, &view.name);
         match mode {
-            Mode::Left => nothing,
+            Mode::Left => {
+                // Millrace took its last pod away, and no router brings one back any more.
+                let stranded = view.wanted == 0 && written.is_some_and(|written| written <= 1);
+                let why =
+                    || Decision { replicas: 1, why: "nothing in scale sets the number any more: 1 pod".to_owned() };
+                let decision = (stranded && !starts_from_zero(deployment)).then(why);
+                Self { decision, ..nothing }
+            }
             Mode::Pinned(replicas) => {
                 let why = format!("replicas is {replicas}: the number stays until replicas is taken out");
                 let foreign =
@@ -44,7 +51,12 @@ impl Scaling {
             Mode::Chosen(config) => {
                 let woken = written == Some(0) && view.wanted > 0;
                 let current = if woken { 1 } else { written.unwrap_or(view.wanted) };
-                let mut decision = autoscale::decide(&config, &known(load), State { replicas: current }, now);
+                let mut decision = autoscale::decide(
+                    &config,
+                    &known(load),
+                    State { replicas: current, available: view.available },
+                    now,
+                );
                 if woken && decision.replicas == 1 {
                     "a request came at zero: 1 pod".clone_into(&mut decision.why);
                 }
@@ -106,6 +118,9 @@ fn desired(deployment: &ModelDeployment) -> Option<i32> {
 #[must_use]
 pub fn followed(deployment: &ModelDeployment) -> Option<(&str, ScaleMetric)> {
     let Mode::Chosen(config) = mode(deployment.spec.scale.as_ref()) else { return None };
+    if config.min == config.max {
+        return None;
+    }
     let status = deployment.status.as_ref()?;
     let served = status.revisions.iter().find(|revision| revision.weight > 0)?;
     Some((&served.name, config.metric))

@@ -1,6 +1,8 @@
 //! The status of a ModelDeployment and the events that go with its changes.
 
-use k8s_openapi::jiff::Timestamp;
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::plan::{Taken, find};
 use super::revision::Intent;
@@ -18,6 +20,11 @@ use crate::problem;
 /// Reason of `Ready`: the routers do not lead where they should.
 const ASTRAY: &str = "RoutesNotInForce";
 
+/// Reason of `Ready`: requests wait for the first pod.
+const STARTING: &str = "Starting";
+/// So long a request waits for a pod.
+const LONGEST_START: Duration = Duration::from_mins(2);
+
 /// Everything that a status says something about.
 pub(super) struct Situation<'a> {
     pub deployment: &'a ModelDeployment,
@@ -27,6 +34,7 @@ pub(super) struct Situation<'a> {
     pub traffic: &'a Traffic,
     pub scaling: &'a Scaling,
     pub observed: &'a Observed,
+    pub now: Timestamp,
 }
 
 /// The conditions in one value: kstatus reads at most one of reconciling and stalled as true.
@@ -46,13 +54,16 @@ enum Progress {
 }
 
 /// Writes status and events into the plan, if there is something new.
-pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situation<'_>, now: Timestamp) {
-    let Situation { deployment, intent, observed, traffic, scaling, taken: _ } = situation;
+pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situation<'_>) {
+    let Situation { deployment, intent, observed, traffic, scaling, taken: _, now } = *situation;
     let old = deployment.status.clone().unwrap_or_default();
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
     let owned = observed.service.as_ref().filter(|service| service.owner == deployment.metadata.uid);
     let target = traffic.target().and_then(|name| find(observed, name));
     let verdict = verdict(situation, target);
+    if let (STARTING, Some(view)) = (verdict.reason, target) {
+        plan.requeue = plan.requeue.into_iter().chain(start_left(view, observed, now)).min();
+    }
     // Until the routers lead to another one, the address answers with what it answered with.
     let led_to = target.filter(|_| leads(deployment, traffic, observed));
     let (served_revision, served_model, served_version) = match led_to {
@@ -208,7 +219,7 @@ fn routed(mut verdict: Verdict, view: &DeploymentView, situation: &Situation<'_>
 
 /// It has the traffic already.
 fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<i64>) -> Verdict {
-    let Situation { deployment, observed, .. } = situation;
+    let Situation { deployment, observed, now, .. } = *situation;
     let starts = scaling::starts_from_zero(deployment);
     let version = version.map_or_else(|| "a version".to_owned(), |version| format!("version {version}"));
     let says = |ready, progress, reason, message| Verdict { accepted: true, ready, progress, reason, message };
@@ -252,14 +263,22 @@ fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<i64
     if let Some(Reason { message: words, failing: _ }) = &words {
         message = format!("{message}; {words}");
     }
-    // The address answers, after a start, unless somebody says why it does not.
+    // The address answers, after a start, unless somebody says why it does not, or it takes longer than a request waits.
     let begins = starts && view.available == 0 && words.is_none();
-    if begins {
-        return says(true, Progress::Reconciling, "Starting", format!("{message}; requests wait for the first"));
+    if begins && start_left(view, observed, now).is_some() {
+        return says(true, Progress::Reconciling, STARTING, format!("{message}; requests wait for the first"));
     }
     let failing = words.is_some_and(|words| words.failing);
     let reason = if failing { "RevisionFailing" } else { "Scaling" };
     says(view.available > 0, Progress::Reconciling, reason, message)
+}
+
+/// What is left of the time in which the first pod of a revision may start.
+fn start_left(view: &DeploymentView, observed: &Observed, now: Timestamp) -> Option<Duration> {
+    let pods = observed.pods.iter().filter(|pod| pod.stage == view.name && !pod.deleting);
+    let oldest = pods.filter_map(|pod| pod.created).min();
+    let gone = oldest.map_or(SignedDuration::ZERO, |oldest| now.duration_since(oldest));
+    LONGEST_START.checked_sub(gone.unsigned_abs()).filter(|left| !left.is_zero())
 }
 
 /// It does not have the traffic yet. `unprepared` says which router does not know it.

@@ -71,7 +71,9 @@ pub enum Bond {
     Uses,
     /// It comes after that one: a stage that was skipped by its own `when`, or that may fail, is passed over.
     Follows,
-    /// It runs whatever became of that one: its `when` decides, or its input has something else to take.
+    /// Its input has something else to take than what that one makes.
+    Takes,
+    /// It runs whatever became of that one: its `when` decides. A failure elsewhere does not stop it once that one has failed.
     Asks,
 }
 

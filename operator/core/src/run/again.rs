@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::finish;
-use super::graph;
 use super::pass::Stages;
+use super::{finish, graph, hold};
 use crate::api::{MLPipelineRun, MLPipelineRunStatus, RetryFrom, StageState, StageStatus};
 use crate::expr;
 use crate::pipeline::{Frozen, FrozenKind};
@@ -28,19 +27,27 @@ pub(super) fn begin(
 ) -> Result<MLPipelineRunStatus, (&'static str, String)> {
     let mut new = MLPipelineRunStatus {
         observed_generation: old.observed_generation,
-        conditions: old.conditions.clone(),
+        // Whether it was promoted is to be seen anew.
+        conditions: old.conditions.iter().filter(|condition| condition.type_ != "Promoted").cloned().collect(),
         retry_from: Some(asked.clone()),
         retry_time: Some(time),
         ..MLPipelineRunStatus::default()
     };
-    // It was refused, and never began: it begins from the beginning.
-    let Some(frozen) = frozen else { return Ok(new) };
+    let Some(frozen) = frozen else {
+        let Some(name) = &old.frozen else {
+            // It was refused, and never began: it begins from the beginning.
+            return Ok(new);
+        };
+        let message =
+            format!("the ControllerRevision {name} that holds what this run ran was deleted: create another run");
+        return Err(("FrozenLost", message));
+    };
     if let Some(stage) = asked.stage.as_ref().filter(|stage| !frozen.stages.contains_key(*stage)) {
         let hint = expr::did_you_mean(stage, frozen.stages.keys().map(String::as_str));
         return Err(("UnknownStage", format!("spec.retryFrom.stage: there is no stage `{stage}`: {hint}")));
     }
     let again = stages(frozen, &old.stages, asked);
-    if asked.stage.is_none() && again.keys().all(|stage| frozen.stages.get(*stage).is_some_and(|stage| stage.finally)) {
+    if asked.stage.is_none() && !old.stages.values().any(fell) {
         let message = "spec.retryFrom.failed: no stage failed: write stage: <name> to run one of them again";
         return Err(("NothingFailed", message.to_owned()));
     }
@@ -61,21 +68,11 @@ fn stages<'a>(frozen: &'a Frozen, old: &Stages, asked: &RetryFrom) -> BTreeMap<&
     let mut again = BTreeMap::new();
     for name in graph::order(&frozen.stages) {
         let (Some(stage), Some(status)) = (frozen.stages.get(name), old.get(name)) else { continue };
-        let reason = status.reason.as_deref().unwrap_or_default();
-        let fell = match status.state {
-            StageState::Succeeded => false,
-            StageState::Skipped => graph::fell(reason) || finish::by_the_run(reason),
-            StageState::Failed
-            | StageState::Waiting
-            | StageState::Pending
-            | StageState::Running
-            | StageState::BackingOff => true,
-        };
         let below = stage.needs.iter().any(|need| again.contains_key(need.as_str()));
         let by_name = asked.stage.as_deref() == Some(name);
         // What was skipped may have been because of a stage that is run again.
         let follows = below && (asked.stage.is_some() || status.state == StageState::Skipped);
-        if stage.finally || fell || by_name || follows {
+        if stage.finally || fell(status) || by_name || follows {
             let complete = status.state == StageState::Succeeded || status.exit_code == Some(0);
             let anew = match stage.kind {
                 FrozenKind::Container(_) => status.attempts > 0 && (complete || below || by_name),
@@ -86,6 +83,20 @@ fn stages<'a>(frozen: &'a Frozen, old: &Stages, asked: &RetryFrom) -> BTreeMap<&
         }
     }
     again
+}
+
+/// It failed, or was not begun because of what failed or ended the run.
+fn fell(status: &StageStatus) -> bool {
+    let reason = status.reason.as_deref().unwrap_or_default();
+    match status.state {
+        StageState::Succeeded => false,
+        StageState::Skipped => graph::fell(reason) || finish::by_the_run(reason) || reason == hold::FORBIDDEN,
+        StageState::Failed
+        | StageState::Waiting
+        | StageState::Pending
+        | StageState::Running
+        | StageState::BackingOff => true,
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +120,16 @@ mod tests {
         .unwrap();
         let asked = serde_json::from_value(asked.clone()).unwrap();
         stages(&frozen, &old, &asked).into_keys().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_a_refused_retry_left_out_is_run_by_the_next() {
+        let refused = StageStatus {
+            state: StageState::Skipped,
+            reason: Some(hold::FORBIDDEN.to_owned()),
+            ..StageStatus::default()
+        };
+        assert!(fell(&refused));
     }
 
     #[test]

@@ -68,14 +68,17 @@ pub(super) enum Turn {
 /// In `finally` nobody stops anybody.
 pub(super) fn turn(all: &BTreeMap<String, FrozenStage>, stage: &FrozenStage, stages: &Stages) -> Turn {
     let mut waits = false;
-    let mut asked = false;
+    // What became of one that it asks for is not known yet; or it failed, or did not run because of a failure.
+    let (mut will_ask, mut asked) = (false, false);
     for need in &stage.needs {
         let Some(status) = stages.get(need) else { continue };
         let bond = stage.bond(need);
         if !status.state.ended() {
             waits = true;
-        } else if bond == Bond::Asks {
-            asked |= status.state == StageState::Failed;
+            will_ask |= bond == Bond::Asks;
+        } else if matches!(bond, Bond::Asks | Bond::Takes) {
+            let fallen = status.state == StageState::Failed || status.reason.as_deref().is_some_and(fell);
+            asked |= bond == Bond::Asks && fallen;
         } else if let Some(turn) = barred(need, status, bond, may_fail(all, need), stage.finally) {
             return turn;
         }
@@ -83,7 +86,7 @@ pub(super) fn turn(all: &BTreeMap<String, FrozenStage>, stage: &FrozenStage, sta
     let failed = stages.iter().find(|(name, status)| {
         status.state == StageState::Failed && !may_fail(all, name) && all.get(*name).is_none_or(|other| !other.finally)
     });
-    if let Some((failed, _)) = failed.filter(|_| !stage.finally && !asked) {
+    if let Some((failed, _)) = failed.filter(|_| !stage.finally && !asked && !will_ask) {
         return skip(NOT_STARTED, format!("not begun because stage `{failed}` failed"));
     }
     if waits {
@@ -191,7 +194,10 @@ mod tests {
             (Skipped, Some(UPSTREAM_SKIPPED), Some(UPSTREAM_SKIPPED), Some(UPSTREAM_SKIPPED), BEGIN),
         ] {
             let stages = Stages::from([("a".to_owned(), status(state, reason))]);
-            for (bond, expected) in [(Bond::Uses, uses), (Bond::Follows, follows), (Bond::Asks, asks)] {
+            let takes = if state == Failed { Some(NOT_STARTED) } else { asks };
+            for (bond, expected) in
+                [(Bond::Uses, uses), (Bond::Follows, follows), (Bond::Takes, takes), (Bond::Asks, asks)]
+            {
                 assert_eq!(
                     found(&BTreeMap::new(), &bound(&["a"], bond), &stages),
                     expected,
@@ -217,6 +223,21 @@ mod tests {
         assert_eq!(found(&all, &needs(&["a"]), &stages), Some(UPSTREAM_FAILED));
         assert_eq!(found(&all, &bound(&["a"], Bond::Follows), &stages), Some("begin"));
         assert_eq!(found(&all, &needs(&[]), &stages), Some("begin"));
+    }
+
+    #[test]
+    fn one_that_asks_for_a_status_runs_however_the_stage_ended_and_whatever_failed_besides() {
+        let failed = || ("x".to_owned(), status(StageState::Failed, Some("Error")));
+        for (state, reason, expected) in [
+            (StageState::Running, None, None),
+            (StageState::Failed, Some("Error"), Some("begin")),
+            (StageState::Skipped, Some(NOT_STARTED), Some("begin")),
+            (StageState::Skipped, Some(UPSTREAM_FAILED), Some("begin")),
+            (StageState::Succeeded, None, Some(NOT_STARTED)),
+        ] {
+            let stages = Stages::from([("a".to_owned(), status(state, reason)), failed()]);
+            assert_eq!(found(&BTreeMap::new(), &bound(&["a"], Bond::Asks), &stages), expected, "{state:?} {reason:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::plan::{Event, Plan};
 /// Reason of a run that waits for others of its pipeline.
 const QUEUED: &str = "Queued";
 /// Reason of a run that ended because others of its pipeline run.
-const FORBIDDEN: &str = "ConcurrencyForbidden";
+pub(super) const FORBIDDEN: &str = "ConcurrencyForbidden";
 
 /// Why a run does not begin.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -62,8 +62,6 @@ fn begin_again(
 ) -> Result<MLPipelineRunStatus, Box<Plan<MLPipelineRunStatus>>> {
     let now = whole_seconds(now);
     match again::begin(&old, frozen, asked, Time(now)) {
-        // What it runs is lost: said with the rest.
-        Ok(status) if status.frozen != old.frozen => Ok(MLPipelineRunStatus { frozen: old.frozen, ..status }),
         Ok(status) => Ok(status),
         Err((reason, message)) => {
             let mut status = MLPipelineRunStatus { retry_from: Some(asked.clone()), ..old };
@@ -82,6 +80,8 @@ fn begin(
     now: Timestamp,
 ) -> Plan<MLPipelineRunStatus> {
     status.observed_generation = run.metadata.generation;
+    // There was nothing to begin again.
+    status.retry_from.clone_from(&run.spec.retry_from);
     let held = hold::held(run, observed);
     // It was checked when it was held first.
     if let Some(held) = held.as_ref().filter(|held| held.ends() || hold::is_held(&status)) {
@@ -223,6 +223,9 @@ fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipeline
     let used = control::used(pass, &status, start);
     finish::out_of_time(pass, used, &mut status.stages, &mut effects);
     control::cancel(pass, &mut status.stages, &mut effects);
+    // Another waits for its end.
+    let replaced = status.stages.values().any(|stage| stage.reason.as_deref() == Some(finish::REPLACED));
+    let pass = &Pass { held: pass.held && !replaced, ..*pass };
     status.stages = advance::all(pass, &status.stages, &mut effects);
     let at_work = container::at_work(pass, &status.stages, &mut effects);
     let end = finish::end(pass.frozen, &status.stages).filter(|_| at_work.is_none());

@@ -3,7 +3,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Observed, again, control};
+use super::{Observed, again, control, hold};
 use crate::api::{Concurrency, ConcurrencyPolicy, MLPipelineRun};
 
 /// A run tells its place up to here; further back it would be a write for every run that ends.
@@ -29,6 +29,8 @@ pub struct Peer {
     pub begun: bool,
     /// It would begin if there was a place.
     pub wants: bool,
+    /// It was checked, and says that it waits.
+    pub waits: bool,
 }
 
 impl Peer {
@@ -46,7 +48,8 @@ impl Peer {
         // It is about to say so.
         let since = if again { Some(Timestamp::MAX) } else { since };
         let wants = !begun && run.spec.cancel.is_none() && !control::is_suspended(run);
-        Some(Self { name: run.metadata.name.clone().unwrap_or_default(), since, begun, wants })
+        let waits = wants && !again && status.is_some_and(hold::is_held);
+        Some(Self { name: run.metadata.name.clone().unwrap_or_default(), since, begun, wants, waits })
     }
 
     /// The oldest is first; of two at the same time the first by name.
@@ -77,8 +80,9 @@ pub(super) fn place(run: &MLPipelineRun, observed: &Observed) -> Place {
     let begun: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.begun).map(Peer::age).collect();
     let mut waiting: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.wants).map(Peer::age).collect();
     if policy == ConcurrencyPolicy::Replace {
-        let newer = |age: &&Age<'_>| **age > mine;
-        let mut newer: Vec<_> = begun.iter().filter(newer).chain(waiting.iter().filter(newer)).copied().collect();
+        // One that may yet be refused takes nobody's place.
+        let newer = observed.peers.iter().filter(|peer| (peer.begun || peer.waits) && peer.age() > mine);
+        let mut newer: Vec<_> = newer.map(Peer::age).collect();
         if newer.len() >= max {
             newer.sort_unstable();
             return Place::Replaced(newer[newer.len() - max].1.to_owned());
@@ -144,7 +148,8 @@ mod tests {
             .enumerate()
             .map(|(n, (name, begun))| {
                 let time = format!("2026-01-01T00:00:{n:02}Z");
-                let start = if *begun { json!({ "startTime": time }) } else { json!({}) };
+                let condition = json!({ "type": "Succeeded", "status": "Unknown", "reason": "Queued", "message": "", "lastTransitionTime": time });
+                let start = if *begun { json!({ "startTime": time }) } else { json!({ "conditions": [condition] }) };
                 let run: MLPipelineRun = serde_json::from_value(json!({
                     "apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun",
                     "metadata": { "name": name, "creationTimestamp": time },

@@ -1,6 +1,7 @@
 //! The counts of one revision.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use millrace_routes::{Outcome, RevisionStats, ShadowStats};
@@ -33,14 +34,20 @@ impl Span {
     }
 }
 
+/// Read and written as one: between two of its fields a request would be in flight since the start of the router.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flow {
+    active: u64,
+    /// The sums of the times at which requests came and went: their difference is the integral of what was in flight.
+    came_us: u64,
+    went_us: u64,
+}
+
 #[derive(Debug)]
 pub struct Counters {
     began: Instant,
     outcomes: [AtomicU64; Outcome::ALL.len()],
-    active: AtomicU64,
-    /// The sums of the times at which requests came and went: their difference is the integral of what was in flight.
-    came_us: AtomicU64,
-    went_us: AtomicU64,
+    flow: Mutex<Flow>,
     pub retries: AtomicU64,
     pub duration: Times,
     pub first_byte: Times,
@@ -58,9 +65,7 @@ impl Default for Counters {
         Self {
             began: Instant::now(),
             outcomes: [const { AtomicU64::new(0) }; Outcome::ALL.len()],
-            active: zero(),
-            came_us: zero(),
-            went_us: zero(),
+            flow: Mutex::default(),
             retries: zero(),
             duration: Times::default(),
             first_byte: Times::default(),
@@ -76,20 +81,31 @@ impl Default for Counters {
 
 impl Counters {
     pub fn came(&self, at: Instant) {
-        self.active.fetch_add(1, Ordering::Relaxed);
-        self.came_us.fetch_add(micros(at.saturating_duration_since(self.began)), Ordering::Relaxed);
+        let at_us = self.since_began(at);
+        let mut flow = self.flow();
+        flow.active += 1;
+        flow.came_us += at_us;
     }
 
     pub fn went(&self, at: Instant, outcome: Outcome) {
         self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
-        self.went_us.fetch_add(micros(at.saturating_duration_since(self.began)), Ordering::Relaxed);
-        self.active.fetch_sub(1, Ordering::Relaxed);
+        self.moved(at);
     }
 
     /// It goes without an end: to another revision.
     pub fn moved(&self, at: Instant) {
-        self.went_us.fetch_add(micros(at.saturating_duration_since(self.began)), Ordering::Relaxed);
-        self.active.fetch_sub(1, Ordering::Relaxed);
+        let at_us = self.since_began(at);
+        let mut flow = self.flow();
+        flow.active -= 1;
+        flow.went_us += at_us;
+    }
+
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn since_began(&self, at: Instant) -> u64 {
+        micros(at.saturating_duration_since(self.began))
     }
 
     pub fn span(&self, span: Span, took: Duration) {
@@ -105,7 +121,7 @@ impl Counters {
     }
 
     pub fn in_flight(&self) -> u64 {
-        self.active.load(Ordering::Relaxed)
+        self.flow().active
     }
 
     pub fn shadow(&self) -> ShadowStats {
@@ -120,10 +136,10 @@ impl Counters {
 
     pub fn stats(&self, queued: u64, pods: u64) -> RevisionStats {
         let outcomes = Outcome::ALL.into_iter().map(|o| (o, self.outcome(o))).filter(|(_, n)| *n > 0).collect();
-        let in_flight = self.in_flight();
-        let (came, went) = (self.came_us.load(Ordering::Relaxed), self.went_us.load(Ordering::Relaxed));
-        // The three are not read in one moment: a request that ends in between may not make the integral negative.
-        let demand_us = (went + in_flight * micros(self.began.elapsed())).saturating_sub(came);
+        let flow = *self.flow();
+        let in_flight = flow.active;
+        // A request may have come a moment after the time that is taken here.
+        let demand_us = (flow.went_us + in_flight * self.since_began(Instant::now())).saturating_sub(flow.came_us);
         RevisionStats {
             outcomes,
             in_flight,
@@ -141,6 +157,33 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn demand_grows_by_no_more_than_was_in_flight_however_old_the_router_is() {
+        let began = Instant::now().checked_sub(Duration::from_hours(24)).unwrap();
+        let counters = Counters { began, ..Counters::default() };
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    counters.came(Instant::now());
+                    counters.went(Instant::now(), Outcome::Success);
+                }
+            });
+            let started = Instant::now();
+            let before = counters.stats(0, 0).demand_us;
+            for _ in 0..20_000 {
+                let grown = counters.stats(0, 0).demand_us.saturating_sub(before);
+                // One at a time, and a microsecond for each rounding.
+                let bound = micros(started.elapsed()) + counters.outcome(Outcome::Success) + 1000;
+                if grown > bound {
+                    over.store(true, Ordering::Relaxed);
+                    panic!("{grown} us in {bound}");
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    }
 
     #[test]
     fn demand_is_the_integral_of_what_is_in_flight() {

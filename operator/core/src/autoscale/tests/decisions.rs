@@ -29,7 +29,12 @@ fn steady(load: f64) -> Window {
 }
 
 fn chosen(config: &Config, window: &Window, replicas: i32) -> Decision {
-    decide(config, window, State { replicas }, Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1))
+    decide(
+        config,
+        window,
+        State { replicas, available: replicas },
+        Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1),
+    )
 }
 
 #[test]
@@ -141,7 +146,7 @@ fn no_decision_breaks_its_rules() {
             lowered: (random(3) == 0).then(|| now - SignedDuration::from_secs(20)),
         };
         let replicas = i32::try_from(random(40)).unwrap();
-        let decision = decide(&config, &window, State { replicas }, now);
+        let decision = decide(&config, &window, State { replicas, available: replicas }, now);
         let case = format!("{config:?} {window:?} {replicas}: {decision:?}");
         assert!(decision.replicas <= config.max && decision.replicas >= config.min, "{case}");
         assert!(decision.replicas > 0 || window.idle >= config.to_zero_after || replicas == 0, "{case}");
@@ -152,7 +157,7 @@ fn no_decision_breaks_its_rules() {
             "{case}"
         );
         if !down {
-            let again = decide(&config, &window, State { replicas: decision.replicas }, now);
+            let again = decide(&config, &window, State { replicas: decision.replicas, available: replicas }, now);
             assert!(
                 again.replicas >= decision.replicas || decision.replicas == 0 || again.replicas == 0,
                 "{case}: {again:?}"

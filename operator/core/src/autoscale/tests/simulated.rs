@@ -59,7 +59,8 @@ impl Run {
             }
             self.history.saw(self.replicas, now);
             let window = self.history.window(ScaleMetric::Concurrency, &BTreeSet::from(["a", "b"]), now);
-            let decision = decide(&self.config, &window, State { replicas: self.replicas }, now);
+            let decision =
+                decide(&self.config, &window, State { replicas: self.replicas, available: self.replicas }, now);
             if decision.replicas != self.replicas {
                 self.chosen.push((self.now_ms, decision.replicas));
                 self.replicas = decision.replicas;

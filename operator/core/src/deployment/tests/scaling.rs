@@ -171,6 +171,17 @@ fn replicas_pins_the_number_until_it_is_taken_out() {
 }
 
 #[test]
+fn one_at_zero_whose_scale_is_taken_out_gets_a_pod_back() {
+    let (mut cluster, name) = serving(serde_json::json!({ "min": 0, "toZeroAfter": "5s" }));
+    idle(&mut cluster, &name, 10);
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &name), desired(&cluster)), (0, Some(0)));
+    set(&mut cluster, serde_json::json!({}));
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &name), desired(&cluster)), (1, None));
+}
+
+#[test]
 fn with_external_only_replicas_is_carried_over_and_zero_waits_for_requests_to_end() {
     let (mut cluster, name) = serving(serde_json::json!({ "metric": "External" }));
     assert_eq!(cluster.condition("ScalingActive"), pair("False", "External"));

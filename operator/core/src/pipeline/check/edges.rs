@@ -24,7 +24,7 @@ pub(super) enum Tie {
     /// By `needs`, or its status is told to a program.
     Follows,
     /// By an input that has something else to take, or in `finally` by its status.
-    Asks,
+    Takes,
     /// `when` names its status.
     WhenStatus,
     /// `when` names something else of it.
@@ -44,7 +44,7 @@ impl Edge {
         } else if tied(Tie::Follows) {
             Bond::Follows
         } else {
-            Bond::Asks
+            Bond::Takes
         }
     }
 }

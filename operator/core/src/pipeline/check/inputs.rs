@@ -63,7 +63,7 @@ fn source(
                 let message = "the StageTemplate needs this input: leave optional out, or write default: { from: <stage>.<output> }";
                 problems.add(format!("{at}.optional"), "InvalidInput", message);
             }
-            let tie = if input.optional || input.default.is_some() { Tie::Asks } else { Tie::Uses };
+            let tie = if input.optional || input.default.is_some() { Tie::Takes } else { Tie::Uses };
             let default = input.default.as_ref().map(|default| (format!("{at}.default.from"), &default.from));
             for (path, from) in [(format!("{at}.from"), from)].into_iter().chain(default) {
                 let kind = output(stage, from, &path, tie, all, edges, problems);

@@ -124,7 +124,7 @@ fn program(
     }
     for references in found {
         let tie = |status: bool| match (status, resolved.finally) {
-            (true, true) => Tie::Asks,
+            (true, true) => Tie::Takes,
             (true, false) => Tie::Follows,
             (false, _) => Tie::Uses,
         };

@@ -46,8 +46,8 @@ fn how_a_stage_hangs_on_another_follows_from_what_it_names() {
         json!({ "inputs": { "model": input } })
     };
     assert_eq!(apart(model(json!({}))), Bond::Uses);
-    assert_eq!(apart(model(json!({ "optional": true }))), Bond::Asks);
-    assert_eq!(apart(model(json!({ "default": { "from": "load.data" } }))), Bond::Asks);
+    assert_eq!(apart(model(json!({ "optional": true }))), Bond::Takes);
+    assert_eq!(apart(model(json!({ "default": { "from": "load.data" } }))), Bond::Takes);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_default_that_cannot_be_taken_is_refused() {
 fn what_is_in_finally_comes_after_all_else_and_nobody_waits_for_it() {
     assert!(checked(finally(json!({ "when": "run.status == 'Failed' && stages.fit.status == 'Failed'" }))).is_ok());
     let frozen = checked(finally(json!({ "container": { "args": ["$[[ stages.fit.status ]]"] } }))).unwrap();
-    assert_eq!(frozen.stages["tell"].bond("fit"), Bond::Asks);
+    assert_eq!(frozen.stages["tell"].bond("fit"), Bond::Takes);
     refused(finally(json!({ "needs": ["fit"] })), "spec.finally.tell.needs[0]", "stages.fit.status == 'Succeeded'");
     refused(finally(json!({ "uses": "lod", "container": null })), "spec.finally.tell.uses", "did you mean");
     let mut named = finally(json!({}));
