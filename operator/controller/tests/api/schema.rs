@@ -93,8 +93,8 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             ),
             (stage(json!({ "inputs": { "a": {} } })), "exactly one of from and deployed is required"),
             (
-                stage(json!({ "inputs": { "a": { "from": "b.c", "optional": true } } })),
-                "optional belongs to an input with deployed",
+                stage(json!({ "inputs": { "a": { "deployed": "d", "default": { "from": "b.c" } } } })),
+                "default belongs to an input with from",
             ),
             (stage(json!({ "retry": { "limit": 1000 } })), "less than or equal to 100"),
             (container(json!({ "command": null })), "command or script is required"),
