@@ -64,13 +64,19 @@ fn the_examples_pass_with_the_stock_stage_templates() {
         let pipeline: MLPipeline = serde_saphyr::from_str(text).unwrap();
         let name = pipeline.metadata.name.clone().unwrap();
         match pipeline::check(&pipeline.spec, &templates(), &Config::default()) {
-            Ok(frozen) => assert_eq!(frozen.stages.len(), pipeline.spec.stages.len(), "{name}"),
+            Ok(frozen) => {
+                let all = pipeline.spec.stages.len() + pipeline.spec.finally.len();
+                assert_eq!(frozen.stages.len(), all, "{name}");
+            }
             Err(problems) => panic!("{name}: {}", problem::summary(&problems)),
         }
         seen.push(name);
     }
     seen.sort();
-    assert!(["penguins", "scripts", "smallest"].iter().all(|name| seen.iter().any(|s| s == name)), "{seen:?}");
+    assert!(
+        ["branches", "penguins", "scripts", "smallest"].iter().all(|name| seen.iter().any(|s| s == name)),
+        "{seen:?}"
+    );
 }
 
 #[test]
