@@ -5,7 +5,7 @@ export MILLRACE_CACHE := $(CACHE)
 # Clones share what was compiled; each group has a folder of its own, so that no build waits for another's lock.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: registry demo test generate verify bench images prerequisites binaries install cluster-up cluster-down
+.PHONY: registry demo test generate verify bench images prerequisites binaries cli install cluster-up cluster-down
 
 demo: install
 	@python3 dev/demo
@@ -28,6 +28,10 @@ endif
 
 binaries:
 	@dev/binaries
+
+# kubectl-millrace, into target/release.
+cli:
+	@dev/binaries cli
 
 images: registry prerequisites binaries
 	@dev/images/load

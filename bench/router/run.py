@@ -19,7 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("MILLRACE_CACHE") or Path.home() / ".cache" / "millrace")
-BUILT = CACHE / "target" / "router" / "x86_64-unknown-linux-gnu" / "release"
+BUILT = CACHE / "target" / "ops" / "x86_64-unknown-linux-gnu" / "release"
 UPSTREAM, ROUTER, ADMIN = 18310, 18311, 18312
 PATIENCE = 30
 

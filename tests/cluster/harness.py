@@ -115,11 +115,12 @@ class ClusterTest(unittest.TestCase):
         return self.run_of(run).get("status", {}).get("stages", {}).get(stage, {})
 
     def finished(self, name: str = "r", seconds: float = 120) -> dict:
-        """The run's status once it has ended."""
+        """The run's status once it has ended as its spec asks now: an end from before `retryFrom` is none."""
 
         def ended():
             run = self.run_of(name)
-            return run if condition(run, "Succeeded").get("status") in ("True", "False") else None
+            seen = run.get("status", {}).get("observedGeneration") == run["metadata"]["generation"]
+            return run if seen and condition(run, "Succeeded").get("status") in ("True", "False") else None
 
         try:
             return wait_for(f"end of run {name}", ended, seconds)["status"]

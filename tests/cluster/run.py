@@ -24,8 +24,11 @@ def main(words: list[str]) -> int:
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         outcomes = list(pool.map(run_one, shared))
     outcomes += [run_one(t) for t in alone]
-    failed = outcomes.count(False)
-    print(f"{outcomes.count(True)} passed, {failed} failed")
+    failed = [outcome for outcome in outcomes if outcome and not outcome.startswith("ok")]
+    # Again at the end, where whoever has only the end of a log finds it.
+    for outcome in failed:
+        print(outcome)
+    print(f"{len([o for o in outcomes if o]) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0
 
 
@@ -38,7 +41,8 @@ def wanted(test: unittest.TestCase, words: list[str]) -> bool:
     return not words or any(word in test.id() for word in words)
 
 
-def run_one(test: unittest.TestCase) -> bool | None:
+def run_one(test: unittest.TestCase) -> str | None:
+    """Runs a test and says how it went: a line, and what failed below it. None if it was skipped."""
     began = time.monotonic()
     result = unittest.TestResult()
     try:
@@ -50,8 +54,9 @@ def run_one(test: unittest.TestCase) -> bool | None:
         word = f"skipped: {result.skipped[0][1]}"
     lines = [f"{word:<7} {time.monotonic() - began:6.1f}s  {test.id()}"]
     lines += [text for _, text in result.failures + result.errors]
-    print("\n".join(lines), flush=True)
-    return None if result.skipped else result.wasSuccessful()
+    outcome = "\n".join(lines)
+    print(outcome, flush=True)
+    return None if result.skipped else outcome
 
 
 if __name__ == "__main__":

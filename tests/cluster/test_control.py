@@ -96,7 +96,6 @@ class Control(ControlTest):
         with self.assertRaisesRegex(Refused, "failed: true, or stage: <name>"):
             self.ask(retryFrom={"failed": True, "stage": "use"})
         self.ask(retryFrom={"failed": True})
-        wait_for("its begin", lambda: self.said()["status"] == "Unknown" or self.said()["status"] == "True")
         status = self.succeeded()
         self.assertEqual(self.jobs(), ["r-last-1", "r-make-1", "r-tell-1", "r-tell-2", "r-use-1", "r-use-2"])
         self.assertEqual(self.logs("use", 2), made)

@@ -14,6 +14,8 @@ from pathlib import Path
 from .identity import CACHE, ClusterError, locked
 
 SOURCE = Path(__file__).resolve().parents[1] / "kubernetes"
+# Built when simulated nodes are asked for: a cluster without them needs no minutes of it.
+LATER = "kwok"
 COMMANDS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl", "etcd")
 
 
@@ -70,11 +72,29 @@ def ensure(step) -> Path:
             for command in COMMANDS:
                 (fresh / command).symlink_to("kubernetes")
             for name, package, version in tools():
-                with step(f"built {name}"):
-                    flags = ["-trimpath", "-ldflags", "-s -w"]
-                    _go(["install", *flags, f"{package}@{version}"], {"GOBIN": str(fresh)})
+                if name != LATER:
+                    _install(name, package, version, fresh, step)
             fresh.chmod(0o755)
             fresh.rename(built)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return built
+
+
+def simulator(step) -> Path:
+    """The program that simulates nodes, built now if it is not there."""
+    program = ensure(step) / LATER
+    with locked(CACHE / "bin" / "lock"):
+        if not program.exists():
+            fresh = Path(tempfile.mkdtemp(prefix="building-", dir=CACHE / "bin"))
+            try:
+                _install(*next(tool for tool in tools() if tool[0] == LATER), fresh, step)
+                (fresh / LATER).rename(program)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+    return program
+
+
+def _install(name: str, package: str, version: str, into: Path, step) -> None:
+    with step(f"built {name}"):
+        _go(["install", "-trimpath", "-ldflags", "-s -w", f"{package}@{version}"], {"GOBIN": str(into)})

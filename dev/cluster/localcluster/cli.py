@@ -172,7 +172,7 @@ def volume(options) -> None:
 def kwok(options) -> None:
     cluster = identity.required()
     with step(f"{options.count} simulated nodes"):
-        simulated.scale(cluster, options.count, binaries.ensure(step), options.stages)
+        simulated.scale(cluster, options.count, binaries.simulator(step) if options.count else None, options.stages)
 
 
 def _parser() -> argparse.ArgumentParser:

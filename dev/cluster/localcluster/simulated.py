@@ -38,8 +38,8 @@ def _existing(api: Api) -> list[str]:
     return [item["metadata"]["name"] for item in items]
 
 
-def scale(cluster: Cluster, count: int, programs: Path, stages: list[Path]) -> None:
-    """Makes it `count` nodes, `kwok-0` to `kwok-<count - 1>`; 0 stops KWOK. Given stages replace ours for pods."""
+def scale(cluster: Cluster, count: int, program: Path | None, stages: list[Path]) -> None:
+    """Makes it `count` nodes, `kwok-0` to `kwok-<count - 1>`; 0 stops KWOK, and needs no program. Given stages replace ours for pods."""
     api = Api(cluster)
     wanted = {f"kwok-{number}" for number in range(count)}
     for name in set(_existing(api)) - wanted:
@@ -64,6 +64,6 @@ def scale(cluster: Cluster, count: int, programs: Path, stages: list[Path]) -> N
             f"--server-address={cluster.loopback}:10247",
             *(f"--config={path}" for path in files),
         ]
-        processes.start(cluster, COMPONENT, [programs / "kwok", *arguments])
+        processes.start(cluster, COMPONENT, [program, *arguments])
     for name in sorted(wanted):
         api.create("/api/v1/nodes", _node(name))

@@ -1,8 +1,7 @@
 //! Asks the routers of namespaces that serve models what they have in force and in flight, and wakes those ModelDeployments for which
 //! something has changed that their plans look at, or another number of pods is due.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::error::Error;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,22 +9,17 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::header::{CONNECTION, HOST};
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use millrace_core::api::ModelDeployment;
 use millrace_core::autoscale::Counted;
-use millrace_core::deployment::{followed, is_awake, is_due, is_settled};
+use millrace_core::deployment::{counted, followed, has_news, is_awake, is_due, is_settled, watched};
 use millrace_core::routing::{ADMIN_PORT, ModelReport, Report};
 use millrace_routes::Stats;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::fetch::{Failed, fetch};
 use crate::key::{Id, Kind};
 use crate::store::Stores;
 use crate::wake::Queues;
@@ -34,18 +28,21 @@ use crate::wake::Queues;
 const BUSY: Duration = Duration::from_secs(1);
 /// How often they are asked else.
 const QUIET: Duration = Duration::from_secs(5);
+/// After a change they are asked so soon: they have heard of it by then.
+const SOON: Duration = Duration::from_millis(100);
 /// One that has no answer in this time has none.
 const ANSWER: Duration = Duration::from_secs(1);
 /// Routers that are asked at once, and of one namespace. Anybody may label a pod as a router: that must cost others nothing.
 const AT_ONCE: usize = 64;
 const OF_NAMESPACE: usize = 16;
+/// What they are asked for.
+const STATS: &str = "/stats";
 /// A longer answer is none: so much, and so much for each revision that there is.
 const ANSWER_BYTES: usize = 16 << 10;
 const REVISION_BYTES: usize = 4 << 10;
 /// What a router said counts until it gave no answer so many times in a row. Then it is asked as if nothing moved.
 const MISSES: u32 = 3;
 
-type Failed = Box<dyn Error + Send + Sync>;
 type Answers = FuturesUnordered<BoxFuture<'static, (Target, Result<Stats, Failed>)>>;
 
 /// Asks routers for as long as the process lives.
@@ -86,9 +83,16 @@ impl Asker {
     pub async fn run(mut self) {
         let mut ticks = tokio::time::interval(BUSY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stores = self.stores.clone();
+        let mut soon: Option<Instant> = None;
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.ask(),
+                _ = ticks.tick() => self.ask(None),
+                () = stores.hurry.asked() => { soon.get_or_insert(Instant::now() + SOON); }
+                () = until(soon), if soon.is_some() => {
+                    soon = None;
+                    self.ask(Some(&stores.hurry.take()));
+                }
                 Some((target, answer)) = self.answers.next() => self.take(&target, answer),
             }
         }
@@ -96,7 +100,7 @@ impl Asker {
 
     /// Asks all of them once, and takes the answers that come in this time.
     pub async fn first(&mut self, longest: Duration) {
-        self.ask();
+        self.ask(None);
         let answers = async {
             while let Some((target, answer)) = self.answers.next().await {
                 self.take(&target, answer);
@@ -105,28 +109,32 @@ impl Asker {
         let _all_or_late = tokio::time::timeout(longest, answers).await;
     }
 
-    /// Asks those whose time has come. Nobody waits for another's answer.
-    fn ask(&mut self) {
-        for target in self.targets() {
+    /// Asks those whose time has come, or those of some namespaces at once. Nobody waits for another's answer.
+    fn ask(&mut self, at_once: Option<&HashSet<String>>) {
+        for target in self.targets(at_once) {
             self.asked.insert(target.uid.clone());
             let at_once = self.at_once.clone();
             self.answers.push(Box::pin(async move {
                 let _place = at_once.acquire().await;
-                let stats = tokio::time::timeout(ANSWER, stats(target.address, target.bytes)).await;
+                let stats = tokio::time::timeout(ANSWER, fetch::<Stats>(target.address, STATS, target.bytes)).await;
                 (target, stats.map_err(Failed::from).flatten())
             }));
         }
     }
 
-    fn targets(&mut self) -> Vec<Target> {
+    fn targets(&mut self, at_once: Option<&HashSet<String>>) -> Vec<Target> {
         // Whether something moves, and how many revisions there are.
         let mut namespaces: BTreeMap<String, (bool, usize)> = BTreeMap::new();
-        let mut follows = HashSet::new();
+        let (mut follows, mut judged) = (HashSet::new(), HashSet::new());
         self.stores.deployments.each(None, |id, deployment| {
             let (busy, revisions) = namespaces.entry(id.namespace.clone()).or_default();
-            *busy |= !is_settled(deployment) || is_awake(deployment);
+            let is_judged = watched(deployment).is_some();
+            *busy |= !is_settled(deployment) || is_awake(deployment) || is_judged;
             if followed(deployment).is_some() {
                 follows.insert(id.clone());
+            }
+            if is_judged {
+                judged.insert(id.clone());
             }
             *revisions += 1 + deployment.status.as_ref().map_or(0, |status| status.revisions.len());
         });
@@ -136,7 +144,11 @@ impl Asker {
         for (namespace, (busy, revisions)) in namespaces {
             let routers = self.stores.routers.group(&namespace);
             present.extend(routers.values().map(|router| router.pod.uid.clone()));
-            let due = self.due.get(&namespace).is_none_or(|due| *due <= now);
+            let due = match at_once {
+                Some(these) if !these.contains(&namespace) => continue,
+                Some(_) => true,
+                None => self.due.get(&namespace).is_none_or(|due| *due <= now),
+            };
             if due {
                 self.due.insert(namespace.clone(), now + QUIET);
             }
@@ -158,6 +170,7 @@ impl Asker {
         }
         self.stores.reports.keep(&present);
         self.stores.loads.keep(&follows);
+        self.stores.tallies.keep(&judged);
         self.misses.retain(|uid, _| present.contains(uid));
         targets
     }
@@ -189,40 +202,62 @@ impl Asker {
         let queue = self.queues.of(Kind::Deployment);
         for model in models {
             let name = model.name_any();
-            let settled = is_settled(&model);
-            let news = said_of(before.as_deref(), &name, settled) != said_of(report.as_deref(), &name, settled);
+            let draining = draining(&model);
+            let news = said_of(before.as_deref(), &name, &draining) != said_of(report.as_deref(), &name, &draining);
             let id = Id::new(&target.namespace, name);
             if news {
                 queue.push(id);
-            } else if self.is_due(&id, &model, now) {
+            } else if self.is_due(&id, &model, now) || self.has_verdict(&id, &model, now) {
                 queue.push_unless_failing(id);
             }
         }
     }
 
-    /// Keeps what a router counted, where the number of pods follows it.
+    /// Keeps what a router counted, where the number of pods follows it or a rollout is judged by it.
     fn note(&self, target: &Target, stats: &Stats, model: &ModelDeployment, now: Timestamp) {
-        let (Some((revision, _)), name) = (followed(model), model.name_any()) else { return };
-        if let Some(counted) = Counted::of(stats, &name, revision) {
-            self.stores.loads.heard(&Id::new(&target.namespace, &name), revision, &target.uid, counted, now);
+        let id = Id::new(&target.namespace, model.name_any());
+        if followed(model).is_some()
+            && let Some(counted) = Counted::of(stats, &id.name, counted(model))
+        {
+            self.stores.loads.heard(&id, &target.uid, counted, now);
         }
+        if let Some(step) = watched(model) {
+            self.stores.tallies.heard(&id, &step, &target.uid, stats, now);
+        }
+    }
+
+    /// Whether a pass would write another verdict, or figures that are not old.
+    fn has_verdict(&self, id: &Id, model: &ModelDeployment, now: Timestamp) -> bool {
+        let measured = watched(model).and_then(|_| self.stores.tallies.measured(id));
+        measured.is_some_and(|measured| has_news(model, &measured, now))
     }
 
     /// Whether a pass would choose another number of pods: none is made for nothing.
     fn is_due(&self, id: &Id, model: &ModelDeployment, now: Timestamp) -> bool {
-        let Some(followed) = followed(model) else { return false };
-        let view = self.stores.server_deployments.get(&Id::new(&id.namespace, followed.0));
+        let Some((revision, metric)) = followed(model) else { return false };
+        let view = self.stores.server_deployments.get(&Id::new(&id.namespace, revision));
         view.is_some_and(|view| {
-            let load = self.stores.load(id, followed, view.wanted, now);
+            let load = self.stores.load(id, metric, view.wanted, now);
             is_due(model, &view, &load, now)
         })
     }
 }
 
-/// What the plan of a model looks at: whether the router answers, and what it says. What is in flight matters while something moves.
-fn said_of(report: Option<&Report>, model: &str, settled: bool) -> (bool, Option<ModelReport>) {
+async fn until(time: Option<Instant>) {
+    if let Some(time) = time {
+        tokio::time::sleep_until(time).await;
+    }
+}
+
+/// What the plan of a model looks at: whether the router answers, and what it says. What is in flight matters of revisions that go.
+fn said_of(report: Option<&Report>, model: &str, draining: &BTreeSet<&str>) -> (bool, Option<ModelReport>) {
     let said = report.and_then(|report| report.models.get(model));
-    (report.is_some(), said.map(|said| if settled { said.without_flight() } else { said.clone() }))
+    (report.is_some(), said.map(|said| said.with_flight_of(draining)))
+}
+
+fn draining(model: &ModelDeployment) -> BTreeSet<&str> {
+    let revisions = model.status.iter().flat_map(|status| &status.revisions);
+    revisions.filter(|revision| revision.draining_since.is_some()).map(|revision| revision.name.as_str()).collect()
 }
 
 fn report_of(pod: &str, stats: &Stats, models: &[Arc<ModelDeployment>]) -> Result<Report, Failed> {
@@ -232,27 +267,9 @@ fn report_of(pod: &str, stats: &Stats, models: &[Arc<ModelDeployment>]) -> Resul
     Ok(Report::of(stats, models))
 }
 
-async fn stats(address: SocketAddr, bytes: usize) -> Result<Stats, Failed> {
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get("/stats").header(HOST, address.to_string()).header(CONNECTION, "close");
-    let request = request.body(Empty::<Bytes>::new())?;
-    let answer = async move {
-        let response = sender.send_request(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(Failed::from(format!("the answer is {}", response.status())));
-        }
-        Ok(Limited::new(response.into_body(), bytes).collect().await?.to_bytes())
-    };
-    let (_closed, body) = futures::join!(connection, answer);
-    Ok(serde_json::from_slice(&body?)?)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::io::{Read, Write};
-    use std::net::TcpListener;
 
     use millrace_core::api::{ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus};
     use millrace_core::routing::RevisionReport;
@@ -266,16 +283,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_flight_is_news_only_while_something_moves() {
+    fn what_is_in_flight_is_news_only_of_a_revision_that_goes() {
         let (idle, busy) = (report(1, 1, false), report(1, 1, true));
-        let said = |report: Option<&Report>, settled| said_of(report, "m", settled);
+        let (none, goes) = (BTreeSet::new(), BTreeSet::from(["a"]));
+        let said = |report: Option<&Report>, settled| said_of(report, "m", if settled { &none } else { &goes });
         assert_eq!(said(Some(&busy), true), said(Some(&idle), true));
         assert_ne!(said(Some(&busy), false), said(Some(&idle), false));
         for other in [Some(report(2, 1, false)), Some(report(1, 0, false)), Some(Report::default()), None] {
             assert_ne!(said(other.as_ref(), true), said(Some(&idle), true), "{other:?}");
         }
         assert_ne!(said(Some(&Report::default()), true), said(None, true));
-        assert_eq!(said_of(Some(&idle), "other", true), said_of(Some(&Report::default()), "other", true));
+        assert_eq!(said_of(Some(&idle), "other", &none), said_of(Some(&Report::default()), "other", &none));
     }
 
     /// A model with one revision in its status.
@@ -332,37 +350,5 @@ mod tests {
         asker.first(Duration::from_millis(50)).await;
         assert!(asker.stores.reports.get("other").is_some());
         assert!(asker.asked.contains("silent") && !asker.asked.contains("other"));
-    }
-
-    /// Answers one request with these bytes.
-    fn server(answer: Vec<u8>) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut buffer = [0; 4096];
-            let read = stream.read(&mut buffer).unwrap();
-            assert!(buffer[..read].starts_with(b"GET /stats HTTP/1.1\r\n"));
-            // A caller that has seen enough breaks off.
-            let _broken = stream.write_all(&answer);
-        });
-        address
-    }
-
-    fn http(status: &str, body: &str) -> Vec<u8> {
-        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
-    }
-
-    #[tokio::test]
-    async fn an_answer_is_read_and_one_that_is_none_is_refused() {
-        let right = server(http("200 OK", r#"{"pod": "p", "boot": 1, "atUs": 2, "models": {}}"#));
-        assert_eq!(stats(right, ANSWER_BYTES).await.unwrap().pod, "p");
-        for wrong in [http("503 Service Unavailable", "{}"), http("200 OK", "<html>"), b"nonsense\r\n\r\n".to_vec()] {
-            let address = server(wrong);
-            assert!(stats(address, ANSWER_BYTES).await.is_err());
-        }
-        let long = server(http("200 OK", &" ".repeat(ANSWER_BYTES + 1)));
-        let error = stats(long, ANSWER_BYTES).await.unwrap_err().to_string();
-        assert!(error.contains("length limit"), "{error}");
     }
 }

@@ -1,6 +1,8 @@
 //! `millrace-controller`: the effects around the pure core, and the generators of what is derived from it.
 
 mod ask;
+mod drift;
+mod fetch;
 mod frozen;
 mod generate;
 mod health;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::ask::Asker;
+use crate::drift::DriftAsker;
 use crate::health::Health;
 use crate::key::Kind;
 use crate::lease::LeaseLock;
@@ -95,6 +96,7 @@ pub async fn serve(settings: RunSettings) -> Result<(), ServeError> {
             // Before the first pass, or every ModelDeployment would seem to be without routers.
             asker.first(FIRST_ASKED).await;
             tokio::spawn(asker.run());
+            tokio::spawn(DriftAsker::new(stores.clone(), queues.clone()).run());
             let passes = Passes::new(client, settings.config(), stores, queues, metrics, identity);
             if !work(Arc::new(passes), &lock, lease, told_to_end).await {
                 return Err(ServeError::LeaseLost(settings.lease_name));

@@ -83,7 +83,7 @@ pub struct RunSettings {
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
-    /// Namespace of the lease.
+    /// Namespace of the lease, and of the operator itself.
     #[arg(long, env = "MILLRACE_LEASE_NAMESPACE", default_value = "millrace-system")]
     pub lease_namespace: String,
     #[arg(long, env = "MILLRACE_LEASE_NAME", default_value = "millrace-controller")]
@@ -104,6 +104,7 @@ impl RunSettings {
     pub fn config(&self) -> Config {
         let given = |list: &[String]| list.iter().filter(|s| !s.is_empty()).cloned().collect::<Vec<_>>();
         Config {
+            operator_namespace: self.lease_namespace.clone(),
             catalog_namespace: self.catalog_namespace.clone(),
             agent_image: self.agent_image.clone(),
             server_image: self.server_image.clone(),

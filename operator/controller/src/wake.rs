@@ -64,17 +64,15 @@ pub fn pipeline(stores: &Stores, queues: &Queues, id: &Id, _: &str, pipeline: &M
     }
 }
 
-fn replaces(stores: &Stores, namespace: &str, pipeline: &str) -> bool {
-    let found = stores.pipelines.get(&Id::new(namespace, pipeline));
-    let policy = found.and_then(|found| bound(found.spec.concurrency.as_ref()));
-    policy.is_some_and(|(policy, _)| policy == ConcurrencyPolicy::Replace)
+/// How many runs of a pipeline run at a time, if it says so.
+pub fn bound_of(stores: &Stores, pipeline: &Id) -> Option<(ConcurrencyPolicy, usize)> {
+    bound(stores.pipelines.get(pipeline)?.spec.concurrency.as_ref())
 }
 
 /// The runs of a pipeline that look at each other: those that have begun, and the first of those that wait. Those behind them are woken
 /// when these move up.
 fn wake_front(stores: &Stores, queues: &Queues, namespace: &str, pipeline: &str) {
-    let Some(found) = stores.pipelines.get(&Id::new(namespace, pipeline)) else { return };
-    let Some((_, max)) = bound(found.spec.concurrency.as_ref()) else { return };
+    let Some((_, max)) = bound_of(stores, &Id::new(namespace, pipeline)) else { return };
     let mut waiting = Vec::new();
     stores.runs.each(Some(namespace), |key, run| {
         if pipeline_of(run) == Some(pipeline) {
@@ -109,9 +107,12 @@ pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineR
 /// The status of a run matters to its pipeline: which is the last one, which are kept.
 pub fn run_status(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun) {
     if let Some(pipeline) = pipeline_of(run) {
-        queues.pipelines.push(Id::new(&id.namespace, pipeline));
+        let named = Id::new(&id.namespace, pipeline);
+        let replaces = || bound_of(stores, &named).is_some_and(|(policy, _)| policy == ConcurrencyPolicy::Replace);
         // A newer one takes the place of one that runs once it was found to be right.
-        if ended(run) || Peer::of(run).is_some_and(|peer| peer.waits && replaces(stores, &id.namespace, pipeline)) {
+        let takes = ended(run) || Peer::of(run).is_some_and(|peer| peer.waits) && replaces();
+        queues.pipelines.push(named);
+        if takes {
             wake_front(stores, queues, &id.namespace, pipeline);
         }
     }
@@ -143,10 +144,22 @@ pub fn deployment(stores: &Stores, queues: &Queues, id: &Id, _: &str, deployment
     deployment_status(stores, queues, id, deployment);
 }
 
-/// The status of a ModelDeployment matters to the runs that deploy to it or read what it serves, and is what the routes are made of.
+/// The status of a ModelDeployment matters to the runs that deploy to it or read what it serves, to the pipelines that it triggers, and is
+/// what the routes are made of.
 pub fn deployment_status(stores: &Stores, queues: &Queues, id: &Id, _: &ModelDeployment) {
     queues.routing.push(Id::new(&id.namespace, ROUTER));
     wake_runs(stores, queues, &id.namespace);
+    stores.pipelines.each(Some(&id.namespace), |key, pipeline| {
+        if watched_models(pipeline).any(|name| name == id.name) {
+            queues.pipelines.push(key.clone());
+        }
+    });
+}
+
+/// The ModelDeployments that a pipeline's triggers look at.
+pub fn watched_models(pipeline: &MLPipeline) -> impl Iterator<Item = &str> {
+    let triggers = pipeline.spec.triggers.iter().flat_map(|triggers| triggers.on_model.values());
+    triggers.map(|trigger| trigger.model_deployment.as_str())
 }
 
 fn wake_runs(stores: &Stores, queues: &Queues, namespace: &str) {

@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 /// Settings of the installation. The controller reads them from its flags; core takes them as they are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
+    /// Where the operator itself runs.
+    pub operator_namespace: String,
     /// Where StageTemplates and PodTemplates for everyone live.
     pub catalog_namespace: String,
     /// Brings the agent into images that do not carry it.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
+
 /// Reads a duration. `None` if it is not one; the schema's pattern keeps such text out of objects.
 #[must_use]
 pub fn parse(text: &str) -> Option<Duration> {
@@ -27,6 +29,12 @@ pub fn parse(text: &str) -> Option<Duration> {
         total = total.checked_add(Duration::from_millis(number.checked_mul(milliseconds)?))?;
     }
     Some(total)
+}
+
+/// Time from `start` to `now`; zero if a clock was set back.
+#[must_use]
+pub fn since(start: Timestamp, now: Timestamp) -> Duration {
+    now.duration_since(start).try_into().unwrap_or(Duration::ZERO)
 }
 
 /// Writes a duration in whole seconds, as `1h2m3s`.

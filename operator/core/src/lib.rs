@@ -2,11 +2,13 @@
 //! it needs comes in as arguments, what it decides goes out as values. `make verify` fails if a client gets into its
 //! dependencies.
 
+pub mod analysis;
 pub mod api;
 pub mod autoscale;
 pub mod clip;
 pub mod config;
 pub mod deployment;
+pub mod drift;
 pub mod duration;
 pub mod expr;
 pub mod figure;

@@ -12,6 +12,12 @@ use k8s_openapi::api::core::v1::Service;
 
 use crate::api::{MLPipelineRun, ModelVersion};
 
+/// The earlier of two times to look again, if there is one.
+#[must_use]
+pub fn sooner(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    a.into_iter().chain(b).min()
+}
+
 /// What one pass decided for one object. `S` is the object's status.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan<S> {

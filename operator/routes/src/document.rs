@@ -102,7 +102,8 @@ pub struct Shadow {
 }
 
 impl Shadow {
-    fn default_body_bytes() -> u64 {
+    #[must_use]
+    pub fn default_body_bytes() -> u64 {
         1 << 20
     }
 }

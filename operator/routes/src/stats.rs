@@ -59,6 +59,29 @@ pub struct ShadowStats {
     pub dropped: u64,
 }
 
+impl ShadowStats {
+    /// What came after `earlier` was read.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        self.with(earlier, u64::saturating_sub)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        self.with(other, u64::saturating_add)
+    }
+
+    fn with(&self, other: &Self, op: fn(u64, u64) -> u64) -> Self {
+        Self {
+            agreed: op(self.agreed, other.agreed),
+            differed: op(self.differed, other.differed),
+            failed: op(self.failed, other.failed),
+            dropped: op(self.dropped, other.dropped),
+        }
+    }
+}
+
 /// How a request ended. A gRPC status counts as the class of its HTTP equivalent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Outcome {

@@ -1,14 +1,19 @@
-//! What the operator and the agent say to one another: the task that goes into a pod, the report that comes out, the
-//! manifest that stays in the store. Only data types, their names and bounds; no I/O.
+//! What the operator says to what runs in pods, and what it hears: the task that goes into a stage's pod, the report that comes out,
+//! the manifest that stays in the store; what a model server counted for drift. Only data types, their names and bounds; no I/O.
 //!
 //! The words for people are in `docs/stage-contract.md`.
 
+mod drift;
 mod facts;
 mod manifest;
 mod paths;
 mod report;
 mod task;
 
+pub use drift::{
+    Counted, CountedKind, DRIFT_PATH, DriftCounts, LONGEST_NAME, MILLIONTHS, MOST_CELLS, MOST_FEATURES,
+    SERVER_ADMIN_PORT,
+};
 pub use facts::{NESTING_LIMIT, flaw, is_fact_name, nesting};
 pub use manifest::{BlobFile, Manifest, ManifestOutput};
 pub use paths::{

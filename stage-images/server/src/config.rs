@@ -38,6 +38,9 @@ pub struct Config {
     /// 0 takes any free port; the log line "listening" has it
     #[arg(long, env = "MILLRACE_PORT", default_value_t = 8080)]
     pub port: u16,
+    /// Another port, for the operator alone: what was counted for drift. Without it nothing is counted
+    #[arg(long, env = "MILLRACE_ADMIN_PORT")]
+    pub admin_port: Option<u16>,
     /// Rows that run together at most; a request with more rows runs alone. 1 turns batching off
     #[arg(long, env = "MILLRACE_MAX_BATCH_SIZE", default_value = "32", value_parser = positive)]
     pub max_batch_size: usize,

@@ -54,8 +54,28 @@ pub async fn run(
     inputs: Vec<Tensor>,
     rows: usize,
 ) -> Result<batch::Answer, InferError> {
+    wait(serving, model, inputs, rows, true).await
+}
+
+/// The same for rows that no caller wants an answer to: they are not counted as rows that the model was asked for.
+pub async fn run_uncounted(
+    serving: &Serving,
+    model: &Model,
+    inputs: Vec<Tensor>,
+    rows: usize,
+) -> Result<batch::Answer, InferError> {
+    wait(serving, model, inputs, rows, false).await
+}
+
+async fn wait(
+    serving: &Serving,
+    model: &Model,
+    inputs: Vec<Tensor>,
+    rows: usize,
+    counts: bool,
+) -> Result<batch::Answer, InferError> {
     let (reply, answer) = oneshot::channel();
-    let job = Job { inputs, rows, since: Instant::now(), reply };
+    let job = Job { inputs, rows, counts, since: Instant::now(), reply };
     model.queue.push(job).map_err(|_| InferError::QueueFull(serving.config.max_queue))?;
     let limit = serving.config.request_timeout;
     match tokio::time::timeout(limit, answer).await {

@@ -5,6 +5,7 @@
 mod batch;
 mod budget;
 mod config;
+mod drift;
 mod explain;
 mod grpc;
 mod http;

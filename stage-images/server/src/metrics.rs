@@ -44,11 +44,26 @@ struct ModelLabel {
     version: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FeatureLabel {
+    model: String,
+    feature: String,
+    found: &'static str,
+}
+
+/// What is wrong with values of one feature.
+#[derive(Clone, Debug)]
+pub struct FeatureCounters {
+    pub missing: Counter,
+    pub outside: Counter,
+}
+
 /// The server's metrics and the registry that prints them.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     models: Family<ModelLabel, Gauge>,
+    features: Family<FeatureLabel, Counter>,
     requests: [Counter<u64, AtomicU64>; 4],
     in_flight: Gauge,
     queue: Gauge,
@@ -79,6 +94,7 @@ impl Metrics {
         let requests = [Class::Success, Class::ClientError, Class::ServerError, Class::Gone].map(class);
         let metrics = Self {
             models: Family::default(),
+            features: Family::default(),
             requests,
             in_flight: Gauge::default(),
             queue: Gauge::default(),
@@ -92,6 +108,12 @@ impl Metrics {
             registry: Registry::default(),
         };
         registry.register("model_info", "1 for each model that is served", metrics.models.clone());
+        let features = metrics.features.clone();
+        registry.register(
+            "feature_values",
+            "Values that are missing, or outside of the profile, while drift is watched",
+            features,
+        );
         registry.register("requests", "Requests to infer, by class of answer", family);
         registry.register("requests_in_flight", "Requests to infer without an answer yet", metrics.in_flight.clone());
         registry.register("queue_length", "Requests that wait for the model", metrics.queue.clone());
@@ -107,6 +129,15 @@ impl Metrics {
         time("queue_duration", "How long a request waited for the model", &metrics.waiting);
         time("inference_duration", "How long the model ran", &metrics.inference);
         Self { registry, ..metrics }
+    }
+
+    /// The counters of a feature; a profile has a bounded number of them.
+    pub fn feature(&self, model: &str, feature: &str) -> FeatureCounters {
+        let of = |found| {
+            let label = FeatureLabel { model: model.to_owned(), feature: feature.to_owned(), found };
+            self.features.get_or_create(&label).clone()
+        };
+        FeatureCounters { missing: of("missing"), outside: of("outside") }
     }
 
     /// The model is served from here on.

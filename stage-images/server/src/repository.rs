@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::batch::{self, Queue, Rules};
 use crate::config::Config;
+use crate::drift::Watch;
 use crate::explain::Reference;
 use crate::model::{self, LoadError, WarmUpError};
 use crate::serving::{Model, Serving};
@@ -79,11 +80,13 @@ impl Loader {
         let batched = loaded.signature.batched;
         let queue = Arc::new(Queue::new(config.max_queue));
         let rules = Rules { max_rows: if batched { config.max_batch_size } else { 1 }, max_delay: config.max_delay };
-        batch::start(loaded.engine, Arc::clone(&queue), Arc::clone(&serving.metrics), rules)
+        let watch = Arc::new(Watch::of(&name, &loaded.signature, &dir, Arc::clone(&serving.metrics)));
+        let (waiting, counts) = (Arc::clone(&queue), Arc::clone(&watch));
+        batch::start(loaded.engine, waiting, Arc::clone(&serving.metrics), counts, rules)
             .map_err(RepositoryError::Thread)?;
         tracing::info!(model = name, version, batched, "ready");
         let reference = Reference::of(&loaded.signature, &dir);
-        serving.serve(Model { name, version, signature: loaded.signature, queue, reference });
+        serving.serve(Model { name, version, signature: loaded.signature, queue, reference, watch });
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::batch::Queue;
 use crate::budget::Budget;
 use crate::config::Config;
+use crate::drift::Watch;
 use crate::explain::Reference;
 use crate::metrics::Metrics;
 use crate::model::Signature;
@@ -24,6 +25,8 @@ pub struct Model {
     pub queue: Arc<Queue>,
     /// What explanations compare a row with; `None` for a model that is not tabular.
     pub reference: Option<Reference>,
+    /// What is counted of its rows.
+    pub watch: Arc<Watch>,
 }
 
 impl Drop for Model {

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::http::{Listener, accept};
+use crate::http::{Listener, accept, answer_operator};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::model::{self, LoadError, NotIntact};
@@ -19,7 +19,7 @@ use crate::serving::Serving;
 /// Why the server ended, or never began.
 #[derive(Debug, Error)]
 pub enum StartError {
-    #[error("failed to listen on {address}: {source}; choose another with --host and --port")]
+    #[error("failed to listen on {address}: {source}; choose another with --host, --port and --admin-port")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("failed to start a thread: {0}")]
     Thread(io::Error),
@@ -53,10 +53,13 @@ async fn serve(config: Config, threads: usize) -> Result<(), StartError> {
     let mut signals = Signals::new().map_err(StartError::Signal)?;
     let metrics = Arc::new(Metrics::new());
     let buffer = config.max_buffered.unwrap_or_else(|| limits::buffered(config.max_body));
-    let address = SocketAddr::new(config.host, config.port);
-    let listener = Listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
-    let address = listener.address().unwrap_or(address);
+    let (listener, address) = bind(SocketAddr::new(config.host, config.port))?;
+    let admin = config.admin_port.map(|port| bind(SocketAddr::new(config.host, port))).transpose()?;
     let serving = Arc::new(Serving::new(config, metrics, buffer));
+    if let Some((listener, address)) = admin {
+        tracing::info!(%address, "the operator may ask");
+        tokio::spawn(answer_operator(listener, Arc::clone(&serving)));
+    }
     let (stop, stopped) = watch::channel(false);
     tracing::info!(%address, threads, buffer, "listening");
     let grace = serving.config.grace;
@@ -85,6 +88,13 @@ async fn serve(config: Config, threads: usize) -> Result<(), StartError> {
     }
     tracing::info!(cut, "stopped");
     if cut == 0 { Ok(()) } else { Err(StartError::Cut(cut)) }
+}
+
+/// A listener, and where it is.
+fn bind(address: SocketAddr) -> Result<(Listener, SocketAddr), StartError> {
+    let listener = Listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
+    let address = listener.address().unwrap_or(address);
+    Ok((listener, address))
 }
 
 /// Loads the models that the server begins with.

@@ -3,12 +3,12 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use millrace_core::api::MLPipelineRun;
-use millrace_core::run::{Peer, bound};
+use millrace_core::run::Peer;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::Passes;
 use crate::key::Id;
-use crate::wake::pipeline_of;
+use crate::wake::{bound_of, pipeline_of};
 
 /// Pipelines share a gate now and then: it costs a wait, never a run.
 #[derive(Default)]
@@ -18,7 +18,7 @@ impl Passes {
     /// Held through the pass of a run that may begin in it. One that has begun needs none.
     pub(super) async fn gate(&self, id: &Id, run: &MLPipelineRun) -> Option<MutexGuard<'_, ()>> {
         let pipeline = Id::new(&id.namespace, pipeline_of(run)?);
-        bound(self.stores.pipelines.get(&pipeline)?.spec.concurrency.as_ref())?;
+        bound_of(&self.stores, &pipeline)?;
         Peer::of(run).filter(|peer| !peer.begun)?;
         let mut hasher = DefaultHasher::new();
         pipeline.hash(&mut hasher);

@@ -14,7 +14,7 @@ use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Client, ResourceExt};
 use millrace_core::config::Config;
-use millrace_core::plan::{Plan, Refusal};
+use millrace_core::plan::{Plan, Refusal, sooner};
 use millrace_core::{deployment, model_version, pipeline, run};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -112,7 +112,7 @@ impl Passes {
         match kind {
             Kind::Pipeline => {
                 let Some(pipeline) = alive(self.stores.pipelines.get(id)) else { return Ok(self.gone(kind, id)) };
-                let observed = self.observe_pipeline(id, refusals);
+                let observed = self.observe_pipeline(id, &pipeline, refusals);
                 let plan = tokio::task::block_in_place(|| pipeline::plan(&pipeline, &observed, &self.config, now));
                 self.carry_out(id, &*pipeline, plan, refused_before).await
             }
@@ -139,7 +139,12 @@ impl Passes {
                 let (observed, look_again) = self.observe_deployment(id, &deployment, refusals, now).await?;
                 let mut plan = deployment::plan(&deployment, &observed, &self.config, now);
                 plan.requeue = sooner(plan.requeue, look_again);
-                self.carry_out(id, &*deployment, plan, refused_before).await
+                let moves = plan.status.is_some() && !deployment::is_settled(&deployment);
+                let ended = self.carry_out(id, &*deployment, plan, refused_before).await;
+                if moves {
+                    self.stores.hurry.ask(&id.namespace);
+                }
+                ended
             }
             Kind::Routing => self.pass_routing(&id.namespace).await,
         }
@@ -184,11 +189,4 @@ impl Passes {
 /// An object that is being deleted is left to the garbage collector.
 fn alive<K: ResourceExt>(object: Option<Arc<K>>) -> Option<Arc<K>> {
     object.filter(|o| o.meta().deletion_timestamp.is_none())
-}
-
-fn sooner(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, other) => one.or(other),
-    }
 }

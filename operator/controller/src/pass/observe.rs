@@ -15,15 +15,15 @@ use millrace_core::autoscale::Window;
 use millrace_core::deployment::DeploymentView;
 use millrace_core::names;
 use millrace_core::pipeline::{Frozen, FrozenKind, PipelineObserved};
-use millrace_core::plan::Refusal;
+use millrace_core::plan::{Refusal, sooner};
 use millrace_core::run::{JobView, Peer, PodView};
 use millrace_core::{deployment, run};
 use tokio::time::Instant;
 
-use super::{Passes, sooner};
+use super::Passes;
 use crate::key::Id;
 use crate::store::stage_pod_view;
-use crate::wake::pipeline_of;
+use crate::wake::{pipeline_of, watched_models};
 use crate::write::WriteError;
 
 /// How long a PodTemplate of the catalog is taken for unchanged.
@@ -39,10 +39,12 @@ pub struct PodTemplates(Mutex<HashMap<String, Looked>>);
 type Looked = (Instant, Option<Arc<PodTemplate>>);
 
 impl Passes {
-    pub(super) fn observe_pipeline(&self, id: &Id, refusals: Vec<Refusal>) -> PipelineObserved {
+    pub(super) fn observe_pipeline(&self, id: &Id, pipeline: &MLPipeline, refusals: Vec<Refusal>) -> PipelineObserved {
         let runs = self.stores.runs.group(&id.namespace).into_values();
+        let model = |name: &str| Some((name.to_owned(), self.stores.deployments.get(&Id::new(&id.namespace, name))?));
         PipelineObserved {
             templates: self.stores.templates_for(&id.namespace, &self.config.catalog_namespace),
+            model_deployments: watched_models(pipeline).filter_map(model).collect(),
             runs: runs.filter(|run| pipeline_of(run) == Some(&id.name)).collect(),
             refusals,
         }
@@ -160,7 +162,7 @@ impl Passes {
         let services = self.stores.services.group(&group);
         let uids = services.iter().map(|(name, view)| (name, &view.uid));
         let applied_services = self.stores.applied_services.of(&id.namespace, uids);
-        let loads = self.loads(id, deployment, &deployments, now);
+        let load = self.load(id, deployment, &deployments, now);
         let desired = deployment.status.as_ref().and_then(|status| status.desired_replicas);
         let reached = self.stores.reached.look(&id.namespace, &deployments, desired);
         let observed = deployment::Observed {
@@ -172,7 +174,9 @@ impl Passes {
             service: self.stores.services.get(id),
             services,
             routers: self.routers(id),
-            loads,
+            load,
+            measured: deployment::watched(deployment).and_then(|_| self.stores.tallies.measured(id)),
+            drift: deployment::monitored(deployment).and_then(|of| self.stores.drifts.sum(id, &of, now)),
             reached,
             pod_templates: self.pod_templates(wanted).await?,
             refusals,
@@ -180,20 +184,16 @@ impl Passes {
         Ok((observed, look_again))
     }
 
-    /// The load of the revision whose pods follow it.
-    fn loads(
+    /// The load of the model whose pods follow it.
+    fn load(
         &self,
         id: &Id,
         deployment: &ModelDeployment,
         views: &BTreeMap<String, Arc<DeploymentView>>,
         now: Timestamp,
-    ) -> BTreeMap<String, Window> {
-        let followed = deployment::followed(deployment);
-        let found = followed.and_then(|(revision, metric)| {
-            let wanted = views.get(revision)?.wanted;
-            Some((revision.to_owned(), self.stores.load(id, (revision, metric), wanted, now)))
-        });
-        found.into_iter().collect()
+    ) -> Option<Window> {
+        let (revision, metric) = deployment::followed(deployment)?;
+        Some(self.stores.load(id, metric, views.get(revision)?.wanted, now))
     }
 
     /// The PodTemplates of these names that the catalog has.

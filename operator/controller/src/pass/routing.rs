@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_openapi::jiff::Timestamp;
 use millrace_core::names::{ROUTER, ROUTES};
 use millrace_core::plan::Refusal;
-use millrace_core::routing::{self, PartView, Router, Routers, key};
+use millrace_core::routing::{self, PartView, Router, RouterObject, Routers, key};
 
 use super::Passes;
 use crate::key::{Id, Kind};
@@ -51,7 +51,11 @@ impl Passes {
         };
         let plan = routing::plan(namespace, &observed, &self.config, Timestamp::now());
         let requeue = plan.requeue;
+        let routes = plan.apply.iter().any(|step| matches!(step.object, RouterObject::Routes(_)));
         let refusal = self.writer.apply_routers(namespace, plan).await?;
+        if routes {
+            self.stores.hurry.ask(namespace);
+        }
         if self.refused.set(namespace, refusal.as_ref()) {
             if let Some(Refusal { object, code, reason, message }) = &refusal {
                 tracing::info!(kind = Kind::Routing.as_str(), namespace, refused = %object, code, %reason, %message, "refused");

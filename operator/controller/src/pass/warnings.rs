@@ -9,10 +9,11 @@ use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, Client};
+use millrace_core::duration;
+use millrace_core::plan::sooner;
 use millrace_core::run::{JobView, PodView, Words};
 use tokio::time::Instant;
 
-use super::sooner;
 use crate::write::chain;
 
 /// A pod comes within a second and its containers within some; what takes longer than this is looked into.
@@ -91,7 +92,7 @@ impl Warnings {
 
 /// Whether its events are to be read now, and when to look again.
 fn due(created: Option<Timestamp>, now: Timestamp) -> (bool, Duration) {
-    let age = created.map_or(Duration::ZERO, |at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
+    let age = created.map_or(Duration::ZERO, |at| duration::since(at, now));
     if age < PATIENCE { (false, PATIENCE.saturating_sub(age) + Duration::from_millis(50)) } else { (true, EVERY) }
 }
 

@@ -1,4 +1,4 @@
-//! What routers counted of each revision whose pods follow it.
+//! What routers counted of each model whose pods follow it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,44 +9,36 @@ use millrace_core::autoscale::{Counted, History, Window};
 
 use crate::key::Id;
 
-/// By ModelDeployment: the one revision that is followed, and its history.
+/// By ModelDeployment.
 #[derive(Default)]
-pub struct Loads(Mutex<HashMap<Id, (String, History)>>);
+pub struct Loads(Mutex<HashMap<Id, History>>);
 
 impl Loads {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Id, (String, History)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Id, History>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the router of this uid says of the revision.
-    pub fn heard(&self, id: &Id, revision: &str, router: &str, counted: Counted, now: Timestamp) {
-        self.of(id, revision, now, |history| history.heard(router, counted, now));
+    /// What the router of this uid says of the model.
+    pub fn heard(&self, id: &Id, router: &str, counted: Counted, now: Timestamp) {
+        self.of(id, now, |history| history.heard(router, counted, now));
     }
 
-    /// The load of the revision as it is seen now. `wanted` is how many pods the cluster has it have, `running` are the routers' uids.
-    pub fn look(
-        &self,
-        id: &Id,
-        (revision, metric): (&str, ScaleMetric),
-        wanted: i32,
-        running: &BTreeSet<&str>,
-        now: Timestamp,
-    ) -> Window {
-        self.of(id, revision, now, |history| {
+    /// The load of the model as it is seen now. `wanted` is how many pods the cluster has it have, `running` are the routers' uids.
+    pub fn look(&self, id: &Id, metric: ScaleMetric, wanted: i32, running: &BTreeSet<&str>, now: Timestamp) -> Window {
+        self.of(id, now, |history| {
             history.saw(wanted, now);
             history.keep(running);
             history.window(metric, running, now)
         })
     }
 
-    fn of<T>(&self, id: &Id, revision: &str, now: Timestamp, look: impl FnOnce(&mut History) -> T) -> T {
+    fn of<T>(&self, id: &Id, now: Timestamp, look: impl FnOnce(&mut History) -> T) -> T {
         let mut all = self.lock();
-        let new = || (revision.to_owned(), History::new(now));
-        let held = all.entry(id.clone()).or_insert_with(new);
-        if held.0 != revision || held.1.is_ahead(now) {
-            *held = new();
+        let history = all.entry(id.clone()).or_insert_with(|| History::new(now));
+        if history.is_ahead(now) {
+            *history = History::new(now);
         }
-        look(&mut held.1)
+        look(history)
     }
 
     /// Forgets all ModelDeployments but these.

@@ -1,19 +1,24 @@
 //! What the controller remembers of the cluster: whole objects of Millrace's kinds, slim views of the rest.
 
 mod applied;
+mod drifts;
 mod feed;
+mod hurry;
 mod lenient;
 mod loads;
 mod project;
 mod reached;
 mod reports;
 mod shelf;
+mod tallies;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use applied::Applied;
+pub use drifts::Drifts;
 pub use feed::{Feeds, News, job, keep, part, router_deployment, routes, server_deployment, service, start, whole};
+pub use hurry::Hurry;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 pub use loads::Loads;
@@ -26,6 +31,7 @@ pub use project::{Kept, Part, controller_uid, deployment_view, routers_shape, se
 pub use reached::Reached;
 pub use reports::Reports;
 pub use shelf::{Item, Shelf};
+pub use tallies::Tallies;
 
 use crate::key::Id;
 
@@ -60,7 +66,10 @@ pub struct Stores {
     /// What became of everything that was applied for routers, by [`millrace_core::routing::key`].
     pub applied_routers: Applied,
     pub reports: Reports,
+    pub hurry: Hurry,
     pub loads: Loads,
+    pub tallies: Tallies,
+    pub drifts: Drifts,
     pub reached: Reached,
     /// Which run has a uid: Jobs and pods name their run by it.
     run_ids: RwLock<HashMap<String, Id>>,
@@ -97,11 +106,11 @@ impl Stores {
         all.into_iter().filter(|(_, t)| t.metadata.deletion_timestamp.is_none()).collect()
     }
 
-    /// The load of a revision, as the routers of its namespace say.
-    pub fn load(&self, id: &Id, followed: (&str, ScaleMetric), wanted: i32, now: Timestamp) -> Window {
+    /// The load of a model, as the routers of its namespace say.
+    pub fn load(&self, id: &Id, metric: ScaleMetric, wanted: i32, now: Timestamp) -> Window {
         let routers = self.routers.group(&id.namespace);
         let running = routers.values().filter(|router| router.is_running()).map(|router| router.pod.uid.as_str());
-        self.loads.look(id, followed, wanted, &running.collect(), now)
+        self.loads.look(id, metric, wanted, &running.collect(), now)
     }
 
     /// Objects on each shelf, for the metrics.

@@ -94,7 +94,8 @@ pub fn stage_pod_view(pod: &Pod) -> PodView {
 
 /// A server's pod: `stage` is the revision, and the last end of a container that crashes over and over is shown.
 pub fn server_pod_view(pod: &Pod) -> PodView {
-    pod_view(pod, REVISION_LABEL, true)
+    let address = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
+    PodView { address, ..pod_view(pod, REVISION_LABEL, true) }
 }
 
 /// A router's pod.
@@ -150,6 +151,7 @@ fn pod_view(pod: &Pod, stage_label: &str, last_state: bool) -> PodView {
         disrupted: condition("DisruptionTarget", "True"),
         init: named(init, AGENT_INIT).filter(|c| c.terminated.as_ref().is_none_or(|t| t.exit_code != 0)),
         main: named(main, MAIN),
+        address: None,
     }
 }
 

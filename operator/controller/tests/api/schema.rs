@@ -186,9 +186,62 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             (json!({ "scale": { "min": 0, "toZeroAfter": "soon" } }), "should match"),
             (json!({ "server": { "batching": { "maxSize": 0 } } }), "greater than or equal to 1"),
             (json!({ "server": { "image": "mine" } }), "unknown field"),
+            (json!({ "server": { "batching": { "maxSize": 2 }, "container": { "image": "i" } } }), "batching is for"),
+            (json!({ "server": { "batching": null, "container": { "image": "i", "port": 0 } } }), "greater than or equal to 1"),
+            (json!({ "server": { "batching": null, "container": { "image": "i", "readyPath": "ready" } } }), "should match"),
+            (json!({ "rollout": {} }), "Required value"),
+            (json!({ "rollout": { "strategy": "canary" } }), "Unsupported value"),
+            (json!({ "rollout": { "strategy": "Canary" } }), "Canary needs steps with a weight"),
+            (json!({ "rollout": { "strategy": "Canary", "steps": [{ "hold": "1m" }] } }), "Canary needs steps with a weight"),
+            (json!({ "rollout": { "strategy": "Canary", "steps": [{ "weight": 101 }] } }), "less than or equal to 100"),
+            (json!({ "rollout": { "strategy": "Canary", "steps": [{ "weight": 5, "hold": "soon" }] } }), "should match"),
+            (json!({ "rollout": { "strategy": "BlueGreen", "steps": [{ "weight": 50 }] } }), "with BlueGreen a step's weight is 0"),
+            (json!({ "rollout": { "strategy": "Shadow", "steps": [{ "weight": 50 }] } }), "Shadow needs steps without weight"),
+            (json!({ "rollout": { "strategy": "Shadow", "sample": 0, "steps": [{ "hold": "1m" }] } }), "sample must be 0.0001 or more"),
+            (json!({ "rollout": { "strategy": "BlueGreen", "sample": 0.5 } }), "sample is the share"),
+            (json!({ "rollout": { "strategy": "Recreate", "keepWarm": "1m" } }), "Recreate has no steps"),
+            (rollout(&json!({ "metric": "ErrorRate" })), "a limit is missing"),
+            (rollout(&json!({ "metric": "ErrorRate", "max": 0.1, "min": 0.2 })), "min must not be above max"),
+            (rollout(&json!({ "metric": "ErrorRate", "maxRatioToStable": 0 })), "maxRatioToStable must be 0.01 or more"),
+            (rollout(&json!({ "metric": "Agreement", "min": 0.9 })), "Agreement is of a shadow's answers"),
+            (rollout(&json!({ "metric": "Errors", "max": 0.1 })), "Unsupported value"),
+            (rollout(&json!({ "metric": "ErrorRate", "max": 0.1, "prometheus": {} })), "unknown field"),
+            (
+                json!({ "rollout": { "strategy": "Canary", "steps": [{ "weight": 5 }], "analysis": { "a": { "metric": "ErrorRate", "max": 1 } } } }),
+                "analysis needs steps with hold",
+            ),
+            (control(&json!({ "revision": "m-1", "action": "Approve" })), "Approve needs step"),
+            (control(&json!({ "action": "Abort" })), "Required value"),
+            (json!({ "monitoring": {} }), "monitoring needs drift"),
+            (drift(&json!({ "window": "soon" })), "should match"),
+            (drift(&json!({ "method": "Wasserstein" })), "Unsupported value"),
+            (drift(&json!({ "threshold": 0 })), "threshold must be 0.001 or more"),
+            (drift(&json!({ "threshold": 1, "method": "KS" })), "write a threshold below 1"),
+            (drift(&json!({ "minSamples": 9 })), "greater than or equal to 10"),
+            (drift(&json!({ "features": ["a", "a"] })), "Duplicate value"),
+            (drift(&json!({ "features": [""] })), "at least 1 chars long"),
+            (
+                json!({ "monitoring": { "drift": {} }, "server": { "batching": null, "container": { "image": "i" } } }),
+                "monitoring is for Millrace's own model server",
+            ),
+            (json!({ "routing": { "headers": { "x": { "header": "a b", "value": "v", "to": "Canary" } } } }), "should match"),
+            (json!({ "routing": { "headers": { "x": { "header": "a", "value": "v", "to": "m-1" } } } }), "Unsupported value"),
         ],
     )
     .await;
+}
+
+/// A canary with one analysis.
+fn rollout(analysis: &Value) -> Value {
+    json!({ "rollout": { "strategy": "Canary", "steps": [{ "weight": 5, "hold": "1m" }], "analysis": { "a": analysis } } })
+}
+
+fn drift(drift: &Value) -> Value {
+    json!({ "monitoring": { "drift": drift } })
+}
+
+fn control(control: &Value) -> Value {
+    json!({ "rollout": { "strategy": "Canary", "steps": [{ "weight": 5 }], "control": control } })
 }
 
 #[tokio::test]

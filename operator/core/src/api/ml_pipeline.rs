@@ -6,7 +6,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, ParamSpec, Retry, Stage, schema};
+use super::{Condition, ParamSpec, Retry, Stage, Triggers, TriggersStatus, schema};
 
 /// A graph of stages with parameters, and what starts a run of it.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -84,16 +84,6 @@ pub struct PvcStore {
     /// Of a PersistentVolumeClaim. Stages on several nodes need the access mode ReadWriteMany.
     #[schemars(length(min = 1, max = 253))]
     pub claim_name: String,
-}
-
-/// What starts a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Triggers {
-    /// `params`, `stages`, `finally` or `store` changed: run. A description, and a stage's `timeout`, `pendingTimeout` and `retry`, do not
-    /// count.
-    #[serde(default)]
-    pub on_change: bool,
 }
 
 /// How many runs of a pipeline run at a time. A run that has not begun, because it waits or is suspended, does not count.
@@ -179,4 +169,7 @@ pub struct MLPipelineStatus {
     /// Key of the last change that started a run: the digest of what it ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_change: Option<String>,
+    /// How far the other triggers have come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub triggers: Option<TriggersStatus>,
 }

@@ -7,17 +7,20 @@ mod ml_pipeline;
 mod ml_pipeline_run;
 mod model_deployment;
 mod model_version;
+mod monitoring;
 mod param;
 mod pod_settings;
+mod rollout;
+mod routing;
 mod schema;
 mod stage;
 mod stage_template;
+mod triggers;
 
 pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
 pub use ml_pipeline::{
     Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, PvcStore, Store,
-    Triggers,
 };
 pub use ml_pipeline_run::{
     Cancel, JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus, PipelineRef, ResolvedInput,
@@ -25,20 +28,30 @@ pub use ml_pipeline_run::{
 };
 pub use model_deployment::{
     Address, Batching, DeployedModel, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus,
-    Scale, ScaleMetric, Server,
+    Scale, ScaleMetric, Server, ServerContainer,
 };
 pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, ModelVersionStatus};
+pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};
 pub use param::{ParamSpec, ParamType, Value};
 pub use pod_settings::{
     AgentPath, Container, EnvValue, KeyRef, PodSettings, ResourceClaim, Resources, TopologySpread, Volume, VolumeClaim,
     VolumeKeys, VolumeMemory,
 };
+pub use rollout::{
+    Analysis, AnalysisMetric, AnalysisStatus, OnRolloutFailure, Rollout, RolloutAction, RolloutControl, RolloutMark,
+    RolloutOutcome, RolloutRecord, RolloutStatus, RolloutStep, RolloutStrategy, Verdict,
+};
+pub use routing::{HeaderRoute, RouteTo, Routing, StickyHeader};
 pub(crate) use stage::is_stop;
 pub use stage::{
     ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, OnFailure, Otherwise, Output, Register, Retry, Stage,
     WaitFor,
 };
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};
+pub use triggers::{
+    Backfill, BackfillStatus, Missed, ModelTrigger, ModelTriggerStatus, Schedule, ScheduleStatus, Triggers,
+    TriggersStatus,
+};
 
 /// The API group of all kinds.
 pub const GROUP: &str = "millrace.dev";

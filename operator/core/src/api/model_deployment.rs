@@ -5,7 +5,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, PodSettings, schema};
+use super::{Condition, DriftStatus, Monitoring, PodSettings, Rollout, RolloutRecord, RolloutStatus, Routing, schema};
 
 /// A model behind an address. The version is left to a pipeline's `deploy` stage, or written here.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,8 +30,10 @@ use super::{Condition, PodSettings, schema};
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Model", type_ = "string", json_path = ".spec.model.name"),
     printcolumn(name = "Version", type_ = "integer", json_path = ".status.servedVersion"),
+    printcolumn(name = "Canary", type_ = "integer", json_path = ".status.rollout.weight"),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicas"),
     printcolumn(name = "Desired", type_ = "integer", json_path = ".status.desiredReplicas", priority = 1),
+    printcolumn(name = "Drifted", type_ = "string", json_path = r#".status.conditions[?(@.type=="Drifted")].status"#),
     printcolumn(name = "Address", type_ = "string", json_path = ".status.address.url"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
@@ -42,12 +44,21 @@ use super::{Condition, PodSettings, schema};
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!(has(self.monitoring) && has(self.server) && has(self.server.container))", "message": "monitoring is for Millrace's own model server: leave out monitoring or server.container" }
+]))]
 pub struct ModelDeploymentSpec {
     pub model: DeployedModel,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Server>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Routing>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Monitoring>,
 }
 
 /// Which model.
@@ -63,14 +74,43 @@ pub struct DeployedModel {
     pub version: Option<i64>,
 }
 
-/// How the model server runs.
+/// How the model server runs: Millrace's, or another one in `container`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!(has(self.batching) && has(self.container))", "message": "batching is for Millrace's own model server: write it into the arguments of container" }
+]))]
 pub struct Server {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batching: Option<Batching>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ServerContainer>,
     #[serde(flatten)]
     pub settings: PodSettings,
+}
+
+/// Any server that speaks HTTP or gRPC, such as Triton, vLLM, MLServer or TensorFlow Serving. It finds the model's files, read-only, in
+/// `/mnt/models`, whatever their format is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerContainer {
+    #[schemars(length(min = 1, max = 1024))]
+    pub image: String,
+    /// Default: the image's entrypoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub command: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub args: Vec<String>,
+    /// Where it listens, for everything that it speaks: gRPC is passed on by HTTP/2 without TLS, the rest by HTTP/1.1. Default 8080.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
+    /// What it answers with 200 once it can serve. Default `/v2/health/ready`, as the Open Inference Protocol has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"^/[!-~]*$"))]
+    pub ready_path: Option<String>,
 }
 
 /// How requests are put together for one inference. Nothing waits for a batch to fill.
@@ -139,13 +179,26 @@ pub enum ScaleMetric {
     External,
 }
 
+impl ScaleMetric {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Concurrency => "Concurrency",
+            Self::RequestRate => "RequestRate",
+            Self::External => "External",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelDeploymentStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Accepted`, kstatus's `Ready`, `Reconciling`, `Stalled`, and, where `scale` is set, `ScalingActive`: whether Millrace chooses the
-    /// number of pods, and why it chose the one of `desiredReplicas`.
+    /// number of pods, and why it chose the one of `desiredReplicas`. Where `monitoring.drift` is set, `Drifted`: whether a feature or the
+    /// predictions have drifted; `Unknown` says why nobody can tell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -154,13 +207,13 @@ pub struct ModelDeploymentStatus {
     /// The model that the address answers with, as the routers say: the one before, while another is on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_model: Option<String>,
-    /// The version of it that the address answers with.
+    /// The version of it that the address answers with; in a rollout that of the greater share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_version: Option<i64>,
     /// The revision that the address answers with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_revision: Option<String>,
-    /// Pods of the revision that has the traffic.
+    /// Pods of the promoted revision.
     #[serde(default)]
     pub replicas: i32,
     /// How many there are to be. Where nothing sets a number, there is none here.
@@ -172,9 +225,20 @@ pub struct ModelDeploymentStatus {
     /// Port of this model on the routers of its namespace, to which its Service leads. It is kept for as long as the ModelDeployment lives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router_port: Option<i32>,
-    /// Selects the pods of the revision that has the traffic.
+    /// Selects the pods of the promoted revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
+    /// The revision that was promoted last: a rollout starts from it, and falls back to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_revision: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftStatus>,
+    /// What was promoted or given up, the last ten, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub history: Vec<RolloutRecord>,
     /// What the routes are made of: a router knows these revisions and no others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -188,7 +252,7 @@ pub struct Address {
 }
 
 /// One revision: a Deployment named by the hash of what it runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RevisionStatus {
     pub name: String,
@@ -198,6 +262,15 @@ pub struct RevisionStatus {
     pub ready_replicas: i32,
     /// Share of the traffic in percent.
     pub weight: i32,
+    /// Where its pods listen, if not on 8080.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<i32>,
+    /// What they answer with 200 once they can serve, if not `/v2/health/ready`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_path: Option<String>,
+    /// The share of requests, over 0 to 1, of which it gets copies as a shadow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<f64>,
     /// Since when it has no share any more: it goes when no router has a request for it in hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining_since: Option<Time>,

@@ -96,7 +96,7 @@ pub struct PodSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub service_account_name: Option<String>,
-    /// Between SIGTERM and SIGKILL. Default 30s.
+    /// Between SIGTERM and SIGKILL. Default 30s, and 60s for a model server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub termination_grace_period: Option<String>,

@@ -15,6 +15,11 @@ pub fn optional_duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "nullable": true, "pattern": r"^([0-9]{1,9}(ms|s|m|h|d))+$", "maxLength": 32 })
 }
 
+/// A point in time, as RFC 3339 has it.
+pub fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "date-time" })
+}
+
 /// A map of names to any JSON value. An object that keeps what it does not know, because CEL does not see a map whose
 /// entries have no type.
 pub fn any_map(_: &mut SchemaGenerator) -> Schema {
@@ -60,6 +65,10 @@ pub fn quantity(_: &mut SchemaGenerator) -> Schema {
 /// object can be estimated. Strings with a fixed set of values or a format need none.
 pub fn bound(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
+    // The apiserver writes a whole number so.
+    if object.get("default").is_some_and(|default| default.as_f64() == Some(0.0)) {
+        object.insert("default".to_owned(), json!(0));
+    }
     match object.get("type").and_then(Value::as_str) {
         Some("string") => bound_string(object),
         // Kubernetes knows no unsigned formats and warns of them; `minimum` says the same.

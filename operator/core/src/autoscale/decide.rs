@@ -6,7 +6,6 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::history::{DOWN, LONG, MIDDLE, SHORT};
 use super::{Config, Window};
-use crate::api::ScaleMetric;
 use crate::duration;
 
 /// A short mean may be so much above the target before it brings a pod: less is noise, and the mean of a minute sees it.
@@ -102,10 +101,7 @@ fn needed(config: &Config, value: f64) -> i32 {
 impl Mean {
     /// Such as `Concurrency 12.4 over 6 s, target 8: 2 pods`.
     fn says(&self, config: &Config, replicas: i32) -> String {
-        let metric = match config.metric {
-            ScaleMetric::Concurrency | ScaleMetric::External => "Concurrency",
-            ScaleMetric::RequestRate => "RequestRate",
-        };
+        let metric = config.metric.as_str();
         let how = if self.most { "at most in" } else { "over" };
         let target = config.target.map_or_else(String::new, |target| format!(", target {target}"));
         let limit = match self.pods {

@@ -1,13 +1,14 @@
-//! What routers said of one revision, as far back as decisions look: constant memory, whatever the load.
+//! What routers said of one model, as far back as decisions look: constant memory, whatever the load.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
 use super::Counted;
 use super::series::Series;
 use crate::api::ScaleMetric;
+use crate::duration::since;
 
 pub(super) const SHORT: Duration = Duration::from_secs(2);
 pub(super) const MIDDLE: Duration = Duration::from_secs(6);
@@ -23,7 +24,7 @@ const SLOT: i64 = 5;
 /// Slots that lie within [`DOWN`], the one that it begins in and the one that goes on.
 const SLOTS: usize = 13;
 
-/// Reports on one revision.
+/// Reports on one model.
 #[derive(Clone, Debug)]
 pub struct History {
     since: Timestamp,
@@ -145,9 +146,4 @@ impl History {
 
 fn slot(now: Timestamp) -> i64 {
     now.as_second().div_euclid(SLOT)
-}
-
-/// None for what lies ahead: a clock that went back.
-fn since(then: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(then).max(SignedDuration::ZERO)).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! How many pods a revision is to have: from what the routers count, by one pure function.
 //!
 //! ```text
-//! /stats of each router ─► History (bounded, one for each revision) ─► Window ─┐
+//! /stats of each router ─► History (bounded, one for each model) ─► Window ────┐
 //! spec.scale ─► Mode ──────────────────────────────────────────────────────────┴─► decide ─► how many pods, and why
 //! ```
 //! Up at once, on the largest of three means; down on the most of a minute; to zero after a time without any request. What a router has

@@ -1,4 +1,4 @@
-//! The last minute of what one router counted of one revision. Differences are taken on the router's own clock.
+//! The last minute of what one router counted of a model. Differences are taken on the router's own clock.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,6 +34,11 @@ impl Series {
             return counted.arrived > 0;
         }
         if counted.at_us <= self.last.at_us {
+            return counted.in_flight > 0;
+        }
+        // A revision has come or gone, and its counts with it.
+        if counted.of != self.last.of {
+            *self = Self::new(counted, now);
             return counted.in_flight > 0;
         }
         let came = counted.arrived > self.last.arrived || counted.demand_us > self.last.demand_us;

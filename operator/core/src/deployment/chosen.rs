@@ -38,7 +38,7 @@ pub(super) fn condition(
         }
         (metric, _) => {
             let Some(decision) = &scaling.decision else { return };
-            let reason = if metric == ScaleMetric::RequestRate { "RequestRate" } else { "Concurrency" };
+            let reason = metric.as_str();
             let same = old.conditions.iter().find(|condition| {
                 condition.type_ == ACTIVE
                     && condition.reason == reason

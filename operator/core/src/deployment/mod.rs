@@ -2,33 +2,45 @@
 //! the routers, and a status.
 //!
 //! A revision is never changed and never restarted: another version or other settings are another Deployment. Its pods answer, the
-//! routers know them, it gets the weight; the old one goes when no router has a request for it in hand. Weights are in the status
-//! before the routers are told of them.
+//! routers know them, it gets the weight, at once or in the steps of a rollout; the old one goes when no router has a request for it in
+//! hand. Weights are in the status before the routers are told of them.
 
 mod chosen;
 pub(crate) mod drift;
+mod look;
+mod monitoring;
 mod objects;
 mod observed;
 mod plan;
 mod revision;
+mod rollout;
 mod scaling;
 mod status;
+mod steps;
 mod traffic;
+mod watched;
 mod words;
 
 #[cfg(test)]
 mod tests;
 
 pub use drift::{Applied, asked, digest};
+pub use monitoring::{Monitored, has_drift_news, monitored};
 pub use objects::{READY_PATH, SERVER_PORT};
 pub use observed::{DeploymentView, Observed, ServiceView};
 pub use plan::plan;
-pub use scaling::{followed, is_awake, is_due};
+pub use revision::check;
+pub use scaling::{counted, followed, is_awake, is_due};
 pub use status::is_settled;
 pub use traffic::LONGEST_DRAIN;
+pub(crate) use traffic::exposed;
+pub use watched::{has_news, watched};
 pub(crate) use words::pod_words;
 
 /// Annotation of a Deployment: the model's version.
 pub const VERSION_ANNOTATION: &str = "millrace.dev/version";
+/// Annotations of a Deployment: where its pods listen and what shows that they can serve, if not as usual.
+pub const PORT_ANNOTATION: &str = "millrace.dev/port";
+pub const READY_PATH_ANNOTATION: &str = "millrace.dev/ready-path";
 /// Annotation of a pod: digest of the model that it serves.
 pub const DIGEST_ANNOTATION: &str = "millrace.dev/model-digest";

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodTemplateSpec, Service,
-    ServicePort, ServiceSpec, Volume, VolumeMount,
+    Container, ContainerPort, Lifecycle, LifecycleHandler, LocalObjectReference, PersistentVolumeClaimVolumeSource,
+    PodTemplateSpec, Service, ServicePort, ServiceSpec, SleepAction, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube_core::Resource;
+use millrace_contract::SERVER_ADMIN_PORT;
 
 use super::revision::Revision;
-use super::{DIGEST_ANNOTATION, ServiceView, VERSION_ANNOTATION};
-use crate::api::{ModelDeployment, ModelVersion};
+use super::{DIGEST_ANNOTATION, PORT_ANNOTATION, READY_PATH_ANNOTATION, ServiceView, VERSION_ANNOTATION};
+use crate::api::{ModelDeployment, ModelVersion, ServerContainer};
 use crate::config::Config;
 use crate::names::{DEPLOYMENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL, label_value};
 use crate::{pod, routing};
@@ -34,6 +35,8 @@ const SERVER_DRAIN: i64 = 15;
 const SERVER_GRACE: i64 = 30;
 /// Seconds that the process needs to end.
 const SERVER_EXIT: i64 = 2;
+/// Seconds from the end of a pod of another server until it gets SIGTERM: routers learn meanwhile that it leaves.
+const LEAVE: i64 = 5;
 
 /// The model server's pod for a version, without what tells revisions apart.
 pub(super) fn server_pod(
@@ -87,13 +90,36 @@ pub(super) fn server_pod(
     pod::settings_into(&mut spec, &mut main, &server.settings, &labels(deployment, None));
     let batch = server.batching.and_then(|batching| batching.max_size);
     let terminates_in = spec.termination_grace_period_seconds.unwrap_or(TERMINATION);
-    main.args = Some(arguments(deployment, version, batch, terminates_in));
+    match &server.container {
+        None => main.args = Some(arguments(deployment, version, batch, terminates_in)),
+        Some(other) => another_server(&mut main, other, terminates_in, config),
+    }
     spec.containers = vec![main];
     let digest = (DIGEST_ANNOTATION.to_owned(), version.spec.artifact.digest.clone());
     PodTemplateSpec {
         metadata: Some(ObjectMeta { annotations: Some(BTreeMap::from([digest])), ..ObjectMeta::default() }),
         spec: Some(spec),
     }
+}
+
+/// A server that knows nothing of Millrace.
+fn another_server(main: &mut Container, server: &ServerContainer, terminates_in: i64, config: &Config) {
+    main.image = Some(server.image.clone());
+    main.image_pull_policy = config.pull_policy_of(&server.image);
+    main.command.clone_from(&server.command);
+    main.args = Some(server.args.clone()).filter(|args| !args.is_empty());
+    for port in main.ports.iter_mut().flatten() {
+        port.container_port = server.port.unwrap_or(port.container_port);
+    }
+    let path = server.ready_path.as_deref().unwrap_or(READY_PATH);
+    main.startup_probe = Some(pod::http_probe(HTTP, path, 1, 900));
+    main.readiness_probe = Some(pod::http_probe(HTTP, path, 5, 2));
+    // Nobody knows what shows that it lives: its process does.
+    main.liveness_probe = None;
+    let seconds = LEAVE.min(terminates_in / 2);
+    let pre_stop = LifecycleHandler { sleep: Some(SleepAction { seconds }), ..LifecycleHandler::default() };
+    let lifecycle = Lifecycle { pre_stop: Some(pre_stop), ..Lifecycle::default() };
+    main.lifecycle = Some(lifecycle).filter(|_| seconds > 0);
 }
 
 fn arguments(
@@ -108,6 +134,7 @@ fn arguments(
         format!("--model-dir={MODEL_DIR}"),
         format!("--model-name={}", deployment.spec.model.name),
         format!("--model-version={}", version.spec.version),
+        format!("--admin-port={SERVER_ADMIN_PORT}"),
         format!("--drain={drain}s"),
         format!("--grace={grace}s"),
     ];
@@ -126,10 +153,14 @@ pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, 
     let mut template = revision.template.clone();
     let metadata = template.metadata.get_or_insert_default();
     metadata.labels.get_or_insert_default().extend(labels.clone());
-    let version = (VERSION_ANNOTATION.to_owned(), revision.version.to_string());
+    let mut annotations = BTreeMap::from([(VERSION_ANNOTATION.to_owned(), revision.version.to_string())]);
+    if let Some(server) = owner.spec.server.as_ref().and_then(|server| server.container.as_ref()) {
+        annotations.extend(server.port.map(|port| (PORT_ANNOTATION.to_owned(), port.to_string())));
+        annotations.extend(server.ready_path.clone().map(|path| (READY_PATH_ANNOTATION.to_owned(), path)));
+    }
     Deployment {
         metadata: ObjectMeta {
-            annotations: Some(BTreeMap::from([version])),
+            annotations: Some(annotations),
             ..metadata_of(owner, revision.name.clone(), labels.clone())
         },
         spec: Some(DeploymentSpec {

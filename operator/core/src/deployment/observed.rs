@@ -7,6 +7,9 @@ use k8s_openapi::api::core::v1::PodTemplate;
 use k8s_openapi::jiff::Timestamp;
 
 use super::drift::Applied;
+use millrace_contract::DriftCounts;
+
+use crate::analysis::Measured;
 use crate::api::ModelVersion;
 use crate::autoscale::Window;
 use crate::plan::Refusal;
@@ -33,8 +36,12 @@ pub struct Observed {
     pub services: BTreeMap<String, Arc<ServiceView>>,
     /// The routers of the namespace.
     pub routers: Routers,
-    /// What they counted of a revision whose pods follow it, by its name.
-    pub loads: BTreeMap<String, Window>,
+    /// What they counted of all callers' requests, where the number of pods follows it.
+    pub load: Option<Window>,
+    /// What they counted of the two revisions of a rollout since its step is in force.
+    pub measured: Option<Measured>,
+    /// What the pods of the promoted revision counted of rows and answers, where drift is watched and one has answered.
+    pub drift: Option<DriftCounts>,
     /// The last number of pods of `status.desiredReplicas` that each of these Deployments was seen to have, by name.
     pub reached: BTreeMap<String, i32>,
     /// PodTemplates of the catalog namespace by name: the one that the spec names.

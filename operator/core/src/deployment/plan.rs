@@ -6,14 +6,16 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::jiff::Timestamp;
 
 use super::drift::{self, Then};
+use super::look::WHOLE;
 use super::revision::{Intent, Revision, intent};
-use super::scaling::Scaling;
+use super::scaling::{self, Scaling};
 use super::status::{self, Situation};
 use super::traffic::{self, Traffic};
 use super::{DeploymentView, Observed, objects};
 use crate::api::{ModelDeployment, ModelDeploymentStatus};
 use crate::config::Config;
-use crate::plan::{Apply, Plan};
+use crate::plan::{Apply, Plan, sooner};
+use crate::run::PodView;
 
 /// Something was refused, by a quota for example: nobody tells when it may be tried again.
 const AFTER_REFUSAL: Duration = Duration::from_secs(15);
@@ -35,7 +37,7 @@ pub fn plan(
     let revision = intent.revision();
     let taken = taken(deployment, revision, observed);
     let traffic = match &taken {
-        None => traffic::decide(deployment, revision.map(|revision| revision.name.as_str()), observed, now),
+        None => traffic::decide(deployment, revision, observed, now),
         Some(_) => Traffic::unchanged(deployment),
     };
     let scaling = observed.scaling(deployment, &traffic, now);
@@ -48,7 +50,7 @@ pub fn plan(
     status::report(&mut plan, &situation);
     // Nobody watches PodTemplates either.
     if !observed.refusals.is_empty() || matches!(intent, Intent::NoPodTemplate(_)) {
-        plan.requeue = Some(plan.requeue.map_or(AFTER_REFUSAL, |other| other.min(AFTER_REFUSAL)));
+        plan.requeue = sooner(plan.requeue, Some(AFTER_REFUSAL));
     }
     plan
 }
@@ -67,18 +69,19 @@ fn effects(
     observed: &Observed,
     now: Timestamp,
 ) {
-    let Decided { intent, traffic, scaling } = *decided;
-    plan.requeue = traffic.requeue;
-    let revision = intent.revision();
-    let served = traffic.target().and_then(|name| find(observed, name));
-    let served = served.filter(|view| view.owner == deployment.metadata.uid);
+    let Decided { intent, traffic, scaling: scales } = *decided;
+    plan.requeue = sooner(traffic.requeue, scales.held);
+    let revision = intent.revision().filter(|revision| !traffic.rejects(&revision.name));
+    let stable = traffic.stable().and_then(|name| find(observed, name));
+    let stable = stable.filter(|view| view.owner == deployment.metadata.uid);
     if let Some(revision) = revision {
         let there = find(observed, &revision.name);
-        let is_served = served.is_some_and(|view| view.name == revision.name);
-        let coming = scaling.coming(served);
+        let is_stable = stable.is_some_and(|view| view.name == revision.name);
+        let share = traffic.coming.as_ref().map_or(WHOLE, |(_, share)| *share);
+        let coming = scales.coming(stable, share);
         let replicas = match there {
-            // Without a number in the spec an autoscaler may have chosen one: the next revision begins with it.
-            None => Some(coming.unwrap_or_else(|| served.map_or(1, |view| view.wanted.max(1)))),
+            None if scaling::recreates(deployment) && !is_alone(deployment, revision, observed) => None,
+            None => Some(coming),
             Some(view) if view.deleting => None,
             // Whatever somebody changed goes back; the number of pods has its own way, below.
             Some(view) => {
@@ -88,15 +91,13 @@ fn effects(
         };
         let apply = replicas.map(|replicas| objects::revision_deployment(deployment, revision, replicas));
         plan.apply.extend(apply.map(|wanted| Apply::Deployment(Box::new(wanted))));
-        let differs = |view: &&DeploymentView| {
-            let other = coming.is_some_and(|coming| view.wanted != coming);
-            other && !view.deleting && view.owner == deployment.metadata.uid
-        };
-        if let (Some(view), Some(replicas)) = (there.filter(|_| !is_served).filter(differs), coming) {
-            plan.apply.push(Apply::Scale { deployment: view.name.clone(), from: view.wanted, replicas });
-        }
+        let other = there.filter(|view| !is_stable && view.owner == deployment.metadata.uid);
+        // What leaves it fewer requests has to be in force before it has fewer pods.
+        let in_force = traffic.rollout.as_ref().is_none_or(|rollout| rollout.step_start_time.is_some());
+        let fits = |view: &&DeploymentView| coming > view.wanted || scales.may_shrink() && in_force;
+        plan.apply.extend(other.filter(fits).and_then(|view| scaling::scale(view, coming)));
     }
-    plan.apply.extend(served.and_then(|view| scaling.write(view)));
+    plan.apply.extend(stable.and_then(|view| scales.write(view)));
     let wanted = services(deployment, intent, traffic, observed);
     let wanted = wanted.filter(|wanted| {
         let name = wanted.metadata.name.as_deref().unwrap_or_default();
@@ -108,10 +109,18 @@ fn effects(
     plan.delete.clone_from(&traffic.delete);
 }
 
+/// Nothing of another revision is there any more.
+pub(super) fn is_alone(deployment: &ModelDeployment, revision: &Revision, observed: &Observed) -> bool {
+    let mut others = observed.deployments.iter().filter(|view| view.owner == deployment.metadata.uid);
+    let ended = |pod: &PodView| pod.phase == "Failed" || pod.phase == "Succeeded";
+    let gone = observed.pods.iter().all(|pod| pod.stage == revision.name || ended(pod));
+    gone && others.all(|view| view.name == revision.name)
+}
+
 /// Whether to apply now. Sets when to look again where it is to wait.
 fn now_or_later(then: Then, requeue: &mut Option<Duration>) -> bool {
     if let Then::Later(left) = then {
-        *requeue = Some(requeue.map_or(left, |other| other.min(left)));
+        *requeue = sooner(*requeue, Some(left));
     }
     then == Then::Apply
 }

@@ -8,6 +8,7 @@ use super::{Observed, objects};
 use crate::api::{ModelDeployment, ModelVersion};
 use crate::autoscale::SHORTEST_TO_ZERO;
 use crate::config::Config;
+use crate::drift::{LONGEST_WINDOW, SHORTEST_WINDOW};
 use crate::duration;
 use crate::names;
 use crate::pod;
@@ -52,7 +53,7 @@ pub(super) struct Revision {
 /// What the spec asks for, given what is registered.
 pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: &Config) -> Intent {
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
-    let problems = problems(deployment, name, config);
+    let problems = check(deployment, config);
     if !problems.is_empty() {
         return Intent::Invalid(problems);
     }
@@ -77,12 +78,13 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
     let Some(found) = registered.get(&version) else {
         return Intent::Unknown(unknown(&model.name, version, &registered));
     };
-    if found.spec.format != FORMAT {
+    let own_server = deployment.spec.server.as_ref().is_none_or(|server| server.container.is_none());
+    if own_server && found.spec.format != FORMAT {
         return Intent::Invalid(vec![Problem::new(
             "spec.model.version",
             "UnsupportedFormat",
             format!(
-                "ModelVersion {}-v{version} has the format \"{}\", and the model server reads \"{FORMAT}\": register a version of that format",
+                "ModelVersion {}-v{version} has the format \"{}\", and the model server reads \"{FORMAT}\": register a version of that format, or name another server in spec.server.container",
                 model.name, found.spec.format
             ),
         )]);
@@ -126,7 +128,10 @@ fn pod_template(deployment: &ModelDeployment) -> Option<&str> {
     deployment.spec.server.as_ref().and_then(|server| server.settings.pod_template.as_deref())
 }
 
-fn problems(deployment: &ModelDeployment, name: &str, config: &Config) -> Vec<Problem> {
+/// What no schema can see of a ModelDeployment. Paths begin with `spec` or `metadata`.
+#[must_use]
+pub fn check(deployment: &ModelDeployment, config: &Config) -> Vec<Problem> {
+    let name = deployment.metadata.name.as_deref().unwrap_or_default();
     let mut problems = Vec::new();
     if !names::is_label(name) {
         problems.push(Problem::new(
@@ -144,6 +149,15 @@ fn problems(deployment: &ModelDeployment, name: &str, config: &Config) -> Vec<Pr
                 "\"{text}\" is less than a request takes to be seen: write {} or more",
                 duration::format(SHORTEST_TO_ZERO)
             ),
+        ));
+    }
+    let drift = deployment.spec.monitoring.as_ref().and_then(|monitoring| monitoring.drift.as_ref());
+    let fits = |text: &&str| duration::parse(text).is_some_and(|w| (SHORTEST_WINDOW..=LONGEST_WINDOW).contains(&w));
+    if let Some(text) = drift.and_then(|drift| drift.window.as_deref()).filter(|text| !fits(text)) {
+        problems.push(Problem::new(
+            "spec.monitoring.drift.window",
+            "InvalidDuration",
+            format!("\"{text}\" is no window from 5m to 7d: write one, such as 1h"),
         ));
     }
     if let Some(server) = &deployment.spec.server {

@@ -3,21 +3,30 @@
 //! The number is in the status before it is written to the Deployment, so that what somebody else writes there is known as such. One such
 //! write is wanted: a router that holds a request scales from 0 to 1 by itself.
 
+use std::time::Duration;
+
 use k8s_openapi::jiff::Timestamp;
 
+use super::look::{WHOLE, stable};
 use super::traffic::Traffic;
 use super::{DeploymentView, Observed};
-use crate::api::{ModelDeployment, ScaleMetric};
+use crate::api::{ModelDeployment, RolloutStrategy, ScaleMetric};
 use crate::autoscale::{self, Config, Decision, Mode, State, Window, mode};
+use crate::duration::since;
 use crate::plan::Apply;
 
-/// What the revision that has the traffic is to have.
+/// An HPA looks at the last minutes.
+const AFTERWARDS: Duration = Duration::from_mins(5);
+
+/// What the promoted revision is to have.
 pub(super) struct Scaling {
     pub mode: Mode,
     /// `None` where nobody here chooses, or nothing has the traffic.
     pub decision: Option<Decision>,
     /// What somebody wrote to the Deployment instead.
     pub foreign: Option<i32>,
+    /// For how long it keeps more pods than it is to have.
+    pub held: Option<Duration>,
 }
 
 impl Scaling {
@@ -30,7 +39,7 @@ impl Scaling {
         now: Timestamp,
     ) -> Self {
         let mode = mode(deployment.spec.scale.as_ref());
-        let nothing = Self { mode, decision: None, foreign: None };
+        let nothing = Self { mode, decision: None, foreign: None, held: None };
         let Some(view) = view.filter(|view| !view.deleting) else { return nothing };
         let written = written(deployment, &view.name);
         match mode {
@@ -43,6 +52,9 @@ impl Scaling {
                 Self { decision, ..nothing }
             }
             Mode::Pinned(replicas) => {
+                let held = held(deployment, now).filter(|_| view.wanted > replicas);
+                let replicas = if held.is_some() { view.wanted } else { replicas };
+                let nothing = Self { held, ..nothing };
                 let why = format!("replicas is {replicas}: the number stays until replicas is taken out");
                 let foreign =
                     Some(view.wanted).filter(|wanted| reached && written == Some(replicas) && *wanted != replicas);
@@ -66,26 +78,54 @@ impl Scaling {
         }
     }
 
-    /// What is to be written to the Deployment that has the traffic.
+    /// What is to be written to the Deployment of the promoted revision.
     pub fn write(&self, view: &DeploymentView) -> Option<Apply> {
-        let replicas = self.decision.as_ref()?.replicas;
-        (!view.deleting && view.wanted != replicas).then(|| Apply::Scale {
-            deployment: view.name.clone(),
-            from: view.wanted,
-            replicas,
-        })
+        scale(view, self.decision.as_ref()?.replicas)
     }
 
-    /// Pods of a revision that is to get the traffic: as many as there are of the one that has it, because it gets all of it; one at
-    /// least, because none would show that it answers. `None` where the number is left as it is.
-    pub fn coming(&self, served: Option<&DeploymentView>) -> Option<i32> {
-        let now = served.map_or(0, |view| self.decision.as_ref().map_or(view.wanted, |decision| decision.replicas));
-        match self.mode {
-            Mode::Left => None,
-            Mode::Pinned(replicas) => Some(replicas),
-            Mode::Chosen(Config { min, max, .. }) => Some(now.clamp(min.max(1), max)),
-        }
+    /// Pods of a revision that comes: this percent of those that the promoted one has, because it gets as much of the traffic; one at
+    /// least, because none would show that it answers.
+    pub fn coming(&self, stable: Option<&DeploymentView>, share: i32) -> i32 {
+        let decided = self.decision.as_ref().map(|decision| decision.replicas);
+        let now = decided.or(stable.map(|view| view.wanted));
+        let all = match self.mode {
+            Mode::Pinned(0) => return 0,
+            Mode::Left => now.unwrap_or(1),
+            Mode::Pinned(replicas) => now.unwrap_or(replicas),
+            Mode::Chosen(Config { min, max, .. }) => now.unwrap_or(0).clamp(min.max(1), max),
+        };
+        share_of(all, share).max(1)
     }
+
+    /// Whether a revision that comes may have fewer pods than it has: where nothing sets the number, somebody may have added some.
+    pub fn may_shrink(&self) -> bool {
+        self.mode != Mode::Left
+    }
+}
+
+/// This percent of so many pods, rounded up.
+pub(super) fn share_of(pods: i32, share: i32) -> i32 {
+    let part = (i64::from(pods) * i64::from(share) + i64::from(WHOLE) - 1) / i64::from(WHOLE);
+    i32::try_from(part).unwrap_or(i32::MAX)
+}
+
+/// For how long an HPA may take nothing away: it sees the pods of the promoted revision alone, and in a rollout as little load as they have
+/// left. Afterwards it needs some time to see what came back to them.
+fn held(deployment: &ModelDeployment, now: Timestamp) -> Option<Duration> {
+    let external = deployment.spec.scale.as_ref().is_some_and(|scale| scale.metric == Some(ScaleMetric::External));
+    let steps = deployment.spec.rollout.as_ref().is_some_and(|rollout| !rollout.steps.is_empty());
+    let status = deployment.status.as_ref().filter(|_| external && steps)?;
+    if super::exposed(status.rollout.as_ref()).is_some() {
+        return Some(AFTERWARDS);
+    }
+    let ended = status.history.first().and_then(|record| record.time.as_ref()).filter(|_| status.history.len() > 1)?;
+    AFTERWARDS.checked_sub(since(ended.0, now)).filter(|left| !left.is_zero())
+}
+
+/// Nothing where there are so many already.
+pub(super) fn scale(view: &DeploymentView, replicas: i32) -> Option<Apply> {
+    let other = !view.deleting && view.wanted != replicas;
+    other.then(|| Apply::Scale { deployment: view.name.clone(), from: view.wanted, replicas })
 }
 
 /// Without reports there is no load that is known: nothing goes.
@@ -93,11 +133,9 @@ fn known(load: Option<&Window>) -> Window {
     load.cloned().unwrap_or_default()
 }
 
-/// The number that was chosen last, if this revision had the traffic then.
+/// The number that was chosen last, if this revision was promoted then.
 fn written(deployment: &ModelDeployment, revision: &str) -> Option<i32> {
-    let status = deployment.status.as_ref()?;
-    let had = status.revisions.iter().any(|known| known.name == revision && known.weight > 0);
-    status.desired_replicas.filter(|_| had)
+    desired(deployment).filter(|_| stable(deployment) == Some(revision))
 }
 
 /// Whether a revision without pods may be given the traffic: one that is to have none cannot show that it answers.
@@ -108,6 +146,11 @@ pub(super) fn may_be_empty(deployment: &ModelDeployment) -> bool {
 /// Whether the next request starts a pod where there is none.
 pub(super) fn starts_from_zero(deployment: &ModelDeployment) -> bool {
     autoscale::starts_from_zero(deployment.spec.scale.as_ref())
+}
+
+/// The pods of one revision go before those of the next come.
+pub(super) fn recreates(deployment: &ModelDeployment) -> bool {
+    deployment.spec.rollout.as_ref().is_some_and(|rollout| rollout.strategy == RolloutStrategy::Recreate)
 }
 
 fn desired(deployment: &ModelDeployment) -> Option<i32> {
@@ -121,9 +164,13 @@ pub fn followed(deployment: &ModelDeployment) -> Option<(&str, ScaleMetric)> {
     if config.min == config.max {
         return None;
     }
-    let status = deployment.status.as_ref()?;
-    let served = status.revisions.iter().find(|revision| revision.weight > 0)?;
-    Some((&served.name, config.metric))
+    Some((stable(deployment)?, config.metric))
+}
+
+/// The revisions whose requests are callers': a shadow's are copies.
+pub fn counted(deployment: &ModelDeployment) -> impl Iterator<Item = &str> {
+    let revisions = deployment.status.iter().flat_map(|status| &status.revisions);
+    revisions.filter(|revision| revision.sample.is_none()).map(|revision| revision.name.as_str())
 }
 
 /// Whether routers are to be asked every second: at zero they start a pod by themselves.
@@ -141,13 +188,21 @@ pub fn is_due(deployment: &ModelDeployment, view: &DeploymentView, load: &Window
 }
 
 impl Observed {
-    /// What the revision that has the traffic is to have.
+    /// What the promoted revision is to have.
     pub(super) fn scaling(&self, deployment: &ModelDeployment, traffic: &Traffic, now: Timestamp) -> Scaling {
-        let name = traffic.target();
+        let name = traffic.stable();
         let view = name.and_then(|name| super::plan::find(self, name));
         let view = view.filter(|view| view.owner == deployment.metadata.uid);
         let reached = name.and_then(|name| self.reached.get(name)).copied();
         let reached = reached.is_some() && reached == desired(deployment);
-        Scaling::new(deployment, view, name.and_then(|name| self.loads.get(name)), reached, now)
+        let scaling = Scaling::new(deployment, view, self.load.as_ref(), reached, now);
+        if view.is_some() || !recreates(deployment) || matches!(scaling.mode, Mode::Pinned(_)) {
+            return scaling;
+        }
+        // The one before may be gone when this one begins: as many as it had.
+        let others = self.deployments.iter().filter(|view| view.owner == deployment.metadata.uid);
+        let replicas = desired(deployment).or(others.map(|view| view.wanted).max()).unwrap_or(1);
+        let why = "as many as the revision before".to_owned();
+        Scaling { decision: Some(Decision { replicas, why }), ..scaling }
     }
 }

@@ -2,19 +2,25 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
+use millrace_routes::Queue;
 
 use super::plan::{Taken, find};
 use super::revision::Intent;
 use super::scaling::Scaling;
-use super::traffic::{self, Traffic};
+use super::traffic::Traffic;
 use super::words::{self, Reason};
-use super::{DeploymentView, Observed, VERSION_ANNOTATION, chosen, objects, scaling};
-use crate::api::{
-    Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, set_condition,
+use super::{
+    DeploymentView, Observed, PORT_ANNOTATION, READY_PATH_ANNOTATION, VERSION_ANNOTATION, chosen, look, monitoring,
+    objects, plan, scaling,
 };
+use crate::api::{
+    Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, RolloutOutcome,
+    RolloutRecord, set_condition,
+};
+use crate::duration;
 use crate::names::MODEL_LABEL;
-use crate::plan::{Event, NAME_TAKEN, Plan};
+use crate::plan::{Event, NAME_TAKEN, Plan, sooner};
 use crate::problem;
 
 /// Reason of `Ready`: the routers do not lead where they should.
@@ -22,8 +28,12 @@ const ASTRAY: &str = "RoutesNotInForce";
 
 /// Reason of `Ready`: requests wait for the first pod.
 const STARTING: &str = "Starting";
+/// Records that a status keeps.
+const HISTORY: usize = 10;
 /// So long a request waits for a pod.
-const LONGEST_START: Duration = Duration::from_mins(2);
+fn longest_start() -> Duration {
+    Duration::from_millis(Queue::default().timeout_ms)
+}
 
 /// Everything that a status says something about.
 pub(super) struct Situation<'a> {
@@ -59,13 +69,14 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     let old = deployment.status.clone().unwrap_or_default();
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
     let owned = observed.service.as_ref().filter(|service| service.owner == deployment.metadata.uid);
-    let target = traffic.target().and_then(|name| find(observed, name));
-    let verdict = verdict(situation, target);
-    if let (STARTING, Some(view)) = (verdict.reason, target) {
-        plan.requeue = plan.requeue.into_iter().chain(start_left(view, observed, now)).min();
+    let stable = traffic.stable().and_then(|name| find(observed, name));
+    let verdict = verdict(situation, stable);
+    if let (STARTING, Some(view)) = (verdict.reason, stable) {
+        plan.requeue = sooner(plan.requeue, start_left(view, observed, now));
     }
     // Until the routers lead to another one, the address answers with what it answered with.
-    let led_to = target.filter(|_| leads(deployment, traffic, observed));
+    let main = traffic.main().and_then(|name| find(observed, name));
+    let led_to = main.filter(|view| astray(deployment, view, traffic, observed).is_none());
     let (served_revision, served_model, served_version) = match led_to {
         Some(view) => (Some(view.name.clone()), view.labels.get(MODEL_LABEL).cloned(), version(view)),
         None => (old.served_revision.clone(), old.served_model.clone(), old.served_version),
@@ -79,20 +90,33 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
         served_model,
         served_version,
         served_revision,
-        replicas: target.map_or(0, |view| view.replicas),
+        replicas: stable.map_or(0, |view| view.replicas),
         desired_replicas: scaling.decision.as_ref().map(|decision| decision.replicas),
         traffic_generation: traffic.generation,
         router_port: router_port(deployment, observed),
-        selector: traffic.target().map(|revision| {
+        selector: traffic.stable().map(|revision| {
             let pairs = objects::selector(deployment, revision);
             pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
         }),
-        revisions: revisions(intent, observed, traffic),
+        stable_revision: traffic.stable.clone(),
+        rollout: traffic.rollout.clone(),
+        drift: old.drift.clone(),
+        history: history(&old.history, &traffic.records),
+        revisions: revisions(deployment, intent, observed, traffic),
     };
     conditions(&mut status.conditions, &verdict, deployment.metadata.generation, now);
     chosen::condition(&mut status, &old, deployment, scaling, now);
+    let drifted = monitoring::report(&mut status, deployment, observed.drift.as_ref(), now);
     plan.events = events(&old, &status, &verdict, intent);
-    plan.events.extend(chosen::events(&old, deployment, scaling, target));
+    plan.events.extend(traffic.events.iter().cloned());
+    // Without steps it is told as the version that is served.
+    let promoted = traffic.records.iter().filter(|record| record.outcome == RolloutOutcome::Promoted);
+    plan.events.extend(promoted.filter(|_| old.rollout.is_some()).map(|record| {
+        let version = record.version.map_or_else(String::new, |version| format!("version {version}, "));
+        Event::normal("Promoted", format!("{version}revision {}, gets all requests", record.revision))
+    }));
+    plan.events.extend(chosen::events(&old, deployment, scaling, stable));
+    plan.events.extend(drifted);
     // A write of the same status fails if the ModelDeployment has changed meanwhile: an old look deletes nothing.
     let fence = !plan.delete.is_empty();
     plan.status = (fence || deployment.status.as_ref() != Some(&status)).then_some(status);
@@ -109,16 +133,21 @@ pub(super) fn router_port(deployment: &ModelDeployment, observed: &Observed) -> 
 pub fn is_settled(deployment: &ModelDeployment) -> bool {
     let Some(status) = &deployment.status else { return true };
     let astray = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status != "True" && c.reason == ASTRAY);
+    let rollout = super::exposed(status.rollout.as_ref());
+    // A step that is in force waits for time, requests or people.
+    let holds = rollout.filter(|rollout| rollout.step_start_time.is_some()).map(|rollout| rollout.revision.as_str());
+    let old = look::stable(deployment);
     // One whose pods do not answer has no use for routers yet.
-    let comes = |revision: &RevisionStatus| revision.weight == 0 && revision.ready_replicas >= revision.replicas;
+    let comes = |revision: &RevisionStatus| {
+        let name = Some(revision.name.as_str());
+        revision.weight == 0
+            && revision.ready_replicas >= revision.replicas
+            && name != holds
+            && !(holds.is_some() && name == old)
+    };
     let drains = |revision: &RevisionStatus| revision.draining_since.is_some();
-    !astray && !status.revisions.iter().any(|revision| comes(revision) || drains(revision))
-}
-
-/// Whether the routers lead to the revision that has the traffic.
-pub(super) fn leads(deployment: &ModelDeployment, traffic: &Traffic, observed: &Observed) -> bool {
-    let target = traffic.target().and_then(|name| find(observed, name));
-    target.is_some_and(|view| astray(deployment, view, traffic, observed).is_none())
+    let enters = rollout.is_some() && holds.is_none();
+    !astray && !enters && !status.revisions.iter().any(|revision| comes(revision) || drains(revision))
 }
 
 fn astray(
@@ -128,10 +157,10 @@ fn astray(
     observed: &Observed,
 ) -> Option<String> {
     let model = deployment.metadata.name.as_deref().unwrap_or_default();
-    observed.routers.astray(traffic::leading(model, view, traffic.generation, scaling::starts_from_zero(deployment)))
+    observed.routers.astray(look::leading(model, view, traffic.generation, scaling::starts_from_zero(deployment)))
 }
 
-/// `served` is the revision that has the traffic.
+/// `served` is the promoted revision.
 fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdict {
     let Situation { deployment, intent, taken, traffic, observed, .. } = situation;
     let says = |progress, reason, message| Verdict { accepted: true, ready: false, progress, reason, message };
@@ -161,20 +190,25 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
         }
         Intent::Serve(revision) => revision,
     };
+    if let Some((reason, message)) = &traffic.says {
+        let progress = if traffic.rejects(&revision.name) { Progress::Stalled } else { Progress::Reconciling };
+        return refused(says(progress, reason, message.clone()), observed);
+    }
     let verdict = match (served, find(observed, &revision.name)) {
         (Some(view), _) if view.name == revision.name => {
             routed(serving(view, situation, Some(revision.version)), view, situation)
         }
         (_, Some(view)) => {
             let asked =
-                traffic::knowing(deployment.metadata.name.as_deref().unwrap_or_default(), view, traffic.generation);
+                look::knowing(deployment.metadata.name.as_deref().unwrap_or_default(), view, traffic.generation);
             coming(view, observed, revision.version, observed.routers.unprepared(asked))
         }
-        (_, None) => says(
-            Progress::Reconciling,
-            "CreatingRevision",
-            format!("revision {} with version {} is being made", revision.name, revision.version),
-        ),
+        (_, None) => {
+            let held = scaling::recreates(deployment) && !plan::is_alone(deployment, revision, observed);
+            let when = if held { "is made when the pods of the one before have ended" } else { "is being made" };
+            let message = format!("revision {} with version {} {when}", revision.name, revision.version);
+            says(Progress::Reconciling, "CreatingRevision", message)
+        }
     };
     refused(verdict, observed)
 }
@@ -250,7 +284,7 @@ fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<i64
             format!("{version} is served by no pod: replicas is 0, and requests wait for one for two minutes"),
         );
     }
-    if traffic::complete(view) {
+    if look::complete(view) {
         return says(
             true,
             Progress::Done,
@@ -277,8 +311,8 @@ fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<i64
 fn start_left(view: &DeploymentView, observed: &Observed, now: Timestamp) -> Option<Duration> {
     let pods = observed.pods.iter().filter(|pod| pod.stage == view.name && !pod.deleting);
     let oldest = pods.filter_map(|pod| pod.created).min();
-    let gone = oldest.map_or(SignedDuration::ZERO, |oldest| now.duration_since(oldest));
-    LONGEST_START.checked_sub(gone.unsigned_abs()).filter(|left| !left.is_zero())
+    let gone = oldest.map_or(Duration::ZERO, |oldest| duration::since(oldest, now));
+    longest_start().checked_sub(gone).filter(|left| !left.is_zero())
 }
 
 /// It does not have the traffic yet. `unprepared` says which router does not know it.
@@ -286,12 +320,12 @@ fn coming(view: &DeploymentView, observed: &Observed, version: i64, unprepared: 
     let words = words::about(view, observed);
     let reason = match &words {
         _ if view.deleting => "RevisionDeleted",
-        _ if traffic::complete(view) => "Switching",
+        _ if look::complete(view) => "Switching",
         Some(Reason { failing: true, .. }) => "RevisionFailing",
         _ => "Progressing",
     };
     let mut message = format!("version {version}: {} of {} pods are ready", view.ready, view.wanted);
-    let unprepared = unprepared.filter(|_| traffic::complete(view));
+    let unprepared = unprepared.filter(|_| look::complete(view));
     for words in words.map(|words| words.message).into_iter().chain(unprepared) {
         message = format!("{message}; {words}");
     }
@@ -335,22 +369,41 @@ fn conditions(conditions: &mut Vec<Condition>, verdict: &Verdict, generation: Op
     }
 }
 
-fn revisions(intent: &Intent, observed: &Observed, traffic: &Traffic) -> Vec<RevisionStatus> {
+fn revisions(
+    deployment: &ModelDeployment,
+    intent: &Intent,
+    observed: &Observed,
+    traffic: &Traffic,
+) -> Vec<RevisionStatus> {
+    let server = deployment.spec.server.as_ref().and_then(|server| server.container.as_ref());
     let routed = traffic.routed.iter().map(|revision| {
         let view = find(observed, &revision.name);
         let intended = intent.revision().filter(|intended| intended.name == revision.name);
-        let words = view.filter(|view| !traffic::complete(view)).and_then(|view| words::about(view, observed));
+        let words = view.filter(|view| !look::complete(view)).and_then(|view| words::about(view, observed));
+        let noted = |annotation| view.and_then(|view| view.annotations.get(annotation).cloned());
+        let (port, ready_path) = match intended {
+            Some(_) => (server.and_then(|server| server.port), server.and_then(|server| server.ready_path.clone())),
+            None => (noted(PORT_ANNOTATION).and_then(|port| port.parse().ok()), noted(READY_PATH_ANNOTATION)),
+        };
         RevisionStatus {
             name: revision.name.clone(),
             version: view.and_then(version).or_else(|| intended.map(|intended| intended.version)),
             replicas: view.map_or(0, |view| view.replicas),
             ready_replicas: view.map_or(0, |view| view.ready),
             weight: revision.weight,
+            port,
+            ready_path,
+            sample: revision.sample,
             draining_since: revision.draining_since.clone(),
             message: words.map(|words| words.message),
         }
     });
     routed.collect()
+}
+
+/// The newest first.
+fn history(old: &[RolloutRecord], new: &[RolloutRecord]) -> Vec<RolloutRecord> {
+    new.iter().rev().chain(old).take(HISTORY).cloned().collect()
 }
 
 fn version(view: &DeploymentView) -> Option<i64> {

@@ -3,7 +3,9 @@
 mod cluster;
 mod decisions;
 mod drift;
+mod monitoring;
 mod pods;
+mod rollouts;
 mod routers;
 mod scaling;
 mod swaps;

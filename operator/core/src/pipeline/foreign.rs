@@ -1,6 +1,7 @@
 //! Templates of other tools: `{{ params.x }}` is Argo's and Kubeflow's, `${{ … }}` is GitHub's. Here they are text, which reaches
 //! the program as it is: rarely what its author means. Text of Helm or Jinja in a script is not taken for one.
 
+use super::stage_path;
 use crate::api::{Container, MLPipelineSpec, PodSettings};
 use crate::problem::Problem;
 
@@ -11,8 +12,9 @@ const ROOTS: [&str; 5] = ["params", "inputs", "outputs", "workflow", "steps"];
 #[must_use]
 pub fn in_pipeline(spec: &MLPipelineSpec) -> Vec<Problem> {
     let mut found = Vec::new();
-    let stages = spec.stages.iter().map(|(name, stage)| (format!("spec.stages.{name}"), stage));
-    for (at, stage) in stages.chain(spec.finally.iter().map(|(name, stage)| (format!("spec.finally.{name}"), stage))) {
+    let both = [(false, &spec.stages), (true, &spec.finally)];
+    for (finally, name, stage) in both.into_iter().flat_map(|(f, stages)| stages.iter().map(move |(n, s)| (f, n, s))) {
+        let at = stage_path(finally, name);
         if let Some(container) = &stage.container {
             found.extend(in_container(container, &format!("{at}.container")));
         }

@@ -36,6 +36,12 @@ impl Frozen {
     }
 }
 
+/// The path of a stage.
+#[must_use]
+pub fn stage_path(finally: bool, stage: &str) -> String {
+    format!("spec.{}.{stage}", if finally { "finally" } else { "stages" })
+}
+
 /// A checked stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

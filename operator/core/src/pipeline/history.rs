@@ -116,6 +116,6 @@ fn finished(run: &MLPipelineRun) -> Option<Finished<'_>> {
 
 /// How long until `ttl` after `ended` is past; zero if it is.
 fn left(ended: Timestamp, ttl: Duration, now: Timestamp) -> Duration {
-    let past = Duration::try_from(now.duration_since(ended)).unwrap_or(Duration::ZERO);
+    let past = duration::since(ended, now);
     ttl.saturating_sub(past)
 }

@@ -1,14 +1,15 @@
 //! Pipelines: the checks that no schema can make, the frozen form that a run runs, and when a run starts.
 
-mod change;
 mod check;
-pub(crate) mod foreign;
+pub mod foreign;
 mod frozen;
 mod history;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod triggers;
 
 pub use check::{bind_params, check, check_template};
-pub use frozen::{Bond, Frozen, FrozenContainer, FrozenKind, FrozenStage};
+pub use frozen::{Bond, Frozen, FrozenContainer, FrozenKind, FrozenStage, stage_path};
 pub use plan::{PipelineObserved, plan, plan_template};
+pub use triggers::starts;

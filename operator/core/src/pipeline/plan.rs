@@ -6,14 +6,13 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
-use super::change::{self, Change};
-use super::{Frozen, check, check_template, foreign, history};
+use super::{Frozen, check, check_template, foreign, history, triggers};
 use crate::api::{
-    Condition, ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineStatus, StageTemplate, TemplateStatus,
-    set_condition,
+    Condition, ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineStatus, ModelDeployment, StageTemplate,
+    TemplateStatus, set_condition,
 };
 use crate::config::Config;
-use crate::plan::{Create, Event, Plan, Refusal};
+use crate::plan::{Create, Event, Plan, Refusal, sooner};
 use crate::problem::{self, Problem};
 
 /// Everything that the plan of one pipeline depends on.
@@ -21,6 +20,8 @@ use crate::problem::{self, Problem};
 pub struct PipelineObserved {
     /// StageTemplates by name: the namespace's own, and the catalog's where it has none of that name.
     pub templates: BTreeMap<String, Arc<StageTemplate>>,
+    /// Those that its triggers name.
+    pub model_deployments: BTreeMap<String, Arc<ModelDeployment>>,
     /// Runs of this pipeline.
     pub runs: Vec<Arc<MLPipelineRun>>,
     pub refusals: Vec<Refusal>,
@@ -52,23 +53,23 @@ pub fn plan(
     let mut starts = None;
     if let Ok(frozen) = &accepted {
         let runs = observed.runs.iter().filter_map(|run| Some((run.metadata.name.as_deref()?, run.as_ref())));
-        match change::look(pipeline, &runs.collect()) {
-            Change::None => {}
-            Change::Seen { key, run } => {
-                new.last_change = Some(key);
-                new.last_run = Some(run);
-            }
-            Change::Start(run) => {
-                starts = revision_name(frozen, &pipeline.metadata);
-                plan.create.push(Create::Run(run));
-                match observed.refusals.last() {
-                    Some(refusal) => standing = refused(refusal, standing.all),
-                    // The status is written when the run was seen: one write instead of two.
-                    None => {
-                        plan.delete = deleted(starts.as_deref());
-                        return plan;
-                    }
+        let refused_before = !observed.refusals.is_empty();
+        let looked =
+            triggers::look(pipeline, runs.collect(), &observed.model_deployments, refused_before, &mut new, now);
+        plan.requeue = sooner(plan.requeue, looked.next);
+        plan.events = looked.events;
+        if !looked.starts.is_empty() {
+            starts = revision_name(frozen, &pipeline.metadata);
+            plan.create.extend(looked.starts.into_iter().map(|run| Create::Run(Box::new(run))));
+            match observed.refusals.last() {
+                Some(refusal) => standing = refused(refusal, standing.all),
+                // The status is written when the runs were seen: one write instead of two. What was seen already is written now: its run
+                // may be deleted.
+                None if new.triggers == old.triggers && new.last_change == old.last_change => {
+                    plan.delete = deleted(starts.as_deref());
+                    return plan;
                 }
+                None => {}
             }
         }
     }

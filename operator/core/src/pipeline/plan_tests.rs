@@ -58,6 +58,7 @@ impl World {
             templates: self.templates.clone(),
             runs: self.runs.clone(),
             refusals: self.refusals.clone(),
+            ..PipelineObserved::default()
         };
         plan(&self.pipeline, &observed, &Config::default(), self.now)
     }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use kube_core::ResourceExt;
-use millrace_routes::{Limits, Model, Protocol, Queue, Revision, Routes};
+use millrace_routes::{HeaderRule, Limits, Model, Protocol, Queue, Revision, Routes, Shadow, Sticky};
 
-use crate::api::{ModelDeployment, RevisionStatus};
+use crate::api::{HeaderRoute, ModelDeployment, RevisionStatus, RouteTo};
 use crate::autoscale::starts_from_zero;
-use crate::deployment::{READY_PATH, SERVER_PORT};
+use crate::deployment::{READY_PATH, SERVER_PORT, exposed};
 use crate::names::sha256_hex;
 
 /// Models have these ports: above the routers' own, below those that the kernel gives to outgoing connections.
@@ -57,12 +57,45 @@ fn routed(model: &ModelDeployment, port: u16) -> Model {
         port,
         generation: status.map_or(0, |status| u64::try_from(status.traffic_generation).unwrap_or_default()),
         revisions: status.into_iter().flat_map(|status| &status.revisions).map(|of| revision(of, starts)).collect(),
-        headers: Vec::new(),
-        sticky: None,
-        shadow: None,
+        headers: headers(model),
+        sticky: model
+            .spec
+            .routing
+            .as_ref()
+            .and_then(|routing| routing.sticky.as_ref())
+            .map(|sticky| Sticky { header: sticky.header.clone() }),
+        shadow: status.into_iter().flat_map(|status| &status.revisions).find_map(shadow),
         queue: Queue::default(),
         limits: Limits::default(),
     }
+}
+
+/// The rules that lead to a revision that there is.
+fn headers(model: &ModelDeployment) -> Vec<HeaderRule> {
+    let status = model.status.as_ref();
+    let canary = exposed(status.and_then(|status| status.rollout.as_ref())).map(|rollout| rollout.revision.as_str());
+    let stable = status.and_then(|status| status.stable_revision.as_deref());
+    let routed = |name: &&str| status.is_some_and(|status| status.revisions.iter().any(|known| known.name == *name));
+    let rules = model.spec.routing.iter().flat_map(|routing| routing.headers.values());
+    let rules = rules.filter_map(|HeaderRoute { header, value, to }| {
+        let revision = match to {
+            RouteTo::Canary => canary,
+            RouteTo::Stable => stable,
+        };
+        let revision = revision.filter(routed)?.to_owned();
+        Some(HeaderRule { header: header.clone(), value: value.clone(), revision })
+    });
+    rules.collect()
+}
+
+fn shadow(revision: &RevisionStatus) -> Option<Shadow> {
+    let sample = revision.sample.filter(|sample| *sample > 0.0 && *sample <= 1.0)?;
+    Some(Shadow { revision: revision.name.clone(), sample, body_bytes: Shadow::default_body_bytes() })
+}
+
+/// Where the pods of a revision listen.
+pub(super) fn server_port(revision: &RevisionStatus) -> u16 {
+    revision.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0).unwrap_or(SERVER_PORT)
 }
 
 /// `starts`: the first request to it at zero starts a pod.
@@ -70,11 +103,11 @@ fn revision(status: &RevisionStatus, starts: bool) -> Revision {
     Revision {
         name: status.name.clone(),
         service: status.name.clone(),
-        port: SERVER_PORT,
+        port: server_port(status),
         weight: u32::try_from(status.weight).unwrap_or_default(),
         concurrency: None,
         deployment: starts.then(|| status.name.clone()),
-        ready_path: Some(READY_PATH.to_owned()),
+        ready_path: Some(status.ready_path.clone().unwrap_or_else(|| READY_PATH.to_owned())),
         protocol: Protocol::Auto,
     }
 }

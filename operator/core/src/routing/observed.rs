@@ -137,11 +137,11 @@ impl Report {
 }
 
 impl ModelReport {
-    /// The same but for what is in flight.
+    /// The same but for what is in flight to others than these revisions.
     #[must_use]
-    pub fn without_flight(&self) -> Self {
+    pub fn with_flight_of(&self, revisions: &BTreeSet<&str>) -> Self {
         let mut report = self.clone();
-        report.revisions.values_mut().for_each(|revision| revision.is_busy = false);
+        report.revisions.iter_mut().for_each(|(name, said)| said.is_busy &= revisions.contains(name.as_str()));
         report
     }
 }

@@ -14,6 +14,7 @@ use crate::api::ModelDeployment;
 use crate::config::Config;
 use crate::deployment::drift::{self, Then};
 use crate::names::ROUTER;
+use crate::plan::sooner;
 
 /// What is to be done for the routers of a namespace.
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ pub fn plan(namespace: &str, observed: &Observed, config: &Config, now: Timestam
         };
         match then {
             Then::Leave => {}
-            Then::Later(left) => plan.requeue = Some(plan.requeue.map_or(left, |other| other.min(left))),
+            Then::Later(left) => plan.requeue = sooner(plan.requeue, Some(left)),
             Then::Apply => {
                 let corrects = there.is_some() && applied.is_some_and(|applied| applied.asked == object.asked());
                 plan.apply.push(Step { object, corrects });
@@ -102,7 +103,7 @@ fn routers(home: &Home<'_>, config: &Config) -> Vec<RouterObject> {
     ];
     if config.router.network_policies {
         wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_routers(home))));
-        wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_servers(home))));
+        wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_servers(home, &config.operator_namespace))));
     }
     wanted.push(RouterObject::Deployment(Box::new(deployment(home, config))));
     wanted

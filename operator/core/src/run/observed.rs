@@ -81,6 +81,8 @@ pub struct PodView {
     /// The init container that brings the agent, while it is not done.
     pub init: Option<ContainerView>,
     pub main: Option<ContainerView>,
+    /// Where it is reached. Of model servers only: nobody asks other pods.
+    pub address: Option<String>,
 }
 
 /// A container's state.

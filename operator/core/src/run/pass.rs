@@ -9,8 +9,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::Observed;
 use crate::api::{API_VERSION, MLPipelineRun, StageStatus, Value};
 use crate::config::Config;
-use crate::pipeline::Frozen;
-use crate::plan::{Apply, Create, Delete, Event, Refusal};
+pub(super) use crate::duration::since;
+use crate::pipeline::{Frozen, stage_path};
+use crate::plan::{Apply, Create, Delete, Event, Refusal, sooner};
 
 /// The longest message that is written to a status, in bytes (the schema allows 2,048 characters).
 const MESSAGE_LIMIT: usize = 1500;
@@ -43,7 +44,7 @@ impl Pass<'_> {
 
     /// The path of a stage.
     pub fn at(&self, stage: &str) -> String {
-        format!("spec.{}.{stage}", if self.is_finally(stage) { "finally" } else { "stages" })
+        stage_path(self.is_finally(stage), stage)
     }
 
     pub fn is_finally(&self, stage: &str) -> bool {
@@ -109,7 +110,7 @@ pub(super) struct Effects {
 impl Effects {
     /// Look again after `wait` at the latest.
     pub fn again(&mut self, wait: Duration) {
-        self.requeue = Some(self.requeue.map_or(wait, |old| old.min(wait)));
+        self.requeue = sooner(self.requeue, Some(wait));
     }
 
     pub fn warn(&mut self, reason: &'static str, message: impl AsRef<str>) {
@@ -119,11 +120,6 @@ impl Effects {
     pub fn tell(&mut self, reason: &'static str, message: impl AsRef<str>) {
         self.events.push(Event::normal(reason, clip(message.as_ref())));
     }
-}
-
-/// Time from `start` to `now`; zero if a clock was set back.
-pub(super) fn since(start: Timestamp, now: Timestamp) -> Duration {
-    now.duration_since(start).try_into().unwrap_or(Duration::ZERO)
 }
 
 /// The second that `time` lies in.

@@ -61,15 +61,12 @@ fn begin_again(
     now: Timestamp,
 ) -> Result<MLPipelineRunStatus, Box<Plan<MLPipelineRunStatus>>> {
     let now = whole_seconds(now);
-    match again::begin(&old, frozen, asked, Time(now)) {
-        Ok(status) => Ok(status),
-        Err((reason, message)) => {
-            let mut status = MLPipelineRunStatus { retry_from: Some(asked.clone()), ..old };
-            status::say(&mut status, &[("Accepted", ConditionStatus::False, reason, &message)], now);
-            let events = vec![Event::warning("RetryRefused", format!("{reason}: {message}"))];
-            Err(Box::new(Plan { status: Some(status), events, ..Plan::default() }))
-        }
-    }
+    again::begin(&old, frozen, asked, Time(now)).map_err(|(reason, message)| {
+        let mut status = MLPipelineRunStatus { retry_from: Some(asked.clone()), ..old };
+        status::say(&mut status, &[("Accepted", ConditionStatus::False, reason, &message)], now);
+        let events = vec![Event::warning("RetryRefused", format!("{reason}: {message}"))];
+        Box::new(Plan { status: Some(status), events, ..Plan::default() })
+    })
 }
 
 fn begin(

@@ -23,6 +23,7 @@ pub(super) fn with_run(pass: &Pass<'_>) -> Scope {
         "uid": pass.run_uid(),
         "pipeline": pass.pipeline_name(),
         "trigger": trigger,
+        "scheduledTime": pass.run.spec.scheduled_time,
     });
     if let Some(end) = pass.end {
         run["status"] = json!(end);

@@ -105,22 +105,19 @@ pub(super) fn place(run: &MLPipelineRun, observed: &Observed) -> Place {
     if place > FRONT && policy == ConcurrencyPolicy::Queue {
         return Place::Waits(format!("more than {FRONT} runs of MLPipeline {name} wait before it"));
     }
-    let before = || {
-        waiting.sort_unstable();
-        waiting.truncate(free);
-        let mut before: Vec<&str> = begun.iter().chain(&waiting).map(|(_, name)| *name).collect();
-        before.sort_unstable();
-        listed(&before)
-    };
+    waiting.sort_unstable();
+    waiting.truncate(free);
+    let mut before: Vec<&str> = begun.iter().chain(&waiting).map(|(_, name)| *name).collect();
+    before.sort_unstable();
+    let before = listed(&before);
     match policy {
         ConcurrencyPolicy::Forbid => {
-            Place::Forbidden(format!("MLPipeline {name} runs {max} at a time, and there is {}", { before }()))
+            Place::Forbidden(format!("MLPipeline {name} runs {max} at a time, and there is {before}"))
         }
-        ConcurrencyPolicy::Replace => Place::Waits(format!("waits for the end of {}, which it replaces", { before }())),
-        ConcurrencyPolicy::Queue | ConcurrencyPolicy::Allow => Place::Waits(format!(
-            "place {place} in the queue of MLPipeline {name}: waits for the end of {}",
-            { before }()
-        )),
+        ConcurrencyPolicy::Replace => Place::Waits(format!("waits for the end of {before}, which it replaces")),
+        ConcurrencyPolicy::Queue | ConcurrencyPolicy::Allow => {
+            Place::Waits(format!("place {place} in the queue of MLPipeline {name}: waits for the end of {before}"))
+        }
     }
 }
 

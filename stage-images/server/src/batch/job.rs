@@ -15,6 +15,8 @@ use crate::tensor::Tensor;
 pub struct Job {
     pub inputs: Vec<Tensor>,
     pub rows: usize,
+    /// They are a caller's, and not made up to explain some.
+    pub counts: bool,
     pub since: Instant,
     pub reply: oneshot::Sender<Result<Answer, JobError>>,
 }

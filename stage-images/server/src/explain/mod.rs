@@ -119,7 +119,7 @@ async fn explain_rows(
     let budget = serving.config.explain_budget;
     let plan = Plan::new(features.len(), budget).ok_or(ExplainError::Features { features: features.len(), budget })?;
     let sets = plan.sets();
-    let usual = inference::run(serving, model, request.inputs.clone(), request.rows).await?;
+    let usual = inference::run_uncounted(serving, model, request.inputs.clone(), request.rows).await?;
     let (columns, usual) = numbers(&usual, output, request.rows).ok_or_else(|| ExplainError::Output(name.clone()))?;
     if let Some(class) = asked.class.filter(|class| *class >= columns) {
         return Err(ExplainError::Class { output: name.clone(), columns, class });
@@ -130,7 +130,7 @@ async fn explain_rows(
         let mut values: Vec<f64> = Vec::with_capacity(sets.len());
         for sets in sets.chunks(JOB_ROWS) {
             let inputs = mixed(&request.inputs, reference, row, sets);
-            let answer = inference::run(serving, model, inputs, sets.len()).await?;
+            let answer = inference::run_uncounted(serving, model, inputs, sets.len()).await?;
             let (columns, outputs) =
                 numbers(&answer, output, sets.len()).ok_or_else(|| ExplainError::Output(name.clone()))?;
             values.extend(outputs.chunks_exact(columns).filter_map(|row| row.get(class)));
@@ -156,7 +156,7 @@ fn output(model: &Model, asked: &Asked) -> Result<usize, ExplainError> {
 /// The names of the features, in the order of their values.
 fn features(model: &Model, reference: &Reference) -> Vec<String> {
     let inputs = model.signature.inputs.iter().zip(&reference.inputs);
-    inputs.flat_map(|(spec, values)| reference::names(&spec.name, values.len())).collect()
+    inputs.flat_map(|(spec, values)| spec.features(values.len())).collect()
 }
 
 /// An output as numbers, and how many of them a row has.

@@ -40,14 +40,9 @@ impl Reference {
             return None;
         }
         let profile = profile(dir);
-        let inputs = signature.inputs.iter().map(|spec| Some(values(spec, width(spec)?, &profile)));
+        let inputs = signature.inputs.iter().map(|spec| Some(values(spec, spec.width()?, &profile)));
         inputs.collect::<Option<_>>().map(|inputs| Self { inputs })
     }
-}
-
-/// How many values of the input a row has.
-fn width(spec: &TensorSpec) -> Option<usize> {
-    spec.shape.iter().skip(1).try_fold(1_usize, |width, size| width.checked_mul(usize::try_from(*size).ok()?))
 }
 
 /// A profile that cannot be read is no reason not to serve.
@@ -60,15 +55,10 @@ fn profile(dir: &Path) -> Profile {
     })
 }
 
-/// The name of each feature of an input: the input's, with a place behind it where a row has several values.
-pub fn names(input: &str, width: usize) -> Vec<String> {
-    if width == 1 { vec![input.to_owned()] } else { (0..width).map(|place| format!("{input}[{place}]")).collect() }
-}
-
 /// The median of a number, the most frequent category of a text; what stands for a missing value where the profile says
 /// nothing.
 fn values(spec: &TensorSpec, width: usize, profile: &Profile) -> Data {
-    let names = names(&spec.name, width);
+    let names = spec.features(width);
     let features = names.iter().map(|name| profile.features.get(name));
     let numbers = features.clone().map(|feature| match feature {
         Some(Feature::Numeric { quantiles }) => quantiles.get("0.5").copied().unwrap_or(f64::NAN),

@@ -34,6 +34,16 @@ impl Listener {
         TcpListener::from_std(socket.into()).map(Self)
     }
 
+    /// The next connection.
+    pub async fn next(&self) -> TcpStream {
+        loop {
+            match self.0.accept().await {
+                Ok((stream, _)) => return stream,
+                Err(error) => pause(&error).await,
+            }
+        }
+    }
+
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }

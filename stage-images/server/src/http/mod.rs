@@ -1,5 +1,7 @@
-//! HTTP/1.1 and HTTP/2 on one port: the listener, its connections, and the REST protocols on them.
+//! HTTP/1.1 and HTTP/2 on one port: the listener, its connections, and the REST protocols on them; and what
+//! the operator asks on another port.
 
+mod admin;
 mod answer;
 mod body;
 mod connection;
@@ -13,4 +15,5 @@ mod repository;
 mod route;
 mod service;
 
+pub use admin::answer_operator;
 pub use listen::{Listener, accept};

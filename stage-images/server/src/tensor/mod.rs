@@ -23,3 +23,18 @@ pub struct TensorSpec {
     pub datatype: Datatype,
     pub shape: Vec<i64>,
 }
+
+impl TensorSpec {
+    /// How many values a row has, if that is fixed.
+    pub fn width(&self) -> Option<usize> {
+        self.shape.iter().skip(1).try_fold(1_usize, |width, size| width.checked_mul(usize::try_from(*size).ok()?))
+    }
+
+    /// The name of each feature of a row: the tensor's, with a place behind it where a row has several values.
+    pub fn features(&self, width: usize) -> Vec<String> {
+        if width == 1 {
+            return vec![self.name.clone()];
+        }
+        (0..width).map(|place| format!("{}[{place}]", self.name)).collect()
+    }
+}

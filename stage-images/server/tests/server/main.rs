@@ -9,6 +9,7 @@ mod bad_input;
 mod batching;
 mod binary;
 mod drain;
+mod drift;
 mod explain;
 mod grpc;
 mod grpc_drain;

@@ -301,6 +301,12 @@ impl Cluster {
         self.observed.applied.insert(name.to_owned(), applied);
     }
 
+    /// Its Deployments run what those of the other run.
+    pub fn run_images_of(&mut self, other: &Self) {
+        self.images.clone_from(&other.images);
+        self.uids = other.uids + 1000;
+    }
+
     /// The image that a Deployment runs.
     pub fn image(&self, name: &str) -> &str {
         &self.images[name]

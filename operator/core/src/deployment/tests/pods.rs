@@ -135,3 +135,56 @@ fn another_server_image_is_another_revision() {
     assert_eq!(cluster.observed.deployments.len(), 2);
     assert_eq!(cluster.served().unwrap().name, before);
 }
+
+#[test]
+fn another_server_gets_the_model_and_nothing_that_it_would_not_understand() {
+    let container = serde_json::json!({
+        "image": "registry/triton:1", "command": ["tritonserver"], "args": ["--model-repository=/mnt/models"],
+        "port": 8000, "readyPath": "/v2/ready"
+    });
+    let mut cluster = with_server(|server| server.container = Some(serde_json::from_value(container).unwrap()));
+    let pod = pod(&cluster);
+    let main = &pod.containers[0];
+    assert_eq!(main.image.as_deref(), Some("registry/triton:1"));
+    assert_eq!(main.command.as_deref(), Some(["tritonserver".to_owned()].as_slice()));
+    assert_eq!(main.args.as_deref(), Some(["--model-repository=/mnt/models".to_owned()].as_slice()));
+    assert_eq!(main.ports.as_ref().unwrap()[0].container_port, 8000);
+    let get = main.readiness_probe.as_ref().unwrap().http_get.as_ref().unwrap();
+    assert_eq!(get.path.as_deref(), Some("/v2/ready"));
+    assert!(main.liveness_probe.is_none() && main.lifecycle.is_some());
+    assert_eq!(main.volume_mounts.as_ref().unwrap()[0].mount_path, "/mnt/models");
+    cluster.settle();
+    cluster.pods_get_ready();
+    cluster.settle();
+    let led = |cluster: &Cluster| {
+        let revision = cluster.in_force[0].models[0].revisions.iter().find(|revision| revision.weight > 0).unwrap();
+        (revision.port, revision.ready_path.clone().unwrap())
+    };
+    assert_eq!(led(&cluster), (8000, "/v2/ready".to_owned()));
+    // The next one is Millrace's own: the routes say of each where it listens.
+    cluster.owner.spec.server = None;
+    cluster.set_version(5);
+    cluster.settle();
+    assert_eq!(led(&cluster), (8000, "/v2/ready".to_owned()));
+    cluster.pods_get_ready();
+    cluster.settle();
+    assert_eq!(led(&cluster), (8080, "/v2/health/ready".to_owned()));
+}
+
+#[test]
+fn another_server_may_read_another_format() {
+    let mut cluster = with_server(|server| {
+        let container = serde_json::json!({ "image": "registry/xgboost:1" });
+        server.container = Some(serde_json::from_value(container).unwrap());
+    });
+    for version in &mut cluster.observed.model_versions {
+        Arc::make_mut(version).spec.format = "xgboost".to_owned();
+    }
+    cluster.settle();
+    assert_eq!(cluster.condition("Accepted").0, "True");
+    cluster.owner.spec.server = None;
+    cluster.edited();
+    cluster.settle();
+    assert_eq!(cluster.condition("Accepted").1, "UnsupportedFormat");
+    assert!(cluster.message().contains("spec.server.container"), "{}", cluster.message());
+}

@@ -77,7 +77,7 @@ fn a_router_that_leaves_is_waited_for_while_it_has_requests_in_hand() {
         let ending = Arc::make_mut(&mut routers[0].pod);
         (ending.ready, ending.pod.deleting) = (false, true);
         let mut second = routers[1].report.as_deref().unwrap().clone();
-        second.models.values_mut().for_each(|model| *model = model.without_flight());
+        second.models.values_mut().for_each(|model| *model = model.with_flight_of(&std::collections::BTreeSet::new()));
         routers[1].report = Some(Arc::new(second));
     }
     assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));

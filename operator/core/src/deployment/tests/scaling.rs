@@ -26,14 +26,14 @@ fn set(cluster: &mut Cluster, scale: serde_json::Value) {
 }
 
 /// Routers say that for so long there was no request.
-fn idle(cluster: &mut Cluster, name: &str, seconds: u64) {
+fn idle(cluster: &mut Cluster, seconds: u64) {
     let window = Window { idle: Duration::from_secs(seconds), complete: true, peak: Some(0.0), ..Window::default() };
-    cluster.observed.loads.insert(name.to_owned(), window);
+    cluster.observed.load = Some(window);
 }
 
-fn load(cluster: &mut Cluster, name: &str, load: f64) {
+fn load(cluster: &mut Cluster, load: f64) {
     let window = Window { short: load, middle: load, peak: Some(load), complete: true, ..Window::default() };
-    cluster.observed.loads.insert(name.to_owned(), window);
+    cluster.observed.load = Some(window);
 }
 
 fn wanted(cluster: &Cluster, name: &str) -> i32 {
@@ -52,7 +52,7 @@ fn reasons(cluster: &Cluster) -> Vec<&'static str> {
 fn pods_follow_the_load_and_the_status_says_why() {
     let (mut cluster, name) = serving(serde_json::json!({ "max": 5, "target": 2 }));
     assert_eq!((desired(&cluster), cluster.condition("ScalingActive")), (Some(1), pair("True", "Concurrency")));
-    load(&mut cluster, &name, 5.0);
+    load(&mut cluster, 5.0);
     cluster.pass();
     assert_eq!((wanted(&cluster, &name), desired(&cluster)), (3, Some(3)));
     let message = |cluster: &Cluster| {
@@ -65,7 +65,7 @@ fn pods_follow_the_load_and_the_status_says_why() {
     cluster.settle();
     // Other figures, the same number: nothing is written.
     let writes = cluster.writes;
-    load(&mut cluster, &name, 5.5);
+    load(&mut cluster, 5.5);
     cluster.settle();
     assert_eq!((cluster.writes, message(&cluster).as_str()), (writes, "Concurrency 5.0 over 6 s, target 2: 3 pods"));
     assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
@@ -75,10 +75,10 @@ fn pods_follow_the_load_and_the_status_says_why() {
 fn at_zero_it_is_ready_and_a_routers_start_is_kept() {
     let (mut cluster, name) = serving(serde_json::json!({ "min": 0, "toZeroAfter": "10s" }));
     assert_eq!(cluster.in_force[0].models[0].revisions[0].deployment, Some(name.clone()), "routers may start it");
-    idle(&mut cluster, &name, 9);
+    idle(&mut cluster, 9);
     cluster.settle();
     assert_eq!(wanted(&cluster, &name), 1);
-    idle(&mut cluster, &name, 10);
+    idle(&mut cluster, 10);
     cluster.settle();
     assert_eq!((wanted(&cluster, &name), desired(&cluster)), (0, Some(0)));
     cluster.pods_get_ready();
@@ -88,7 +88,7 @@ fn at_zero_it_is_ready_and_a_routers_start_is_kept() {
     assert!(!is_awake(&cluster.owner), "routers need not be asked every second");
     // A request: its router writes 1. What was reported last is from before.
     cluster.change(&name, |view| (view.wanted, view.generation) = (1, view.generation + 1));
-    idle(&mut cluster, &name, 0);
+    idle(&mut cluster, 0);
     cluster.settle();
     assert_eq!((wanted(&cluster, &name), desired(&cluster)), (1, Some(1)));
     assert_eq!(cluster.condition("Ready"), pair("True", "Starting"));
@@ -109,10 +109,10 @@ fn at_zero_it_is_ready_and_a_routers_start_is_kept() {
 #[test]
 fn a_start_that_comes_while_it_goes_down_is_not_written_over() {
     let (mut cluster, name) = serving(serde_json::json!({ "min": 0, "toZeroAfter": "10s" }));
-    idle(&mut cluster, &name, 10);
+    idle(&mut cluster, 10);
     cluster.settle();
     // The operator sees 0 and would start one too; a router was faster.
-    load(&mut cluster, &name, 1.0);
+    load(&mut cluster, 1.0);
     let plan = cluster.plan();
     cluster.change(&name, |view| view.wanted = 1);
     assert!(plan.apply.iter().any(|apply| format!("{apply:?}").contains("from: 0, replicas: 1")), "{plan:?}");
@@ -124,15 +124,15 @@ fn a_start_that_comes_while_it_goes_down_is_not_written_over() {
 fn a_crash_before_the_write_loses_nothing() {
     for crash in 0..4 {
         let (mut cluster, name) = serving(serde_json::json!({ "min": 0, "max": 5, "target": 1, "toZeroAfter": "10s" }));
-        idle(&mut cluster, &name, 10);
+        idle(&mut cluster, 10);
         cluster.pass_until(crash);
         // An operator that begins knows of no time without requests.
-        cluster.observed.loads.clear();
+        cluster.observed.load = None;
         cluster.settle();
         let left = wanted(&cluster, &name);
         assert!(left == 1 || left == 0 && desired(&cluster) == Some(0), "after {crash}: {left}");
         assert_eq!(desired(&cluster), Some(left));
-        load(&mut cluster, &name, 3.0);
+        load(&mut cluster, 3.0);
         cluster.pass_until(crash);
         cluster.settle();
         assert_eq!((wanted(&cluster, &name), desired(&cluster)), (3, Some(3)));
@@ -157,7 +157,7 @@ fn what_somebody_sets_at_the_deployment_is_put_back_and_told() {
 fn replicas_pins_the_number_until_it_is_taken_out() {
     let (mut cluster, name) = serving(serde_json::json!({ "min": 0, "max": 5, "target": 2 }));
     set(&mut cluster, serde_json::json!({ "min": 0, "max": 5, "target": 2, "replicas": 7 }));
-    load(&mut cluster, &name, 40.0);
+    load(&mut cluster, 40.0);
     cluster.settle();
     assert_eq!((wanted(&cluster, &name), cluster.condition("ScalingActive")), (7, pair("False", "Pinned")));
     assert!(followed(&cluster.owner).is_none());
@@ -173,7 +173,7 @@ fn replicas_pins_the_number_until_it_is_taken_out() {
 #[test]
 fn one_at_zero_whose_scale_is_taken_out_gets_a_pod_back() {
     let (mut cluster, name) = serving(serde_json::json!({ "min": 0, "toZeroAfter": "5s" }));
-    idle(&mut cluster, &name, 10);
+    idle(&mut cluster, 10);
     cluster.settle();
     assert_eq!((wanted(&cluster, &name), desired(&cluster)), (0, Some(0)));
     set(&mut cluster, serde_json::json!({}));
@@ -192,10 +192,10 @@ fn with_external_only_replicas_is_carried_over_and_zero_waits_for_requests_to_en
     cluster.settle();
     assert_eq!(wanted(&cluster, &name), 2);
     set(&mut cluster, serde_json::json!({ "metric": "External", "replicas": 0, "toZeroAfter": "30s" }));
-    idle(&mut cluster, &name, 29);
+    idle(&mut cluster, 29);
     cluster.settle();
     assert_eq!(wanted(&cluster, &name), 1);
-    idle(&mut cluster, &name, 30);
+    idle(&mut cluster, 30);
     cluster.settle();
     assert_eq!(wanted(&cluster, &name), 0);
     cluster.pods_get_ready();
@@ -206,7 +206,7 @@ fn with_external_only_replicas_is_carried_over_and_zero_waits_for_requests_to_en
 #[test]
 fn a_version_that_comes_at_zero_shows_that_it_answers_first() {
     let (mut cluster, old) = serving(serde_json::json!({ "min": 0, "max": 3, "target": 1, "toZeroAfter": "10s" }));
-    idle(&mut cluster, &old, 10);
+    idle(&mut cluster, 10);
     cluster.settle();
     cluster.pods_get_ready();
     cluster.set_version(2);
@@ -218,7 +218,7 @@ fn a_version_that_comes_at_zero_shows_that_it_answers_first() {
     cluster.settle();
     assert_eq!(cluster.served().unwrap().name, new);
     assert!(cluster.view(&old).is_none());
-    idle(&mut cluster, &new, 10);
+    idle(&mut cluster, 10);
     cluster.settle();
     assert_eq!(wanted(&cluster, &new), 0);
 }
@@ -226,14 +226,14 @@ fn a_version_that_comes_at_zero_shows_that_it_answers_first() {
 #[test]
 fn a_version_that_comes_under_load_has_as_many_pods_as_the_one_that_is_served() {
     let (mut cluster, old) = serving(serde_json::json!({ "max": 9, "target": 1 }));
-    load(&mut cluster, &old, 4.0);
+    load(&mut cluster, 4.0);
     cluster.settle();
     cluster.pods_get_ready();
     cluster.set_version(2);
     cluster.settle();
     let new = cluster.observed.deployments.iter().find(|view| view.name != old).unwrap().name.clone();
     assert_eq!(wanted(&cluster, &new), 4);
-    load(&mut cluster, &old, 6.0);
+    load(&mut cluster, 6.0);
     cluster.settle();
     assert_eq!((wanted(&cluster, &new), wanted(&cluster, &old)), (6, 6));
     cluster.pods_get_ready();
@@ -250,7 +250,7 @@ fn no_pass_is_due_while_the_number_stays() {
     assert!(!due(&cluster, &quiet));
     assert!(due(&cluster, &Window { idle: Duration::from_secs(10), ..quiet.clone() }));
     assert!(due(&cluster, &Window { short: 3.0, ..quiet }));
-    idle(&mut cluster, &name, 10);
+    idle(&mut cluster, 10);
     cluster.settle();
     assert!(!due(&cluster, &Window { idle: Duration::from_secs(100), complete: true, ..Window::default() }));
 }

@@ -15,6 +15,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 mod time;
+mod triggers;
 mod when;
 
 use std::collections::BTreeMap;
@@ -68,6 +69,7 @@ pub fn check(
         problems.add("spec.stages", "NoStages", "there is no stage: write at least one");
     }
     time::pipeline(spec, &mut problems);
+    triggers::check(spec, &mut problems);
     if let Some(defaults) = &spec.defaults {
         container::account(defaults.service_account_name.as_deref(), "spec.defaults", config, &mut problems);
     }
@@ -117,7 +119,9 @@ fn params_type(params: &BTreeMap<String, ParamSpec>) -> Type {
 fn base_names(params: &BTreeMap<String, ParamSpec>) -> Names {
     let text = |name: &str| (name.to_owned(), Type::Text);
     let mut run: BTreeMap<String, Type> = ["name", "namespace", "uid", "pipeline"].map(text).into();
-    run.insert("trigger".to_owned(), Type::Text.or_null());
+    for name in ["trigger", "scheduledTime"] {
+        run.insert(name.to_owned(), Type::Text.or_null());
+    }
     Names::from([("params".to_owned(), params_type(params)), ("run".to_owned(), Type::Record(run))])
 }
 

@@ -7,6 +7,7 @@ use super::{Problems, check_template};
 use crate::api::{MLPipelineSpec, Output, Stage, StageTemplate, StageTemplateSpec};
 use crate::config::Config;
 use crate::expr;
+use crate::pipeline::stage_path;
 use crate::problem;
 
 /// What kind of stage it is.
@@ -33,7 +34,7 @@ pub(super) struct Resolved<'a> {
 impl Resolved<'_> {
     /// The path of the stage of this name.
     pub fn at(&self, name: &str) -> String {
-        format!("spec.{}.{name}", if self.finally { "finally" } else { "stages" })
+        stage_path(self.finally, name)
     }
 
     /// It may refer to the other: what is in `finally` sees every stage, and nobody else sees what is there.
@@ -70,7 +71,7 @@ fn resolve<'a>(
     config: &Config,
     problems: &mut Problems,
 ) -> Resolved<'a> {
-    let at = format!("spec.{}.{name}", if finally { "finally" } else { "stages" });
+    let at = stage_path(finally, name);
     let given = [stage.uses.is_some(), stage.container.is_some(), stage.register.is_some(), stage.deploy.is_some()];
     let kind = match given {
         [true, false, false, false] | [false, true, false, false] => Kind::Program,

@@ -10,6 +10,11 @@ pub(super) fn pipeline(spec: &MLPipelineSpec, problems: &mut Problems) {
     if let Some(history) = &spec.history {
         duration(history.ttl.as_deref(), "spec.history.ttl", problems);
     }
+    for (name, trigger) in spec.triggers.iter().flat_map(|triggers| &triggers.on_model) {
+        let at = format!("spec.triggers.onModel.{name}");
+        checked(trigger.for_.as_deref(), &format!("{at}.for"), 0, problems);
+        checked(trigger.cooldown.as_deref(), &format!("{at}.cooldown"), 0, problems);
+    }
     if let Some(defaults) = &spec.defaults {
         duration(defaults.timeout.as_deref(), "spec.defaults.timeout", problems);
         duration(defaults.pending_timeout.as_deref(), "spec.defaults.pendingTimeout", problems);

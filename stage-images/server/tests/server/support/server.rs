@@ -96,6 +96,13 @@ impl Server {
         Caller::new(self.address)
     }
 
+    /// A caller of the port that is for the operator.
+    pub fn operator(&self) -> Caller {
+        let stderr = self.stderr();
+        let (_, rest) = stderr.split_once("the operator may ask address=").unwrap();
+        Caller::new(rest.split_whitespace().next().unwrap().parse().unwrap())
+    }
+
     /// A connection of HTTP/2.
     pub fn grpc(&self) -> GrpcCaller {
         GrpcCaller::new(self.address)

@@ -6,6 +6,7 @@ mod freeze;
 mod names;
 mod stage;
 mod templates;
+mod triggers;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};

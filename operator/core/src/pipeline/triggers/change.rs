@@ -8,60 +8,41 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube_core::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use crate::api::{
-    API_VERSION, MLPipeline, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec, MLPipelineStatus, PipelineRef,
-    RunTrigger,
-};
+use super::{Kind, Look, Start};
+use crate::api::{MLPipeline, MLPipelineSpec, MLPipelineStatus};
 use crate::names;
 
 /// Hex characters of the digest in a key.
 const DIGEST: usize = 32;
-/// `spec.trigger.kind` of a run that a change started.
-const KIND: &str = "Change";
-
-/// What a change asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Change {
-    /// Nothing changed, or nobody wants a run for it.
-    None,
-    /// This run is to be made.
-    Start(Box<MLPipelineRun>),
-    /// The run of this key was made.
-    Seen { key: String, run: String },
-}
-
 /// Looks at one accepted pipeline.
-pub(super) fn look(pipeline: &MLPipeline, runs: &BTreeMap<&str, &MLPipelineRun>) -> Change {
-    if !pipeline.spec.triggers.as_ref().is_some_and(|triggers| triggers.on_change) {
-        return Change::None;
-    }
-    let digest = digest(&pipeline.spec);
-    let last = pipeline.status.as_ref().and_then(|status: &MLPipelineStatus| status.last_change.as_deref());
-    let (number, last_digest) = last.map_or((0, ""), parts);
+pub(super) fn look(look: &mut Look<'_>, status: &mut MLPipelineStatus) {
+    let digest = digest(&look.pipeline.spec);
+    let (number, last_digest) = status.last_change.as_deref().map_or((0, ""), parts);
     if last_digest == digest {
-        return Change::None;
+        return;
     }
     let key = format!("{}-{digest}", number.saturating_add(1));
-    let name = run_name(&pipeline.metadata, &key);
-    if runs.contains_key(name.as_str()) {
-        return Change::Seen { key, run: name };
+    if let Some(run) = look.started(Start::new(Kind::Change, key.clone())) {
+        look.tell("onChange", &run, "for what was changed");
+        status.last_change = Some(key);
+        status.last_run = Some(run);
     }
-    Change::Start(Box::new(run(pipeline, name, key)))
+}
+
+/// Whether a pipeline with this status would start a run if this were its spec.
+#[must_use]
+pub fn starts(status: Option<&MLPipelineStatus>, spec: &MLPipelineSpec) -> bool {
+    let last = status.and_then(|status| status.last_change.as_deref());
+    spec.triggers.as_ref().is_some_and(|triggers| triggers.on_change)
+        && last.map(parts).is_none_or(|(_, last)| last != digest(spec))
 }
 
 /// A key's number and digest.
 fn parts(key: &str) -> (u64, &str) {
     key.split_once('-').map_or((0, key), |(number, digest)| (number.parse().unwrap_or(0), digest))
-}
-
-/// The uid keeps a pipeline that was made again under an old name from meeting the old one's runs.
-fn run_name(of: &ObjectMeta, key: &str) -> String {
-    let uid = of.uid.as_deref().unwrap_or_default();
-    names::triggered_run(of.name.as_deref().unwrap_or_default(), &format!("{uid}/{key}"))
 }
 
 /// The schema of a pipeline's spec.
@@ -138,37 +119,6 @@ fn sorted(value: &Value) -> Value {
         }
         Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
-    }
-}
-
-fn run(pipeline: &MLPipeline, name: String, key: String) -> MLPipelineRun {
-    let of = &pipeline.metadata;
-    let owner = of.name.clone().unwrap_or_default();
-    let labels = [
-        (names::PIPELINE_LABEL.to_owned(), names::label_value(&owner)),
-        (names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned()),
-    ];
-    MLPipelineRun {
-        metadata: ObjectMeta {
-            name: Some(name),
-            namespace: of.namespace.clone(),
-            labels: Some(labels.into()),
-            owner_references: Some(vec![OwnerReference {
-                api_version: API_VERSION.to_owned(),
-                kind: "MLPipeline".to_owned(),
-                name: owner.clone(),
-                uid: of.uid.clone().unwrap_or_default(),
-                controller: Some(true),
-                block_owner_deletion: None,
-            }]),
-            ..ObjectMeta::default()
-        },
-        spec: MLPipelineRunSpec {
-            pipeline_ref: Some(PipelineRef { name: owner }),
-            trigger: Some(RunTrigger { kind: KIND.to_owned(), key }),
-            ..MLPipelineRunSpec::default()
-        },
-        status: None,
     }
 }
 
@@ -255,6 +205,22 @@ mod tests {
         train.remove("timeout");
         // A pipeline that has none of what counts no more has the digest that it had then: no run starts.
         assert_eq!(of(&spec), "5932237acb6fc9794ead8b9e07dbada6");
+    }
+
+    #[test]
+    fn a_spec_starts_a_run_if_it_runs_something_else_than_the_last_one() {
+        let spec = |value: &Value| serde_json::from_value::<MLPipelineSpec>(value.clone()).unwrap();
+        let ran = |spec: &MLPipelineSpec| MLPipelineStatus {
+            last_change: Some(format!("3-{}", digest(spec))),
+            ..MLPipelineStatus::default()
+        };
+        let mut other = full();
+        other["stages"]["train"]["container"]["image"] = json!("j");
+        assert!(starts(None, &spec(&full())));
+        assert!(!starts(Some(&ran(&spec(&full()))), &spec(&full())));
+        assert!(starts(Some(&ran(&spec(&full()))), &spec(&other)));
+        other["triggers"]["onChange"] = json!(false);
+        assert!(!starts(Some(&ran(&spec(&full()))), &spec(&other)));
     }
 
     #[test]

@@ -1,0 +1,192 @@
+//! `run`: another run of a pipeline, or one that stands in a file.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use kube::ResourceExt;
+use kube::api::{ObjectMeta, PostParams};
+use millrace_core::api::{MLPipeline, MLPipelineRun, MLPipelineRunSpec, ParamSpec, ParamType, PipelineRef, Value};
+use millrace_core::pipeline::bind_params;
+use millrace_core::problem;
+
+use crate::connect::Cluster;
+use crate::error::Error;
+use crate::lint::files;
+use crate::{Answer, logs, output, patch, show};
+
+/// Start a run of a pipeline, or of a file
+#[derive(Args)]
+pub struct Run {
+    #[arg(required_unless_present = "filename", conflicts_with = "filename")]
+    pipeline: Option<String>,
+    /// A file with an MLPipelineRun, or with an MLPipeline, which is run without being applied; - is standard input
+    #[arg(short, long)]
+    filename: Option<String>,
+    /// The value of a parameter, as it would be written in YAML
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    params: Vec<String>,
+    /// The run's name; default: the pipeline's with a few letters
+    #[arg(long)]
+    name: Option<String>,
+    /// Follow the logs until its end, which is also this program's: 1 where the run failed
+    #[arg(long)]
+    follow: bool,
+}
+
+pub async fn run(cluster: &Cluster, command: Run) -> Result<Answer, Error> {
+    let mut run = match (&command.filename, &command.pipeline) {
+        (Some(file), _) => from_file(file, &cluster.namespace)?,
+        (None, Some(pipeline)) => of(pipeline),
+        (None, None) => return Err(Error::said("name a pipeline, or a file with --filename")),
+    };
+    let pipeline = match &run.spec.pipeline_ref {
+        Some(reference) => {
+            let found = cluster.get::<MLPipeline>(&reference.name).await?;
+            accepted(&found)?;
+            Some(found.spec)
+        }
+        None => run.spec.pipeline.clone(),
+    };
+    let declared = pipeline.map(|spec| spec.params).unwrap_or_default();
+    run.spec.params.extend(given(&command.params, &declared).map_err(Error::Said)?);
+    bind_params(&declared, &run.spec.params, "params").map_err(|found| Error::said(problem::every(&found)))?;
+    if let Some(name) = command.name {
+        run.metadata.name = Some(name);
+        run.metadata.generate_name = None;
+    }
+    let parameters = PostParams { field_manager: Some(patch::MANAGER.to_owned()), ..PostParams::default() };
+    let made = cluster.api::<MLPipelineRun>().create(&parameters, &run).await;
+    let made = made.map_err(|error| Error::request("create", "the run", error))?;
+    let name = made.name_any();
+    output::line(&format!("run {name} is made"))?;
+    if command.follow { Box::pin(logs::until_end(cluster, &name)).await } else { Ok(Answer::Yes) }
+}
+
+fn of(pipeline: &str) -> MLPipelineRun {
+    let spec = MLPipelineRunSpec {
+        pipeline_ref: Some(PipelineRef { name: pipeline.to_owned() }),
+        ..MLPipelineRunSpec::default()
+    };
+    let metadata = ObjectMeta { generate_name: Some(format!("{pipeline}-")), ..ObjectMeta::default() };
+    MLPipelineRun { metadata, spec, status: None }
+}
+
+/// A run of a pipeline with mistakes would be refused: they are told here.
+fn accepted(pipeline: &MLPipeline) -> Result<(), Error> {
+    let conditions = pipeline.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let refused = show::condition(conditions, "Accepted")
+        .filter(|c| c.status == "False" && c.observed_generation == pipeline.metadata.generation);
+    match refused {
+        Some(refused) => {
+            Err(Error::said(format!("MLPipeline {} has mistakes:\n{}", pipeline.name_any(), refused.message)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The run of a file: the one that it holds, or one of the pipeline that it holds.
+fn from_file(path: &str, namespace: &str) -> Result<MLPipelineRun, Error> {
+    let objects = files::read(path)?;
+    let found = objects.iter().filter_map(|object| match object.kind.as_str() {
+        "MLPipelineRun" => Some((0, object)),
+        "MLPipeline" => Some((1, object)),
+        _ => None,
+    });
+    let Some((_, object)) = found.min_by_key(|(order, _)| *order) else {
+        return Err(Error::said(format!("{path} holds no MLPipelineRun and no MLPipeline")));
+    };
+    let problems = crate::lint::shape(object);
+    if !problems.is_empty() {
+        return Err(Error::said(format!("{path} has mistakes:\n{}", problem::every(&problems))));
+    }
+    let json = object.node.json();
+    let unread = |error: serde_json::Error| Error::said(format!("{path}: {error}"));
+    let mut run = if object.kind == "MLPipelineRun" {
+        serde_json::from_value::<MLPipelineRun>(json).map_err(unread)?
+    } else {
+        inline(serde_json::from_value(json).map_err(unread)?)
+    };
+    if let Some(other) = run.metadata.namespace.as_ref().filter(|other| *other != namespace) {
+        return Err(Error::said(format!(
+            "{path} is for the namespace {other}, and {namespace} is asked: write -n {other}"
+        )));
+    }
+    run.status = None;
+    Ok(run)
+}
+
+/// What only an MLPipeline has is left out.
+fn inline(pipeline: MLPipeline) -> MLPipelineRun {
+    let prefix = pipeline.metadata.name.or(pipeline.metadata.generate_name).unwrap_or_else(|| "run".to_owned());
+    let mut spec = pipeline.spec;
+    (spec.triggers, spec.history, spec.concurrency) = (None, None, None);
+    let metadata = ObjectMeta {
+        generate_name: Some(format!("{}-", prefix.trim_end_matches('-'))),
+        namespace: pipeline.metadata.namespace,
+        ..ObjectMeta::default()
+    };
+    MLPipelineRun {
+        metadata,
+        spec: MLPipelineRunSpec { pipeline: Some(spec), ..MLPipelineRunSpec::default() },
+        status: None,
+    }
+}
+
+/// Values by name. Text of a parameter that is text is taken as it is; anything else is read as YAML.
+fn given(pairs: &[String], declared: &BTreeMap<String, ParamSpec>) -> Result<BTreeMap<String, Value>, String> {
+    let mut values = BTreeMap::new();
+    for pair in pairs {
+        let Some((name, text)) = pair.split_once('=') else {
+            return Err(format!("-p {pair}: write name=value"));
+        };
+        let is_text = declared.get(name).is_some_and(|param| param.kind == ParamType::String);
+        let value = if is_text {
+            Value::String(text.to_owned())
+        } else {
+            serde_saphyr::from_str(text)
+                .map_err(|_| format!("-p {pair}: the value is no YAML: put quotes around text with signs in it"))?
+        };
+        values.insert(name.to_owned(), value);
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_value_is_read_as_its_type_has_it() {
+        let declared: BTreeMap<String, ParamSpec> = serde_json::from_value(json!({
+            "word": { "type": "string" }, "rows": { "type": "integer" }, "rate": { "type": "number" },
+            "list": { "type": "array" }, "map": { "type": "object" }, "on": { "type": "boolean" },
+        }))
+        .unwrap();
+        let pairs =
+            ["word=1e3", "rows=1000", "rate=0.5", "list=[1, a]", "map={a: {b: 1}}", "on=true"].map(str::to_owned);
+        let values = given(&pairs, &declared).unwrap();
+        assert_eq!(
+            json!(values),
+            json!({ "word": "1e3", "rows": 1000, "rate": 0.5, "list": [1, "a"], "map": { "a": { "b": 1 } }, "on": true })
+        );
+        assert_eq!(given(&["word=a=b".to_owned()], &declared).unwrap()["word"], "a=b");
+        assert!(given(&["word".to_owned()], &declared).unwrap_err().contains("write name=value"));
+    }
+
+    #[test]
+    fn a_pipeline_is_run_without_what_only_an_mlpipeline_has() {
+        let pipeline = json!({
+            "apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipeline", "metadata": { "name": "p" },
+            "spec": {
+                "triggers": { "onChange": true }, "history": { "keepFailed": 1 }, "concurrency": { "policy": "Queue" },
+                "stages": { "a": { "container": { "image": "i", "command": ["c"] } } },
+            },
+        });
+        let run = serde_json::to_value(inline(serde_json::from_value(pipeline).unwrap())).unwrap();
+        assert_eq!(run["metadata"]["generateName"], "p-");
+        let fields: Vec<_> = run["spec"]["pipeline"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(fields, ["stages"]);
+    }
+}

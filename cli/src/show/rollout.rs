@@ -1,0 +1,256 @@
+//! A ModelDeployment's rollout, for people.
+
+use std::fmt::Write;
+
+use anstyle::Style;
+use k8s_openapi::jiff::Timestamp;
+use millrace_core::api::{
+    AnalysisStatus, ModelDeployment, ModelDeploymentStatus, RolloutOutcome, RolloutRecord, RolloutStatus, Verdict,
+};
+
+use super::style::{BAD, DIM, GOOD, MOVES, PLAIN, WAITS, paint};
+use super::table::{Cell, table};
+use super::{condition, lasted};
+use crate::rollout::{Standing, standing};
+
+/// Everything about it.
+pub fn status(deployment: &ModelDeployment, now: Timestamp) -> String {
+    let empty = ModelDeploymentStatus::default();
+    let status = deployment.status.as_ref().unwrap_or(&empty);
+    let mut text = String::new();
+    let mut field = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(text, "{:<12}{value}", format!("{name}:"));
+        }
+    };
+    field("Name", deployment.metadata.name.as_deref().unwrap_or_default());
+    field("Status", &says(deployment));
+    field("Model", &versions(deployment, status));
+    if let Some(rollout) = &status.rollout {
+        field("Strategy", &strategy(deployment));
+        field("Step", &step(deployment, rollout, now));
+        field("Restarts", &if rollout.restarts > 0 { rollout.restarts.to_string() } else { String::new() });
+    }
+    field("Address", status.address.as_ref().map_or("", |address| address.url.as_str()));
+    if !status.revisions.is_empty() {
+        text.push_str("Revisions:\n");
+        let rows = status.revisions.iter().map(|revision| {
+            let (role, style) = role(status, &revision.name, revision.draining_since.is_some());
+            let share = match revision.sample {
+                Some(sample) => format!("copies of {} %", millrace_core::figure::rounded(sample * 100.0, 3)),
+                None => format!("{} %", revision.weight),
+            };
+            let ready = format!("{}/{}", revision.ready_replicas, revision.replicas);
+            let version = revision.version.map_or_else(String::new, |version| version.to_string());
+            let message = super::brief(revision.message.as_deref().unwrap_or_default(), 100);
+            [
+                revision.name.as_str().into(),
+                version.into(),
+                Cell::new(role, style),
+                share.into(),
+                ready.into(),
+                message.into(),
+            ]
+        });
+        text.push_str(&table("  ", ["NAME", "VERSION", "ROLE", "REQUESTS", "READY", ""], rows));
+    }
+    if let Some(rollout) = status.rollout.as_ref().filter(|rollout| !rollout.analysis.is_empty()) {
+        text.push_str("Analyses:\n");
+        let rows = rollout.analysis.iter().map(|one| {
+            [
+                one.name.as_str().into(),
+                Cell::new(verdict(one.verdict).0, verdict(one.verdict).1),
+                one.message.as_str().into(),
+            ]
+        });
+        text.push_str(&table("  ", ["NAME", "VERDICT", "FIGURE"], rows));
+    }
+    text
+}
+
+/// Where it stands, in a line that changes only when something happened.
+pub fn line(deployment: &ModelDeployment) -> String {
+    let mut parts = vec![says(deployment)];
+    let rollout = deployment.status.as_ref().and_then(|status| status.rollout.as_ref());
+    if let Some(rollout) = rollout.filter(|_| !standing(deployment).is_over()) {
+        parts.extend(rollout.analysis.iter().map(figure));
+    }
+    parts.join("; ")
+}
+
+/// What was promoted or given up.
+pub fn history(records: &[RolloutRecord], now: Timestamp) -> String {
+    if records.is_empty() {
+        return "nothing was promoted yet\n".to_owned();
+    }
+    let rows = records.iter().map(|record| {
+        let (word, style) = match record.outcome {
+            RolloutOutcome::Promoted => ("Promoted", GOOD),
+            RolloutOutcome::RolledBack => ("RolledBack", BAD),
+            RolloutOutcome::Aborted => ("Aborted", WAITS),
+            RolloutOutcome::Superseded => ("Superseded", DIM),
+        };
+        let version = record.version.map_or_else(String::new, |version| version.to_string());
+        let message = super::brief(record.message.as_deref().unwrap_or_default(), 120);
+        let age = lasted(record.time.as_ref(), None, now);
+        [version.into(), record.revision.as_str().into(), Cell::new(word, style), age.into(), message.into()]
+    });
+    table("", ["VERSION", "REVISION", "OUTCOME", "AGE", "WHY"], rows)
+}
+
+/// Standing, reason and message.
+fn says(deployment: &ModelDeployment) -> String {
+    let standing = standing(deployment);
+    let style = match standing {
+        Standing::Promoted => GOOD,
+        Standing::Progressing => MOVES,
+        Standing::Paused => WAITS,
+        Standing::RolledBack | Standing::Stalled => BAD,
+    };
+    let word = paint(&format!("{standing:?}"), style);
+    let conditions = deployment.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let ready = condition(conditions, "Ready").filter(|c| c.observed_generation == deployment.metadata.generation);
+    match ready {
+        Some(ready) if ready.message.is_empty() => format!("{word}, {}", ready.reason),
+        Some(ready) => format!("{word}, {}: {}", ready.reason, ready.message),
+        None => format!("{word}: the operator has not seen the newest spec yet"),
+    }
+}
+
+fn versions(deployment: &ModelDeployment, status: &ModelDeploymentStatus) -> String {
+    let model = &deployment.spec.model;
+    let asked =
+        model.version.map_or_else(|| "no version is asked for".to_owned(), |v| format!("version {v} is asked for"));
+    let served = status.served_version.map_or_else(|| "none is served".to_owned(), |v| format!("{v} is served"));
+    format!("{}, {asked}, {served}", model.name)
+}
+
+fn strategy(deployment: &ModelDeployment) -> String {
+    deployment.spec.rollout.as_ref().map_or_else(|| "none".to_owned(), |rollout| format!("{:?}", rollout.strategy))
+}
+
+fn step(deployment: &ModelDeployment, rollout: &RolloutStatus, now: Timestamp) -> String {
+    if rollout.step < 1 {
+        return format!("0 of {}: its pods do not answer yet", rollout.steps);
+    }
+    let mut text = format!("{} of {}, {} % of the requests", rollout.step, rollout.steps, rollout.weight);
+    let steps = deployment.spec.rollout.iter().flat_map(|rollout| &rollout.steps);
+    let written = usize::try_from(rollout.step - 1).ok().and_then(|index| steps.clone().nth(index));
+    let since = lasted(rollout.step_start_time.as_ref(), None, now);
+    match written.and_then(|step| step.hold.as_deref()) {
+        _ if rollout.rejected.is_some() => {}
+        Some(hold) if !since.is_empty() => {
+            let _ = write!(text, ", in force for {since} of {hold}");
+        }
+        None if !since.is_empty() => {
+            let _ = write!(text, ", in force for {since}");
+        }
+        _ => text.push_str(", not in force yet"),
+    }
+    text
+}
+
+fn role(status: &ModelDeploymentStatus, name: &str, drains: bool) -> (&'static str, Style) {
+    if status.stable_revision.as_deref() == Some(name) {
+        ("promoted", GOOD)
+    } else if status.rollout.as_ref().is_some_and(|rollout| rollout.revision == name) {
+        ("new", MOVES)
+    } else if drains {
+        ("drains", DIM)
+    } else {
+        ("", PLAIN)
+    }
+}
+
+fn verdict(verdict: Verdict) -> (&'static str, Style) {
+    match verdict {
+        Verdict::Inconclusive => ("Inconclusive", WAITS),
+        Verdict::Passed => ("Passed", GOOD),
+        Verdict::Failed => ("Failed", BAD),
+    }
+}
+
+fn figure(one: &AnalysisStatus) -> String {
+    let (word, style) = verdict(one.verdict);
+    format!("{} {} ({})", one.name, paint(word, style), one.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::style::stripped;
+    use super::*;
+
+    fn canary() -> ModelDeployment {
+        serde_json::from_value(json!({
+            "apiVersion": "millrace.dev/v1alpha1", "kind": "ModelDeployment", "metadata": { "name": "m", "generation": 3 },
+            "spec": {
+                "model": { "name": "penguins", "version": 2 },
+                "rollout": { "strategy": "Canary", "steps": [{ "weight": 5, "hold": "10m" }, { "weight": 50 }] },
+            },
+            "status": {
+                "servedVersion": 1, "stableRevision": "m-old",
+                "conditions": [{
+                    "type": "Ready", "status": "False", "observedGeneration": 3, "reason": "RollingOut", "message": "step 1 of 2",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z",
+                }],
+                "rollout": {
+                    "revision": "m-new", "version": 2, "step": 1, "steps": 2, "weight": 5, "stepStartTime": "2026-01-01T00:00:00Z",
+                    "analysis": [{ "name": "errors", "verdict": "Passed", "value": 0.002, "samples": 340, "message": "ErrorRate 0.002 over 340 requests" }],
+                },
+                "revisions": [
+                    { "name": "m-old", "version": 1, "replicas": 2, "readyReplicas": 2, "weight": 95 },
+                    { "name": "m-new", "version": 2, "replicas": 1, "readyReplicas": 1, "weight": 5 },
+                ],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_canary_is_told_with_its_step_its_share_and_its_figures() {
+        let now = "2026-01-01T00:02:00Z".parse().unwrap();
+        assert_eq!(
+            stripped(&status(&canary(), now)),
+            "Name:       m\n\
+             Status:     Progressing, RollingOut: step 1 of 2\n\
+             Model:      penguins, version 2 is asked for, 1 is served\n\
+             Strategy:   Canary\n\
+             Step:       1 of 2, 5 % of the requests, in force for 2m of 10m\n\
+             Revisions:\n  \
+             NAME    VERSION   ROLE       REQUESTS   READY\n  \
+             m-old   1         promoted   95 %       2/2\n  \
+             m-new   2         new        5 %        1/1\n\
+             Analyses:\n  \
+             NAME     VERDICT   FIGURE\n  \
+             errors   Passed    ErrorRate 0.002 over 340 requests\n"
+        );
+        let line = stripped(&line(&canary()));
+        assert_eq!(line, "Progressing, RollingOut: step 1 of 2; errors Passed (ErrorRate 0.002 over 340 requests)");
+    }
+
+    #[test]
+    fn what_an_older_spec_was_said_of_is_not_shown_as_news() {
+        let mut deployment = canary();
+        deployment.metadata.generation = Some(4);
+        assert!(line(&deployment).contains("has not seen the newest spec yet"));
+    }
+
+    #[test]
+    fn the_history_is_a_table() {
+        let records: Vec<RolloutRecord> = serde_json::from_value(json!([
+            { "revision": "m-b", "version": 2, "outcome": "RolledBack", "time": "2026-01-01T00:01:00Z", "message": "errors: too many\nmore" },
+            { "revision": "m-a", "version": 1, "outcome": "Promoted", "time": "2026-01-01T00:00:00Z" },
+        ]))
+        .unwrap();
+        let now = "2026-01-01T00:02:00Z".parse().unwrap();
+        assert_eq!(
+            stripped(&history(&records, now)),
+            "VERSION   REVISION   OUTCOME      AGE   WHY\n\
+             2         m-b        RolledBack   1m    errors: too many\n\
+             1         m-a        Promoted     2m\n"
+        );
+        assert_eq!(history(&[], now), "nothing was promoted yet\n");
+    }
+}

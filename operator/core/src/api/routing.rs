@@ -1,0 +1,49 @@
+//! Which requests go to which revision, besides the shares of a rollout.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which requests go to which revision, besides the shares of a rollout.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Routing {
+    /// Rules by name. The first in the order of their names that a request matches decides, before `sticky` and the shares.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub headers: BTreeMap<String, HeaderRoute>,
+    /// Callers stay with their revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<StickyHeader>,
+}
+
+/// Requests whose header has exactly this value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderRoute {
+    /// Upper and lower case are the same.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[-!#$%&'*+.^_`|~0-9A-Za-z]+$"))]
+    pub header: String,
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"^[!-~]([ -~]*[!-~])?$"))]
+    pub value: String,
+    pub to: RouteTo,
+}
+
+/// `Canary`: the revision that comes, of whichever strategy, from its first step on; without one the rule does nothing. `Stable`: the one
+/// that is promoted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RouteTo {
+    #[default]
+    Canary,
+    Stable,
+}
+
+/// Requests with the same value of this header go to the same revision while the shares stay; where they grow, nobody goes back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StickyHeader {
+    /// Such as `x-user`. Requests without it are drawn each for itself.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[-!#$%&'*+.^_`|~0-9A-Za-z]+$"))]
+    pub header: String,
+}

@@ -1,0 +1,35 @@
+//! Which counts of the routers a rollout looks at, and when they say something new.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::look::stable;
+use super::rollout::is_news;
+use crate::analysis::{self, Measured, Step};
+use crate::api::{ModelDeployment, RolloutAction, RolloutControl};
+
+/// The step whose requests are to be counted: one that every router has in force, and that something is asked of.
+#[must_use]
+pub fn watched(deployment: &ModelDeployment) -> Option<Step> {
+    let status = deployment.status.as_ref()?;
+    let rollout = super::exposed(status.rollout.as_ref()).filter(|rollout| rollout.step_start_time.is_some())?;
+    let asked = deployment.spec.rollout.as_ref().filter(|asked| !asked.analysis.is_empty())?;
+    // A person has said what is to be, whatever the figures are.
+    let promotes =
+        |control: &RolloutControl| control.revision == rollout.revision && control.action == RolloutAction::Promote;
+    (!asked.control.as_ref().is_some_and(promotes)).then(|| Step {
+        generation: u64::try_from(status.traffic_generation).unwrap_or_default(),
+        step: rollout.step,
+        candidate: rollout.revision.clone(),
+        stable: stable(deployment).unwrap_or_default().to_owned(),
+        asked: analysis::asked(&asked.analysis),
+    })
+}
+
+/// Whether a pass would write another verdict, or newer figures.
+#[must_use]
+pub fn has_news(deployment: &ModelDeployment, measured: &Measured, now: Timestamp) -> bool {
+    let analyses = deployment.spec.rollout.as_ref().map(|rollout| &rollout.analysis);
+    let rollout = deployment.status.as_ref().and_then(|status| status.rollout.as_ref());
+    let (Some(analyses), Some(rollout)) = (analyses, rollout) else { return false };
+    is_news(rollout, &analysis::judge(analyses, Some(measured)), now)
+}

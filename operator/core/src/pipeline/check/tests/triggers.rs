@@ -1,0 +1,72 @@
+//! Schedules, backfills and what served models trigger.
+
+use serde_json::{Value, json};
+
+use super::{checked, refused};
+
+fn schedule(more: Value) -> Value {
+    let mut schedule = json!({ "cron": "0 3 * * *", "timeZone": "Europe/Berlin" });
+    super::merge(&mut schedule, more);
+    json!({ "triggers": { "schedules": { "nightly": schedule } } })
+}
+
+#[test]
+fn a_schedule_has_times_that_come_and_values_that_fit() {
+    let at = |field: &str| format!("spec.triggers.schedules.nightly.{field}");
+    assert!(checked(schedule(json!({ "params": { "rate": 0.1 } }))).is_ok());
+    refused(schedule(json!({ "cron": "0 25 * * *" })), &at("cron"), "`0 25 * * *` is no schedule");
+    refused(schedule(json!({ "cron": "0 0 31 4 *" })), &at("cron"), "never comes");
+    refused(schedule(json!({ "timeZone": "Europe/Berln" })), &at("timeZone"), "did you mean `Europe/Berlin`?");
+    refused(schedule(json!({ "params": { "rat": 0.1 } })), &at("params.rat"), "did you mean `rate`?");
+    refused(schedule(json!({ "params": { "rate": "x" } })), &at("params.rate"), "write a value of type number");
+    let mut required = schedule(json!({}));
+    required["params"]["day"] = json!({ "type": "string" });
+    refused(required, &at("params.day"), "the parameter `day` is required");
+    let named = json!({ "triggers": { "schedules": { "every day": { "cron": "@daily" } } } });
+    refused(named, "spec.triggers.schedules.every day", "is no name for a schedule");
+}
+
+#[test]
+fn a_backfill_is_of_a_schedule_that_there_is() {
+    let backfill = |more: Value| {
+        let mut triggers = schedule(json!({}));
+        let mut past = json!({ "schedule": "nightly", "from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z" });
+        super::merge(&mut past, more);
+        triggers["triggers"]["backfills"] = json!({ "past": past });
+        triggers
+    };
+    let at = |field: &str| format!("spec.triggers.backfills.past.{field}");
+    assert!(checked(backfill(json!({}))).is_ok());
+    refused(backfill(json!({ "schedule": "nightli" })), &at("schedule"), "did you mean `nightly`?");
+    refused(backfill(json!({ "params": { "rate": 7 } })), &at("params.rate"), "from 0 to 1");
+}
+
+#[test]
+fn the_time_of_a_run_is_text_or_null() {
+    let with = |when: &str| super::stage("score", json!({ "when": when }));
+    assert!(checked(with("run.scheduledTime == null || run.scheduledTime.startsWith('2026')")).is_ok());
+    refused(with("run.scheduledTime == 3"), "spec.stages.score.when", "with the same type");
+}
+
+#[test]
+fn what_is_asked_of_a_served_model_is_said_in_its_names() {
+    let with = |more: Value| {
+        let mut trigger = json!({ "modelDeployment": "shop", "when": "drift.share > 0.3" });
+        super::merge(&mut trigger, more);
+        json!({ "triggers": { "onModel": { "degraded": trigger } } })
+    };
+    let at = |field: &str| format!("spec.triggers.onModel.degraded.{field}");
+    for when in [
+        "drift.share > 0.3 && drift.samples >= 1000",
+        "drift.features['bill-length'].value > 0.2 || drift.features.island.newCategories > 0.1",
+        "drift.predictions != null && drift.predictions.drifted",
+    ] {
+        assert!(checked(with(json!({ "when": when }))).is_ok(), "{when}");
+    }
+    refused(with(json!({ "when": "drift.shar > 0.3" })), &at("when"), "`drift.shar` is unknown");
+    refused(with(json!({ "when": "params.rate > 0.3" })), &at("when"), "`params` is unknown");
+    refused(with(json!({ "when": "drift.share" })), &at("when"), "a boolean is needed here");
+    refused(with(json!({ "when": "$[[ drift.share > 0.3 ]]" })), &at("when"), "leave the `$[[` and `]]` out");
+    refused(with(json!({ "for": "soon" })), &at("for"), "is no duration");
+    refused(with(json!({ "cooldown": "1d1" })), &at("cooldown"), "is no duration");
+}

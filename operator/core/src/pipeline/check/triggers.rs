@@ -1,0 +1,62 @@
+//! Triggers: times that come, names that there are, expressions that say yes or no, values that fit.
+
+use std::collections::BTreeMap;
+
+use super::expression::References;
+use super::{Problems, bind_params, name};
+use crate::api::{MLPipelineSpec, Value};
+use crate::expr::{self, Type};
+use crate::pipeline::triggers::{Fault, names_of_model, of_schedule};
+
+/// The triggers of a pipeline.
+pub(super) fn check(spec: &MLPipelineSpec, problems: &mut Problems) {
+    let Some(triggers) = &spec.triggers else { return };
+    name::labels(&triggers.schedules, "spec.triggers.schedules", "a schedule", problems);
+    name::labels(&triggers.on_model, "spec.triggers.onModel", "a trigger", problems);
+    name::labels(&triggers.backfills, "spec.triggers.backfills", "a backfill", problems);
+    for (name, schedule) in &triggers.schedules {
+        let at = format!("spec.triggers.schedules.{name}");
+        match of_schedule(schedule) {
+            Ok(times) if times.never_come() => {
+                let message = format!("`{}` never comes: there is no such day", schedule.cron);
+                problems.add(format!("{at}.cron"), "InvalidSchedule", message);
+            }
+            Ok(_) => {}
+            Err(Fault::Cron(message)) => problems.add(format!("{at}.cron"), "InvalidSchedule", message),
+            Err(Fault::Zone(message)) => problems.add(format!("{at}.timeZone"), "InvalidSchedule", message),
+        }
+        params(spec, &schedule.params, &at, problems);
+    }
+    for (name, backfill) in &triggers.backfills {
+        let at = format!("spec.triggers.backfills.{name}");
+        let Some(schedule) = triggers.schedules.get(&backfill.schedule) else {
+            let hint = expr::did_you_mean(&backfill.schedule, triggers.schedules.keys().map(String::as_str));
+            let message = format!("there is no schedule `{}`: {hint}", backfill.schedule);
+            problems.add(format!("{at}.schedule"), "UnknownSchedule", message);
+            continue;
+        };
+        let mut given = schedule.params.clone();
+        given.extend(backfill.params.clone());
+        params(spec, &given, &at, problems);
+    }
+    for (name, trigger) in &triggers.on_model {
+        let at = format!("spec.triggers.onModel.{name}");
+        name::label(&trigger.model_deployment, &format!("{at}.modelDeployment"), "a ModelDeployment", problems);
+        let when = format!("{at}.when");
+        if expr::has_template(&trigger.when) {
+            let message = "when is an expression by itself: leave the `$[[` and `]]` out";
+            problems.add(when, "InvalidExpression", message);
+        } else {
+            let checked = expr::check(&trigger.when, &names_of_model(), &Type::Boolean);
+            References::default().take(checked, &when, problems);
+        }
+        params(spec, &trigger.params, &at, problems);
+    }
+}
+
+/// A run that gets these values can begin.
+fn params(spec: &MLPipelineSpec, given: &BTreeMap<String, Value>, at: &str, problems: &mut Problems) {
+    if let Err(found) = bind_params(&spec.params, given, &format!("{at}.params")) {
+        problems.0.extend(found);
+    }
+}

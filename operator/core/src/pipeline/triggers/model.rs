@@ -1,0 +1,156 @@
+//! `triggers.onModel`: a run when something has held for a time of what is watched of a served model.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::{Kind, Look, Start, has_ended, since};
+use crate::api::{DriftStatus, ModelTrigger, ModelTriggerStatus};
+use crate::duration;
+use crate::expr::{self, Names, Scope, Type};
+use crate::problem::head;
+
+/// After a start nothing starts for so long, unless something else is said.
+const COOLDOWN: Duration = Duration::from_hours(1);
+/// A message of a status.
+const LONGEST: usize = 300;
+
+/// What `when` may name.
+pub(in crate::pipeline) fn names() -> Names {
+    let numbers =
+        |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Type::Number)).collect::<BTreeMap<_, _>>();
+    let mut feature = numbers(&["value", "importance", "missing", "referenceMissing", "outOfRange", "newCategories"]);
+    feature.insert("drifted".to_owned(), Type::Boolean);
+    let mut predictions = numbers(&["value", "outOfRange", "probabilityShift"]);
+    predictions.insert("drifted".to_owned(), Type::Boolean);
+    let mut drift = numbers(&["share", "samples", "drifted", "compared", "outliers"]);
+    drift.insert("features".to_owned(), Type::map_of(Type::Record(feature)));
+    drift.insert("predictions".to_owned(), Type::Record(predictions).or_null());
+    Names::from([("drift".to_owned(), Type::Record(drift))])
+}
+
+/// Their values. What is not counted of a feature, because it is of the other sort, is 0.
+fn scope(drift: &DriftStatus) -> Scope {
+    let features = drift.features.iter().map(|feature| {
+        let value = json!({
+            "value": feature.value,
+            "drifted": feature.drifted,
+            "importance": feature.importance,
+            "missing": feature.missing,
+            "referenceMissing": feature.reference_missing,
+            "outOfRange": feature.out_of_range.unwrap_or_default(),
+            "newCategories": feature.new_categories.unwrap_or_default(),
+        });
+        (feature.name.clone(), value)
+    });
+    let predictions = drift.predictions.as_ref().map(|predictions| {
+        json!({
+            "value": predictions.value,
+            "drifted": predictions.drifted,
+            "outOfRange": predictions.out_of_range.unwrap_or_default(),
+            "probabilityShift": predictions.probability_shift.unwrap_or_default(),
+        })
+    });
+    let drift = json!({
+        "share": drift.share,
+        "samples": drift.samples,
+        "drifted": drift.drifted,
+        "compared": drift.compared,
+        "outliers": drift.outliers.unwrap_or_default(),
+        "features": Value::Object(features.collect::<Map<_, _>>()),
+        "predictions": predictions,
+    });
+    Scope::new().with("drift", drift)
+}
+
+/// Looks at one trigger: what its status says then.
+pub(super) fn look(
+    look: &mut Look<'_>,
+    name: &str,
+    trigger: &ModelTrigger,
+    old: Option<&ModelTriggerStatus>,
+) -> ModelTriggerStatus {
+    let now = look.now;
+    let mut new = old
+        .cloned()
+        .unwrap_or_else(|| ModelTriggerStatus { start_time: Some(Time(now)), ..ModelTriggerStatus::default() });
+    let rule = format!("{} {}", trigger.model_deployment, trigger.when);
+    if new.rule != rule {
+        new.holds_since = None;
+        new.rule = rule;
+    }
+    // A clock that was ahead.
+    for time in [&mut new.holds_since, &mut new.last_time].into_iter().flatten() {
+        time.0 = time.0.min(now);
+    }
+    let mut next = start(name, trigger, &new);
+    // It was made, whatever is found of the model now.
+    if let Some(run) = look.seen(&next) {
+        look.tell(&format!("onModel {name}"), &run, &format!("because `{}` holds", head(&trigger.when, LONGEST)));
+        new.runs += 1;
+        new.holds_since = None;
+        new.last_time = Some(Time(now));
+        new.last_run = Some(run);
+        next = start(name, trigger, &new);
+    }
+    new.message = None;
+    match holds(look, trigger) {
+        Ok(true) => {}
+        Ok(false) => {
+            new.holds_since = None;
+            return new;
+        }
+        Err(why) => {
+            new.holds_since = None;
+            new.message = Some(head(&why, LONGEST));
+            return new;
+        }
+    }
+    let begun = new.holds_since.get_or_insert(Time(look.now)).0;
+    let least = |text: Option<&String>| text.and_then(|text| duration::parse(text));
+    let held = after(begun, least(trigger.for_.as_ref()).unwrap_or_default());
+    let cooled = new.last_time.as_ref().map(|last| after(last.0, least(trigger.cooldown.as_ref()).unwrap_or(COOLDOWN)));
+    let due = cooled.map_or(held, |cooled| cooled.max(held));
+    if due > look.now {
+        look.wait_for(due);
+        return new;
+    }
+    if let Some(last) = new.last_run.as_deref().filter(|last| look.runs.get(last).is_some_and(|run| !has_ended(run))) {
+        new.message = Some(format!("waits for the end of MLPipelineRun {last}"));
+        return new;
+    }
+    look.start(next);
+    new
+}
+
+/// The next start.
+fn start<'a>(name: &'a str, trigger: &ModelTrigger, status: &ModelTriggerStatus) -> Start<'a> {
+    Start {
+        kind: Kind::Model,
+        name: Some(name),
+        key: format!("{name}/{}/{}", since(status.start_time.as_ref()), status.runs + 1),
+        time: None,
+        params: trigger.params.clone(),
+    }
+}
+
+/// Whether it holds now; or why nobody can say.
+fn holds(look: &Look<'_>, trigger: &ModelTrigger) -> Result<bool, String> {
+    let name = &trigger.model_deployment;
+    let model = look.models.get(name).ok_or_else(|| format!("there is no ModelDeployment {name}"))?;
+    if model.spec.monitoring.as_ref().is_none_or(|monitoring| monitoring.drift.is_none()) {
+        return Err(format!("nothing is watched of ModelDeployment {name}: write spec.monitoring.drift there"));
+    }
+    let Some(drift) = model.status.as_ref().and_then(|status| status.drift.as_ref()) else { return Ok(false) };
+    if drift.share.is_none() || trigger.min_samples.is_some_and(|least| drift.samples < least) {
+        return Ok(false);
+    }
+    expr::eval_bool(&trigger.when, &scope(drift)).map_err(|error| format!("when: {error}"))
+}
+
+fn after(time: Timestamp, wait: Duration) -> Timestamp {
+    SignedDuration::try_from(wait).ok().and_then(|wait| time.checked_add(wait).ok()).unwrap_or(Timestamp::MAX)
+}

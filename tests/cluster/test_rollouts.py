@@ -1,0 +1,267 @@
+"""Rollouts: shares, analyses and verdicts, with requests coming in all the while."""
+
+import http.client
+import json
+import threading
+import time
+
+from harness import SYSTEM, condition, get, kubectl, wait_for
+from models import REQUEST, Load, ModelTest
+
+CALLERS = 8
+PAUSE = 0.02
+# Any server: it answers as the Open Inference Protocol has it, with errors and pauses as it is told. Who asks says what came of it.
+SERVER = """
+import http.server, json, os, random, time
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, code, body):
+        body = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        self.answer(200 if self.path == "/ready" else 404, {"files": sorted(os.listdir("/mnt/models"))})
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        time.sleep(float(os.environ.get("SLOW", 0)))
+        failed = random.random() < float(os.environ.get("FAIL", 0))
+        outputs = [{"name": "p", "datatype": "FP32", "shape": [1], "data": [float(os.environ.get("DATA", 1))]}]
+        self.answer(500 if failed else 200, {"who": os.environ["WHO"], "outputs": outputs})
+
+    def log_message(self, *_):
+        pass
+
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128
+
+Server(("", 9001), Handler).serve_forever()
+"""
+
+
+class Callers:
+    """Some 300 requests a second on kept connections; notes who answered, and what."""
+
+    def __init__(self, address: str, headers: dict | None = None):
+        self.address, self.headers = address, {"content-type": "application/json", **(headers or {})}
+        # When, the status, who, and how long it took.
+        self.answers: list[tuple[float, int, str, float]] = []
+        self.broken: list[str] = []
+        self.stopped = threading.Event()
+        self.threads = [threading.Thread(target=self.call) for _ in range(CALLERS)]
+
+    def __enter__(self) -> "Callers":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join()
+
+    def call(self) -> None:
+        connection = http.client.HTTPConnection(self.address, timeout=30)
+        while not self.stopped.is_set():
+            began = time.time()
+            try:
+                connection.request("POST", "/v2/models/m/infer", REQUEST, self.headers)
+                answer = connection.getresponse()
+                body = json.loads(answer.read())
+                now = time.time()
+                self.answers.append((now, answer.status, body.get("who", body.get("error", "?")), now - began))
+            except (OSError, http.client.HTTPException) as error:
+                self.broken.append(repr(error))
+                connection.close()
+            time.sleep(PAUSE)
+
+    def of(self, who: str, since: float = 0) -> list[int]:
+        return [status for at, status, name, _ in list(self.answers) if name == who and at >= since]
+
+
+class Rollouts(ModelTest):
+    def setUp(self):
+        super().setUp()
+        self.image = get("stagetemplate", "train-tabular", SYSTEM)["spec"]["container"]["image"]
+
+    def serve_any(self, who: str, rollout: dict, routing: dict | None = None, **env) -> None:
+        """A revision of the server above that calls itself so."""
+        container = {"image": self.image, "command": ["python3", "-c", SERVER], "port": 9001, "readyPath": "/ready"}
+        requests = {"requests": {"cpu": "10m", "memory": "16Mi"}}
+        env = {name: {"value": str(value)} for name, value in {"WHO": who, **env}.items()}
+        server = {"container": container, "env": env, "resources": requests, "terminationGracePeriod": "10s"}
+        self.serve(1, server=server, rollout=rollout, **({"routing": routing} if routing else {}))
+
+    def model(self) -> dict:
+        return self.get("modeldeployment", "m")
+
+    def rollout(self) -> dict:
+        return self.model()["status"].get("rollout", {})
+
+    def reason(self) -> tuple[str, str]:
+        found = condition(self.model(), "Ready")
+        seen = found.get("observedGeneration") == self.model()["metadata"]["generation"]
+        return (found.get("status", ""), found.get("reason", "")) if seen else ("", "")
+
+    def until(self, status: str, reason: str, seconds: float = 90) -> None:
+        try:
+            wait_for(f"{status} {reason}", lambda: self.reason() == (status, reason), seconds, 0.2)
+        except AssertionError as error:
+            pods = [(p["metadata"]["name"], p["status"].get("phase"), p["status"].get("containerStatuses")) for p in self.get("pods")["items"]]
+            raise AssertionError(f"{error}\n{json.dumps(self.model()['status'], indent=1)}\n{pods}\n{self.events()}") from None
+
+    def first(self, rollout: dict, routing: dict | None = None) -> str:
+        """Version 1 is served by the server above as `old`; its address."""
+        self.register(1)
+        self.serve_any("old", rollout, routing)
+        self.until("True", "Serving")
+        return self.get("service", "m")["spec"]["clusterIP"]
+
+    def control(self, **what) -> None:
+        patch = {"spec": {"rollout": {"control": {"revision": self.rollout()["revision"], **what}}}}
+        kubectl("patch", "modeldeployment", "m", "-n", self.namespace, "--type=merge", "-p", json.dumps(patch))
+
+    def outcomes(self) -> list[str]:
+        return [record["outcome"] for record in self.model()["status"]["history"]]
+
+    def test_a_bad_canary_is_rolled_back_at_once_and_the_other_answers_go_on(self):
+        rollout = {
+            "strategy": "Canary",
+            "steps": [{"weight": 20, "hold": "10m"}],
+            "analysis": {"errors": {"metric": "ErrorRate", "max": 0.05, "minSamples": 100}},
+        }
+        address = self.first(rollout)
+        before = self.get("pods", selector="millrace.dev/revision")["items"][0]["metadata"]["uid"]
+        with Callers(address) as callers:
+            self.serve_any("new", rollout, FAIL=0.3)
+            self.until("False", "RolledBack")
+            wait_for("no share", lambda: [r["weight"] for r in self.model()["status"]["revisions"]] == [100])
+            back = time.time()
+            time.sleep(2)
+        self.assertEqual(callers.broken, [])
+        self.assertEqual(callers.of("new", back + 1), [], "it has requests still")
+        self.assertEqual({status for status in callers.of("old")}, {200})
+        bad = callers.of("new")
+        # What the routers had counted when it was seen, and what came in the second or two after that.
+        self.assertGreaterEqual(len(bad), 100)
+        self.assertGreater(bad.count(500), 5)
+        moments = [at for at, _, who, _ in callers.answers if who == "new"]
+        print(f"bad canary: {len(bad)} requests, {bad.count(500)} lost; {moments[-1] - moments[99]:.1f} s from the 100th to the last")
+        status = self.model()["status"]
+        self.assertEqual(condition(self.model(), "Stalled")["status"], "True")
+        self.assertRegex(condition(self.model(), "Ready")["message"], r"errors: ErrorRate 0\.\d+ over \d+ requests, more than max 0\.05")
+        self.assertEqual((self.outcomes()[0], status["rollout"]["rejected"]["reason"]), ("RolledBack", "AnalysisFailed"))
+        pods = self.get("pods", selector="millrace.dev/revision")["items"]
+        self.assertIn(before, [pod["metadata"]["uid"] for pod in pods], "the promoted one was touched")
+        self.assertTrue(any(e.startswith("RolledBack") for e in self.events()), self.events())
+        # What is asked for is what is served: well again.
+        self.serve_any("old", rollout)
+        self.until("True", "Serving")
+
+    def test_a_canary_is_promoted_under_load_while_operators_are_killed(self):
+        rollout = {
+            "strategy": "Canary",
+            "steps": [{"weight": 10, "hold": "3s"}, {"weight": 50, "hold": "3s"}],
+            "analysis": {"errors": {"metric": "ErrorRate", "max": 0.001, "minSamples": 20}},
+        }
+        for version in (1, 2):
+            self.register(version)
+        self.serve(1, rollout=rollout)
+        self.wait_served(1)
+        load = Load(self.get("service", "m")["spec"]["clusterIP"])
+        load.start()
+        seen = set()
+        try:
+            self.serve(2, rollout=rollout)
+            for step in (1, 2):
+                wait_for(f"step {step}", lambda: self.rollout().get("step") == step, 60, 0.2)
+                seen.add(self.rollout().get("weight"))
+                kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
+            self.wait_served(2)
+        finally:
+            load.stop()
+        self.assertEqual(load.failures, [])
+        self.assertEqual((load.versions, seen), ({"1", "2"}, {10, 50}))
+        self.assertEqual(self.outcomes(), ["Promoted", "Promoted"])
+        self.assertNotIn("rollout", self.model()["status"])
+
+    def test_a_shadow_that_disagrees_is_rolled_back_and_no_caller_has_seen_it(self):
+        rollout = {
+            "strategy": "Shadow",
+            "steps": [{"hold": "10m"}],
+            "analysis": {"same": {"metric": "Agreement", "min": 0.95, "minSamples": 50}},
+        }
+        address = self.first(rollout)
+        with Callers(address) as callers:
+            self.serve_any("new", rollout, DATA=2)
+            self.until("False", "RolledBack")
+        self.assertEqual((callers.broken, callers.of("new")), ([], []))
+        self.assertIn("same: Agreement 0 over", condition(self.model(), "Ready")["message"])
+        with Callers(address) as callers:
+            self.serve_any("new", {**rollout, "steps": [{"hold": "2s"}]}, DATA=1.0000001)
+            self.until("True", "Serving")
+        self.assertEqual(callers.broken, [])
+
+    def test_blue_and_green_with_a_header_an_approval_and_the_way_back(self):
+        rollout = {"strategy": "BlueGreen", "steps": [{"pause": True}], "keepWarm": "10m"}
+        routing = {"headers": {"next": {"header": "X-Model", "value": "next", "to": "Canary"}}}
+        address = self.first(rollout, routing)
+        with Callers(address) as callers:
+            self.serve_any("new", rollout, routing)
+            self.until("False", "RolloutPaused")
+            self.assertIn("action Approve with step 1", condition(self.model(), "Ready")["message"])
+            with Callers(address, {"x-model": "next"}) as preview:
+                wait_for("the preview", lambda: preview.of("new"), 10)
+            self.assertEqual(callers.of("new"), [])
+            self.control(action="Approve", step=1)
+            self.until("True", "Serving")
+            served = time.time()
+            wait_for("answers of it", lambda: callers.of("new"), 10)
+            uid = self.get("deployment", self.model()["status"]["history"][1]["revision"])["metadata"]["uid"]
+            self.serve_any("old", rollout, routing)
+            self.until("True", "Serving")
+            self.assertLess(time.time() - served, 60)
+            back = self.get("deployment", self.model()["status"]["servedRevision"])["metadata"]["uid"]
+        self.assertEqual((callers.broken, preview.broken), ([], []))
+        self.assertEqual({status for _, status, _, _ in callers.answers}, {200})
+        self.assertEqual((uid, self.outcomes()), (back, ["Promoted", "Promoted", "Promoted"]))
+
+    def test_recreate_has_never_two_and_loses_no_request(self):
+        rollout = {"strategy": "Recreate"}
+        address = self.first(rollout)
+        most = 0
+        with Callers(address) as callers:
+            self.serve_any("new", rollout)
+            deadline = time.time() + 90
+            while self.reason() != ("True", "Serving") and time.time() < deadline:
+                pods = self.get("pods", selector="millrace.dev/revision")["items"]
+                most = max(most, sum(pod["status"].get("phase") in ("Pending", "Running") for pod in pods))
+            wait_for("answers of it", lambda: callers.of("new"), 30)
+        self.assertEqual((most, callers.broken), (1, []))
+        self.assertEqual({status for _, status, _, _ in callers.answers}, {200})
+
+    def test_a_version_that_comes_in_the_middle_and_one_that_a_person_aborts(self):
+        rollout = {"strategy": "Canary", "steps": [{"weight": 50, "pause": True}]}
+        address = self.first(rollout)
+        with Callers(address) as callers:
+            self.serve_any("second", rollout)
+            self.until("False", "RolloutPaused")
+            wait_for("answers of it", lambda: callers.of("second"), 10)
+            self.serve_any("third", rollout)
+            wait_for("the third", lambda: callers.of("third"), 60)
+            self.assertEqual(self.outcomes()[0], "Superseded")
+            wait_for("two revisions", lambda: len(self.model()["status"]["revisions"]) == 2)
+            self.control(action="Abort")
+            self.until("False", "Aborted")
+            wait_for("one revision", lambda: len(self.get("deployments", selector="millrace.dev/revision")["items"]) == 1)
+            self.control(action="Promote")
+            self.until("True", "Serving")
+        self.assertEqual(callers.broken, [])
+        self.assertEqual({status for _, status, _, _ in callers.answers}, {200})
+        self.assertEqual(self.outcomes(), ["Promoted", "Aborted", "Superseded", "Promoted"])
