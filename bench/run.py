@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Benchmarks of the control plane on the installed operator, as ratios to bare Jobs in the same run.
 
-`run.py` runs all, `run.py chain|writes|quiet|start|memory|sizes` one of them. Prints Markdown; nothing here gates a test.
+`run.py` runs all, `run.py chain|writes|quiet|start|memory|items|sizes` one of them. Prints Markdown; nothing here gates a test.
 Needs `make install` and, for all but `chain`, `start` and `sizes`, the cluster that the tests made (its audit log, its simulated nodes,
 its processes on this machine).
 """
@@ -31,7 +31,7 @@ ROUNDS = 3
 
 def main(names: list[str]) -> int:
     benchmarks = {"chain": chain, "writes": count_writes, "quiet": quiet, "start": start}
-    benchmarks |= {"sizes": sizes, "memory": memory}
+    benchmarks |= {"sizes": sizes, "memory": memory, "items": items}
     kubectl("create", "namespace", NAMESPACE, check=False)
     for name in names or benchmarks:
         print(f"\n### {name}\n")
@@ -185,10 +185,7 @@ def memory() -> None:
 def thousand_stages(runs: int, stages: int) -> None:
     leader = leader_process()
     container = {**program(), "agent": {"path": "/usr/local/bin/millrace-agent"}}
-    container |= {
-        "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
-        "nodeSelector": {"type": "kwok"},
-    }
+    container |= ON_SIMULATED_NODES
     pipeline = {"pipeline": {"stages": {f"s{i}": {"container": container} for i in range(stages)}}}
     idle = resident(leader)
     grown, spent, long = [], [], []
@@ -208,6 +205,57 @@ def thousand_stages(runs: int, stages: int) -> None:
     print(f"| controller, {runs} runs of {stages} stages at once | |\n|---|---|\n| idle, before | {idle / 1e6:.1f} MB |")
     print(f"| memory per finished stage of each thousand | {each} KiB |")
     print(f"| processor per stage | {spread(spent, ' ms')} |\n| a thousand stages | {spread(long, ' s')} |\n")
+
+
+# Items of one run, and how many of them at a time.
+ITEMS = 10_000
+AT_A_TIME = 1000
+ON_SIMULATED_NODES = {
+    "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
+    "nodeSelector": {"type": "kwok"},
+}
+
+
+def items() -> None:
+    """One run over ten thousand items on simulated nodes, beside a bare Indexed Job of as many."""
+    cluster = str(ROOT / "dev/cluster/cluster")
+    subprocess.run([cluster, "kwok", "10", "--stages", str(ROOT / "bench/kwok-report.yaml")], check=True)
+    try:
+        leader = leader_process()
+        idle, cpu = resident(leader), processor_seconds(leader)
+        began, wrote = time.monotonic(), time.time()
+        each = {"range": {"count": ITEMS}, "parallelism": AT_A_TIME}
+        container = {**program(), **ON_SIMULATED_NODES, "agent": {"path": "/usr/local/bin/millrace-agent"}}
+        apply(resource("MLPipelineRun", "items", {"pipeline": {"stages": {"fan": {"container": container, "forEach": each}}}}))
+        peak = largest = 0.0
+        while not has_ended("items"):
+            peak = max(peak, resident(leader))
+            largest = max(largest, len(json.dumps(get("mlpipelinerun", "items", NAMESPACE))))
+            time.sleep(1)
+        ours, spent = time.monotonic() - began, processor_seconds(leader) - cpu
+        mine = [w["objectRef"] for w in writes(wrote, f"serviceaccount:{SYSTEM}:")]
+        count = sum(o["resource"] != "leases" and o.get("namespace") == NAMESPACE for o in mine)
+        kubectl("delete", "mlpipelinerun", "items", "-n", NAMESPACE)
+        wait_for("no pods", lambda: not get("pods", "", NAMESPACE)["items"], seconds=900, every=5)
+        floor = bare_items()
+        kubectl("delete", "job", "bare-items", "-n", NAMESPACE, "--wait=false")
+        print(f"| {ITEMS} items, {AT_A_TIME} at a time | |\n|---|---|")
+        print(f"| a bare Indexed Job (the floor) | {floor:.0f} s |\n| Millrace | {ours:.0f} s |\n| ratio | {ours / floor:.2f} |")
+        print(f"| controller idle, at most | {idle / 1e6:.0f} MB, {peak / 1e6:.0f} MB |\n| its processor time | {spent:.1f} s |")
+        print(f"| its writes | {count} |\n| the run object at most | {largest / 1024:.1f} KiB |")
+    finally:
+        subprocess.run([cluster, "kwok", "0"], check=True)
+
+
+def bare_items() -> float:
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", **program()}], **ON_SIMULATED_NODES}}
+    spec = {"template": template, "completionMode": "Indexed", "completions": ITEMS, "parallelism": AT_A_TIME, "backoffLimitPerIndex": 0}
+    began = time.monotonic()
+    apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "bare-items"}, "spec": spec})
+    kubectl_wait = ["wait", "-n", NAMESPACE, "job/bare-items", "--for=condition=complete", "--timeout=170s"]
+    while "condition met" not in kubectl(*kubectl_wait, check=False):
+        pass
+    return time.monotonic() - began
 
 
 def has_ended(run: str) -> bool:

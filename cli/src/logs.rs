@@ -28,6 +28,8 @@ use crate::tree;
 const MAIN: &str = "main";
 /// Lines that wait to be written, of all pods.
 const WAITING: usize = 256;
+/// Where the Job controller says which item a pod is for.
+const ITEM_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
 /// Show what the programs of a run wrote
 #[derive(Args)]
@@ -35,6 +37,9 @@ pub struct Logs {
     run: String,
     /// Of this stage only
     stage: Option<String>,
+    /// Of this item only, of a stage with `forEach`: its index, from 0
+    #[arg(long, requires = "stage")]
+    item: Option<u32>,
     /// Go on until the end of the run, or of the stage
     #[arg(short, long)]
     follow: bool,
@@ -55,12 +60,24 @@ pub async fn logs(cluster: &Cluster, command: &Logs) -> Result<Answer, Error> {
         let hint = expr::did_you_mean(stage, status.stages.keys().map(String::as_str));
         return Err(Error::said(format!("run {} has no stage {stage}: {hint}", command.run)));
     }
+    let items = command.stage.as_ref().and_then(|stage| status.stages.get(stage)?.items.as_ref());
+    if let (Some(item), Some(stage)) = (command.item, &command.stage)
+        && items.is_none_or(|items| item >= items.total)
+    {
+        let there = items
+            .map_or_else(|| "has no items".to_owned(), |items| format!("has {} items, counted from 0", items.total));
+        return Err(Error::said(format!(
+            "stage {stage} of run {} {there}: --item {item} is none of them",
+            command.run
+        )));
+    }
     let wanted = Wanted {
         uid: run.metadata.uid.clone().unwrap_or_default(),
         stage: command.stage.clone(),
+        item: command.item,
         tail: command.tail,
-        // Lines of one stage need no names.
-        prefix: !command.no_prefix && command.stage.is_none(),
+        // Lines of one program need no names.
+        prefix: !command.no_prefix && (command.stage.is_none() || items.is_some() && command.item.is_none()),
     };
     if command.follow {
         follow(cluster, &command.run, &wanted).await?;
@@ -74,7 +91,7 @@ pub async fn logs(cluster: &Cluster, command: &Logs) -> Result<Answer, Error> {
 pub async fn until_end(cluster: &Cluster, name: &str) -> Result<Answer, Error> {
     let run = cluster.get::<MLPipelineRun>(name).await?;
     let uid = run.metadata.uid.unwrap_or_default();
-    follow(cluster, name, &Wanted { uid, stage: None, tail: None, prefix: true }).await?;
+    follow(cluster, name, &Wanted { uid, stage: None, item: None, tail: None, prefix: true }).await?;
     let run = cluster.get::<MLPipelineRun>(name).await?;
     tree::show(cluster, &run, Format::Table).await?;
     Ok((tree::end(&run) == Some(true)).into())
@@ -84,6 +101,7 @@ pub async fn until_end(cluster: &Cluster, name: &str) -> Result<Answer, Error> {
 struct Wanted {
     uid: String,
     stage: Option<String>,
+    item: Option<u32>,
     tail: Option<i64>,
     prefix: bool,
 }
@@ -92,6 +110,11 @@ impl Wanted {
     fn selector(&self) -> String {
         let stage = self.stage.as_ref().map(|stage| format!(",{STAGE_LABEL}={stage}")).unwrap_or_default();
         format!("{RUN_UID_LABEL}={}{stage}", self.uid)
+    }
+
+    /// Its program has begun, and is wanted.
+    fn has_begun(&self, pod: &Pod) -> bool {
+        has_begun(pod) && self.item.is_none_or(|item| item_of(pod) == Some(item))
     }
 
     fn parameters(&self, follow: bool) -> LogParams {
@@ -111,6 +134,17 @@ fn stage_of(pod: &Pod) -> (String, u32) {
     (label(STAGE_LABEL), label(ATTEMPT_LABEL).parse().unwrap_or(1))
 }
 
+/// Which item it is for.
+fn item_of(pod: &Pod) -> Option<u32> {
+    pod.annotations().get(ITEM_INDEX)?.parse().ok()
+}
+
+/// The stage, and the item: `train[7]`.
+fn name_of(pod: &Pod) -> String {
+    let (stage, _) = stage_of(pod);
+    item_of(pod).map_or_else(|| stage.clone(), |item| format!("{stage}[{item}]"))
+}
+
 /// Its program has begun: there is something to read.
 fn has_begun(pod: &Pod) -> bool {
     let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
@@ -122,14 +156,15 @@ fn has_begun(pod: &Pod) -> bool {
 async fn all(cluster: &Cluster, wanted: &Wanted, status: &MLPipelineRunStatus) -> Result<(), Error> {
     let api: Api<Pod> = cluster.api();
     let pods = list(&api, wanted).await?;
-    let mut pods: Vec<Pod> = pods.into_iter().filter(has_begun).collect();
+    let mut pods: Vec<Pod> = pods.into_iter().filter(|pod| wanted.has_begun(pod)).collect();
     pods.sort_by_key(|pod| {
         let (stage, attempt) = stage_of(pod);
-        (status.stages.get(&stage).and_then(|found| found.start_time.as_ref().map(|time| time.0)), stage, attempt)
+        let began = status.stages.get(&stage).and_then(|found| found.start_time.as_ref().map(|time| time.0));
+        (began, stage, attempt, item_of(pod))
     });
     let mut prefixes = Prefixes::new(wanted.prefix);
     for pod in &pods {
-        let (stage, attempt) = stage_of(pod);
+        let (stage, attempt) = (name_of(pod), stage_of(pod).1);
         let (sender, receiver) = mpsc::channel(WAITING);
         let reading = read(api.clone(), pod.name_any(), wanted.parameters(false), stage, attempt, sender);
         let (read, written) = tokio::join!(reading, write(receiver, &mut prefixes));
@@ -207,10 +242,10 @@ struct Tails<'a> {
 impl Tails<'_> {
     /// Reads a pod whose program has begun, once.
     fn begin(&mut self, pod: &Pod) {
-        if !has_begun(pod) || !self.seen.insert(pod.uid().unwrap_or_default()) {
+        if !self.wanted.has_begun(pod) || !self.seen.insert(pod.uid().unwrap_or_default()) {
             return;
         }
-        let (stage, attempt) = stage_of(pod);
+        let (stage, attempt) = (name_of(pod), stage_of(pod).1);
         let parameters = self.wanted.parameters(true);
         self.tasks.spawn(read(self.api.clone(), pod.name_any(), parameters, stage, attempt, self.lines.clone()));
     }

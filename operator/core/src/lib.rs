@@ -12,6 +12,7 @@ pub mod drift;
 pub mod duration;
 pub mod expr;
 pub mod figure;
+pub mod item;
 pub mod model_version;
 pub mod names;
 pub mod pipeline;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 
 use crate::api::{MLPipelineRun, ModelVersion};
 
@@ -55,6 +55,8 @@ impl<S> Default for Plan<S> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Create {
     Job(Box<Job>),
+    /// A Job, after the list that its pods read: without the list there is no Job.
+    JobOver(Box<ConfigMap>, Box<Job>),
     ModelVersion(Box<ModelVersion>),
     Run(Box<MLPipelineRun>),
 }

@@ -1,10 +1,11 @@
 //! One attempt, from the task to the report.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
-use millrace_contract::{Manifest, Outcome, REPORT_LIMIT, Report, ReportReason, TASK_ENV, Task};
+use millrace_contract::{Manifest, Outcome, REPORT_LIMIT, Report, ReportReason, TASK_ENV, Task, TaskItems, Usage};
 
 use crate::cgroup::Cgroup;
 use crate::deadline::Deadline;
@@ -16,7 +17,7 @@ use crate::report::Log;
 use crate::signals::Inbox;
 use crate::supervise::Limits;
 use crate::usage::Meter;
-use crate::{command, exit, facts, folders, inputs, manifest, outputs, report, supervise, task};
+use crate::{collect, command, exit, facts, folders, inputs, item, manifest, outputs, report, supervise, task};
 
 /// What is left to do when the report is written: to exit.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub fn run(arguments: &[OsString]) -> Done {
     let mut trace = Trace::default();
     let (task, ended) = match task::parse(std::env::var_os(TASK_ENV).as_deref()) {
         Ok(task) => {
+            let task = item::of_this_pod(&task);
             let inbox = Inbox::open().map_err(Failure::Signals);
             let ended = inbox.and_then(|inbox| complete(&task, &place, arguments, &inbox, &cgroup, &meter, &mut trace));
             (Some(task), ended)
@@ -85,7 +87,7 @@ fn unreported(verb: &str, place: &Place, error: &io::Error) -> Done {
     Done { exit: exit::CANNOT_WRITE, line: Some(line) }
 }
 
-/// The straight line: recover or check, prepare, run, judge, collect.
+/// The straight line: recover or check, prepare, run, judge, publish.
 fn complete(
     task: &Task,
     place: &Place,
@@ -97,12 +99,22 @@ fn complete(
 ) -> Result<Report, Failure> {
     let stop = || inbox.asked_to_stop();
     if let Some(earlier) = manifest::recover(task, place, &stop)? {
-        return Ok(recovered(task, earlier, meter));
+        return Ok(recovered(task, earlier, meter.read()));
     }
     inputs::verify(task, place, &stop)?;
+    let filled = match &task.items {
+        None => None,
+        Some(items) => match &items.order {
+            None => return together(task, items, place, inbox),
+            Some(order) => Some(item::fill(task, items, order, arguments, place, &stop)?),
+        },
+    };
     let folders = folders::prepare(task, place)?;
-    let words = command::words(task, arguments, &folders)?;
-    let command = command::build(&words, task, place, &folders)?;
+    let (words, env) = match filled {
+        None => (command::words(task.script.as_deref(), arguments, &folders)?, BTreeMap::new()),
+        Some(filled) => (command::words(filled.script.as_deref(), &filled.words, &folders)?, filled.env),
+    };
+    let command = command::build(&words, &env, task, place, &folders)?;
 
     let kills_before = cgroup.oom_kills();
     let deadline = Deadline::after(task.timeout_seconds.map(Duration::from_secs));
@@ -112,7 +124,7 @@ fn complete(
     trace.exit_code = Some(ended.exit.code());
     trace.tail.clone_from(&ended.tail);
     let done = match ending::judge(&ended, task, memory) {
-        Ok(()) => collect(task, place, &folders, deadline, meter),
+        Ok(()) => publish(task, place, &folders, deadline, || meter.read(), |_| Ok(())),
         Err(error) => {
             trace.exit_code = Some(ending::reported_code(&ended, &error));
             Err(error.into())
@@ -124,17 +136,28 @@ fn complete(
     done
 }
 
-/// After a good end: what the command left is read, hashed, and published.
-fn collect(
+/// What the items of the stage made becomes what the stage made.
+fn together(task: &Task, items: &TaskItems, place: &Place, inbox: &Inbox) -> Result<Report, Failure> {
+    let folders = folders::prepare(task, place)?;
+    let collected = collect::put_together(task, items, place, &|| inbox.asked_to_stop())?;
+    let check = |outputs: &outputs::Outputs| Ok(collected.check(outputs)?);
+    publish(task, place, &folders, Deadline::after(None), || collected.usage, check)
+}
+
+/// After a good end: what is there is read, hashed, checked, and published.
+fn publish(
     task: &Task,
     place: &Place,
     folders: &Folders,
     deadline: Deadline,
-    meter: &Meter,
+    usage: impl Fn() -> Usage,
+    check: impl FnOnce(&outputs::Outputs) -> Result<(), Failure>,
 ) -> Result<Report, Failure> {
     folders::in_place(place, task.attempt)?;
     let facts::Facts { results, metrics, champion } = facts::collect(&folders.out)?;
-    let outputs::Outputs { records, lists } = outputs::collect(task, place, deadline)?;
+    let outputs = outputs::collect(task, place, deadline)?;
+    check(&outputs)?;
+    let outputs::Outputs { records, lists } = outputs;
     let report = Report {
         outcome: Outcome::Succeeded,
         reason: ReportReason::Completed,
@@ -144,7 +167,7 @@ fn collect(
         metrics,
         champion,
         outputs: records,
-        usage: meter.read(),
+        usage: usage(),
         ..report::blank(Some(task))
     };
     let size = report::least_size(&report);
@@ -154,12 +177,12 @@ fn collect(
     let manifest = Manifest { report, outputs: lists };
     match manifest::publish(&manifest, task, folders, place, deadline)? {
         None => Ok(manifest.report),
-        Some(theirs) => Ok(Report { exit_code: Some(0), ..recovered(task, theirs, meter) }),
+        Some(theirs) => Ok(Report { exit_code: Some(0), ..recovered(task, theirs, usage()) }),
     }
 }
 
 /// The winner's outputs and facts, reported by this attempt.
-fn recovered(task: &Task, winner: Manifest, meter: &Meter) -> Report {
+fn recovered(task: &Task, winner: Manifest, usage: Usage) -> Report {
     let Report { attempt, results, metrics, champion, outputs, .. } = winner.report;
     Report {
         outcome: Outcome::Succeeded,
@@ -169,7 +192,7 @@ fn recovered(task: &Task, winner: Manifest, meter: &Meter) -> Report {
         metrics,
         champion,
         outputs,
-        usage: meter.read(),
+        usage,
         ..report::blank(Some(task))
     }
 }

@@ -1,5 +1,6 @@
 //! The command of a stage: its program, arguments and environment.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -8,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use millrace_contract::{TASK_ENV, Task, env_name, output_path};
+use millrace_contract::{ITEM_RETRIES_ENV, TASK_ENV, Task, env_name, output_path};
 use thiserror::Error;
 
 use crate::exit;
@@ -58,8 +59,8 @@ impl StartError {
 }
 
 /// The program with its arguments: what stands after `--`, or the script with them.
-pub fn words(task: &Task, arguments: &[OsString], folders: &Folders) -> Result<Vec<OsString>, StartError> {
-    let Some(script) = &task.script else {
+pub fn words(script: Option<&str>, arguments: &[OsString], folders: &Folders) -> Result<Vec<OsString>, StartError> {
+    let Some(script) = script else {
         return if arguments.is_empty() { Err(StartError::Nothing) } else { Ok(arguments.to_vec()) };
     };
     let mut words = interpreter(script)?;
@@ -88,13 +89,22 @@ fn write_script(script: &str, attempt: &Path) -> Result<PathBuf, StoreError> {
 }
 
 /// The command, ready to be started: in its own process group, with the contract's environment and no standard input.
-pub fn build(words: &[OsString], task: &Task, place: &Place, folders: &Folders) -> Result<Command, StartError> {
+///
+/// `env` is what was filled in for an item, over what the pod has.
+pub fn build(
+    words: &[OsString],
+    env: &BTreeMap<String, String>,
+    task: &Task,
+    place: &Place,
+    folders: &Folders,
+) -> Result<Command, StartError> {
     let (program, arguments) = words.split_first().ok_or(StartError::Nothing)?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).process_group(0);
-    for own in [TASK_ENV, ROOT_ENV, REPORT_ENV] {
+    for own in [TASK_ENV, ROOT_ENV, REPORT_ENV].into_iter().chain(ITEM_RETRIES_ENV) {
         command.env_remove(own);
     }
+    command.envs(env);
     for (name, input) in &task.inputs {
         command.env(format!("MILLRACE_INPUT_{}", env_name(name)), place.at(&input.path));
     }

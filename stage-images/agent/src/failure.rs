@@ -3,11 +3,13 @@
 use millrace_contract::{REPORT_LIMIT, ReportReason};
 use thiserror::Error;
 
+use crate::collect::CollectError;
 use crate::command::StartError;
 use crate::ending::EndError;
 use crate::facts::FactsError;
 use crate::folders::{FolderError, StoreError};
 use crate::inputs::InputError;
+use crate::item::ItemsError;
 use crate::manifest::{PublishError, Recovery};
 use crate::outputs::OutputError;
 use crate::task::TaskError;
@@ -22,6 +24,10 @@ pub enum Failure {
     Recovery(#[from] Recovery),
     #[error(transparent)]
     Input(#[from] InputError),
+    #[error(transparent)]
+    Items(#[from] ItemsError),
+    #[error(transparent)]
+    Collect(#[from] CollectError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -46,7 +52,9 @@ impl Failure {
     pub fn reason(&self) -> ReportReason {
         match self {
             Self::Task(_) | Self::Signals(_) => ReportReason::CannotStart,
+            Self::Items(error) | Self::Collect(CollectError::Items(error)) => of_items(error),
             Self::Store(_)
+            | Self::Collect(CollectError::Store(_))
             | Self::Recovery(Recovery::Store(_))
             | Self::Start(StartError::Store(_))
             | Self::Output(OutputError::Store(_))
@@ -61,20 +69,21 @@ impl Failure {
             | Self::Publish(PublishError::Late) => ReportReason::Timeout,
             Self::Recovery(Recovery::Stopped)
             | Self::Input(InputError::Stopped(_))
+            | Self::Collect(CollectError::Stopped)
             | Self::End(EndError::Terminated { .. }) => ReportReason::Terminated,
-            Self::Input(
-                InputError::Missing { .. }
-                | InputError::Size { .. }
-                | InputError::Digest { .. }
-                | InputError::Unreadable { .. },
-            ) => ReportReason::InputLost,
+            Self::Input(_) | Self::Collect(CollectError::Lost { .. } | CollectError::Changed { .. }) => {
+                ReportReason::InputLost
+            }
             Self::Facts(FactsError::FileTooLarge { .. } | FactsError::TooLarge { .. })
             | Self::ReportTooLarge { .. } => ReportReason::ResultTooLarge,
             Self::Facts(FactsError::Bad { .. } | FactsError::Read { .. })
             | Self::Folder(FolderError::Removed(_) | FolderError::Replaced(_))
             | Self::Publish(PublishError::Taken(_)) => ReportReason::BadResult,
             Self::Output(
-                OutputError::Missing { .. } | OutputError::Unusable { .. } | OutputError::NotAModel { .. },
+                OutputError::Missing { .. }
+                | OutputError::Unusable { .. }
+                | OutputError::NotAList { .. }
+                | OutputError::NotAModel { .. },
             ) => ReportReason::OutputMissing,
         }
     }
@@ -82,9 +91,14 @@ impl Failure {
     /// Whether the command ran. If not, the logs would be empty without a line of the agent's.
     pub fn command_ran(&self) -> bool {
         match self {
-            Self::Task(_) | Self::Signals(_) | Self::Recovery(_) | Self::Input(_) | Self::Store(_) | Self::Start(_) => {
-                false
-            }
+            Self::Task(_)
+            | Self::Signals(_)
+            | Self::Recovery(_)
+            | Self::Input(_)
+            | Self::Items(_)
+            | Self::Collect(_)
+            | Self::Store(_)
+            | Self::Start(_) => false,
             Self::End(_)
             | Self::Facts(_)
             | Self::Folder(_)
@@ -100,6 +114,16 @@ impl Failure {
             Self::Task(_) => Some(crate::exit::USAGE.into()),
             Self::Start(error) => Some(error.exit_code()),
             _ => None,
+        }
+    }
+}
+
+fn of_items(error: &ItemsError) -> ReportReason {
+    match error {
+        ItemsError::Lost(InputError::Stopped(_)) => ReportReason::Terminated,
+        ItemsError::Lost(_) | ItemsError::List(_) => ReportReason::InputLost,
+        ItemsError::Index(_) | ItemsError::Order(_) | ItemsError::NotText | ItemsError::Texts { .. } => {
+            ReportReason::CannotStart
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use millrace_contract::Task;
+use millrace_contract::{Task, TaskInput};
 use millrace_files::digest::{self, DigestError, Stop};
 use thiserror::Error;
 
@@ -25,24 +25,28 @@ pub enum InputError {
 
 /// Every input is there and is what its producer reported.
 pub fn verify(task: &Task, place: &Place, stop: Stop<'_>) -> Result<(), InputError> {
-    for (name, input) in &task.inputs {
-        let path = place.at(&input.path);
-        let failed = |error| match error {
-            DigestError::Missing(path) => {
-                InputError::Missing { name: name.clone(), path, expected: input.digest.clone(), size: input.size }
-            }
-            DigestError::Stopped(_) => InputError::Stopped(name.clone()),
-            source => InputError::Unreadable { name: name.clone(), source },
-        };
-        // Sizes first: they are cheap, and tell most of what can be wrong.
-        let found: u64 = digest::walk(&path, stop).map_err(failed)?.iter().map(|entry| entry.size).sum();
-        if found != input.size {
-            return Err(InputError::Size { name: name.clone(), path, found, expected: input.size });
+    task.inputs.iter().try_for_each(|(name, input)| one(name, input, place, stop))
+}
+
+/// One input is there and is what its producer reported.
+pub fn one(name: &str, input: &TaskInput, place: &Place, stop: Stop<'_>) -> Result<(), InputError> {
+    let name = || name.to_owned();
+    let path = place.at(&input.path);
+    let failed = |error| match error {
+        DigestError::Missing(path) => {
+            InputError::Missing { name: name(), path, expected: input.digest.clone(), size: input.size }
         }
-        let found = digest::artifact(&path, stop).map_err(failed)?.digest;
-        if found != input.digest {
-            return Err(InputError::Digest { name: name.clone(), path, found, expected: input.digest.clone() });
-        }
+        DigestError::Stopped(_) => InputError::Stopped(name()),
+        source => InputError::Unreadable { name: name(), source },
+    };
+    // Sizes first: they are cheap, and tell most of what can be wrong.
+    let found: u64 = digest::walk(&path, stop).map_err(failed)?.iter().map(|entry| entry.size).sum();
+    if found != input.size {
+        return Err(InputError::Size { name: name(), path, found, expected: input.size });
+    }
+    let found = digest::artifact(&path, stop).map_err(failed)?.digest;
+    if found != input.digest {
+        return Err(InputError::Digest { name: name(), path, found, expected: input.digest.clone() });
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod attempt;
 mod cgroup;
+mod collect;
 mod command;
 mod deadline;
 mod deliver;
@@ -12,6 +13,8 @@ mod facts;
 mod failure;
 mod folders;
 mod inputs;
+mod item;
+mod list;
 mod manifest;
 mod model;
 mod names;
@@ -36,12 +39,14 @@ use nix::sys::prctl;
 
 const USAGE: &str =
     "usage: millrace-agent run -- COMMAND [ARGUMENT…]   run one attempt of a stage (the task is in MILLRACE_TASK)
+       millrace-agent collect                     put together what the items of a stage made (as above)
        millrace-agent copy FOLDER                 copy this program to FOLDER/millrace-agent";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match arguments.split_first() {
         Some((name, rest)) if name == "run" => run(rest),
+        Some((name, [])) if name == "collect" => run(&[]),
         Some((name, [folder])) if name == "copy" => match deliver::copy_self(Path::new(folder)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error.to_string(), exit::CANNOT_WRITE),

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::deadline::Deadline;
 use crate::folders::StoreError;
+use crate::list::{self, ListError};
 use crate::model::{self, ModelError};
 use crate::place::Place;
 use crate::sync::{self, SyncError};
@@ -23,6 +24,8 @@ pub enum OutputError {
     Missing { name: String, path: PathBuf, there: String },
     #[error("output {name:?} cannot be used: {source}")]
     Unusable { name: String, source: DigestError },
+    #[error("output {name:?}, which a later stage runs over, is no list of items: {source}")]
+    NotAList { name: String, source: ListError },
     #[error("output {name:?} is no model: {source}")]
     NotAModel { name: String, source: ModelError },
     #[error(
@@ -66,6 +69,8 @@ pub fn collect(task: &Task, place: &Place, deadline: Deadline) -> Result<Outputs
                 (Some(signature), Some("onnx".to_owned()))
             }
         };
+        let items = declared.items.then(|| list::count(&path)).transpose();
+        let items = items.map_err(|source| OutputError::NotAList { name: name.clone(), source })?;
         if task.durable {
             sync::artifact(&path, &found.files, &stop).map_err(|error| match error {
                 SyncError::Stopped => OutputError::Late { name: name.clone() },
@@ -77,6 +82,7 @@ pub fn collect(task: &Task, place: &Place, deadline: Deadline) -> Result<Outputs
             digest: found.digest.clone(),
             size: found.size,
             files: found.files.len() as u64,
+            items,
             signature,
             format,
         };

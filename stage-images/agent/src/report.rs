@@ -135,6 +135,7 @@ mod tests {
                     digest: format!("sha256:{}", "0".repeat(64)),
                     size: 1,
                     files: 1,
+                    items: None,
                     signature: Some(serde_json::json!(signature)),
                     format: None,
                 };

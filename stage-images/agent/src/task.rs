@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use millrace_contract::{TASK_ENV, Task};
+use millrace_contract::{ItemSource, TASK_ENV, Task};
 use millrace_files::digest::is_digest;
 use thiserror::Error;
 
@@ -44,6 +44,7 @@ fn check(task: &Task) -> Result<(), TaskError> {
         timeout_seconds: _,
         grace_seconds: _,
         durable: _,
+        items,
     } = task;
     for (field, value) in [("namespace", namespace), ("run", run), ("runUid", run_uid), ("stage", stage)] {
         if value.is_empty() || value.len() > NAME_LIMIT || value.chars().any(char::is_control) {
@@ -58,6 +59,11 @@ fn check(task: &Task) -> Result<(), TaskError> {
         if !is_artifact_name(name) {
             return Err(bad(&format!("{field}.{name}"), name, "a name of a-z, 0-9, - and _ that begins with a letter"));
         }
+    }
+    if let Some(ItemSource::File { digest, .. }) = items.as_ref().map(|items| &items.source)
+        && !is_digest(digest)
+    {
+        return Err(bad("items.source.file.digest", digest, "sha256: and 64 hexadecimal digits"));
     }
     for (name, input) in inputs {
         if !is_digest(&input.digest) {

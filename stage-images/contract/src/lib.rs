@@ -5,6 +5,7 @@
 
 mod drift;
 mod facts;
+mod items;
 mod manifest;
 mod paths;
 mod report;
@@ -15,9 +16,11 @@ pub use drift::{
     SERVER_ADMIN_PORT,
 };
 pub use facts::{NESTING_LIMIT, flaw, is_fact_name, nesting};
+pub use items::{ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ItemSource, MOST_ITEMS, TaskItems};
 pub use manifest::{BlobFile, Manifest, ManifestOutput};
 pub use paths::{
-    AGENT_COPY_DIR, INPUTS_DIR, OUT_DIR, STAGE_DIR, attempt_dir, checkpoint_dir, env_name, manifest_path, output_path,
+    AGENT_COPY_DIR, INPUTS_DIR, ITEMS_PATH, OUT_DIR, STAGE_DIR, attempt_dir, checkpoint_dir, env_name, item_folder,
+    manifest_path, output_path,
 };
 pub use report::{Outcome, OutputRecord, Report, ReportReason, Usage};
 pub use task::{ArtifactKind, Task, TaskInput, TaskOutput};

@@ -4,6 +4,8 @@
 pub const STAGE_DIR: &str = "/millrace/stage";
 /// Inputs are mounted here, one folder or file each.
 pub const INPUTS_DIR: &str = "/millrace/inputs";
+/// The list that a stage with `forEach` runs over: one JSON value in each line, or one JSON list.
+pub const ITEMS_PATH: &str = "/millrace/items/list";
 /// The init container copies the agent here, for images that do not carry it.
 pub const AGENT_COPY_DIR: &str = "/millrace/bin";
 /// The folder for small facts, below an attempt's folder.
@@ -31,6 +33,12 @@ pub fn checkpoint_dir(attempt: u32) -> String {
 #[must_use]
 pub fn manifest_path() -> String {
     format!("{STAGE_DIR}/manifest.json")
+}
+
+/// The folder of one item, below its stage's.
+#[must_use]
+pub fn item_folder(index: impl std::fmt::Display) -> String {
+    format!("items/{index}")
 }
 
 /// A name as it stands in an environment variable: `test-data` becomes `TEST_DATA`.

@@ -88,6 +88,9 @@ pub struct OutputRecord {
     pub digest: String,
     pub size: u64,
     pub files: u64,
+    /// How many items it lists, if the task asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<u64>,
     /// Models only: what `signature.json` says, if it fits; the whole is in the artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<serde_json::Value>,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::TaskItems;
+
 /// One attempt of one stage. Templates are already rendered. The command is not in here: it is the agent's own
 /// arguments after `--`, so that `kubectl describe` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +32,9 @@ pub struct Task {
     pub grace_seconds: u64,
     /// Whether `/millrace/stage` outlives the pod. Without a store there is nothing to recover from.
     pub durable: bool,
+    /// The stage runs once for each item of a list: for one of them here, or this pod collects what all have made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<TaskItems>,
 }
 
 /// An input that is mounted at `path`. An optional input that is absent is not listed.
@@ -52,6 +57,9 @@ pub struct TaskOutput {
     /// The command may leave it out (a transform without a split has no `test`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+    /// It is a list of items for a later stage: the report says how many.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub items: bool,
 }
 
 /// What an artifact is.

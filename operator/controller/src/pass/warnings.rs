@@ -57,7 +57,13 @@ impl Warnings {
         now: Timestamp,
     ) -> Option<Duration> {
         let mut look_again = None;
-        for pod in pods.iter_mut().filter(|pod| in_preparation(pod)) {
+        // Of many items one speaks for all.
+        let mut items = 0;
+        let mut speaks = |pod: &PodView| {
+            items += u32::from(pod.index.is_some());
+            pod.index.is_none() || items == 1
+        };
+        for pod in pods.iter_mut().filter(|pod| in_preparation(pod) && speaks(pod)) {
             let (due, wait) = due(pod.created, now);
             look_again = sooner(look_again, Some(wait));
             if due && let Some(words) = self.words(client, namespace, &pod.uid, "type=Warning").await {

@@ -99,7 +99,7 @@ pub fn start(
         );
         let of_runs = all(RUN_UID_LABEL);
         starter.start(of_runs, Feed { kind: "Job", shelf: |s| &s.jobs, view: job, wake: wake::of_run });
-        starter.start(of_runs, Feed { kind: "Pod", shelf: |s| &s.stage_pods, view: stage_pod, wake: wake::of_run });
+        starter.start(of_runs, Feed { kind: "Pod", shelf: |s| &s.stage_pods, view: stage_pod, wake: wake::stage_pod });
         let of_models = all(DEPLOYMENT_LABEL);
         starter.start(
             of_models,

@@ -1,6 +1,7 @@
 //! From whole Kubernetes objects to the slim views that are kept.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::batch::v1::Job;
@@ -17,8 +18,13 @@ use millrace_core::deployment::{DeploymentView, ServiceView, digest};
 use millrace_core::names::{ATTEMPT_LABEL, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL};
 use millrace_core::pod::{AGENT_INIT, MAIN};
 use millrace_core::routing::{PartView, RouterPod, RoutesView, is_ours};
-use millrace_core::run::{ContainerView, JobView, PodView, Terminated, Words, retry_asked};
+use millrace_core::run::{ContainerView, JobItems, JobView, PodView, Terminated, Words, retry_asked};
 use millrace_routes::ROUTES_KEY;
+
+/// Where the Job controller says which item a pod is for.
+const ITEM_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// So many items that failed are looked at.
+const FIRST_FAILED: usize = 10;
 
 pub fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(key).map(String::as_str)
@@ -84,12 +90,44 @@ pub fn job_view(job: &Job) -> JobView {
             .or_else(|| holds("FailureTarget"))
             .map(|c| words(c.reason.as_ref(), c.message.as_ref())),
         complete: holds("Complete").or_else(|| holds("SuccessCriteriaMet")).is_some(),
+        items: job_items(job),
     }
+}
+
+/// The counts of an Indexed Job. Of any other they would only wake its run.
+fn job_items(job: &Job) -> Option<JobItems> {
+    job.spec.as_ref().filter(|spec| spec.completion_mode.as_deref() == Some("Indexed"))?;
+    let status = job.status.clone().unwrap_or_default();
+    let count = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok()).unwrap_or_default();
+    let failed = indexes(status.failed_indexes.as_deref().unwrap_or_default());
+    Some(JobItems {
+        succeeded: count(status.succeeded),
+        ready: count(status.ready),
+        failed: failed.iter().map(|range| range.end() - range.start() + 1).sum(),
+        first_failed: failed.into_iter().flatten().take(FIRST_FAILED).collect(),
+    })
+}
+
+/// `1,3-5`: indexes as the Job controller writes them.
+fn indexes(text: &str) -> Vec<RangeInclusive<u32>> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        (first <= last).then_some(first..=last)
+    };
+    text.split(',').filter_map(range).collect()
 }
 
 /// A stage's pod: `stage` is the stage, and a container that waits to be started again is not taken for one that ended.
 pub fn stage_pod_view(pod: &Pod) -> PodView {
-    pod_view(pod, STAGE_LABEL, false)
+    let mut view = pod_view(pod, STAGE_LABEL, false);
+    // There may be ten thousand, and what an item reports is read from the store.
+    if view.index.is_some()
+        && let Some(end) = view.main.as_mut().and_then(|main| main.terminated.as_mut()).filter(|end| end.exit_code == 0)
+    {
+        end.message = String::new();
+    }
+    view
 }
 
 /// A server's pod: `stage` is the revision, and the last end of a container that crashes over and over is shown.
@@ -151,6 +189,7 @@ fn pod_view(pod: &Pod, stage_label: &str, last_state: bool) -> PodView {
         disrupted: condition("DisruptionTarget", "True"),
         init: named(init, AGENT_INIT).filter(|c| c.terminated.as_ref().is_none_or(|t| t.exit_code != 0)),
         main: named(main, MAIN),
+        index: meta.annotations.as_ref().and_then(|all| all.get(ITEM_INDEX)?.parse().ok()),
         address: None,
     }
 }
@@ -313,6 +352,26 @@ mod tests {
 
     use super::*;
     use millrace_core::api::RetryFrom;
+
+    #[test]
+    fn the_failed_items_of_a_job_are_counted_and_the_first_ones_kept() {
+        let job = |mode: &str, failed: &str| {
+            let spec = json!({ "completionMode": mode, "template": {} });
+            let status = json!({ "succeeded": 3, "ready": 2, "failedIndexes": failed });
+            job_view(&serde_json::from_value(json!({ "metadata": {}, "spec": spec, "status": status })).unwrap()).items
+        };
+        assert_eq!(job("NonIndexed", ""), None);
+        let items = |failed, first_failed: &[u32]| JobItems {
+            succeeded: 3,
+            ready: 2,
+            failed,
+            first_failed: first_failed.into(),
+        };
+        assert_eq!(job("Indexed", ""), Some(items(0, &[])));
+        assert_eq!(job("Indexed", "1,3-5"), Some(items(4, &[1, 3, 4, 5])));
+        assert_eq!(job("Indexed", "0-9999").unwrap().first_failed.len(), FIRST_FAILED);
+        assert_eq!(job("Indexed", "5-3,x"), Some(items(0, &[])));
+    }
 
     #[test]
     fn of_a_run_that_has_ended_only_what_is_left_to_do_is_kept() {

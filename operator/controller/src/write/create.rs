@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
 use kube::{Resource, ResourceExt};
 use millrace_core::names::{FIELD_MANAGER, RETRY_LABEL, RUN_UID_LABEL, STAGE_LABEL};
@@ -27,6 +28,13 @@ impl Writer {
                 let made = self.post(namespace, "Job", &*wanted, same_controller).await?;
                 Ok(made.map(|made| self.made(&self.stores.jobs, made, job, wake::of_run)).err())
             }
+            Create::JobOver(list, wanted) => {
+                if let Err(refusal) = self.list(namespace, &list, &wanted.name_any()).await? {
+                    return Ok(Some(refusal));
+                }
+                let made = self.post(namespace, "Job", &*wanted, same_controller).await?;
+                Ok(made.map(|made| self.made(&self.stores.jobs, made, job, wake::of_run)).err())
+            }
             Create::Run(wanted) => {
                 let made = self.post(namespace, "MLPipelineRun", &*wanted, same_controller).await?;
                 Ok(made.map(|made| self.made(&self.stores.runs, made, whole, wake::run)).err())
@@ -35,6 +43,15 @@ impl Writer {
                 let made = self.post(namespace, "ModelVersion", &*wanted, same_stage).await?;
                 Ok(made.map(|made| self.made(&self.stores.versions, made, whole, wake::version)).err())
             }
+        }
+    }
+
+    /// POSTs the list of a Job. One of that name is the same, or nobody reads it: the agents compare its digest. A refusal is the Job's.
+    async fn list(&self, namespace: &str, list: &ConfigMap, job: &str) -> Result<Result<(), Refusal>, WriteError> {
+        self.metrics.wrote(Verb::Create);
+        match self.api::<ConfigMap>(namespace).create(&post(), list).await {
+            Err(error) if code(&error) != Some(409) => refused("create", &format!("Job {job}"), error).map(Err),
+            _ => Ok(Ok(())),
         }
     }
 

@@ -271,6 +271,29 @@ pub struct StageStatus {
     pub model_version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<StageUsage>,
+    /// `forEach`: how far its items are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<ItemsStatus>,
+}
+
+/// How far the items of a stage with `forEach` are. Written every few seconds at most.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ItemsStatus {
+    pub total: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub succeeded: u32,
+    /// For good.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub running: u32,
+    /// When these counts were taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+    /// Every item is done, and the current attempt collects what they made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub collecting: bool,
 }
 
 fn is_zero(n: &u32) -> bool {
@@ -322,6 +345,10 @@ pub struct OutputStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_value")]
     pub signature: Option<Value>,
+    /// How many items it lists, where a `forEach` runs over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub items: Option<u64>,
 }
 
 /// What the last attempt used.

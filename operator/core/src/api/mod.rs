@@ -3,6 +3,7 @@
 
 mod conditions;
 mod crds;
+mod for_each;
 mod ml_pipeline;
 mod ml_pipeline_run;
 mod model_deployment;
@@ -19,12 +20,13 @@ mod triggers;
 
 pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
+pub use for_each::{ForEach, ItemRange};
 pub use ml_pipeline::{
     Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, PvcStore, Store,
 };
 pub use ml_pipeline_run::{
-    Cancel, JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus, PipelineRef, ResolvedInput,
-    RetryFrom, RunTrigger, StageState, StageStatus, StageUsage,
+    Cancel, ItemsStatus, JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus, PipelineRef,
+    ResolvedInput, RetryFrom, RunTrigger, StageState, StageStatus, StageUsage,
 };
 pub use model_deployment::{
     Address, Batching, DeployedModel, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus,

@@ -6,7 +6,7 @@ pub use millrace_contract::ArtifactKind as ArtifactType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Container, PodSettings, Value, schema};
+use super::{Container, ForEach, PodSettings, Value, schema};
 
 /// One step of a pipeline: exactly one of `uses`, `container`, `register` and `deploy`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,7 +15,7 @@ use super::{Container, PodSettings, Value, schema};
     { "rule": "[has(self.uses), has(self.container), has(self.register), has(self.deploy)].filter(x, x).size() == 1", "message": "a stage is exactly one of uses, container, register and deploy" },
     { "rule": "has(self.uses) || !(has(self.with) || has(self.overrides))", "message": "with and overrides belong to a stage with uses" },
     { "rule": "has(self.container) || !has(self.outputs)", "message": "outputs belong to a stage with container: with uses they come from the StageTemplate" },
-    { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" }
+    { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.forEach) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, forEach, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" }
 ]))]
 pub struct Stage {
     /// Stages that come before this one, besides those it refers to. Each must have succeeded, have been skipped by its own `when`, or
@@ -53,6 +53,9 @@ pub struct Stage {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub outputs: BTreeMap<String, Output>,
+    /// Runs the program once for each item of a list, each in a pod of its own. Expressions of the stage know `item` and `index`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<ForEach>,
     /// What the stage's metrics must be for those after it to begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,

@@ -34,8 +34,28 @@ pub use types::{Names, Type, in_expression};
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+use template::Piece;
+
 /// The member paths that an expression names: `["params", "rows"]`, `["stages", "fit", "metrics", "r2"]`.
 pub fn references(expression: &str) -> Result<BTreeSet<Vec<String>>, ExprError> {
     let parsed = parse::parse(expression)?;
     Ok(infer::walk(&parsed, None).references)
+}
+
+/// As [`references`], of every template in every text inside a value. What cannot be read names nothing.
+pub fn references_in(value: &Value) -> BTreeSet<Vec<String>> {
+    match value {
+        Value::String(text) => {
+            let pieces = template::pieces(text).unwrap_or_default();
+            let named = pieces.into_iter().filter_map(|piece| match piece {
+                Piece::Expression(expression) => references(expression).ok(),
+                Piece::Text(_) => None,
+            });
+            named.flatten().collect()
+        }
+        Value::Array(values) => values.iter().flat_map(references_in).collect(),
+        Value::Object(map) => map.values().flat_map(references_in).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => BTreeSet::new(),
+    }
 }

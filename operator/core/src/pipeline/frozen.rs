@@ -1,12 +1,12 @@
 //! What a run runs: a pipeline that passed every check, with its StageTemplates resolved and its edges drawn. It is kept
 //! in a ControllerRevision named by its hash and its owner's, so that a later edit changes no run that has started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
-    Container, Deploy, Gate, Input, OnFailure, Output, ParamSpec, Register, Retry, Store, Value, is_stop,
+    Container, Deploy, ForEach, Gate, Input, OnFailure, Output, ParamSpec, Register, Retry, Store, Value, is_stop,
 };
 use crate::names;
 
@@ -111,6 +111,12 @@ pub struct FrozenContainer {
     pub outputs: BTreeMap<String, Output>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
+    /// It runs once for each item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<ForEach>,
+    /// Outputs that a `forEach` runs over.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lists: BTreeSet<String>,
     pub retry: Retry,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,

@@ -74,8 +74,8 @@ fn succeeded(
         .into_iter()
         .map(|(output, record)| {
             let uri = format!("pvc://{claim}/{folder}/attempts/{winner}/outputs/{output}");
-            let millrace_contract::OutputRecord { kind, digest, size, files: _, signature, format } = record;
-            (output, OutputStatus { kind, uri, digest, size, format, signature })
+            let millrace_contract::OutputRecord { kind, digest, size, files: _, items, signature, format } = record;
+            (output, OutputStatus { kind, uri, digest, size, format, signature, items })
         })
         .collect();
     status.next_attempt_time = None;

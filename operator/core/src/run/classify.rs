@@ -98,7 +98,7 @@ fn of_job(job: &JobView, observed: &Observed) -> Standing {
     Standing::Pending(observed.job_warnings.get(&job.name).cloned())
 }
 
-fn of_pod(wanted: Wanted<'_>, pod: &PodView) -> Standing {
+pub(super) fn of_pod(wanted: Wanted<'_>, pod: &PodView) -> Standing {
     let main = pod.main.as_ref();
     if let Some(end) = main.and_then(|main| main.terminated.as_ref()) {
         return Standing::Ended(ending::of(wanted, pod, end));

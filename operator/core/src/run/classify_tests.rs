@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::super::{ContainerView, Terminated};
 use super::*;
 
-const WANTED: Wanted<'static> = Wanted { run_uid: "run-uid", stage: "train", attempt: 1, outputs: &BTreeMap::new() };
+const WANTED: Wanted<'static> =
+    Wanted { run_uid: "run-uid", stage: "train", attempt: 1, items: false, outputs: &BTreeMap::new() };
 
 fn reference(uid: Option<&str>) -> JobRef {
     JobRef { name: "r-train-1".into(), uid: uid.map(str::to_owned) }

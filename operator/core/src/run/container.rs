@@ -1,13 +1,16 @@
 //! A stage that runs a program, one step: make an attempt, or look at the one there is.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+use millrace_contract::ITEMS_OUTPUT;
 
 use super::classify::{self, Seen, Standing};
 use super::ending::Wanted;
 use super::inputs::{self, Hindrance};
 use super::pass::{Effects, Pass, Stages, clip, since};
-use super::{Observed, PodView, Words, attempt, deadline, finish, job};
-use crate::api::{Cancel, JobRef, StageState, StageStatus};
+use super::{Observed, PodView, Words, attempt, deadline, fan_out, finish, item_job, job};
+use crate::api::{Cancel, JobRef, Output, StageState, StageStatus};
 use crate::pipeline::{FrozenContainer, FrozenKind};
 use crate::plan::{Create, Delete, DeleteKind};
 use crate::{duration, names};
@@ -36,18 +39,30 @@ pub(super) fn begin(
         status.inputs = resolved;
         status.attempts += 1;
         status.job = Some(JobRef { name: names::job(pass.run_name(), name, status.attempts), uid: None });
-        job::build(pass, name, stage, &status, stages)
+        build(pass, name, stage, &status, stages)
     });
     match built {
-        Ok(job) => {
+        Ok((_, Some(0))) if fan_out::runs_items(stage, &status) => {
+            let status = StageStatus { items: Some(fan_out::begun(pass, 0)), ..before };
+            if fan_out::collects(&status) {
+                return begin(pass, name, stage, status, stages, effects);
+            }
+            fan_out::finished(pass, status)
+        }
+        Ok((create, total)) => {
+            if let Some(total) = total.filter(|_| fan_out::runs_items(stage, &status)) {
+                status.items = Some(fan_out::begun(pass, total));
+            }
             status.state = StageState::Pending;
             status.attempt_time = Some(pass.time());
             status.next_attempt_time = None;
             status.reason = None;
             status.message = None;
-            status.image = None;
+            if !fan_out::collects(&status) {
+                status.image = None;
+            }
             status.usage = None;
-            effects.create.push(Create::Job(Box::new(job)));
+            effects.create.push(create);
             again_at_timeout(pass, stage, &status, effects);
             status
         }
@@ -61,6 +76,23 @@ pub(super) fn begin(
             wait(pass, name, stage, status, Some(words), effects)
         }
     }
+}
+
+/// The Job of the current attempt, and how many items its stage has.
+fn build(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    status: &StageStatus,
+    stages: &Stages,
+) -> Result<(Create, Option<u32>), Hindrance> {
+    let Some(each) = &stage.for_each else {
+        return Ok((Create::Job(Box::new(job::build(pass, name, stage, status, stages)?)), None));
+    };
+    let build = if fan_out::collects(status) { item_job::collect } else { item_job::items };
+    let item_job::Made { job, list, total } = build(pass, name, stage, each, status, stages)?;
+    let job = Box::new(job);
+    Ok((list.map_or_else(|| Create::Job(job.clone()), |list| Create::JobOver(list, job.clone())), Some(total)))
 }
 
 /// Looks at the current attempt.
@@ -87,7 +119,15 @@ pub(super) fn advance(
     let (Some(reference), true) = (&old.job, old.attempts > 0) else {
         return begin(pass, name, stage, old.clone(), stages, effects);
     };
-    let wanted = Wanted { run_uid: pass.run_uid(), stage: name, attempt: old.attempts, outputs: &stage.outputs };
+    if fan_out::runs_items(stage, old) {
+        return fan_out::advance(pass, name, stage, old, reference, stages, effects);
+    }
+    let mut outputs = Cow::Borrowed(&stage.outputs);
+    if fan_out::collects(old) {
+        outputs.to_mut().insert(ITEMS_OUTPUT.to_owned(), Output::default());
+    }
+    let wanted =
+        Wanted { run_uid: pass.run_uid(), stage: name, attempt: old.attempts, items: false, outputs: &outputs };
     let seen = classify::look(wanted, reference, pass.observed);
     let mut new = step(pass, name, stage, old, &seen, stages, effects);
     // The uid is noted with what is written anyway, and before a Job that is being deleted is gone: a Job that was seen
@@ -125,19 +165,23 @@ fn step(
             let waited_for = StageStatus { reason: None, message: None, ..old.clone() };
             wait(pass, name, stage, waited_for, None, effects)
         }
-        Standing::Running(_) => {
-            StageStatus { state: StageState::Running, reason: None, message: None, image: image(seen), ..old.clone() }
-        }
+        Standing::Running(_) => StageStatus {
+            state: StageState::Running,
+            reason: None,
+            message: None,
+            image: image(seen, old),
+            ..old.clone()
+        },
         Standing::Unclear => old.clone(),
         Standing::Ended(ending) => {
-            let status = StageStatus { image: image(seen), ..old.clone() };
+            let status = StageStatus { image: image(seen, old), ..old.clone() };
             attempt::end(pass, name, stage, status, ending, stages, effects)
         }
     }
 }
 
 /// The status says that there is an attempt, but no Job is seen: it is POSTed again, which meets itself if it is there.
-fn make_sure(
+pub(super) fn make_sure(
     pass: &Pass<'_>,
     name: &str,
     stage: &FrozenContainer,
@@ -156,9 +200,9 @@ fn make_sure(
         let words = Words { reason: refusal.reason.clone(), message: refusal.message.clone() };
         return wait(pass, name, stage, old.clone(), Some(words), effects);
     }
-    match job::build(pass, name, stage, old, stages) {
-        Ok(job) => {
-            effects.create.push(Create::Job(Box::new(job)));
+    match build(pass, name, stage, old, stages) {
+        Ok((create, _)) => {
+            effects.create.push(create);
             // Words of a refusal stay until the Job is there.
             let words =
                 old.reason.clone().map(|reason| Words { reason, message: old.message.clone().unwrap_or_default() });
@@ -170,7 +214,7 @@ fn make_sure(
 }
 
 /// The stage waits, with the words of whom it waits for, until its time is over.
-fn wait(
+pub(super) fn wait(
     pass: &Pass<'_>,
     name: &str,
     stage: &FrozenContainer,
@@ -238,9 +282,15 @@ fn pause(pass: &Pass<'_>, status: &StageStatus) -> Duration {
     (waited / 4).clamp(SOONEST, LATEST)
 }
 
-/// The digest of the image that ran.
-fn image(seen: &Seen<'_>) -> Option<String> {
-    let id = seen.pod?.main.as_ref().map(|main| main.image_id.as_str()).filter(|id| !id.is_empty())?;
+/// The digest of the image that ran. What is collected is what the items' image made.
+fn image(seen: &Seen<'_>, old: &StageStatus) -> Option<String> {
+    if fan_out::collects(old) { old.image.clone() } else { image_of(seen.pod) }
+}
+
+/// The digest of the image that the first of these pods has.
+pub(super) fn image_of<'a>(pods: impl IntoIterator<Item = &'a PodView>) -> Option<String> {
+    let mut ids = pods.into_iter().filter_map(|pod| pod.main.as_ref().map(|main| main.image_id.as_str()));
+    let id = ids.find(|id| !id.is_empty())?;
     Some(id.rsplit_once('@').map_or(id, |(_, digest)| digest).to_owned())
 }
 
@@ -270,7 +320,9 @@ pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages, effects: &mut Eff
     };
     let found = pods.filter_map(|pod| Some((pod.stage.as_str(), left(&pod.stage)?))).min();
     found.map(|(stage, left)| {
-        effects.again(left);
+        // Pods of items wake nobody.
+        let items = stages.get(stage).is_some_and(|status| status.items.is_some());
+        effects.again(if items { left.min(SOONEST) } else { left });
         stage
     })
 }

@@ -45,6 +45,8 @@ pub(super) struct Wanted<'a> {
     pub run_uid: &'a str,
     pub stage: &'a str,
     pub attempt: u32,
+    /// Of an item: it counts its own attempts on from the stage's.
+    pub items: bool,
     /// What the stage declares.
     pub outputs: &'a BTreeMap<String, Output>,
 }
@@ -98,7 +100,8 @@ fn report(wanted: Wanted<'_>, message: &str) -> Option<Report> {
     // An agent that cannot read its task does not know whose it is. It can only have failed.
     let unread =
         report.outcome == Outcome::Failed && report.reason == ReportReason::CannotStart && report.run_uid.is_empty();
-    let ours = report.run_uid == wanted.run_uid && report.stage == wanted.stage && report.attempt == wanted.attempt;
+    let attempt = report.attempt == wanted.attempt || wanted.items && report.attempt > wanted.attempt;
+    let ours = report.run_uid == wanted.run_uid && report.stage == wanted.stage && attempt;
     (report.millrace == "v1" && (ours || unread)).then_some(report)
 }
 

@@ -3,7 +3,8 @@
 use super::super::Words;
 use super::*;
 
-const WANTED: Wanted<'static> = Wanted { run_uid: "uid", stage: "train", attempt: 2, outputs: &BTreeMap::new() };
+const WANTED: Wanted<'static> =
+    Wanted { run_uid: "uid", stage: "train", attempt: 2, items: false, outputs: &BTreeMap::new() };
 
 fn message(reason: &str, outcome: &str, change: (&str, &str)) -> String {
     let report = serde_json::json!({

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::inputs::{self, Hindrance, Mounted};
 use super::pass::{Pass, Stages};
 use super::{mounts, render, scope};
-use crate::api::{Container, StageStatus};
+use crate::api::{Container, Output, StageStatus};
 use crate::expr::{self, Scope};
 use crate::pipeline::{FrozenContainer, bind_params};
 use crate::{duration, names, pod, problem};
@@ -34,8 +34,36 @@ pub(super) fn build(
     let inputs = inputs::mounted(&stage.inputs, &status.inputs, stages)?;
     let scope = scope_of(pass, name, stage, status, &inputs, stages)?;
     let container = render::container(name, &pass.at(name), stage, &scope)?;
-    let grace = grace_seconds(&container);
-    let task = Task {
+    let task = task(pass, name, stage, status, &container, &inputs);
+    let grace = task.grace_seconds;
+    let task = serde_json::to_string(&task)
+        .map_err(|error| Hindrance::fail("BadTask", format!("stage `{name}`: the task is no JSON: {error}")))?;
+    render::task_fits(name, &pass.at(name), stage, &task)?;
+    let spec = pod_spec(pass, name, status.retries, &container, &inputs, &task, grace);
+    let template = over_pod_template(pass, name, &container, template(pass, name, status.attempts, spec))?;
+    let deadline = stage.timeout_seconds.map(|timeout| {
+        let all = stage.pending_timeout_seconds + timeout + grace + REPORT_SECONDS + BACKSTOP_SECONDS;
+        i64::try_from(all).unwrap_or(i64::MAX)
+    });
+    Ok(of_attempt(pass, name, status.attempts, once(pass, template, deadline)))
+}
+
+/// What the agent is told. Of `container` the script is taken as it is.
+pub(super) fn task(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    status: &StageStatus,
+    container: &Container,
+    inputs: &BTreeMap<String, Mounted>,
+) -> Task {
+    let output = |name: &String, output: &Output| TaskOutput {
+        kind: output.kind,
+        optional: output.optional,
+        // Of a stage with `forEach` the list is what is collected.
+        items: stage.for_each.is_none() && stage.lists.contains(name),
+    };
+    Task {
         namespace: pass.namespace().to_owned(),
         run: pass.run_name().to_owned(),
         run_uid: pass.run_uid().to_owned(),
@@ -43,47 +71,48 @@ pub(super) fn build(
         attempt: status.attempts,
         script: container.script.clone(),
         inputs: inputs.iter().map(|(name, mounted)| (name.clone(), task_input(name, mounted))).collect(),
-        outputs: stage
-            .outputs
-            .iter()
-            .map(|(name, output)| (name.clone(), TaskOutput { kind: output.kind, optional: output.optional }))
-            .collect(),
+        outputs: stage.outputs.iter().map(|(name, of)| (name.clone(), output(name, of))).collect(),
         timeout_seconds: stage.timeout_seconds,
-        grace_seconds: grace,
+        grace_seconds: grace_seconds(container),
         durable: pass.frozen.store.is_some(),
-    };
-    let task = serde_json::to_string(&task)
-        .map_err(|error| Hindrance::fail("BadTask", format!("stage `{name}`: the task is no JSON: {error}")))?;
-    render::task_fits(name, &pass.at(name), stage, &task)?;
-    let labels = labels(pass, name, status.attempts);
-    let template = PodTemplateSpec {
-        metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
-        spec: Some(pod_spec(pass, name, status.retries, &container, &inputs, &task, grace)),
-    };
-    let deadline = stage.timeout_seconds.map(|timeout| {
-        let all = stage.pending_timeout_seconds + timeout + grace + REPORT_SECONDS + BACKSTOP_SECONDS;
-        i64::try_from(all).unwrap_or(i64::MAX)
-    });
-    Ok(Job {
+        items: None,
+    }
+}
+
+/// The Job of an attempt.
+pub(super) fn of_attempt(pass: &Pass<'_>, stage: &str, attempt: u32, spec: JobSpec) -> Job {
+    Job {
         metadata: ObjectMeta {
-            name: Some(names::job(pass.run_name(), name, status.attempts)),
+            name: Some(names::job(pass.run_name(), stage, attempt)),
             namespace: Some(pass.namespace().to_owned()),
-            labels: Some(labels),
+            labels: Some(labels(pass, stage, attempt)),
             owner_references: Some(vec![pass.owner()]),
             ..ObjectMeta::default()
         },
-        spec: Some(JobSpec {
-            backoff_limit: Some(0),
-            completions: Some(1),
-            parallelism: Some(1),
-            pod_replacement_policy: Some("Failed".to_owned()),
-            ttl_seconds_after_finished: Some(pass.config.job_ttl_seconds),
-            active_deadline_seconds: deadline,
-            template: over_pod_template(pass, name, &container, template)?,
-            ..JobSpec::default()
-        }),
+        spec: Some(spec),
         ..Job::default()
-    })
+    }
+}
+
+/// One pod that runs once.
+pub(super) fn once(pass: &Pass<'_>, template: PodTemplateSpec, deadline: Option<i64>) -> JobSpec {
+    JobSpec {
+        backoff_limit: Some(0),
+        completions: Some(1),
+        parallelism: Some(1),
+        pod_replacement_policy: Some("Failed".to_owned()),
+        ttl_seconds_after_finished: Some(pass.config.job_ttl_seconds),
+        active_deadline_seconds: deadline,
+        template,
+        ..JobSpec::default()
+    }
+}
+
+pub(super) fn template(pass: &Pass<'_>, stage: &str, attempt: u32, spec: PodSpec) -> PodTemplateSpec {
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta { labels: Some(labels(pass, stage, attempt)), ..ObjectMeta::default() }),
+        spec: Some(spec),
+    }
 }
 
 fn labels(pass: &Pass<'_>, stage: &str, attempt: u32) -> BTreeMap<String, String> {
@@ -143,7 +172,7 @@ fn scope_of(
     Ok(scope.with("inputs", Value::Object(paths)).with("outputs", Value::Object(outputs)))
 }
 
-fn pod_spec(
+pub(super) fn pod_spec(
     pass: &Pass<'_>,
     stage: &str,
     retries: u32,
@@ -170,7 +199,7 @@ fn pod_spec(
         ..PodContainer::default()
     };
     mounts::own(pass, stage, retries, &mut spec, &mut main);
-    mounts::inputs(pass, inputs, &mut spec, &mut main);
+    mounts::inputs(inputs, &mut spec, &mut main);
     if container.agent.is_none() {
         mounts::agent(pass.config, &mut spec, &mut main);
     }
@@ -187,7 +216,7 @@ fn pod_spec(
     spec
 }
 
-fn over_pod_template(
+pub(super) fn over_pod_template(
     pass: &Pass<'_>,
     stage: &str,
     container: &Container,

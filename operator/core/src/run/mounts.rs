@@ -47,25 +47,32 @@ pub(super) fn own(pass: &Pass<'_>, stage: &str, retries: u32, spec: &mut PodSpec
 }
 
 /// Every input, read-only. A claim other than the store's gets a volume of its own, once.
-pub(super) fn inputs(pass: &Pass<'_>, inputs: &BTreeMap<String, Mounted>, spec: &mut PodSpec, main: &mut PodContainer) {
-    let mut volumes: BTreeMap<&str, String> = BTreeMap::new();
-    if let Some(store) = &pass.frozen.store {
-        volumes.insert(&store.pvc.claim_name, STORE.to_owned());
-    }
+pub(super) fn inputs(inputs: &BTreeMap<String, Mounted>, spec: &mut PodSpec, main: &mut PodContainer) {
     for (name, input) in inputs {
-        let next = format!("millrace-claim-{}", volumes.len());
-        let volume = volumes.entry(&input.claim).or_insert_with(|| {
-            spec.volumes.get_or_insert_default().push(claim(&next, &input.claim));
-            next
-        });
         main.volume_mounts.get_or_insert_default().push(VolumeMount {
-            name: volume.clone(),
+            name: of_claim(spec, &input.claim),
             mount_path: format!("{INPUTS_DIR}/{name}"),
             sub_path: Some(input.path.clone()),
             read_only: Some(true),
             ..VolumeMount::default()
         });
     }
+}
+
+/// The pod's volume of a claim, which it gets if it has none.
+pub(super) fn of_claim(spec: &mut PodSpec, wanted: &str) -> String {
+    let volumes = spec.volumes.get_or_insert_default();
+    let ours = |volume: &&Volume| {
+        volume.name.starts_with(pod::OWN_VOLUME)
+            && volume.persistent_volume_claim.as_ref().is_some_and(|found| found.claim_name == wanted)
+    };
+    if let Some(found) = volumes.iter().find(ours) {
+        return found.name.clone();
+    }
+    let claims = volumes.iter().filter(|volume| volume.persistent_volume_claim.is_some()).count();
+    let name = format!("millrace-claim-{claims}");
+    volumes.push(claim(&name, wanted));
+    name
 }
 
 /// The init container that copies the agent, for images that do not carry it.

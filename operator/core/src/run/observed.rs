@@ -56,6 +56,18 @@ pub struct JobView {
     /// `Failed` or `FailureTarget`: reason and message.
     pub failed: Option<Words>,
     pub complete: bool,
+    /// Of an Indexed Job.
+    pub items: Option<JobItems>,
+}
+
+/// How far the items of an Indexed Job are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobItems {
+    pub succeeded: u32,
+    pub ready: u32,
+    /// Those that failed for good, and the first of them.
+    pub failed: u32,
+    pub first_failed: Vec<u32>,
 }
 
 /// A pod as far as a run looks at it.
@@ -81,6 +93,8 @@ pub struct PodView {
     /// The init container that brings the agent, while it is not done.
     pub init: Option<ContainerView>,
     pub main: Option<ContainerView>,
+    /// Which item it is for, of an Indexed Job.
+    pub index: Option<u32>,
     /// Where it is reached. Of model servers only: nobody asks other pods.
     pub address: Option<String>,
 }

@@ -11,7 +11,7 @@ use crate::pipeline::FrozenContainer;
 const RENDERED_LIMIT: usize = 512 * 1024;
 /// The longest argument or environment variable that Linux takes, without the NUL at its end (`MAX_ARG_STRLEN` is 32 pages). With
 /// a longer one no program starts, however often it is tried.
-const LONGEST_STRING: usize = 32 * 4096 - 1;
+pub(super) const LONGEST_STRING: usize = 32 * 4096 - 1;
 
 /// The container of a stage with its templates rendered. `at` is the path of the stage.
 pub(super) fn container(
@@ -64,12 +64,16 @@ pub(super) fn container(
 
 /// The task is one variable of the agent's. The only part of it that a person can make long is the script, as JSON.
 pub(super) fn task_fits(stage: &str, at: &str, frozen: &FrozenContainer, task: &str) -> Result<(), Hindrance> {
-    let bytes = TASK_ENV.len() + 1 + task.len();
-    if bytes <= LONGEST_STRING {
+    if fits(task) {
         return Ok(());
     }
-    let found = format!("the task of the agent, which holds it as JSON, is {bytes} bytes long");
+    let found = format!("the task of the agent, which holds it as JSON, is {} bytes long", task.len());
     Err(too_long(&path(stage, at, frozen, "script"), &found))
+}
+
+/// Whether the task is short enough for a variable.
+pub(super) fn fits(task: &str) -> bool {
+    TASK_ENV.len() + 1 + task.len() <= LONGEST_STRING
 }
 
 /// An expression of the stage has no value.

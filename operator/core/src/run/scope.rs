@@ -8,14 +8,25 @@ use crate::expr::Scope;
 
 /// `params`, `run` and `stages`.
 pub(super) fn of_run(pass: &Pass<'_>, stages: &Stages) -> Scope {
-    let stages = stages.iter().map(|(name, status)| (name.clone(), stage(status)));
-    with_run(pass)
-        .with("params", Value::Object(pass.params.clone().into_iter().collect()))
-        .with("stages", Value::Object(stages.collect()))
+    names(pass, stages).into_iter().fold(Scope::new(), |scope, (name, value)| scope.with(&name, value))
+}
+
+/// The same, with names as they were declared.
+pub(super) fn names(pass: &Pass<'_>, stages: &Stages) -> Map<String, Value> {
+    let stages: Map<String, Value> = stages.iter().map(|(name, status)| (name.clone(), stage(status))).collect();
+    let params: Map<String, Value> = pass.params.clone().into_iter().collect();
+    [("run", run(pass)), ("params", params.into()), ("stages", stages.into())]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .collect()
 }
 
 /// Only `run`: what a StageTemplate sees besides its own names.
 pub(super) fn with_run(pass: &Pass<'_>) -> Scope {
+    Scope::new().with("run", run(pass))
+}
+
+fn run(pass: &Pass<'_>) -> Value {
     let trigger = pass.run.spec.trigger.as_ref().map(|trigger| trigger.kind.as_str());
     let mut run = json!({
         "name": pass.run_name(),
@@ -28,7 +39,7 @@ pub(super) fn with_run(pass: &Pass<'_>) -> Scope {
     if let Some(end) = pass.end {
         run["status"] = json!(end);
     }
-    Scope::new().with("run", run)
+    run
 }
 
 fn stage(status: &StageStatus) -> Value {
@@ -43,5 +54,6 @@ fn stage(status: &StageStatus) -> Value {
         "results": status.results,
         "metrics": status.metrics,
         "outputs": outputs,
+        "items": status.items.as_ref().map(|items| json!({ "total": items.total, "succeeded": items.succeeded, "failed": items.failed })),
     })
 }

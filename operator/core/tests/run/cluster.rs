@@ -16,7 +16,7 @@ use millrace_core::config::Config;
 use millrace_core::names;
 use millrace_core::pipeline::Frozen;
 use millrace_core::plan::{Apply, Create, Delete, DeleteKind, Event, FIELD_OWNED, Plan, Refusal};
-use millrace_core::run::{self, JobView, Observed, PodView, Words};
+use millrace_core::run::{self, JobItems, JobView, Observed, PodView, Words};
 use serde_json::Value;
 
 use crate::node;
@@ -82,6 +82,8 @@ pub struct Cluster {
     /// How often each name was created.
     pub created: BTreeMap<String, usize>,
     pub events: Vec<Event>,
+    /// Lists that were written down, in the order in which they were made.
+    pub lists: Vec<String>,
     uids: usize,
 }
 
@@ -116,6 +118,7 @@ impl Cluster {
             writes: 0,
             created: BTreeMap::new(),
             events: Vec::new(),
+            lists: Vec::new(),
             uids: 0,
         }
     }
@@ -156,6 +159,20 @@ impl Cluster {
             }
         }
         panic!("it never settles: {:#?}", self.run.status);
+    }
+
+    /// As [`Self::settle`], until something is so.
+    pub fn settle_until(&mut self, so: impl Fn(&Self) -> bool) {
+        for _ in 0..500 {
+            let requeue = self.reconcile();
+            if so(self) {
+                return;
+            }
+            if !node::tick(self) {
+                self.pass_time(requeue.unwrap());
+            }
+        }
+        panic!("it never came: {:#?}", self.run.status);
     }
 
     /// Passes until one has nothing to do.
@@ -261,6 +278,10 @@ impl Cluster {
     fn create(&mut self, create: Create) {
         match create {
             Create::Job(job) => self.create_job(*job),
+            Create::JobOver(list, job) => {
+                self.lists.extend(list.data.unwrap().into_values());
+                self.create_job(*job);
+            }
             Create::ModelVersion(version) => {
                 let name = version.metadata.name.clone().unwrap();
                 match self.versions.iter().find(|there| there.metadata.name == version.metadata.name) {
@@ -302,6 +323,7 @@ impl Cluster {
             attempt: labels[names::ATTEMPT_LABEL].parse().unwrap(),
             owner: Some(owner),
             created: Some(self.now),
+            items: (job.spec.as_ref().unwrap().completion_mode.as_deref() == Some("Indexed")).then(JobItems::default),
             ..JobView::default()
         };
         self.jobs.insert(name, (view, job));

@@ -6,6 +6,7 @@ mod cluster;
 mod control;
 mod crashes;
 mod ends;
+mod fan_out;
 mod flow;
 mod model;
 mod node;

@@ -1,7 +1,7 @@
 //! The nodes of the small cluster: every pod goes one step a tick, and ends as its fate says.
 
 use millrace_contract::Task;
-use millrace_core::run::{ContainerView, PodView, Terminated};
+use millrace_core::run::{ContainerView, JobItems, JobView, PodView, Terminated};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Fate, words};
@@ -11,9 +11,15 @@ pub fn tick(cluster: &mut Cluster) -> bool {
     let mut moved = cluster.serve();
     let jobs: Vec<_> = cluster.jobs.values().cloned().collect();
     for (view, job) in jobs {
-        let template = job.spec.unwrap().template.spec.unwrap();
+        let spec = job.spec.unwrap();
+        let most_failed = spec.max_failed_indexes;
+        let template = spec.template.spec.unwrap();
         let task = template.containers[0].env.iter().flatten().find(|var| var.name == "MILLRACE_TASK");
         let task: Task = serde_json::from_str(task.unwrap().value.as_ref().unwrap()).unwrap();
+        if view.items.is_some() {
+            moved |= items(cluster, &view, spec.completions.unwrap(), most_failed == Some(0), &task);
+            continue;
+        }
         let at = cluster.pods.iter().position(|pod| pod.owner.as_ref() == Some(&view.uid));
         let over = view.failed.is_some() || view.complete;
         match at {
@@ -35,6 +41,72 @@ pub fn tick(cluster: &mut Cluster) -> bool {
             Some(at) => moved |= step(cluster, &view.name, at, &task),
         }
     }
+    moved
+}
+
+/// All items of an Indexed Job one step further, at the same time. What becomes of one is the fate of `<stage>/<index>`.
+fn items(cluster: &mut Cluster, view: &JobView, completions: i32, fail_fast: bool, task: &Task) -> bool {
+    if view.failed.is_some() || view.complete {
+        return false;
+    }
+    let mut counts = JobItems::default();
+    let mut pods = Vec::new();
+    let old: Vec<PodView> = cluster.pods.iter().filter(|pod| pod.owner.as_ref() == Some(&view.uid)).cloned().collect();
+    for index in 0..u32::try_from(completions).unwrap() {
+        let fate = cluster.fates.get(&(format!("{}/{index}", task.stage), task.attempt)).cloned();
+        let fate = fate.unwrap_or(Fate::Succeeds(json!({})));
+        let mut pod = old.iter().find(|pod| pod.index == Some(index)).cloned().unwrap_or_else(|| PodView {
+            name: format!("{}-{index}", view.name),
+            uid: cluster.uid("pod"),
+            owner: Some(view.uid.clone()),
+            stage: view.stage.clone(),
+            attempt: view.attempt,
+            index: Some(index),
+            phase: "Pending".into(),
+            ..PodView::default()
+        });
+        let now = cluster.now;
+        match (&mut pod.main, &fate) {
+            (none @ None, _) => *none = Some(ContainerView::default()),
+            (Some(main), Fate::NoImage) => main.waiting = Some(words("ErrImagePull", "no such image")),
+            (Some(main), _) if main.terminated.is_none() && main.running_since.is_none() => {
+                main.running_since = Some(now);
+                main.image_id = "registry/image@sha256:abc".into();
+                pod.phase = "Running".into();
+            }
+            (Some(main), Fate::Succeeds(_)) => {
+                main.terminated = Some(Terminated { reason: "Completed".into(), ..Terminated::default() });
+            }
+            (Some(_), Fate::Hangs) => {}
+            (Some(main), fate) => {
+                let message = report(cluster, task, fate).to_string();
+                main.terminated =
+                    Some(Terminated { exit_code: 1, reason: "Error".into(), message, ..Terminated::default() });
+            }
+        }
+        let main = pod.main.clone().unwrap_or_default();
+        match main.terminated {
+            Some(end) if end.exit_code == 0 => counts.succeeded += 1,
+            Some(_) => {
+                counts.failed += 1;
+                counts.first_failed.push(index);
+            }
+            None => counts.ready += u32::from(main.running_since.is_some()),
+        }
+        pods.push(pod);
+    }
+    let moved = old != pods;
+    cluster.pods.retain(|pod| pod.owner.as_ref() != Some(&view.uid));
+    cluster.pods.extend(pods);
+    let job = &mut cluster.jobs.get_mut(&view.name).unwrap().0;
+    let all = counts.succeeded + counts.failed == u32::try_from(completions).unwrap();
+    if counts.failed > 0 && (fail_fast || all) {
+        let reason = if fail_fast { "MaxFailedIndexesExceeded" } else { "FailedIndexes" };
+        job.failed = Some(words(reason, "Job has failed indexes"));
+    } else {
+        job.complete = all;
+    }
+    job.items = Some(counts);
     moved
 }
 
@@ -158,6 +230,9 @@ fn report(cluster: &mut Cluster, task: &Task, fate: &Fate) -> Value {
         if output.kind == millrace_contract::ArtifactKind::Model {
             record["format"] = json!("onnx");
             record["signature"] = json!({ "task": "classification" });
+        }
+        if output.items {
+            record["items"] = json!(task.items.as_ref().map_or(3, |items| items.total));
         }
         (name.clone(), record)
     });

@@ -60,8 +60,14 @@ fn stage_type(stage: &Resolved<'_>) -> Type {
         let outputs = if stage.unknown {
             Type::map_of(output)
         } else {
-            Type::Named(stage.outputs().keys().map(|name| (name.clone(), output.clone())).collect())
+            Type::Named(stage.made().keys().map(|name| ((*name).to_owned(), output.clone())).collect())
         };
+        if stage.stage.for_each.is_some() {
+            let counts = ["total", "succeeded", "failed"].map(|name| (name.to_owned(), Type::Number));
+            members.insert("items".to_owned(), Type::Record(counts.into()));
+            members.insert("outputs".to_owned(), outputs);
+            return Type::Record(members);
+        }
         members.insert("results".to_owned(), facts(stage.template.map(|template| &template.results), Type::Any));
         members.insert("metrics".to_owned(), metrics_type(stage));
         members.insert("outputs".to_owned(), outputs);
@@ -79,10 +85,16 @@ pub(super) fn metrics_type(stage: &Resolved<'_>) -> Type {
     }
 }
 
-/// Everything in a container that is rendered.
-pub(super) fn container(container: &Container, path: &str, names: &Names, problems: &mut Problems) -> References {
+/// Everything in a container that is rendered. The image is the same for every item: its names may be fewer.
+pub(super) fn container(
+    container: &Container,
+    path: &str,
+    of_image: &Names,
+    names: &Names,
+    problems: &mut Problems,
+) -> References {
     let mut all = References::default();
-    all.text(&container.image, &format!("{path}.image"), names, problems);
+    all.text(&container.image, &format!("{path}.image"), of_image, problems);
     for (i, text) in container.command.iter().flatten().enumerate() {
         all.program(text, &format!("{path}.command[{i}]"), names, problems);
     }

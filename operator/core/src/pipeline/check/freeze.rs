@@ -1,6 +1,6 @@
 //! What passed every check, as a run runs it: templates resolved, defaults filled in, edges drawn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::edges::Edges;
 use super::resolve::Resolved;
@@ -14,7 +14,7 @@ const PENDING_SECONDS: u64 = 3600;
 pub(super) fn freeze(spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>, edges: &Edges) -> Frozen {
     let defaults = spec.defaults.clone().unwrap_or_default();
     let stages = all.iter().filter_map(|(name, resolved)| {
-        let kind = kind(resolved, &defaults)?;
+        let kind = kind(name, resolved, all, &defaults)?;
         let frozen = FrozenStage {
             needs: edges.of(name),
             bonds: edges.bonds(name),
@@ -33,7 +33,12 @@ pub(super) fn freeze(spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>, 
     }
 }
 
-fn kind(resolved: &Resolved<'_>, defaults: &Defaults) -> Option<FrozenKind> {
+fn kind(
+    name: &str,
+    resolved: &Resolved<'_>,
+    all: &BTreeMap<&str, Resolved<'_>>,
+    defaults: &Defaults,
+) -> Option<FrozenKind> {
     let stage = resolved.stage;
     if let Some(register) = &stage.register {
         return Some(FrozenKind::Register(register.clone()));
@@ -60,10 +65,18 @@ fn kind(resolved: &Resolved<'_>, defaults: &Defaults) -> Option<FrozenKind> {
         inputs: stage.inputs.clone(),
         outputs: resolved.outputs().clone(),
         gate: stage.gate.clone(),
+        for_each: stage.for_each.clone(),
+        lists: lists(name, all),
         retry: retry.or_else(|| defaults.retry.clone()).unwrap_or_default(),
         timeout_seconds: seconds(timeout.or(defaults.timeout.as_deref())),
         pending_timeout_seconds: seconds(pending).unwrap_or(PENDING_SECONDS),
     })))
+}
+
+/// The outputs of a stage that a `forEach` runs over.
+fn lists(stage: &str, all: &BTreeMap<&str, Resolved<'_>>) -> BTreeSet<String> {
+    let sources = all.values().filter_map(|other| other.stage.for_each.as_ref()?.from.as_deref()?.split_once('.'));
+    sources.filter(|(producer, _)| *producer == stage).map(|(_, output)| output.to_owned()).collect()
 }
 
 fn seconds(text: Option<&str>) -> Option<u64> {

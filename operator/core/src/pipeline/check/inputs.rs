@@ -107,11 +107,11 @@ pub(super) fn output(
     if resolved.unknown || resolved.kind == Kind::Unclear {
         return None;
     }
-    let outputs = resolved.outputs();
-    if let Some(found) = outputs.get(output) {
-        return Some(found.kind);
+    let made = resolved.made();
+    if let Some(found) = made.get(output) {
+        return Some(*found);
     }
-    let hint = expr::did_you_mean(output, outputs.keys().map(String::as_str));
+    let hint = expr::did_you_mean(output, made.keys().copied());
     problems.add(path, "UnknownOutput", format!("the stage `{producer}` has no output `{output}`: {hint}"));
     None
 }

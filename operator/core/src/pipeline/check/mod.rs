@@ -5,6 +5,7 @@ mod container;
 mod declared;
 mod edges;
 mod expression;
+mod for_each;
 mod freeze;
 mod gate;
 mod inputs;
@@ -101,7 +102,7 @@ pub fn check_template(spec: &StageTemplateSpec, config: &Config) -> Result<(), V
     time::duration(spec.timeout.as_deref(), "spec.timeout", &mut problems);
     container::check(&spec.container, "spec.container", config, &mut problems);
     let names = expression::template_names(spec);
-    expression::container(&spec.container, "spec.container", &names, &mut problems);
+    expression::container(&spec.container, "spec.container", &names, &names, &mut problems);
     problems.result()
 }
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use millrace_contract::ITEMS_OUTPUT;
+
 use super::{Problems, check_template};
-use crate::api::{MLPipelineSpec, Output, Stage, StageTemplate, StageTemplateSpec};
+use crate::api::{ArtifactType, MLPipelineSpec, Output, Stage, StageTemplate, StageTemplateSpec};
 use crate::config::Config;
 use crate::expr;
 use crate::pipeline::stage_path;
@@ -27,6 +29,8 @@ pub(super) struct Resolved<'a> {
     pub kind: Kind,
     pub template: Option<&'a StageTemplateSpec>,
     pub finally: bool,
+    /// What it makes is kept.
+    pub stored: bool,
     /// `uses` names a template that does not exist: nothing is known of inputs and outputs.
     pub unknown: bool,
 }
@@ -45,6 +49,18 @@ impl Resolved<'_> {
     pub fn outputs(&self) -> &BTreeMap<String, Output> {
         self.template.map_or(&self.stage.outputs, |template| &template.outputs)
     }
+
+    /// What later stages find. Of one with `forEach` these are folders, and the list of its items.
+    pub fn made(&self) -> BTreeMap<&str, ArtifactType> {
+        let each = self.stage.for_each.is_some();
+        let kind = |output: &Output| if each { ArtifactType::Artifact } else { output.kind };
+        let mut made: BTreeMap<_, _> =
+            self.outputs().iter().map(|(name, output)| (name.as_str(), kind(output))).collect();
+        if each && self.stored {
+            made.insert(ITEMS_OUTPUT, ArtifactType::Artifact);
+        }
+        made
+    }
 }
 
 /// Resolves all stages.
@@ -57,7 +73,7 @@ pub(super) fn stages<'a>(
     let mut all = BTreeMap::new();
     for (finally, stages) in [(true, &spec.finally), (false, &spec.stages)] {
         for (name, stage) in stages {
-            all.insert(name.as_str(), resolve(name, stage, finally, templates, config, problems));
+            all.insert(name.as_str(), resolve(name, stage, finally, spec.store.is_some(), templates, config, problems));
         }
     }
     all
@@ -67,6 +83,7 @@ fn resolve<'a>(
     name: &str,
     stage: &'a Stage,
     finally: bool,
+    stored: bool,
     templates: &'a BTreeMap<String, Arc<StageTemplate>>,
     config: &Config,
     problems: &mut Problems,
@@ -94,5 +111,5 @@ fn resolve<'a>(
             format!("the StageTemplate `{uses}` is not right: {}. Correct it there", problem::summary(&found));
         problems.add(format!("{at}.uses"), "InvalidTemplate", message);
     }
-    Resolved { stage, kind, template, finally, unknown: stage.uses.is_some() && template.is_none() }
+    Resolved { stage, kind, template, finally, stored, unknown: stage.uses.is_some() && template.is_none() }
 }

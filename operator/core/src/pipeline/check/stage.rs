@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::edges::{Edges, Tie};
 use super::expression::{self, References};
 use super::resolve::{Kind, Resolved};
-use super::{Problems, container, freeze, gate, inputs, name, params, time, when};
+use super::{Problems, container, for_each, freeze, gate, inputs, name, params, time, when};
 use crate::api::{ArtifactType, MLPipelineSpec, ParamSpec};
 use crate::config::Config;
 use crate::expr::{self, Names, Type};
@@ -61,6 +61,7 @@ fn belongs(resolved: &Resolved<'_>, at: &str, problems: &mut Problems) {
             "a stage with container: with uses they come from the StageTemplate",
         ),
         ("inputs", !stage.inputs.is_empty(), program, "a stage with uses or container"),
+        ("forEach", stage.for_each.is_some(), program, "a stage with uses or container"),
         ("gate", stage.gate.is_some(), program, "a stage with uses or container"),
         ("retry", stage.retry.is_some(), program, "a stage with uses or container"),
         ("timeout", stage.timeout.is_some(), program, "a stage with uses or container"),
@@ -98,18 +99,20 @@ fn program(
     inputs::check(name, resolved, all, edges, problems);
     let run = expression::run_names(resolved, spec, all);
     let mut found: Vec<References> = vec![gate::check(name, resolved, &run, problems)];
+    found.push(for_each::check(name, resolved, &run, all, edges, problems));
+    let each = for_each::names(resolved, run.clone());
     if let Some(own) = &stage.container {
         let path = format!("{at}.container");
         container::check(own, &path, config, problems);
         let optional = stage.inputs.iter().map(|(name, input)| (name, input.optional));
-        let names = expression::with_paths(run, optional, stage.outputs.keys());
-        found.push(expression::container(own, &path, &names, problems));
+        let paths = |names| expression::with_paths(names, optional.clone(), stage.outputs.keys());
+        found.push(expression::container(own, &path, &paths(run), &paths(each), problems));
     } else {
         if let Some(template) = resolved.template {
             params::known(&template.params, &stage.with, &format!("{at}.with"), problems);
         }
         let declared = resolved.template.map(|template| &template.params);
-        found.push(with(&stage.with, declared, &format!("{at}.with"), &run, problems));
+        found.push(with(&stage.with, declared, &format!("{at}.with"), &each, problems));
         if let Some(overrides) = &stage.overrides {
             let path = format!("{at}.overrides");
             if let Some(template) = resolved.template {
@@ -197,8 +200,12 @@ fn register(
     if let Some(metrics) = &register.metrics {
         let path = format!("{at}.register.metrics");
         let found = inputs::existing(name, metrics, &path, Tie::Uses, all, edges, problems);
-        if found.is_some_and(|found| matches!(found.kind, Kind::Register | Kind::Deploy)) {
-            let message = format!("the stage `{metrics}` has no metrics: name a stage with uses or container");
+        let has_none = |found: &Resolved<'_>| {
+            matches!(found.kind, Kind::Register | Kind::Deploy) || found.stage.for_each.is_some()
+        };
+        if found.is_some_and(has_none) {
+            let message =
+                format!("the stage `{metrics}` has no metrics: name a stage with uses or container, without forEach");
             problems.add(path, "InvalidReference", message);
         }
     }

@@ -2,6 +2,7 @@
 
 mod expressions;
 mod flow;
+mod for_each;
 mod freeze;
 mod names;
 mod stage;

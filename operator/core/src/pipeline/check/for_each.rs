@@ -1,0 +1,125 @@
+//! `forEach`: what a stage runs over, and what cannot go with it.
+
+use std::collections::BTreeMap;
+
+use millrace_contract::{ITEMS_OUTPUT, MOST_ITEMS};
+use serde_json::Value;
+
+use super::edges::{Edges, Tie};
+use super::expression::References;
+use super::resolve::Resolved;
+use super::{Problems, inputs, quoted};
+use crate::api::{ArtifactType, ForEach, ItemRange};
+use crate::expr::{self, Names, Type};
+
+const REASON: &str = "InvalidForEach";
+
+/// What the expressions of the stage may name besides.
+pub(super) fn names(resolved: &Resolved<'_>, mut names: Names) -> Names {
+    if resolved.stage.for_each.is_some() {
+        names.insert("item".to_owned(), Type::Any);
+        names.insert("index".to_owned(), Type::Number);
+    }
+    names
+}
+
+/// Checks a `forEach` and returns what it refers to.
+pub(super) fn check(
+    stage: &str,
+    resolved: &Resolved<'_>,
+    run: &Names,
+    all: &BTreeMap<&str, Resolved<'_>>,
+    edges: &mut Edges,
+    problems: &mut Problems,
+) -> References {
+    let mut references = References::default();
+    let Some(each) = &resolved.stage.for_each else { return references };
+    let at = format!("{}.forEach", resolved.at(stage));
+    let ForEach { items, range, from, parallelism, fail_fast: _ } = each;
+    if [items.is_some(), range.is_some(), from.is_some()].into_iter().filter(|given| *given).count() != 1 {
+        let message = "exactly one of items, range and from is required: write one of them";
+        problems.add(&at, REASON, message);
+    }
+    if !(1..=1000).contains(parallelism) {
+        let message = format!("{parallelism} is out of bounds: write a number from 1 to 1000");
+        problems.add(format!("{at}.parallelism"), REASON, message);
+    }
+    if let Some(items) = items {
+        list(items, &format!("{at}.items"), run, &mut references, problems);
+    }
+    if let Some(ItemRange { count, start, step }) = range {
+        let path = format!("{at}.range");
+        number(count, &format!("{path}.count"), run, &mut references, problems);
+        let whole = |count: f64| count.fract() == 0.0 && (0.0..=MOST_ITEMS as f64).contains(&count);
+        if count.as_f64().is_some_and(|count| !whole(count)) {
+            let message = format!("{count} is no number of items: write a whole number from 0 to {MOST_ITEMS}");
+            problems.add(format!("{path}.count"), REASON, message);
+        }
+        for (field, value) in [("start", start), ("step", step)] {
+            if let Some(value) = value {
+                number(value, &format!("{path}.{field}"), run, &mut references, problems);
+            }
+        }
+    }
+    if let Some(from) = from {
+        let path = format!("{at}.from");
+        if inputs::output(stage, from, &path, Tie::Uses, all, edges, problems) == Some(ArtifactType::Model) {
+            let message = format!("`{from}` is a model: name an output that is a file with one item in each line");
+            problems.add(path, "WrongArtifactType", message);
+        }
+    }
+    beside(stage, resolved, problems);
+    references
+}
+
+fn list(items: &Value, path: &str, run: &Names, references: &mut References, problems: &mut Problems) {
+    if let Value::Array(list) = items
+        && list.len() as u64 > MOST_ITEMS
+    {
+        let message = format!("it has {} items, and at most {MOST_ITEMS} are run: split the list", list.len());
+        problems.add(path, REASON, message);
+    }
+    let checked = expr::check_value(items, run);
+    if checked.faults.is_empty() && !checked.kind.fits(&Type::List) {
+        let message =
+            format!("{} is {}: write a list, or one expression that gives a list", quoted(items), checked.kind);
+        problems.add(path, "WrongType", message);
+    }
+    references.take(checked, path, problems);
+}
+
+fn number(value: &Value, path: &str, run: &Names, references: &mut References, problems: &mut Problems) {
+    let checked = expr::check_value(value, run);
+    if checked.faults.is_empty() && !checked.kind.fits(&Type::Number) {
+        let message =
+            format!("{} is {}: write a number, or one expression that gives a number", quoted(value), checked.kind);
+        problems.add(path, "WrongType", message);
+    }
+    references.take(checked, path, problems);
+}
+
+/// What has no meaning for a stage that runs many times.
+fn beside(stage: &str, resolved: &Resolved<'_>, problems: &mut Problems) {
+    let at = resolved.at(stage);
+    if resolved.stage.gate.is_some() {
+        let message = "each item has metrics of its own, and the stage has none: judge them in a later stage that reads the output `items`";
+        problems.add(format!("{at}.gate"), REASON, message);
+    }
+    if resolved.stage.retry.as_ref().is_some_and(|retry| retry.backoff.is_some()) {
+        let message = "the Job of a stage with forEach tries its items again by itself, after 10s, then twice as long each time: leave backoff out";
+        problems.add(format!("{at}.retry.backoff"), REASON, message);
+    }
+    if resolved.outputs().contains_key(ITEMS_OUTPUT) {
+        let message = format!(
+            "the output `{ITEMS_OUTPUT}` of a stage with forEach is the list of what became of its items: use another name"
+        );
+        problems.add(format!("{at}.outputs.{ITEMS_OUTPUT}"), REASON, message);
+    }
+    let image = resolved.template.map(|template| &template.container.image).filter(|image| expr::has_template(image));
+    if let Some(image) = image {
+        let message = format!(
+            "the StageTemplate's image is `{image}`, and all items have the same: use a StageTemplate whose image has no expression"
+        );
+        problems.add(format!("{at}.forEach"), REASON, message);
+    }
+}

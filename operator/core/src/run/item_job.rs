@@ -1,0 +1,217 @@
+//! The Jobs of a stage with `forEach`: one Indexed Job for all items, and after it one that collects what they made.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::{
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ConfigMapVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector, PodSpec, Volume, VolumeMount,
+};
+use millrace_contract::{
+    ArtifactKind, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ITEMS_PATH, STAGE_DIR, Task, TaskItems, TaskOutput,
+    item_folder,
+};
+use serde_json::json;
+
+use super::inputs::{self, Hindrance};
+use super::items::{self, Items, LIST, List};
+use super::job;
+use super::pass::{Pass, Stages};
+use super::{mounts, render, scope};
+use crate::api::{AgentPath, Container, ForEach, PodSettings, Resources, StageStatus};
+use crate::expr;
+use crate::item::Order;
+use crate::pipeline::FrozenContainer;
+
+/// Where the Job controller writes what it knows of an item's pod. The count of ignored failures is not always there.
+const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+const RETRIES: [&str; 2] =
+    ["batch.kubernetes.io/job-index-failure-count", "batch.kubernetes.io/job-index-ignored-failure-count"];
+
+/// The volume of a list that was written down.
+const VOLUME: &str = "millrace-items";
+
+/// A Job, and the list that its pods read.
+pub(super) struct Made {
+    pub job: Job,
+    pub list: Option<Box<ConfigMap>>,
+    pub total: u32,
+}
+
+/// The Job of all items.
+pub(super) fn items(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    each: &ForEach,
+    status: &StageStatus,
+    stages: &Stages,
+) -> Result<Made, Hindrance> {
+    let inputs = inputs::mounted(&stage.inputs, &status.inputs, stages)?;
+    let Items { total, source, list } = items::of(pass, name, each, stages)?;
+    let mut container = stage.container.clone();
+    // A StageTemplate's image has no expression here.
+    container.image =
+        expr::render(&container.image, &scope::of_run(pass, stages)).map_err(|error| render::no_value(name, &error))?;
+    let env = filled_in_later(&mut container.settings);
+    let order = Order::new(stage, scope::names(pass, stages), env, |input| inputs.contains_key(input));
+    let mut task = job::task(pass, name, stage, status, &container, &inputs);
+    task.script.clone_from(&stage.container.script);
+    task.items = Some(TaskItems { total: total.into(), source, order: Some(json!(order)) });
+    let text = written(name, &task)?;
+    if !render::fits(&text) {
+        let message = format!(
+            "{}: the stage's script, with the parameters and results that its texts name, has {} bytes, and no more than {} fit: let its \
+             texts name less, or hand it over as a file",
+            pass.at(name),
+            text.len(),
+            render::LONGEST_STRING
+        );
+        return Err(Hindrance::fail("StageTooLarge", message));
+    }
+    let mut spec = job::pod_spec(pass, name, status.retries, &container, &inputs, &text, task.grace_seconds);
+    let list = read(list, &mut spec);
+    of_one_item(pass, name, status.retries, &mut spec);
+    let template = job::over_pod_template(pass, name, &container, job::template(pass, name, status.attempts, spec))?;
+    let completions = i32::try_from(total).unwrap_or(i32::MAX);
+    let disrupted =
+        PodFailurePolicyOnPodConditionsPattern { type_: "DisruptionTarget".to_owned(), status: "True".to_owned() };
+    let spec = JobSpec {
+        completion_mode: Some("Indexed".to_owned()),
+        completions: Some(completions),
+        parallelism: Some(completions.min(i32::try_from(each.parallelism).unwrap_or(i32::MAX))),
+        backoff_limit_per_index: i32::try_from(stage.retry.limit).ok(),
+        max_failed_indexes: each.fail_fast.then_some(0),
+        // What the infrastructure ends is not the item's failure.
+        pod_failure_policy: Some(PodFailurePolicy {
+            rules: vec![PodFailurePolicyRule {
+                action: "Ignore".to_owned(),
+                on_pod_conditions: Some(vec![disrupted]),
+                ..PodFailurePolicyRule::default()
+            }],
+        }),
+        pod_replacement_policy: Some("Failed".to_owned()),
+        ttl_seconds_after_finished: Some(pass.config.job_ttl_seconds),
+        template,
+        ..JobSpec::default()
+    };
+    Ok(Made { job: job::of_attempt(pass, name, status.attempts, spec), list, total })
+}
+
+/// The Job that puts together what the items made, with the agent alone.
+pub(super) fn collect(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    each: &ForEach,
+    status: &StageStatus,
+    stages: &Stages,
+) -> Result<Made, Hindrance> {
+    let Items { total, source, list } = items::of(pass, name, each, stages)?;
+    let own = &stage.container.settings;
+    let container = Container {
+        image: pass.config.agent_image.clone(),
+        agent: Some(AgentPath { path: "/millrace-agent".to_owned() }),
+        // The user whose files they are, on nodes where the stage may run.
+        settings: PodSettings {
+            run_as_user: own.run_as_user,
+            run_as_group: own.run_as_group,
+            node_selector: own.node_selector.clone(),
+            tolerations: own.tolerations.clone(),
+            affinity: own.affinity.clone(),
+            priority_class_name: own.priority_class_name.clone(),
+            resources: Some(Resources {
+                requests: [("cpu".to_owned(), json!("10m")), ("memory".to_owned(), json!("64Mi"))].into(),
+                limits: [("memory".to_owned(), json!("256Mi"))].into(),
+            }),
+            ..PodSettings::default()
+        },
+        ..Container::default()
+    };
+    let mut task = job::task(pass, name, stage, status, &container, &BTreeMap::new());
+    // A folder for each output, and the list of items.
+    let folder = |items: bool| TaskOutput { kind: ArtifactKind::Artifact, optional: false, items };
+    task.outputs = stage.outputs.keys().map(|name| (name.clone(), folder(false))).collect();
+    task.outputs.insert(ITEMS_OUTPUT.to_owned(), folder(true));
+    task.timeout_seconds = None;
+    task.items = Some(TaskItems { total: total.into(), source, order: None });
+    let text = written(name, &task)?;
+    let mut spec = job::pod_spec(pass, name, status.retries, &container, &BTreeMap::new(), &text, task.grace_seconds);
+    let list = read(list, &mut spec);
+    spec.containers[0].args = Some(vec!["collect".to_owned()]);
+    let template = job::template(pass, name, status.attempts, spec);
+    let spec = job::once(pass, template, None);
+    Ok(Made { job: job::of_attempt(pass, name, status.attempts, spec), list, total })
+}
+
+/// Takes out the variables that hold templates: the agent fills them in.
+fn filled_in_later(settings: &mut PodSettings) -> BTreeMap<String, String> {
+    let templates: BTreeMap<String, String> = settings
+        .env
+        .iter()
+        .filter_map(|(name, value)| Some((name.clone(), value.value.clone().filter(|text| expr::has_template(text))?)))
+        .collect();
+    settings.env.retain(|name, _| !templates.contains_key(name));
+    templates
+}
+
+fn written(stage: &str, task: &Task) -> Result<String, Hindrance> {
+    serde_json::to_string(task)
+        .map_err(|error| Hindrance::fail("BadTask", format!("stage `{stage}`: the task is no JSON: {error}")))
+}
+
+/// Mounts the list where the agent looks for it.
+fn read(list: List, spec: &mut PodSpec) -> Option<Box<ConfigMap>> {
+    let mount = |volume: &str, path: &str| VolumeMount {
+        name: volume.to_owned(),
+        mount_path: ITEMS_PATH.to_owned(),
+        sub_path: Some(path.to_owned()),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    let (mount, map) = match list {
+        List::Computed => return None,
+        List::Made(made) => {
+            let volume = mounts::of_claim(spec, &made.claim);
+            (mount(&volume, &made.path), None)
+        }
+        List::Written(map) => {
+            let source =
+                ConfigMapVolumeSource { name: map.metadata.name.clone().unwrap_or_default(), ..Default::default() };
+            let volume = Volume { name: VOLUME.to_owned(), config_map: Some(source), ..Volume::default() };
+            spec.volumes.get_or_insert_default().push(volume);
+            (mount(VOLUME, LIST), Some(map))
+        }
+    };
+    spec.containers[0].volume_mounts.get_or_insert_default().push(mount);
+    map
+}
+
+/// Tells the pod which item it is, and gives it that item's folder alone.
+fn of_one_item(pass: &Pass<'_>, stage: &str, retries: u32, spec: &mut PodSpec) {
+    let main = &mut spec.containers[0];
+    let annotation = |name: &str, annotation: &str| EnvVar {
+        name: name.to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: format!("metadata.annotations['{annotation}']"),
+                ..ObjectFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    };
+    let [failures, disruptions] = ITEM_RETRIES_ENV;
+    let told = [(ITEM_INDEX_ENV, INDEX), (failures, RETRIES[0]), (disruptions, RETRIES[1])];
+    main.env.get_or_insert_default().extend(told.map(|(name, of)| annotation(name, of)));
+    if pass.frozen.store.is_none() {
+        return;
+    }
+    let own = main.volume_mounts.iter_mut().flatten().find(|mount| mount.mount_path == STAGE_DIR);
+    if let Some(own) = own {
+        own.sub_path = None;
+        let folder = mounts::stage_folder(pass, stage, retries);
+        own.sub_path_expr = Some(format!("{folder}/{}", item_folder(format!("$({ITEM_INDEX_ENV})"))));
+    }
+}

@@ -1,0 +1,181 @@
+//! After all items of a stage: what they made is put together, as the outputs of the stage. Nothing is copied: a file has two names then.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use millrace_contract::{
+    BlobFile, ITEMS_OUTPUT, Manifest, Outcome, Task, TaskItems, Usage, flaw, item_folder, output_path,
+};
+use millrace_files::regular::{self, ReadError};
+use millrace_files::short;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::folders::{self, StoreError};
+use crate::item::{self, ItemsError};
+use crate::outputs::Outputs;
+use crate::place::Place;
+
+/// The manifest of one item.
+const MANIFEST_LIMIT: u64 = 16 * 1024 * 1024;
+
+#[derive(Debug, Error)]
+pub enum CollectError {
+    #[error("what item {index} made cannot be found: {why}; begin the stage again with retryFrom")]
+    Lost { index: u64, why: String },
+    #[error(
+        "output {output:?} of item {index} is not what the item reported: {path} has changed; begin the stage again with retryFrom"
+    )]
+    Changed { index: u64, output: String, path: String },
+    #[error(transparent)]
+    Items(#[from] ItemsError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("stopped while what the items made was put together")]
+    Stopped,
+}
+
+/// What the items used, all of them together, and what each file should be.
+#[derive(Debug, Default)]
+pub struct Collected {
+    pub usage: Usage,
+    /// Output, path below it, digest.
+    expected: Vec<Expected>,
+}
+
+#[derive(Debug)]
+struct Expected {
+    index: u64,
+    output: String,
+    path: String,
+    sha256: String,
+}
+
+/// Puts the items' outputs below the stage's, each by its index, and writes the list of them.
+pub fn put_together(
+    task: &Task,
+    items: &TaskItems,
+    place: &Place,
+    stop: &dyn Fn() -> bool,
+) -> Result<Collected, CollectError> {
+    let values = item::all(items, place, stop)?;
+    let stage = folders::stage(place);
+    let into = |output: &str| place.at(output_path(task.attempt, output));
+    for output in task.outputs.keys().filter(|output| *output != ITEMS_OUTPUT) {
+        let folder = into(output);
+        fs::create_dir_all(&folder).map_err(|source| StoreError::new(&folder, source))?;
+    }
+    let path = into(ITEMS_OUTPUT);
+    let unwritten = |source| StoreError::new(&path, source);
+    let mut lines = BufWriter::new(File::create(&path).map_err(unwritten)?);
+    let mut collected = Collected::default();
+    for (index, value) in (0..items.total).zip(&values) {
+        if stop() {
+            return Err(CollectError::Stopped);
+        }
+        let folder = stage.join(item_folder(index));
+        let manifest = manifest(task, &folder, index)?;
+        let value: Value = serde_json::from_str(value).unwrap_or_default();
+        let report = &manifest.report;
+        let line = json!({ "index": index, "item": value, "results": report.results, "metrics": report.metrics });
+        writeln!(lines, "{line}").map_err(unwritten)?;
+        collected.add(&report.usage);
+        for (output, made) in manifest.outputs.iter().filter(|(output, _)| task.outputs.contains_key(*output)) {
+            let from = folder.join(&made.path);
+            let to = into(output).join(index.to_string());
+            for BlobFile { path, sha256, size: _ } in &made.files {
+                let (source, target) =
+                    if path.is_empty() { (from.clone(), to.clone()) } else { (from.join(path), to.join(path)) };
+                link(&source, &target).map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => {
+                        CollectError::Lost { index, why: format!("{} is not there", short(&source)) }
+                    }
+                    _ => StoreError::new(&target, error).into(),
+                })?;
+                let below = if path.is_empty() { index.to_string() } else { format!("{index}/{path}") };
+                collected.expected.push(Expected {
+                    index,
+                    output: output.clone(),
+                    path: below,
+                    sha256: sha256.clone(),
+                });
+            }
+            // A folder may be empty.
+            if made.files.is_empty() {
+                fs::create_dir_all(&to).map_err(|source| StoreError::new(&to, source))?;
+            }
+        }
+    }
+    lines.flush().map_err(unwritten)?;
+    Ok(collected)
+}
+
+impl Collected {
+    fn add(&mut self, usage: &Usage) {
+        self.usage.cpu_seconds += usage.cpu_seconds;
+        self.usage.wall_seconds += usage.wall_seconds;
+        self.usage.peak_memory_bytes = self.usage.peak_memory_bytes.max(usage.peak_memory_bytes);
+    }
+
+    /// Every file that was collected is what its item reported.
+    pub fn check(&self, outputs: &Outputs) -> Result<(), CollectError> {
+        for Expected { index, output, path, sha256 } in &self.expected {
+            let files = outputs.lists.get(output).map(|list| list.files.as_slice()).unwrap_or_default();
+            let found = files.binary_search_by(|file| file.path.as_bytes().cmp(path.as_bytes()));
+            if found.ok().is_none_or(|at| files[at].sha256 != *sha256) {
+                return Err(CollectError::Changed { index: *index, output: output.clone(), path: path.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn manifest(task: &Task, folder: &Path, index: u64) -> Result<Manifest, CollectError> {
+    let lost = |why: String| CollectError::Lost { index, why };
+    let path = folder.join("manifest.json");
+    let text = regular::read(&path, MANIFEST_LIMIT).map_err(|error| match error {
+        ReadError::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+            lost(format!("{} is not there", short(&path)))
+        }
+        error => lost(format!("{}: {error}", short(&path))),
+    })?;
+    let manifest: Manifest =
+        serde_json::from_slice(&text).map_err(|error| lost(format!("{} is no manifest: {error}", short(&path))))?;
+    let report = &manifest.report;
+    let ours = report.run_uid == task.run_uid && report.stage == task.stage && report.outcome == Outcome::Succeeded;
+    // A program can write such a file too: what it names has to be its own.
+    let plain = manifest.outputs.values().all(|output| {
+        is_below(&output.path) && output.files.iter().all(|file| file.path.is_empty() || is_below(&file.path))
+    });
+    if !ours || !plain || flaw(report).is_some() {
+        return Err(lost(format!("{} is no manifest of this stage", short(&path))));
+    }
+    Ok(manifest)
+}
+
+/// A path that does not climb.
+fn is_below(path: &str) -> bool {
+    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+/// Another name for a file; a copy where the file system has no second names. A link is no file.
+fn link(source: &PathBuf, target: &Path) -> io::Result<()> {
+    if let Some(folder) = target.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    if !fs::symlink_metadata(source)?.is_file() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    match fs::hard_link(source, target) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied | io::ErrorKind::TooManyLinks
+            ) =>
+        {
+            fs::copy(source, target).map(|_| ())
+        }
+        done => done,
+    }
+}

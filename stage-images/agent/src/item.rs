@@ -1,0 +1,137 @@
+//! One item of a stage with `forEach`: which it is, and the stage's texts with it filled in.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use millrace_contract::{
+    INPUTS_DIR, ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_PATH, ItemSource, Task, TaskInput, TaskItems,
+    output_path,
+};
+use millrace_core::item::{Item, ItemError, Order, Texts};
+use millrace_files::digest::Stop;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::inputs::{self, InputError};
+use crate::list::{self, ListError};
+use crate::place::Place;
+
+#[derive(Debug, Error)]
+pub enum ItemsError {
+    #[error("{ITEM_INDEX_ENV} is {0:?}: this pod belongs to no Indexed Job, which would say which item it is for")]
+    Index(String),
+    #[error("the list of items: {0}")]
+    Lost(#[from] InputError),
+    #[error("the list of items: {0}")]
+    List(#[from] ListError),
+    #[error("the task cannot be read: {0}; agent and operator are of different versions?")]
+    Order(#[source] serde_json::Error),
+    #[error("an argument is no UTF-8")]
+    NotText,
+    #[error("item {index}: {source}")]
+    Texts { index: u64, source: ItemError },
+}
+
+/// The task as this item's pod has it: its attempts count on, because pods of one Job share the item's folder.
+pub fn of_this_pod(task: &Task) -> Task {
+    let count = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
+    if task.items.as_ref().is_none_or(|items| items.order.is_none()) {
+        return task.clone();
+    }
+    let before: u32 = ITEM_RETRIES_ENV.iter().map(|name| count(name)).sum();
+    Task { attempt: task.attempt.saturating_add(before), ..task.clone() }
+}
+
+/// What the program of an item gets.
+#[derive(Debug)]
+pub struct Filled {
+    pub words: Vec<OsString>,
+    pub script: Option<String>,
+    pub env: BTreeMap<String, String>,
+}
+
+/// Finds the pod's item and fills in the texts. `items` is the task's.
+pub fn fill(
+    task: &Task,
+    items: &TaskItems,
+    order: &Value,
+    arguments: &[OsString],
+    place: &Place,
+    stop: Stop<'_>,
+) -> Result<Filled, ItemsError> {
+    let index = index()?;
+    let value = value(items, index, place, stop)?;
+    let order: Order = serde_json::from_value(order.clone()).map_err(ItemsError::Order)?;
+    let words = arguments.iter().map(|word| word.to_str().map(str::to_owned).ok_or(ItemsError::NotText));
+    let words: Vec<String> = words.collect::<Result<_, _>>()?;
+    let path = |path: String| Value::from(place.at(path).display().to_string());
+    let inputs: Map<String, Value> =
+        task.inputs.keys().map(|name| (name.clone(), path(format!("{INPUTS_DIR}/{name}")))).collect();
+    let outputs: Map<String, Value> =
+        task.outputs.keys().map(|name| (name.clone(), path(output_path(task.attempt, name)))).collect();
+    let item = Item { value: &value, index, inputs: &inputs, outputs: &outputs };
+    let Texts { words, script, mut env } =
+        order.fill(item, &words, task.script.as_deref()).map_err(|source| ItemsError::Texts { index, source })?;
+    let text = match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    env.insert(ITEM_ENV.to_owned(), text);
+    env.insert(ITEM_INDEX_ENV.to_owned(), index.to_string());
+    Ok(Filled { words: words.into_iter().map(OsString::from).collect(), script, env })
+}
+
+/// Which item this pod is for.
+fn index() -> Result<u64, ItemsError> {
+    let text = std::env::var(ITEM_INDEX_ENV).unwrap_or_default();
+    text.parse().map_err(|_| ItemsError::Index(text))
+}
+
+fn value(items: &TaskItems, index: u64, place: &Place, stop: Stop<'_>) -> Result<Value, ItemsError> {
+    match &items.source {
+        ItemSource::Range { start, step } => Ok(in_range(*start, *step, index)),
+        ItemSource::File { digest, size } => {
+            verify(digest, *size, place, stop)?;
+            Ok(list::item(&place.at(ITEMS_PATH), index)?)
+        }
+    }
+}
+
+/// The list is what the operator was told of, or wrote down.
+fn verify(digest: &str, size: u64, place: &Place, stop: Stop<'_>) -> Result<(), InputError> {
+    inputs::one("items", &TaskInput { path: ITEMS_PATH.to_owned(), digest: digest.to_owned(), size }, place, stop)
+}
+
+/// Every item, as JSON.
+pub fn all(items: &TaskItems, place: &Place, stop: Stop<'_>) -> Result<Vec<String>, ItemsError> {
+    match &items.source {
+        ItemSource::Range { start, step } => {
+            Ok((0..items.total).map(|index| in_range(*start, *step, index).to_string()).collect())
+        }
+        ItemSource::File { digest, size } => {
+            verify(digest, *size, place, stop)?;
+            Ok(list::each(&place.at(ITEMS_PATH))?)
+        }
+    }
+}
+
+/// A whole number is written as one.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+fn in_range(start: f64, step: f64, index: u64) -> Value {
+    let number = start + step * index as f64;
+    if number.fract() == 0.0 && number.abs() < 9.0e15 { Value::from(number as i64) } else { Value::from(number) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_range_are_whole_where_they_can_be() {
+        assert_eq!(in_range(0.0, 1.0, 3), json!(3));
+        assert_eq!(in_range(1.0, 0.25, 2), json!(1.5));
+        assert_eq!(in_range(10.0, -2.0, 6), json!(-2));
+    }
+}

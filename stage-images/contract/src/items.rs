@@ -1,0 +1,36 @@
+//! A stage that runs once for each item of a list.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A list has at most this many items.
+pub const MOST_ITEMS: u64 = 10_000;
+/// The output that lists every item with its results and metrics, one JSON object in each line.
+pub const ITEMS_OUTPUT: &str = "items";
+/// The item, for the program: text as it is, anything else as JSON.
+pub const ITEM_ENV: &str = "MILLRACE_ITEM";
+/// The place of the item in the list, from 0.
+pub const ITEM_INDEX_ENV: &str = "MILLRACE_ITEM_INDEX";
+/// How often the item was tried before, as the Job counts: failures of its own, and of the infrastructure.
+pub const ITEM_RETRIES_ENV: [&str; 2] = ["MILLRACE_ITEM_FAILURES", "MILLRACE_ITEM_DISRUPTIONS"];
+
+/// What a pod of such a stage is told of the list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskItems {
+    pub total: u64,
+    pub source: ItemSource,
+    /// What is filled in for the item, as `millrace-core` writes and reads it. Without it the pod collects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Value>,
+}
+
+/// Where the items are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum ItemSource {
+    /// At [`crate::ITEMS_PATH`].
+    File { digest: String, size: u64 },
+    /// `start + index * step`.
+    Range { start: f64, step: f64 },
+}
