@@ -201,6 +201,8 @@ fn at_work(stages: &Stages) -> String {
         let _ = write!(text, "{name} is {word}");
         if let Some(reason) = &stage.reason {
             let _ = write!(text, " ({reason}: {})", first_line(stage));
+        } else if stage.message.is_some() {
+            let _ = write!(text, " ({})", first_line(stage));
         }
     }
     let more = busy.count().saturating_sub(LISTED);
