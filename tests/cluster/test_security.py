@@ -170,6 +170,38 @@ class Security(ModelTest):
         self.assertEqual(ports, [443])
         self.assertNotIn("PRIVATE KEY", self.logs_of_routers())
 
+    def test_a_secret_of_another_name_replaces_the_routers_without_a_failed_request(self):
+        self.secret("old", {"alice": ALICE, "bob": BOB})
+        self.secret("new", {"alice": ALICE})
+        self.secured(auth={"apiKeys": {"secretName": "old"}})
+        before = {p["metadata"]["name"] for p in self.routers()}
+        address, answered, failures, stop = self.address(), [], [], threading.Event()
+
+        def load():
+            while not stop.is_set():
+                try:
+                    answered.append(ask(address, {"x-api-key": ALICE})[0])
+                except (OSError, http.client.HTTPException) as error:
+                    failures.append(repr(error))
+                time.sleep(0.02)
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        try:
+            self.serve(1, security={"auth": {"apiKeys": {"secretName": "new"}}})
+
+            def replaced() -> bool:
+                routers = {p["metadata"]["name"] for p in self.routers()}
+                return len(routers) == 2 and not routers & before
+
+            wait_for("other routers", replaced, SYNC)
+            self.told("Secured", "True", "InForce")
+        finally:
+            stop.set()
+            thread.join()
+        self.assertEqual((failures, set(answered)), ([], {200}))
+        wait_for("the old key refused", lambda: all(self.status({"x-api-key": BOB}) == 401 for _ in range(12)), SYNC)
+
     def test_a_caller_that_asks_too_fast_is_told_to_wait_and_no_revision_is_to_blame(self):
         self.secret("keys", {"alice": ALICE, "bob": BOB})
         rate = {"requestsPerSecond": 0.02, "burst": 4}
