@@ -6,6 +6,10 @@ OK = script("true")
 STORE = {"pvc": {"claimName": "artifacts"}}
 
 
+def secured(security: dict) -> dict:
+    return {"model": {"name": "m"}, "security": security}
+
+
 class Refusals(ClusterTest):
     def refused(self, spec: dict, *words: str) -> None:
         """The pipeline is not accepted, the message has the words, no run starts; a correct one then does."""
@@ -79,6 +83,14 @@ class Refusals(ClusterTest):
             ("ModelVersion", {"model": "m", "version": 0, "format": "onnx", "artifact": {}}, "version"),
             ("ModelDeployment", {"model": {"name": "../m"}}, "model.name"),
             ("ModelDeployment", {"model": {"name": "m", "version": "7"}}, "version"),
+            ("ModelDeployment", secured({}), "security says nothing"),
+            ("ModelDeployment", secured({"tls": {"secretName": "../x"}}), "secretName"),
+            ("ModelDeployment", secured({"auth": {}}), "exactly one of apiKeys and jwt"),
+            ("ModelDeployment", secured({"rateLimit": {"requestsPerSecond": 5, "per": "Caller"}}), "per: Caller needs auth"),
+            ("ModelDeployment", secured({"rateLimit": {"requestsPerSecond": 0}}), "requestsPerSecond"),
+            ("ModelDeployment", secured({"tls": {"secretName": "s"}, "auth": {"apiKeys": {"secretName": "s"}}}), "another Secret than tls"),
+            ("ModelDeployment", secured({"auth": {"jwt": {"issuer": "i", "audiences": ["a"], "jwks": {}}}}), "exactly one of configMap"),
+            ("ModelDeployment", secured({"auth": {"jwt": {"issuer": "i", "audiences": [], "jwks": {"secret": {"name": "s", "key": "k"}}}}}), "audiences"),
         ]
         for kind, spec, word in cases:
             with self.subTest(kind=kind, word=word), self.assertRaises(Refused) as refused:

@@ -279,7 +279,7 @@ mod tests {
 
     fn report(generation: u64, pods: u64, is_busy: bool) -> Report {
         let revisions = BTreeMap::from([("a".to_owned(), RevisionReport { pods, is_busy })]);
-        Report { models: BTreeMap::from([("m".to_owned(), ModelReport { generation, revisions })]) }
+        Report { models: BTreeMap::from([("m".to_owned(), ModelReport { generation, revisions, security: None })]) }
     }
 
     #[test]
@@ -308,7 +308,7 @@ mod tests {
     fn said(models: &[(&str, &[&str])]) -> Stats {
         let models = models.iter().map(|(name, revisions)| {
             let revisions = revisions.iter().map(|name| ((*name).to_owned(), RevisionStats::default()));
-            ((*name).to_owned(), ModelStats { generation: 1, revisions: revisions.collect() })
+            ((*name).to_owned(), ModelStats { generation: 1, revisions: revisions.collect(), security: None })
         });
         Stats { pod: "router".to_owned(), boot: 1, at_us: 1, models: models.collect() }
     }

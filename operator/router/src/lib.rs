@@ -1,5 +1,5 @@
 //! The data plane: one proxy for all models of a namespace. `state` is what is known of models, revisions and pods; `proxy` takes a
-//! request through it; `callers` bounds what they may take; `control` brings routes, endpoints and starts from zero; `count` is what
+//! request through it; `callers` bounds what they may take; `door` says who is let in; `control` brings routes, endpoints and starts from zero; `count` is what
 //! is counted.
 
 mod admin;
@@ -8,6 +8,7 @@ mod callers;
 mod choose;
 mod control;
 mod count;
+mod door;
 mod endpoints;
 mod fault;
 mod flight;

@@ -71,5 +71,6 @@ async fn options(settings: &Settings) -> Result<Options, Box<dyn Error>> {
         workers: settings.workers(),
         limits: Limits { connections: settings.max_connections, ..Limits::default() },
         pod: settings.pod.clone(),
+        mounted: settings.mounted.clone(),
     })
 }

@@ -36,6 +36,7 @@ pub struct Caller {
     /// The pool of this thread.
     pub slot: usize,
     pub connection: Arc<Connection>,
+    pub over_tls: bool,
     /// Between two pieces of a request body.
     pub silence: Duration,
 }
@@ -69,7 +70,12 @@ impl Caller {
             request.headers().get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
         let Some(in_hand) = in_hand else { return Why::Full.response(is_grpc) };
         let routed = self.route(request, is_grpc).await;
-        let mut response = routed.unwrap_or_else(|why| why.response(is_grpc));
+        let mut response = routed.unwrap_or_else(|why| {
+            if let Some(reason) = why.reason() {
+                self.model.refused(reason);
+            }
+            why.response(is_grpc)
+        });
         if is_http1 && self.state.phase() > Phase::Serving && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -79,6 +85,10 @@ impl Caller {
     async fn route(&self, mut request: Request<Incoming>, is_grpc: bool) -> Result<Response<ResponseBody>, Why> {
         let arrived = Instant::now();
         let policy = self.model.policy();
+        if let Some(door) = &policy.door {
+            // Before a revision is chosen: who may not come in is nobody's error, no load and wakes no pod.
+            door.admit(request.headers(), self.over_tls)?;
+        }
         let revision = choose(&policy, request.headers())?;
         let mut flight = Flight::begin(revision.clone(), arrived);
         let refuse = |mut flight: Flight, why: Why| {
@@ -99,6 +109,9 @@ impl Caller {
         let upgrade = headers::upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11);
         let upgrade = upgrade.map(|to| (to, hyper::upgrade::on(&mut request)));
         headers::request(request.headers_mut(), &self.peer);
+        if let Some(door) = &policy.door {
+            door.strip(request.headers_mut());
+        }
         if let Some((to, _)) = &upgrade {
             request.headers_mut().insert(UPGRADE, to.clone());
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));

@@ -15,6 +15,7 @@ use crate::control::configmap;
 use crate::control::scale::{KubeScaler, Scaler};
 use crate::control::watch_file::WatchedFile;
 use crate::count::Metrics;
+use crate::door;
 use crate::endpoints;
 use crate::listen;
 use crate::shadow::{self, ShadowQueue};
@@ -37,6 +38,8 @@ pub struct Options {
     pub limits: Limits,
     /// The pod that it runs in, for `/stats`.
     pub pod: String,
+    /// Where Secrets and ConfigMaps are mounted.
+    pub mounted: PathBuf,
 }
 
 pub enum RoutesFrom {
@@ -67,7 +70,7 @@ pub struct Router {
 impl Router {
     /// Begins, within a runtime.
     pub fn start(options: Options) -> Result<Self, RouterError> {
-        let Options { routes, endpoints, mut scaler, address, admin, workers: count, limits, pod } = options;
+        let Options { routes, endpoints, mut scaler, address, admin, workers: count, limits, pod, mounted } = options;
         let failed = |source| RouterError::Listen { address: admin, source };
         let listener = listen::bind(admin).map_err(failed)?;
         let admin = listener.local_addr().map_err(failed)?;
@@ -104,7 +107,8 @@ impl Router {
                 tokio::spawn(configmap::follow(client, namespace, name, sender))
             }
         };
-        tokio::spawn(Table::new(state.clone(), workers, address).follow(documents));
+        tokio::spawn(door::follow(state.clone()));
+        tokio::spawn(Table::new(state.clone(), workers, address, mounted).follow(documents));
         Ok(Self { state, admin })
     }
 

@@ -13,10 +13,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 
-use crate::callers::{CONNECTION_WINDOW, Connection, HEAD_BYTES, InHand, Limits, STREAM_WINDOW, STREAMS, TimedStream};
+use crate::callers::{
+    CONNECTION_WINDOW, Connection, HEAD_BYTES, InHand, Limits, STREAM_WINDOW, STREAMS, Socket, TimedStream,
+};
 use crate::headers::Peer;
 use crate::proxy::Caller;
+use crate::refuse::Reason;
 use crate::state::{Model, State};
 
 /// A connection of a client.
@@ -107,8 +111,16 @@ async fn connection(
         _ = stopped.changed() => return Ok(()),
         () = held.evicted() => return Ok(()),
     }
-    let peer = Peer { address: address(peer.ip()), proto: HeaderValue::from_static("http") };
-    let caller = Arc::new(Caller { state, model, peer, slot, connection: held.clone(), silence: limits.body });
+    let stream = tokio::select! {
+        stream = begin(stream, &model, limits) => stream,
+        () = held.evicted() => return Ok(()),
+    };
+    let Some(stream) = stream else { return Ok(()) };
+    let over_tls = stream.is_tls();
+    let proto = HeaderValue::from_static(if over_tls { "https" } else { "http" });
+    let peer = Peer { address: address(peer.ip()), proto };
+    let connection = held.clone();
+    let caller = Arc::new(Caller { state, model, peer, slot, connection, over_tls, silence: limits.body });
     let service = service_fn(move |request| {
         let caller = caller.clone();
         // At once and not when it is polled first: until then the socket would take the end of what is sent for a caller that left.
@@ -124,6 +136,25 @@ async fn connection(
     }
     connection.as_mut().graceful_shutdown();
     connection.await
+}
+
+/// The connection as the model's port speaks, or nothing if TLS could not begin.
+async fn begin(stream: TcpStream, model: &Model, limits: Limits) -> Option<Socket> {
+    let Some(door) = model.policy().door.clone().filter(|door| door.is_tls()) else {
+        return Some(Socket::Plain(stream));
+    };
+    let Some(config) = door.tls() else {
+        model.refused(Reason::Closed);
+        return None;
+    };
+    let begun = tokio::time::timeout(limits.head, TlsAcceptor::from(config).accept(stream)).await;
+    match begun {
+        Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream))),
+        Ok(Err(_)) | Err(_) => {
+            model.refused(Reason::Handshake);
+            None
+        }
+    }
 }
 
 /// An IPv4 client of a socket for both has its own address.

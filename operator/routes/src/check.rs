@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::document::{HeaderRule, Model, Revision, Routes};
+use crate::security::{Auth, Per, Security};
 
 /// Why a document was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +67,35 @@ impl Model {
             ensure(shadow.sample > 0.0 && shadow.sample <= 1.0, || at("shadow.sample"), "must be over 0 and up to 1")?;
         }
         ensure(self.queue.timeout_ms > 0, || at("queue.timeoutMs"), "must not be 0")?;
-        ensure(self.limits.answer_ms != Some(0), || at("limits.answerMs"), "must not be 0")
+        ensure(self.limits.answer_ms != Some(0), || at("limits.answerMs"), "must not be 0")?;
+        self.security
+            .as_ref()
+            .map_or(Ok(()), |security| security.check(&|field: &str| at(&format!("security.{field}"))))
+    }
+}
+
+impl Security {
+    fn check(&self, at: &dyn Fn(&str) -> String) -> Result<(), Problem> {
+        const NAME: &str = "must be the name of a Secret or ConfigMap";
+        if let Some(tls) = &self.tls {
+            ensure(is_folder(&tls.secret), || at("tls.secret"), NAME)?;
+        }
+        match &self.auth {
+            None => {}
+            Some(Auth::ApiKeys(keys)) => ensure(is_folder(&keys.secret), || at("auth.apiKeys.secret"), NAME)?,
+            Some(Auth::Jwt(jwt)) => {
+                ensure(!jwt.issuer.is_empty(), || at("auth.jwt.issuer"), "must not be empty")?;
+                ensure(!jwt.audiences.is_empty(), || at("auth.jwt.audiences"), "must not be empty")?;
+                ensure(is_folder(&jwt.jwks.name), || at("auth.jwt.jwks.name"), NAME)?;
+                ensure(is_file(&jwt.jwks.key), || at("auth.jwt.jwks.key"), "must be a key of a Secret or ConfigMap")?;
+            }
+        }
+        let Some(rate) = &self.rate else { return Ok(()) };
+        let right = rate.per_second.is_finite() && rate.per_second > 0.0;
+        ensure(right, || at("rate.perSecond"), "must be over 0")?;
+        ensure(rate.burst > 0, || at("rate.burst"), "must not be 0")?;
+        let known = rate.per == Per::Model || self.auth.is_some();
+        ensure(known, || at("rate.per"), "cannot be Caller without auth: nobody knows who asks")
     }
 }
 
@@ -93,6 +122,17 @@ fn ensure(right: bool, at: impl FnOnce() -> String, says: &str) -> Result<(), Pr
 /// A name of Kubernetes (RFC 1123 subdomain).
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= 253 && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
+}
+
+/// A name that is a folder's too, and none above it.
+fn is_folder(text: &str) -> bool {
+    is_name(text) && !text.starts_with('.')
+}
+
+/// A key of a Secret that is a file's name too.
+fn is_file(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    !text.is_empty() && text.len() <= 253 && !text.starts_with('.') && text.bytes().all(plain)
 }
 
 /// The name of a header (RFC 9110, token).
@@ -156,6 +196,37 @@ mod tests {
                 panic!("{to} was taken");
             };
             assert_eq!(problem.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_callers_is_read_and_what_is_wrong_of_it_named() {
+        let with = |security: &str| {
+            Routes::parse(GOOD.replacen(r#""limits""#, &format!(r#""security": {security}, "limits""#), 1).as_bytes())
+        };
+        let full = r#"{"id": "1", "tls": {"secret": "cert"}, "rate": {"perSecond": 0.5, "burst": 2, "per": "Caller"},
+            "auth": {"jwt": {"issuer": "i", "audiences": ["a"], "jwks": {"of": "ConfigMap", "name": "keys", "key": "jwks.json"}}}}"#;
+        let routes = with(full).unwrap();
+        assert_eq!(Routes::parse(&serde_json::to_vec(&routes).unwrap()).unwrap(), routes);
+        let cases = [
+            (
+                r#"{"id": "1", "tls": {"secret": ".."}}"#.to_owned(),
+                "tls.secret: must be the name of a Secret or ConfigMap",
+            ),
+            (
+                r#"{"id": "1", "auth": {"apiKeys": {"secret": "a/b"}}}"#.to_owned(),
+                "auth.apiKeys.secret: must be the name",
+            ),
+            (full.replace("jwks.json", "../x"), "auth.jwt.jwks.key: must be a key"),
+            (full.replace("0.5", "0"), "rate.perSecond: must be over 0"),
+            (
+                r#"{"id": "1", "rate": {"perSecond": 1, "burst": 1, "per": "Caller"}}"#.to_owned(),
+                "rate.per: cannot be Caller",
+            ),
+        ];
+        for (security, expected) in cases {
+            let Err(RoutesError::Wrong(problem)) = with(&security) else { panic!("{security} was taken") };
+            assert!(problem.to_string().starts_with(&format!("models[penguins].security.{expected}")), "{problem}");
         }
     }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::security::Security;
+
 /// The key of the document in its ConfigMap, and the name of its file where that is mounted.
 pub const ROUTES_KEY: &str = "routes.json";
 
@@ -38,6 +40,9 @@ pub struct Model {
     pub queue: Queue,
     #[serde(default)]
     pub limits: Limits,
+    /// Default: whoever comes is let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security: Option<Security>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,8 +3,10 @@
 
 mod check;
 mod document;
+mod security;
 mod stats;
 
 pub use check::{Problem, RoutesError};
 pub use document::{BUCKETS, HeaderRule, Limits, Model, Protocol, Queue, ROUTES_KEY, Revision, Routes, Shadow, Sticky};
-pub use stats::{Histogram, ModelStats, Outcome, RevisionStats, ShadowStats, Stats};
+pub use security::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls};
+pub use stats::{Histogram, ModelStats, Outcome, RevisionStats, SecurityStats, ShadowStats, Stats};

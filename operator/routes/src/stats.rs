@@ -24,6 +24,21 @@ pub struct ModelStats {
     #[serde(default)]
     pub generation: u64,
     pub revisions: BTreeMap<String, RevisionStats>,
+    /// Where the routes ask something of callers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security: Option<SecurityStats>,
+}
+
+/// What a router has of the settings that say who is let in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecurityStats {
+    /// Of the settings in force; empty where something that they name is not mounted into this router, and another one is to come.
+    pub id: String,
+    /// Nobody is let in: a certificate or keys are missing.
+    pub closed: bool,
+    /// What is wrong with the mounted Secrets and ConfigMaps, without anything that is in them.
+    pub problems: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -30,7 +30,7 @@ fn revision(success: u64, errors: u64) -> RevisionStats {
 /// `new` and `old`: successes and errors since the router's start.
 fn stats(generation: u64, boot: u64, at_us: u64, new: (u64, u64), old: (u64, u64)) -> Stats {
     let revisions = [("new", new), ("old", old)].map(|(name, (ok, bad))| (name.to_owned(), revision(ok, bad)));
-    let model = ModelStats { generation, revisions: BTreeMap::from(revisions) };
+    let model = ModelStats { generation, revisions: BTreeMap::from(revisions), security: None };
     Stats { pod: "r".to_owned(), boot, at_us, models: BTreeMap::from([("m".to_owned(), model)]) }
 }
 

@@ -14,6 +14,7 @@ mod pod_settings;
 mod rollout;
 mod routing;
 mod schema;
+mod security;
 mod stage;
 mod stage_template;
 mod triggers;
@@ -44,6 +45,7 @@ pub use rollout::{
     RolloutOutcome, RolloutRecord, RolloutStatus, RolloutStep, RolloutStrategy, Verdict,
 };
 pub use routing::{HeaderRoute, RouteTo, Routing, StickyHeader};
+pub use security::{Auth, Jwks, JwksKey, JwtRules, KeySecret, RateLimit, RatePer, Security, TlsSecret};
 pub(crate) use stage::is_stop;
 pub use stage::{
     ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, OnFailure, Otherwise, Output, Register, Retry, Stage,

@@ -5,7 +5,9 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, DriftStatus, Monitoring, PodSettings, Rollout, RolloutRecord, RolloutStatus, Routing, schema};
+use super::{
+    Condition, DriftStatus, Monitoring, PodSettings, Rollout, RolloutRecord, RolloutStatus, Routing, Security, schema,
+};
 
 /// A model behind an address. The version is left to a pipeline's `deploy` stage, or written here.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,6 +59,9 @@ pub struct ModelDeploymentSpec {
     pub rollout: Option<Rollout>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<Routing>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // In a box: futures that hold a ModelDeployment get large.
+    pub security: Option<Box<Security>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<Monitoring>,
 }
@@ -198,7 +203,8 @@ pub struct ModelDeploymentStatus {
     pub observed_generation: Option<i64>,
     /// `Accepted`, kstatus's `Ready`, `Reconciling`, `Stalled`, and, where `scale` is set, `ScalingActive`: whether Millrace chooses the
     /// number of pods, and why it chose the one of `desiredReplicas`. Where `monitoring.drift` is set, `Drifted`: whether a feature or the
-    /// predictions have drifted; `Unknown` says why nobody can tell.
+    /// predictions have drifted; `Unknown` says why nobody can tell. Where `security` is set, `Secured`: whether every router has it in force,
+    /// and which Secret is missing or broken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -15,6 +15,7 @@ mod plan;
 mod revision;
 mod rollout;
 mod scaling;
+mod security;
 mod status;
 mod steps;
 mod traffic;

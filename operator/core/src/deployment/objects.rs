@@ -181,10 +181,24 @@ pub(super) fn service(owner: &ModelDeployment, port: i32) -> Service {
         type_: Some("ClusterIP".to_owned()),
         session_affinity: Some("None".to_owned()),
         selector: Some(routing::selector()),
-        ports: Some(vec![service_port(80, IntOrString::Int(port))]),
+        ports: Some(vec![own_port(owner, port)]),
         ..ServiceSpec::default()
     };
     Service { metadata, spec: Some(spec), ..Service::default() }
+}
+
+/// The port of the address, by which clients know whether it speaks TLS.
+fn own_port(owner: &ModelDeployment, port: i32) -> ServicePort {
+    let target = IntOrString::Int(port);
+    if speaks_tls(owner) {
+        return ServicePort { name: Some("https".to_owned()), ..service_port(443, target) };
+    }
+    service_port(80, target)
+}
+
+/// Whether the address speaks TLS.
+pub(super) fn speaks_tls(owner: &ModelDeployment) -> bool {
+    owner.spec.security.as_ref().is_some_and(|security| security.tls.is_some())
 }
 
 /// The Service of a revision: by its EndpointSlices the routers know the pods.

@@ -12,7 +12,7 @@ use super::traffic::Traffic;
 use super::words::{self, Reason};
 use super::{
     DeploymentView, Observed, PORT_ANNOTATION, READY_PATH_ANNOTATION, VERSION_ANNOTATION, chosen, look, monitoring,
-    objects, plan, scaling,
+    objects, plan, scaling, security,
 };
 use crate::api::{
     Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, RolloutOutcome,
@@ -85,7 +85,11 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
         observed_generation: deployment.metadata.generation,
         conditions: old.conditions.clone(),
         address: owned.map(|_| Address {
-            url: format!("http://{name}.{}.svc", deployment.metadata.namespace.as_deref().unwrap_or_default()),
+            url: format!(
+                "{}://{name}.{}.svc",
+                if objects::speaks_tls(deployment) { "https" } else { "http" },
+                deployment.metadata.namespace.as_deref().unwrap_or_default()
+            ),
         }),
         served_model,
         served_version,
@@ -107,6 +111,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     conditions(&mut status.conditions, &verdict, deployment.metadata.generation, now);
     chosen::condition(&mut status, &old, deployment, scaling, now);
     let drifted = monitoring::report(&mut status, deployment, observed.drift.as_ref(), now);
+    let secured = security::report(&mut status, deployment, observed, now);
     plan.events = events(&old, &status, &verdict, intent);
     plan.events.extend(traffic.events.iter().cloned());
     // Without steps it is told as the version that is served.
@@ -117,6 +122,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     }));
     plan.events.extend(chosen::events(&old, deployment, scaling, stable));
     plan.events.extend(drifted);
+    plan.events.extend(secured);
     // A write of the same status fails if the ModelDeployment has changed meanwhile: an old look deletes nothing.
     let fence = !plan.delete.is_empty();
     plan.status = (fence || deployment.status.as_ref() != Some(&status)).then_some(status);
@@ -132,7 +138,11 @@ pub(super) fn router_port(deployment: &ModelDeployment, observed: &Observed) -> 
 #[must_use]
 pub fn is_settled(deployment: &ModelDeployment) -> bool {
     let Some(status) = &deployment.status else { return true };
-    let astray = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status != "True" && c.reason == ASTRAY);
+    let waits = [ASTRAY, security::NOT_IN_FORCE];
+    let astray = status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == "Ready" && c.status != "True" && waits.contains(&c.reason.as_str()));
     let rollout = super::exposed(status.rollout.as_ref());
     // A step that is in force waits for time, requests or people.
     let holds = rollout.filter(|rollout| rollout.step_start_time.is_some()).map(|rollout| rollout.revision.as_str());
@@ -241,7 +251,12 @@ fn routed(mut verdict: Verdict, view: &DeploymentView, situation: &Situation<'_>
         (!leads).then(|| ("ServiceMissing", format!("the Service {own} that leads to the routers is not there yet")))
     };
     let astray = || astray(deployment, view, traffic, observed).map(|words| (ASTRAY, words));
-    let Some((reason, words)) = changed.or_else(missing).or_else(astray) else { return verdict };
+    let insecure = || {
+        let lack = security::lack(deployment, observed).filter(security::Lack::is_grave)?;
+        Some((lack.reason, lack.message))
+    };
+    let lack = changed.or_else(missing).or_else(astray).or_else(insecure);
+    let Some((reason, words)) = lack else { return verdict };
     if verdict.ready {
         verdict.reason = reason;
     }

@@ -8,4 +8,5 @@ mod pods;
 mod rollouts;
 mod routers;
 mod scaling;
+mod security;
 mod swaps;

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::objects::{Home, labels, selector};
+use super::security;
 use crate::config::Config;
 use crate::names::{ROUTER, ROUTES};
 use crate::pod;
@@ -41,7 +42,7 @@ pub(super) fn deployment(home: &Home<'_>, config: &Config) -> Deployment {
             }),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(labels()), ..ObjectMeta::default() }),
-                spec: Some(pod(home.namespace, config)),
+                spec: Some(pod(home, config)),
             },
             ..DeploymentSpec::default()
         }),
@@ -49,7 +50,9 @@ pub(super) fn deployment(home: &Home<'_>, config: &Config) -> Deployment {
     }
 }
 
-fn pod(namespace: &str, config: &Config) -> PodSpec {
+fn pod(home: &Home<'_>, config: &Config) -> PodSpec {
+    let (volumes, mounts) = security::volumes(home.owners);
+    let main = container(home.namespace, config);
     let secrets = config.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
     PodSpec {
         service_account_name: Some(ROUTER.to_owned()),
@@ -64,7 +67,8 @@ fn pod(namespace: &str, config: &Config) -> PodSpec {
             when_unsatisfiable: "ScheduleAnyway".to_owned(),
             ..TopologySpreadConstraint::default()
         }]),
-        containers: vec![container(namespace, config)],
+        volumes: Some(volumes).filter(|volumes| !volumes.is_empty()),
+        containers: vec![Container { volume_mounts: Some(mounts).filter(|mounts| !mounts.is_empty()), ..main }],
         ..pod::base()
     }
 }

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use kube_core::ResourceExt;
 use millrace_routes::{HeaderRule, Limits, Model, Protocol, Queue, Revision, Routes, Shadow, Sticky};
 
+use super::security;
 use crate::api::{HeaderRoute, ModelDeployment, RevisionStatus, RouteTo};
 use crate::autoscale::starts_from_zero;
 use crate::deployment::{READY_PATH, SERVER_PORT, exposed};
@@ -14,8 +15,8 @@ use crate::names::sha256_hex;
 /// Models have these ports: above the routers' own, below those that the kernel gives to outgoing connections.
 pub(super) const PORTS: RangeInclusive<u16> = 10_000..=32_767;
 
-/// The routes of these models. A model keeps the port that its status has; until that is written, the one of the document before.
-pub(super) fn document(models: &[&ModelDeployment], before: &BTreeMap<String, u16>) -> Routes {
+/// What each of so many routers is told of these models. A model keeps the port that its status has; until that is written, the one of the document before.
+pub(super) fn document(models: &[&ModelDeployment], before: &BTreeMap<String, u16>, routers: i32) -> Routes {
     let mut models: Vec<&ModelDeployment> = models.to_vec();
     models.sort_by_key(|model| model.name_any());
     let kept: BTreeSet<u16> = models.iter().filter_map(|model| kept(model)).collect();
@@ -31,7 +32,7 @@ pub(super) fn document(models: &[&ModelDeployment], before: &BTreeMap<String, u1
                 None => from(&model.uid().unwrap_or_default()).find(|port| given.insert(*port))?,
             },
         };
-        Some(routed(model, port))
+        Some(routed(model, port, routers))
     });
     Routes { models: routed.collect() }
 }
@@ -49,7 +50,7 @@ fn from(uid: &str) -> impl Iterator<Item = u16> {
     (first..=*PORTS.end()).chain(*PORTS.start()..first)
 }
 
-fn routed(model: &ModelDeployment, port: u16) -> Model {
+fn routed(model: &ModelDeployment, port: u16, routers: i32) -> Model {
     let status = model.status.as_ref();
     let starts = starts_from_zero(model.spec.scale.as_ref());
     Model {
@@ -66,8 +67,14 @@ fn routed(model: &ModelDeployment, port: u16) -> Model {
             .map(|sticky| Sticky { header: sticky.header.clone() }),
         shadow: status.into_iter().flat_map(|status| &status.revisions).find_map(shadow),
         queue: Queue::default(),
-        limits: Limits::default(),
+        limits: limits(model),
+        security: model.spec.security.as_ref().map(|asked| security::document(asked, routers)),
     }
+}
+
+fn limits(model: &ModelDeployment) -> Limits {
+    let bytes = model.spec.security.as_ref().and_then(|security| security.max_body_bytes);
+    Limits { body_bytes: bytes.and_then(|bytes| u64::try_from(bytes).ok()), ..Limits::default() }
 }
 
 /// The rules that lead to a revision that there is.

@@ -10,13 +10,17 @@ mod observed;
 mod plan;
 mod policies;
 mod said;
+mod security;
 
 #[cfg(test)]
 mod tests;
 
 pub use deployment::ADMIN_PORT;
 pub use objects::{RouterObject, is_ours, key, selector};
-pub use observed::{ModelReport, Observed, PartView, Report, RevisionReport, Router, RouterPod, Routers, RoutesView};
+pub use observed::{
+    ModelReport, Observed, PartView, Report, RevisionReport, Router, RouterPod, Routers, RoutesView, SecurityReport,
+};
 pub use plan::{RouterPlan, Step, plan};
 pub use policies::SERVERS_POLICY;
 pub use said::Asked;
+pub use security::security_id;

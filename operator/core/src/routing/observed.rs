@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millrace_routes::{Routes, Stats};
+use millrace_routes::{Routes, SecurityStats, Stats};
 
 use crate::api::ModelDeployment;
 use crate::deployment::{Applied, DeploymentView, digest};
 use crate::plan::Refusal;
+use crate::problem::head;
 use crate::run::PodView;
 
 /// Everything that the routers of one namespace depend on.
@@ -109,6 +110,30 @@ pub struct Report {
 pub struct ModelReport {
     pub generation: u64,
     pub revisions: BTreeMap<String, RevisionReport>,
+    pub security: Option<SecurityReport>,
+}
+
+/// What a router has in force of `spec.security`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecurityReport {
+    pub id: String,
+    /// Nobody is let in.
+    pub closed: bool,
+    /// What is wrong with Secrets and ConfigMaps.
+    pub problems: Vec<String>,
+}
+
+/// Problems that are taken from a router, and characters of each.
+const PROBLEMS: usize = 8;
+const PROBLEM: usize = 400;
+
+impl SecurityReport {
+    /// Bounded: anybody's pod may have answered.
+    fn of(said: &SecurityStats) -> Self {
+        let SecurityStats { id, closed, problems } = said;
+        let plain = |text: &String| head(&text.replace(|c: char| c.is_control(), " "), PROBLEM);
+        Self { id: head(id, PROBLEM), closed: *closed, problems: problems.iter().take(PROBLEMS).map(plain).collect() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,7 +155,9 @@ impl Report {
                 let said = said.revisions.get(&revision.name)?;
                 Some((revision.name.clone(), RevisionReport { pods: said.pods, is_busy: said.in_flight > 0 }))
             });
-            Some((name, ModelReport { generation: said.generation, revisions: revisions.collect() }))
+            let asked = model.spec.security.is_some();
+            let security = said.security.as_ref().filter(|_| asked).map(SecurityReport::of);
+            Some((name, ModelReport { generation: said.generation, revisions: revisions.collect(), security }))
         });
         Self { models: known.collect() }
     }
@@ -143,5 +170,19 @@ impl ModelReport {
         let mut report = self.clone();
         report.revisions.iter_mut().for_each(|(name, said)| said.is_busy &= revisions.contains(name.as_str()));
         report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_router_says_of_security_is_bounded() {
+        let problems = (0..100).map(|_| "a\nb".repeat(10_000)).collect();
+        let said = SecurityStats { id: "x".repeat(10_000), closed: true, problems };
+        let report = SecurityReport::of(&said);
+        assert_eq!((report.id.chars().count(), report.problems.len()), (PROBLEM, PROBLEMS));
+        assert!(report.problems.iter().all(|text| text.chars().count() == PROBLEM && !text.contains('\n')));
     }
 }

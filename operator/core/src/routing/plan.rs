@@ -46,7 +46,7 @@ pub fn plan(namespace: &str, observed: &Observed, config: &Config, now: Timestam
         return plan;
     }
     let home = Home { namespace, owners: &models };
-    for object in routes(&home, observed).into_iter().chain(routers(&home, config)) {
+    for object in routes(&home, observed, config).into_iter().chain(routers(&home, config)) {
         let key = object.key();
         let (applied, there) = (observed.applied.get(&key), observed.parts.get(&key));
         let then = match there {
@@ -82,10 +82,11 @@ fn is_routed(model: &ModelDeployment) -> bool {
     accepted || !status.revisions.is_empty()
 }
 
-fn routes(home: &Home<'_>, observed: &Observed) -> Option<RouterObject> {
+fn routes(home: &Home<'_>, observed: &Observed, config: &Config) -> Option<RouterObject> {
     let seen = observed.routes.as_deref();
     let ports = seen.map(|routes| routes.ports.clone()).unwrap_or_default();
-    let text = serde_json::to_string(&document(home.owners, &ports)).unwrap_or_default();
+    let document = document(home.owners, &ports, config.router.replicas);
+    let text = serde_json::to_string(&document).unwrap_or_default();
     let owners: BTreeSet<String> = home.owners.iter().filter_map(|model| model.uid()).collect();
     if seen.is_some_and(|seen| seen.text == text && seen.owners == owners) {
         return None;

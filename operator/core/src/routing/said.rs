@@ -52,7 +52,7 @@ impl Routers {
     }
 
     /// Those that callers are sent to.
-    fn ready(&self) -> impl Iterator<Item = &Router> {
+    pub(crate) fn ready(&self) -> impl Iterator<Item = &Router> {
         self.pods.iter().filter(|router| router.pod.ready && !router.pod.pod.deleting)
     }
 

@@ -10,7 +10,8 @@ use millrace_routes::{ROUTES_KEY, Routes};
 use super::document::PORTS;
 use super::{Observed, PartView, RouterObject, RoutesView, SERVERS_POLICY, Step, is_ours, plan};
 use crate::api::{
-    ConditionStatus, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus, set_condition,
+    ConditionStatus, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus, Security, TlsSecret,
+    set_condition,
 };
 use crate::config::{Config, RouterConfig};
 use crate::deployment::Applied;
@@ -147,6 +148,30 @@ fn the_routes_are_what_the_statuses_say() {
     assert_eq!(weights, [("b-0", "b-0", 0), ("b-1", "b-1", 100)]);
     assert_eq!((said("b").generation, said("a").revisions.len()), (3, 0));
     assert_ne!(namespace.port("a"), namespace.port("b"));
+}
+
+#[test]
+fn what_is_asked_of_callers_is_in_the_routes_and_another_secret_replaces_the_routers() {
+    let with = |secret: &str, bytes: i64| {
+        let mut model = model("a", &[100]).as_ref().clone();
+        let tls = Some(TlsSecret { secret_name: secret.to_owned() });
+        model.spec.security = Some(Box::new(Security { tls, max_body_bytes: Some(bytes), ..Security::default() }));
+        [Arc::new(model)]
+    };
+    let mut namespace = Namespace::of(&[model("a", &[100])]);
+    assert_eq!(namespace.routes().models[0].security, None);
+    namespace.pass(&with("cert", 7), &config());
+    assert_eq!(namespace.applied, ["ConfigMap", "Deployment"]);
+    let routed = &namespace.routes().models[0];
+    assert_eq!(routed.limits.body_bytes, Some(7));
+    let security = routed.security.clone().unwrap();
+    assert_eq!((security.tls.unwrap().secret, security.auth, security.rate), ("cert".to_owned(), None, None));
+    namespace.pass(&with("cert", 8), &config());
+    assert_eq!(namespace.applied, ["ConfigMap"], "no other object is mounted");
+    namespace.pass(&with("other", 8), &config());
+    assert_eq!(namespace.applied, ["ConfigMap", "Deployment"]);
+    namespace.pass(&[model("a", &[100])], &config());
+    assert_eq!(namespace.applied, ["ConfigMap", "Deployment"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod activity;
 mod limits;
 mod register;
+mod socket;
 mod stream;
 mod timer;
 
@@ -10,5 +11,6 @@ use activity::Activity;
 pub use activity::Stage;
 pub use limits::{CONNECTION_WINDOW, HEAD_BYTES, HEADERS, Limits, STREAM_WINDOW, STREAMS};
 pub use register::{Connection, InHand, Register};
+pub use socket::Socket;
 pub use stream::TimedStream;
 pub use timer::{Timer, Wait};

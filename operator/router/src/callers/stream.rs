@@ -6,11 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-
 use super::limits::HTTP2_WEIGHT;
-use super::{Connection, Limits, Stage, Timer, Wait};
+use super::{Connection, Limits, Socket, Stage, Timer, Wait};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const LATE_HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: 52\r\n\
@@ -18,7 +16,7 @@ connection: close\r\n\r\n{\"error\":\"the request's head did not come in time\"}
 
 #[derive(Debug)]
 pub struct TimedStream {
-    stream: TcpStream,
+    stream: Socket,
     connection: Arc<Connection>,
     limits: Limits,
     reading: Timer,
@@ -36,7 +34,7 @@ struct HalfClosed {
 }
 
 impl TimedStream {
-    pub fn new(stream: TcpStream, connection: Arc<Connection>, limits: Limits) -> Self {
+    pub fn new(stream: Socket, connection: Arc<Connection>, limits: Limits) -> Self {
         let (reading, writing) = (Timer::default(), Timer::default());
         Self { stream, connection, limits, reading, writing, preface: Some(0), half_closed: None }
     }
@@ -78,7 +76,7 @@ impl TimedStream {
         self.reading.poll(wait, limit, cx).map(|()| {
             if wait == Wait::Head && self.preface.is_none() {
                 // Nothing else is being written: the answers before it are out.
-                drop(self.stream.try_write(LATE_HEAD));
+                let _answered_or_gone = Pin::new(&mut self.stream).poll_write(cx, LATE_HEAD);
             }
             Err(io::Error::new(io::ErrorKind::TimedOut, "the caller is silent"))
         })

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use millrace_routes::{Model as Document, Routes};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
 
+use crate::door::Door;
 use crate::listen::Listener;
 use crate::state::{Model, Policy, Revision, State};
 use crate::worker::Workers;
@@ -19,14 +21,16 @@ pub struct Table {
     pub state: Arc<State>,
     pub workers: Workers,
     pub address: IpAddr,
+    /// Where Secrets and ConfigMaps are mounted.
+    mounted: PathBuf,
     listeners: HashMap<String, Listener>,
     /// The ports that could not be had, by model.
     failed: HashMap<String, u16>,
 }
 
 impl Table {
-    pub fn new(state: Arc<State>, workers: Workers, address: IpAddr) -> Self {
-        Self { state, workers, address, listeners: HashMap::new(), failed: HashMap::new() }
+    pub fn new(state: Arc<State>, workers: Workers, address: IpAddr, mounted: PathBuf) -> Self {
+        Self { state, workers, address, mounted, listeners: HashMap::new(), failed: HashMap::new() }
     }
 
     /// Takes every document that comes, until the sender is gone. One that is not right leaves what is.
@@ -114,7 +118,9 @@ impl Table {
             })
             .collect();
         gone.extend(old.iter().filter(|r| !targets.iter().any(|t| Arc::ptr_eq(t, r))).cloned());
-        let policy = Policy::new(document, targets);
+        let door = before.as_ref().and_then(|policy| policy.door.as_ref());
+        let door = Door::next(door, document.security.as_ref(), &self.mounted);
+        let policy = Policy::new(document, targets, door);
         match known {
             Some(model) => {
                 model.set_policy(policy);

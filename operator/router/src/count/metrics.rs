@@ -66,6 +66,7 @@ impl Collector for Counted {
         })?;
         histogram(encoder, &rows, "queue_wait", "Time that held requests waited for a pod", |r| &r.counters.waited)?;
         spans(encoder, &rows)?;
+        doors(encoder, &self.0.models())?;
         router(encoder, &self.0)
     }
 }
@@ -155,6 +156,25 @@ fn spans(encoder: &mut DescriptorEncoder, rows: &[Row]) -> Encoded {
             let labels = [("model", model.name.as_str()), ("revision", &revision.name), ("span", span.as_str())];
             times(family.encode_family(&labels)?, measured)?;
         }
+    }
+    Ok(())
+}
+
+fn doors(encoder: &mut DescriptorEncoder, models: &[Arc<Model>]) -> Encoded {
+    let help = "Requests and connections that were not let in, and bodies that were too long, by reason";
+    let mut family = encoder.encode_descriptor("refused", help, None, MetricType::Counter)?;
+    for model in models {
+        for (reason, value) in model.refusals() {
+            let labels = [("model", model.name.as_str()), ("reason", reason.as_str())];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+    }
+    let help = "What is wrong with the Secrets and ConfigMaps that a model's security names";
+    let mut family = encoder.encode_descriptor("security_problems", help, None, MetricType::Gauge)?;
+    for model in models {
+        let Some(door) = &model.policy().door else { continue };
+        let value = door.stats().problems.len() as u64;
+        family.encode_family(&[("model", model.name.as_str())])?.encode_gauge(&value)?;
     }
     Ok(())
 }

@@ -16,7 +16,8 @@ pub fn snapshot(state: &State) -> Stats {
             let stats = revision.counters.stats(revision.queued() as u64, revision.pods().ready.len() as u64);
             (revision.name.clone(), stats)
         });
-        Some((model.name.clone(), ModelStats { generation, revisions: revisions.collect() }))
+        let security = policy.door.as_ref().map(|door| door.stats());
+        Some((model.name.clone(), ModelStats { generation, revisions: revisions.collect(), security }))
     });
     Stats {
         pod: state.pod.clone(),

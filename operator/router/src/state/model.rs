@@ -1,5 +1,6 @@
 //! One model: what stays as long as its name is in the routes, and the policy that each document replaces.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use millrace_routes::Model as Document;
 
 use super::{Revision, lock, read, write};
 use crate::choose::Chooser;
+use crate::door::Door;
+use crate::refuse::Reason;
 
 #[derive(Debug)]
 pub struct Model {
@@ -14,6 +17,7 @@ pub struct Model {
     policy: RwLock<Arc<Policy>>,
     /// The generation of the last policy under which its port was open.
     in_force: Mutex<Option<u64>>,
+    refused: [AtomicU64; Reason::ALL.len()],
 }
 
 /// What the newest document says of a model. A request keeps the one that it began with.
@@ -26,6 +30,8 @@ pub struct Policy {
     pub shadow: Option<Shadow>,
     pub body_bytes: Option<u64>,
     pub answer_within: Option<Duration>,
+    /// `None`: whoever comes is let in.
+    pub door: Option<Arc<Door>>,
 }
 
 #[derive(Debug)]
@@ -37,7 +43,7 @@ pub struct Shadow {
 
 impl Policy {
     /// `targets` are the document's revisions, in its order.
-    pub fn new(document: &Document, targets: Vec<Arc<Revision>>) -> Self {
+    pub fn new(document: &Document, targets: Vec<Arc<Revision>>, door: Option<Arc<Door>>) -> Self {
         let shadow = document.shadow.as_ref().and_then(|shadow| {
             Some(Shadow {
                 revision: targets.iter().find(|r| r.name == shadow.revision)?.clone(),
@@ -52,13 +58,28 @@ impl Policy {
             shadow,
             body_bytes: document.limits.body_bytes,
             answer_within: document.limits.answer_ms.map(Duration::from_millis),
+            door,
         }
     }
 }
 
 impl Model {
     pub fn new(name: &str, policy: Policy) -> Self {
-        Self { name: name.to_owned(), policy: RwLock::new(Arc::new(policy)), in_force: Mutex::new(None) }
+        Self {
+            name: name.to_owned(),
+            policy: RwLock::new(Arc::new(policy)),
+            in_force: Mutex::new(None),
+            refused: [const { AtomicU64::new(0) }; Reason::ALL.len()],
+        }
+    }
+
+    /// Counts somebody who was not let in.
+    pub fn refused(&self, reason: Reason) {
+        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn refusals(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.into_iter().map(|reason| (reason, self.refused[reason as usize].load(Ordering::Relaxed)))
     }
 
     pub fn policy(&self) -> Arc<Policy> {

@@ -110,6 +110,7 @@ impl Site {
             workers: 2,
             limits,
             pod: "router-1".to_owned(),
+            mounted: folder.path().join("mounted"),
         };
         Self { router: Router::start(options).unwrap(), port, folder }
     }

@@ -14,7 +14,8 @@ use crate::deployment::{Applied, DeploymentView, Observed, ServiceView, asked, p
 use crate::names::ROUTES;
 use crate::plan::{Apply, DeleteKind, Event, Plan};
 use crate::routing::{
-    self, ModelReport, PartView, Report, RevisionReport, Router, RouterObject, RouterPod, RoutesView, Step,
+    self, ModelReport, PartView, Report, RevisionReport, Router, RouterObject, RouterPod, RoutesView, SecurityReport,
+    Step,
 };
 use crate::run::{ContainerView, PodView};
 
@@ -34,6 +35,9 @@ pub struct Cluster {
     pub stuck: BTreeSet<usize>,
     /// Revisions with requests in flight.
     pub busy: BTreeSet<String>,
+    /// What routers say of the Secrets that are mounted into them, and whether they let nobody in for it.
+    pub broken: Vec<String>,
+    pub closed: bool,
     /// The image that each Deployment runs.
     images: BTreeMap<String, String>,
     uids: u32,
@@ -69,6 +73,8 @@ impl Cluster {
             in_force: vec![Routes::default(); 2],
             stuck: BTreeSet::new(),
             busy: BTreeSet::new(),
+            broken: Vec::new(),
+            closed: false,
             images: BTreeMap::new(),
             uids: 0,
         }
@@ -111,7 +117,13 @@ impl Cluster {
                     let report = RevisionReport { pods, is_busy: self.busy.contains(&revision.name) };
                     (revision.name.clone(), report)
                 });
-                (model.name.clone(), ModelReport { generation: model.generation, revisions: revisions.collect() })
+                let security = model.security.as_ref().map(|asked| SecurityReport {
+                    id: asked.id.clone(),
+                    closed: self.closed,
+                    problems: self.broken.clone(),
+                });
+                let revisions = revisions.collect();
+                (model.name.clone(), ModelReport { generation: model.generation, revisions, security })
             });
             Router { pod: Arc::new(router(i)), report: Some(Arc::new(Report { models: models.collect() })) }
         });

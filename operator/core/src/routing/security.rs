@@ -1,0 +1,200 @@
+//! What routers are told of a model's callers, and the Secrets and ConfigMaps that are mounted into them for it. Exactly those that a
+//! spec names, and of them only the entries that are read: routers have no right to read Secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, KeyToPath, SecretVolumeSource, Volume, VolumeMount};
+use millrace_routes::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls};
+
+use crate::api::{self, Jwks, JwksKey, ModelDeployment, RateLimit, RatePer};
+use crate::names::sha256_hex;
+
+/// Hex characters of a digest.
+const SHORT: usize = 16;
+/// Owner and group may read: the group of the pod is the router's.
+const READABLE: i32 = 0o440;
+
+/// Names the settings: routers say which ones they have in force.
+#[must_use]
+pub fn security_id(asked: &api::Security) -> String {
+    let text = serde_json::to_string(asked).unwrap_or_default();
+    sha256_hex(text.as_bytes())[..SHORT].to_owned()
+}
+
+/// What each of so many routers is told.
+pub(super) fn document(asked: &api::Security, routers: i32) -> Security {
+    Security {
+        id: security_id(asked),
+        tls: asked.tls.as_ref().map(|tls| Tls { secret: tls.secret_name.clone() }),
+        auth: auth(asked),
+        rate: asked.rate_limit.as_ref().map(|limit| rate(limit, asked.auth.is_some(), routers)),
+    }
+}
+
+fn auth(asked: &api::Security) -> Option<Auth> {
+    let auth = asked.auth.as_ref()?;
+    if let Some(keys) = &auth.api_keys {
+        return Some(Auth::ApiKeys(ApiKeys { secret: keys.secret_name.clone() }));
+    }
+    let rules = auth.jwt.as_ref()?;
+    let (of, JwksKey { name, key }) = entry(&rules.jwks)?;
+    let jwks = Entry { of, name: name.clone(), key: key.clone() };
+    Some(Auth::Jwt(Jwt { issuer: rules.issuer.clone(), audiences: rules.audiences.clone(), jwks }))
+}
+
+fn entry(jwks: &Jwks) -> Option<(Source, &JwksKey)> {
+    let Jwks { config_map, secret } = jwks;
+    let of_map = config_map.as_ref().map(|entry| (Source::ConfigMap, entry));
+    of_map.or_else(|| secret.as_ref().map(|entry| (Source::Secret, entry)))
+}
+
+/// The share of one of so many routers.
+fn rate(limit: &RateLimit, knows_callers: bool, routers: i32) -> Rate {
+    let RateLimit { requests_per_second, burst, per } = limit;
+    let routers = routers.max(1);
+    // Between 1 and a million, as the schema has it.
+    #[allow(clippy::cast_possible_truncation)]
+    let second = requests_per_second.ceil().clamp(1.0, 1e6) as i32;
+    let burst = burst.unwrap_or(second).max(1);
+    let share = (burst + routers - 1) / routers;
+    let per = match per {
+        Some(RatePer::Caller) | None if knows_callers => Per::Caller,
+        Some(RatePer::Caller | RatePer::Model) | None => Per::Model,
+    };
+    Rate { per_second: requests_per_second / f64::from(routers), burst: u32::try_from(share).unwrap_or(1).max(1), per }
+}
+
+/// What is mounted of an object: all of it, or these entries.
+type Entries = Option<BTreeSet<String>>;
+
+/// Each Secret and ConfigMap that the models name, once.
+fn named(models: &[&ModelDeployment]) -> BTreeMap<(Source, String), Entries> {
+    let mut all: BTreeMap<(Source, String), Entries> = BTreeMap::new();
+    let mut add = |source: Source, name: &str, keys: Option<&[&str]>| {
+        let entries = all.entry((source, name.to_owned())).or_insert_with(|| Some(BTreeSet::new()));
+        match (entries.as_mut(), keys) {
+            (Some(entries), Some(keys)) => entries.extend(keys.iter().map(|key| (*key).to_owned())),
+            _ => *entries = None,
+        }
+    };
+    for security in models.iter().filter_map(|model| model.spec.security.as_ref()) {
+        if let Some(tls) = &security.tls {
+            add(Source::Secret, &tls.secret_name, Some(&["tls.crt", "tls.key"]));
+        }
+        match auth(security) {
+            None => {}
+            Some(Auth::ApiKeys(ApiKeys { secret })) => add(Source::Secret, &secret, None),
+            Some(Auth::Jwt(Jwt { jwks: Entry { of, name, key }, .. })) => add(of, &name, Some(&[key.as_str()])),
+        }
+    }
+    all
+}
+
+/// The volumes of the routers' pod, and where they are mounted. One that is not there is an empty folder.
+pub(super) fn volumes(models: &[&ModelDeployment]) -> (Vec<Volume>, Vec<VolumeMount>) {
+    let named = named(models).into_iter().map(|((source, name), entries)| {
+        let folder = source.folder(&name);
+        let volume = format!("door-{}", &sha256_hex(folder.as_bytes())[..SHORT]);
+        let items = entries.map(|keys| {
+            let item = |key: String| KeyToPath { path: key.clone(), key, mode: None };
+            keys.into_iter().map(item).collect::<Vec<_>>()
+        });
+        let mount = VolumeMount {
+            name: volume.clone(),
+            mount_path: format!("{MOUNTED}/{folder}"),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        };
+        let mut of = Volume { name: volume, ..Volume::default() };
+        let (optional, default_mode) = (Some(true), Some(READABLE));
+        match source {
+            Source::Secret => {
+                of.secret = Some(SecretVolumeSource { secret_name: Some(name), items, optional, default_mode });
+            }
+            Source::ConfigMap => of.config_map = Some(ConfigMapVolumeSource { name, items, optional, default_mode }),
+        }
+        (of, mount)
+    });
+    named.unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{KeySecret, ModelDeploymentSpec, TlsSecret};
+
+    fn jwks(name: &str, key: &str) -> api::Auth {
+        let entry = JwksKey { name: name.to_owned(), key: key.to_owned() };
+        let jwks = Jwks { secret: Some(entry), config_map: None };
+        let jwt = api::JwtRules { issuer: "i".to_owned(), audiences: vec!["a".to_owned()], jwks };
+        api::Auth { jwt: Some(jwt), api_keys: None }
+    }
+
+    fn keys(secret: &str) -> api::Auth {
+        api::Auth { api_keys: Some(KeySecret { secret_name: secret.to_owned() }), jwt: None }
+    }
+
+    fn model(tls: Option<&str>, auth: Option<api::Auth>) -> ModelDeployment {
+        let tls = tls.map(|name| TlsSecret { secret_name: name.to_owned() });
+        let security = Some(Box::new(api::Security { tls, auth, ..api::Security::default() }));
+        ModelDeployment::new("m", ModelDeploymentSpec { security, ..ModelDeploymentSpec::default() })
+    }
+
+    /// Each volume's path below the mounts with its entries, `*` for all.
+    fn mounts(models: &[ModelDeployment]) -> Vec<(String, String)> {
+        let (volumes, mounts) = volumes(&models.iter().collect::<Vec<_>>());
+        let said = volumes.into_iter().zip(mounts).map(|(volume, mount)| {
+            assert_eq!((&volume.name, mount.read_only), (&mount.name, Some(true)));
+            let (items, optional) = match (volume.secret, volume.config_map) {
+                (Some(secret), None) => (secret.items, secret.optional),
+                (None, Some(map)) => (map.items, map.optional),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(optional, Some(true), "one that is missing would keep every router from starting");
+            let entries = items.map_or_else(
+                || "*".to_owned(),
+                |items| items.into_iter().map(|item| item.key).collect::<Vec<_>>().join(" "),
+            );
+            (mount.mount_path.strip_prefix(MOUNTED).unwrap().to_owned(), entries)
+        });
+        said.collect()
+    }
+
+    #[test]
+    fn exactly_what_is_named_is_mounted_and_once() {
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(path, entries)| ((*path).to_owned(), (*entries).to_owned())).collect()
+        };
+        assert_eq!(mounts(&[ModelDeployment::default()]), vec![]);
+        let models = [model(Some("cert"), Some(keys("keys"))), model(Some("cert"), Some(jwks("sets", "a.json")))];
+        let expected = [("/secrets/cert", "tls.crt tls.key"), ("/secrets/keys", "*"), ("/secrets/sets", "a.json")];
+        assert_eq!(mounts(&models), pairs(&expected));
+        let models = [model(None, Some(jwks("s", "a"))), model(None, Some(jwks("s", "b"))), model(Some("s"), None)];
+        assert_eq!(mounts(&models), pairs(&[("/secrets/s", "a b tls.crt tls.key")]));
+        let models = [model(None, Some(jwks("s", "a"))), model(None, Some(keys("s"))), model(Some("s"), None)];
+        assert_eq!(mounts(&models), pairs(&[("/secrets/s", "*")]));
+    }
+
+    #[test]
+    fn a_rate_is_divided_among_the_routers() {
+        let of = |requests_per_second: f64, burst: Option<i32>, routers: i32| {
+            let rate = rate(&RateLimit { requests_per_second, burst, per: None }, true, routers);
+            (rate.per_second, rate.burst)
+        };
+        assert_eq!(of(50.0, Some(100), 2), (25.0, 50));
+        assert_eq!(of(50.0, None, 2), (25.0, 25));
+        assert_eq!(of(0.5, None, 2), (0.25, 1));
+        assert_eq!(of(3.0, Some(1), 3), (1.0, 1));
+        let per = |per, known| rate(&RateLimit { requests_per_second: 1.0, burst: None, per }, known, 2).per;
+        assert_eq!([per(None, true), per(None, false)], [Per::Caller, Per::Model]);
+        assert_eq!(per(Some(RatePer::Model), true), Per::Model);
+    }
+
+    #[test]
+    fn other_settings_have_another_id() {
+        let of = |model: &ModelDeployment| security_id(model.spec.security.as_ref().unwrap());
+        assert_eq!(of(&model(Some("a"), None)), of(&model(Some("a"), None)));
+        assert_ne!(of(&model(Some("a"), None)), of(&model(Some("b"), None)));
+        assert_ne!(of(&model(None, Some(keys("a")))), of(&model(Some("a"), None)));
+    }
+}

@@ -1,0 +1,274 @@
+//! The door of a model: TLS, who is let in, and how fast. What it needs lies in mounted Secrets and ConfigMaps and is read again when it
+//! changes. Nothing that is missing or broken opens it, and nothing that lies there gets into a log, a metric or an answer.
+
+mod bearer;
+mod certificate;
+mod jwt;
+mod keys;
+mod keyset;
+mod mounted;
+mod part;
+mod rate;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use hyper::HeaderMap;
+use hyper::header::AUTHORIZATION;
+use millrace_routes::{ApiKeys, Auth as Document, Entry, Jwt, Security, SecurityStats, Source};
+use rustls::ServerConfig;
+
+use crate::refuse::Why;
+use crate::state::State;
+use bearer::API_KEY;
+use certificate::Certificate;
+use keys::Keys;
+use keyset::KeySet;
+use part::Part;
+use rate::Limiter;
+
+/// How often mounted files are looked at. The kubelet brings them up to date within a minute or so.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What a document asks of a model's callers. It stays while the document says the same.
+#[derive(Debug)]
+pub struct Door {
+    asked: Security,
+    tls: Option<Arc<Part<Certificate>>>,
+    auth: Option<Auth>,
+    limiter: Option<Arc<Limiter>>,
+    /// What is asked for is not mounted into this pod, so what was asked for before stays.
+    waits: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Auth {
+    Keys(Arc<Part<Keys>>),
+    Tokens(Arc<Jwt>, Arc<Part<KeySet>>),
+}
+
+impl Door {
+    /// The door that a document asks for. What is the same as before keeps what it has read and counted.
+    pub fn next(before: Option<&Arc<Self>>, asked: Option<&Security>, mounted: &Path) -> Option<Arc<Self>> {
+        let asked = asked?;
+        if let Some(same) = before.filter(|before| before.asked == *asked) {
+            return Some(same.clone());
+        }
+        let before = before.map(AsRef::as_ref);
+        let mut waits = Vec::new();
+        let tls = asked.tls.as_ref().map(|tls| {
+            let old = before.and_then(|before| before.tls.as_ref());
+            let new = Part::of(old, Source::Secret, &tls.secret, None, mounted);
+            kept(old, new, &mut waits, |part| part.absent())
+        });
+        let auth = asked.auth.as_ref().map(|auth| {
+            let old = before.and_then(|before| before.auth.as_ref());
+            kept(old, Auth::new(old, auth, mounted), &mut waits, Auth::absent)
+        });
+        let same_rate = before.filter(|before| before.asked.rate == asked.rate);
+        let limiter = match same_rate {
+            Some(before) => before.limiter.clone(),
+            None => asked.rate.as_ref().map(|rate| Arc::new(Limiter::new(rate))),
+        };
+        Some(Arc::new(Self { asked: asked.clone(), tls, auth, limiter, waits }))
+    }
+
+    /// The port speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// What TLS begins with; `None` while there is no certificate.
+    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
+        Some(self.tls.as_ref()?.now()?.config())
+    }
+
+    /// Whether a request may come in. Nothing is allocated where callers need not say who they are.
+    pub fn admit(&self, headers: &HeaderMap, over_tls: bool) -> Result<(), Why> {
+        // A connection from before TLS was asked for.
+        if self.is_tls() && !over_tls {
+            return Err(Why::NotTls);
+        }
+        match &self.auth {
+            None => self.limit(""),
+            Some(Auth::Keys(keys)) => {
+                let keys = keys.now().ok_or(Why::Closed)?;
+                self.limit(keys.find(bearer::key(headers)?).ok_or(Why::BadKey)?)
+            }
+            Some(Auth::Tokens(rules, keys)) => {
+                let keys = keys.now().ok_or(Why::Closed)?;
+                let token = bearer::token(headers)?;
+                let subject =
+                    jwt::subject(token, rules, &keys, SystemTime::now()).map_err(|bad| Why::BadToken(bad.says()))?;
+                self.limit(&subject)
+            }
+        }
+    }
+
+    fn limit(&self, caller: &str) -> Result<(), Why> {
+        let Some(limiter) = &self.limiter else { return Ok(()) };
+        limiter.take(caller, Instant::now()).map_err(Why::TooFast)
+    }
+
+    /// What has let a caller in goes no further.
+    pub fn strip(&self, headers: &mut HeaderMap) {
+        match &self.auth {
+            None => {}
+            Some(Auth::Keys(_)) => {
+                headers.remove(API_KEY);
+                headers.remove(AUTHORIZATION);
+            }
+            Some(Auth::Tokens(..)) => {
+                headers.remove(AUTHORIZATION);
+            }
+        }
+    }
+
+    pub fn stats(&self) -> SecurityStats {
+        let tls = self.tls.as_ref().map(|part| (part.problems(), part.now().is_none(), part.absent()));
+        let auth = self.auth.as_ref().map(|auth| match auth {
+            Auth::Keys(part) => (part.problems(), part.now().is_none(), part.absent()),
+            Auth::Tokens(_, part) => (part.problems(), part.now().is_none(), part.absent()),
+        });
+        let (mut problems, mut closed, mut waits) = (self.waits.clone(), false, !self.waits.is_empty());
+        for (said, missing, absent) in [tls, auth].into_iter().flatten() {
+            problems.extend(said);
+            closed |= missing;
+            waits |= absent.is_some();
+        }
+        // What another router has to bring is not in force here.
+        let id = if waits { String::new() } else { self.asked.id.clone() };
+        SecurityStats { id, closed, problems }
+    }
+
+    fn look(&self) {
+        if let Some(part) = &self.tls {
+            part.look();
+        }
+        match &self.auth {
+            None => {}
+            Some(Auth::Keys(part)) => part.look(),
+            Some(Auth::Tokens(_, part)) => part.look(),
+        }
+    }
+}
+
+impl Auth {
+    fn new(old: Option<&Self>, asked: &Document, mounted: &Path) -> Self {
+        match asked {
+            Document::ApiKeys(ApiKeys { secret }) => {
+                let old = old.and_then(|old| match old {
+                    Self::Keys(part) => Some(part),
+                    Self::Tokens(..) => None,
+                });
+                Self::Keys(Part::of(old, Source::Secret, secret, None, mounted))
+            }
+            Document::Jwt(rules) => {
+                let old = old.and_then(|old| match old {
+                    Self::Tokens(_, part) => Some(part),
+                    Self::Keys(_) => None,
+                });
+                let Entry { of, name, key } = &rules.jwks;
+                Self::Tokens(Arc::new(rules.clone()), Part::of(old, *of, name, Some(key), mounted))
+            }
+        }
+    }
+
+    fn absent(&self) -> Option<String> {
+        match self {
+            Self::Keys(part) => part.absent(),
+            Self::Tokens(_, part) => part.absent(),
+        }
+    }
+}
+
+/// What was asked for before, where what is asked for now is not mounted into this pod: another router with it is on its way.
+fn kept<T: Clone>(old: Option<&T>, new: T, waits: &mut Vec<String>, absent: fn(&T) -> Option<String>) -> T {
+    match (absent(&new), old) {
+        (Some(why), Some(old)) => {
+            waits.push(why);
+            old.clone()
+        }
+        _ => new,
+    }
+}
+
+/// Looks at what is mounted for as long as the process lives.
+pub async fn follow(state: Arc<State>) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for model in state.models() {
+            if let Some(door) = &model.policy().door {
+                door.look();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+    use millrace_routes::{Per, Rate, Tls};
+
+    use super::*;
+
+    const KEY: &str = "0123456789abcdef0123";
+
+    fn keys(secret: &str) -> Security {
+        let auth = Some(Document::ApiKeys(ApiKeys { secret: secret.to_owned() }));
+        Security { id: secret.to_owned(), auth, ..Security::default() }
+    }
+
+    fn admits(door: &Door, key: &str) -> Result<(), Why> {
+        let headers = HeaderMap::from_iter([(API_KEY, HeaderValue::from_str(key).unwrap())]);
+        door.admit(&headers, false)
+    }
+
+    fn put(folder: &Path, name: &str, key: &str) {
+        let folder = folder.join("secrets").join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("app"), key).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_mounted_here_leaves_the_keys_that_there_were_and_never_opens() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Door::next(None, Some(&keys("a")), folder.path()).unwrap();
+        assert_eq!(admits(&first, KEY), Err(Why::Closed));
+        let stats = first.stats();
+        assert!(stats.closed && stats.id.is_empty() && stats.problems[0].contains("Secret a"), "{stats:?}");
+        put(folder.path(), "b", KEY);
+        let second = Door::next(Some(&first), Some(&keys("b")), folder.path()).unwrap();
+        assert_eq!((admits(&second, KEY), admits(&second, "0123456789abcdef0124")), (Ok(()), Err(Why::BadKey)));
+        assert_eq!(second.stats(), SecurityStats { id: "b".to_owned(), closed: false, problems: vec![] });
+        let third = Door::next(Some(&second), Some(&keys("c")), folder.path()).unwrap();
+        assert_eq!(admits(&third, KEY), Ok(()));
+        let stats = third.stats();
+        assert!(!stats.closed && stats.id.is_empty() && stats.problems[0].contains("Secret c"), "{stats:?}");
+        assert!(Door::next(Some(&third), None, folder.path()).is_none());
+    }
+
+    #[test]
+    fn a_rate_goes_on_counting_where_other_settings_change() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), "a", KEY);
+        let rate = Some(Rate { per_second: 0.001, burst: 1, per: Per::Caller });
+        let first = Door::next(None, Some(&Security { rate: rate.clone(), ..keys("a") }), folder.path()).unwrap();
+        assert_eq!(admits(&first, KEY), Ok(()));
+        put(folder.path(), "b", KEY);
+        let second = Door::next(Some(&first), Some(&Security { rate, ..keys("b") }), folder.path()).unwrap();
+        assert!(matches!(admits(&second, KEY), Err(Why::TooFast(990..=1000))), "{:?}", admits(&second, KEY));
+    }
+
+    #[test]
+    fn a_connection_from_before_tls_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let asked = Security { tls: Some(Tls { secret: "t".to_owned() }), ..Security::default() };
+        let door = Door::next(None, Some(&asked), folder.path()).unwrap();
+        assert_eq!(door.admit(&HeaderMap::new(), false), Err(Why::NotTls));
+        assert!(door.tls().is_none() && door.stats().closed);
+    }
+}

@@ -1,0 +1,103 @@
+//! Who is let in at the router and how fast, as the document of routes has it.
+
+use serde::{Deserialize, Serialize};
+
+/// Where the Secrets and ConfigMaps that the routes name are mounted into the routers' pods.
+pub const MOUNTED: &str = "/run/millrace";
+
+/// What a model asks of its callers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Security {
+    /// Names these settings: the router says which ones it has in force.
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+/// The port speaks TLS and nothing else, with `tls.crt` and `tls.key` of this Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Tls {
+    pub secret: String,
+}
+
+/// What shows who a caller is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Auth {
+    ApiKeys(ApiKeys),
+    Jwt(Jwt),
+}
+
+/// Each entry of the Secret is a caller's name and key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ApiKeys {
+    pub secret: String,
+}
+
+/// Tokens of one issuer for one of these audiences, signed by a key of the set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Jwt {
+    pub issuer: String,
+    pub audiences: Vec<String>,
+    pub jwks: Entry,
+}
+
+/// An entry of a mounted Secret or ConfigMap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Entry {
+    pub of: Source,
+    pub name: String,
+    pub key: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Source {
+    Secret,
+    ConfigMap,
+}
+
+impl Source {
+    /// Its kind, for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        }
+    }
+
+    /// The folder below [`MOUNTED`] where the one of this name is.
+    #[must_use]
+    pub fn folder(self, name: &str) -> String {
+        match self {
+            Self::Secret => format!("secrets/{name}"),
+            Self::ConfigMap => format!("configmaps/{name}"),
+        }
+    }
+}
+
+/// Requests that this router lets through.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Rate {
+    pub per_second: f64,
+    /// So many at once, after a pause.
+    pub burst: u32,
+    pub per: Per,
+}
+
+/// Whose requests are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Per {
+    Caller,
+    Model,
+}
