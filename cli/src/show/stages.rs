@@ -47,6 +47,11 @@ pub fn tree(run: &MLPipelineRun, frozen: Option<&Frozen>, now: Timestamp) -> Str
         ]
     });
     text.push_str(&table("", ["STAGE", "STATE", "TIME", "TRIES", "WHY"], cells));
+    let asked = status.stages.iter().filter(|(_, stage)| stage.reason.as_deref() == Some("WaitingForApproval"));
+    for (name, _) in asked.filter(|(_, stage)| !stage.state.ended()) {
+        let run = run.metadata.name.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "{} kubectl millrace approve {run} {name}   or reject", paint("?", WAITS));
+    }
     text
 }
 
@@ -251,6 +256,19 @@ STAGE                  STATE        TIME   TRIES   WHY
         );
         assert!(text.contains("\n├─ ↻ prepare"), "{text}");
         assert!(text.contains("\n│     └─ ○ report"), "{text}");
+    }
+
+    #[test]
+    fn a_stage_that_waits_for_a_person_says_how_to_answer() {
+        let mut run = run();
+        let asked = json!({
+            "state": "Pending", "reason": "WaitingForApproval", "approval": {},
+            "message": "Ship it? (gives up at 10:21Z)\nkubectl millrace approve r train -n ns, or reject",
+        });
+        run.status.as_mut().unwrap().stages.insert("train".into(), serde_json::from_value(asked).unwrap());
+        let text = stripped(&tree(&run, Some(&frozen()), "2026-01-01T00:00:20Z".parse().unwrap()));
+        assert!(text.contains("WaitingForApproval: Ship it? (gives up at 10:21Z)\n"), "{text}");
+        assert!(text.ends_with("? kubectl millrace approve r train   or reject\n"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use millrace_core::api::{ConcurrencyPolicy, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::names::ROUTER;
-use millrace_core::run::{FRONT, Peer, bound};
+use millrace_core::run::{FRONT, Peer, asks, bound, has_asked};
 
 use crate::key::{Id, Kind};
 use crate::queue::Queue;
@@ -109,11 +109,20 @@ pub fn run_status(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun
     if let Some(pipeline) = pipeline_of(run) {
         let named = Id::new(&id.namespace, pipeline);
         let replaces = || bound_of(stores, &named).is_some_and(|(policy, _)| policy == ConcurrencyPolicy::Replace);
-        // A newer one takes the place of one that runs once it was found to be right.
-        let takes = ended(run) || Peer::of(run).is_some_and(|peer| peer.waits) && replaces();
+        // One that waits for people holds no slot. A newer one takes the place of one that runs once it was found to be right.
+        let free = |peer: Peer| peer.parked || peer.waits && replaces();
+        let takes = ended(run) || Peer::of(run).is_some_and(free);
         queues.pipelines.push(named);
         if takes {
             wake_front(stores, queues, &id.namespace, pipeline);
+        }
+        // What older runs ask is no question any more.
+        if has_asked(run) {
+            stores.runs.each(Some(&id.namespace), |key, other| {
+                if key != id && pipeline_of(other) == Some(pipeline) && asks(other) {
+                    queues.runs.push(key.clone());
+                }
+            });
         }
     }
 }
@@ -223,6 +232,40 @@ mod tests {
 
     use super::*;
     use crate::store::{keep, whole};
+
+    #[test]
+    fn a_run_that_has_asked_people_wakes_those_that_ask_and_those_that_want_its_slot() {
+        let stores = Stores::default();
+        let keep_run = |name: &str, status: serde_json::Value| {
+            let spec = json!({ "pipelineRef": { "name": "p" } });
+            let mut run = MLPipelineRun::new(name, serde_json::from_value(spec).unwrap());
+            run.metadata.namespace = Some("ns".into());
+            run.metadata.resource_version = Some("1".into());
+            run.status = serde_json::from_value(status).unwrap();
+            keep(&stores.runs, run.clone(), whole).unwrap();
+            run
+        };
+        let stage = |state: &str| {
+            let stages = json!({ "sign-off": { "state": state, "approval": {} } });
+            json!({ "startTime": "2026-01-01T00:00:00Z", "stages": stages })
+        };
+        let spec = json!({ "stages": {}, "concurrency": { "policy": "Queue" } });
+        let mut pipeline = MLPipeline::new("p", serde_json::from_value(spec).unwrap());
+        pipeline.metadata.namespace = Some("ns".into());
+        pipeline.metadata.resource_version = Some("1".into());
+        keep(&stores.pipelines, pipeline, whole).unwrap();
+        keep_run("waits-for-people", stage("Pending"));
+        keep_run("waits-for-a-slot", json!({}));
+        keep_run("over", json!({ "completionTime": "2026-01-01T00:00:00Z" }));
+        let woken = |run: &MLPipelineRun| {
+            let queues = Queues::default();
+            run_status(&stores, &queues, &Id::new("ns", "new"), run);
+            queues.of(Kind::Run).depth()
+        };
+        assert_eq!(woken(&keep_run("new", stage("Pending"))), 2);
+        assert_eq!(woken(&keep_run("new", stage("Succeeded"))), 1, "it was decided ahead, and has the slot");
+        assert_eq!(woken(&keep_run("new", json!({ "startTime": "2026-01-01T00:00:00Z" }))), 0);
+    }
 
     #[test]
     fn only_a_pipeline_that_is_new_or_gone_wakes_runs_that_name_another() {

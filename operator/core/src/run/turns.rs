@@ -1,10 +1,10 @@
 //! `concurrency`: which runs of a pipeline may run. Every run decides for itself, from the runs that there are: a slot is nothing but a run
-//! that has begun and not ended, so none is ever lost.
+//! that has begun and not ended, and does not only wait for people, so none is ever lost.
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Observed, again, control, hold};
-use crate::api::{Concurrency, ConcurrencyPolicy, MLPipelineRun};
+use super::{Observed, again, approve, control, hold};
+use crate::api::{Concurrency, ConcurrencyPolicy, MLPipelineRun, MLPipelineRunStatus};
 
 /// A run tells its place up to here; further back it would be a write for every run that ends.
 pub const FRONT: usize = 10;
@@ -27,7 +27,9 @@ pub struct Peer {
     /// Since when it wants to run.
     pub since: Option<Timestamp>,
     pub begun: bool,
-    /// It would begin if there was a place.
+    /// It has begun, and holds no slot while it only waits for people.
+    pub parked: bool,
+    /// It would begin, or go on, if there was a place.
     pub wants: bool,
     /// It was checked, and says that it waits.
     pub waits: bool,
@@ -42,14 +44,18 @@ impl Peer {
         if !again && status.is_some_and(|status| status.completion_time.is_some()) {
             return None;
         }
-        let begun = !again && status.is_some_and(|status| status.start_time.is_some());
-        let retried = status.and_then(|status| status.retry_time.as_ref()).filter(|_| !again);
-        let since = retried.or(run.metadata.creation_timestamp.as_ref()).map(|time| time.0);
+        let started = status.filter(|status| !again && status.start_time.is_some());
+        let parked = started.is_some_and(|status| approve::is_parked(&status.stages));
+        let begun = started.is_some() && !parked;
         // It is about to say so.
-        let since = if again { Some(Timestamp::MAX) } else { since };
-        let wants = !begun && run.spec.cancel.is_none() && !control::is_suspended(run);
-        let waits = wants && !again && status.is_some_and(hold::is_held);
-        Some(Self { name: run.metadata.name.clone().unwrap_or_default(), since, begun, wants, waits })
+        let since = if again { Some(Timestamp::MAX) } else { since(run) };
+        let goes_on = |status: &MLPipelineRunStatus| {
+            hold::is_queued(status) || approve::is_answered(run, &status.stages)
+        };
+        let asks = !begun && (!parked || started.is_some_and(goes_on));
+        let wants = asks && run.spec.cancel.is_none() && !control::is_suspended(run);
+        let waits = wants && !parked && !again && status.is_some_and(hold::is_held);
+        Some(Self { name: run.metadata.name.clone().unwrap_or_default(), since, begun, parked, wants, waits })
     }
 
     /// The oldest is first; of two at the same time the first by name.
@@ -57,6 +63,12 @@ impl Peer {
     pub fn age(&self) -> Age<'_> {
         (self.since, &self.name)
     }
+}
+
+/// Since when a run wants to run.
+pub(super) fn since(run: &MLPipelineRun) -> Option<Timestamp> {
+    let retried = run.status.as_ref().and_then(|status| status.retry_time.as_ref());
+    retried.or(run.metadata.creation_timestamp.as_ref()).map(|time| time.0)
 }
 
 pub type Age<'a> = (Option<Timestamp>, &'a str);
@@ -79,6 +91,8 @@ pub(super) fn place(run: &MLPipelineRun, observed: &Observed) -> Place {
     let mine = this.age();
     let begun: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.begun).map(Peer::age).collect();
     let mut waiting: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.wants).map(Peer::age).collect();
+    // One that comes back from people has its turn, whatever the policy is: it replaces nobody, and nobody it.
+    let policy = if this.parked { ConcurrencyPolicy::Queue } else { policy };
     if policy == ConcurrencyPolicy::Replace {
         // One that may yet be refused takes nobody's place.
         let newer = observed.peers.iter().filter(|peer| (peer.begun || peer.waits) && peer.age() > mine);

@@ -35,6 +35,9 @@ pub(super) fn freeze(spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>, 
 
 fn kind(resolved: &Resolved<'_>, defaults: &Defaults) -> Option<FrozenKind> {
     let stage = resolved.stage;
+    if let Some(approve) = &stage.approve {
+        return Some(FrozenKind::Approve(approve.clone()));
+    }
     if let Some(register) = &stage.register {
         return Some(FrozenKind::Register(register.clone()));
     }
