@@ -66,7 +66,8 @@ async fn say(cluster: &Cluster, said: &Said, decision: Decision) -> Result<Answe
         Decision::Approve => "approved",
         Decision::Reject => "rejected",
     };
-    let ahead = if status.is_some_and(|status| status.approval.is_some()) { "" } else { ", for when the run comes to it" };
+    let ahead =
+        if status.is_some_and(|status| status.approval.is_some()) { "" } else { ", for when the run comes to it" };
     output::line(&format!("stage {stage} of run {name} is {word} by {}{ahead}", approval.by))?;
     Ok(Answer::Yes)
 }
@@ -96,7 +97,9 @@ fn stage(run: &MLPipelineRun, frozen: Option<&Frozen>, name: &str, named: Option
         return match waits.as_slice() {
             [one] => Ok((*one).to_owned()),
             [] if asked.is_empty() => Err(format!("run {name} waits for nobody")),
-            [] => Err(format!("run {name} waits for nobody now: to decide ahead, name the stage: {}", asked.join(", "))),
+            [] => {
+                Err(format!("run {name} waits for nobody now: to decide ahead, name the stage: {}", asked.join(", ")))
+            }
             more => Err(format!("run {name} waits for more than one decision: name the stage: {}", more.join(", "))),
         };
     };

@@ -74,7 +74,9 @@ pub fn under_way<'a>(deployment: &'a ModelDeployment, name: &str) -> Result<&'a 
         return Ok(rollout);
     }
     Err(if deployment.spec.rollout.is_none() {
-        format!("ModelDeployment {name} has no spec.rollout: a new revision gets all requests as soon as its pods answer, and waits for nobody")
+        format!(
+            "ModelDeployment {name} has no spec.rollout: a new revision gets all requests as soon as its pods answer, and waits for nobody"
+        )
     } else {
         format!("no rollout of ModelDeployment {name} is under way: ask for another version first")
     })

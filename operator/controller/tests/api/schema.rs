@@ -144,7 +144,10 @@ async fn a_run_needs_exactly_one_pipeline() {
             (approval(&json!({ "decision": "Approve" })), "by: Required value"),
             (approval(&json!({ "decision": "Yes", "by": "a" })), "Unsupported value"),
             (approval(&json!({ "decision": "Approve", "by": "" })), "at least 1 chars long"),
-            (approval(&json!({ "decision": "Reject", "by": "a", "comment": "c".repeat(513) })), "may not be more than 512"),
+            (
+                approval(&json!({ "decision": "Reject", "by": "a", "comment": "c".repeat(513) })),
+                "may not be more than 512",
+            ),
         ],
     )
     .await;

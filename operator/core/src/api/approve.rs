@@ -66,8 +66,7 @@ fn is_zero(n: &u32) -> bool {
 
 /// A decision cannot be changed once it was acted upon, and one of an earlier time does not count. These rules look at spec and status together.
 pub(super) fn rules() -> [serde_json::Value; 2] {
-    const SAME: &str =
-        "has(oldSelf.spec.approvals) && s in oldSelf.spec.approvals && oldSelf.spec.approvals[s] == self.spec.approvals[s]";
+    const SAME: &str = "has(oldSelf.spec.approvals) && s in oldSelf.spec.approvals && oldSelf.spec.approvals[s] == self.spec.approvals[s]";
     const THERE: &str = "has(oldSelf.status) && has(oldSelf.status.stages) && s in oldSelf.status.stages";
     let all = |rule: &str| format!("!has(self.spec.approvals) || self.spec.approvals.all(s, ({SAME}) || {rule})");
     let open = format!(

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Condition, DriftStatus, Monitoring, PodSettings, Rollout, RolloutControl, RolloutRecord, RolloutStatus, Routing, schema,
+    Condition, DriftStatus, Monitoring, PodSettings, Rollout, RolloutControl, RolloutRecord, RolloutStatus, Routing,
+    schema,
 };
 
 /// A model behind an address. The version is left to a pipeline's `deploy` stage, or written here.

@@ -89,11 +89,9 @@ fn answer(pass: &Pass<'_>, name: &str, status: &StageStatus, started: &Time, lim
     if let Some(said) = said(pass.run, name, status) {
         return match said.decision {
             Decision::Approve => Answer::Approved(said.clone()),
-            Decision::Reject => Answer::Rejected {
-                reason: APPROVAL_REJECTED,
-                message: told_of(said),
-                said: Some(said.clone()),
-            },
+            Decision::Reject => {
+                Answer::Rejected { reason: APPROVAL_REJECTED, message: told_of(said), said: Some(said.clone()) }
+            }
         };
     }
     if let Some(newer) = pass.observed.superseded.get(name).filter(|_| is_asked(status)) {
@@ -211,9 +209,9 @@ pub fn superseded<'a>(run: &'a MLPipelineRun, other: &'a MLPipelineRun) -> impl 
     let age = |run: &MLPipelineRun| (turns::since(run), run.metadata.name.clone());
     let applies = !of_backfill(run) && !of_backfill(other) && age(other) > age(run);
     let theirs = other.status.as_ref().filter(|_| applies).map(|status| &status.stages);
-    let has_asked = move |name: &str| theirs.and_then(|stages| stages.get(name)).is_some_and(|s| s.approval.is_some());
+    let asked = move |name: &str| theirs.and_then(|stages| stages.get(name)).is_some_and(|s| s.approval.is_some());
     let mine = run.status.iter().flat_map(|status| &status.stages).filter(|(_, status)| is_asked(status));
-    mine.map(|(name, _)| name.as_str()).filter(move |name| has_asked(name))
+    mine.map(|(name, _)| name.as_str()).filter(move |name| asked(name))
 }
 
 /// Decisions that no stage of the run waits for: slips that would never be noticed.
@@ -231,7 +229,11 @@ pub fn misplaced(frozen: &Frozen, approvals: &BTreeMap<String, Approval>) -> Vec
             };
             let hint = expr::did_you_mean(name, asked.iter().copied());
             let path = format!("spec.approvals.{}", head(name, 63));
-            Problem::new(path, "UnknownApproval", format!("{what}: {hint}. Nothing waits for this decision: take it out"))
+            Problem::new(
+                path,
+                "UnknownApproval",
+                format!("{what}: {hint}. Nothing waits for this decision: take it out"),
+            )
         })
         .collect()
 }

@@ -125,7 +125,18 @@ fn pass<'a>(
     frozen_name: &'a str,
     params: &'a BTreeMap<String, Value>,
 ) -> Pass<'a> {
-    Pass { run, observed, config, now, frozen, frozen_name, params, end: None, held: control::is_suspended(run), waits: None }
+    Pass {
+        run,
+        observed,
+        config,
+        now,
+        frozen,
+        frozen_name,
+        params,
+        end: None,
+        held: control::is_suspended(run),
+        waits: None,
+    }
 }
 
 /// What is told when a run starts.
@@ -264,14 +275,11 @@ fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipeline
 
 /// Every stage one step further; and why a run that only waits for people does not go on, although it would. It needs a slot for that, and is
 /// not to be suspended: until then it stays as it is, and holds none.
-fn gone_on(
-    pass: &Pass<'_>,
-    old: &Stages,
-    effects: &mut Effects,
-) -> (Stages, Option<(&'static str, String)>) {
+fn gone_on(pass: &Pass<'_>, old: &Stages, effects: &mut Effects) -> (Stages, Option<(&'static str, String)>) {
     let mut first = Effects::default();
     let stages = advance::all(pass, old, &mut first);
-    let goes_on = approve::is_parked(old) && !approve::is_parked(&stages) && finish::end(pass.frozen, &stages).is_none();
+    let goes_on =
+        approve::is_parked(old) && !approve::is_parked(&stages) && finish::end(pass.frozen, &stages).is_none();
     let waits = match goes_on.then(|| turns::place(pass.run, pass.observed)) {
         Some(_) if pass.held => Some((control::SUSPENDED, control::SUSPENDED_MESSAGE.to_owned())),
         Some(Place::Waits(message) | Place::Forbidden(message) | Place::Replaced(message)) => {

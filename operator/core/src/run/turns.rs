@@ -49,9 +49,8 @@ impl Peer {
         let begun = started.is_some() && !parked;
         // It is about to say so.
         let since = if again { Some(Timestamp::MAX) } else { since(run) };
-        let goes_on = |status: &MLPipelineRunStatus| {
-            hold::is_queued(status) || approve::is_answered(run, &status.stages)
-        };
+        let goes_on =
+            |status: &MLPipelineRunStatus| hold::is_queued(status) || approve::is_answered(run, &status.stages);
         let asks = !begun && (!parked || started.is_some_and(goes_on));
         let wants = asks && run.spec.cancel.is_none() && !control::is_suspended(run);
         let waits = wants && !parked && !again && status.is_some_and(hold::is_held);

@@ -9,8 +9,8 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use millrace_core::api::{
-    ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineRunStatus, MLPipelineSpec, ModelDeployment, ModelDeploymentStatus,
-    ModelVersion, StageStatus, set_condition,
+    ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineRunStatus, MLPipelineSpec, ModelDeployment,
+    ModelDeploymentStatus, ModelVersion, StageStatus, set_condition,
 };
 use millrace_core::config::Config;
 use millrace_core::names;
