@@ -3,7 +3,7 @@
 use millrace_core::api::{ConcurrencyPolicy, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::names::ROUTER;
-use millrace_core::run::{FRONT, Peer, asks, bound, has_asked};
+use millrace_core::run::{FRONT, Peer, Slot, asks, bound, has_asked};
 
 use crate::key::{Id, Kind};
 use crate::queue::Queue;
@@ -77,7 +77,7 @@ fn wake_front(stores: &Stores, queues: &Queues, namespace: &str, pipeline: &str)
     stores.runs.each(Some(namespace), |key, run| {
         if pipeline_of(run) == Some(pipeline) {
             match Peer::of(run) {
-                Some(peer) if peer.begun => queues.runs.push(key.clone()),
+                Some(peer) if peer.begun() => queues.runs.push(key.clone()),
                 Some(peer) if peer.wants => waiting.push((peer.since, key.clone())),
                 _ => {}
             }
@@ -99,7 +99,7 @@ pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineR
     queues.runs.push(id.clone());
     run_status(stores, queues, id, run);
     // What was written here was told then. A new one may replace others, and one that is gone makes place.
-    if let Some(pipeline) = pipeline_of(run).filter(|_| gone || Peer::of(run).is_some_and(|peer| !peer.begun)) {
+    if let Some(pipeline) = pipeline_of(run).filter(|_| gone || Peer::of(run).is_some_and(|peer| !peer.begun())) {
         wake_front(stores, queues, &id.namespace, pipeline);
     }
 }
@@ -110,7 +110,7 @@ pub fn run_status(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun
         let named = Id::new(&id.namespace, pipeline);
         let replaces = || bound_of(stores, &named).is_some_and(|(policy, _)| policy == ConcurrencyPolicy::Replace);
         // One that waits for people holds no slot. A newer one takes the place of one that runs once it was found to be right.
-        let free = |peer: Peer| peer.parked || peer.waits && replaces();
+        let free = |peer: Peer| peer.slot == Slot::Left || peer.waits && replaces();
         let takes = ended(run) || Peer::of(run).is_some_and(free);
         queues.pipelines.push(named);
         if takes {

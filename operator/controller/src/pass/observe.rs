@@ -109,7 +109,7 @@ impl Passes {
     /// The other runs of a pipeline that have not ended, where the run looks at them: before it begins, and while it may be replaced.
     fn peers(&self, id: &Id, run: &MLPipelineRun, pipeline: &MLPipeline) -> Vec<Peer> {
         let Some((policy, _)) = run::bound(pipeline.spec.concurrency.as_ref()) else { return Vec::new() };
-        let looks = Peer::of(run).is_some_and(|this| !this.begun || policy == ConcurrencyPolicy::Replace);
+        let looks = Peer::of(run).is_some_and(|this| !this.begun() || policy == ConcurrencyPolicy::Replace);
         let mut peers = Vec::new();
         if looks {
             self.stores.runs.each(Some(&id.namespace), |key, other| {

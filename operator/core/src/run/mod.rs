@@ -37,4 +37,4 @@ pub use again::asked as retry_asked;
 pub use approve::{asks, has_asked, misplaced, superseded};
 pub use observed::{ContainerView, JobView, Observed, PodView, Terminated, Words};
 pub use plan::plan;
-pub use turns::{FRONT, Peer, bound};
+pub use turns::{FRONT, Peer, Slot, bound};

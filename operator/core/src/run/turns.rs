@@ -20,15 +20,24 @@ pub(super) enum Place {
     Replaced(String),
 }
 
+/// How a run stands to the slots of its pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// It has not begun.
+    Unbegun,
+    /// It has begun, and holds none while it only waits for people.
+    Left,
+    /// It has begun.
+    Held,
+}
+
 /// Another run of the same pipeline that has not ended, as far as one looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     pub name: String,
     /// Since when it wants to run.
     pub since: Option<Timestamp>,
-    pub begun: bool,
-    /// It has begun, and holds no slot while it only waits for people.
-    pub parked: bool,
+    pub slot: Slot,
     /// It would begin, or go on, if there was a place.
     pub wants: bool,
     /// It was checked, and says that it waits.
@@ -45,16 +54,29 @@ impl Peer {
             return None;
         }
         let started = status.filter(|status| !again && status.start_time.is_some());
-        let parked = started.is_some_and(|status| approve::is_parked(&status.stages));
-        let begun = started.is_some() && !parked;
+        let slot = match started {
+            None => Slot::Unbegun,
+            Some(status) if approve::is_parked(&status.stages) => Slot::Left,
+            Some(_) => Slot::Held,
+        };
         // It is about to say so.
         let since = if again { Some(Timestamp::MAX) } else { since(run) };
         let goes_on =
             |status: &MLPipelineRunStatus| hold::is_queued(status) || approve::is_answered(run, &status.stages);
-        let asks = !begun && (!parked || started.is_some_and(goes_on));
+        let asks = match slot {
+            Slot::Unbegun => true,
+            Slot::Left => started.is_some_and(goes_on),
+            Slot::Held => false,
+        };
         let wants = asks && run.spec.cancel.is_none() && !control::is_suspended(run);
-        let waits = wants && !parked && !again && status.is_some_and(hold::is_held);
-        Some(Self { name: run.metadata.name.clone().unwrap_or_default(), since, begun, parked, wants, waits })
+        let waits = wants && slot == Slot::Unbegun && !again && status.is_some_and(hold::is_held);
+        Some(Self { name: run.metadata.name.clone().unwrap_or_default(), since, slot, wants, waits })
+    }
+
+    /// It holds a slot.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        self.slot == Slot::Held
     }
 
     /// The oldest is first; of two at the same time the first by name.
@@ -88,13 +110,13 @@ pub(super) fn place(run: &MLPipelineRun, observed: &Observed) -> Place {
     };
     let Some(this) = Peer::of(run) else { return Place::Free };
     let mine = this.age();
-    let begun: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.begun).map(Peer::age).collect();
+    let begun: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.begun()).map(Peer::age).collect();
     let mut waiting: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.wants).map(Peer::age).collect();
     // One that comes back from people has its turn, whatever the policy is: it replaces nobody, and nobody it.
-    let policy = if this.parked { ConcurrencyPolicy::Queue } else { policy };
+    let policy = if this.slot == Slot::Left { ConcurrencyPolicy::Queue } else { policy };
     if policy == ConcurrencyPolicy::Replace {
         // One that may yet be refused takes nobody's place.
-        let newer = observed.peers.iter().filter(|peer| (peer.begun || peer.waits) && peer.age() > mine);
+        let newer = observed.peers.iter().filter(|peer| (peer.begun() || peer.waits) && peer.age() > mine);
         let mut newer: Vec<_> = newer.map(Peer::age).collect();
         if newer.len() >= max {
             newer.sort_unstable();
@@ -109,7 +131,7 @@ pub(super) fn place(run: &MLPipelineRun, observed: &Observed) -> Place {
     } else {
         waiting.retain(|age| *age < mine);
     }
-    if this.begun || begun.len() + waiting.len() < max {
+    if this.begun() || begun.len() + waiting.len() < max {
         return Place::Free;
     }
     let name = pipeline.and_then(|found| found.metadata.name.as_deref()).unwrap_or_default();

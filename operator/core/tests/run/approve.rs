@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_core::api::StageState::{Failed, Pending, Skipped, Succeeded, Waiting};
 use millrace_core::api::{Cancel, MLPipeline, RetryFrom, StageState};
-use millrace_core::run::Peer;
+use millrace_core::run::{Peer, Slot};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Crash, Fate};
@@ -118,7 +118,7 @@ fn nobody_in_time_is_a_rejection_and_a_word_that_was_there_counts_first() {
     late.pass_time(wait + HOUR);
     cluster.settle();
     assert_eq!(state(&cluster, "sign-off"), (Skipped, Some("ApprovalTimeout")));
-    assert_eq!(cluster.stage("sign-off").message.as_deref(), Some("nobody decided within 1d"));
+    assert_eq!(cluster.stage("sign-off").message.as_deref(), Some("nobody decided within 24h"));
     assert_eq!(state(&cluster, "ship"), (Skipped, Some("ApprovalRejected")));
     assert_eq!(cluster.condition("Promoted").unwrap().1, "ApprovalTimeout");
     // The operator was not there when it was said.
@@ -296,7 +296,7 @@ fn bounded(policy: &str) -> Cluster {
 /// A newer run of the pipeline that runs.
 fn other(cluster: &Cluster) -> Peer {
     let since = cluster.now.checked_add(k8s_openapi::jiff::SignedDuration::from_secs(1)).ok();
-    Peer { name: "other".into(), since, begun: true, parked: false, wants: false, waits: false }
+    Peer { name: "other".into(), since, slot: Slot::Held, wants: false, waits: false }
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn one_that_waits_for_a_person_holds_no_slot_and_takes_one_to_go_on() {
     for policy in ["Queue", "Forbid", "Replace"] {
         let mut cluster = bounded(policy);
         let peer = Peer::of(&cluster.run).unwrap();
-        assert!(peer.parked && !peer.begun && !peer.wants, "{peer:?}");
+        assert!(peer.slot == Slot::Left && !peer.wants, "{peer:?}");
         cluster.peers = vec![other(&cluster)];
         cluster.reconcile();
         assert_eq!(state(&cluster, "sign-off"), (Pending, Some("WaitingForApproval")), "{policy}");
@@ -316,14 +316,14 @@ fn one_that_waits_for_a_person_holds_no_slot_and_takes_one_to_go_on() {
         assert_eq!(cluster.stage("sign-off").message.as_deref(), Some(message));
         assert_eq!(cluster.condition("Succeeded").unwrap().1, "Queued");
         let peer = Peer::of(&cluster.run).unwrap();
-        assert!(peer.parked && !peer.begun && peer.wants && !peer.waits, "{peer:?}");
+        assert!(peer.slot == Slot::Left && peer.wants && !peer.waits, "{peer:?}");
         let writes = cluster.writes;
         cluster.reconcile();
         assert_eq!(cluster.writes, writes);
         cluster.peers.clear();
         cluster.reconcile();
         assert_eq!(state(&cluster, "sign-off").0, Succeeded);
-        assert!(Peer::of(&cluster.run).unwrap().begun);
+        assert!(Peer::of(&cluster.run).unwrap().begun());
         cluster.settle();
         assert_eq!(state(&cluster, "ship").0, Succeeded);
     }
