@@ -85,6 +85,14 @@ fn head(run: &MLPipelineRun, now: Timestamp) -> String {
             let _ = writeln!(text, "  {line}");
         }
     }
+    // A control that nothing can be done with: the run itself goes on.
+    let goes_on = !status.stages.is_empty() && succeeded.is_some_and(|c| c.status != "False");
+    let accepted = condition(&status.conditions, "Accepted").filter(|c| c.status == "False");
+    if let Some(said) = accepted.filter(|_| goes_on) {
+        for line in said.message.lines().take(8) {
+            let _ = writeln!(text, "  {}", paint(line, BAD));
+        }
+    }
     text
 }
 
@@ -269,6 +277,13 @@ STAGE                  STATE        TIME   TRIES   WHY
         let text = stripped(&tree(&run, Some(&frozen()), "2026-01-01T00:00:20Z".parse().unwrap()));
         assert!(text.contains("WaitingForApproval: Ship it? (gives up at 10:21Z)\n"), "{text}");
         assert!(text.ends_with("? kubectl millrace approve r train   or reject\n"), "{text}");
+        let accepted = json!({
+            "type": "Accepted", "status": "False", "reason": "UnknownApproval", "message": "spec.approvals.trian: no",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        run.status.as_mut().unwrap().conditions.push(serde_json::from_value(accepted).unwrap());
+        let text = stripped(&tree(&run, None, "2026-01-01T00:00:20Z".parse().unwrap()));
+        assert_eq!(text.lines().nth(1), Some("  spec.approvals.trian: no"));
     }
 
     #[test]

@@ -55,7 +55,9 @@ pub fn pipeline(stores: &Stores, queues: &Queues, id: &Id, _: &str, pipeline: &M
     let bounded = bound(pipeline.spec.concurrency.as_ref()).is_some();
     stores.runs.each(Some(&id.namespace), |key, run| {
         let named = pipeline_of(run).is_some_and(|name| new_or_gone || (name == id.name && !bounded));
-        if named && !ended(run) && !begun(run) {
+        // One that people have answered may wait for a slot.
+        let waits = || !begun(run) || Peer::of(run).is_some_and(|peer| peer.wants);
+        if named && !ended(run) && waits() {
             queues.runs.push(key.clone());
         }
     });
@@ -250,10 +252,10 @@ mod tests {
             json!({ "startTime": "2026-01-01T00:00:00Z", "stages": stages })
         };
         let spec = json!({ "stages": {}, "concurrency": { "policy": "Queue" } });
-        let mut pipeline = MLPipeline::new("p", serde_json::from_value(spec).unwrap());
-        pipeline.metadata.namespace = Some("ns".into());
-        pipeline.metadata.resource_version = Some("1".into());
-        keep(&stores.pipelines, pipeline, whole).unwrap();
+        let mut bounded = MLPipeline::new("p", serde_json::from_value(spec).unwrap());
+        bounded.metadata.namespace = Some("ns".into());
+        bounded.metadata.resource_version = Some("1".into());
+        keep(&stores.pipelines, bounded, whole).unwrap();
         keep_run("waits-for-people", stage("Pending"));
         keep_run("waits-for-a-slot", json!({}));
         keep_run("over", json!({ "completionTime": "2026-01-01T00:00:00Z" }));
@@ -265,6 +267,21 @@ mod tests {
         assert_eq!(woken(&keep_run("new", stage("Pending"))), 2);
         assert_eq!(woken(&keep_run("new", stage("Succeeded"))), 1, "it was decided ahead, and has the slot");
         assert_eq!(woken(&keep_run("new", json!({ "startTime": "2026-01-01T00:00:00Z" }))), 0);
+        // Answered, and without a slot: it goes on when the bound is taken away.
+        let mut queued = stage("Pending");
+        queued["frozen"] = json!("p-0");
+        queued["conditions"] = json!([{
+            "type": "Succeeded", "status": "Unknown", "reason": "Queued", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }]);
+        let woken_by_pipeline = || {
+            let queues = Queues::default();
+            let free = MLPipeline { status: Some(Default::default()), ..MLPipeline::default() };
+            pipeline(&stores, &queues, &Id::new("ns", "p"), "ns", &free, false);
+            queues.of(Kind::Run).depth()
+        };
+        let before = woken_by_pipeline();
+        keep_run("queued", queued);
+        assert_eq!(woken_by_pipeline(), before + 1);
     }
 
     #[test]
