@@ -102,6 +102,10 @@ for own in ("leases", "podtemplates"):
     assert reached == ["Role"], f"{own} are reached by {reached}, not by one Role of the release's namespace"
 people = {r["metadata"]["name"]: r for r in roles if r["metadata"]["name"].rpartition("-")[2] in ("view", "edit", "admin")}
 assert set(people) == {"millrace-view", "millrace-edit", "millrace-admin"}, sorted(people)
+may_approve = [name for name, role in people.items() for rule in role["rules"] if "approve" in rule["verbs"]]
+assert may_approve == ["millrace-admin"], f"who may approve: {may_approve}"
+policies = {o["kind"]: o for o in objects if o["kind"].startswith("ValidatingAdmission")}
+assert policies["ValidatingAdmissionPolicyBinding"]["spec"]["policyName"] == policies["ValidatingAdmissionPolicy"]["metadata"]["name"]
 viewed = set(people["millrace-view"]["rules"][0]["resources"])
 kinds = {crd["spec"]["names"]["plural"] for crd in crds}
 assert len(kinds) == 5 and kinds <= viewed, f"view lacks {kinds - viewed}"
@@ -133,7 +137,7 @@ objects = [o for o in yaml.safe_load_all(open(sys.argv[1])) if o]
 for o in objects:
     if o["kind"] == "StageTemplate" and sys.argv[2] == "false":
         continue
-    if not o["kind"].startswith("Cluster"):
+    if not o["kind"].startswith(("Cluster", "ValidatingAdmission")):
         o["metadata"]["namespace"] = "default"
     print("---")
     print(yaml.safe_dump(o), end="")

@@ -4,6 +4,7 @@
 //! It ends with 0 for yes, 1 where the answer is no (a run that failed, a rollout that was rolled back, a file with mistakes) and 2 where
 //! there is no answer.
 
+mod approve;
 mod cancel;
 mod completion;
 mod connect;
@@ -46,6 +47,8 @@ enum Command {
     Logs(logs::Logs),
     Tree(tree::Tree),
     Retry(retry::Retry),
+    Approve(approve::Approve),
+    Reject(approve::Reject),
     Cancel(cancel::Cancel),
     Suspend(suspend::Suspend),
     Resume(suspend::Resume),
@@ -101,6 +104,8 @@ async fn carry_out(target: &Target, command: Command) -> Result<Answer, Error> {
         Command::Logs(command) => Box::pin(logs::logs(&target.connect().await?, &command)).await,
         Command::Tree(command) => tree::tree(&target.connect().await?, &command).await,
         Command::Retry(command) => Box::pin(retry::retry(&target.connect().await?, &command)).await,
+        Command::Approve(command) => approve::approve(&target.connect().await?, &command).await,
+        Command::Reject(command) => approve::reject(&target.connect().await?, &command).await,
         Command::Cancel(command) => cancel::cancel(&target.connect().await?, &command).await,
         Command::Suspend(command) => suspend::suspend(&target.connect().await?, &command).await,
         Command::Resume(command) => suspend::resume(&target.connect().await?, &command).await,

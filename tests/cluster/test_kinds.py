@@ -124,6 +124,18 @@ class Kinds(ClusterTest):
             self.apply(resource(kind, name, VALID[kind]))
             self.assertEqual(self.verdict(kind, name)["status"], "True", kind)
 
+    def test_what_a_person_said_of_a_rollout_stays_when_somebody_applies_none(self):
+        self.by_hand("git", {"model": {"name": "m"}, "rollout": {"strategy": "Canary", "steps": [{"weight": 5}]}})
+        self.by_hand("anna", {"control": {"revision": "m-1", "action": "Abort"}})
+        self.by_hand("git", {"model": {"name": "m"}})
+        spec = self.get("modeldeployment", "m")["spec"]
+        self.assertEqual((spec.get("rollout"), spec["control"]), (None, {"revision": "m-1", "action": "Abort"}))
+        self.assertEqual(self.verdict("ModelDeployment", "m")["status"], "True")
+
+    def by_hand(self, manager: str, spec: dict) -> None:
+        thing = json.dumps(resource("ModelDeployment", "m", spec))
+        kubectl("apply", "--server-side", f"--field-manager={manager}", "-n", self.namespace, "-f", "-", stdin=thing)
+
     def verdict(self, kind: str, name: str) -> dict:
         """The condition Accepted on what was applied last."""
 

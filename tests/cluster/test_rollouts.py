@@ -124,7 +124,7 @@ class Rollouts(ModelTest):
         return self.get("service", "m")["spec"]["clusterIP"]
 
     def control(self, **what) -> None:
-        patch = {"spec": {"rollout": {"control": {"revision": self.rollout()["revision"], **what}}}}
+        patch = {"spec": {"control": {"revision": self.rollout()["revision"], **what}}}
         kubectl("patch", "modeldeployment", "m", "-n", self.namespace, "--type=merge", "-p", json.dumps(patch))
 
     def outcomes(self) -> list[str]:

@@ -9,6 +9,7 @@ use millrace_core::config::Config;
 use millrace_core::deployment;
 use millrace_core::pipeline::{self, bind_params, check_template, foreign};
 use millrace_core::problem::Problem;
+use millrace_core::run::misplaced;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -99,6 +100,9 @@ fn of_run(run: &MLPipelineRun, known: &Known, config: &Config) -> (Vec<Problem>,
     let named = run.spec.pipeline_ref.as_ref().and_then(|reference| known.pipelines.get(&reference.name));
     if let Some(spec) = run.spec.pipeline.as_ref().or(named) {
         found.extend(bind_params(&spec.params, &run.spec.params, "spec.params").err().unwrap_or_default());
+        if let Ok(frozen) = pipeline::check(spec, &known.templates, config) {
+            found.extend(misplaced(&frozen, &run.spec.approvals));
+        }
     }
     (found, unlikely)
 }

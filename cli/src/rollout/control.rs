@@ -1,4 +1,4 @@
-//! `rollout promote` and `rollout abort`: `spec.rollout.control`, which is said of one revision.
+//! `rollout promote` and `rollout abort`: `spec.control`, which is said of one revision.
 
 use clap::Args;
 use millrace_core::api::{ModelDeployment, RolloutAction, RolloutStatus};
@@ -69,13 +69,17 @@ pub async fn end(cluster: &Cluster, name: &str, wanted: bool) -> Result<Answer, 
 
 /// The rollout that something may be said of, or why there is none.
 pub fn under_way<'a>(deployment: &'a ModelDeployment, name: &str) -> Result<&'a RolloutStatus, String> {
-    if deployment.spec.rollout.is_none() {
-        return Err(format!(
-            "ModelDeployment {name} has no spec.rollout: a new revision gets all requests as soon as its pods answer, and waits for nobody"
-        ));
+    // One that was rolled back is still there when `rollout` was taken out since.
+    if let Some(rollout) = deployment.status.as_ref().and_then(|status| status.rollout.as_ref()) {
+        return Ok(rollout);
     }
-    let rollout = deployment.status.as_ref().and_then(|status| status.rollout.as_ref());
-    rollout.ok_or_else(|| format!("no rollout of ModelDeployment {name} is under way: ask for another version first"))
+    Err(if deployment.spec.rollout.is_none() {
+        format!(
+            "ModelDeployment {name} has no spec.rollout: a new revision gets all requests as soon as its pods answer, and waits for nobody"
+        )
+    } else {
+        format!("no rollout of ModelDeployment {name} is under way: ask for another version first")
+    })
 }
 
 /// The revision as people call it.
@@ -92,11 +96,11 @@ pub fn spec(rollout: &RolloutStatus, action: RolloutAction, step: Option<i32>) -
     if let Some(step) = step {
         control["step"] = json!(step);
     }
-    json!({ "rollout": { "control": control } })
+    json!({ "control": control })
 }
 
 pub async fn say(cluster: &Cluster, found: &ModelDeployment, spec: &Value, force: bool) -> Result<(), Error> {
-    patch::own(cluster, found, patch::MANAGER, "spec.rollout.control", spec, force).await.map(drop)
+    patch::own(cluster, found, patch::MANAGER, "spec.control", spec, force).await.map(drop)
 }
 
 #[cfg(test)]
@@ -108,11 +112,11 @@ mod tests {
         let rollout = RolloutStatus { revision: "m-1a2b".into(), ..RolloutStatus::default() };
         assert_eq!(
             spec(&rollout, RolloutAction::Approve, Some(2)),
-            json!({ "rollout": { "control": { "revision": "m-1a2b", "action": "Approve", "step": 2 } } })
+            json!({ "control": { "revision": "m-1a2b", "action": "Approve", "step": 2 } })
         );
         assert_eq!(
             spec(&rollout, RolloutAction::Abort, None),
-            json!({ "rollout": { "control": { "revision": "m-1a2b", "action": "Abort" } } })
+            json!({ "control": { "revision": "m-1a2b", "action": "Abort" } })
         );
     }
 

@@ -47,6 +47,11 @@ pub fn tree(run: &MLPipelineRun, frozen: Option<&Frozen>, now: Timestamp) -> Str
         ]
     });
     text.push_str(&table("", ["STAGE", "STATE", "TIME", "TRIES", "WHY"], cells));
+    let asked = status.stages.iter().filter(|(_, stage)| stage.reason.as_deref() == Some("WaitingForApproval"));
+    for (name, _) in asked.filter(|(_, stage)| !stage.state.ended()) {
+        let run = run.metadata.name.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "{} kubectl millrace approve {run} {name}   or reject", paint("?", WAITS));
+    }
     text
 }
 
@@ -78,6 +83,14 @@ fn head(run: &MLPipelineRun, now: Timestamp) -> String {
     if let Some(said) = succeeded.filter(|c| c.status == "False" || status.stages.is_empty()).map(|c| &c.message) {
         for line in said.lines().take(8) {
             let _ = writeln!(text, "  {line}");
+        }
+    }
+    // A control that nothing can be done with: the run itself goes on.
+    let goes_on = !status.stages.is_empty() && succeeded.is_some_and(|c| c.status != "False");
+    let accepted = condition(&status.conditions, "Accepted").filter(|c| c.status == "False");
+    if let Some(said) = accepted.filter(|_| goes_on) {
+        for line in said.message.lines().take(8) {
+            let _ = writeln!(text, "  {}", paint(line, BAD));
         }
     }
     text
@@ -251,6 +264,26 @@ STAGE                  STATE        TIME   TRIES   WHY
         );
         assert!(text.contains("\n├─ ↻ prepare"), "{text}");
         assert!(text.contains("\n│     └─ ○ report"), "{text}");
+    }
+
+    #[test]
+    fn a_stage_that_waits_for_a_person_says_how_to_answer() {
+        let mut run = run();
+        let asked = json!({
+            "state": "Pending", "reason": "WaitingForApproval", "approval": {},
+            "message": "Ship it? (gives up at 10:21Z)\nkubectl millrace approve r train -n ns, or reject",
+        });
+        run.status.as_mut().unwrap().stages.insert("train".into(), serde_json::from_value(asked).unwrap());
+        let text = stripped(&tree(&run, Some(&frozen()), "2026-01-01T00:00:20Z".parse().unwrap()));
+        assert!(text.contains("WaitingForApproval: Ship it? (gives up at 10:21Z)\n"), "{text}");
+        assert!(text.ends_with("? kubectl millrace approve r train   or reject\n"), "{text}");
+        let accepted = json!({
+            "type": "Accepted", "status": "False", "reason": "UnknownApproval", "message": "spec.approvals.trian: no",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        run.status.as_mut().unwrap().conditions.push(serde_json::from_value(accepted).unwrap());
+        let text = stripped(&tree(&run, None, "2026-01-01T00:00:20Z".parse().unwrap()));
+        assert_eq!(text.lines().nth(1), Some("  spec.approvals.trian: no"));
     }
 
     #[test]

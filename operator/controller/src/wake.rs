@@ -3,7 +3,7 @@
 use millrace_core::api::{ConcurrencyPolicy, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::names::ROUTER;
-use millrace_core::run::{FRONT, Peer, PodView, bound};
+use millrace_core::run::{FRONT, Peer, PodView, Slot, asks, bound, has_asked};
 
 use crate::key::{Id, Kind};
 use crate::queue::Queue;
@@ -55,7 +55,9 @@ pub fn pipeline(stores: &Stores, queues: &Queues, id: &Id, _: &str, pipeline: &M
     let bounded = bound(pipeline.spec.concurrency.as_ref()).is_some();
     stores.runs.each(Some(&id.namespace), |key, run| {
         let named = pipeline_of(run).is_some_and(|name| new_or_gone || (name == id.name && !bounded));
-        if named && !ended(run) && !begun(run) {
+        // One that people have answered may wait for a slot.
+        let waits = || !begun(run) || Peer::of(run).is_some_and(|peer| peer.wants);
+        if named && !ended(run) && waits() {
             queues.runs.push(key.clone());
         }
     });
@@ -77,7 +79,7 @@ fn wake_front(stores: &Stores, queues: &Queues, namespace: &str, pipeline: &str)
     stores.runs.each(Some(namespace), |key, run| {
         if pipeline_of(run) == Some(pipeline) {
             match Peer::of(run) {
-                Some(peer) if peer.begun => queues.runs.push(key.clone()),
+                Some(peer) if peer.begun() => queues.runs.push(key.clone()),
                 Some(peer) if peer.wants => waiting.push((peer.since, key.clone())),
                 _ => {}
             }
@@ -99,7 +101,7 @@ pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineR
     queues.runs.push(id.clone());
     run_status(stores, queues, id, run);
     // What was written here was told then. A new one may replace others, and one that is gone makes place.
-    if let Some(pipeline) = pipeline_of(run).filter(|_| gone || Peer::of(run).is_some_and(|peer| !peer.begun)) {
+    if let Some(pipeline) = pipeline_of(run).filter(|_| gone || Peer::of(run).is_some_and(|peer| !peer.begun())) {
         wake_front(stores, queues, &id.namespace, pipeline);
     }
 }
@@ -109,11 +111,20 @@ pub fn run_status(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun
     if let Some(pipeline) = pipeline_of(run) {
         let named = Id::new(&id.namespace, pipeline);
         let replaces = || bound_of(stores, &named).is_some_and(|(policy, _)| policy == ConcurrencyPolicy::Replace);
-        // A newer one takes the place of one that runs once it was found to be right.
-        let takes = ended(run) || Peer::of(run).is_some_and(|peer| peer.waits) && replaces();
+        // One that waits for people holds no slot. A newer one takes the place of one that runs once it was found to be right.
+        let free = |peer: Peer| peer.slot == Slot::Left || peer.waits && replaces();
+        let takes = ended(run) || Peer::of(run).is_some_and(free);
         queues.pipelines.push(named);
         if takes {
             wake_front(stores, queues, &id.namespace, pipeline);
+        }
+        // What older runs ask is no question any more.
+        if has_asked(run) {
+            stores.runs.each(Some(&id.namespace), |key, other| {
+                if key != id && pipeline_of(other) == Some(pipeline) && asks(other) {
+                    queues.runs.push(key.clone());
+                }
+            });
         }
     }
 }
@@ -230,6 +241,55 @@ mod tests {
 
     use super::*;
     use crate::store::{keep, whole};
+
+    #[test]
+    fn a_run_that_has_asked_people_wakes_those_that_ask_and_those_that_want_its_slot() {
+        let stores = Stores::default();
+        let keep_run = |name: &str, status: serde_json::Value| {
+            let spec = json!({ "pipelineRef": { "name": "p" } });
+            let mut run = MLPipelineRun::new(name, serde_json::from_value(spec).unwrap());
+            run.metadata.namespace = Some("ns".into());
+            run.metadata.resource_version = Some("1".into());
+            run.status = serde_json::from_value(status).unwrap();
+            keep(&stores.runs, run.clone(), whole).unwrap();
+            run
+        };
+        let stage = |state: &str| {
+            let stages = json!({ "sign-off": { "state": state, "approval": {} } });
+            json!({ "startTime": "2026-01-01T00:00:00Z", "stages": stages })
+        };
+        let spec = json!({ "stages": {}, "concurrency": { "policy": "Queue" } });
+        let mut bounded = MLPipeline::new("p", serde_json::from_value(spec).unwrap());
+        bounded.metadata.namespace = Some("ns".into());
+        bounded.metadata.resource_version = Some("1".into());
+        keep(&stores.pipelines, bounded, whole).unwrap();
+        keep_run("waits-for-people", stage("Pending"));
+        keep_run("waits-for-a-slot", json!({}));
+        keep_run("over", json!({ "completionTime": "2026-01-01T00:00:00Z" }));
+        let woken = |run: &MLPipelineRun| {
+            let queues = Queues::default();
+            run_status(&stores, &queues, &Id::new("ns", "new"), run);
+            queues.of(Kind::Run).depth()
+        };
+        assert_eq!(woken(&keep_run("new", stage("Pending"))), 2);
+        assert_eq!(woken(&keep_run("new", stage("Succeeded"))), 1, "it was decided ahead, and has the slot");
+        assert_eq!(woken(&keep_run("new", json!({ "startTime": "2026-01-01T00:00:00Z" }))), 0);
+        // Answered, and without a slot: it goes on when the bound is taken away.
+        let mut queued = stage("Pending");
+        queued["frozen"] = json!("p-0");
+        queued["conditions"] = json!([{
+            "type": "Succeeded", "status": "Unknown", "reason": "Queued", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }]);
+        let woken_by_pipeline = || {
+            let queues = Queues::default();
+            let free = MLPipeline { status: Some(Default::default()), ..MLPipeline::default() };
+            pipeline(&stores, &queues, &Id::new("ns", "p"), "ns", &free, false);
+            queues.of(Kind::Run).depth()
+        };
+        let before = woken_by_pipeline();
+        keep_run("queued", queued);
+        assert_eq!(woken_by_pipeline(), before + 1);
+    }
 
     #[test]
     fn only_a_pipeline_that_is_new_or_gone_wakes_runs_that_name_another() {

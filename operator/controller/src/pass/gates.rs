@@ -19,7 +19,7 @@ impl Passes {
     pub(super) async fn gate(&self, id: &Id, run: &MLPipelineRun) -> Option<MutexGuard<'_, ()>> {
         let pipeline = Id::new(&id.namespace, pipeline_of(run)?);
         bound_of(&self.stores, &pipeline)?;
-        Peer::of(run).filter(|peer| !peer.begun)?;
+        Peer::of(run).filter(|peer| !peer.begun())?;
         let mut hasher = DefaultHasher::new();
         pipeline.hash(&mut hasher);
         let Gates(gates) = &self.gates;

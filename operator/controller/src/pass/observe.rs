@@ -69,6 +69,7 @@ impl Passes {
         };
         let pipeline = pipeline_of(run).and_then(|name| self.stores.pipelines.get(&Id::new(&id.namespace, name)));
         let peers = pipeline.as_ref().map(|found| self.peers(id, run, found)).unwrap_or_default();
+        let superseded = self.superseded(id, run);
         let lost = named.is_none() && pipeline.is_none() && run.spec.pipeline_ref.is_some();
         let pipelines = if lost { self.stores.pipelines.group(&id.namespace) } else { BTreeMap::default() };
         let templates = self.stores.templates_for(&id.namespace, &self.config.catalog_namespace);
@@ -90,6 +91,7 @@ impl Passes {
         let observed = run::Observed {
             pipeline,
             peers,
+            superseded,
             pipelines: pipelines.into_keys().collect(),
             templates,
             pod_templates,
@@ -107,7 +109,7 @@ impl Passes {
     /// The other runs of a pipeline that have not ended, where the run looks at them: before it begins, and while it may be replaced.
     fn peers(&self, id: &Id, run: &MLPipelineRun, pipeline: &MLPipeline) -> Vec<Peer> {
         let Some((policy, _)) = run::bound(pipeline.spec.concurrency.as_ref()) else { return Vec::new() };
-        let looks = Peer::of(run).is_some_and(|this| !this.begun || policy == ConcurrencyPolicy::Replace);
+        let looks = Peer::of(run).is_some_and(|this| !this.begun() || policy == ConcurrencyPolicy::Replace);
         let mut peers = Vec::new();
         if looks {
             self.stores.runs.each(Some(&id.namespace), |key, other| {
@@ -117,6 +119,24 @@ impl Passes {
             });
         }
         peers
+    }
+
+    /// The stages of a run that wait for a person, and a newer run of the pipeline that asks the same.
+    fn superseded(&self, id: &Id, run: &MLPipelineRun) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        let Some(pipeline) = pipeline_of(run).filter(|_| run::asks(run)) else { return found };
+        self.stores.runs.each(Some(&id.namespace), |key, other| {
+            if key != id && pipeline_of(other) == Some(pipeline) {
+                // The same one in every pass: it is told.
+                for stage in run::superseded(run, other) {
+                    let newer = found.entry(stage.to_owned()).or_insert_with(|| key.name.clone());
+                    if key.name > *newer {
+                        newer.clone_from(&key.name);
+                    }
+                }
+            }
+        });
+        found
     }
 
     /// The pods of Jobs that are over whose pods the watch has not brought: the two watches come in any order, and a pod
@@ -227,7 +247,7 @@ impl Passes {
 fn templates_of_frozen(frozen: &Frozen) -> BTreeSet<String> {
     let containers = frozen.stages.values().filter_map(|stage| match &stage.kind {
         FrozenKind::Container(container) => Some(container),
-        FrozenKind::Register(_) | FrozenKind::Deploy(_) => None,
+        FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => None,
     });
     containers.filter_map(|c| c.container.settings.pod_template.clone()).collect()
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{apply_dry, change, client, create, with_temp_ns};
+use super::support::{apply_dry, change, change_status, client, create, whoami, with_temp_ns};
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({ "apiVersion": "millrace.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec })
@@ -80,7 +80,7 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             (json!({ "stagez": {} }), "unknown field \"spec.stagez\""),
             (stage(json!({ "timeout": 5 })), "must be of type string"),
             (stage(json!({ "timeout": "soon" })), "should match"),
-            (stage(json!({ "uses": "t" })), "a stage is exactly one of uses, container, register and deploy"),
+            (stage(json!({ "uses": "t" })), "a stage is exactly one of uses, container, approve, register and deploy"),
             (stage(json!({ "container": null, "outputs": null, "timeout": null })), "a stage is exactly one of"),
             (stage(json!({ "with": { "a": 1 } })), "with and overrides belong to a stage with uses"),
             (
@@ -141,8 +141,48 @@ async fn a_run_needs_exactly_one_pipeline() {
             (json!({ "pipelineRef": "p" }), "must be of type object"),
             (json!({ "pipelineRef": { "name": "p", "namespace": "other" } }), "unknown field"),
             (json!({ "ttl": "1 week" }), "should match"),
+            (approval(&json!({ "decision": "Approve" })), "by: Required value"),
+            (approval(&json!({ "decision": "Yes", "by": "a" })), "Unsupported value"),
+            (approval(&json!({ "decision": "Approve", "by": "" })), "at least 1 chars long"),
+            (
+                approval(&json!({ "decision": "Reject", "by": "a", "comment": "c".repeat(513) })),
+                "may not be more than 512",
+            ),
         ],
     )
+    .await;
+}
+
+fn approval(said: &Value) -> Value {
+    json!({ "approvals": { "sign-off": said } })
+}
+
+#[tokio::test]
+async fn a_decision_holds_for_one_time_that_a_stage_is_asked_and_stays_once_it_has_ended() {
+    with_temp_ns(|client, namespace| async move {
+        create(&client, &namespace, &object("MLPipelineRun", "a", &valid("MLPipelineRun")), false).await.unwrap();
+        // Where the chart is installed, nobody decides for others.
+        let by = whoami(&client).await;
+        let say = async |said: Value| {
+            change(&client, &namespace, "MLPipelineRun", "a", &json!({ "spec": approval(&said) })).await
+        };
+        let stand = async |stage: Value| {
+            let status = json!({ "stages": { "sign-off": stage } });
+            change_status(&client, &namespace, "MLPipelineRun", "a", &json!({ "status": status })).await.unwrap();
+        };
+        let said = say(json!({ "decision": "Approve", "by": by, "retries": 1 })).await.unwrap_err();
+        assert!(said.contains("write retries as status.stages has it"), "{said}");
+        say(json!({ "decision": "Approve", "by": by })).await.unwrap();
+        stand(json!({ "state": "Pending", "retries": 1 })).await;
+        let said = say(json!({ "decision": "Reject", "by": by })).await.unwrap_err();
+        assert!(said.contains("write retries as status.stages has it"), "{said}");
+        say(json!({ "decision": "Reject", "by": by, "retries": 1 })).await.unwrap();
+        stand(json!({ "state": "Skipped" })).await;
+        let said = say(json!({ "decision": "Approve" })).await.unwrap_err();
+        assert!(said.contains("a stage that has ended is not decided any more"), "{said}");
+        // Whoever has applied it may take it out again.
+        change(&client, &namespace, "MLPipelineRun", "a", &json!({ "spec": { "approvals": null } })).await.unwrap();
+    })
     .await;
 }
 
@@ -241,7 +281,7 @@ fn drift(drift: &Value) -> Value {
 }
 
 fn control(control: &Value) -> Value {
-    json!({ "rollout": { "strategy": "Canary", "steps": [{ "weight": 5 }], "control": control } })
+    json!({ "control": control })
 }
 
 #[tokio::test]
@@ -304,7 +344,7 @@ async fn the_spec_of_a_run_and_of_a_version_cannot_be_changed() {
             (
                 "MLPipelineRun",
                 json!({ "spec": { "params": { "rate": 0.3 } } }),
-                "the spec of a run cannot be changed, but for suspend, cancel and retryFrom: create another run",
+                "the spec of a run cannot be changed, but for suspend, cancel, retryFrom and approvals: create another run",
             ),
             (
                 "ModelVersion",

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hyper::Request;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
@@ -50,8 +51,30 @@ pub async fn apply_dry(client: &Client, namespace: &str, object: &Value) -> Resu
 
 /// Changes a part of an object by a JSON merge patch.
 pub async fn change(client: &Client, namespace: &str, kind: &str, name: &str, patch: &Value) -> Result<Value, String> {
+    merge(client, namespace, kind, name, patch).await
+}
+
+/// Changes a part of its status, as the operator does.
+pub async fn change_status(
+    client: &Client,
+    namespace: &str,
+    kind: &str,
+    name: &str,
+    patch: &Value,
+) -> Result<Value, String> {
+    merge(client, namespace, kind, &format!("{name}/status"), patch).await
+}
+
+/// The name under which the apiserver knows the tests.
+pub async fn whoami(client: &Client) -> String {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.expect("a review");
+    review.status.and_then(|status| status.user_info?.username).expect("the tests have a name")
+}
+
+async fn merge(client: &Client, namespace: &str, kind: &str, part: &str, patch: &Value) -> Result<Value, String> {
     let path =
-        format!("/apis/millrace.dev/v1alpha1/namespaces/{namespace}/{}/{name}?fieldValidation=Strict", plural(kind));
+        format!("/apis/millrace.dev/v1alpha1/namespaces/{namespace}/{}/{part}?fieldValidation=Strict", plural(kind));
     let request = Request::patch(path)
         .header("Content-Type", "application/merge-patch+json")
         .body(serde_json::to_vec(patch).expect("a patch is JSON"))

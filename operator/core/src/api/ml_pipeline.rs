@@ -54,7 +54,8 @@ pub struct MLPipelineSpec {
     /// What a stage has unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<Defaults>,
-    /// From the start of a run to the end of its `stages`. Default: none.
+    /// From the start of a run to the end of its `stages`, without the time in which it is suspended, or waits for people and nothing of it runs.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub timeout: Option<String>,

@@ -7,8 +7,9 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::approve;
 use super::stage::is_artifact;
-use super::{ArtifactType, Condition, MLPipelineSpec, Value, schema};
+use super::{Approval, ApprovalStatus, ArtifactType, Condition, MLPipelineSpec, Value, schema};
 
 /// One execution of a pipeline: by `pipelineRef`, or of a whole pipeline written in place.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,7 +48,7 @@ use super::{ArtifactType, Condition, MLPipelineSpec, Value, schema};
     { "rule": "!has(self.scheduledTime) || (self.scheduledTime >= timestamp('1970-01-01T00:00:00Z') && self.scheduledTime <= timestamp('3000-01-01T00:00:00Z'))", "message": "scheduledTime must lie in the years 1970 to 2999" },
     { "rule": "has(self.pipelineRef) != has(self.pipeline)", "message": "exactly one of pipelineRef and pipeline is required" },
     { "rule": "!has(self.pipeline) || !(has(self.pipeline.triggers) || has(self.pipeline.history) || has(self.pipeline.concurrency))", "message": "triggers, history and concurrency belong to an MLPipeline: take them out" },
-    { "rule": "has(self.pipelineRef) == has(oldSelf.pipelineRef) && (!has(self.pipelineRef) || self.pipelineRef == oldSelf.pipelineRef) && has(self.pipeline) == has(oldSelf.pipeline) && (!has(self.pipeline) || self.pipeline == oldSelf.pipeline) && has(self.params) == has(oldSelf.params) && (!has(self.params) || self.params == oldSelf.params) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.scheduledTime) == has(oldSelf.scheduledTime) && (!has(self.scheduledTime) || self.scheduledTime == oldSelf.scheduledTime) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || self.ttl == oldSelf.ttl)", "message": "the spec of a run cannot be changed, but for suspend, cancel and retryFrom: create another run" }
+    { "rule": "has(self.pipelineRef) == has(oldSelf.pipelineRef) && (!has(self.pipelineRef) || self.pipelineRef == oldSelf.pipelineRef) && has(self.pipeline) == has(oldSelf.pipeline) && (!has(self.pipeline) || self.pipeline == oldSelf.pipeline) && has(self.params) == has(oldSelf.params) && (!has(self.params) || self.params == oldSelf.params) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.scheduledTime) == has(oldSelf.scheduledTime) && (!has(self.scheduledTime) || self.scheduledTime == oldSelf.scheduledTime) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || self.ttl == oldSelf.ttl)", "message": "the spec of a run cannot be changed, but for suspend, cancel, retryFrom and approvals: create another run" }
 ]))]
 pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,6 +80,10 @@ pub struct MLPipelineRunSpec {
     /// Begins a run that has ended again, with what it was frozen with. What succeeded is not run again; `finally` is. Takes `cancel` out first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_from: Option<RetryFrom>,
+    /// What people decide, by `approve` stage. A decision may be there before the stage is reached, and counts then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub approvals: BTreeMap<String, Approval>,
 }
 
 /// How a run is ended before its time.
@@ -112,7 +117,7 @@ pub struct RetryFrom {
 
 /// Rules that look at spec and status together.
 pub(super) fn rules() -> Value {
-    serde_json::json!([
+    let mut rules = serde_json::json!([
         {
             "rule": "!has(oldSelf.spec.cancel) || (has(self.spec.cancel) && (self.spec.cancel == oldSelf.spec.cancel || self.spec.cancel == 'Now')) || (has(oldSelf.status) && has(oldSelf.status.completionTime))",
             "message": "spec.cancel cannot be taken back: wait for the end of the run, and begin it again with retryFrom"
@@ -125,7 +130,9 @@ pub(super) fn rules() -> Value {
             "rule": "!has(self.spec.retryFrom) || !has(self.spec.cancel) || (has(oldSelf.spec.retryFrom) && self.spec.retryFrom == oldSelf.spec.retryFrom)",
             "message": "take spec.cancel out to begin the run again with retryFrom"
         }
-    ])
+    ]);
+    rules.as_array_mut().into_iter().for_each(|rules| rules.extend(approve::rules()));
+    rules
 }
 
 /// An MLPipeline of the same namespace.
@@ -171,10 +178,10 @@ pub struct MLPipelineRunStatus {
     pub retry_from: Option<RetryFrom>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_time: Option<Time>,
-    /// Since when it is suspended, after it began.
+    /// Since when it is suspended, after it began, or waits for people and nothing else of it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended_time: Option<Time>,
-    /// How long it was suspended before: time that does not count for its `timeout`.
+    /// How long it was so before: time that does not count for its `timeout`.
     #[serde(default, skip_serializing_if = "is_none_of")]
     pub suspended_seconds: u64,
     /// The ControllerRevision that holds what this run runs.
@@ -193,7 +200,7 @@ pub enum StageState {
     /// Waits for other stages.
     #[default]
     Waiting,
-    /// An attempt was made; its pod has not started. Reason and message say what it waits for.
+    /// An attempt was made and its pod has not started, or it waits for a person. Reason and message say what it waits for.
     Pending,
     Running,
     /// An attempt failed; another will be made at `nextAttemptTime`.
@@ -274,6 +281,9 @@ pub struct StageStatus {
     /// `forEach`: how far its items are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<ItemsStatus>,
+    /// Of an `approve` stage, once it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalStatus>,
 }
 
 /// How far the items of a stage with `forEach` are. Written every few seconds at most.

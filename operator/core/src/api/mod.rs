@@ -1,6 +1,7 @@
 //! The custom resources: one file a kind, one a shared type. Types and their schemas only; what may stand together
 //! across fields is in CEL rules beside the type, what CEL cannot see is in `pipeline::validate` and its like.
 
+mod approve;
 mod conditions;
 mod crds;
 mod for_each;
@@ -19,6 +20,7 @@ mod stage;
 mod stage_template;
 mod triggers;
 
+pub use approve::{Approval, ApprovalStatus, Approve, Decision};
 pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
 pub use for_each::{ForEach, ItemRange};

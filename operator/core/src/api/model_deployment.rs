@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Condition, DriftStatus, Monitoring, PodSettings, Rollout, RolloutRecord, RolloutStatus, Routing, Security, schema,
+    Condition, DriftStatus, Monitoring, PodSettings, Rollout, RolloutControl, RolloutRecord, RolloutStatus, Routing,
+    Security, schema,
 };
 
 /// A model behind an address. The version is left to a pipeline's `deploy` stage, or written here.
@@ -57,6 +58,9 @@ pub struct ModelDeploymentSpec {
     pub scale: Option<Scale>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// What a person wants of the revision that comes. It stands beside `rollout`, because somebody else writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<RolloutControl>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<Routing>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

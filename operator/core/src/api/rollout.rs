@@ -44,9 +44,6 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub keep_warm: Option<String>,
-    /// What a person wants of the rollout that is under way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub control: Option<RolloutControl>,
 }
 
 /// `Canary`: steps with a growing share of the requests. `BlueGreen`: all at once, with as many pods as the old one, after steps without a
@@ -74,7 +71,7 @@ pub struct RolloutStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub hold: Option<String>,
-    /// Waits for `control` with `action: Approve` after that.
+    /// Waits for `spec.control` with `action: Approve` after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<bool>,
 }
@@ -164,7 +161,8 @@ pub enum OnRolloutFailure {
     Pause,
 }
 
-/// Said of one revision: it says nothing of the next one, and may stay where it is.
+/// Said of one revision: it says nothing of the next one, and may stay where it is, without `rollout` too. There, `Abort` still takes back a revision that is
+/// not promoted yet, and `Approve` has nothing to approve.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [

@@ -3,7 +3,9 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::{DeploymentView, Observed, scaling};
-use crate::api::{ModelDeployment, ModelDeploymentStatus, RevisionStatus, Rollout, RolloutOutcome, RolloutStatus};
+use crate::api::{
+    ModelDeployment, ModelDeploymentStatus, RevisionStatus, Rollout, RolloutControl, RolloutOutcome, RolloutStatus,
+};
 use crate::routing::Asked;
 
 /// All requests, and all pods.
@@ -46,6 +48,11 @@ impl<'a> Look<'a> {
 
     pub fn asked_for(&self) -> Option<&'a Rollout> {
         self.owner.spec.rollout.as_ref()
+    }
+
+    /// What a person said last, of this revision or another.
+    pub fn control(&self) -> Option<&'a RolloutControl> {
+        self.owner.spec.control.as_ref()
     }
 
     pub fn known(&self, name: &str) -> Option<&'a RevisionStatus> {

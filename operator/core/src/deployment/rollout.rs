@@ -129,8 +129,8 @@ impl Coming<'_> {
     }
 
     fn control(&self) -> Option<&RolloutControl> {
-        let control = self.look.asked_for()?.control.as_ref();
-        control.filter(|control| control.revision == self.revision.name)
+        let control = self.look.control()?;
+        (control.revision == self.revision.name).then_some(control)
     }
 
     /// What a person says of this very revision.
@@ -189,7 +189,7 @@ impl Coming<'_> {
                 return self.stay(status, at, WHOLE, ("RollingOut", message));
             }
             Some(RolloutAction::Abort) if status.rejected.is_none() => {
-                return self.reject(status, ABORTED, "spec.rollout.control says so".to_owned());
+                return self.reject(status, ABORTED, "spec.control says so".to_owned());
             }
             Some(RolloutAction::Abort | RolloutAction::Approve) | None => {}
         }
@@ -382,11 +382,10 @@ impl Coming<'_> {
         let old = status.paused.take().filter(|mark| mark.reason == reason);
         let fresh = old.is_none();
         let mark = old.unwrap_or_else(|| mark(self.look, reason, message.to_owned()));
-        let control = self.look.asked_for().and_then(|rollout| rollout.control.as_ref());
-        let other = control.filter(|control| control.revision != self.revision.name);
+        let other = self.look.control().filter(|control| control.revision != self.revision.name);
         let other = other.map_or_else(String::new, |other| format!(" (it is of revision {} now)", other.revision));
         let says = format!(
-            "{}; it waits for a person ({reason}: {}): set spec.rollout.control{other} to revision {}, and action Approve with step {}, Promote or Abort",
+            "{}; it waits for a person ({reason}: {}): set spec.control{other} to revision {}, and action Approve with step {}, Promote or Abort",
             self.head(at),
             mark.message,
             self.name(),
@@ -472,9 +471,13 @@ fn rejected(status: &RolloutStatus, mark: &RolloutMark, look: &Look<'_>) -> Stri
     let version = status.version.map_or_else(|| "a version".to_owned(), |version| format!("version {version}"));
     let how = if mark.reason == ABORTED { "aborted" } else { "rolled back" };
     let still = look.stable().unwrap_or_default();
+    let step = match status.steps {
+        0 => String::new(),
+        steps => format!(" in step {} of {steps}", status.step),
+    };
     format!(
-        "{version} was {how} in step {} of {}: {}; revision {still} has all requests. Set another version, or spec.rollout.control to revision {} and action Promote",
-        status.step, status.steps, mark.message, status.revision
+        "{version} was {how}{step}: {}; revision {still} has all requests. Set another version, or spec.control to revision {} and action Promote",
+        mark.message, status.revision
     )
 }
 

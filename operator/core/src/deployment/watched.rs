@@ -16,7 +16,7 @@ pub fn watched(deployment: &ModelDeployment) -> Option<Step> {
     // A person has said what is to be, whatever the figures are.
     let promotes =
         |control: &RolloutControl| control.revision == rollout.revision && control.action == RolloutAction::Promote;
-    (!asked.control.as_ref().is_some_and(promotes)).then(|| Step {
+    (!deployment.spec.control.as_ref().is_some_and(promotes)).then(|| Step {
         generation: u64::try_from(status.traffic_generation).unwrap_or_default(),
         step: rollout.step,
         candidate: rollout.revision.clone(),

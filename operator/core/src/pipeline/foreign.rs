@@ -18,6 +18,9 @@ pub fn in_pipeline(spec: &MLPipelineSpec) -> Vec<Problem> {
         if let Some(container) = &stage.container {
             found.extend(in_container(container, &format!("{at}.container")));
         }
+        if let Some(approve) = &stage.approve {
+            in_text(&approve.message, format!("{at}.approve.message"), &mut found);
+        }
         if let Some(overrides) = &stage.overrides {
             in_env(overrides, &format!("{at}.overrides"), &mut found);
         }

@@ -2,7 +2,7 @@
 
 use super::graph::{self, Turn};
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{attempt, container, deploy, finish, gate, register, scope};
+use super::{approve, attempt, container, deploy, finish, gate, register, scope};
 use crate::api::{StageState, StageStatus};
 use crate::expr::{self, ExprError};
 use crate::pipeline::{FrozenKind, FrozenStage};
@@ -44,11 +44,11 @@ fn part(pass: &Pass<'_>, order: &[&str], finally: bool, stages: &mut Stages, eff
     }
 }
 
-/// Something of the stage is there that may go on. One that only waits has nothing, whatever its state is called: for a
+/// Something of the stage is there that may go on. One that only waits has nothing, whatever its state is called: for a person, a
 /// ModelDeployment, or for an apiserver that refuses what it makes.
 fn has_begun(pass: &Pass<'_>, name: &str, stage: &FrozenStage, status: &StageStatus) -> bool {
     match (&stage.kind, status.state) {
-        (_, StageState::Waiting) => false,
+        (_, StageState::Waiting) | (FrozenKind::Approve(_), StageState::Pending) => false,
         (FrozenKind::Container(_), StageState::Pending) => container::has_job(pass, status),
         (FrozenKind::Register(register), StageState::Running) => {
             !register::is_refused(pass, name, status.retries, register)
@@ -68,7 +68,7 @@ fn not_begun(
 ) -> StageStatus {
     match graph::turn(&pass.frozen.stages, stage, stages) {
         Turn::Begin => match when(pass, stage, stages) {
-            Ok(None) if pass.held => waiting(old),
+            Ok(None) if pass.held && old.approval.is_none() => waiting(old),
             Ok(None) => step(pass, name, stage, old, stages, effects),
             Ok(Some(figures)) => skipped(old, graph::WHEN_FALSE, &figures),
             Err(error) => attempt::fail(pass, name, old.clone(), "WhenWithoutValue", &error.to_string(), effects),
@@ -111,6 +111,7 @@ fn step(
 ) -> StageStatus {
     match &stage.kind {
         FrozenKind::Container(container) => container::advance(pass, name, container, old, stages, effects),
+        FrozenKind::Approve(approve) => approve::step(pass, name, approve, old, stages, effects),
         FrozenKind::Register(register) => register::step(pass, name, register, old, stages, effects),
         FrozenKind::Deploy(deploy) => deploy::step(pass, name, deploy, old, stages, effects),
     }

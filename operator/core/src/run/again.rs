@@ -76,7 +76,8 @@ fn stages<'a>(frozen: &'a Frozen, old: &Stages, asked: &RetryFrom) -> BTreeMap<&
             let complete = status.state == StageState::Succeeded || status.exit_code == Some(0);
             let anew = match stage.kind {
                 FrozenKind::Container(_) => status.attempts > 0 && (complete || below || by_name),
-                FrozenKind::Register(_) => status.start_time.is_some(),
+                // Who asks again gets another answer.
+                FrozenKind::Approve(_) | FrozenKind::Register(_) => status.start_time.is_some(),
                 FrozenKind::Deploy(_) => false,
             };
             again.insert(name, anew);

@@ -19,9 +19,10 @@ pub(super) fn is_suspended(run: &MLPipelineRun) -> bool {
     run.spec.suspend && run.spec.cancel.is_none()
 }
 
-/// Keeps account of how long a run that has begun is suspended: that time does not count for its timeout.
-pub(super) fn clock(pass: &Pass<'_>, status: &mut MLPipelineRunStatus) {
-    if pass.held {
+/// Keeps account of how long a run that has begun stands still, because it is suspended or waits for people: that time does not count for
+/// its timeout.
+pub(super) fn clock(pass: &Pass<'_>, stands: bool, status: &mut MLPipelineRunStatus) {
+    if stands {
         status.suspended_time.get_or_insert(pass.time());
     } else if let Some(since) = status.suspended_time.take() {
         status.suspended_seconds += super::pass::since(since.0, pass.now).as_secs();

@@ -51,18 +51,19 @@ impl End {
 pub(super) fn out_of_time(pass: &Pass<'_>, used: Duration, stages: &mut Stages, effects: &mut Effects) {
     let Some(limit) = pass.frozen.timeout_seconds.map(Duration::from_secs) else { return };
     let main = |name: &String| !pass.is_finally(name);
-    if pass.frozen.stages.keys().filter(|name| main(name)).all(|name| stages.get(name).is_some_and(|s| s.state.ended()))
-    {
-        return;
-    }
-    if let Some(left) = limit.checked_sub(used).filter(|left| !left.is_zero()) {
-        if !pass.held {
-            effects.again(left);
-        }
+    if time_left(pass, used, stages).is_none_or(|left| !left.is_zero()) {
         return;
     }
     let message = format!("the run's timeout of {} is over", duration::format(limit));
     give_up(pass, RUN_TIMEOUT, &message, main, stages, effects);
+}
+
+/// How much of its time is left to a run that has a timeout and stages before `finally` to go.
+pub(super) fn time_left(pass: &Pass<'_>, used: Duration, stages: &Stages) -> Option<Duration> {
+    let limit = Duration::from_secs(pass.frozen.timeout_seconds?);
+    let mut main = pass.frozen.stages.keys().filter(|name| !pass.is_finally(name));
+    let goes_on = main.any(|name| stages.get(name).is_none_or(|status| !status.state.ended()));
+    goes_on.then(|| limit.saturating_sub(used))
 }
 
 /// Ends the stages that `which` names and that have not ended: the run goes no further.

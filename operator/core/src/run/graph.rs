@@ -9,6 +9,12 @@ use crate::pipeline::{Bond, FrozenKind, FrozenStage};
 
 /// Reason of a stage that succeeded, but whose gate said no.
 pub(super) const GATE_REJECTED: &str = "GateRejected";
+/// Reason of a stage that was not approved by a person, and of those that depend on it.
+pub(super) const APPROVAL_REJECTED: &str = "ApprovalRejected";
+/// Reason of a stage that nobody approved in its time.
+pub(super) const APPROVAL_TIMEOUT: &str = "ApprovalTimeout";
+/// Reason of a stage that was not approved before a newer run asked the same.
+pub(super) const SUPERSEDED: &str = "Superseded";
 /// Reason of a stage that needs one that failed.
 pub(super) const UPSTREAM_FAILED: &str = "UpstreamFailed";
 /// Reason of a stage that was not begun because another one had failed.
@@ -21,6 +27,13 @@ pub(super) const UPSTREAM_SKIPPED: &str = "UpstreamSkipped";
 /// It was skipped because something failed.
 pub(super) fn fell(reason: &str) -> bool {
     matches!(reason, UPSTREAM_FAILED | NOT_STARTED)
+}
+
+/// Why a stage that asked for approval did not get it.
+pub(super) fn disapproved(status: &StageStatus) -> Option<&'static str> {
+    let reason = status.reason.as_deref().filter(|_| status.state == StageState::Skipped)?;
+    status.approval.as_ref()?;
+    [APPROVAL_REJECTED, APPROVAL_TIMEOUT, SUPERSEDED].into_iter().find(|no| *no == reason)
 }
 
 /// The stages, every one after those it needs; by name among equals, so that each pass takes the same order.
@@ -119,6 +132,12 @@ fn barred(need: &str, status: &StageStatus, bond: Bond, may_fail: bool, finally:
             Some(skip(GATE_REJECTED, format!("the gate of stage `{need}` said no")))
         }
         (StageState::Skipped, WHEN_FALSE) if follows => None,
+        (StageState::Skipped, _) if disapproved(status).is_some() => {
+            Some(skip(APPROVAL_REJECTED, format!("stage `{need}` was not approved")))
+        }
+        (StageState::Skipped, APPROVAL_REJECTED) => {
+            Some(skip(APPROVAL_REJECTED, format!("stage `{need}` was skipped")))
+        }
         (StageState::Skipped, GATE_REJECTED) => Some(skip(GATE_REJECTED, format!("stage `{need}` was skipped"))),
         (StageState::Skipped, WHEN_FALSE | UPSTREAM_SKIPPED) => {
             Some(skip(UPSTREAM_SKIPPED, format!("stage `{need}` was skipped")))

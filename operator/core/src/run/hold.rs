@@ -11,7 +11,7 @@ use crate::api::{MLPipelineRun, MLPipelineRunStatus, StageState};
 use crate::plan::{Event, Plan};
 
 /// Reason of a run that waits for others of its pipeline.
-const QUEUED: &str = "Queued";
+pub(super) const QUEUED: &str = "Queued";
 /// Reason of a run that ended because others of its pipeline run.
 pub(super) const FORBIDDEN: &str = "ConcurrencyForbidden";
 
@@ -51,6 +51,12 @@ pub(super) fn held(run: &MLPipelineRun, observed: &Observed) -> Option<Held> {
 /// What a run says that made place for a newer one.
 pub(super) fn replaced_by(run: &str) -> String {
     format!("run {run} takes its place")
+}
+
+/// It waits for a slot, as its status says.
+pub(super) fn is_queued(status: &MLPipelineRunStatus) -> bool {
+    let mut said = status.conditions.iter().filter(|c| c.type_ == "Succeeded");
+    said.any(|c| c.status == "Unknown" && c.reason == QUEUED)
 }
 
 /// Its status says that it is held.

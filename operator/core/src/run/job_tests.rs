@@ -76,6 +76,7 @@ fn built(stage: &FrozenContainer, store: bool, templates: &Observed) -> Result<J
         params: &params,
         end: None,
         held: false,
+        waits: None,
     };
     build(&pass, "train", stage, &status, &stages)
 }

@@ -1,11 +1,12 @@
 //! Runs: from what is frozen and what is observed to the next effects.
 //!
-//! A pass goes: `start` (accept, freeze) → `advance` (every stage one step: `container`, `register`, `deploy`) →
+//! A pass goes: `start` (accept, freeze) → `advance` (every stage one step: `container`, `approve`, `register`, `deploy`) →
 //! `finish` (is the run over) → `status` (conditions). A stage with a program goes: `inputs` → `job` → `classify` (what
 //! became of the attempt) → `attempt` (what follows from it) → `retry`, `gate`. Each decides from values alone.
 
 mod advance;
 mod again;
+mod approve;
 mod attempt;
 mod awaited;
 mod classify;
@@ -36,6 +37,7 @@ mod status;
 mod turns;
 
 pub use again::asked as retry_asked;
+pub use approve::{asks, has_asked, misplaced, superseded};
 pub use observed::{ContainerView, JobItems, JobView, Observed, PodView, Terminated, Words};
 pub use plan::plan;
-pub use turns::{FRONT, Peer, bound};
+pub use turns::{FRONT, Peer, Slot, bound};

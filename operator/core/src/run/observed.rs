@@ -19,6 +19,8 @@ pub struct Observed {
     pub pipeline: Option<Arc<MLPipeline>>,
     /// Its other runs that have not ended, if it bounds how many run.
     pub peers: Vec<Peer>,
+    /// Of the stages that wait for a person: the newer run of the pipeline that asks the same.
+    pub superseded: BTreeMap<String, String>,
     /// If there is no such pipeline: those that the namespace has.
     pub pipelines: Vec<String>,
     /// StageTemplates by name: the namespace's own, and the catalog's where it has none of that name.

@@ -33,8 +33,10 @@ pub(super) struct Pass<'a> {
     pub params: &'a BTreeMap<String, Value>,
     /// `run.status`: how the stages before `finally` ended, once they have.
     pub end: Option<&'static str>,
-    /// Nothing new begins: the run is suspended.
+    /// Nothing new begins: the run is suspended, or has no slot.
     pub held: bool,
+    /// Why what people decided is not carried out yet: a reason and a sentence.
+    pub waits: Option<(&'static str, &'a str)>,
 }
 
 impl Pass<'_> {
@@ -111,6 +113,16 @@ impl Effects {
     /// Look again after `wait` at the latest.
     pub fn again(&mut self, wait: Duration) {
         self.requeue = sooner(self.requeue, Some(wait));
+    }
+
+    /// Those of another part of the pass after these.
+    pub fn join(&mut self, more: Self) {
+        let Self { create, apply, delete, events, requeue } = more;
+        self.create.extend(create);
+        self.apply.extend(apply);
+        self.delete.extend(delete);
+        self.events.extend(events);
+        self.requeue = sooner(self.requeue, requeue);
     }
 
     pub fn warn(&mut self, reason: &'static str, message: impl AsRef<str>) {

@@ -7,9 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::finish::End;
-use super::pass::{Effects, Pass, clip, refusal, whole_seconds};
+use super::pass::{Effects, Pass, Stages, clip, refusal, whole_seconds};
 use super::start::{self, Start};
-use super::{Observed, advance, again, awaited, container, control, finish, hold, status};
+use super::turns::{self, Place};
+use super::{Observed, advance, again, approve, awaited, container, control, finish, hold, status};
 use crate::api::{ConditionStatus, MLPipelineRun, MLPipelineRunStatus, RetryFrom, Value};
 use crate::config::Config;
 use crate::pipeline::{Frozen, bind_params, foreign};
@@ -124,7 +125,18 @@ fn pass<'a>(
     frozen_name: &'a str,
     params: &'a BTreeMap<String, Value>,
 ) -> Pass<'a> {
-    Pass { run, observed, config, now, frozen, frozen_name, params, end: None, held: control::is_suspended(run) }
+    Pass {
+        run,
+        observed,
+        config,
+        now,
+        frozen,
+        frozen_name,
+        params,
+        end: None,
+        held: control::is_suspended(run),
+        waits: None,
+    }
 }
 
 /// What is told when a run starts.
@@ -216,21 +228,34 @@ fn awaited(pass: &Pass<'_>, status: &MLPipelineRunStatus, start: Timestamp, effe
 fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipelineRunStatus> {
     let mut effects = Effects::default();
     let start = status.start_time.as_ref().map_or(pass.now, |time| time.0);
-    control::clock(pass, &mut status);
     let used = control::used(pass, &status, start);
     finish::out_of_time(pass, used, &mut status.stages, &mut effects);
     control::cancel(pass, &mut status.stages, &mut effects);
     // Another waits for its end.
     let replaced = status.stages.values().any(|stage| stage.reason.as_deref() == Some(finish::REPLACED));
     let pass = &Pass { held: pass.held && !replaced, ..*pass };
-    status.stages = advance::all(pass, &status.stages, &mut effects);
+    let (stages, waits) = gone_on(pass, &status.stages, &mut effects);
+    status.stages = stages;
+    let parked = approve::is_parked(&status.stages);
+    let stands = pass.held || parked;
+    if let Some(left) = finish::time_left(pass, used, &status.stages).filter(|left| !stands && !left.is_zero()) {
+        effects.again(left);
+    }
+    control::clock(pass, stands, &mut status);
     let at_work = container::at_work(pass, &status.stages, &mut effects);
     let end = finish::end(pass.frozen, &status.stages).filter(|_| at_work.is_none());
     status.observed_generation = pass.run.metadata.generation;
     let time = pass.time();
     let awaited = awaited(pass, &status, start, &mut effects);
-    let standing = standing(pass, at_work);
-    status::running(&mut status, pass.frozen, end.as_ref(), &standing, awaited.as_deref(), time.0);
+    let misplaced = misplaced(pass, &status, &mut effects);
+    let told = |reason| status.stages.values().any(|s| !s.state.ended() && s.reason.as_deref() == Some(reason));
+    let waits = waits.map(|(reason, message)| (reason, if told(reason) { String::new() } else { message }));
+    let standing = standing(pass, at_work, waits, parked);
+    let accepted = match &misplaced {
+        Some((reason, message)) => (ConditionStatus::False, *reason, message.as_str()),
+        None => (ConditionStatus::True, "Accepted", awaited.as_deref().unwrap_or_default()),
+    };
+    status::running(&mut status, pass.frozen, end.as_ref(), &standing, accepted, time.0);
     if let Some(end) = &end {
         match end {
             End::Succeeded => {
@@ -248,8 +273,47 @@ fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipeline
     Plan { freeze: None, status: Some(status), create, apply, delete, events, requeue }
 }
 
+/// Every stage one step further; and why a run that only waits for people does not go on, although it would. It needs a slot for that, and is
+/// not to be suspended: until then it stays as it is, and holds none.
+fn gone_on(pass: &Pass<'_>, old: &Stages, effects: &mut Effects) -> (Stages, Option<(&'static str, String)>) {
+    let mut first = Effects::default();
+    let stages = advance::all(pass, old, &mut first);
+    let goes_on =
+        approve::is_parked(old) && !approve::is_parked(&stages) && finish::end(pass.frozen, &stages).is_none();
+    let waits = match goes_on.then(|| turns::place(pass.run, pass.observed)) {
+        Some(_) if pass.held => Some((control::SUSPENDED, control::SUSPENDED_MESSAGE.to_owned())),
+        Some(Place::Waits(message) | Place::Forbidden(message) | Place::Replaced(message)) => {
+            Some((hold::QUEUED, message))
+        }
+        Some(Place::Free) | None => None,
+    };
+    let Some((reason, message)) = &waits else {
+        effects.join(first);
+        return (stages, None);
+    };
+    let pass = Pass { held: true, waits: Some((*reason, message)), ..*pass };
+    (advance::all(&pass, old, effects), waits)
+}
+
+/// Decisions that nothing waits for. An event tells of them when they are noticed.
+fn misplaced(pass: &Pass<'_>, status: &MLPipelineRunStatus, effects: &mut Effects) -> Option<(&'static str, String)> {
+    let found = approve::misplaced(pass.frozen, &pass.run.spec.approvals);
+    let reason = found.first()?.reason;
+    let message = problem::every(&found);
+    let said = status.conditions.iter().any(|c| c.type_ == "Accepted" && c.message == message);
+    if !said {
+        effects.warn("ApprovalMisplaced", problem::brief(&found));
+    }
+    Some((reason, message))
+}
+
 /// The reason that a run has while it runs, and what it says before it tells of its stages.
-fn standing(pass: &Pass<'_>, at_work: Option<&str>) -> (&'static str, String) {
+fn standing(
+    pass: &Pass<'_>,
+    at_work: Option<&str>,
+    waits: Option<(&'static str, String)>,
+    parked: bool,
+) -> (&'static str, String) {
     let canceled = pass.run.spec.cancel.is_some();
     match at_work {
         Some(stage) => {
@@ -258,6 +322,10 @@ fn standing(pass: &Pass<'_>, at_work: Option<&str>) -> (&'static str, String) {
         }
         None if canceled => ("Canceling", String::new()),
         None if pass.held => (control::SUSPENDED, control::SUSPENDED_MESSAGE.to_owned()),
-        None => ("Running", String::new()),
+        None => match waits {
+            Some(waits) => waits,
+            None if parked => (approve::WAITING, String::new()),
+            None => ("Running", String::new()),
+        },
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use k8s_openapi::jiff::Timestamp;
 
 use super::finish::End;
-use super::graph::GATE_REJECTED;
+use super::graph::{self, GATE_REJECTED, WHEN_FALSE};
 use super::pass::{Stages, clip, first_line};
 use crate::api::ConditionStatus::{self, False, True, Unknown};
 use crate::api::{MLPipelineRunStatus, StageState, StageStatus, set_condition};
@@ -93,13 +93,14 @@ pub(super) fn refused(status: &mut MLPipelineRunStatus, reason: &str, message: &
 
 /// The conditions of a run that runs or has run.
 ///
-/// `standing` is its reason while it runs, and what it says first. `awaited` is what is not there yet, and will be needed.
+/// `standing` is its reason while it runs, and what it says first. `accepted` is what `Accepted` says: what is not there yet and will be needed, or
+/// what of the spec nothing can be done with.
 pub(super) fn running(
     status: &mut MLPipelineRunStatus,
     frozen: &Frozen,
     end: Option<&End>,
     standing: &(&str, String),
-    awaited: Option<&str>,
+    accepted: (ConditionStatus, &str, &str),
     now: Timestamp,
 ) {
     let count = |state: StageState| status.stages.values().filter(|stage| stage.state == state).count();
@@ -121,7 +122,7 @@ pub(super) fn running(
         Some(End::Failed { reason, .. }) => (False, False, False, True, *reason),
     };
     let said = [
-        ("Accepted", True, "Accepted", awaited.unwrap_or_default()),
+        ("Accepted", accepted.0, accepted.1, accepted.2),
         ("Succeeded", succeeded, reason, message.as_str()),
         ("Ready", ready, reason, ""),
         ("Reconciling", reconciling, reason, ""),
@@ -130,22 +131,28 @@ pub(super) fn running(
     say(status, &said, now);
 }
 
-/// `Promoted`: every gate said yes and every `deploy` stage is through. A gate that says no decides at once.
+/// `Promoted`: every gate said yes, everybody approved who was asked, and every `deploy` stage is through. Who says no decides at once.
 fn promoted(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Option<&End>, now: Timestamp) {
     let deciding: Vec<_> = frozen
         .stages
         .iter()
         .filter(|(_, stage)| !stage.finally)
-        .filter(|(_, stage)| match &stage.kind {
+        .filter_map(|(name, stage)| Some((name, &stage.kind, status.stages.get(name)?)))
+        .filter(|(_, kind, status)| match kind {
             FrozenKind::Container(container) => container.gate.is_some(),
+            // Where its `when` is false nobody is to be asked.
+            FrozenKind::Approve(_) => status.reason.as_deref() != Some(WHEN_FALSE),
             FrozenKind::Deploy(_) => true,
             FrozenKind::Register(_) => false,
         })
-        .filter_map(|(name, _)| Some((name, status.stages.get(name)?)))
+        .map(|(name, _, status)| (name, status))
         .collect();
     let done = |stage: &StageStatus| stage.state == StageState::Succeeded;
     let no = deciding.iter().find(|(_, stage)| done(stage) && stage.reason.as_deref() == Some(GATE_REJECTED));
-    let said = if let Some((name, _)) = no {
+    let disapproved = deciding.iter().find_map(|(name, stage)| Some((name, stage, graph::disapproved(stage)?)));
+    let said = if let Some((name, stage, reason)) = disapproved {
+        (False, reason, format!("stage `{name}`: {}", first_line(stage)))
+    } else if let Some((name, _)) = no {
         // The figures are told by the stage, once.
         (False, GATE_REJECTED, format!("the gate of stage `{name}` said no"))
     } else if deciding.is_empty() || (end.is_none() && !deciding.iter().any(|(_, stage)| done(stage))) {
@@ -167,7 +174,9 @@ fn well(stages: &Stages, succeeded: usize, skipped: usize) -> String {
     let gates = stages
         .iter()
         .filter(|(_, stage)| stage.state == StageState::Succeeded && stage.reason.as_deref() == Some(GATE_REJECTED));
-    let gates: Vec<_> = gates.map(|(name, _)| format!("the gate of stage `{name}` said no")).collect();
+    let mut said: Vec<_> = gates.map(|(name, _)| format!("the gate of stage `{name}` said no")).collect();
+    let disapproved = stages.iter().filter(|(_, stage)| graph::disapproved(stage).is_some());
+    said.extend(disapproved.map(|(name, stage)| format!("stage `{name}`: {}", first_line(stage))));
     let failed: Vec<_> = stages.iter().filter(|(_, stage)| stage.state == StageState::Failed).collect();
     let mut counts = if succeeded == stages.len() {
         format!("{succeeded} {noun} succeeded")
@@ -181,7 +190,7 @@ fn well(stages: &Stages, succeeded: usize, skipped: usize) -> String {
         let names: Vec<_> = failed.iter().map(|(name, _)| format!("`{name}`")).collect();
         let _ = write!(counts, ", {} failed with onFailure: Continue ({})", failed.len(), names.join(", "));
     }
-    if gates.is_empty() { counts } else { format!("{counts}: {}", gates.join(", ")) }
+    if said.is_empty() { counts } else { format!("{counts}: {}", said.join(", ")) }
 }
 
 /// What runs, and what waits and why.

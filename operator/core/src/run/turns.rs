@@ -1,10 +1,10 @@
 //! `concurrency`: which runs of a pipeline may run. Every run decides for itself, from the runs that there are: a slot is nothing but a run
-//! that has begun and not ended, so none is ever lost.
+//! that has begun and not ended, and does not only wait for people, so none is ever lost.
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Observed, again, control, hold};
-use crate::api::{Concurrency, ConcurrencyPolicy, MLPipelineRun};
+use super::{Observed, again, approve, control, hold};
+use crate::api::{Concurrency, ConcurrencyPolicy, MLPipelineRun, MLPipelineRunStatus};
 
 /// A run tells its place up to here; further back it would be a write for every run that ends.
 pub const FRONT: usize = 10;
@@ -20,14 +20,25 @@ pub(super) enum Place {
     Replaced(String),
 }
 
+/// How a run stands to the slots of its pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// It has not begun.
+    Unbegun,
+    /// It has begun, and holds none while it only waits for people.
+    Left,
+    /// It has begun.
+    Held,
+}
+
 /// Another run of the same pipeline that has not ended, as far as one looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     pub name: String,
     /// Since when it wants to run.
     pub since: Option<Timestamp>,
-    pub begun: bool,
-    /// It would begin if there was a place.
+    pub slot: Slot,
+    /// It would begin, or go on, if there was a place.
     pub wants: bool,
     /// It was checked, and says that it waits.
     pub waits: bool,
@@ -42,14 +53,30 @@ impl Peer {
         if !again && status.is_some_and(|status| status.completion_time.is_some()) {
             return None;
         }
-        let begun = !again && status.is_some_and(|status| status.start_time.is_some());
-        let retried = status.and_then(|status| status.retry_time.as_ref()).filter(|_| !again);
-        let since = retried.or(run.metadata.creation_timestamp.as_ref()).map(|time| time.0);
+        let started = status.filter(|status| !again && status.start_time.is_some());
+        let slot = match started {
+            None => Slot::Unbegun,
+            Some(status) if approve::is_parked(&status.stages) => Slot::Left,
+            Some(_) => Slot::Held,
+        };
         // It is about to say so.
-        let since = if again { Some(Timestamp::MAX) } else { since };
-        let wants = !begun && run.spec.cancel.is_none() && !control::is_suspended(run);
-        let waits = wants && !again && status.is_some_and(hold::is_held);
-        Some(Self { name: run.metadata.name.clone().unwrap_or_default(), since, begun, wants, waits })
+        let since = if again { Some(Timestamp::MAX) } else { since(run) };
+        let goes_on =
+            |status: &MLPipelineRunStatus| hold::is_queued(status) || approve::is_answered(run, &status.stages);
+        let asks = match slot {
+            Slot::Unbegun => true,
+            Slot::Left => started.is_some_and(goes_on),
+            Slot::Held => false,
+        };
+        let wants = asks && run.spec.cancel.is_none() && !control::is_suspended(run);
+        let waits = wants && slot == Slot::Unbegun && !again && status.is_some_and(hold::is_held);
+        Some(Self { name: run.metadata.name.clone().unwrap_or_default(), since, slot, wants, waits })
+    }
+
+    /// It holds a slot.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        self.slot == Slot::Held
     }
 
     /// The oldest is first; of two at the same time the first by name.
@@ -57,6 +84,12 @@ impl Peer {
     pub fn age(&self) -> Age<'_> {
         (self.since, &self.name)
     }
+}
+
+/// Since when a run wants to run.
+pub(super) fn since(run: &MLPipelineRun) -> Option<Timestamp> {
+    let retried = run.status.as_ref().and_then(|status| status.retry_time.as_ref());
+    retried.or(run.metadata.creation_timestamp.as_ref()).map(|time| time.0)
 }
 
 pub type Age<'a> = (Option<Timestamp>, &'a str);
@@ -77,11 +110,13 @@ pub(super) fn place(run: &MLPipelineRun, observed: &Observed) -> Place {
     };
     let Some(this) = Peer::of(run) else { return Place::Free };
     let mine = this.age();
-    let begun: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.begun).map(Peer::age).collect();
+    let begun: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.begun()).map(Peer::age).collect();
     let mut waiting: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.wants).map(Peer::age).collect();
+    // One that comes back from people has its turn, whatever the policy is: it replaces nobody, and nobody it.
+    let policy = if this.slot == Slot::Left { ConcurrencyPolicy::Queue } else { policy };
     if policy == ConcurrencyPolicy::Replace {
         // One that may yet be refused takes nobody's place.
-        let newer = observed.peers.iter().filter(|peer| (peer.begun || peer.waits) && peer.age() > mine);
+        let newer = observed.peers.iter().filter(|peer| (peer.begun() || peer.waits) && peer.age() > mine);
         let mut newer: Vec<_> = newer.map(Peer::age).collect();
         if newer.len() >= max {
             newer.sort_unstable();
@@ -96,7 +131,7 @@ pub(super) fn place(run: &MLPipelineRun, observed: &Observed) -> Place {
     } else {
         waiting.retain(|age| *age < mine);
     }
-    if this.begun || begun.len() + waiting.len() < max {
+    if this.begun() || begun.len() + waiting.len() < max {
         return Place::Free;
     }
     let name = pipeline.and_then(|found| found.metadata.name.as_deref()).unwrap_or_default();

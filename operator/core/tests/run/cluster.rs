@@ -9,14 +9,14 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use millrace_core::api::{
-    ConditionStatus, MLPipelineRun, MLPipelineRunStatus, MLPipelineSpec, ModelDeployment, ModelDeploymentStatus,
-    ModelVersion, StageStatus, set_condition,
+    ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineRunStatus, MLPipelineSpec, ModelDeployment,
+    ModelDeploymentStatus, ModelVersion, StageStatus, set_condition,
 };
 use millrace_core::config::Config;
 use millrace_core::names;
 use millrace_core::pipeline::Frozen;
 use millrace_core::plan::{Apply, Create, Delete, DeleteKind, Event, FIELD_OWNED, Plan, Refusal};
-use millrace_core::run::{self, JobItems, JobView, Observed, PodView, Words};
+use millrace_core::run::{self, JobItems, JobView, Observed, Peer, PodView, Words};
 use serde_json::Value;
 
 use crate::node;
@@ -64,6 +64,11 @@ pub struct Cluster {
     pub others: Vec<String>,
     /// MLPipelines of the namespace.
     pub pipelines: Vec<String>,
+    /// The run's own, and its other runs.
+    pub pipeline: Option<Arc<MLPipeline>>,
+    pub peers: Vec<Peer>,
+    /// Newer runs that ask the same, by stage.
+    pub superseded: BTreeMap<String, String>,
     pub refusals: Vec<Refusal>,
     /// By stage and attempt; every other attempt succeeds.
     pub fates: BTreeMap<(String, u32), Fate>,
@@ -107,6 +112,9 @@ impl Cluster {
             deployment: None,
             others: Vec::new(),
             pipelines: Vec::new(),
+            pipeline: None,
+            peers: Vec::new(),
+            superseded: BTreeMap::new(),
             refusals: Vec::new(),
             fates: BTreeMap::new(),
             manifests: BTreeMap::new(),
@@ -213,6 +221,9 @@ impl Cluster {
         let others = self.others.iter().map(|name| (name.clone(), Arc::new(ModelDeployment::default())));
         let observed = Observed {
             pipelines: self.pipelines.clone(),
+            pipeline: self.pipeline.clone(),
+            peers: self.peers.clone(),
+            superseded: self.superseded.clone(),
             frozen: frozen.map(|(_, frozen)| Arc::clone(frozen)),
             jobs: self.jobs.values().map(|(view, _)| Arc::new(view.clone())).collect(),
             pods: self.pods.iter().cloned().map(Arc::new).collect(),

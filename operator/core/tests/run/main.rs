@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::float_cmp)]
 
+mod approve;
 mod cluster;
 mod control;
 mod crashes;

@@ -50,7 +50,7 @@ fn ready(cluster: &mut Cluster) {
 }
 
 fn control(cluster: &mut Cluster, value: serde_json::Value) {
-    cluster.owner.spec.rollout.as_mut().unwrap().control = Some(serde_json::from_value(value).unwrap());
+    cluster.owner.spec.control = Some(serde_json::from_value(value).unwrap());
     cluster.edited();
     ready(cluster);
 }
@@ -294,13 +294,33 @@ fn a_person_may_promote_or_abort_at_any_time() {
     assert_eq!((share(&cluster, &new), wanted(&cluster, &new)), (100, 4));
     assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
     let (mut cluster, _, new) = rolling(canary());
-    cluster.owner.spec.rollout.as_mut().unwrap().control =
+    cluster.owner.spec.control =
         Some(serde_json::from_value(serde_json::json!({ "revision": new, "action": "Promote" })).unwrap());
     cluster.edited();
     cluster.settle();
     assert_eq!((share(&cluster, &new), wanted(&cluster, &new)), (5, 4), "not before there are pods for it");
     ready(&mut cluster);
     assert_eq!(share(&cluster, &new), 100);
+}
+
+#[test]
+fn what_a_person_said_stays_without_a_rollout_and_holds_for_its_revision_alone() {
+    let steps = serde_json::json!([{ "weight": 10, "pause": true }]);
+    let (mut cluster, _, new) = rolling(serde_json::json!({ "strategy": "Canary", "steps": steps }));
+    control(&mut cluster, serde_json::json!({ "revision": new, "action": "Approve", "step": 1 }));
+    // Somebody applies a manifest without a rollout; what another manager said is still there.
+    cluster.owner.spec.rollout = None;
+    let third = ask(&mut cluster, 3);
+    assert_eq!((share(&cluster, &third), cluster.condition("Ready")), (100, pair("True", "Serving")));
+    cluster.set_version(4);
+    cluster.settle();
+    let fourth = cluster.owner.status.as_ref().unwrap().revisions.iter().find(|r| r.version == Some(4)).unwrap();
+    let fourth = fourth.name.clone();
+    control(&mut cluster, serde_json::json!({ "revision": fourth, "action": "Abort" }));
+    assert_eq!((share(&cluster, &third), cluster.condition("Ready")), (100, pair("False", "Aborted")));
+    assert!(cluster.message().starts_with("version 4 was aborted: spec.control says so; "), "{}", cluster.message());
+    control(&mut cluster, serde_json::json!({ "revision": fourth, "action": "Promote" }));
+    assert_eq!((share(&cluster, &fourth), cluster.condition("Ready")), (100, pair("True", "Serving")));
 }
 
 #[test]

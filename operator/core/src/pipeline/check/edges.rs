@@ -57,6 +57,11 @@ impl Edges {
         edges.entry(to.to_owned()).or_insert_with(new).ties.insert(tie);
     }
 
+    /// The stage `from` refers to the stage `to`.
+    pub fn refers(&self, from: &str, to: &str) -> bool {
+        self.0.get(from).is_some_and(|edges| from != to && edges.contains_key(to))
+    }
+
     /// What a stage refers to, sorted.
     pub fn of(&self, stage: &str) -> Vec<String> {
         self.0.get(stage).map(|to| to.keys().cloned().collect()).unwrap_or_default()

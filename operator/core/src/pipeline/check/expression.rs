@@ -113,7 +113,7 @@ pub(super) fn container(
 pub(super) struct References(BTreeMap<Vec<String>, String>);
 
 impl References {
-    fn text(&mut self, text: &str, path: &str, names: &Names, problems: &mut Problems) {
+    pub fn text(&mut self, text: &str, path: &str, names: &Names, problems: &mut Problems) {
         if expr::has_template(text) {
             let checked = expr::check_text(text, names);
             self.take(checked, path, problems);

@@ -40,6 +40,9 @@ fn kind(
     defaults: &Defaults,
 ) -> Option<FrozenKind> {
     let stage = resolved.stage;
+    if let Some(approve) = &stage.approve {
+        return Some(FrozenKind::Approve(approve.clone()));
+    }
     if let Some(register) = &stage.register {
         return Some(FrozenKind::Register(register.clone()));
     }

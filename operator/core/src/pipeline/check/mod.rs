@@ -1,6 +1,7 @@
 //! The checks that no schema can make. Everything that is wrong is found in one pass and said at once; what passes comes
 //! out frozen.
 
+mod approve;
 mod container;
 mod declared;
 mod edges;
@@ -79,6 +80,7 @@ pub fn check(
     for (name, stage) in &resolved {
         stage::check(name, stage, spec, &resolved, config, &mut edges, &mut problems);
     }
+    approve::needed(&resolved, &edges, &mut problems);
     edges.check(&mut problems);
     problems.result()?;
     let frozen = freeze::freeze(spec, &resolved, &edges);

@@ -17,6 +17,8 @@ use crate::problem;
 pub(super) enum Kind {
     /// Runs a program: `uses` or `container`.
     Program,
+    /// Waits for a person.
+    Approve,
     Register,
     Deploy,
     /// Says too little or too much; that was already found wrong.
@@ -89,13 +91,18 @@ fn resolve<'a>(
     problems: &mut Problems,
 ) -> Resolved<'a> {
     let at = stage_path(finally, name);
-    let given = [stage.uses.is_some(), stage.container.is_some(), stage.register.is_some(), stage.deploy.is_some()];
-    let kind = match given {
-        [true, false, false, false] | [false, true, false, false] => Kind::Program,
-        [false, false, true, false] => Kind::Register,
-        [false, false, false, true] => Kind::Deploy,
+    let given = [
+        (stage.uses.is_some(), Kind::Program),
+        (stage.container.is_some(), Kind::Program),
+        (stage.approve.is_some(), Kind::Approve),
+        (stage.register.is_some(), Kind::Register),
+        (stage.deploy.is_some(), Kind::Deploy),
+    ];
+    let given: Vec<Kind> = given.into_iter().filter(|(given, _)| *given).map(|(_, kind)| kind).collect();
+    let kind = match given.as_slice() {
+        [kind] => *kind,
         _ => {
-            let message = "a stage is exactly one of uses, container, register and deploy: write one of them";
+            let message = "a stage is exactly one of uses, container, approve, register and deploy: write one of them";
             problems.add(&at, "InvalidStage", message);
             Kind::Unclear
         }

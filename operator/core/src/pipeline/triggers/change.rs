@@ -66,6 +66,9 @@ fn digest(spec: &MLPipelineSpec) -> String {
             if let Some(outputs) = stage.get_mut("outputs") {
                 within(outputs, &["description"]);
             }
+            if let Some(approve) = stage.get_mut("approve") {
+                leave_out(approve, &["message", "timeout"]);
+            }
             if let Some(deploy) = stage.get_mut("deploy") {
                 leave_out(deploy, &["timeout"]);
             }
