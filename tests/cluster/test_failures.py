@@ -40,7 +40,7 @@ class Failures(ClusterTest):
         self.assertIn("data", lazy["message"])
 
     def test_an_image_that_does_not_exist_is_told_in_the_kubelets_words_and_then_fails(self):
-        stage = {"container": {"image": "registry.invalid/none:1", "command": ["true"]}, "pendingTimeout": "15s"}
+        stage = {"container": {"image": "registry.invalid/none:1", "command": ["true"]}, "pendingTimeout": "45s"}
         self.run_inline({"pull": stage})
         self.waits_with("pull", "registry.invalid/none:1")
         pull = self.failed()["stages"]["pull"]

@@ -88,7 +88,7 @@ class ForEach(ClusterTest):
         self.succeeded(seconds=240)
         told = self.logs("join").splitlines()
         # Item 0 and 1 are what the first Job made of them.
-        self.assertEqual(told[:3], ["0: 1", "1: 2", "2: 2"], told)
+        self.assertEqual(told[:3], ["0: 1", "1: 2", "2: 3"], told)
         self.assertEqual([json.loads(line)["index"] for line in told[3:]], [0, 1, 2])
         self.assertGreater(began, 0)
 

@@ -237,6 +237,7 @@ pub fn router<V>(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &V, _gon
 
 #[cfg(test)]
 mod tests {
+    use millrace_core::api::MLPipelineStatus;
     use serde_json::json;
 
     use super::*;
@@ -282,7 +283,7 @@ mod tests {
         }]);
         let woken_by_pipeline = || {
             let queues = Queues::default();
-            let free = MLPipeline { status: Some(Default::default()), ..MLPipeline::default() };
+            let free = MLPipeline { status: Some(MLPipelineStatus::default()), ..MLPipeline::default() };
             pipeline(&stores, &queues, &Id::new("ns", "p"), "ns", &free, false);
             queues.of(Kind::Run).depth()
         };

@@ -47,7 +47,7 @@ pub fn run(arguments: &[OsString]) -> Done {
     let mut trace = Trace::default();
     let (task, ended) = match task::parse(std::env::var_os(TASK_ENV).as_deref()) {
         Ok(task) => {
-            let task = item::of_this_pod(&task);
+            let task = item::of_this_pod(&task, &place);
             let inbox = Inbox::open().map_err(Failure::Signals);
             let ended = inbox.and_then(|inbox| complete(&task, &place, arguments, &inbox, &cgroup, &meter, &mut trace));
             (Some(task), ended)

@@ -14,11 +14,9 @@ use thiserror::Error;
 
 use crate::folders::{self, StoreError};
 use crate::item::{self, ItemsError};
+use crate::manifest;
 use crate::outputs::Outputs;
 use crate::place::Place;
-
-/// The manifest of one item.
-const MANIFEST_LIMIT: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Error)]
 pub enum CollectError {
@@ -75,7 +73,7 @@ pub fn put_together(
             return Err(CollectError::Stopped);
         }
         let folder = stage.join(item_folder(index));
-        let manifest = manifest(task, &folder, index)?;
+        let manifest = of_item(task, &folder, index)?;
         let value: Value = serde_json::from_str(value).unwrap_or_default();
         let report = &manifest.report;
         let line = json!({ "index": index, "item": value, "results": report.results, "metrics": report.metrics });
@@ -131,10 +129,10 @@ impl Collected {
     }
 }
 
-fn manifest(task: &Task, folder: &Path, index: u64) -> Result<Manifest, CollectError> {
+fn of_item(task: &Task, folder: &Path, index: u64) -> Result<Manifest, CollectError> {
     let lost = |why: String| CollectError::Lost { index, why };
     let path = folder.join("manifest.json");
-    let text = regular::read(&path, MANIFEST_LIMIT).map_err(|error| match error {
+    let text = regular::read(&path, manifest::SIZE_LIMIT).map_err(|error| match error {
         ReadError::Io(error) if error.kind() == io::ErrorKind::NotFound => {
             lost(format!("{} is not there", short(&path)))
         }
@@ -144,10 +142,17 @@ fn manifest(task: &Task, folder: &Path, index: u64) -> Result<Manifest, CollectE
         serde_json::from_slice(&text).map_err(|error| lost(format!("{} is no manifest: {error}", short(&path))))?;
     let report = &manifest.report;
     let ours = report.run_uid == task.run_uid && report.stage == task.stage && report.outcome == Outcome::Succeeded;
-    // A program can write such a file too: what it names has to be its own.
-    let plain = manifest.outputs.values().all(|output| {
-        is_below(&output.path) && output.files.iter().all(|file| file.path.is_empty() || is_below(&file.path))
-    });
+    // A program can write such a file too: what it names has to be its own, and no way there a link.
+    let attempt = folder.join(format!("attempts/{}", report.attempt));
+    let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    let there = [folder.join("attempts"), attempt.clone(), attempt.join("outputs")].iter().all(|path| is_folder(path));
+    let named = |output: &String, path: &str| path == format!("attempts/{}/outputs/{output}", report.attempt);
+    let plain = manifest.outputs.is_empty()
+        || there
+            && manifest.outputs.iter().all(|(name, output)| {
+                named(name, &output.path)
+                    && output.files.iter().all(|file| file.path.is_empty() || is_below(&file.path))
+            });
     if !ours || !plain || flaw(report).is_some() {
         return Err(lost(format!("{} is no manifest of this stage", short(&path))));
     }

@@ -122,8 +122,10 @@ fn of_items(error: &ItemsError) -> ReportReason {
     match error {
         ItemsError::Lost(InputError::Stopped(_)) => ReportReason::Terminated,
         ItemsError::Lost(_) | ItemsError::List(_) => ReportReason::InputLost,
-        ItemsError::Index(_) | ItemsError::Order(_) | ItemsError::NotText | ItemsError::Texts { .. } => {
-            ReportReason::CannotStart
-        }
+        ItemsError::Index(_)
+        | ItemsError::Order(_)
+        | ItemsError::TooManyDisruptions(_)
+        | ItemsError::NotText
+        | ItemsError::Texts { .. } => ReportReason::CannotStart,
     }
 }

@@ -126,6 +126,13 @@ fn has_entries(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
+/// The highest number that an attempt of this folder has had; 0 if there was none.
+pub fn last_attempt(place: &Place) -> u32 {
+    let attempts = place.at(STAGE_DIR).join("attempts");
+    let names = fs::read_dir(attempts).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| name.to_str()?.parse().ok()).max().unwrap_or_default()
+}
+
 /// The stage's own folder.
 pub fn stage(place: &Place) -> PathBuf {
     place.at(STAGE_DIR)

@@ -12,6 +12,7 @@ use millrace_files::digest::Stop;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::folders;
 use crate::inputs::{self, InputError};
 use crate::list::{self, ListError};
 use crate::place::Place;
@@ -26,20 +27,30 @@ pub enum ItemsError {
     List(#[from] ListError),
     #[error("the task cannot be read: {0}; agent and operator are of different versions?")]
     Order(#[source] serde_json::Error),
+    #[error("the infrastructure ended this item {0} times")]
+    TooManyDisruptions(u32),
     #[error("an argument is no UTF-8")]
     NotText,
     #[error("item {index}: {source}")]
     Texts { index: u64, source: ItemError },
 }
 
-/// The task as this item's pod has it: its attempts count on, because pods of one Job share the item's folder.
-pub fn of_this_pod(task: &Task) -> Task {
-    let count = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
+const LONGEST_VARIABLE: usize = 31 * 4096;
+/// So often may the infrastructure end an item, as it may end any other attempt: a node that kills whatever runs on it makes no run endless.
+const MAX_DISRUPTIONS: u32 = 10;
+
+/// The task as this item's pod has it: its attempts count on, because pods of one Job share the item's folder, and so do those of the next.
+pub fn of_this_pod(task: &Task, place: &Place) -> Task {
     if task.items.as_ref().is_none_or(|items| items.order.is_none()) {
         return task.clone();
     }
     let before: u32 = ITEM_RETRIES_ENV.iter().map(|name| count(name)).sum();
-    Task { attempt: task.attempt.saturating_add(before), ..task.clone() }
+    let attempt = task.attempt.saturating_add(before).max(folders::last_attempt(place).saturating_add(1));
+    Task { attempt, ..task.clone() }
+}
+
+fn count(name: &str) -> u32 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 /// What the program of an item gets.
@@ -60,6 +71,10 @@ pub fn fill(
     stop: Stop<'_>,
 ) -> Result<Filled, ItemsError> {
     let index = index()?;
+    let disruptions = count(ITEM_RETRIES_ENV[1]);
+    if disruptions > MAX_DISRUPTIONS {
+        return Err(ItemsError::TooManyDisruptions(disruptions));
+    }
     let value = value(items, index, place, stop)?;
     let order: Order = serde_json::from_value(order.clone()).map_err(ItemsError::Order)?;
     let words = arguments.iter().map(|word| word.to_str().map(str::to_owned).ok_or(ItemsError::NotText));
@@ -76,7 +91,10 @@ pub fn fill(
         Value::String(text) => text,
         other => other.to_string(),
     };
-    env.insert(ITEM_ENV.to_owned(), text);
+    // Linux starts no program with a longer variable, nor with a zero in one: then the arguments have it.
+    if text.len() < LONGEST_VARIABLE && !text.contains('\0') {
+        env.insert(ITEM_ENV.to_owned(), text);
+    }
     env.insert(ITEM_INDEX_ENV.to_owned(), index.to_string());
     Ok(Filled { words: words.into_iter().map(OsString::from).collect(), script, env })
 }

@@ -17,7 +17,7 @@ use crate::place::Place;
 use crate::sync;
 
 /// A manifest of a million files; a longer one is none.
-const SIZE_LIMIT: u64 = 256 * 1024 * 1024;
+pub const SIZE_LIMIT: u64 = 256 * 1024 * 1024;
 
 /// The manifest of an earlier attempt, if it is this stage's and all that it lists is still what it was.
 ///

@@ -69,7 +69,10 @@ pub fn collect(task: &Task, place: &Place, deadline: Deadline) -> Result<Outputs
                 (Some(signature), Some("onnx".to_owned()))
             }
         };
-        let items = declared.items.then(|| list::count(&path)).transpose();
+        // Who collects knows how many there are.
+        let collected = task.items.as_ref().filter(|items| items.order.is_none()).map(|items| items.total);
+        let counted = || collected.map_or_else(|| list::count(&path), Ok);
+        let items = declared.items.then(counted).transpose();
         let items = items.map_err(|source| OutputError::NotAList { name: name.clone(), source })?;
         if task.durable {
             sync::artifact(&path, &found.files, &stop).map_err(|error| match error {

@@ -215,3 +215,25 @@ fn sha256(text: &str) -> String {
     let found = millrace_files::digest::artifact(file.path(), &|| false).unwrap();
     found.digest.trim_start_matches("sha256:").to_owned()
 }
+
+#[test]
+fn an_item_of_another_job_begins_behind_what_is_there_and_finds_its_last_checkpoint() {
+    let mut stage = item(source(), names());
+    let program = "echo $MILLRACE_ATTEMPT > $MILLRACE_CHECKPOINT_DIR/at; exit 3";
+    let mut first = stage.command(&["sh", "-c", program]);
+    let ran =
+        stage.ended(first.envs([("MILLRACE_ITEM_INDEX", "0"), ("MILLRACE_ITEM_FAILURES", "2")]).output().unwrap());
+    assert_eq!((ran.status, ran.report.attempt), (3, 3));
+    stage.task["attempt"] = json!(2);
+    let ran = run(&stage, "0", &["sh", "-c", "cat $MILLRACE_RESTORE_DIR/at; touch $MILLRACE_OUTPUT_PART"]);
+    assert_eq!((ran.stdout.as_slice(), ran.report.winner), (b"3\n".as_slice(), Some(4)));
+}
+
+#[test]
+fn an_item_that_the_infrastructure_ends_over_and_over_fails() {
+    let stage = item(source(), names());
+    let mut command = stage.command(&["sh", "-c", "echo ran"]);
+    let ran = stage
+        .ended(command.envs([("MILLRACE_ITEM_INDEX", "0"), ("MILLRACE_ITEM_DISRUPTIONS", "11")]).output().unwrap());
+    assert!(ran.report.message.contains("11 times") && ran.stdout.is_empty(), "{}", ran.report.message);
+}

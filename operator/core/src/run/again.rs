@@ -56,7 +56,10 @@ pub(super) fn begin(
     for (name, anew) in again {
         if let Some(status) = new.stages.get_mut(name) {
             let retries = status.retries + u32::from(anew);
-            *status = StageStatus { attempts: status.attempts, retries, ..StageStatus::default() };
+            // Items that are done read what they read.
+            let inputs =
+                if anew || status.items.is_none() { BTreeMap::new() } else { std::mem::take(&mut status.inputs) };
+            *status = StageStatus { attempts: status.attempts, retries, inputs, ..StageStatus::default() };
         }
     }
     Ok(new)
@@ -70,8 +73,9 @@ fn stages<'a>(frozen: &'a Frozen, old: &Stages, asked: &RetryFrom) -> BTreeMap<&
         let (Some(stage), Some(status)) = (frozen.stages.get(name), old.get(name)) else { continue };
         let below = stage.needs.iter().any(|need| again.contains_key(need.as_str()));
         let by_name = asked.stage.as_deref() == Some(name);
-        // What was skipped may have been because of a stage that is run again.
-        let follows = below && (asked.stage.is_some() || status.state == StageState::Skipped);
+        // What was skipped may have been because of a stage that is run again, and what was approved is not any more.
+        let asks = matches!(stage.kind, FrozenKind::Approve(_));
+        let follows = below && (asked.stage.is_some() || asks || status.state == StageState::Skipped);
         if stage.finally || fell(status) || by_name || follows {
             let complete = status.state == StageState::Succeeded || status.exit_code == Some(0);
             let anew = match stage.kind {

@@ -11,6 +11,8 @@ const ORDINARY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 /// The node is unreachable: nothing more will be heard of its pods.
 const NODE_LOST: &str = "DeletionByTaintManager";
 
+/// Reason of what ran on a node that is not heard of.
+pub(super) const LOST: &str = "NodeLost";
 /// The scheduler says of a claim that it is not found, and again that it is not.
 const TWICE: &str = " not found. not found";
 
@@ -107,11 +109,11 @@ pub(super) fn of_pod(wanted: Wanted<'_>, pod: &PodView) -> Standing {
         return Standing::Ended(before_the_program(pod));
     }
     if let Some(words) = pod.disrupted.as_ref().filter(|words| pod.deleting && words.reason == NODE_LOST) {
-        return Standing::Ended(Ending::disrupted("NodeLost", &words.message));
+        return Standing::Ended(Ending::disrupted(LOST, &words.message));
     }
     if pod.phase == "Unknown" {
         let node = pod.node.as_deref().unwrap_or("its node");
-        return Standing::Ended(Ending::disrupted("NodeLost", format!("{node} is not heard of any more")));
+        return Standing::Ended(Ending::disrupted(LOST, format!("{node} is not heard of any more")));
     }
     if let Some(since) = main.and_then(|main| main.running_since) {
         return Standing::Running(Some(since));

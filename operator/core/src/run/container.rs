@@ -35,7 +35,10 @@ pub(super) fn begin(
 ) -> StageStatus {
     status.start_time.get_or_insert(pass.time());
     let before = status.clone();
-    let built = inputs::deployed(pass, &stage.inputs).and_then(|resolved| {
+    // All items read the same, also those that run when another version is served.
+    let kept = Some(status.inputs.clone()).filter(|kept| stage.for_each.is_some() && !kept.is_empty());
+    let resolved = kept.map_or_else(|| inputs::deployed(pass, &stage.inputs), Ok);
+    let built = resolved.and_then(|resolved| {
         status.inputs = resolved;
         status.attempts += 1;
         status.job = Some(JobRef { name: names::job(pass.run_name(), name, status.attempts), uid: None });

@@ -6,14 +6,20 @@ use std::time::Duration;
 
 use super::classify::{self, Standing};
 use super::ending::{Ending, Failure, Wanted};
-use super::pass::{Effects, Pass, Stages, since};
-use super::{JobItems, JobView, PodView, Words, attempt, container};
+use super::pass::{Effects, Pass, Stages, clip, since};
+use super::{JobItems, JobView, PodView, Words, attempt, container, job};
 use crate::api::{ItemsStatus, JobRef, StageState, StageStatus};
 use crate::duration;
 use crate::pipeline::FrozenContainer;
+use crate::plan::{Delete, DeleteKind};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Reason of a stage of which an item failed.
 const ITEM_FAILED: &str = "ItemFailed";
+/// Reason of a stage whose items are being stopped.
+const STOPPING: &str = "Stopping";
+/// How much longer than its grace period a program is waited for.
+const PATIENCE: Duration = Duration::from_mins(5);
 /// Pods of items wake nobody: there may be ten thousand.
 const LOOK: Duration = Duration::from_secs(2);
 /// Between two writes of the counts: longer, the more items there are.
@@ -47,15 +53,21 @@ pub(super) fn advance(
             && job.owner.as_deref() == Some(pass.run_uid())
             && reference.uid.as_ref().is_none_or(|uid| *uid == job.uid)
     });
-    let Some(job) = job else {
-        if reference.uid.is_none() {
-            return container::make_sure(pass, name, stage, old, stages, effects);
-        }
-        let ending = Ending::disrupted("JobDeleted", format!("Job {} is gone, and its pods with it", reference.name));
-        return attempt::end(pass, name, stage, old.clone(), ending, stages, effects);
+    let Some(uid) = reference.uid.as_ref().or(job.map(|job| &job.uid)) else {
+        return container::make_sure(pass, name, stage, old, stages, effects);
     };
-    let mut new = step(pass, name, stage, old, job, stages, effects);
-    if new.attempts == old.attempts && (new != *old || job.deleting) {
+    let mut new = match job {
+        None => {
+            let message = format!("Job {} is gone, and its pods with it", reference.name);
+            let ending = Ending::disrupted("JobDeleted", message);
+            match stopping(pass, stage, old, &pods_of(pass, uid), effects) {
+                Some(waits) => waits,
+                None => attempt::end(pass, name, stage, old.clone(), ending, stages, effects),
+            }
+        }
+        Some(job) => step(pass, name, stage, old, job, stages, effects),
+    };
+    if let Some(job) = job.filter(|job| new.attempts == old.attempts && (new != *old || job.deleting)) {
         new.job = Some(JobRef { name: job.name.clone(), uid: Some(job.uid.clone()) });
     }
     new
@@ -70,58 +82,153 @@ fn step(
     stages: &Stages,
     effects: &mut Effects,
 ) -> StageStatus {
-    let pods: Vec<&PodView> =
-        pass.observed.pods.iter().map(AsRef::as_ref).filter(|pod| pod.owner.as_deref() == Some(&job.uid)).collect();
-    let mut status =
-        StageStatus { image: container::image_of(pods.iter().copied()).or(old.image.clone()), ..old.clone() };
+    let pods = &pods_of(pass, &job.uid)[..];
+    let image = container::image_of(pods.iter().copied()).or(old.image.clone());
+    let mut status = StageStatus { image, ..old.clone() };
     let total = old.items.as_ref().map_or(0, |items| items.total);
     let counts = job.items.clone().unwrap_or_default();
     if job.complete {
         status.items = Some(counted(pass, total, &JobItems { succeeded: total, ..JobItems::default() }));
         return done(pass, name, stage, status, stages, effects);
     }
-    if job.deleting {
-        let ending = Ending::disrupted("JobDeleted", format!("Job {} was deleted", job.name));
-        return attempt::end(pass, name, stage, status, ending, stages, effects);
-    }
-    if let Some(words) = &job.failed {
-        // The Job says so before the last counts are there.
-        status.items = Some(counted(pass, total, &JobItems { ready: 0, ..counts.clone() }));
-        let ending = failed(wanted(pass, name, stage, old), &pods, &counts, words);
-        return attempt::end(pass, name, stage, status, ending, stages, effects);
+    let ending = if job.deleting {
+        Some(Ending::disrupted("JobDeleted", format!("Job {} was deleted", job.name)))
+    } else {
+        job.failed.as_ref().map(|words| failed(wanted(pass, name, stage, old), pods, &counts, words))
+    };
+    if let Some(ending) = ending {
+        if old.reason.as_deref() != Some(STOPPING) {
+            status.items = Some(counted(pass, total, &JobItems { ready: 0, ..counts }));
+        }
+        return match stopping(pass, stage, &status, pods, effects) {
+            Some(waits) => waits,
+            None => attempt::end(pass, name, stage, status, ending, stages, effects),
+        };
     }
     effects.again(LOOK);
-    let begun = counts.ready > 0 || counts.succeeded > 0 || counts.failed > 0;
-    let words = || {
-        let pending = pods.iter().filter_map(|pod| match classify::of_pod(wanted(pass, name, stage, old), pod) {
-            Standing::Pending(words) => words,
-            _ => None,
-        });
-        pending.min_by(|a, b| a.reason.cmp(&b.reason)).or_else(|| pass.observed.job_warnings.get(&job.name).cloned())
-    };
+    if let Some(message) = lost(pass, name, stage, old, pods) {
+        effects.delete.push(Delete { kind: DeleteKind::Job, name: job.name.clone(), uid: job.uid.clone() });
+        let ending = Ending::disrupted(classify::LOST, message);
+        return attempt::end(pass, name, stage, status, ending, stages, effects);
+    }
+    let tried = pods.iter().any(|pod| has_ended(pod));
+    let begun = tried || counts.ready > 0 || counts.succeeded > 0 || counts.failed > 0;
     if !begun && old.state != StageState::Running {
-        return container::wait(pass, name, stage, status, words(), effects);
+        let words = pending(pass, name, stage, old, pods, job);
+        return container::wait(pass, name, stage, status, words, effects);
     }
     status.state = StageState::Running;
-    status.items = Some(tallied(pass, old, total, &counts));
-    let told = if counts.ready == 0 { words() } else { None };
-    if let Some(items) = status.items.as_ref().filter(|items| items.running == 0 && counts.ready == 0) {
-        let limit = Duration::from_secs(stage.pending_timeout_seconds);
-        if pass.left(items.time.as_ref(), limit).is_none() {
-            let why = told
-                .map_or_else(|| "nobody said why".to_owned(), |words| format!("{}: {}", words.reason, words.message));
-            let message = format!("no item has run for {}: {why}", duration::format(limit));
-            return attempt::fail(pass, name, status, container::PENDING_TIMEOUT, &message, effects);
-        }
+    let items = tallied(pass, old, total, &counts);
+    let told = if counts.ready == 0 { pending(pass, name, stage, old, pods, job) } else { None };
+    // A pod that was made since is a sign of life too: its Job counts an item when it is over.
+    let made = pods.iter().filter_map(|pod| pod.created).max();
+    let life = items.time.as_ref().map(|time| Time(made.map_or(time.0, |made| made.max(time.0))));
+    let limit = Duration::from_secs(stage.pending_timeout_seconds);
+    status.items = Some(items);
+    if counts.ready == 0 && pass.left(life.as_ref(), limit).is_none() {
+        let why =
+            told.map_or_else(|| "nobody said why".to_owned(), |words| format!("{}: {}", words.reason, words.message));
+        let message = format!("no item has run for {}: {why}", duration::format(limit));
+        return attempt::fail(pass, name, status, container::PENDING_TIMEOUT, &message, effects);
     }
     let (reason, message) = match told {
         // What holds the rest up is told until it runs again.
-        Some(words) => (Some(words.reason.clone()), Some(format!("{}; {}", progress(&status), words.message))),
-        None => (None, Some(progress(&status))),
+        Some(words) => (Some(words.reason), format!("{}; {}", progress(&status), words.message)),
+        None => (None, progress(&status)),
     };
     status.reason = reason;
-    status.message = message.map(|text| super::pass::clip(&text));
+    status.message = Some(clip(&message));
     status
+}
+
+fn pods_of<'a>(pass: &Pass<'a>, job: &str) -> Vec<&'a PodView> {
+    pass.observed.pods.iter().map(AsRef::as_ref).filter(|pod| pod.owner.as_deref() == Some(job)).collect()
+}
+
+/// The Job is over, and nothing follows while programs of its pods stop. A pod on a node that is lost may stay for ever.
+fn stopping(
+    pass: &Pass<'_>,
+    stage: &FrozenContainer,
+    status: &StageStatus,
+    pods: &[&PodView],
+    effects: &mut Effects,
+) -> Option<StageStatus> {
+    let since = status.items.as_ref().and_then(|items| items.time.clone());
+    let limit = Duration::from_secs(job::grace_seconds(&stage.container)) + PATIENCE;
+    let waits = status.reason.as_deref() == Some(STOPPING);
+    if !pods.iter().any(|pod| classify::runs(pod)) || waits && pass.left(since.as_ref(), limit).is_none() {
+        return None;
+    }
+    effects.again(LOOK);
+    if waits {
+        return Some(status.clone());
+    }
+    let items = status.items.clone().map(|items| ItemsStatus { time: Some(pass.time()), ..items });
+    Some(StageStatus {
+        reason: Some(STOPPING.to_owned()),
+        message: Some("the Job of its items is over, and waits until their programs have stopped".to_owned()),
+        items,
+        ..status.clone()
+    })
+}
+
+/// The words of a pod that waits; else of one that failed and is tried again; else of the Job that gets no pods.
+fn pending(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    status: &StageStatus,
+    pods: &[&PodView],
+    job: &JobView,
+) -> Option<Words> {
+    let of_pod = |pod: &PodView| classify::of_pod(wanted(pass, name, stage, status), pod);
+    let waiting = pods.iter().filter_map(|pod| match of_pod(pod) {
+        Standing::Pending(words) => words,
+        _ => None,
+    });
+    let failed = || {
+        let last = pods.iter().filter(|pod| has_failed(pod)).max_by_key(|pod| pod.created)?;
+        let Standing::Ended(Ending::Failed(failure)) = of_pod(last) else { return None };
+        let item = last.index.unwrap_or_default();
+        let message = format!("item {item} is tried again: {}", failure.message);
+        Some(Words { reason: failure.reason, message })
+    };
+    waiting
+        .min_by(|a, b| a.reason.cmp(&b.reason))
+        .or_else(failed)
+        .or_else(|| pass.observed.job_warnings.get(&job.name).cloned())
+}
+
+/// All that is left to run is on nodes that are lost: the Job would wait for them.
+fn lost(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    status: &StageStatus,
+    pods: &[&PodView],
+) -> Option<String> {
+    let mut found = None;
+    for pod in pods.iter().filter(|pod| !has_ended(pod)) {
+        match classify::of_pod(wanted(pass, name, stage, status), pod) {
+            Standing::Ended(Ending::Disrupted { reason, message }) if reason == classify::LOST => {
+                found.get_or_insert(message);
+            }
+            _ => return None,
+        }
+    }
+    found
+}
+
+fn has_ended(pod: &PodView) -> bool {
+    pod.main.as_ref().is_some_and(|main| main.terminated.is_some())
+        || matches!(pod.phase.as_str(), "Failed" | "Succeeded")
+}
+
+fn has_failed(pod: &PodView) -> bool {
+    let good = |pod: &PodView| {
+        pod.main.as_ref().and_then(|main| main.terminated.as_ref()).is_some_and(|end| end.exit_code == 0)
+    };
+    has_ended(pod) && !good(pod) && pod.phase != "Succeeded"
 }
 
 fn wanted<'a>(pass: &'a Pass<'_>, name: &'a str, stage: &'a FrozenContainer, status: &StageStatus) -> Wanted<'a> {
@@ -168,7 +275,13 @@ fn done(
         if let Some(items) = &mut status.items {
             items.collecting = true;
         }
-        return container::begin(pass, name, stage, status, stages, effects);
+        let before = status.attempts;
+        status = container::begin(pass, name, stage, status, stages, effects);
+        // What hinders it may pass: then this is looked at again.
+        if let Some(items) = status.items.as_mut().filter(|_| status.attempts == before && !status.state.ended()) {
+            items.collecting = false;
+        }
+        return status;
     }
     finished(pass, status)
 }
@@ -196,8 +309,7 @@ fn failed(wanted: Wanted<'_>, pods: &[&PodView], counts: &JobItems, words: &Word
         else {
             continue;
         };
-        let ended = pod.main.as_ref().is_some_and(|main| main.terminated.is_some()) || pod.phase == "Failed";
-        if ended && last.get(&index).is_none_or(|other| other.created <= pod.created) {
+        if has_failed(pod) && last.get(&index).is_none_or(|other| other.created <= pod.created) {
             last.insert(index, pod);
         }
     }
@@ -226,7 +338,8 @@ fn failed(wanted: Wanted<'_>, pods: &[&PodView], counts: &JobItems, words: &Word
             }),
         };
     };
-    let exit_code = first.exit_code;
+    // Zero would say that the stage is complete: what its items made is to be found again.
+    let exit_code = first.exit_code.filter(|code| *code != 0);
     let told: Vec<String> = failures
         .iter()
         .take(TOLD)

@@ -115,9 +115,10 @@ pub(super) fn turn(all: &BTreeMap<String, FrozenStage>, stage: &FrozenStage, sta
     Turn::Begin
 }
 
-/// Its failure does not stop the run.
+/// Its failure does not stop the run. Nobody goes on without an answer.
 pub(super) fn may_fail(all: &BTreeMap<String, FrozenStage>, stage: &str) -> bool {
-    all.get(stage).is_some_and(|stage| stage.on_failure == OnFailure::Continue)
+    let asks = |stage: &FrozenStage| matches!(stage.kind, FrozenKind::Approve(_));
+    all.get(stage).is_some_and(|stage| stage.on_failure == OnFailure::Continue && !asks(stage))
 }
 
 /// Why a stage is skipped that hangs by `bond` on `need`, which has ended.

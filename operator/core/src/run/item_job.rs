@@ -1,12 +1,14 @@
 //! The Jobs of a stage with `forEach`: one Indexed Job for all items, and after it one that collects what they made.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector, PodSpec, Volume, VolumeMount,
+    ConfigMap, ConfigMapVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector, PodSpec, PodTemplateSpec, Volume,
+    VolumeMount,
 };
 use millrace_contract::{
     ArtifactKind, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ITEMS_PATH, STAGE_DIR, Task, TaskItems, TaskOutput,
@@ -71,6 +73,8 @@ pub(super) fn items(
         return Err(Hindrance::fail("StageTooLarge", message));
     }
     let mut spec = job::pod_spec(pass, name, status.retries, &container, &inputs, &text, task.grace_seconds);
+    // It only ends what nobody else did.
+    spec.active_deadline_seconds = job::deadline(stage, task.grace_seconds);
     let list = read(list, &mut spec);
     of_one_item(pass, name, status.retries, &mut spec);
     let template = job::over_pod_template(pass, name, &container, job::template(pass, name, status.attempts, spec))?;
@@ -123,7 +127,7 @@ pub(super) fn collect(
             priority_class_name: own.priority_class_name.clone(),
             resources: Some(Resources {
                 requests: [("cpu".to_owned(), json!("10m")), ("memory".to_owned(), json!("64Mi"))].into(),
-                limits: [("memory".to_owned(), json!("256Mi"))].into(),
+                limits: [("memory".to_owned(), json!("1Gi"))].into(),
             }),
             ..PodSettings::default()
         },
@@ -140,9 +144,29 @@ pub(super) fn collect(
     let mut spec = job::pod_spec(pass, name, status.retries, &container, &BTreeMap::new(), &text, task.grace_seconds);
     let list = read(list, &mut spec);
     spec.containers[0].args = Some(vec!["collect".to_owned()]);
-    let template = job::template(pass, name, status.attempts, spec);
+    let template = below(pass, name, &stage.container, job::template(pass, name, status.attempts, spec))?;
     let spec = job::once(pass, template, None);
     Ok(Made { job: job::of_attempt(pass, name, status.attempts, spec), list, total })
+}
+
+/// The pod with the settings of the stage's PodTemplate, but without its containers and volumes: nobody's program runs here.
+fn below(
+    pass: &Pass<'_>,
+    stage: &str,
+    container: &Container,
+    ours: PodTemplateSpec,
+) -> Result<PodTemplateSpec, Hindrance> {
+    let mut bare = pass.observed.clone();
+    for template in bare.pod_templates.values_mut() {
+        let template = Arc::make_mut(template);
+        if let Some(spec) = template.template.as_mut().and_then(|template| template.spec.as_mut()) {
+            spec.containers = Vec::new();
+            spec.init_containers = None;
+            spec.volumes = None;
+            spec.resource_claims = None;
+        }
+    }
+    job::over_pod_template(&Pass { observed: &bare, ..*pass }, stage, container, ours)
 }
 
 /// Takes out the variables that hold templates: the agent fills them in.

@@ -41,11 +41,15 @@ pub(super) fn build(
     render::task_fits(name, &pass.at(name), stage, &task)?;
     let spec = pod_spec(pass, name, status.retries, &container, &inputs, &task, grace);
     let template = over_pod_template(pass, name, &container, template(pass, name, status.attempts, spec))?;
-    let deadline = stage.timeout_seconds.map(|timeout| {
-        let all = stage.pending_timeout_seconds + timeout + grace + REPORT_SECONDS + BACKSTOP_SECONDS;
-        i64::try_from(all).unwrap_or(i64::MAX)
-    });
+    let pending = i64::try_from(stage.pending_timeout_seconds).unwrap_or(i64::MAX);
+    let deadline = deadline(stage, grace).map(|deadline| deadline.saturating_add(pending));
     Ok(of_attempt(pass, name, status.attempts, once(pass, template, deadline)))
+}
+
+/// When a pod has run for so long, its agent has not ended it as it should.
+pub(super) fn deadline(stage: &FrozenContainer, grace: u64) -> Option<i64> {
+    let all = stage.timeout_seconds? + grace + REPORT_SECONDS + BACKSTOP_SECONDS;
+    Some(i64::try_from(all).unwrap_or(i64::MAX))
 }
 
 /// What the agent is told. Of `container` the script is taken as it is.

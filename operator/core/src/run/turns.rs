@@ -112,9 +112,13 @@ pub(super) fn place(run: &MLPipelineRun, observed: &Observed) -> Place {
     let mine = this.age();
     let begun: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.begun()).map(Peer::age).collect();
     let mut waiting: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.wants).map(Peer::age).collect();
-    // One that comes back from people has its turn, whatever the policy is: it replaces nobody, and nobody it.
-    let policy = if this.slot == Slot::Left { ConcurrencyPolicy::Queue } else { policy };
-    if policy == ConcurrencyPolicy::Replace {
+    // One that comes back from people has its turn, whatever the policy is: it replaces nobody, and nobody it. Where newer ones replace
+    // older ones it comes behind all that wait to begin, or they would take its place as soon as it has one.
+    let back = this.slot == Slot::Left;
+    if back && policy == ConcurrencyPolicy::Replace {
+        let before = |peer: &&Peer| peer.wants && (peer.slot == Slot::Unbegun || peer.age() < mine);
+        waiting = observed.peers.iter().filter(before).map(Peer::age).collect();
+    } else if policy == ConcurrencyPolicy::Replace {
         // One that may yet be refused takes nobody's place.
         let newer = observed.peers.iter().filter(|peer| (peer.begun() || peer.waits) && peer.age() > mine);
         let mut newer: Vec<_> = newer.map(Peer::age).collect();
@@ -131,6 +135,7 @@ pub(super) fn place(run: &MLPipelineRun, observed: &Observed) -> Place {
     } else {
         waiting.retain(|age| *age < mine);
     }
+    let policy = if back { ConcurrencyPolicy::Queue } else { policy };
     if this.begun() || begun.len() + waiting.len() < max {
         return Place::Free;
     }
@@ -223,6 +228,28 @@ mod tests {
     fn forbid_ends_what_finds_no_place() {
         let found = places(&json!({ "policy": "Forbid" }), &[("a", true), ("b", false)]);
         assert_eq!(found, [Place::Free, Place::Forbidden("MLPipeline p runs 1 at a time, and there is a".into())]);
+    }
+
+    #[test]
+    fn one_that_comes_back_from_people_waits_for_all_that_would_replace_it() {
+        let spec = json!({ "stages": {}, "concurrency": { "policy": "Replace", "max": 1 } });
+        let pipeline = Arc::new(MLPipeline::new("p", serde_json::from_value(spec).unwrap()));
+        let run: MLPipelineRun = serde_json::from_value(json!({
+            "apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun",
+            "metadata": { "name": "a", "creationTimestamp": "2026-01-01T00:00:00Z" },
+            "spec": { "pipelineRef": { "name": "p" }, "approvals": { "ask": { "decision": "Approve", "by": "b" } } },
+            "status": { "startTime": "2026-01-01T00:00:01Z", "stages": { "ask": {
+                "state": "Pending", "reason": "WaitingForApproval", "startTime": "2026-01-01T00:00:01Z",
+                "approval": { "until": "2027-01-01T00:00:00Z" },
+            } } },
+        }))
+        .unwrap();
+        assert_eq!(Peer::of(&run).unwrap().slot, Slot::Left);
+        let newer = |slot, wants| Peer { name: "c".into(), since: Some(Timestamp::MAX), slot, wants, waits: wants };
+        let placed = |peers| place(&run, &Observed { pipeline: Some(pipeline.clone()), peers, ..Observed::default() });
+        assert_eq!(placed(vec![]), Place::Free);
+        assert_eq!(placed(vec![newer(Slot::Unbegun, true)]), waits(2, "c"));
+        assert_eq!(placed(vec![newer(Slot::Held, false)]), waits(1, "c"));
     }
 
     #[test]

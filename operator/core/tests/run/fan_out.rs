@@ -209,3 +209,64 @@ fn what_is_no_list_when_the_stage_begins_fails_it_with_the_field() {
         assert_eq!(cluster.jobs.len(), 1);
     }
 }
+
+#[test]
+fn nothing_follows_before_the_programs_of_its_items_have_stopped() {
+    let each = json!({ "items": [0, 1] });
+    let mut cluster = Cluster::new(pipeline(json!({ "fan": over(each) }))).fate("fan/1", 1, Fate::Hangs);
+    cluster.settle_until(|cluster| cluster.stage("fan").state == Running);
+    let running = cluster.pods.clone();
+    // Its pods stop after it.
+    cluster.jobs.clear();
+    cluster.reconcile();
+    assert_eq!((cluster.stage("fan").reason.as_deref(), cluster.jobs.len()), (Some("Stopping"), 0));
+    let writes = cluster.writes;
+    cluster.reconcile();
+    assert_eq!(cluster.writes, writes);
+    cluster.pods.clear();
+    cluster.reconcile();
+    assert!(cluster.jobs.contains_key("r-fan-2"), "{:#?}", cluster.status());
+    // One on a node that is lost may stay for ever.
+    let mut cluster =
+        Cluster::new(pipeline(json!({ "fan": over(json!({ "items": [0, 1] })) }))).fate("fan/1", 1, Fate::Hangs);
+    cluster.settle_until(|cluster| cluster.stage("fan").state == Running);
+    cluster.jobs.clear();
+    cluster.reconcile();
+    cluster.pass_time(Duration::from_mins(10));
+    cluster.reconcile();
+    assert!(cluster.jobs.contains_key("r-fan-2"), "{running:#?}");
+}
+
+#[test]
+fn items_on_a_node_that_is_lost_are_run_again_elsewhere() {
+    let mut cluster =
+        Cluster::new(pipeline(json!({ "fan": over(json!({ "items": [0, 1] })) }))).fate("fan/1", 1, Fate::Hangs);
+    cluster.settle_until(|cluster| {
+        cluster.stage("fan").items.as_ref().is_some_and(|items| items.succeeded == 1)
+            || cluster.stage("fan").state == Failed
+    });
+    for pod in cluster.pods.iter_mut().filter(|pod| pod.index == Some(1)) {
+        pod.phase = "Unknown".into();
+    }
+    if let Some((view, _)) = cluster.jobs.get_mut("r-fan-1") {
+        view.items.as_mut().unwrap().ready = 0;
+    }
+    cluster.reconcile();
+    let fan = cluster.stage("fan");
+    assert_eq!((fan.disruptions, fan.attempts), (1, 2), "{fan:#?}");
+    assert!(!cluster.jobs.contains_key("r-fan-1"), "the Job would wait for the node");
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True", "{:#?}", cluster.status());
+}
+
+#[test]
+fn an_item_that_exits_well_and_fails_nevertheless_costs_the_others_nothing() {
+    let mut cluster =
+        Cluster::new(pipeline(json!({ "fan": over(json!({ "items": [1, 2] })) }))).fate("fan/1", 1, Fate::Exits(0));
+    cluster.settle();
+    assert_eq!((cluster.stage("fan").state, cluster.stage("fan").exit_code), (Failed, None));
+    let before = mounted(&cluster, "r-fan-1");
+    cluster.run.spec.retry_from = Some(RetryFrom { failed: true, ..RetryFrom::default() });
+    cluster.settle();
+    assert_eq!(mounted(&cluster, "r-fan-2"), before, "the same folder");
+}

@@ -107,6 +107,12 @@ fn items(cluster: &mut Cluster, view: &JobView, completions: i32, fail_fast: boo
         job.complete = all;
     }
     job.items = Some(counts);
+    // Who stops a Job stops its pods.
+    if job.failed.is_some() {
+        cluster.pods.retain(|pod| {
+            pod.owner.as_ref() != Some(&view.uid) || pod.main.as_ref().is_some_and(|main| main.terminated.is_some())
+        });
+    }
     moved
 }
 

@@ -6,7 +6,7 @@ use super::edges::{Edges, Tie};
 use super::expression::{self, References};
 use super::resolve::{Kind, Resolved};
 use super::{Problems, time};
-use crate::api::MLPipelineSpec;
+use crate::api::{MLPipelineSpec, OnFailure};
 
 /// Checks one and draws the edges of its message.
 pub(super) fn check(
@@ -23,6 +23,11 @@ pub(super) fn check(
         let message = "nobody is asked in finally, which runs to its end by itself: move the stage to stages";
         problems.add(&at, "InvalidStage", message);
         return;
+    }
+    if resolved.stage.on_failure == OnFailure::Continue {
+        let message =
+            "what follows would go on without an answer where the question cannot be asked: leave onFailure out";
+        problems.add(format!("{at}.onFailure"), "InvalidStage", message);
     }
     let path = format!("{at}.approve.message");
     if approve.message.trim().is_empty() {

@@ -65,11 +65,30 @@ pub(super) fn check(
         let path = format!("{at}.from");
         if inputs::output(stage, from, &path, Tie::Uses, all, edges, problems) == Some(ArtifactType::Model) {
             let message = format!("`{from}` is a model: name an output that is a file with one item in each line");
-            problems.add(path, "WrongArtifactType", message);
+            problems.add(&path, "WrongArtifactType", message);
         }
+        file(from, &path, all, problems);
     }
     beside(stage, resolved, problems);
     references
+}
+
+/// What another stage makes is one file, and is always there.
+fn file(from: &str, path: &str, all: &BTreeMap<&str, Resolved<'_>>, problems: &mut Problems) {
+    let Some((producer, output)) = from.split_once('.') else { return };
+    let Some(made) = all.get(producer) else { return };
+    let Some(declared) = made.outputs().get(output) else { return };
+    if made.stage.for_each.is_some() {
+        let message = format!(
+            "`{from}` is a folder with an entry for each item of `{producer}`: name {producer}.{ITEMS_OUTPUT}, the list of its items"
+        );
+        problems.add(path, REASON, message);
+    } else if declared.optional {
+        let message = format!(
+            "`{producer}` may leave out `{from}`, which is optional there: name an output that it always writes"
+        );
+        problems.add(path, REASON, message);
+    }
 }
 
 fn list(items: &Value, path: &str, run: &Names, references: &mut References, problems: &mut Problems) {

@@ -98,6 +98,12 @@ fn what_it_makes_are_folders_and_the_list_of_its_items() {
     assert!(
         checked(after(json!({ "when": "stages.fan.items.failed == 0.0 && stages.fan.items.total > 1.0" }))).is_ok()
     );
+    assert!(checked(after(json!({ "forEach": { "from": "fan.items" } }))).is_ok());
+    refused(after(json!({ "forEach": { "from": "fan.part" } })), "spec.stages.after.forEach.from", "name fan.items");
+    let mut may = over(json!({ "from": "other.x" }));
+    let other = json!({ "container": { "image": "i", "command": ["c"] }, "outputs": { "x": { "optional": true } } });
+    merge(&mut may, stage("other", other));
+    refused(may, &format!("{AT}.from"), "always writes");
     refused(
         after(json!({ "inputs": { "x": { "from": "fan.item" } } })),
         "spec.stages.after.inputs.x.from",
