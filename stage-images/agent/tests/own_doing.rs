@@ -33,7 +33,7 @@ fn what_a_command_writes_into_the_termination_message_is_replaced() {
 
 #[test]
 fn an_agent_that_may_open_no_more_files_reports_all_the_same() {
-    let ran = knowing(&Stage::new(), "forge; prlimit --pid $PPID --nofile=0:0; exit 3");
+    let ran = knowing(&Stage::new(), "forge; sleep 1; prlimit --pid $PPID --nofile=0:0; exit 3");
     assert_eq!((ran.status, ran.report.outcome, ran.report.exit_code), (3, Outcome::Failed, Some(3)));
     assert_eq!(ran.report.stage, "train");
 }

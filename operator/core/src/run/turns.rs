@@ -248,7 +248,7 @@ mod tests {
         let newer = |slot, wants| Peer { name: "c".into(), since: Some(Timestamp::MAX), slot, wants, waits: wants };
         let placed = |peers| place(&run, &Observed { pipeline: Some(pipeline.clone()), peers, ..Observed::default() });
         assert_eq!(placed(vec![]), Place::Free);
-        assert_eq!(placed(vec![newer(Slot::Unbegun, true)]), waits(2, "c"));
+        assert_eq!(placed(vec![newer(Slot::Unbegun, true)]), waits(1, "c"));
         assert_eq!(placed(vec![newer(Slot::Held, false)]), waits(1, "c"));
     }
 
