@@ -32,6 +32,8 @@ pub struct Tls {
 pub enum Auth {
     ApiKeys(ApiKeys),
     Jwt(Jwt),
+    /// Nobody is let in: what was asked for makes no sense.
+    Nobody,
 }
 
 /// Each entry of the Secret is a caller's name and key.

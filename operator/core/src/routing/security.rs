@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, KeyToPath, SecretVolumeSource, Volume, VolumeMount};
 use millrace_routes::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls};
 
-use crate::api::{self, Jwks, JwksKey, ModelDeployment, RateLimit, RatePer};
+use crate::api::{self, Jwks, JwksKey, JwtRules, ModelDeployment, RateLimit, RatePer};
 use crate::names::sha256_hex;
 
 /// Hex characters of a digest.
@@ -31,21 +31,24 @@ pub(super) fn document(asked: &api::Security, routers: i32) -> Security {
     }
 }
 
+/// The schema lets nothing else through than what makes sense here; if something comes past it, the door is shut and not open.
 fn auth(asked: &api::Security) -> Option<Auth> {
-    let auth = asked.auth.as_ref()?;
-    if let Some(keys) = &auth.api_keys {
-        return Some(Auth::ApiKeys(ApiKeys { secret: keys.secret_name.clone() }));
-    }
-    let rules = auth.jwt.as_ref()?;
-    let (of, JwksKey { name, key }) = entry(&rules.jwks)?;
-    let jwks = Entry { of, name: name.clone(), key: key.clone() };
-    Some(Auth::Jwt(Jwt { issuer: rules.issuer.clone(), audiences: rules.audiences.clone(), jwks }))
+    Some(match asked.auth.as_ref()? {
+        api::Auth { api_keys: Some(keys), jwt: None } => Auth::ApiKeys(ApiKeys { secret: keys.secret_name.clone() }),
+        api::Auth { api_keys: None, jwt: Some(rules) } => tokens(rules).map_or(Auth::Nobody, Auth::Jwt),
+        api::Auth { api_keys: None, jwt: None } | api::Auth { api_keys: Some(_), jwt: Some(_) } => Auth::Nobody,
+    })
 }
 
-fn entry(jwks: &Jwks) -> Option<(Source, &JwksKey)> {
-    let Jwks { config_map, secret } = jwks;
-    let of_map = config_map.as_ref().map(|entry| (Source::ConfigMap, entry));
-    of_map.or_else(|| secret.as_ref().map(|entry| (Source::Secret, entry)))
+fn tokens(rules: &JwtRules) -> Option<Jwt> {
+    let JwtRules { issuer, audiences, jwks } = rules;
+    let (of, JwksKey { name, key }) = match jwks {
+        Jwks { config_map: Some(entry), secret: None } => (Source::ConfigMap, entry),
+        Jwks { config_map: None, secret: Some(entry) } => (Source::Secret, entry),
+        Jwks { config_map: None, secret: None } | Jwks { config_map: Some(_), secret: Some(_) } => return None,
+    };
+    let jwks = Entry { of, name: name.clone(), key: key.clone() };
+    Some(Jwt { issuer: issuer.clone(), audiences: audiences.clone(), jwks })
 }
 
 /// The share of one of so many routers.
@@ -82,7 +85,7 @@ fn named(models: &[&ModelDeployment]) -> BTreeMap<(Source, String), Entries> {
             add(Source::Secret, &tls.secret_name, Some(&["tls.crt", "tls.key"]));
         }
         match auth(security) {
-            None => {}
+            None | Some(Auth::Nobody) => {}
             Some(Auth::ApiKeys(ApiKeys { secret })) => add(Source::Secret, &secret, None),
             Some(Auth::Jwt(Jwt { jwks: Entry { of, name, key }, .. })) => add(of, &name, Some(&[key.as_str()])),
         }
@@ -173,6 +176,21 @@ mod tests {
         assert_eq!(mounts(&models), pairs(&[("/secrets/s", "a b tls.crt tls.key")]));
         let models = [model(None, Some(jwks("s", "a"))), model(None, Some(keys("s"))), model(Some("s"), None)];
         assert_eq!(mounts(&models), pairs(&[("/secrets/s", "*")]));
+    }
+
+    #[test]
+    fn auth_that_makes_no_sense_lets_nobody_in() {
+        let mut both = keys("k");
+        both.jwt = jwks("s", "a").jwt;
+        let (mut of_nothing, mut of_two) = (jwks("s", "a"), jwks("s", "a"));
+        of_nothing.jwt.as_mut().unwrap().jwks.secret = None;
+        of_two.jwt.as_mut().unwrap().jwks.config_map = Some(JwksKey::default());
+        for wrong in [api::Auth::default(), both, of_nothing, of_two] {
+            let models = [model(None, Some(wrong.clone()))];
+            assert_eq!(document(models[0].spec.security.as_ref().unwrap(), 2).auth, Some(Auth::Nobody), "{wrong:?}");
+            assert_eq!(mounts(&models), vec![]);
+        }
+        assert_eq!(document(&api::Security::default(), 2).auth, None);
     }
 
     #[test]

@@ -30,6 +30,7 @@ use rate::Limiter;
 
 /// How often mounted files are looked at. The kubelet brings them up to date within a minute or so.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const NO_SENSE: &str = "spec.security.auth makes no sense: it must have apiKeys, or jwt with the jwks of one ConfigMap or Secret";
 
 /// What a document asks of a model's callers. It stays while the document says the same.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub struct Door {
 enum Auth {
     Keys(Arc<Part<Keys>>),
     Tokens(Arc<Jwt>, Arc<Part<KeySet>>),
+    Nobody,
 }
 
 impl Door {
@@ -96,6 +98,7 @@ impl Door {
                 let keys = keys.now().ok_or(Why::Closed)?;
                 self.limit(keys.find(bearer::key(headers)?).ok_or(Why::BadKey)?)
             }
+            Some(Auth::Nobody) => Err(Why::Closed),
             Some(Auth::Tokens(rules, keys)) => {
                 let keys = keys.now().ok_or(Why::Closed)?;
                 let token = bearer::token(headers)?;
@@ -114,7 +117,7 @@ impl Door {
     /// What has let a caller in goes no further.
     pub fn strip(&self, headers: &mut HeaderMap) {
         match &self.auth {
-            None => {}
+            None | Some(Auth::Nobody) => {}
             Some(Auth::Keys(_)) => {
                 headers.remove(API_KEY);
                 headers.remove(AUTHORIZATION);
@@ -130,6 +133,7 @@ impl Door {
         let auth = self.auth.as_ref().map(|auth| match auth {
             Auth::Keys(part) => (part.problems(), part.now().is_none(), part.absent()),
             Auth::Tokens(_, part) => (part.problems(), part.now().is_none(), part.absent()),
+            Auth::Nobody => (vec![NO_SENSE.to_owned()], true, None),
         });
         let (mut problems, mut closed, mut waits) = (self.waits.clone(), false, !self.waits.is_empty());
         for (said, missing, absent) in [tls, auth].into_iter().flatten() {
@@ -147,7 +151,7 @@ impl Door {
             part.look();
         }
         match &self.auth {
-            None => {}
+            None | Some(Auth::Nobody) => {}
             Some(Auth::Keys(part)) => part.look(),
             Some(Auth::Tokens(_, part)) => part.look(),
         }
@@ -157,17 +161,18 @@ impl Door {
 impl Auth {
     fn new(old: Option<&Self>, asked: &Document, mounted: &Path) -> Self {
         match asked {
+            Document::Nobody => Self::Nobody,
             Document::ApiKeys(ApiKeys { secret }) => {
                 let old = old.and_then(|old| match old {
                     Self::Keys(part) => Some(part),
-                    Self::Tokens(..) => None,
+                    Self::Tokens(..) | Self::Nobody => None,
                 });
                 Self::Keys(Part::of(old, Source::Secret, secret, None, mounted))
             }
             Document::Jwt(rules) => {
                 let old = old.and_then(|old| match old {
                     Self::Tokens(_, part) => Some(part),
-                    Self::Keys(_) => None,
+                    Self::Keys(_) | Self::Nobody => None,
                 });
                 let Entry { of, name, key } = &rules.jwks;
                 Self::Tokens(Arc::new(rules.clone()), Part::of(old, *of, name, Some(key), mounted))
@@ -177,6 +182,7 @@ impl Auth {
 
     fn absent(&self) -> Option<String> {
         match self {
+            Self::Nobody => None,
             Self::Keys(part) => part.absent(),
             Self::Tokens(_, part) => part.absent(),
         }
@@ -249,6 +255,17 @@ mod tests {
         let stats = third.stats();
         assert!(!stats.closed && stats.id.is_empty() && stats.problems[0].contains("Secret c"), "{stats:?}");
         assert!(Door::next(Some(&third), None, folder.path()).is_none());
+    }
+
+    #[test]
+    fn auth_that_makes_no_sense_lets_nobody_in() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), "a", KEY);
+        let before = Door::next(None, Some(&keys("a")), folder.path()).unwrap();
+        let asked = Security { id: "1".to_owned(), auth: Some(Document::Nobody), ..Security::default() };
+        let door = Door::next(Some(&before), Some(&asked), folder.path()).unwrap();
+        assert_eq!(admits(&door, KEY), Err(Why::Closed));
+        assert_eq!(door.stats(), SecurityStats { id: "1".to_owned(), closed: true, problems: vec![NO_SENSE.to_owned()] });
     }
 
     #[test]
