@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use millrace_routes::{ApiKeys, Auth as Document, Entry, Jwt, Security, SecurityStats, Source};
+use millrace_routes::{ApiKeys, Auth as Document, Entry, Jwt, Security, SecurityStats, Source, Use};
 use rustls::ServerConfig;
 
 use crate::refuse::Why;
@@ -61,7 +61,7 @@ impl Door {
         let mut waits = Vec::new();
         let tls = asked.tls.as_ref().map(|tls| {
             let old = before.and_then(|before| before.tls.as_ref());
-            let new = Part::of(old, Source::Secret, &tls.secret, None, mounted);
+            let new = Part::of(old, Source::Secret, &tls.secret, Use::Tls, mounted);
             kept(old, new, &mut waits, |part| part.absent())
         });
         let auth = asked.auth.as_ref().map(|auth| {
@@ -167,7 +167,7 @@ impl Auth {
                     Self::Keys(part) => Some(part),
                     Self::Tokens(..) | Self::Nobody => None,
                 });
-                Self::Keys(Part::of(old, Source::Secret, secret, None, mounted))
+                Self::Keys(Part::of(old, Source::Secret, secret, Use::ApiKeys, mounted))
             }
             Document::Jwt(rules) => {
                 let old = old.and_then(|old| match old {
@@ -175,7 +175,7 @@ impl Auth {
                     Self::Keys(_) | Self::Nobody => None,
                 });
                 let Entry { of, name, key } = &rules.jwks;
-                Self::Tokens(Arc::new(rules.clone()), Part::of(old, *of, name, Some(key), mounted))
+                Self::Tokens(Arc::new(rules.clone()), Part::of(old, *of, name, Use::Jwks(key), mounted))
             }
         }
     }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     fn put(folder: &Path, name: &str, key: &str) {
-        let folder = folder.join("secrets").join(name);
+        let folder = folder.join("secrets").join(name).join("keys");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("app"), key).unwrap();
     }
@@ -255,6 +255,27 @@ mod tests {
         let stats = third.stats();
         assert!(!stats.closed && stats.id.is_empty() && stats.problems[0].contains("Secret c"), "{stats:?}");
         assert!(Door::next(Some(&third), None, folder.path()).is_none());
+    }
+
+    #[test]
+    fn another_entry_of_an_object_that_is_mounted_leaves_the_set_that_there_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE"}]}"#;
+        let first = folder.path().join("configmaps/k/jwks/a.json");
+        std::fs::create_dir_all(&first).unwrap();
+        std::fs::write(first.join("a.json"), set).unwrap();
+        let of = |key: &str| {
+            let jwks = Entry { of: Source::ConfigMap, name: "k".to_owned(), key: key.to_owned() };
+            let jwt = Jwt { issuer: "i".to_owned(), audiences: vec!["a".to_owned()], jwks };
+            Security { id: key.to_owned(), auth: Some(Document::Jwt(jwt)), ..Security::default() }
+        };
+        let before = Door::next(None, Some(&of("a.json")), folder.path()).unwrap();
+        assert_eq!(before.stats(), SecurityStats { id: "a.json".to_owned(), closed: false, problems: vec![] });
+        let door = Door::next(Some(&before), Some(&of("b.json")), folder.path()).unwrap();
+        assert_eq!(door.admit(&HeaderMap::new(), false), Err(Why::NoToken), "it is not closed");
+        let SecurityStats { id, closed, problems } = door.stats();
+        assert!(id.is_empty() && !closed);
+        assert_eq!(problems, ["ConfigMap k with its entry b.json is not mounted into this router: one that has it is on its way"]);
     }
 
     #[test]
