@@ -90,6 +90,11 @@ impl Caller {
             // Before a revision is chosen: who may not come in is nobody's error, no load and wakes no pod.
             door.admit(request.headers(), self.over_tls)?;
         }
+        // Nor is one that says itself that it is too long. A body whose length is not said is counted while it passes.
+        let limit = policy.body_bytes.filter(|limit| request.body().size_hint().upper().is_none_or(|n| n > *limit));
+        if limit.is_some() && request.body().size_hint().exact().is_some() {
+            return Err(Why::TooLong);
+        }
         let revision = choose(&policy, request.headers())?;
         let mut flight = Flight::begin(revision.clone(), arrived);
         let refuse = |mut flight: Flight, why: Why| {
@@ -101,11 +106,6 @@ impl Caller {
         }
         if request.headers().len() > HEADERS {
             return Err(refuse(flight, Why::TooManyHeaders));
-        }
-        // A body whose length is not said is counted while it passes.
-        let limit = policy.body_bytes.filter(|limit| request.body().size_hint().upper().is_none_or(|n| n > *limit));
-        if limit.is_some() && request.body().size_hint().exact().is_some() {
-            return Err(refuse(flight, Why::TooLong));
         }
         let upgrades = request.version() == Version::HTTP_11 && headers::is_websocket(request.headers());
         let upgrade = upgrades.then(|| hyper::upgrade::on(&mut request));
