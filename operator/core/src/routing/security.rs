@@ -175,8 +175,11 @@ mod tests {
         };
         assert_eq!(mounts(&[ModelDeployment::default()]), vec![]);
         let models = [model(Some("cert"), Some(keys("keys"))), model(Some("cert"), Some(jwks("sets", "a.json")))];
-        let expected =
-            [("/secrets/cert/tls", "tls.crt tls.key"), ("/secrets/keys/keys", "*"), ("/secrets/sets/jwks/a.json", "a.json")];
+        let expected = [
+            ("/secrets/cert/tls", "tls.crt tls.key"),
+            ("/secrets/keys/keys", "*"),
+            ("/secrets/sets/jwks/a.json", "a.json"),
+        ];
         assert_eq!(mounts(&models), pairs(&expected));
         let models = [model(None, Some(jwks("s", "a"))), model(None, Some(jwks("s", "b"))), model(Some("s"), None)];
         let expected = [("/secrets/s/jwks/a", "a"), ("/secrets/s/jwks/b", "b"), ("/secrets/s/tls", "tls.crt tls.key")];

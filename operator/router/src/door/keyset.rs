@@ -200,9 +200,7 @@ fn usable(key: Value) -> Result<Option<Key>, &'static str> {
         },
         ("EC", Some("P-256")) => point(32).map(Material::P256),
         ("EC", Some("P-384")) => point(48).map(Material::P384),
-        ("OKP", Some("Ed25519")) => {
-            x.as_deref().and_then(decode).filter(|x| x.len() == 32).map(Material::Ed25519)
-        }
+        ("OKP", Some("Ed25519")) => x.as_deref().and_then(decode).filter(|x| x.len() == 32).map(Material::Ed25519),
         _ => return Err("is none of RSA, P-256, P-384 and Ed25519"),
     };
     let material = material.ok_or("has numbers that cannot be read")?;
@@ -262,7 +260,8 @@ mod tests {
         let all = others.iter().chain([&good]).cloned().collect::<Vec<_>>().join(",");
         let Reading::Use(set, problems) = read(&format!(r#"{{"keys": [{all}]}}"#)) else { panic!("none counts") };
         assert_eq!((set.0.len(), set.0[0].algorithm), (1, Some(Algorithm::Es256)));
-        let said = "ConfigMap k: the entry jwks.json: 7 keys are not usable: number 1 is for an algorithm that is not taken, ";
+        let said =
+            "ConfigMap k: the entry jwks.json: 7 keys are not usable: number 1 is for an algorithm that is not taken, ";
         assert!(problems.len() == 1 && problems[0].starts_with(said), "{problems:?}");
         assert!(problems[0].ends_with("number 6 is none of RSA, P-256, P-384 and Ed25519, and 2 more"), "{problems:?}");
         let short = r#"{"keys": [{"kty": "RSA", "n": "AQAA", "e": "AQAB"}]}"#;

@@ -30,7 +30,8 @@ use rate::Limiter;
 
 /// How often mounted files are looked at. The kubelet brings them up to date within a minute or so.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const NO_SENSE: &str = "spec.security.auth makes no sense: it must have apiKeys, or jwt with the jwks of one ConfigMap or Secret";
+const NO_SENSE: &str =
+    "spec.security.auth makes no sense: it must have apiKeys, or jwt with the jwks of one ConfigMap or Secret";
 
 /// What a document asks of a model's callers. It stays while the document says the same.
 #[derive(Debug)]
@@ -275,7 +276,10 @@ mod tests {
         assert_eq!(door.admit(&HeaderMap::new(), false), Err(Why::NoToken), "it is not closed");
         let SecurityStats { id, closed, problems } = door.stats();
         assert!(id.is_empty() && !closed);
-        assert_eq!(problems, ["ConfigMap k with its entry b.json is not mounted into this router: one that has it is on its way"]);
+        assert_eq!(
+            problems,
+            ["ConfigMap k with its entry b.json is not mounted into this router: one that has it is on its way"]
+        );
     }
 
     #[test]
@@ -286,7 +290,10 @@ mod tests {
         let asked = Security { id: "1".to_owned(), auth: Some(Document::Nobody), ..Security::default() };
         let door = Door::next(Some(&before), Some(&asked), folder.path()).unwrap();
         assert_eq!(admits(&door, KEY), Err(Why::Closed));
-        assert_eq!(door.stats(), SecurityStats { id: "1".to_owned(), closed: true, problems: vec![NO_SENSE.to_owned()] });
+        assert_eq!(
+            door.stats(),
+            SecurityStats { id: "1".to_owned(), closed: true, problems: vec![NO_SENSE.to_owned()] }
+        );
     }
 
     #[test]
