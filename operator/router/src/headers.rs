@@ -11,6 +11,7 @@ pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for")
 pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const WEBSOCKET: &str = "websocket";
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -65,10 +66,19 @@ fn names(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// What a request wants to upgrade to.
-pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let listed = headers.get_all(CONNECTION).iter().any(|v| names(v).any(|name| name.eq_ignore_ascii_case(b"upgrade")));
-    if listed { headers.get(UPGRADE).cloned() } else { None }
+/// Whether the connection is to become a websocket. No other protocol is passed on: over h2c, for one, requests could be sent that
+/// nobody looks at here.
+pub fn is_websocket(headers: &HeaderMap) -> bool {
+    let has = |header: &HeaderName, wanted: &[u8]| {
+        headers.get_all(header).iter().any(|value| names(value).any(|name| name.eq_ignore_ascii_case(wanted)))
+    };
+    has(&CONNECTION, b"upgrade") && has(&UPGRADE, WEBSOCKET.as_bytes())
+}
+
+/// For both ways, where the connection becomes one.
+pub fn insert_websocket(headers: &mut HeaderMap) {
+    headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
 }
 
 #[cfg(test)]
@@ -109,11 +119,12 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_needs_both_headers() {
-        assert_eq!(
-            upgrade(&map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])).unwrap(),
-            "websocket"
-        );
-        assert_eq!(upgrade(&map(&[("upgrade", "websocket")])), None);
+    fn only_a_websocket_is_an_upgrade_and_it_needs_both_headers() {
+        let of = |connection, upgrade| is_websocket(&map(&[("connection", connection), ("upgrade", upgrade)]));
+        assert!(of("keep-alive, Upgrade", "websocket") && of("upgrade", "h2c, WebSocket"));
+        for other in ["h2c", "TLS/1.2", "websocket/13", ""] {
+            assert!(!of("Upgrade", other), "{other}");
+        }
+        assert!(!of("close", "websocket") && !is_websocket(&map(&[("upgrade", "websocket")])));
     }
 }

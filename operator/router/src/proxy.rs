@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, UPGRADE};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -46,7 +46,8 @@ struct Asked {
     policy: Arc<Policy>,
     arrived: Instant,
     is_grpc: bool,
-    upgrade: Option<(HeaderValue, OnUpgrade)>,
+    /// It wants to be a websocket.
+    upgrade: Option<OnUpgrade>,
     fault: Option<Arc<Fault>>,
     tee: Option<Arc<Tee>>,
 }
@@ -89,6 +90,11 @@ impl Caller {
             // Before a revision is chosen: who may not come in is nobody's error, no load and wakes no pod.
             door.admit(request.headers(), self.over_tls)?;
         }
+        // Nor is one that says itself that it is too long. A body whose length is not said is counted while it passes.
+        let limit = policy.body_bytes.filter(|limit| request.body().size_hint().upper().is_none_or(|n| n > *limit));
+        if limit.is_some() && request.body().size_hint().exact().is_some() {
+            return Err(Why::TooLong);
+        }
         let revision = choose(&policy, request.headers())?;
         let mut flight = Flight::begin(revision.clone(), arrived);
         let refuse = |mut flight: Flight, why: Why| {
@@ -101,22 +107,16 @@ impl Caller {
         if request.headers().len() > HEADERS {
             return Err(refuse(flight, Why::TooManyHeaders));
         }
-        // A body whose length is not said is counted while it passes.
-        let limit = policy.body_bytes.filter(|limit| request.body().size_hint().upper().is_none_or(|n| n > *limit));
-        if limit.is_some() && request.body().size_hint().exact().is_some() {
-            return Err(refuse(flight, Why::TooLong));
-        }
-        let upgrade = headers::upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11);
-        let upgrade = upgrade.map(|to| (to, hyper::upgrade::on(&mut request)));
+        let upgrades = request.version() == Version::HTTP_11 && headers::is_websocket(request.headers());
+        let upgrade = upgrades.then(|| hyper::upgrade::on(&mut request));
         headers::request(request.headers_mut(), &self.peer);
         if let Some(door) = &policy.door {
             door.strip(request.headers_mut());
         }
-        if let Some((to, _)) = &upgrade {
-            request.headers_mut().insert(UPGRADE, to.clone());
-            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        if upgrades {
+            headers::insert_websocket(request.headers_mut());
         }
-        let tee = if upgrade.is_some() { None } else { Tee::begin(&self.state, &policy, &revision, &request) };
+        let tee = if upgrades { None } else { Tee::begin(&self.state, &policy, &revision, &request) };
         let mut fault = None;
         let request = request.map(|body| {
             let mut body = RequestBody::new(body, tee.clone());
@@ -171,6 +171,7 @@ impl Caller {
                 }
             };
             match answer {
+                Ok(response) if switches_unasked(&response, asked) => return Err(Why::Broken),
                 Ok(response) => return Ok((response, lease, taken, held, sent, revision)),
                 Err(mut error) => match error.take_message() {
                     Some(back) => {
@@ -218,7 +219,6 @@ impl Caller {
         let Answered { mut response, mut flight, lease, taken, held, sent, revision } = answered;
         flight.answered(flight::outcome(response.status(), response.headers(), asked.is_grpc));
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let to = response.headers().get(UPGRADE).cloned().filter(|_| upgraded);
         headers::response(response.headers_mut());
         if let Some(held) = held {
             let first_byte = sent.elapsed();
@@ -229,11 +229,10 @@ impl Caller {
                 response.headers_mut().append(SERVER_TIMING, value);
             }
         }
-        if let (Some((_, client)), Some(to)) = (asked.upgrade, to) {
+        if let Some(client) = asked.upgrade.filter(|_| upgraded) {
             self.connection.enter(Stage::Upgraded);
             upgrade::join(client, hyper::upgrade::on(&mut response), flight, lease);
-            response.headers_mut().insert(UPGRADE, to);
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers::insert_websocket(response.headers_mut());
             return response.map(|_| ResponseBody::own(""));
         }
         if let Some(tee) = &asked.tee {
@@ -242,6 +241,12 @@ impl Caller {
         response
             .map(|body| ResponseBody::pod(body, Hold { flight, lease, taken, tee: asked.tee, is_grpc: asked.is_grpc }))
     }
+}
+
+/// The pod goes over to a protocol that it was not asked for.
+fn switches_unasked(response: &Response<Incoming>, asked: &Asked) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && !(asked.upgrade.is_some() && headers::is_websocket(response.headers()))
 }
 
 fn choose(policy: &Policy, headers: &HeaderMap) -> Result<Arc<Revision>, Why> {

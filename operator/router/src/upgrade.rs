@@ -1,4 +1,4 @@
-//! Connections that stop being HTTP, such as websockets: bytes are passed on both ways until both sides have ended.
+//! Connections that stop being HTTP, which are websockets and nothing else: bytes are passed on both ways until both sides have ended.
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;

@@ -81,7 +81,7 @@ impl Security {
             ensure(is_folder(&tls.secret), || at("tls.secret"), NAME)?;
         }
         match &self.auth {
-            None => {}
+            None | Some(Auth::Nobody) => {}
             Some(Auth::ApiKeys(keys)) => ensure(is_folder(&keys.secret), || at("auth.apiKeys.secret"), NAME)?,
             Some(Auth::Jwt(jwt)) => {
                 ensure(!jwt.issuer.is_empty(), || at("auth.jwt.issuer"), "must not be empty")?;

@@ -8,5 +8,5 @@ mod stats;
 
 pub use check::{Problem, RoutesError};
 pub use document::{BUCKETS, HeaderRule, Limits, Model, Protocol, Queue, ROUTES_KEY, Revision, Routes, Shadow, Sticky};
-pub use security::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls};
+pub use security::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls, Use};
 pub use stats::{Histogram, ModelStats, Outcome, RevisionStats, SecurityStats, ShadowStats, Stats};

@@ -32,6 +32,8 @@ pub struct Tls {
 pub enum Auth {
     ApiKeys(ApiKeys),
     Jwt(Jwt),
+    /// Nobody is let in: what was asked for makes no sense.
+    Nobody,
 }
 
 /// Each entry of the Secret is a caller's name and key.
@@ -75,14 +77,31 @@ impl Source {
         }
     }
 
-    /// The folder below [`MOUNTED`] where the one of this name is.
+    /// The folder below [`MOUNTED`] where the one of this name is for this use. Each use has its own: a folder that is missing tells that
+    /// the pod was made before it was asked for, which one that is there for another entry would not.
     #[must_use]
-    pub fn folder(self, name: &str) -> String {
-        match self {
-            Self::Secret => format!("secrets/{name}"),
-            Self::ConfigMap => format!("configmaps/{name}"),
+    pub fn folder(self, name: &str, usage: Use<'_>) -> String {
+        let objects = match self {
+            Self::Secret => "secrets",
+            Self::ConfigMap => "configmaps",
+        };
+        match usage {
+            Use::Tls => format!("{objects}/{name}/tls"),
+            Use::ApiKeys => format!("{objects}/{name}/keys"),
+            Use::Jwks(key) => format!("{objects}/{name}/jwks/{key}"),
         }
     }
+}
+
+/// What an object is mounted for, and so what of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use<'a> {
+    /// Its certificate and private key.
+    Tls,
+    /// All of it.
+    ApiKeys,
+    /// This entry.
+    Jwks(&'a str),
 }
 
 /// Requests that this router lets through.

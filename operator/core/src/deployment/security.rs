@@ -5,9 +5,9 @@ use k8s_openapi::jiff::Timestamp;
 use super::Observed;
 use crate::api::{ConditionStatus, ModelDeployment, ModelDeploymentStatus, set_condition};
 use crate::plan::Event;
-use crate::routing::{SecurityReport, security_id};
+use crate::routing::{Router, SecurityReport, security_id};
 
-const SECURED: &str = "Secured";
+pub(super) const SECURED: &str = "Secured";
 /// Reason: a router does not have the settings yet.
 pub(super) const NOT_IN_FORCE: &str = "SecurityNotInForce";
 /// Reason: a Secret or ConfigMap is missing or broken, and nobody is let in.
@@ -20,12 +20,24 @@ const STALE: &str = "SecretNotTaken";
 pub(super) struct Lack {
     pub reason: &'static str,
     pub message: String,
+    /// A router has not been heard at all.
+    is_silence: bool,
 }
 
 impl Lack {
-    /// The address does not answer as it should. What is only stale leaves it as it was.
+    /// The address does not answer as it should. What is only stale leaves it as it was, and so does a router that was not heard: it may
+    /// have come just now, and whether the address leads astray is decided by those that were.
     pub fn is_grave(&self) -> bool {
-        self.reason != STALE
+        self.reason != STALE && !self.is_silence
+    }
+
+    fn silence(router: &str) -> Self {
+        let message = format!("router {router} has not said yet whether it has spec.security in force");
+        Self { reason: NOT_IN_FORCE, message, is_silence: true }
+    }
+
+    fn truth(&self) -> ConditionStatus {
+        if self.is_silence { ConditionStatus::Unknown } else { ConditionStatus::False }
     }
 }
 
@@ -33,38 +45,44 @@ impl Lack {
 pub(super) fn lack(deployment: &ModelDeployment, observed: &Observed) -> Option<Lack> {
     let asked = deployment.spec.security.as_ref()?;
     let id = security_id(asked);
-    let said = said(deployment, observed);
-    let mut lacks: Vec<Lack> = said.into_iter().filter_map(|(router, said)| of_router(router, said, &id)).collect();
-    lacks.sort_by_key(|lack| [CLOSED, NOT_IN_FORCE].iter().position(|grave| *grave == lack.reason).unwrap_or(2));
-    lacks.into_iter().next()
+    let model = deployment.metadata.name.as_deref().unwrap_or_default();
+    if !is_heard(observed) {
+        return None;
+    }
+    let mut routers: Vec<&Router> = observed.routers.ready().collect();
+    routers.sort_by_key(|router| &router.pod.pod.name);
+    let lacks = routers.into_iter().filter_map(|router| {
+        let name = &router.pod.pod.name;
+        let Some(report) = &router.report else { return Some(Lack::silence(name)) };
+        of_router(name, report.models.get(model).and_then(|said| said.security.as_ref()), &id)
+    });
+    // The first of those that are as grave.
+    lacks.min_by_key(|lack| match lack.reason {
+        CLOSED => 0,
+        NOT_IN_FORCE if !lack.is_silence => 1,
+        NOT_IN_FORCE => 2,
+        _ => 3,
+    })
 }
 
-/// What the routers that callers come to say of this model, by their names.
-fn said<'a>(deployment: &ModelDeployment, observed: &'a Observed) -> Vec<(&'a str, Option<&'a SecurityReport>)> {
-    let model = deployment.metadata.name.as_deref().unwrap_or_default();
-    let said = observed.routers.ready().filter_map(|router| {
-        let said = router.report.as_ref()?.models.get(model)?;
-        Some((router.pod.pod.name.as_str(), said.security.as_ref()))
-    });
-    let mut said: Vec<_> = said.collect();
-    said.sort_by_key(|(router, _)| *router);
-    said
+/// Some router that callers come to has said something.
+fn is_heard(observed: &Observed) -> bool {
+    observed.routers.ready().any(|router| router.report.is_some())
 }
 
 fn of_router(router: &str, said: Option<&SecurityReport>, id: &str) -> Option<Lack> {
+    let lack = |reason, message| Some(Lack { reason, message, is_silence: false });
     let Some(SecurityReport { closed, problems, .. }) = said.filter(|said| said.id == id) else {
         let why = said.filter(|said| said.id.is_empty()).map(|said| format!(": {}", said.problems.join("; ")));
         let why = why.unwrap_or_default();
         let message = format!("router {router} does not have spec.security in force yet{why}");
-        return Some(Lack { reason: NOT_IN_FORCE, message });
+        return lack(NOT_IN_FORCE, message);
     };
     let words = problems.join("; ");
     match (closed, problems.is_empty()) {
         (false, true) => None,
-        (true, _) => Some(Lack { reason: CLOSED, message: format!("nobody is let in: {words}") }),
-        (false, false) => {
-            Some(Lack { reason: STALE, message: format!("{words}; what is good, or was, stays in force") })
-        }
+        (true, _) => lack(CLOSED, format!("nobody is let in: {words}")),
+        (false, false) => lack(STALE, format!("{words}; what is good, or was, stays in force")),
     }
 }
 
@@ -81,10 +99,10 @@ pub(super) fn report(
     }
     let was = status.conditions.iter().find(|condition| condition.type_ == SECURED);
     let generation = deployment.metadata.generation;
-    let heard = !said(deployment, observed).is_empty();
+    let heard = is_heard(observed);
     let lack = lack(deployment, observed);
     let (truth, reason, message) = match &lack {
-        Some(lack) => (ConditionStatus::False, lack.reason, lack.message.as_str()),
+        Some(lack) => (lack.truth(), lack.reason, lack.message.as_str()),
         None if heard => (ConditionStatus::True, "InForce", ""),
         // Nobody can tell now: what was told stays.
         None if was.is_some_and(|was| was.observed_generation == generation) => return None,

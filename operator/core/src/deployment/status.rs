@@ -139,10 +139,11 @@ pub(super) fn router_port(deployment: &ModelDeployment, observed: &Observed) -> 
 pub fn is_settled(deployment: &ModelDeployment) -> bool {
     let Some(status) = &deployment.status else { return true };
     let waits = [ASTRAY, security::NOT_IN_FORCE];
-    let astray = status
-        .conditions
-        .iter()
-        .any(|c| c.type_ == "Ready" && c.status != "True" && waits.contains(&c.reason.as_str()));
+    let astray = status.conditions.iter().any(|c| {
+        ["Ready", security::SECURED].contains(&c.type_.as_str())
+            && c.status != "True"
+            && waits.contains(&c.reason.as_str())
+    });
     let rollout = super::exposed(status.rollout.as_ref());
     // A step that is in force waits for time, requests or people.
     let holds = rollout.filter(|rollout| rollout.step_start_time.is_some()).map(|rollout| rollout.revision.as_str());

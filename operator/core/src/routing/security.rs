@@ -1,12 +1,12 @@
 //! What routers are told of a model's callers, and the Secrets and ConfigMaps that are mounted into them for it. Exactly those that a
 //! spec names, and of them only the entries that are read: routers have no right to read Secrets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, KeyToPath, SecretVolumeSource, Volume, VolumeMount};
-use millrace_routes::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls};
+use millrace_routes::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls, Use};
 
-use crate::api::{self, Jwks, JwksKey, ModelDeployment, RateLimit, RatePer};
+use crate::api::{self, Jwks, JwksKey, JwtRules, ModelDeployment, RateLimit, RatePer};
 use crate::names::sha256_hex;
 
 /// Hex characters of a digest.
@@ -31,21 +31,24 @@ pub(super) fn document(asked: &api::Security, routers: i32) -> Security {
     }
 }
 
+/// The schema lets nothing else through than what makes sense here; if something comes past it, the door is shut and not open.
 fn auth(asked: &api::Security) -> Option<Auth> {
-    let auth = asked.auth.as_ref()?;
-    if let Some(keys) = &auth.api_keys {
-        return Some(Auth::ApiKeys(ApiKeys { secret: keys.secret_name.clone() }));
-    }
-    let rules = auth.jwt.as_ref()?;
-    let (of, JwksKey { name, key }) = entry(&rules.jwks)?;
-    let jwks = Entry { of, name: name.clone(), key: key.clone() };
-    Some(Auth::Jwt(Jwt { issuer: rules.issuer.clone(), audiences: rules.audiences.clone(), jwks }))
+    Some(match asked.auth.as_ref()? {
+        api::Auth { api_keys: Some(keys), jwt: None } => Auth::ApiKeys(ApiKeys { secret: keys.secret_name.clone() }),
+        api::Auth { api_keys: None, jwt: Some(rules) } => tokens(rules).map_or(Auth::Nobody, Auth::Jwt),
+        api::Auth { api_keys: None, jwt: None } | api::Auth { api_keys: Some(_), jwt: Some(_) } => Auth::Nobody,
+    })
 }
 
-fn entry(jwks: &Jwks) -> Option<(Source, &JwksKey)> {
-    let Jwks { config_map, secret } = jwks;
-    let of_map = config_map.as_ref().map(|entry| (Source::ConfigMap, entry));
-    of_map.or_else(|| secret.as_ref().map(|entry| (Source::Secret, entry)))
+fn tokens(rules: &JwtRules) -> Option<Jwt> {
+    let JwtRules { issuer, audiences, jwks } = rules;
+    let (of, JwksKey { name, key }) = match jwks {
+        Jwks { config_map: Some(entry), secret: None } => (Source::ConfigMap, entry),
+        Jwks { config_map: None, secret: Some(entry) } => (Source::Secret, entry),
+        Jwks { config_map: None, secret: None } | Jwks { config_map: Some(_), secret: Some(_) } => return None,
+    };
+    let jwks = Entry { of, name: name.clone(), key: key.clone() };
+    Some(Jwt { issuer: issuer.clone(), audiences: audiences.clone(), jwks })
 }
 
 /// The share of one of so many routers.
@@ -64,27 +67,33 @@ fn rate(limit: &RateLimit, knows_callers: bool, routers: i32) -> Rate {
     Rate { per_second: requests_per_second / f64::from(routers), burst: u32::try_from(share).unwrap_or(1).max(1), per }
 }
 
-/// What is mounted of an object: all of it, or these entries.
-type Entries = Option<BTreeSet<String>>;
+/// Something of an object that is mounted.
+struct Mounted {
+    of: Source,
+    name: String,
+    /// All of it, or these entries.
+    keys: Option<Vec<String>>,
+}
 
-/// Each Secret and ConfigMap that the models name, once.
-fn named(models: &[&ModelDeployment]) -> BTreeMap<(Source, String), Entries> {
-    let mut all: BTreeMap<(Source, String), Entries> = BTreeMap::new();
-    let mut add = |source: Source, name: &str, keys: Option<&[&str]>| {
-        let entries = all.entry((source, name.to_owned())).or_insert_with(|| Some(BTreeSet::new()));
-        match (entries.as_mut(), keys) {
-            (Some(entries), Some(keys)) => entries.extend(keys.iter().map(|key| (*key).to_owned())),
-            _ => *entries = None,
-        }
+/// What the models name of Secrets and ConfigMaps, each once, by its folder.
+fn named(models: &[&ModelDeployment]) -> BTreeMap<String, Mounted> {
+    let mut all: BTreeMap<String, Mounted> = BTreeMap::new();
+    let mut add = |of: Source, name: &str, usage: Use<'_>| {
+        let keys = match usage {
+            Use::Tls => Some(vec!["tls.crt".to_owned(), "tls.key".to_owned()]),
+            Use::ApiKeys => None,
+            Use::Jwks(key) => Some(vec![key.to_owned()]),
+        };
+        all.insert(of.folder(name, usage), Mounted { of, name: name.to_owned(), keys });
     };
     for security in models.iter().filter_map(|model| model.spec.security.as_ref()) {
         if let Some(tls) = &security.tls {
-            add(Source::Secret, &tls.secret_name, Some(&["tls.crt", "tls.key"]));
+            add(Source::Secret, &tls.secret_name, Use::Tls);
         }
         match auth(security) {
-            None => {}
-            Some(Auth::ApiKeys(ApiKeys { secret })) => add(Source::Secret, &secret, None),
-            Some(Auth::Jwt(Jwt { jwks: Entry { of, name, key }, .. })) => add(of, &name, Some(&[key.as_str()])),
+            None | Some(Auth::Nobody) => {}
+            Some(Auth::ApiKeys(ApiKeys { secret })) => add(Source::Secret, &secret, Use::ApiKeys),
+            Some(Auth::Jwt(Jwt { jwks: Entry { of, name, key }, .. })) => add(of, &name, Use::Jwks(&key)),
         }
     }
     all
@@ -92,10 +101,9 @@ fn named(models: &[&ModelDeployment]) -> BTreeMap<(Source, String), Entries> {
 
 /// The volumes of the routers' pod, and where they are mounted. One that is not there is an empty folder.
 pub(super) fn volumes(models: &[&ModelDeployment]) -> (Vec<Volume>, Vec<VolumeMount>) {
-    let named = named(models).into_iter().map(|((source, name), entries)| {
-        let folder = source.folder(&name);
+    let named = named(models).into_iter().map(|(folder, Mounted { of: source, name, keys })| {
         let volume = format!("door-{}", &sha256_hex(folder.as_bytes())[..SHORT]);
-        let items = entries.map(|keys| {
+        let items = keys.map(|keys| {
             let item = |key: String| KeyToPath { path: key.clone(), key, mode: None };
             keys.into_iter().map(item).collect::<Vec<_>>()
         });
@@ -161,18 +169,38 @@ mod tests {
     }
 
     #[test]
-    fn exactly_what_is_named_is_mounted_and_once() {
+    fn exactly_what_is_named_is_mounted_once_for_each_use() {
         let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
             pairs.iter().map(|(path, entries)| ((*path).to_owned(), (*entries).to_owned())).collect()
         };
         assert_eq!(mounts(&[ModelDeployment::default()]), vec![]);
         let models = [model(Some("cert"), Some(keys("keys"))), model(Some("cert"), Some(jwks("sets", "a.json")))];
-        let expected = [("/secrets/cert", "tls.crt tls.key"), ("/secrets/keys", "*"), ("/secrets/sets", "a.json")];
+        let expected = [
+            ("/secrets/cert/tls", "tls.crt tls.key"),
+            ("/secrets/keys/keys", "*"),
+            ("/secrets/sets/jwks/a.json", "a.json"),
+        ];
         assert_eq!(mounts(&models), pairs(&expected));
         let models = [model(None, Some(jwks("s", "a"))), model(None, Some(jwks("s", "b"))), model(Some("s"), None)];
-        assert_eq!(mounts(&models), pairs(&[("/secrets/s", "a b tls.crt tls.key")]));
-        let models = [model(None, Some(jwks("s", "a"))), model(None, Some(keys("s"))), model(Some("s"), None)];
-        assert_eq!(mounts(&models), pairs(&[("/secrets/s", "*")]));
+        let expected = [("/secrets/s/jwks/a", "a"), ("/secrets/s/jwks/b", "b"), ("/secrets/s/tls", "tls.crt tls.key")];
+        assert_eq!(mounts(&models), pairs(&expected));
+        let models = [model(None, Some(jwks("s", "a"))), model(None, Some(keys("s"))), model(None, Some(keys("s")))];
+        assert_eq!(mounts(&models), pairs(&[("/secrets/s/jwks/a", "a"), ("/secrets/s/keys", "*")]));
+    }
+
+    #[test]
+    fn auth_that_makes_no_sense_lets_nobody_in() {
+        let mut both = keys("k");
+        both.jwt = jwks("s", "a").jwt;
+        let (mut of_nothing, mut of_two) = (jwks("s", "a"), jwks("s", "a"));
+        of_nothing.jwt.as_mut().unwrap().jwks.secret = None;
+        of_two.jwt.as_mut().unwrap().jwks.config_map = Some(JwksKey::default());
+        for wrong in [api::Auth::default(), both, of_nothing, of_two] {
+            let models = [model(None, Some(wrong.clone()))];
+            assert_eq!(document(models[0].spec.security.as_ref().unwrap(), 2).auth, Some(Auth::Nobody), "{wrong:?}");
+            assert_eq!(mounts(&models), vec![]);
+        }
+        assert_eq!(document(&api::Security::default(), 2).auth, None);
     }
 
     #[test]

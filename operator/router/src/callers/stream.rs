@@ -105,12 +105,19 @@ impl TimedStream {
     }
 
     fn wrote(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
+        if written.is_ready()
+            && let Some(half_closed) = &mut self.half_closed
+        {
+            half_closed.answered = true;
+        }
+        self.in_time(written, cx)
+    }
+
+    /// What goes out has one deadline: TLS takes the end of an answer at once, and then waits for the caller where it is flushed.
+    fn in_time<T>(&mut self, out: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if out.is_ready() {
             self.writing.clear();
-            if let Some(half_closed) = &mut self.half_closed {
-                half_closed.answered = true;
-            }
-            return written;
+            return out;
         }
         let waited = self.writing.poll(Wait::Write, self.limits.write, cx);
         waited.map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the caller does not read its answer")))
@@ -155,10 +162,68 @@ impl AsyncWrite for TimedStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        this.in_time(flushed, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
+        this.in_time(shut, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::super::Register;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_caller_over_tls_that_does_not_read_is_let_go_where_it_is_waited_for() {
+        let chain = CertificateDer::from_pem_slice(include_bytes!("../../tests/certs/a.crt")).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../tests/certs/a.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(chain.clone()).unwrap();
+        let client =
+            ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+        let client = client.with_root_certificates(roots).with_no_client_auth();
+        let server = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let server = server.with_no_client_auth().with_single_cert(vec![chain], key).unwrap();
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let name = ServerName::try_from("model.example").unwrap();
+        let (caller, accepted) = tokio::join!(
+            TlsConnector::from(Arc::new(client)).connect(name, caller),
+            TlsAcceptor::from(Arc::new(server)).accept(accepted)
+        );
+        let _reads_nothing = caller.unwrap();
+        let limits = Limits { write: Duration::from_millis(200), ..Limits::default() };
+        let connection = Arc::new(Arc::new(Register::new(1)).admit().unwrap());
+        let mut stream = TimedStream::new(Socket::Tls(Box::new(accepted.unwrap())), connection, limits);
+        let late = tokio::time::timeout(Duration::from_mins(1), async {
+            loop {
+                // TLS takes it all, so that only the flush waits.
+                stream.write_all(&[0; 16 << 10]).await.unwrap();
+                if let Err(error) = stream.flush().await {
+                    return error;
+                }
+            }
+        });
+        assert_eq!(late.await.unwrap().kind(), io::ErrorKind::TimedOut);
+        let shut = tokio::time::timeout(Duration::from_mins(1), stream.shutdown()).await.unwrap();
+        assert_eq!(shut.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

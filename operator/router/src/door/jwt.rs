@@ -128,14 +128,14 @@ mod tests {
             Self(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.as_ref(), &random).unwrap())
         }
 
-        fn keys(&self, id: &str) -> KeySet {
+        fn key(&self, id: &str) -> Value {
             let point = self.0.public_key().as_ref();
             let [x, y] = [&point[1..33], &point[33..]].map(|half| URL_SAFE_NO_PAD.encode(half));
-            let set = json!({"keys": [{"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": id}]});
-            match KeySet::read(&Files::from([("k".to_owned(), set.to_string().into_bytes())]), "", Some("k")) {
-                Reading::Use(keys, _) => keys,
-                Reading::Keep(says) | Reading::Close(says) => panic!("{says:?}"),
-            }
+            json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": id})
+        }
+
+        fn keys(&self, id: &str) -> KeySet {
+            set(&[self.key(id)])
         }
 
         fn sign(&self, head: &Value, claims: &Value) -> String {
@@ -143,6 +143,14 @@ mod tests {
             let message = format!("{head}.{claims}");
             let signature = self.0.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
             format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+        }
+    }
+
+    fn set(keys: &[Value]) -> KeySet {
+        let set = json!({"keys": keys}).to_string();
+        match KeySet::read(&Files::from([("k".to_owned(), set.into_bytes())]), "", Some("k")) {
+            Reading::Use(keys, _) => keys,
+            Reading::Keep(says) | Reading::Close(says) => panic!("{says:?}"),
         }
     }
 
@@ -203,6 +211,18 @@ mod tests {
         let forged = URL_SAFE_NO_PAD.encode(claims().to_string().replace("me", "you"));
         assert_eq!(check(&[parts[0], &forged, parts[2]].join("."), &keys), Err(Bad::Signature));
         assert_eq!(check(&[parts[0], parts[1], ""].join("."), &keys), Err(Bad::Signature));
+    }
+
+    #[test]
+    fn a_token_that_names_no_key_is_tried_with_eight() {
+        let (signer, stranger) = (Signer::new(), Signer::new());
+        for (before, expected) in [(7, Ok("me".to_owned())), (8, Err(Bad::Signature))] {
+            let mut keys = vec![stranger.key("2"); before];
+            keys.push(signer.key("1"));
+            assert_eq!(check(&signer.sign(&json!({"alg": "ES256"}), &claims()), &set(&keys)), expected);
+            let named = signer.sign(&json!({"alg": "ES256", "kid": "1"}), &claims());
+            assert_eq!(check(&named, &set(&keys)), Ok("me".to_owned()));
+        }
     }
 
     #[test]

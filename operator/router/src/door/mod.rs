@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use millrace_routes::{ApiKeys, Auth as Document, Entry, Jwt, Security, SecurityStats, Source};
+use millrace_routes::{ApiKeys, Auth as Document, Entry, Jwt, Security, SecurityStats, Source, Use};
 use rustls::ServerConfig;
 
 use crate::refuse::Why;
@@ -30,6 +30,8 @@ use rate::Limiter;
 
 /// How often mounted files are looked at. The kubelet brings them up to date within a minute or so.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const NO_SENSE: &str =
+    "spec.security.auth makes no sense: it must have apiKeys, or jwt with the jwks of one ConfigMap or Secret";
 
 /// What a document asks of a model's callers. It stays while the document says the same.
 #[derive(Debug)]
@@ -46,6 +48,7 @@ pub struct Door {
 enum Auth {
     Keys(Arc<Part<Keys>>),
     Tokens(Arc<Jwt>, Arc<Part<KeySet>>),
+    Nobody,
 }
 
 impl Door {
@@ -59,7 +62,7 @@ impl Door {
         let mut waits = Vec::new();
         let tls = asked.tls.as_ref().map(|tls| {
             let old = before.and_then(|before| before.tls.as_ref());
-            let new = Part::of(old, Source::Secret, &tls.secret, None, mounted);
+            let new = Part::of(old, Source::Secret, &tls.secret, Use::Tls, mounted);
             kept(old, new, &mut waits, |part| part.absent())
         });
         let auth = asked.auth.as_ref().map(|auth| {
@@ -96,6 +99,7 @@ impl Door {
                 let keys = keys.now().ok_or(Why::Closed)?;
                 self.limit(keys.find(bearer::key(headers)?).ok_or(Why::BadKey)?)
             }
+            Some(Auth::Nobody) => Err(Why::Closed),
             Some(Auth::Tokens(rules, keys)) => {
                 let keys = keys.now().ok_or(Why::Closed)?;
                 let token = bearer::token(headers)?;
@@ -114,7 +118,7 @@ impl Door {
     /// What has let a caller in goes no further.
     pub fn strip(&self, headers: &mut HeaderMap) {
         match &self.auth {
-            None => {}
+            None | Some(Auth::Nobody) => {}
             Some(Auth::Keys(_)) => {
                 headers.remove(API_KEY);
                 headers.remove(AUTHORIZATION);
@@ -130,6 +134,7 @@ impl Door {
         let auth = self.auth.as_ref().map(|auth| match auth {
             Auth::Keys(part) => (part.problems(), part.now().is_none(), part.absent()),
             Auth::Tokens(_, part) => (part.problems(), part.now().is_none(), part.absent()),
+            Auth::Nobody => (vec![NO_SENSE.to_owned()], true, None),
         });
         let (mut problems, mut closed, mut waits) = (self.waits.clone(), false, !self.waits.is_empty());
         for (said, missing, absent) in [tls, auth].into_iter().flatten() {
@@ -147,7 +152,7 @@ impl Door {
             part.look();
         }
         match &self.auth {
-            None => {}
+            None | Some(Auth::Nobody) => {}
             Some(Auth::Keys(part)) => part.look(),
             Some(Auth::Tokens(_, part)) => part.look(),
         }
@@ -157,26 +162,28 @@ impl Door {
 impl Auth {
     fn new(old: Option<&Self>, asked: &Document, mounted: &Path) -> Self {
         match asked {
+            Document::Nobody => Self::Nobody,
             Document::ApiKeys(ApiKeys { secret }) => {
                 let old = old.and_then(|old| match old {
                     Self::Keys(part) => Some(part),
-                    Self::Tokens(..) => None,
+                    Self::Tokens(..) | Self::Nobody => None,
                 });
-                Self::Keys(Part::of(old, Source::Secret, secret, None, mounted))
+                Self::Keys(Part::of(old, Source::Secret, secret, Use::ApiKeys, mounted))
             }
             Document::Jwt(rules) => {
                 let old = old.and_then(|old| match old {
                     Self::Tokens(_, part) => Some(part),
-                    Self::Keys(_) => None,
+                    Self::Keys(_) | Self::Nobody => None,
                 });
                 let Entry { of, name, key } = &rules.jwks;
-                Self::Tokens(Arc::new(rules.clone()), Part::of(old, *of, name, Some(key), mounted))
+                Self::Tokens(Arc::new(rules.clone()), Part::of(old, *of, name, Use::Jwks(key), mounted))
             }
         }
     }
 
     fn absent(&self) -> Option<String> {
         match self {
+            Self::Nobody => None,
             Self::Keys(part) => part.absent(),
             Self::Tokens(_, part) => part.absent(),
         }
@@ -228,7 +235,7 @@ mod tests {
     }
 
     fn put(folder: &Path, name: &str, key: &str) {
-        let folder = folder.join("secrets").join(name);
+        let folder = folder.join("secrets").join(name).join("keys");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("app"), key).unwrap();
     }
@@ -249,6 +256,44 @@ mod tests {
         let stats = third.stats();
         assert!(!stats.closed && stats.id.is_empty() && stats.problems[0].contains("Secret c"), "{stats:?}");
         assert!(Door::next(Some(&third), None, folder.path()).is_none());
+    }
+
+    #[test]
+    fn another_entry_of_an_object_that_is_mounted_leaves_the_set_that_there_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE"}]}"#;
+        let first = folder.path().join("configmaps/k/jwks/a.json");
+        std::fs::create_dir_all(&first).unwrap();
+        std::fs::write(first.join("a.json"), set).unwrap();
+        let of = |key: &str| {
+            let jwks = Entry { of: Source::ConfigMap, name: "k".to_owned(), key: key.to_owned() };
+            let jwt = Jwt { issuer: "i".to_owned(), audiences: vec!["a".to_owned()], jwks };
+            Security { id: key.to_owned(), auth: Some(Document::Jwt(jwt)), ..Security::default() }
+        };
+        let before = Door::next(None, Some(&of("a.json")), folder.path()).unwrap();
+        assert_eq!(before.stats(), SecurityStats { id: "a.json".to_owned(), closed: false, problems: vec![] });
+        let door = Door::next(Some(&before), Some(&of("b.json")), folder.path()).unwrap();
+        assert_eq!(door.admit(&HeaderMap::new(), false), Err(Why::NoToken), "it is not closed");
+        let SecurityStats { id, closed, problems } = door.stats();
+        assert!(id.is_empty() && !closed);
+        assert_eq!(
+            problems,
+            ["ConfigMap k with its entry b.json is not mounted into this router: one that has it is on its way"]
+        );
+    }
+
+    #[test]
+    fn auth_that_makes_no_sense_lets_nobody_in() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), "a", KEY);
+        let before = Door::next(None, Some(&keys("a")), folder.path()).unwrap();
+        let asked = Security { id: "1".to_owned(), auth: Some(Document::Nobody), ..Security::default() };
+        let door = Door::next(Some(&before), Some(&asked), folder.path()).unwrap();
+        assert_eq!(admits(&door, KEY), Err(Why::Closed));
+        assert_eq!(
+            door.stats(),
+            SecurityStats { id: "1".to_owned(), closed: true, problems: vec![NO_SENSE.to_owned()] }
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
-use millrace_routes::Source;
+use millrace_routes::{Source, Use};
 use sha2::{Digest, Sha256};
 
 use super::mounted::{self, Files};
@@ -29,6 +29,7 @@ pub trait Readable: Sized {
 pub struct Part<T> {
     /// Such as `Secret keys`.
     object: String,
+    /// The one entry that counts.
     key: Option<String>,
     folder: PathBuf,
     now: RwLock<Option<Arc<T>>>,
@@ -40,16 +41,20 @@ pub struct Part<T> {
 
 impl<T: Readable> Part<T> {
     /// The one that there was, where it is the same; else one that has been read.
-    pub fn of(old: Option<&Arc<Self>>, of: Source, name: &str, key: Option<&str>, mounted: &Path) -> Arc<Self> {
-        let folder = mounted.join(of.folder(name));
+    pub fn of(old: Option<&Arc<Self>>, of: Source, name: &str, usage: Use<'_>, mounted: &Path) -> Arc<Self> {
+        let folder = mounted.join(of.folder(name, usage));
         let absent = !folder.is_dir();
-        let same = |old: &&Arc<Self>| old.folder == folder && old.key.as_deref() == key && old.absent == absent;
+        let same = |old: &&Arc<Self>| old.folder == folder && old.absent == absent;
         if let Some(old) = old.filter(same) {
             return old.clone();
         }
+        let key = match usage {
+            Use::Tls | Use::ApiKeys => None,
+            Use::Jwks(key) => Some(key.to_owned()),
+        };
         let part = Self {
             object: format!("{} {name}", of.as_str()),
-            key: key.map(str::to_owned),
+            key,
             folder,
             now: RwLock::default(),
             problems: RwLock::default(),
@@ -70,14 +75,14 @@ impl<T: Readable> Part<T> {
 
     /// Says so where it is not mounted into this pod.
     pub fn absent(&self) -> Option<String> {
-        self.absent.then(|| not_mounted(&self.object))
+        self.absent.then(|| self.not_mounted())
     }
 
     /// Reads what lies there, if it is something else than the last time.
     pub fn look(&self) {
         let files = match mounted::read(&self.folder) {
             Ok(Some(files)) => files,
-            Ok(None) => return self.say(vec![not_mounted(&self.object)]),
+            Ok(None) => return self.say(vec![self.not_mounted()]),
             Err(error) => return self.say(vec![format!("{} cannot be read: {}", self.object, error.kind())]),
         };
         let digest = digest(&files);
@@ -103,6 +108,11 @@ impl<T: Readable> Part<T> {
         self.say(problems);
     }
 
+    fn not_mounted(&self) -> String {
+        let entry = self.key.as_ref().map_or_else(String::new, |key| format!(" with its entry {key}"));
+        format!("{}{entry} is not mounted into this router: one that has it is on its way", self.object)
+    }
+
     /// Logged when it changes.
     fn say(&self, problems: Vec<String>) {
         let mut said = write(&self.problems);
@@ -113,10 +123,6 @@ impl<T: Readable> Part<T> {
             *said = problems;
         }
     }
-}
-
-fn not_mounted(object: &str) -> String {
-    format!("{object} is not mounted into this router: one that has it is on its way")
 }
 
 fn digest(files: &Files) -> [u8; 32] {
@@ -151,9 +157,9 @@ mod tests {
     #[test]
     fn the_last_good_state_stays_until_there_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let mount = folder.path().join("secrets/s");
+        let mount = folder.path().join("secrets/s/keys");
         std::fs::create_dir_all(&mount).unwrap();
-        let part: Arc<Part<Number>> = Part::of(None, Source::Secret, "s", None, folder.path());
+        let part: Arc<Part<Number>> = Part::of(None, Source::Secret, "s", Use::ApiKeys, folder.path());
         let seen = |text: Option<&str>| {
             match text {
                 Some(text) => std::fs::write(mount.join("n"), text).unwrap(),
@@ -167,7 +173,7 @@ mod tests {
         assert_eq!(seen(Some("8")), (Some(8), vec![]));
         assert_eq!(seen(None), (None, vec!["Secret s has no n".to_owned()]));
         assert_eq!(seen(Some("x")), (None, vec!["Secret s: n is no number".to_owned()]));
-        let same = Part::of(Some(&part), Source::Secret, "s", None, folder.path());
+        let same = Part::of(Some(&part), Source::Secret, "s", Use::ApiKeys, folder.path());
         assert!(Arc::ptr_eq(&same, &part));
         std::fs::remove_dir_all(&mount).unwrap();
         part.look();

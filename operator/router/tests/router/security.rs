@@ -45,7 +45,7 @@ async fn with_key(site: &Site, key: &str) -> Answer {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_lets_in_and_nothing_else_does() {
     let pod = Pod::any("a").await;
-    let site = site(&pod, &keys(), &[("secrets/keys", &[("alice", ALICE), ("bob", &format!("{BOB}\n"))])]).await;
+    let site = site(&pod, &keys(), &[("secrets/keys/keys", &[("alice", ALICE), ("bob", &format!("{BOB}\n"))])]).await;
     let bearer = format!("Bearer {BOB}");
     let mut client = Client::open(site.port).await;
     let refused: [&[(&str, &str)]; 6] = [
@@ -79,16 +79,16 @@ async fn a_key_lets_in_and_nothing_else_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_taken_out_stops_and_one_that_is_put_in_works_on_open_connections() {
     let pod = Pod::any("a").await;
-    let site = site(&pod, &keys(), &[("secrets/keys", &[("alice", ALICE)])]).await;
+    let site = site(&pod, &keys(), &[("secrets/keys/keys", &[("alice", ALICE)])]).await;
     let mut client = Client::open(site.port).await;
     assert_eq!(client.get("/", &[("x-api-key", ALICE)]).await.status, 200);
-    site.mount("secrets/keys", &[("alice", ""), ("bob", BOB)]);
+    site.mount("secrets/keys/keys", &[("alice", ""), ("bob", BOB)]);
     until("bob is let in", || async { with_key(&site, BOB).await.status == 200 }).await;
     assert_eq!(client.get("/", &[("x-api-key", ALICE)]).await.status, 401);
     assert_eq!(client.get("/", &[("x-api-key", "")]).await.status, 401);
     assert_eq!(site.problems().await, ["Secret keys: the entry alice is empty"]);
     assert_eq!(site.counted("millrace_router_security_problems{model=\"m\"}").await, 1);
-    site.mount("secrets/keys", &[]);
+    site.mount("secrets/keys/keys", &[]);
     until("nobody is let in", || async { with_key(&site, BOB).await.status == 503 }).await;
     assert!(site.all_stats().await.models["m"].security.as_ref().unwrap().closed);
 }
@@ -96,7 +96,7 @@ async fn a_key_that_is_taken_out_stops_and_one_that_is_put_in_works_on_open_conn
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_is_not_there_lets_nobody_in_until_it_comes() {
     let pod = Pod::any("a").await;
-    for mounts in [&[][..], &[("secrets/keys", &[][..])][..]] {
+    for mounts in [&[][..], &[("secrets/keys/keys", &[][..])][..]] {
         let site = site(&pod, &keys(), mounts).await;
         let answer = with_key(&site, ALICE).await;
         assert_eq!((answer.status.as_u16(), answer.headers["retry-after"].to_str().unwrap()), (503, "5"));
@@ -104,8 +104,8 @@ async fn a_secret_that_is_not_there_lets_nobody_in_until_it_comes() {
         assert_eq!(site.refusals("Closed").await, 1);
         assert_eq!(pod.requests(), 0);
     }
-    let site = site(&pod, &keys(), &[("secrets/keys", &[])]).await;
-    site.mount("secrets/keys", &[("alice", ALICE)]);
+    let site = site(&pod, &keys(), &[("secrets/keys/keys", &[])]).await;
+    site.mount("secrets/keys/keys", &[("alice", ALICE)]);
     until("it is let in", || async { with_key(&site, ALICE).await.status == 200 }).await;
 }
 
@@ -113,7 +113,7 @@ async fn a_secret_that_is_not_there_lets_nobody_in_until_it_comes() {
 async fn a_door_that_comes_closes_connections_that_were_let_in_before() {
     let pod = Pod::any("a").await;
     let site = Site::of(&[&pod], &json!({})).await;
-    site.mount("secrets/keys", &[("alice", ALICE)]);
+    site.mount("secrets/keys/keys", &[("alice", ALICE)]);
     let mut client = Client::open(site.port).await;
     assert_eq!(client.get("/", &[]).await.status, 200);
     let revisions = [revision("a", pod.address.port(), 1)];
@@ -145,7 +145,7 @@ async fn grpc_callers_get_the_statuses_of_grpc() {
     let pod = Pod::any("a").await;
     let mut security = keys();
     security["rate"] = json!({"perSecond": 0.01, "burst": 1, "per": "Caller"});
-    let site = site(&pod, &security, &[("secrets/keys", &[("alice", ALICE)])]).await;
+    let site = site(&pod, &security, &[("secrets/keys/keys", &[("alice", ALICE)])]).await;
     assert_eq!(grpc(&site, &[]).await.0, "16");
     assert_eq!(grpc(&site, &[("x-api-key", ALICE)]).await.0, "0");
     let (status, retry) = grpc(&site, &[("x-api-key", ALICE)]).await;
@@ -157,7 +157,7 @@ async fn grpc_callers_get_the_statuses_of_grpc() {
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_and_events_pass_a_door() {
     let pod = Pod::any("a").await;
-    let site = site(&pod, &keys(), &[("secrets/keys", &[("alice", ALICE)])]).await;
+    let site = site(&pod, &keys(), &[("secrets/keys/keys", &[("alice", ALICE)])]).await;
     let upgrade =
         [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")];
     let mut client = Client::open(site.port).await;
@@ -180,7 +180,7 @@ async fn websockets_and_events_pass_a_door() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_is_each_callers_own_or_that_of_all() {
     let pod = Pod::any("a").await;
-    let mounts: [(&str, &[(&str, &str)]); 1] = [("secrets/keys", &[("alice", ALICE), ("bob", BOB)])];
+    let mounts: [(&str, &[(&str, &str)]); 1] = [("secrets/keys/keys", &[("alice", ALICE), ("bob", BOB)])];
     for (per, expected) in [("Caller", [200, 200, 429, 200, 200, 429]), ("Model", [200, 200, 429, 429, 429, 429])] {
         let mut security = keys();
         security["rate"] = json!({"perSecond": 0.01, "burst": 2, "per": per});
@@ -269,7 +269,7 @@ async fn a_token_lets_in_while_its_key_is_in_the_set() {
     let mut security =
         json!({"id": "1", "auth": {"jwt": {"issuer": "https://issuer", "audiences": ["model"], "jwks": jwks}}});
     security["rate"] = json!({"perSecond": 0.01, "burst": 50, "per": "Caller"});
-    let site = site(&pod, &security, &[("configmaps/issuer", &[("jwks.json", &rsa.jwks())])]).await;
+    let site = site(&pod, &security, &[("configmaps/issuer/jwks/jwks.json", &[("jwks.json", &rsa.jwks())])]).await;
     let answer = with_token(&site, &rsa.token("me")).await;
     let seen: BTreeMap<String, String> = serde_json::from_str(&answer.text).unwrap();
     assert!(!seen.contains_key("authorization") && seen["x-api-key"] == "of the pod", "{seen:?}");
@@ -279,14 +279,14 @@ async fn a_token_lets_in_while_its_key_is_in_the_set() {
     assert_eq!(site.get("/").await.status, 401);
     assert_eq!(pod.requests(), 1);
     // The issuer changes its key, then somebody breaks the set.
-    site.mount("configmaps/issuer", &[("jwks.json", &ec.jwks())]);
+    site.mount("configmaps/issuer/jwks/jwks.json", &[("jwks.json", &ec.jwks())]);
     until("the new key counts", || async { with_token(&site, &ec.token("me")).await.status == 200 }).await;
     assert_eq!(with_token(&site, &rsa.token("me")).await.status, 401);
-    site.mount("configmaps/issuer", &[("jwks.json", "{\"keys\": [")]);
+    site.mount("configmaps/issuer/jwks/jwks.json", &[("jwks.json", "{\"keys\": [")]);
     until("it is told", || async { !site.problems().await.is_empty() }).await;
     assert!(site.problems().await[0].contains("ConfigMap issuer: the entry jwks.json is no JWKS"));
     assert_eq!(with_token(&site, &ec.token("me")).await.status, 200);
-    site.mount("configmaps/issuer", &[]);
+    site.mount("configmaps/issuer/jwks/jwks.json", &[]);
     until("nobody is let in", || async { with_token(&site, &ec.token("me")).await.status == 503 }).await;
 }
 

@@ -54,6 +54,19 @@ async fn a_websocket_is_passed_through_both_ways_and_outlives_its_route() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_other_protocol_is_passed_through() {
+    let pod = Pod::any("a").await;
+    let site = Site::of(&[&pod], &json!({})).await;
+    let headers = [("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABk")];
+    let answer = Client::open(site.port).await.get("/headers", &headers).await;
+    assert_eq!(answer.status, 200);
+    assert!(!answer.text.contains("upgrade") && !answer.text.contains("http2-settings"), "{answer:?}");
+    // Not even where the pod goes over to it unasked.
+    assert_eq!(Client::open(site.port).await.get("/socket", &headers).await.status, 502);
+    assert_eq!(site.get("/").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn grpc_goes_by_http2_with_its_trailers_and_its_status_is_counted() {
     let pod = Pod::any("a").await;
     let site = Site::of(&[&pod], &json!({})).await;

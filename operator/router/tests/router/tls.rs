@@ -59,7 +59,7 @@ async fn http1(port: u16) -> (Client, CertificateDer<'static>) {
 
 async fn site(pod: &Pod, entries: &[(&str, &str)], limits: Limits) -> Site {
     let folder = Arc::new(tempfile::tempdir().unwrap());
-    mount(folder.path(), "secrets/cert", entries);
+    mount(folder.path(), "secrets/cert/tls", entries);
     let endpoints = json!({"a": [endpoint(pod.address, true)]});
     let with = json!({"security": {"id": "1", "tls": {"secret": "cert"}}});
     let site = Site::begin(folder, &[revision("a", pod.address.port(), 1)], &endpoints, &with, None, limits);
@@ -105,13 +105,13 @@ async fn another_certificate_comes_without_a_failed_request_and_a_broken_one_not
         seen
     });
     assert_eq!(kept.get("/", &[]).await.status, 200);
-    site.mount("secrets/cert", &B);
+    site.mount("secrets/cert/tls", &B);
     until("the new one is shown", || async { http1(site.port).await.1 == certificate(B) }).await;
     // One half of a pair, then nothing: the last good one stays.
-    site.mount("secrets/cert", &[A[0], B[1]]);
+    site.mount("secrets/cert/tls", &[A[0], B[1]]);
     until("it is told", || async { !site.problems().await.is_empty() }).await;
     assert_eq!(site.problems().await, ["Secret cert: tls.key is not the key of tls.crt"]);
-    site.mount("secrets/cert", &[]);
+    site.mount("secrets/cert/tls", &[]);
     until("it is told", || async { site.problems().await[0].contains("is not there") }).await;
     assert!(!site.all_stats().await.models["m"].security.as_ref().unwrap().closed);
     assert_eq!(http1(site.port).await.1, certificate(B));
@@ -121,7 +121,7 @@ async fn another_certificate_comes_without_a_failed_request_and_a_broken_one_not
     let first_b = seen.iter().position(|shown| *shown == certificate(B)).unwrap();
     assert!(seen[first_b..].iter().all(|shown| *shown == certificate(B)));
     assert_eq!(site.refusals("Handshake").await, 0);
-    site.mount("secrets/cert", &A);
+    site.mount("secrets/cert/tls", &A);
     until("a good one counts again", || async { http1(site.port).await.1 == certificate(A) }).await;
     assert_eq!(site.problems().await, Vec::<String>::new());
 }
@@ -136,7 +136,7 @@ async fn without_a_certificate_nobody_is_let_in_until_it_comes() {
     assert!(site.all_stats().await.models["m"].security.as_ref().unwrap().closed);
     assert_eq!(site.problems().await, ["Secret cert: tls.key is missing or empty"]);
     assert_eq!((site.refusals("Closed").await, pod.requests()), (2, 0));
-    site.mount("secrets/cert", &A);
+    site.mount("secrets/cert/tls", &A);
     until("TLS begins", || async { dial(site.port, b"http/1.1").await.is_ok() }).await;
 }
 
@@ -153,7 +153,7 @@ async fn who_speaks_no_tls_is_not_let_in() {
 async fn a_connection_from_before_tls_is_refused() {
     let pod = Pod::any("a").await;
     let site = Site::of(&[&pod], &json!({})).await;
-    site.mount("secrets/cert", &A);
+    site.mount("secrets/cert/tls", &A);
     let mut client = Client::open(site.port).await;
     assert_eq!(client.get("/", &[]).await.status, 200);
     let with = json!({"security": {"id": "1", "tls": {"secret": "cert"}}});

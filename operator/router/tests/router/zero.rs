@@ -11,7 +11,7 @@ use millrace_router::{ScaleError, Scaler};
 use millrace_routes::Outcome;
 use serde_json::{Value, json};
 
-use crate::client::get;
+use crate::client::{Client, get};
 use crate::pod::Pod;
 use crate::site::{Site, endpoint, free_port, revision, until, write};
 
@@ -58,7 +58,7 @@ async fn site(failures: usize, queue: &Value) -> (Site, Arc<Starter>) {
     let path = folder.path().to_owned();
     let starter =
         Arc::new(Starter { folder: path, address, pod: Arc::default(), woken: AtomicUsize::new(0), failures });
-    let with = json!({"queue": queue});
+    let with = json!({"queue": queue, "limits": {"bodyBytes": 10}});
     let site = Site::start_in(folder, &[at_zero(address.port())], &json!({}), &with, Some(starter.clone())).await;
     (site, starter)
 }
@@ -87,6 +87,13 @@ async fn the_first_request_wakes_the_model_and_is_held_until_the_pod_answers() {
     let warm = site.get("/").await;
     assert_eq!((warm.status.as_u16(), warm.headers.get("server-timing")), (200, None));
     assert_eq!(site.outcome("a", Outcome::Success).await, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_says_it_is_too_long_wakes_nobody() {
+    let (site, starter) = site(0, &json!({})).await;
+    assert_eq!(Client::open(site.port).await.post("/echo", "0123456789a").await.status, 413);
+    assert_eq!((starter.woken.load(Ordering::SeqCst), site.outcome("a", Outcome::Refused).await), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

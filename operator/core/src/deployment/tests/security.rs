@@ -1,5 +1,8 @@
 //! What is said of who is let in: only when every router has it in force, and with the Secret that is missing.
 
+use std::sync::Arc;
+
+use super::super::is_settled;
 use super::cluster::{Cluster, pair};
 use crate::api::{Security, TlsSecret};
 
@@ -47,6 +50,30 @@ fn it_is_ready_when_every_router_has_it_in_force() {
     assert_eq!(address(&cluster), "http://penguins.team.svc");
     let conditions = &cluster.owner.status.as_ref().unwrap().conditions;
     assert!(conditions.iter().all(|condition| condition.type_ != "Secured"));
+}
+
+#[test]
+fn a_router_that_has_said_nothing_is_not_taken_to_have_it_in_force() {
+    let mut cluster = with_tls("cert");
+    assert_eq!(cluster.condition("Secured"), pair("True", "InForce"));
+    // One that was not asked yet, and then one that does not know the model.
+    cluster.observed.routers.pods[1].report = None;
+    cluster.pass();
+    assert_eq!(cluster.condition("Secured"), pair("Unknown", "SecurityNotInForce"));
+    assert!(message(&cluster, "Secured").starts_with("router router-1 has not said yet"), "{}", cluster.message());
+    assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+    assert!(!is_settled(&cluster.owner));
+    cluster.observed.routers.pods[1].report = Some(Arc::default());
+    cluster.pass();
+    assert_eq!(cluster.condition("Secured"), pair("False", "SecurityNotInForce"));
+    assert!(message(&cluster, "Secured").starts_with("router router-1 does not have spec.security"));
+    // Nobody can tell: what was told stays.
+    cluster.routers_report();
+    cluster.pass();
+    assert_eq!(cluster.condition("Secured"), pair("True", "InForce"));
+    cluster.observed.routers.pods.iter_mut().for_each(|router| router.report = None);
+    cluster.pass();
+    assert_eq!(cluster.condition("Secured"), pair("True", "InForce"));
 }
 
 #[test]
