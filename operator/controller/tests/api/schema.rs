@@ -89,7 +89,7 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             ),
             (
                 json!({ "stages": { "register": { "retry": { "limit": 1 } } } }),
-                "inputs, gate, retry, timeout and pendingTimeout belong to a stage with uses or container",
+                "inputs, forEach, gate, retry, timeout and pendingTimeout belong to a stage with uses or container",
             ),
             (stage(json!({ "inputs": { "a": {} } })), "exactly one of from and deployed is required"),
             (
