@@ -246,14 +246,16 @@ mod tests {
     #[test]
     fn a_run_that_has_asked_people_wakes_those_that_ask_and_those_that_want_its_slot() {
         let stores = Stores::default();
-        let keep_run = |name: &str, status: serde_json::Value| {
+        let run = |name: &str, status: serde_json::Value| {
             let spec = json!({ "pipelineRef": { "name": "p" } });
             let mut run = MLPipelineRun::new(name, serde_json::from_value(spec).unwrap());
             run.metadata.namespace = Some("ns".into());
             run.metadata.resource_version = Some("1".into());
             run.status = serde_json::from_value(status).unwrap();
-            keep(&stores.runs, run.clone(), whole).unwrap();
             run
+        };
+        let keep_run = |name: &str, status: serde_json::Value| {
+            keep(&stores.runs, run(name, status), whole).unwrap();
         };
         let stage = |state: &str| {
             let stages = json!({ "sign-off": { "state": state, "approval": {} } });
@@ -272,9 +274,9 @@ mod tests {
             run_status(&stores, &queues, &Id::new("ns", "new"), run);
             queues.of(Kind::Run).depth()
         };
-        assert_eq!(woken(&keep_run("new", stage("Pending"))), 2);
-        assert_eq!(woken(&keep_run("new", stage("Succeeded"))), 1, "it was decided ahead, and has the slot");
-        assert_eq!(woken(&keep_run("new", json!({ "startTime": "2026-01-01T00:00:00Z" }))), 0);
+        assert_eq!(woken(&run("new", stage("Pending"))), 2);
+        assert_eq!(woken(&run("new", stage("Succeeded"))), 1, "it was decided ahead, and has the slot");
+        assert_eq!(woken(&run("new", json!({ "startTime": "2026-01-01T00:00:00Z" }))), 0);
         // Answered, and without a slot: it goes on when the bound is taken away.
         let mut queued = stage("Pending");
         queued["frozen"] = json!("p-0");
