@@ -12,7 +12,7 @@ use kube::runtime::{WatchStreamExt, watcher::Config};
 use kube::{Api, ResourceExt};
 use millrace_core::api::{MLPipelineRun, MLPipelineRunStatus};
 use millrace_core::expr;
-use millrace_core::names::{ATTEMPT_LABEL, RUN_UID_LABEL, STAGE_LABEL};
+use millrace_core::names::{ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, RUN_UID_LABEL, STAGE_LABEL};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinSet;
 
@@ -28,8 +28,6 @@ use crate::tree;
 const MAIN: &str = "main";
 /// Lines that wait to be written, of all pods.
 const WAITING: usize = 256;
-/// Where the Job controller says which item a pod is for.
-const ITEM_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
 /// Show what the programs of a run wrote
 #[derive(Args)]
@@ -136,7 +134,7 @@ fn stage_of(pod: &Pod) -> (String, u32) {
 
 /// Which item it is for.
 fn item_of(pod: &Pod) -> Option<u32> {
-    pod.annotations().get(ITEM_INDEX)?.parse().ok()
+    pod.annotations().get(ITEM_INDEX_ANNOTATION)?.parse().ok()
 }
 
 /// The stage, and the item: `train[7]`.

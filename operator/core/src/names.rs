@@ -11,6 +11,8 @@ pub const RUN_LABEL: &str = "millrace.dev/run";
 pub const RUN_UID_LABEL: &str = "millrace.dev/run-uid";
 pub const STAGE_LABEL: &str = "millrace.dev/stage";
 pub const ATTEMPT_LABEL: &str = "millrace.dev/attempt";
+/// Where the Job controller writes which item of an Indexed Job a pod is for.
+pub const ITEM_INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
 /// How often `retryFrom` had begun the stage again that made a ModelVersion; none for the first time.
 pub const RETRY_LABEL: &str = "millrace.dev/retry";
 /// The model a ModelVersion is of.

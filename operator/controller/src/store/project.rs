@@ -15,14 +15,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::Resource;
 use millrace_core::api::{GROUP, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView, digest};
-use millrace_core::names::{ATTEMPT_LABEL, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL};
+use millrace_core::names::{ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL};
 use millrace_core::pod::{AGENT_INIT, MAIN};
 use millrace_core::routing::{PartView, RouterPod, RoutesView, is_ours};
 use millrace_core::run::{ContainerView, JobItems, JobView, PodView, Terminated, Words, retry_asked};
 use millrace_routes::ROUTES_KEY;
 
-/// Where the Job controller says which item a pod is for.
-const ITEM_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// So many items that failed are looked at.
 const FIRST_FAILED: usize = 10;
 
@@ -189,7 +187,7 @@ fn pod_view(pod: &Pod, stage_label: &str, last_state: bool) -> PodView {
         disrupted: condition("DisruptionTarget", "True"),
         init: named(init, AGENT_INIT).filter(|c| c.terminated.as_ref().is_none_or(|t| t.exit_code != 0)),
         main: named(main, MAIN),
-        index: meta.annotations.as_ref().and_then(|all| all.get(ITEM_INDEX)?.parse().ok()),
+        index: meta.annotations.as_ref().and_then(|all| all.get(ITEM_INDEX_ANNOTATION)?.parse().ok()),
         address: None,
     }
 }

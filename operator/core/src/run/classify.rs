@@ -40,11 +40,7 @@ pub(super) enum Standing {
 
 /// Finds the Job and the pod of an attempt and says where they stand.
 pub(super) fn look<'a>(wanted: Wanted<'_>, reference: &JobRef, observed: &'a Observed) -> Seen<'a> {
-    let job = observed.jobs.iter().map(AsRef::as_ref).find(|job| {
-        job.name == reference.name
-            && job.owner.as_deref() == Some(wanted.run_uid)
-            && reference.uid.as_ref().is_none_or(|uid| *uid == job.uid)
-    });
+    let job = job_of(wanted.run_uid, reference, observed);
     let uid = reference.uid.as_deref().or(job.map(|job| job.uid.as_str()));
     let Some(uid) = uid else { return Seen { job, pod: None, standing: Standing::Unmade } };
     let pod = pod_of(wanted, uid, observed);
@@ -62,6 +58,15 @@ pub(super) fn look<'a>(wanted: Wanted<'_>, reference: &JobRef, observed: &'a Obs
         )),
     };
     Seen { job, pod, standing }
+}
+
+/// The run's own Job of this name, and of this uid once that is known.
+pub(super) fn job_of<'a>(run_uid: &str, reference: &JobRef, observed: &'a Observed) -> Option<&'a JobView> {
+    observed.jobs.iter().map(AsRef::as_ref).find(|job| {
+        job.name == reference.name
+            && job.owner.as_deref() == Some(run_uid)
+            && reference.uid.as_ref().is_none_or(|uid| *uid == job.uid)
+    })
 }
 
 /// The pod of a Job: one that has ended well, else the newest.

@@ -48,11 +48,7 @@ pub(super) fn advance(
     stages: &Stages,
     effects: &mut Effects,
 ) -> StageStatus {
-    let job = pass.observed.jobs.iter().find(|job| {
-        job.name == reference.name
-            && job.owner.as_deref() == Some(pass.run_uid())
-            && reference.uid.as_ref().is_none_or(|uid| *uid == job.uid)
-    });
+    let job = classify::job_of(pass.run_uid(), reference, pass.observed);
     let Some(uid) = reference.uid.as_ref().or(job.map(|job| &job.uid)) else {
         return container::make_sure(pass, name, stage, old, stages, effects);
     };

@@ -1,7 +1,6 @@
 //! The Jobs of a stage with `forEach`: one Indexed Job for all items, and after it one that collects what they made.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
@@ -25,9 +24,9 @@ use crate::api::{AgentPath, Container, ForEach, PodSettings, Resources, StageSta
 use crate::expr;
 use crate::item::Order;
 use crate::pipeline::FrozenContainer;
+use crate::{names, pod};
 
-/// Where the Job controller writes what it knows of an item's pod. The count of ignored failures is not always there.
-const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// Where the Job controller writes how often an item was tried before. The count of ignored failures is not always there.
 const RETRIES: [&str; 2] =
     ["batch.kubernetes.io/job-index-failure-count", "batch.kubernetes.io/job-index-ignored-failure-count"];
 
@@ -59,7 +58,6 @@ pub(super) fn items(
     let env = filled_in_later(&mut container.settings);
     let order = Order::new(stage, scope::names(pass, stages), env, |input| inputs.contains_key(input));
     let mut task = job::task(pass, name, stage, status, &container, &inputs);
-    task.script.clone_from(&stage.container.script);
     task.items = Some(TaskItems { total: total.into(), source, order: Some(json!(order)) });
     let text = written(name, &task)?;
     if !render::fits(&text) {
@@ -156,17 +154,14 @@ fn below(
     container: &Container,
     ours: PodTemplateSpec,
 ) -> Result<PodTemplateSpec, Hindrance> {
-    let mut bare = pass.observed.clone();
-    for template in bare.pod_templates.values_mut() {
-        let template = Arc::make_mut(template);
-        if let Some(spec) = template.template.as_mut().and_then(|template| template.spec.as_mut()) {
-            spec.containers = Vec::new();
-            spec.init_containers = None;
-            spec.volumes = None;
-            spec.resource_claims = None;
-        }
+    let Some(mut bare) = job::pod_template(pass, stage, container)?.cloned() else { return Ok(ours) };
+    if let Some(spec) = &mut bare.spec {
+        spec.containers = Vec::new();
+        spec.init_containers = None;
+        spec.volumes = None;
+        spec.resource_claims = None;
     }
-    job::over_pod_template(&Pass { observed: &bare, ..*pass }, stage, container, ours)
+    Ok(pod::over_template(&bare, ours))
 }
 
 /// Takes out the variables that hold templates: the agent fills them in.
@@ -227,7 +222,7 @@ fn of_one_item(pass: &Pass<'_>, stage: &str, retries: u32, spec: &mut PodSpec) {
         ..EnvVar::default()
     };
     let [failures, disruptions] = ITEM_RETRIES_ENV;
-    let told = [(ITEM_INDEX_ENV, INDEX), (failures, RETRIES[0]), (disruptions, RETRIES[1])];
+    let told = [(ITEM_INDEX_ENV, names::ITEM_INDEX_ANNOTATION), (failures, RETRIES[0]), (disruptions, RETRIES[1])];
     main.env.get_or_insert_default().extend(told.map(|(name, of)| annotation(name, of)));
     if pass.frozen.store.is_none() {
         return;

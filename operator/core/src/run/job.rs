@@ -226,15 +226,27 @@ pub(super) fn over_pod_template(
     container: &Container,
     ours: PodTemplateSpec,
 ) -> Result<PodTemplateSpec, Hindrance> {
-    let Some(name) = &container.settings.pod_template else { return Ok(ours) };
-    let Some(found) = pass.observed.pod_templates.get(name).and_then(|found| found.template.as_ref()) else {
-        let catalog = &pass.config.catalog_namespace;
-        let message = format!("stage `{stage}`: there is no PodTemplate {name} in namespace {catalog}");
-        return Err(Hindrance::wait("PodTemplateNotFound", message));
-    };
+    let Some(found) = pod_template(pass, stage, container)? else { return Ok(ours) };
     let mut template = pod::over_template(found, ours);
     template.spec.iter_mut().for_each(pod::end_with_main);
     Ok(template)
+}
+
+/// What the catalog has under the name that the container gives, if it gives one.
+pub(super) fn pod_template<'a>(
+    pass: &Pass<'a>,
+    stage: &str,
+    container: &Container,
+) -> Result<Option<&'a PodTemplateSpec>, Hindrance> {
+    let Some(name) = &container.settings.pod_template else { return Ok(None) };
+    let found = pass.observed.pod_templates.get(name).and_then(|found| found.template.as_ref());
+    found.map(Some).ok_or_else(|| {
+        let catalog = &pass.config.catalog_namespace;
+        Hindrance::wait(
+            "PodTemplateNotFound",
+            format!("stage `{stage}`: there is no PodTemplate {name} in namespace {catalog}"),
+        )
+    })
 }
 
 #[cfg(test)]
