@@ -78,6 +78,7 @@ fn program(stage: &FrozenStage) -> Value {
             "when": stage.when, "uses": container.template, "with": container.with, "container": container.container, "gate": container.gate,
             "inputs": container.inputs,
         }),
+        FrozenKind::Pipeline(nested) => json!({ "when": stage.when, "pipeline": nested }),
         FrozenKind::Approve(approve) => json!({ "when": stage.when, "approve": approve }),
         FrozenKind::Register(register) => json!({ "when": stage.when, "register": register }),
         FrozenKind::Deploy(deploy) => json!({ "when": stage.when, "deploy": deploy }),

@@ -3,7 +3,7 @@
 use millrace_core::api::{ConcurrencyPolicy, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::names::ROUTER;
-use millrace_core::run::{FRONT, Peer, PodView, Slot, asks, bound, has_asked};
+use millrace_core::run::{FRONT, Peer, PodView, Slot, asks, bound, has_asked, parent};
 
 use crate::key::{Id, Kind};
 use crate::queue::Queue;
@@ -108,6 +108,12 @@ pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineR
 
 /// The status of a run matters to its pipeline: which is the last one, which are kept.
 pub fn run_status(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun) {
+    // The run that it belongs to; and those that belong to it, once their stage has ended without them.
+    if let Some(owner) = parent(run) {
+        queues.runs.push(Id::new(&id.namespace, &owner.name));
+    }
+    let stages = run.status.iter().flat_map(|status| status.stages.values()).filter(|stage| stage.state.ended());
+    stages.filter_map(|stage| stage.run.as_ref()).for_each(|run| queues.runs.push(Id::new(&id.namespace, &run.name)));
     if let Some(pipeline) = pipeline_of(run) {
         let named = Id::new(&id.namespace, pipeline);
         let replaces = || bound_of(stores, &named).is_some_and(|(policy, _)| policy == ConcurrencyPolicy::Replace);

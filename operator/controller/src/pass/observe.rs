@@ -96,6 +96,8 @@ impl Passes {
             templates,
             pod_templates,
             frozen,
+            nested: self.nested(id, run),
+            above: self.above(id, run),
             jobs,
             pods,
             model_versions: self.stores.versions.group(&id.namespace).into_values().collect(),
@@ -119,6 +121,38 @@ impl Passes {
             });
         }
         peers
+    }
+
+    /// The runs of the stages that run another pipeline.
+    fn nested(&self, id: &Id, run: &MLPipelineRun) -> BTreeMap<String, Arc<MLPipelineRun>> {
+        let stages = run.status.iter().flat_map(|status| &status.stages);
+        let named = stages.filter_map(|(stage, status)| Some((stage, status.run.as_ref()?)));
+        let ours = |found: &Arc<MLPipelineRun>| {
+            run::parent(found).is_some_and(|owner| Some(&owner.uid) == run.metadata.uid.as_ref())
+        };
+        named
+            .filter_map(|(stage, named)| {
+                let found = self.stores.runs.get(&Id::new(&id.namespace, &named.name)).filter(ours)?;
+                Some((stage.clone(), found))
+            })
+            .collect()
+    }
+
+    /// The runs that a nested one belongs to.
+    fn above(&self, id: &Id, run: &MLPipelineRun) -> run::Above {
+        let of = |run: &MLPipelineRun| {
+            let owner = run::parent(run)?;
+            let found = self.stores.runs.get(&Id::new(&id.namespace, &owner.name))?;
+            (found.metadata.uid.as_ref() == Some(&owner.uid)).then_some(found)
+        };
+        let mut above = run::Above::default();
+        let mut next = of(run);
+        above.ended = next.as_ref().and_then(|parent| run::ended_by(parent, run));
+        while let Some(parent) = next.take_if(|_| above.pipelines.len() <= run::DEEPEST) {
+            above.pipelines.push(pipeline_of(&parent).map(str::to_owned));
+            next = of(&parent);
+        }
+        above
     }
 
     /// The stages of a run that wait for a person, and a newer run of the pipeline that asks the same.
@@ -247,7 +281,7 @@ impl Passes {
 fn templates_of_frozen(frozen: &Frozen) -> BTreeSet<String> {
     let containers = frozen.stages.values().filter_map(|stage| match &stage.kind {
         FrozenKind::Container(container) => Some(container),
-        FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => None,
+        FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => None,
     });
     containers.filter_map(|c| c.container.settings.pod_template.clone()).collect()
 }

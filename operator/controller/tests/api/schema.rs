@@ -80,7 +80,10 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             (json!({ "stagez": {} }), "unknown field \"spec.stagez\""),
             (stage(json!({ "timeout": 5 })), "must be of type string"),
             (stage(json!({ "timeout": "soon" })), "should match"),
-            (stage(json!({ "uses": "t" })), "a stage is exactly one of uses, container, approve, register and deploy"),
+            (
+                stage(json!({ "uses": "t" })),
+                "a stage is exactly one of uses, container, pipeline, approve, register and deploy",
+            ),
             (stage(json!({ "container": null, "outputs": null, "timeout": null })), "a stage is exactly one of"),
             (stage(json!({ "with": { "a": 1 } })), "with and overrides belong to a stage with uses"),
             (

@@ -10,6 +10,7 @@ mod ml_pipeline_run;
 mod model_deployment;
 mod model_version;
 mod monitoring;
+mod nested;
 mod param;
 mod pod_settings;
 mod rollout;
@@ -29,7 +30,7 @@ pub use ml_pipeline::{
 };
 pub use ml_pipeline_run::{
     Cancel, ItemsStatus, JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus, PipelineRef,
-    ResolvedInput, RetryFrom, RunTrigger, StageState, StageStatus, StageUsage,
+    ResolvedInput, RetryFrom, RunRef, RunTrigger, StageState, StageStatus, StageUsage,
 };
 pub use model_deployment::{
     Address, Batching, DeployedModel, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus,
@@ -37,6 +38,7 @@ pub use model_deployment::{
 };
 pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, ModelVersionStatus};
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};
+pub use nested::{NestedOutput, NestedPipeline};
 pub use param::{ParamSpec, ParamType, Value};
 pub use pod_settings::{
     AgentPath, Container, EnvValue, KeyRef, PodSettings, ResourceClaim, Resources, TopologySpread, Volume, VolumeClaim,

@@ -6,13 +6,13 @@ pub use millrace_contract::ArtifactKind as ArtifactType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Approve, Container, ForEach, PodSettings, Value, schema};
+use super::{Approve, Container, ForEach, NestedPipeline, PodSettings, Value, schema};
 
-/// One step of a pipeline: exactly one of `uses`, `container`, `approve`, `register` and `deploy`.
+/// One step of a pipeline: exactly one of `uses`, `container`, `pipeline`, `approve`, `register` and `deploy`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "[has(self.uses), has(self.container), has(self.approve), has(self.register), has(self.deploy)].filter(x, x).size() == 1", "message": "a stage is exactly one of uses, container, approve, register and deploy" },
+    { "rule": "[has(self.uses), has(self.container), has(self.pipeline), has(self.approve), has(self.register), has(self.deploy)].filter(x, x).size() == 1", "message": "a stage is exactly one of uses, container, pipeline, approve, register and deploy" },
     { "rule": "has(self.uses) || !(has(self.with) || has(self.overrides))", "message": "with and overrides belong to a stage with uses" },
     { "rule": "has(self.container) || !has(self.outputs)", "message": "outputs belong to a stage with container: with uses they come from the StageTemplate" },
     { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.forEach) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, forEach, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" }
@@ -45,6 +45,9 @@ pub struct Stage {
     /// A program of one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// Another pipeline, run as a part of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<NestedPipeline>,
     /// What the stage reads, by name: its program finds the path of `data` in `MILLRACE_INPUT_DATA`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
-    Approve, Container, Deploy, ForEach, Gate, Input, OnFailure, Output, ParamSpec, Register, Retry, Store, Value,
-    is_stop,
+    Approve, Container, Deploy, ForEach, Gate, Input, NestedPipeline, OnFailure, Output, ParamSpec, Register, Retry,
+    Store, Value, is_stop,
 };
 use crate::names;
 
@@ -89,6 +89,7 @@ pub enum Bond {
 #[serde(rename_all = "camelCase")]
 pub enum FrozenKind {
     Container(Box<FrozenContainer>),
+    Pipeline(Box<NestedPipeline>),
     Approve(Approve),
     Register(Register),
     Deploy(Deploy),

@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::api::{History, MLPipelineRun};
 use crate::duration;
 use crate::plan::{Delete, DeleteKind};
-use crate::run::retry_asked;
+use crate::run::{parent, retry_asked};
 
 /// How many runs of each outcome are kept unless something is said.
 const KEEP: u32 = 10;
@@ -102,7 +102,10 @@ fn frozen(run: &MLPipelineRun) -> Option<&str> {
 
 fn finished(run: &MLPipelineRun) -> Option<Finished<'_>> {
     let status = run.status.as_ref()?;
-    // One that is asked to begin again has not finished.
+    // One that is asked to begin again has not finished, and a nested one goes with the run that it belongs to.
+    if parent(run).is_some() {
+        return None;
+    }
     if run.metadata.deletion_timestamp.is_some() || retry_asked(run).is_some() {
         return None;
     }

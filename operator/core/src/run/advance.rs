@@ -2,7 +2,7 @@
 
 use super::graph::{self, Turn};
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{approve, attempt, container, deploy, finish, gate, register, scope};
+use super::{approve, attempt, container, deploy, finish, gate, nested, register, scope};
 use crate::api::{StageState, StageStatus};
 use crate::expr::{self, ExprError};
 use crate::pipeline::{FrozenKind, FrozenStage};
@@ -18,11 +18,16 @@ pub(super) fn all(pass: &Pass<'_>, old: &Stages, effects: &mut Effects) -> Stage
     let abandoned = stages.iter().filter_map(|(name, status)| container::abandoned(pass, name, status));
     effects.delete.extend(abandoned);
     if let Some(end) = finish::end_of_stages(pass.frozen, &stages)
-        && container::at_work(pass, &stages, effects).is_none()
+        && at_work(pass, &stages, effects).is_none()
     {
         part(&Pass { end: Some(end.word()), ..*pass }, &order, true, &mut stages, effects);
     }
     stages
+}
+
+/// A stage that has ended while something of it still runs.
+pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages, effects: &mut Effects) -> Option<&'a str> {
+    container::at_work(pass, stages, effects).or_else(|| nested::at_work(pass, stages))
 }
 
 /// First those that have begun, so that a failure is known before anything new begins; then the others in the graph's order, so that what
@@ -50,6 +55,7 @@ fn has_begun(pass: &Pass<'_>, name: &str, stage: &FrozenStage, status: &StageSta
     match (&stage.kind, status.state) {
         (_, StageState::Waiting) | (FrozenKind::Approve(_), StageState::Pending) => false,
         (FrozenKind::Container(_), StageState::Pending) => container::has_job(pass, status),
+        (FrozenKind::Pipeline(_), StageState::Pending) => nested::has_run(pass, name),
         (FrozenKind::Register(register), StageState::Running) => {
             !register::is_refused(pass, name, status.retries, register)
         }
@@ -111,6 +117,7 @@ fn step(
 ) -> StageStatus {
     match &stage.kind {
         FrozenKind::Container(container) => container::advance(pass, name, container, old, stages, effects),
+        FrozenKind::Pipeline(nested) => nested::step(pass, name, nested, old, stages, effects),
         FrozenKind::Approve(approve) => approve::step(pass, name, approve, old, stages, effects),
         FrozenKind::Register(register) => register::step(pass, name, register, old, stages, effects),
         FrozenKind::Deploy(deploy) => deploy::step(pass, name, deploy, old, stages, effects),

@@ -81,7 +81,9 @@ fn stages<'a>(frozen: &'a Frozen, old: &Stages, asked: &RetryFrom) -> BTreeMap<&
             let anew = match stage.kind {
                 FrozenKind::Container(_) => status.attempts > 0 && (complete || below || by_name),
                 // Who asks again gets another answer.
-                FrozenKind::Approve(_) | FrozenKind::Register(_) => status.start_time.is_some(),
+                FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) => {
+                    status.start_time.is_some()
+                }
                 FrozenKind::Deploy(_) => false,
             };
             again.insert(name, anew);

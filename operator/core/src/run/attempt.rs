@@ -84,7 +84,7 @@ fn succeeded(
         let message = format!("the report lacks the output `{output}`");
         return fail(pass, name, status, "OutputMissing", &message, effects);
     }
-    if size(&status) + stages.values().map(size).sum::<usize>() > STATUS_LIMIT {
+    if !fits(&status, stages) {
         let message = format!("the status of the run would be larger than {STATUS_LIMIT} bytes: report less");
         status.results.clear();
         return fail(pass, name, status, "ResultTooLarge", &message, effects);
@@ -162,6 +162,11 @@ pub(super) fn fail(
     status.completion_time = Some(pass.time());
     status.next_attempt_time = None;
     status
+}
+
+/// A stage's new status, beside those of the others, fits into the run's.
+pub(super) fn fits(status: &StageStatus, stages: &Stages) -> bool {
+    size(status) + stages.values().map(size).sum::<usize>() <= STATUS_LIMIT
 }
 
 /// Bytes of a stage's status as JSON.

@@ -70,7 +70,7 @@ fn named(stage: &FrozenStage) -> impl Iterator<Item = &str> {
     let (deployed, inputs) = match &stage.kind {
         FrozenKind::Deploy(deploy) => (Some(deploy.model_deployment.as_str()), None),
         FrozenKind::Container(container) => (None, Some(container.inputs.values())),
-        FrozenKind::Approve(_) | FrozenKind::Register(_) => (None, None),
+        FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) => (None, None),
     };
     let needed = inputs.into_iter().flatten().filter(|input| !input.optional);
     deployed.into_iter().chain(needed.filter_map(|input| input.deployed.as_deref()))

@@ -315,7 +315,10 @@ pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages, effects: &mut Eff
     let left = |stage: &str| {
         let grace = match pass.frozen.stages.get(stage).map(|stage| &stage.kind) {
             Some(FrozenKind::Container(container)) => job::grace_seconds(&container.container),
-            Some(FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_)) | None => 0,
+            Some(
+                FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_),
+            )
+            | None => 0,
         };
         let killed = pass.run.spec.cancel == Some(Cancel::Now);
         let limit = if killed { KILLED } else { Duration::from_secs(grace) + PATIENCE };

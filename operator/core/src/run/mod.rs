@@ -1,6 +1,7 @@
 //! Runs: from what is frozen and what is observed to the next effects.
 //!
-//! A pass goes: `start` (accept, freeze) → `advance` (every stage one step: `container`, `approve`, `register`, `deploy`) →
+//! A pass goes: `start` (accept, freeze) → `advance` (every stage one step: `container`, `nested`, `approve`,
+//! `register`, `deploy`) →
 //! `finish` (is the run over) → `status` (conditions). A stage with a program goes: `inputs` → `job` → `classify` (what
 //! became of the attempt) → `attempt` (what follows from it) → `retry`, `gate`. Each decides from values alone.
 
@@ -25,6 +26,7 @@ mod item_job;
 mod items;
 mod job;
 mod mounts;
+mod nested;
 mod observed;
 mod pass;
 mod plan;
@@ -38,6 +40,7 @@ mod turns;
 
 pub use again::asked as retry_asked;
 pub use approve::{asks, has_asked, misplaced, superseded};
+pub use nested::{Above, DEEPEST, ended_by, parent};
 pub use observed::{ContainerView, JobItems, JobView, Observed, PodView, Terminated, Words};
 pub use plan::plan;
 pub use turns::{FRONT, Peer, Slot, bound};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PodTemplate;
 use k8s_openapi::jiff::Timestamp;
 
-use super::Peer;
-use crate::api::{MLPipeline, ModelDeployment, ModelVersion, StageTemplate};
+use super::{Above, Peer};
+use crate::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use crate::pipeline::Frozen;
 use crate::plan::Refusal;
 
@@ -29,6 +29,10 @@ pub struct Observed {
     pub pod_templates: BTreeMap<String, Arc<PodTemplate>>,
     /// What `status.frozen` names, once the run has started.
     pub frozen: Option<Arc<Frozen>>,
+    /// Runs of the stages that run another pipeline, by stage.
+    pub nested: BTreeMap<String, Arc<MLPipelineRun>>,
+    /// If it is such a run itself: what it sees of those that it belongs to.
+    pub above: Above,
     /// Jobs that carry the run's uid.
     pub jobs: Vec<Arc<JobView>>,
     /// Pods that carry the run's uid.

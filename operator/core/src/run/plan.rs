@@ -10,7 +10,7 @@ use super::finish::End;
 use super::pass::{Effects, Pass, Stages, clip, refusal, whole_seconds};
 use super::start::{self, Start};
 use super::turns::{self, Place};
-use super::{Observed, advance, again, approve, awaited, container, control, finish, hold, status};
+use super::{Observed, advance, again, approve, awaited, control, finish, hold, nested, status};
 use crate::api::{ConditionStatus, MLPipelineRun, MLPipelineRunStatus, RetryFrom, Value};
 use crate::config::Config;
 use crate::pipeline::{Frozen, bind_params, foreign};
@@ -28,6 +28,8 @@ pub fn plan(run: &MLPipelineRun, observed: &Observed, config: &Config, now: Time
     if run.metadata.deletion_timestamp.is_some() {
         return Plan::default();
     }
+    let asked = nested::as_asked(run, observed);
+    let run = asked.as_ref();
     let mut status = run.status.clone().unwrap_or_default();
     let mut events = Vec::new();
     if status.completion_time.is_some() {
@@ -242,7 +244,7 @@ fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipeline
         effects.again(left);
     }
     control::clock(pass, stands, &mut status);
-    let at_work = container::at_work(pass, &status.stages, &mut effects);
+    let at_work = advance::at_work(pass, &status.stages, &mut effects);
     let end = finish::end(pass.frozen, &status.stages).filter(|_| at_work.is_none());
     status.observed_generation = pass.run.metadata.generation;
     let time = pass.time();

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::nested;
 use super::pass::{Pass, Stages};
 use crate::api::StageStatus;
 use crate::expr::Scope;
@@ -28,6 +29,7 @@ pub(super) fn with_run(pass: &Pass<'_>) -> Scope {
 
 fn run(pass: &Pass<'_>) -> Value {
     let trigger = pass.run.spec.trigger.as_ref().map(|trigger| trigger.kind.as_str());
+    let trigger = trigger.or_else(|| nested::parent(pass.run).map(|_| "Run"));
     let mut run = json!({
         "name": pass.run_name(),
         "namespace": pass.namespace(),

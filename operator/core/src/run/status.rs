@@ -143,6 +143,7 @@ fn promoted(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Option<&End>
             // Where its `when` is false nobody is to be asked.
             FrozenKind::Approve(_) => status.reason.as_deref() != Some(WHEN_FALSE),
             FrozenKind::Deploy(_) => true,
+            FrozenKind::Pipeline(_) => status.reason.as_deref() == Some(GATE_REJECTED),
             FrozenKind::Register(_) => false,
         })
         .map(|(name, _, status)| (name, status))

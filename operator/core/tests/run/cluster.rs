@@ -16,7 +16,7 @@ use millrace_core::config::Config;
 use millrace_core::names;
 use millrace_core::pipeline::Frozen;
 use millrace_core::plan::{Apply, Create, Delete, DeleteKind, Event, FIELD_OWNED, Plan, Refusal};
-use millrace_core::run::{self, JobItems, JobView, Observed, Peer, PodView, Words};
+use millrace_core::run::{self, Above, JobItems, JobView, Observed, Peer, PodView, Words};
 use serde_json::Value;
 
 use crate::node;
@@ -69,6 +69,10 @@ pub struct Cluster {
     pub peers: Vec<Peer>,
     /// Newer runs that ask the same, by stage.
     pub superseded: BTreeMap<String, String>,
+    /// Runs of stages that run another pipeline, by name.
+    pub nested: BTreeMap<String, MLPipelineRun>,
+    /// What a nested run sees of those that it belongs to.
+    pub above: Above,
     pub refusals: Vec<Refusal>,
     /// By stage and attempt; every other attempt succeeds.
     pub fates: BTreeMap<(String, u32), Fate>,
@@ -115,6 +119,8 @@ impl Cluster {
             pipeline: None,
             peers: Vec::new(),
             superseded: BTreeMap::new(),
+            nested: BTreeMap::new(),
+            above: Above::default(),
             refusals: Vec::new(),
             fates: BTreeMap::new(),
             manifests: BTreeMap::new(),
@@ -225,6 +231,8 @@ impl Cluster {
             peers: self.peers.clone(),
             superseded: self.superseded.clone(),
             frozen: frozen.map(|(_, frozen)| Arc::clone(frozen)),
+            nested: self.nested_by_stage(),
+            above: self.above.clone(),
             jobs: self.jobs.values().map(|(view, _)| Arc::new(view.clone())).collect(),
             pods: self.pods.iter().cloned().map(Arc::new).collect(),
             model_versions: self.versions.iter().cloned().map(Arc::new).collect(),
@@ -233,6 +241,14 @@ impl Cluster {
             ..Observed::default()
         };
         run::plan(&self.run, &observed, &self.config, self.now)
+    }
+
+    fn nested_by_stage(&self) -> BTreeMap<String, Arc<MLPipelineRun>> {
+        let stages = self.run.status.iter().flat_map(|status| &status.stages);
+        let run = |(stage, status): (&String, &StageStatus)| {
+            Some((stage.clone(), Arc::new(self.nested.get(&status.run.as_ref()?.name)?.clone())))
+        };
+        stages.filter_map(run).collect()
     }
 
     /// Counts a write, and tells whether it is made: `None` if the operator dies before it.
@@ -304,7 +320,14 @@ impl Cluster {
                     }
                 }
             }
-            Create::Run(run) => panic!("a run creates no run: {run:?}"),
+            Create::Run(mut run) => {
+                let name = run.metadata.name.clone().unwrap();
+                if !self.nested.contains_key(&name) {
+                    *self.created.entry(name.clone()).or_default() += 1;
+                    run.metadata.uid = Some(self.uid("run"));
+                    self.nested.insert(name, *run);
+                }
+            }
         }
     }
 

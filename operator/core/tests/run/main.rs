@@ -10,6 +10,7 @@ mod ends;
 mod fan_out;
 mod flow;
 mod model;
+mod nested;
 mod node;
 mod waits;
 

@@ -55,8 +55,16 @@ fn stage_type(stage: &Resolved<'_>) -> Type {
         _ => Type::map_of(kind),
     };
     let mut members = BTreeMap::from([("status".to_owned(), Type::Text)]);
+    let output = Type::Record(["uri", "digest"].map(|name| (name.to_owned(), Type::Text)).into());
+    if let Some(nested) = &stage.stage.pipeline {
+        let outputs = nested.outputs.keys().map(|name| (name.clone(), output.clone()));
+        members.insert("outputs".to_owned(), Type::Named(outputs.collect()));
+        if nested.results.is_some() {
+            members.insert("results".to_owned(), Type::map_of(Type::Any));
+            members.insert("metrics".to_owned(), Type::map_of(Type::Number));
+        }
+    }
     if stage.kind == Kind::Program {
-        let output = Type::Record(["uri", "digest"].map(|name| (name.to_owned(), Type::Text)).into());
         let outputs = if stage.unknown {
             Type::map_of(output)
         } else {

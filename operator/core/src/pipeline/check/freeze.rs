@@ -40,6 +40,9 @@ fn kind(
     defaults: &Defaults,
 ) -> Option<FrozenKind> {
     let stage = resolved.stage;
+    if let Some(nested) = &stage.pipeline {
+        return Some(FrozenKind::Pipeline(Box::new(nested.clone())));
+    }
     if let Some(approve) = &stage.approve {
         return Some(FrozenKind::Approve(approve.clone()));
     }

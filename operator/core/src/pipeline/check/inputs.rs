@@ -100,7 +100,7 @@ pub(super) fn output(
     };
     let resolved = existing(stage, producer, path, tie, all, edges, problems)?;
     if matches!(resolved.kind, Kind::Approve | Kind::Register | Kind::Deploy) {
-        let message = format!("the stage `{producer}` has no outputs: name a stage with uses or container");
+        let message = format!("the stage `{producer}` has no outputs: name a stage with uses, container or pipeline");
         problems.add(path, "UnknownOutput", message);
         return None;
     }

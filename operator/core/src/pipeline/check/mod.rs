@@ -11,6 +11,7 @@ mod freeze;
 mod gate;
 mod inputs;
 mod name;
+mod nested;
 mod params;
 mod resolve;
 mod stage;

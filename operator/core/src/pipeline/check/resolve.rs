@@ -17,6 +17,8 @@ use crate::problem;
 pub(super) enum Kind {
     /// Runs a program: `uses` or `container`.
     Program,
+    /// Runs another pipeline.
+    Pipeline,
     /// Waits for a person.
     Approve,
     Register,
@@ -54,6 +56,9 @@ impl Resolved<'_> {
 
     /// What later stages find. Of one with `forEach` these are folders, and the list of its items.
     pub fn made(&self) -> BTreeMap<&str, ArtifactType> {
+        if let Some(nested) = &self.stage.pipeline {
+            return nested.outputs.iter().map(|(name, output)| (name.as_str(), output.kind)).collect();
+        }
         let each = self.stage.for_each.is_some();
         let kind = |output: &Output| if each { ArtifactType::Artifact } else { output.kind };
         let mut made: BTreeMap<_, _> =
@@ -94,6 +99,7 @@ fn resolve<'a>(
     let given = [
         (stage.uses.is_some(), Kind::Program),
         (stage.container.is_some(), Kind::Program),
+        (stage.pipeline.is_some(), Kind::Pipeline),
         (stage.approve.is_some(), Kind::Approve),
         (stage.register.is_some(), Kind::Register),
         (stage.deploy.is_some(), Kind::Deploy),
@@ -102,7 +108,8 @@ fn resolve<'a>(
     let kind = match given.as_slice() {
         [kind] => *kind,
         _ => {
-            let message = "a stage is exactly one of uses, container, approve, register and deploy: write one of them";
+            let message =
+                "a stage is exactly one of uses, container, pipeline, approve, register and deploy: write one of them";
             problems.add(&at, "InvalidStage", message);
             Kind::Unclear
         }

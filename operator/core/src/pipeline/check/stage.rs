@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::edges::{Edges, Tie};
 use super::expression::{self, References};
 use super::resolve::{Kind, Resolved};
-use super::{Problems, approve, container, for_each, freeze, gate, inputs, name, params, time, when};
+use super::{Problems, approve, container, for_each, freeze, gate, inputs, name, nested, params, time, when};
 use crate::api::{ArtifactType, MLPipelineSpec, ParamSpec};
 use crate::config::Config;
 use crate::expr::{self, Names, Type};
@@ -40,6 +40,7 @@ pub(super) fn check(
     belongs(resolved, &at, problems);
     match resolved.kind {
         Kind::Program => program(name, resolved, spec, all, config, edges, problems),
+        Kind::Pipeline => nested::check(name, resolved, spec, all, edges, problems),
         Kind::Approve => approve::check(name, resolved, spec, all, edges, problems),
         Kind::Register => register(name, resolved, &at, all, edges, problems),
         Kind::Deploy => deploy(name, resolved, &at, all, edges, problems),
@@ -138,7 +139,7 @@ fn program(
 
 /// Values for a StageTemplate's parameters. One that holds a template is bound when the stage starts; until then its
 /// names and, where it is known, its type are checked.
-fn with(
+pub(super) fn with(
     given: &BTreeMap<String, Value>,
     declared: Option<&BTreeMap<String, ParamSpec>>,
     path: &str,
@@ -202,7 +203,9 @@ fn register(
         let path = format!("{at}.register.metrics");
         let found = inputs::existing(name, metrics, &path, Tie::Uses, all, edges, problems);
         let has_none = |found: &Resolved<'_>| {
-            matches!(found.kind, Kind::Approve | Kind::Register | Kind::Deploy) || found.stage.for_each.is_some()
+            matches!(found.kind, Kind::Approve | Kind::Register | Kind::Deploy)
+                || found.stage.for_each.is_some()
+                || found.stage.pipeline.as_ref().is_some_and(|nested| nested.results.is_none())
         };
         if found.is_some_and(has_none) {
             let message =
@@ -225,7 +228,7 @@ fn deploy(
     time::duration(deploy.timeout.as_deref(), &format!("{at}.deploy.timeout"), problems);
     let path = format!("{at}.deploy.version");
     let found = inputs::existing(name, &deploy.version, &path, Tie::Uses, all, edges, problems);
-    if found.is_some_and(|found| matches!(found.kind, Kind::Program | Kind::Approve | Kind::Deploy)) {
+    if found.is_some_and(|found| matches!(found.kind, Kind::Program | Kind::Pipeline | Kind::Approve | Kind::Deploy)) {
         let registers = all.iter().filter(|(_, stage)| stage.kind == Kind::Register).map(|(name, _)| *name);
         let list = registers.collect::<Vec<_>>().join(", ");
         let hint = if list.is_empty() { "add a stage with register".to_owned() } else { format!("name one of {list}") };

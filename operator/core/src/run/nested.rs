@@ -1,0 +1,307 @@
+//! A stage that runs another pipeline: an MLPipelineRun that belongs to this run. It ends as that run does.
+//!
+//! Nobody writes to the nested run. That it is to end is derived from the run that it belongs to: its stage has ended there.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use super::graph::GATE_REJECTED;
+use super::pass::{Effects, Pass, Stages, clip};
+use super::{Observed, again, attempt, deadline};
+use crate::api::{
+    Cancel, Condition, MLPipelineRun, MLPipelineRunSpec, NestedPipeline, PipelineRef, RunRef, StageState, StageStatus,
+    Value,
+};
+use crate::plan::{Create, NAME_TAKEN};
+use crate::{duration, expr, names};
+
+/// How deep pipelines may nest.
+pub const DEEPEST: usize = 8;
+/// How long the apiserver may refuse the run (a quota, for one).
+const LIMIT: Duration = Duration::from_hours(1);
+const PAUSE: Duration = Duration::from_secs(15);
+
+/// What a nested run sees of the runs that it belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Above {
+    /// The pipelines of these runs, the nearest first; nothing for one that is written in place.
+    pub pipelines: Vec<Option<String>>,
+    /// Its stage has ended without it.
+    pub ended: Option<Cancel>,
+}
+
+/// The run that a nested one belongs to.
+#[must_use]
+pub fn parent(run: &MLPipelineRun) -> Option<&OwnerReference> {
+    let owners = run.metadata.owner_references.iter().flatten();
+    owners.into_iter().find(|owner| owner.controller == Some(true) && owner.kind == "MLPipelineRun")
+}
+
+/// How the run that `run` belongs to wants it to end, if it does.
+#[must_use]
+pub fn ended_by(parent: &MLPipelineRun, run: &MLPipelineRun) -> Option<Cancel> {
+    let name = run.metadata.name.as_deref().unwrap_or_default();
+    let stages = parent.status.iter().flat_map(|status| status.stages.values());
+    let goes_on = stages.into_iter().any(|stage| is(stage, name) && !stage.state.ended());
+    let now = parent.spec.cancel == Some(Cancel::Now);
+    (!goes_on).then_some(if now { Cancel::Now } else { Cancel::Graceful })
+}
+
+fn is(stage: &StageStatus, run: &str) -> bool {
+    stage.run.as_ref().is_some_and(|reference| reference.name == run)
+}
+
+/// The run as it is asked for: by itself, or by the run that it belongs to.
+pub(super) fn as_asked<'a>(run: &'a MLPipelineRun, observed: &Observed) -> Cow<'a, MLPipelineRun> {
+    match observed.above.ended {
+        Some(ended) if run.spec.cancel.is_none() || ended == Cancel::Now => {
+            let mut run = run.clone();
+            run.spec.cancel = Some(ended);
+            Cow::Owned(run)
+        }
+        _ => Cow::Borrowed(run),
+    }
+}
+
+/// One step.
+pub(super) fn step(
+    pass: &Pass<'_>,
+    name: &str,
+    nested: &NestedPipeline,
+    old: &StageStatus,
+    stages: &Stages,
+    effects: &mut Effects,
+) -> StageStatus {
+    let mut status = old.clone();
+    let started = status.start_time.get_or_insert(pass.time()).clone();
+    let wanted = names::job(pass.run_name(), name, status.retries + 1);
+    if let Some(run) = pass.observed.nested.get(name) {
+        status.run = Some(RunRef { name: wanted, uid: run.metadata.uid.clone() });
+        let status = look(pass, name, nested, run, status, stages, effects);
+        return if status.state.ended() { status } else { in_time(pass, name, nested, status, effects) };
+    }
+    if let Some(reason) = too_deep(pass, nested) {
+        return attempt::fail(pass, name, status, "NestedCycle", &reason, effects);
+    }
+    if status.run.as_ref().is_some_and(|run| run.uid.is_some()) {
+        let message = format!("its run {wanted} was deleted: begin the stage again with retryFrom");
+        return attempt::fail(pass, name, status, "RunDeleted", &message, effects);
+    }
+    status.state = StageState::Pending;
+    if let Some(refusal) = pass.refusal("MLPipelineRun", &wanted) {
+        if refusal.reason == NAME_TAKEN || pass.left(Some(&started), LIMIT).is_none() {
+            return attempt::fail(pass, name, status, &refusal.reason, &refusal.message, effects);
+        }
+        status.reason = Some(refusal.reason.clone());
+        status.message = Some(clip(&deadline::with(&refusal.message, Some(&started), LIMIT)));
+        effects.again(PAUSE);
+    }
+    match params(pass, nested, stages) {
+        Ok(params) => effects.create.push(Create::Run(Box::new(run(pass, name, nested, &wanted, params, &status)))),
+        Err(message) => return attempt::fail(pass, name, status, "InvalidExpression", &message, effects),
+    }
+    status.run = Some(RunRef { name: wanted, uid: None });
+    status
+}
+
+/// There is a run of the stage.
+pub(super) fn has_run(pass: &Pass<'_>, name: &str) -> bool {
+    pass.observed.nested.contains_key(name)
+}
+
+/// A stage that has ended before its run did.
+pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages) -> Option<&'a str> {
+    let ended = |name: &str| stages.get(name).is_none_or(|status| status.state.ended());
+    let runs = pass.observed.nested.iter().filter(|(_, run)| !has_ended(run));
+    runs.map(|(name, _)| name.as_str()).find(|name| ended(name))
+}
+
+fn has_ended(run: &MLPipelineRun) -> bool {
+    again::asked(run).is_none() && run.status.as_ref().is_some_and(|status| status.completion_time.is_some())
+}
+
+/// Why the pipeline cannot be run here: it runs already, or too many are in each other.
+fn too_deep(pass: &Pass<'_>, nested: &NestedPipeline) -> Option<String> {
+    let above = pass.observed.above.pipelines.iter().map(Option::as_deref);
+    let mut chain: Vec<&str> = std::iter::once(pass.pipeline_name())
+        .chain(above)
+        .map(|name| name.unwrap_or("(a pipeline written in place)"))
+        .collect();
+    chain.reverse();
+    let shown = format!("{} -> {}", chain.join(" -> "), nested.name);
+    if chain.contains(&nested.name.as_str()) {
+        return Some(format!("the pipelines run each other: {shown}. Take one of these stages out"));
+    }
+    let message = format!("{shown}: pipelines may be in each other {DEEPEST} deep. Put stages together");
+    (chain.len() > DEEPEST).then_some(message)
+}
+
+fn params(pass: &Pass<'_>, nested: &NestedPipeline, stages: &Stages) -> Result<BTreeMap<String, Value>, String> {
+    let scope = super::scope::of_run(pass, stages);
+    let fill = |(name, value): (&String, &Value)| {
+        let value = expr::render_value(value, &scope).map_err(|error| format!("pipeline.params.{name}: {error}"))?;
+        Ok((name.clone(), value))
+    };
+    nested.params.iter().map(fill).collect()
+}
+
+fn run(
+    pass: &Pass<'_>,
+    stage: &str,
+    nested: &NestedPipeline,
+    name: &str,
+    params: BTreeMap<String, Value>,
+    status: &StageStatus,
+) -> MLPipelineRun {
+    let labels = [
+        (names::MANAGED_BY_LABEL, names::MANAGED_BY.to_owned()),
+        (names::PIPELINE_LABEL, names::label_value(&nested.name)),
+        (names::RUN_LABEL, names::label_value(pass.run_name())),
+        (names::RUN_UID_LABEL, pass.run_uid().to_owned()),
+        (names::STAGE_LABEL, stage.to_owned()),
+        (names::RETRY_LABEL, status.retries.to_string()),
+    ];
+    let spec = MLPipelineRunSpec {
+        pipeline_ref: Some(PipelineRef { name: nested.name.clone() }),
+        params,
+        scheduled_time: pass.run.spec.scheduled_time.clone(),
+        ..MLPipelineRunSpec::default()
+    };
+    MLPipelineRun {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(pass.namespace().to_owned()),
+            labels: Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+            owner_references: Some(vec![pass.owner()]),
+            ..ObjectMeta::default()
+        },
+        spec,
+        status: None,
+    }
+}
+
+/// What became of the run so far.
+fn look(
+    pass: &Pass<'_>,
+    name: &str,
+    nested: &NestedPipeline,
+    run: &MLPipelineRun,
+    mut status: StageStatus,
+    stages: &Stages,
+    effects: &mut Effects,
+) -> StageStatus {
+    let called = run.metadata.name.as_deref().unwrap_or_default();
+    let condition = |kind: &str| -> Option<&Condition> {
+        run.status.iter().flat_map(|status| &status.conditions).find(|c| c.type_ == kind)
+    };
+    let succeeded = condition("Succeeded");
+    let message = succeeded.map(|c| c.message.as_str()).unwrap_or_default();
+    let progress = run.status.as_ref().and_then(|status| status.progress.as_deref());
+    if !has_ended(run) {
+        let begun = run.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        status.state = if begun { StageState::Running } else { StageState::Pending };
+        // `Running` says nothing that the state does not.
+        status.reason = succeeded.map(|c| c.reason.clone()).filter(|_| !begun);
+        let parts = [Some(format!("run {called}")), progress.map(str::to_owned), Some(message.to_owned())];
+        let parts: Vec<String> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
+        status.message = Some(clip(&parts.join(": ")));
+        return status;
+    }
+    if let Some(failed) = succeeded.filter(|c| c.status != "True") {
+        let message = format!("run {called}: {message}");
+        return attempt::fail(pass, name, status, &failed.reason, &message, effects);
+    }
+    if let Err((reason, message)) = take(nested, run, called, &mut status) {
+        return attempt::fail(pass, name, status, reason, &message, effects);
+    }
+    if !attempt::fits(&status, stages) {
+        let message = "what the stage takes over is too much for the run's status: take over less".to_owned();
+        (status.results, status.outputs) = (BTreeMap::new(), BTreeMap::new());
+        return attempt::fail(pass, name, status, "ResultTooLarge", &message, effects);
+    }
+    status.state = StageState::Succeeded;
+    status.completion_time = Some(pass.time());
+    (status.reason, status.message) = (None, None);
+    // What a gate or a person does not let through in there does not go on out here.
+    if let Some(rejected) = condition("Promoted").filter(|c| c.status == "False") {
+        status.reason = Some(GATE_REJECTED.to_owned());
+        status.message = Some(clip(&format!("run {called}: {}: {}", rejected.reason, rejected.message)));
+        effects.warn(GATE_REJECTED, format!("stage {name}: run {called}: {}", rejected.message));
+    }
+    status
+}
+
+/// Outputs, results and metrics of a run that has succeeded.
+fn take(
+    nested: &NestedPipeline,
+    run: &MLPipelineRun,
+    called: &str,
+    status: &mut StageStatus,
+) -> Result<(), (&'static str, String)> {
+    let made = run.status.as_ref().map(|status| &status.stages);
+    let stage = |name: &str| made.and_then(|made| made.get(name));
+    for (name, wanted) in &nested.outputs {
+        let (from, output) = wanted.from.split_once('.').unwrap_or((&wanted.from, ""));
+        let found = stage(from).filter(|stage| stage.state == StageState::Succeeded);
+        match found.and_then(|stage| stage.outputs.get(output)) {
+            Some(found) if found.kind == wanted.kind => {
+                status.outputs.insert(name.clone(), found.clone());
+            }
+            Some(_) => {
+                let message = format!(
+                    "output `{name}`: {} of run {called} is of another type: write the type that pipeline {} declares",
+                    wanted.from, nested.name
+                );
+                return Err(("OutputMissing", message));
+            }
+            None if wanted.optional => {}
+            None => {
+                let outputs = made.into_iter().flatten();
+                let there: Vec<String> = outputs
+                    .flat_map(|(stage, made)| made.outputs.keys().map(move |output| format!("{stage}.{output}")))
+                    .collect();
+                let hint = expr::did_you_mean(&wanted.from, there.iter().map(String::as_str));
+                let message = format!("output `{name}`: run {called} made no {}: {hint}", wanted.from);
+                return Err(("OutputMissing", message));
+            }
+        }
+    }
+    if let Some(results) = &nested.results {
+        let found = stage(results).ok_or_else(|| {
+            let names = made.into_iter().flatten().map(|(name, _)| name.as_str());
+            let hint = expr::did_you_mean(results, names);
+            ("OutputMissing", format!("results: run {called} has no stage `{results}`: {hint}"))
+        })?;
+        status.results.clone_from(&found.results);
+        status.metrics.clone_from(&found.metrics);
+    }
+    Ok(())
+}
+
+/// A stage whose run has not ended, within its time.
+fn in_time(
+    pass: &Pass<'_>,
+    name: &str,
+    nested: &NestedPipeline,
+    mut status: StageStatus,
+    effects: &mut Effects,
+) -> StageStatus {
+    let Some(limit) = nested.timeout.as_deref().and_then(duration::parse) else { return status };
+    let started = status.start_time.clone();
+    match pass.left(started.as_ref(), limit) {
+        Some(left) => {
+            effects.again(left);
+            let said = status.message.take().unwrap_or_default();
+            status.message = Some(clip(&deadline::with(&said, started.as_ref(), limit)));
+            status
+        }
+        None => {
+            let said = status.message.take().unwrap_or_default();
+            let message = format!("it took longer than {}: {said}", duration::format(limit));
+            attempt::fail(pass, name, status, "Timeout", &message, effects)
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Stages that run another pipeline.
+
+use std::time::Duration;
+
+use millrace_core::api::StageState::{Failed, Pending, Running, Skipped, Succeeded};
+use millrace_core::api::{Cancel, MLPipelineRun, MLPipelineRunStatus, PipelineRef, RetryFrom};
+use millrace_core::run::{Above, ended_by};
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Crash, Fate};
+use crate::{pipeline, stage};
+
+/// Features of a day, made by another pipeline, and what is trained on them.
+fn outer() -> Value {
+    let nested = json!({
+        "name": "features", "params": { "day": "$[[ params.day ]]", "rows": "$[[ stages.ingest.metrics.rows ]]" },
+        "outputs": { "table": { "from": "prepare.data" }, "spare": { "from": "prepare.spare", "optional": true } },
+        "results": "prepare", "timeout": "1h",
+    });
+    let mut spec = pipeline(json!({
+        "ingest": stage(json!({})),
+        "make": { "pipeline": nested },
+        "train": stage(json!({ "inputs": { "table": { "from": "make.table" } } })),
+    }));
+    spec["params"] = json!({ "day": { "type": "string", "default": "monday" } });
+    spec
+}
+
+fn begun() -> Cluster {
+    let ingested = Fate::Succeeds(json!({ "metrics": { "rows": 7.0 } }));
+    let mut cluster = Cluster::new(outer()).fate("ingest", 1, ingested);
+    cluster.settle_until(|cluster| !cluster.nested.is_empty());
+    cluster.reconcile();
+    cluster
+}
+
+fn nested(cluster: &mut Cluster) -> &mut MLPipelineRun {
+    cluster.nested.get_mut("r-make-1").unwrap()
+}
+
+/// What the nested run says of itself.
+fn says(cluster: &mut Cluster, succeeded: &str, reason: &str, message: &str, more: Value) {
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| json!({ "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z" });
+    let mut status = json!({
+        "startTime": "2026-01-01T00:00:00Z", "progress": "1/2",
+        "conditions": [condition("Succeeded", succeeded, reason, message)],
+    });
+    if succeeded != "Unknown" {
+        status["completionTime"] = json!("2026-01-01T00:00:10Z");
+    }
+    for (key, value) in more.as_object().unwrap() {
+        status[key] = value.clone();
+    }
+    nested(cluster).status = Some(serde_json::from_value(status).unwrap());
+}
+
+fn prepared() -> Value {
+    json!({ "stages": { "prepare": {
+        "state": "Succeeded", "results": { "kind": "daily" }, "metrics": { "rows": 5.0 },
+        "outputs": { "data": { "uri": "pvc://artifacts/runs/x/prepare/attempts/1/outputs/data", "digest": "sha256:d", "size": 9 } },
+    } } })
+}
+
+#[test]
+fn a_stage_runs_another_pipeline_and_hands_on_what_it_made() {
+    let mut cluster = begun();
+    let made = nested(&mut cluster).clone();
+    assert_eq!(made.spec.pipeline_ref, Some(PipelineRef { name: "features".into() }));
+    assert_eq!(json!(made.spec.params), json!({ "day": "monday", "rows": 7 }));
+    let owner = &made.metadata.owner_references.as_ref().unwrap()[0];
+    assert_eq!((owner.kind.as_str(), owner.uid.as_str(), owner.controller), ("MLPipelineRun", "run-uid-0", Some(true)));
+    assert_eq!(cluster.stage("make").state, Pending);
+    says(&mut cluster, "Unknown", "Running", "prepare is running", json!({}));
+    cluster.reconcile();
+    let stage = cluster.stage("make");
+    assert_eq!(stage.state, Running);
+    let said = "run r-make-1: 1/2: prepare is running (gives up at 01:00Z)";
+    assert_eq!((stage.reason.as_deref(), stage.message.as_deref()), (None, Some(said)));
+    says(&mut cluster, "True", "Succeeded", "", prepared());
+    cluster.settle();
+    let stage = cluster.stage("make");
+    assert_eq!((stage.state, stage.message.as_deref()), (Succeeded, None));
+    assert_eq!((stage.results["kind"].as_str(), stage.metrics["rows"]), (Some("daily"), 5.0));
+    assert_eq!(stage.outputs.keys().collect::<Vec<_>>(), ["table"]);
+    assert_eq!(cluster.stage("train").state, Succeeded);
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
+    assert_eq!(cluster.created["r-make-1"], 1);
+}
+
+#[test]
+fn what_becomes_of_the_run_becomes_of_the_stage() {
+    let absent = json!({ "stages": { "prepare": { "state": "Skipped" } } });
+    let other = json!({ "stages": { "prepare": {
+        "state": "Succeeded",
+        "outputs": { "data": { "type": "model", "uri": "pvc://artifacts/m", "digest": "sha256:d", "size": 9 } },
+    } } });
+    for (succeeded, reason, message, more, expected, words) in [
+        (
+            "False",
+            "StageFailed",
+            "stage `prepare` failed",
+            json!({}),
+            "StageFailed",
+            "run r-make-1: stage `prepare` failed",
+        ),
+        ("False", "Canceled", "spec.cancel is Now", json!({}), "Canceled", "run r-make-1: spec.cancel is Now"),
+        ("True", "Succeeded", "", absent, "OutputMissing", "run r-make-1 made no prepare.data"),
+        ("True", "Succeeded", "", other, "OutputMissing", "of another type"),
+    ] {
+        let mut cluster = begun();
+        says(&mut cluster, succeeded, reason, message, more);
+        cluster.settle();
+        let stage = cluster.stage("make");
+        assert_eq!((stage.state, stage.reason.as_deref()), (Failed, Some(expected)));
+        assert!(stage.message.as_ref().unwrap().contains(words), "{:?}", stage.message);
+        assert_eq!(cluster.stage("train").state, Skipped);
+        assert_eq!(cluster.condition("Succeeded").unwrap().0, "False");
+    }
+}
+
+#[test]
+fn what_a_gate_in_there_does_not_let_through_does_not_go_on_out_here() {
+    let mut cluster = begun();
+    let mut more = prepared();
+    more["conditions"] = json!([
+        { "type": "Succeeded", "status": "True", "reason": "Succeeded", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" },
+        { "type": "Promoted", "status": "False", "reason": "GateRejected", "message": "the gate of stage `prepare` said no", "lastTransitionTime": "2026-01-01T00:00:00Z" },
+    ]);
+    says(&mut cluster, "True", "Succeeded", "", more);
+    cluster.settle();
+    assert_eq!(cluster.stage("make").state, Succeeded);
+    assert_eq!(cluster.stage("train").state, Skipped);
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
+    assert_eq!(cluster.condition("Promoted").unwrap().0, "False");
+}
+
+#[test]
+fn a_run_that_is_canceled_or_out_of_time_waits_for_the_end_of_the_nested_one() {
+    for by_hand in [true, false] {
+        let mut cluster = begun();
+        says(&mut cluster, "Unknown", "Running", "prepare is running", json!({}));
+        cluster.reconcile();
+        let parts = |cluster: &Cluster| (cluster.run.clone(), cluster.nested["r-make-1"].clone());
+        let (run, nested) = parts(&cluster);
+        assert_eq!(ended_by(&run, &nested), None, "its stage goes on");
+        if by_hand {
+            cluster.run.spec.cancel = Some(Cancel::Now);
+        } else {
+            cluster.pass_time(Duration::from_hours(1));
+        }
+        cluster.reconcile();
+        assert_eq!(cluster.stage("make").state, Failed);
+        assert!(cluster.status().completion_time.is_none(), "it waits");
+        let (run, nested) = parts(&cluster);
+        assert_eq!(ended_by(&run, &nested), Some(if by_hand { Cancel::Now } else { Cancel::Graceful }));
+        says(&mut cluster, "False", "Canceled", "spec.cancel is Now", json!({}));
+        cluster.settle();
+        assert!(cluster.status().completion_time.is_some());
+        assert_eq!(cluster.stage("make").reason.as_deref(), Some(if by_hand { "Canceled" } else { "Timeout" }));
+    }
+}
+
+#[test]
+fn a_nested_run_ends_when_its_stage_has_ended_without_it() {
+    let mut cluster = Cluster::new(pipeline(
+        json!({ "slow": stage(json!({})), "next": stage(json!({ "needs": ["slow"] })) }),
+    ))
+    .fate("slow", 1, Fate::Hangs);
+    cluster.settle_until(|cluster| cluster.run.status.is_some() && cluster.stage("slow").state == Running);
+    cluster.above = Above { pipelines: vec![Some("outer".into())], ended: Some(Cancel::Graceful) };
+    cluster.settle();
+    assert_eq!((cluster.stage("slow").state, cluster.stage("next").state), (Failed, Skipped));
+    assert_eq!(cluster.condition("Succeeded").unwrap().1, "Canceled");
+    assert_eq!(cluster.run.spec.cancel, None, "nobody wrote to it");
+}
+
+#[test]
+fn a_nested_run_that_is_deleted_fails_its_stage_and_is_not_made_again() {
+    let mut cluster = begun();
+    cluster.nested.clear();
+    cluster.settle();
+    assert_eq!((cluster.stage("make").state, cluster.stage("make").reason.as_deref()), (Failed, Some("RunDeleted")));
+    assert_eq!(cluster.created["r-make-1"], 1);
+    cluster.run.spec.retry_from = Some(RetryFrom { failed: true, ..RetryFrom::default() });
+    cluster.settle_until(|cluster| cluster.nested.contains_key("r-make-2"));
+}
+
+#[test]
+fn pipelines_that_would_run_each_other_for_ever_are_stopped() {
+    for (chain, words) in
+        [(vec!["features"], "features -> (a pipeline written in place) -> features"), (vec!["b"; 8], "8 deep")]
+    {
+        let mut cluster = Cluster::new(pipeline(json!({ "make": { "pipeline": { "name": "features" } } })));
+        cluster.above.pipelines = chain.iter().map(|name| Some((*name).to_owned())).collect();
+        cluster.settle();
+        let stage = cluster.stage("make");
+        assert_eq!((stage.state, stage.reason.as_deref()), (Failed, Some("NestedCycle")));
+        assert!(stage.message.as_ref().unwrap().contains(words), "{:?}", stage.message);
+        assert!(cluster.nested.is_empty());
+    }
+}
+
+#[test]
+fn a_crash_at_any_write_makes_one_nested_run() {
+    for number in 1..20 {
+        for crash in [Crash::Before(number), Crash::After(number)] {
+            let ingested = Fate::Succeeds(json!({ "metrics": { "rows": 7.0 } }));
+            let mut cluster = Cluster::new(outer()).fate("ingest", 1, ingested);
+            cluster.crash = Some(crash);
+            cluster.settle_until(|cluster| !cluster.nested.is_empty());
+            says(&mut cluster, "True", "Succeeded", "", prepared());
+            cluster.settle();
+            assert_eq!(cluster.created["r-make-1"], 1, "{crash:?}");
+            assert_eq!(cluster.condition("Succeeded").unwrap().0, "True", "{crash:?}");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_no_stage_of_its_owner_names_is_ended() {
+    let parent = MLPipelineRun { status: Some(MLPipelineRunStatus::default()), ..MLPipelineRun::default() };
+    assert_eq!(ended_by(&parent, &MLPipelineRun::default()), Some(Cancel::Graceful));
+}
