@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::stage::is_artifact;
 use super::{ArtifactType, Value, schema};
 
-/// Runs another MLPipeline of the namespace, as an MLPipelineRun of its own that belongs to this run: it is canceled, suspended and
-/// deleted with it. The stage ends as that run does.
+/// Runs another MLPipeline of the namespace, as an MLPipelineRun of its own that belongs to this run: it is canceled and deleted with it. The stage ends as that run does.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NestedPipeline {
