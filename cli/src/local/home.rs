@@ -239,3 +239,52 @@ fn replace(path: &Path, text: &str) -> Result<(), Error> {
 
 /// ModelDeployments by name.
 pub type Deployments = BTreeMap<String, Arc<ModelDeployment>>;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn version(run: &str) -> ModelVersion {
+        serde_json::from_value(json!({
+            "apiVersion": "millrace.dev/v1alpha1", "kind": "ModelVersion",
+            "metadata": { "name": "m-v1", "labels": { RUN_UID_LABEL: run, STAGE_LABEL: "register" } },
+            "spec": { "model": "m", "version": 1, "format": "onnx", "artifact": { "uri": "pvc://c/a", "digest": "d", "size": 1 },
+                "metrics": { "f1": 0.1 }, "params": { "text": "1.0", "empty": "", "yes": "yes" } },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_version_is_registered_once_and_read_back_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        assert_eq!(home.register(&version("a")).unwrap(), Registered::Yes);
+        assert_eq!(home.register(&version("a")).unwrap(), Registered::Yes, "it is the same");
+        assert_eq!(home.register(&version("b")).unwrap(), Registered::Taken);
+        assert_eq!(home.versions().unwrap(), [Arc::new(version("a"))]);
+    }
+
+    #[test]
+    fn what_was_deployed_is_kept_for_the_same_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        let mut found = home.deployment("web", "m", None).unwrap();
+        assert_eq!(found.spec.model.version, None);
+        home.deploy(&mut found, 3).unwrap();
+        let again = home.deployment("web", "m", None).unwrap();
+        assert_eq!(again.status.unwrap().served_version, Some(3));
+        assert_eq!(home.deployment("web", "other", None).unwrap().status, None);
+    }
+
+    #[test]
+    fn a_run_has_the_next_number_or_a_name_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        let next = |name: Option<&str>| home.new_run(name, "p").map(|(name, _)| name);
+        assert_eq!((next(None).unwrap(), next(None).unwrap()), ("p-1".to_owned(), "p-2".to_owned()));
+        assert_eq!(next(Some("mine")).unwrap(), "mine");
+        assert!(next(Some("mine")).unwrap_err().to_string().contains("already"));
+    }
+}

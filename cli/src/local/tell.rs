@@ -83,11 +83,9 @@ fn is_news(stage: &StageStatus) -> bool {
     match stage.state {
         StageState::Waiting => false,
         StageState::Pending => stage.reason.is_some() && stage.approval.is_none(),
-        StageState::Running
-        | StageState::BackingOff
-        | StageState::Succeeded
-        | StageState::Failed
-        | StageState::Skipped => true,
+        // A model is registered in no time.
+        StageState::Running => stage.attempts > 0 || stage.reason.is_some(),
+        StageState::BackingOff | StageState::Succeeded | StageState::Failed | StageState::Skipped => true,
     }
 }
 
