@@ -5,7 +5,7 @@ export MILLRACE_CACHE := $(CACHE)
 # Clones share what was compiled; each group has a folder of its own, so that no build waits for another's lock.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: registry demo test generate verify bench images prerequisites binaries cli install cluster-up cluster-down
+.PHONY: registry demo test generate verify bench images prerequisites binaries cli local install cluster-up cluster-down
 
 demo: install
 	@python3 dev/demo
@@ -32,6 +32,10 @@ binaries:
 # kubectl-millrace, into target/release.
 cli:
 	@dev/binaries cli
+
+# kubectl-millrace, and what its `run --local` takes for the stock stages.
+local:
+	@dev/local
 
 images: registry prerequisites binaries
 	@dev/images/load

@@ -11,6 +11,7 @@ mod connect;
 mod diff;
 mod error;
 mod lint;
+mod local;
 mod logs;
 mod output;
 mod patch;
@@ -72,6 +73,10 @@ impl From<bool> for Answer {
 }
 
 fn main() -> ExitCode {
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
+    if let Some((_, rest)) = arguments.split_first().filter(|(first, _)| *first == local::agent::WORD) {
+        return local::agent::act(rest);
+    }
     match answer() {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
@@ -91,6 +96,11 @@ fn answer() -> Result<Answer, Error> {
         return completion::complete(words);
     }
     let Cli { target, command } = Cli::parse();
+    if let Command::Run(run) = &command
+        && run.local.local
+    {
+        return local::run(run);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(Box::pin(carry_out(&target, command)))
 }

@@ -12,25 +12,28 @@ use millrace_core::problem;
 use crate::connect::Cluster;
 use crate::error::Error;
 use crate::lint::files;
+use crate::local::Options;
 use crate::{Answer, logs, output, patch, show};
 
 /// Start a run of a pipeline, or of a file
 #[derive(Args)]
 pub struct Run {
-    #[arg(required_unless_present = "filename", conflicts_with = "filename")]
+    #[arg(required_unless_present_any = ["filename", "again"], conflicts_with = "filename")]
     pipeline: Option<String>,
-    /// A file with an MLPipelineRun, or with an MLPipeline, which is run without being applied; - is standard input
+    /// A file with an MLPipelineRun, or with an MLPipeline, which is run without being applied; - is standard input. With --local a folder too
     #[arg(short, long)]
-    filename: Option<String>,
+    pub filename: Option<String>,
     /// The value of a parameter, as it would be written in YAML
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
-    params: Vec<String>,
+    pub params: Vec<String>,
     /// The run's name; default: the pipeline's with a few letters
     #[arg(long)]
-    name: Option<String>,
+    pub name: Option<String>,
     /// Follow the logs until its end, which is also this program's: 1 where the run failed
     #[arg(long)]
     follow: bool,
+    #[command(flatten)]
+    pub local: Options,
 }
 
 pub async fn run(cluster: &Cluster, command: Run) -> Result<Answer, Error> {
@@ -133,7 +136,7 @@ fn inline(pipeline: MLPipeline) -> MLPipelineRun {
 }
 
 /// Values by name. Text of a parameter that is text is taken as it is; anything else is read as YAML.
-fn given(pairs: &[String], declared: &BTreeMap<String, ParamSpec>) -> Result<BTreeMap<String, Value>, String> {
+pub fn given(pairs: &[String], declared: &BTreeMap<String, ParamSpec>) -> Result<BTreeMap<String, Value>, String> {
     let mut values = BTreeMap::new();
     for pair in pairs {
         let Some((name, text)) = pair.split_once('=') else {

@@ -87,7 +87,8 @@ fn folder(path: &Path, files: &mut Vec<File>) -> Result<(), Error> {
     Ok(())
 }
 
-fn parse(path: &str, text: &str) -> File {
+/// The objects of a text.
+pub fn parse(path: &str, text: &str) -> File {
     let objects = documents(text).map(|nodes| nodes.into_iter().filter_map(object).collect());
     File { path: path.to_owned(), objects }
 }
