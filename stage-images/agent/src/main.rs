@@ -1,6 +1,7 @@
 //! `millrace-agent`: PID 1 of every stage's container. It checks the inputs, runs the command, copies its output byte
 //! for byte, collects what it made and reports. It speaks to no network and needs no Kubernetes permission.
 
+mod archive;
 mod attempt;
 mod cgroup;
 mod collect;
@@ -15,6 +16,7 @@ mod folders;
 mod inputs;
 mod item;
 mod list;
+mod logs;
 mod manifest;
 mod model;
 mod names;
@@ -23,6 +25,7 @@ mod place;
 mod pump;
 mod reaper;
 mod report;
+mod send;
 mod signals;
 mod supervise;
 mod sync;
@@ -40,7 +43,10 @@ use nix::sys::prctl;
 const USAGE: &str =
     "usage: millrace-agent run -- COMMAND [ARGUMENT…]   run one attempt of a stage (the task is in MILLRACE_TASK)
        millrace-agent collect                     put together what the items of a stage made (as above)
-       millrace-agent copy FOLDER                 copy this program to FOLDER/millrace-agent";
+       millrace-agent copy FOLDER                 copy this program to FOLDER/millrace-agent
+       millrace-agent logs FOLDER [--item N] STAGE[:ATTEMPT]…   write the logs that are kept in a run's folder
+       millrace-agent send PATH                   write the files of an artifact
+       millrace-agent wait                        do nothing until it is asked to stop";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -51,6 +57,9 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error.to_string(), exit::CANNOT_WRITE),
         },
+        Some((name, [folder, wanted @ ..])) if name == "logs" => read(logs::write(Path::new(folder), wanted)),
+        Some((name, [path])) if name == "send" => read(send::write(Path::new(path))),
+        Some((name, [])) if name == "wait" => read(signals::wait()),
         Some((name, [])) if name == "--version" => {
             let _ = writeln!(std::io::stdout(), "millrace-agent {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -80,6 +89,11 @@ fn run(rest: &[OsString]) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "millrace-agent: {line}");
     }
     ExitCode::from(done.exit)
+}
+
+/// The end of a command that only reads.
+fn read<E: std::fmt::Display>(ended: Result<(), E>) -> ExitCode {
+    ended.map_or_else(|error| fail(&error.to_string(), exit::CANNOT_WRITE), |()| ExitCode::SUCCESS)
 }
 
 fn fail(line: &str, status: u8) -> ExitCode {
