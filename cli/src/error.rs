@@ -15,6 +15,8 @@ pub enum Error {
     Request { verb: &'static str, object: String, source: Box<kube::Error> },
     #[error("failed to read {path}")]
     File { path: String, source: std::io::Error },
+    #[error("failed to write {path}")]
+    Write { path: String, source: std::io::Error },
     #[error("failed to read the kubeconfig")]
     Kubeconfig(#[from] KubeconfigError),
     #[error("failed to find a cluster: write --kubeconfig, or set KUBECONFIG")]
