@@ -4,10 +4,12 @@
 //! It ends with 0 for yes, 1 where the answer is no (a run that failed, a rollout that was rolled back, a file with mistakes) and 2 where
 //! there is no answer.
 
+mod advise;
 mod approve;
 mod cancel;
 mod completion;
 mod connect;
+mod cp;
 mod diff;
 mod error;
 mod lint;
@@ -16,6 +18,7 @@ mod logs;
 mod output;
 mod patch;
 mod plan;
+mod reader;
 mod retry;
 mod rollout;
 mod run;
@@ -47,6 +50,8 @@ enum Command {
     Run(run::Run),
     Logs(logs::Logs),
     Tree(tree::Tree),
+    Cp(cp::Cp),
+    Advise(advise::Advise),
     Retry(retry::Retry),
     Approve(approve::Approve),
     Reject(approve::Reject),
@@ -112,6 +117,8 @@ async fn carry_out(target: &Target, command: Command) -> Result<Answer, Error> {
         Command::Rollout(command) => rollout::rollout(&target.connect().await?, command).await,
         Command::Run(command) => Box::pin(run::run(&target.connect().await?, command)).await,
         Command::Logs(command) => Box::pin(logs::logs(&target.connect().await?, &command)).await,
+        Command::Cp(command) => Box::pin(cp::cp(&target.connect().await?, &command)).await,
+        Command::Advise(command) => advise::advise(&target.connect().await?, &command).await,
         Command::Tree(command) => tree::tree(&target.connect().await?, &command).await,
         Command::Retry(command) => Box::pin(retry::retry(&target.connect().await?, &command)).await,
         Command::Approve(command) => approve::approve(&target.connect().await?, &command).await,

@@ -35,6 +35,7 @@ pub fn run(run: &MLPipelineRun) -> Value {
         "startTime": status.start_time,
         "completionTime": status.completion_time,
         "progress": status.progress,
+        "usage": status.usage,
         "stages": status.stages,
     })
 }

@@ -1,5 +1,6 @@
 //! Rendering: pure functions from objects to text. Colours are in the text; `output` takes them out.
 
+pub mod advice;
 pub mod changes;
 pub mod document;
 pub mod prefix;

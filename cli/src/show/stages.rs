@@ -5,13 +5,14 @@ use std::fmt::Write;
 
 use anstyle::Style;
 use k8s_openapi::jiff::Timestamp;
-use millrace_core::api::{MLPipelineRun, StageState, StageStatus};
+use millrace_core::api::{MLPipelineRun, StageState, StageStatus, StageUsage};
 use millrace_core::duration;
 use millrace_core::pipeline::Frozen;
 
 use super::style::{BAD, DIM, GOOD, MOVES, STRONG, WAITS, paint};
 use super::table::{Cell, table};
 use super::{brief, condition, lasted};
+use crate::advise::mebibytes;
 
 /// The longest reason in a row.
 const WHY: usize = 140;
@@ -47,12 +48,24 @@ pub fn tree(run: &MLPipelineRun, frozen: Option<&Frozen>, now: Timestamp) -> Str
         ]
     });
     text.push_str(&table("", ["STAGE", "STATE", "TIME", "TRIES", "WHY"], cells));
+    if let Some(used) = &status.usage {
+        let _ = writeln!(text, "{}", paint(&used_in_words(used), DIM));
+    }
     let asked = status.stages.iter().filter(|(_, stage)| stage.reason.as_deref() == Some("WaitingForApproval"));
     for (name, _) in asked.filter(|(_, stage)| !stage.state.ended()) {
         let run = run.metadata.name.as_deref().unwrap_or_default();
         let _ = writeln!(text, "{} kubectl millrace approve {run} {name}   or reject", paint("?", WAITS));
     }
     text
+}
+
+/// What a run used: `used 0.25 CPU hours, 3.20 h of nvidia.com/gpu; a pod had 812Mi at most`.
+fn used_in_words(used: &StageUsage) -> String {
+    let devices = used.device_seconds.iter().map(|(name, seconds)| format!(", {:.2} h of {name}", seconds / 3600.0));
+    let cpu = used.cpu_seconds;
+    let cpu = if cpu < 360.0 { format!("{cpu:.1} CPU seconds") } else { format!("{:.2} CPU hours", cpu / 3600.0) };
+    let memory = mebibytes(used.peak_memory_bytes as f64);
+    format!("used {cpu}{}; a pod had {memory} at most", devices.collect::<String>())
 }
 
 /// One stage in a line.

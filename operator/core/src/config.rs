@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
+use crate::api::AgentImage;
+
 /// Settings of the installation. The controller reads them from its flags; core takes them as they are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
@@ -42,6 +44,12 @@ pub struct RouterConfig {
 }
 
 impl Config {
+    /// What a run notes for those who read its store.
+    pub(crate) fn agent(&self) -> AgentImage {
+        let (image, pull_secrets) = (self.agent_image.clone(), self.image_pull_secrets.clone());
+        AgentImage { pull_policy: self.image_pull_policy.clone(), image, pull_secrets }
+    }
+
     /// When this image is pulled. The cluster decides for images that are not Millrace's.
     pub(crate) fn pull_policy_of(&self, image: &str) -> Option<String> {
         let own = image == self.agent_image || image == self.server_image || self.stage_images.contains(image);

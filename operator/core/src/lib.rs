@@ -19,5 +19,6 @@ pub mod pipeline;
 pub mod plan;
 pub mod pod;
 pub mod problem;
+pub mod reader;
 pub mod routing;
 pub mod run;

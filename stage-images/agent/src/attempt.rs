@@ -5,8 +5,11 @@ use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
-use millrace_contract::{Manifest, Outcome, REPORT_LIMIT, Report, ReportReason, TASK_ENV, Task, TaskItems, Usage};
+use millrace_contract::{
+    Manifest, Outcome, REPORT_LIMIT, Report, ReportReason, TASK_ENV, Task, TaskItems, Usage, log_dir,
+};
 
+use crate::archive::{Archive, Bounds};
 use crate::cgroup::Cgroup;
 use crate::deadline::Deadline;
 use crate::ending::{self, OutOfMemory};
@@ -119,7 +122,8 @@ fn complete(
     let kills_before = cgroup.oom_kills();
     let deadline = Deadline::after(task.timeout_seconds.map(Duration::from_secs));
     let limits = Limits { deadline, grace: Duration::from_secs(task.grace_seconds) };
-    let ended = supervise::run(command, words.first().map(OsString::as_os_str).unwrap_or_default(), limits, inbox)?;
+    let program = words.first().map(OsString::as_os_str).unwrap_or_default();
+    let ended = supervise::run(command, program, limits, archive(task, place), inbox)?;
     let memory = OutOfMemory { kills: cgroup.oom_kills().saturating_sub(kills_before), limit: cgroup.memory_limit() };
     trace.exit_code = Some(ended.exit.code());
     trace.tail.clone_from(&ended.tail);
@@ -134,6 +138,12 @@ fn complete(
         ending::record_partial(task, &folders);
     }
     done
+}
+
+/// Where what the program prints is kept. Without a store nothing outlives the pod.
+fn archive(task: &Task, place: &Place) -> Option<Archive> {
+    let opened = task.durable.then(|| Archive::open(&place.at(log_dir(task.attempt)), Bounds::of(task)))?;
+    opened.inspect_err(|error| supervise::unarchived(&error.to_string())).ok()
 }
 
 /// What the items of the stage made becomes what the stage made.

@@ -3,6 +3,7 @@
 //!
 //! In a pod it is the program `millrace-agent`, PID 1. `kubectl millrace run --local` has it in its own program.
 
+mod archive;
 mod attempt;
 mod cgroup;
 mod collect;
@@ -17,6 +18,7 @@ mod folders;
 mod inputs;
 mod item;
 mod list;
+mod logs;
 mod manifest;
 mod model;
 mod names;
@@ -25,6 +27,7 @@ mod place;
 mod pump;
 mod reaper;
 mod report;
+mod send;
 mod signals;
 mod supervise;
 mod sync;
@@ -42,7 +45,10 @@ use nix::sys::prctl;
 const USAGE: &str =
     "usage: millrace-agent run -- COMMAND [ARGUMENT…]   run one attempt of a stage (the task is in MILLRACE_TASK)
        millrace-agent collect                     put together what the items of a stage made (as above)
-       millrace-agent copy FOLDER                 copy this program to FOLDER/millrace-agent";
+       millrace-agent copy FOLDER                 copy this program to FOLDER/millrace-agent
+       millrace-agent logs FOLDER [--item N] STAGE[:ATTEMPT]…   write the logs that are kept in a run's folder
+       millrace-agent send PATH                   write the files of an artifact
+       millrace-agent wait                        do nothing until it is asked to stop";
 
 /// What the program `millrace-agent` does with these arguments. The process is the agent's from here on.
 #[must_use]
@@ -54,6 +60,9 @@ pub fn act(arguments: &[OsString]) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error.to_string(), exit::CANNOT_WRITE),
         },
+        Some((name, [folder, wanted @ ..])) if name == "logs" => read(logs::write(Path::new(folder), wanted)),
+        Some((name, [path])) if name == "send" => read(send::write(Path::new(path))),
+        Some((name, [])) if name == "wait" => read(signals::wait()),
         Some((name, [])) if name == "--version" => {
             let _ = writeln!(std::io::stdout(), "millrace-agent {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -83,6 +92,11 @@ fn run(rest: &[OsString]) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "millrace-agent: {line}");
     }
     ExitCode::from(done.exit)
+}
+
+/// The end of a command that only reads.
+fn read<E: std::fmt::Display>(ended: Result<(), E>) -> ExitCode {
+    ended.map_or_else(|error| fail(&error.to_string(), exit::CANNOT_WRITE), |()| ExitCode::SUCCESS)
 }
 
 fn fail(line: &str, status: u8) -> ExitCode {

@@ -1,4 +1,4 @@
-//! Copies what the command prints to the agent's own standard output, byte for byte, and keeps its last lines.
+//! Copies what the command prints to the agent's own standard output and into the archive, byte for byte, and keeps its last lines.
 
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::archive::Archive;
 use crate::signals::{Event, Inbox};
 use crate::tail::Tail;
 
@@ -23,7 +24,7 @@ pub struct Pump {
 
 impl Pump {
     /// Starts to copy. Sends [`Event::OutputEnded`] once no process can write to the pipe any more.
-    pub fn start(mut pipe: PipeReader, inbox: &Inbox) -> io::Result<Self> {
+    pub fn start(mut pipe: PipeReader, archive: Option<Archive>, inbox: &Inbox) -> io::Result<Self> {
         // Not `io::stdout()`: that one looks for line ends and keeps what comes after the last.
         let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let pump = Self { moved: Arc::default(), ended: Arc::default(), tail: Arc::default() };
@@ -39,6 +40,9 @@ impl Pump {
                     Err(_) => break,
                 };
                 tail.lock().unwrap_or_else(PoisonError::into_inner).push(&chunk[..length]);
+                if let Some(archive) = &archive {
+                    archive.push(&chunk[..length]);
+                }
                 write_all(&mut out, &chunk[..length]);
                 moved.fetch_add(length as u64, Ordering::Relaxed);
             }

@@ -77,6 +77,13 @@ impl Inbox {
     }
 }
 
+/// Waits for a signal that asks to stop.
+pub fn wait() -> io::Result<()> {
+    let mut signals = SignalsInfo::<WithOrigin>::new([consts::SIGTERM, consts::SIGINT])?;
+    signals.forever().next();
+    Ok(())
+}
+
 /// Signals that mean the pod is going away. SIGINT is one: an image's own `STOPSIGNAL` replaces SIGTERM.
 pub fn asks_to_stop(signal: Signal) -> bool {
     matches!(signal, Signal::SIGTERM | Signal::SIGINT)

@@ -1,7 +1,7 @@
 //! Runs the command: starts it, passes signals on, keeps its time, and knows when it and its output have ended.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write};
 use std::process::Command;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::archive::Archive;
 use crate::command::StartError;
 use crate::deadline::{self, Deadline};
 use crate::pump::Pump;
@@ -47,25 +48,39 @@ pub struct Limits {
 }
 
 /// Starts the command and waits until it, every process it left behind, and their output have ended.
-pub fn run(mut command: Command, program: &OsStr, limits: Limits, inbox: &Inbox) -> Result<Ended, StartError> {
+pub fn run(
+    mut command: Command,
+    program: &OsStr,
+    limits: Limits,
+    archive: Option<Archive>,
+    inbox: &Inbox,
+) -> Result<Ended, StartError> {
     let cannot = |source| StartError::spawn(program, source);
-    let (pump, main) = start(&mut command, inbox).map_err(cannot)?;
+    let (pump, main) = start(&mut command, archive.clone(), inbox).map_err(cannot)?;
     // The command holds the pipe's writing ends.
     drop(command);
     let watched = watch(main, limits, inbox);
     reaper::clear(main);
     drain(&pump, inbox);
+    if let Some(why) = archive.and_then(|archive| archive.finish()) {
+        unarchived(&why);
+    }
     let (exit, cause, killed) = watched;
     Ok(Ended { exit, cause, killed, tail: pump.tail() })
 }
 
+/// Who reads the pod's log is told that the archive lacks some of it. Nothing fails by that.
+pub fn unarchived(why: &str) {
+    let _ = writeln!(io::stderr(), "millrace-agent: not all of this log is kept in the store: {why}");
+}
+
 /// Standard output and error are one pipe, so that what the program prints stays in order.
-fn start(command: &mut Command, inbox: &Inbox) -> io::Result<(Pump, Pid)> {
+fn start(command: &mut Command, archive: Option<Archive>, inbox: &Inbox) -> io::Result<(Pump, Pid)> {
     let (reader, writer) = io::pipe()?;
     command.stdout(writer.try_clone()?).stderr(writer);
     let child = command.spawn()?;
     let main = i32::try_from(child.id()).map(Pid::from_raw).map_err(io::Error::other)?;
-    Ok((Pump::start(reader, inbox)?, main))
+    Ok((Pump::start(reader, archive, inbox)?, main))
 }
 
 fn watch(main: Pid, limits: Limits, inbox: &Inbox) -> (Exit, Cause, bool) {

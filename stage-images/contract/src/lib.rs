@@ -7,6 +7,7 @@ mod drift;
 mod facts;
 mod items;
 mod manifest;
+mod parts;
 mod paths;
 mod report;
 mod task;
@@ -18,9 +19,10 @@ pub use drift::{
 pub use facts::{NESTING_LIMIT, flaw, is_fact_name, nesting};
 pub use items::{ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ItemSource, MOST_ITEMS, TaskItems};
 pub use manifest::{BlobFile, Manifest, ManifestOutput};
+pub use parts::{ArtifactHead, FilePart, LogPart, WantedLog};
 pub use paths::{
-    AGENT_COPY_DIR, INPUTS_DIR, ITEMS_PATH, OUT_DIR, STAGE_DIR, attempt_dir, checkpoint_dir, env_name, item_folder,
-    manifest_path, output_path,
+    AGENT_COPY_DIR, INPUTS_DIR, ITEMS_PATH, LOG_DIR, OUT_DIR, STAGE_DIR, attempt_dir, checkpoint_dir, env_name,
+    item_folder, log_dir, manifest_path, output_path,
 };
 pub use report::{Outcome, OutputRecord, Report, ReportReason, Usage};
 pub use task::{ArtifactKind, Task, TaskInput, TaskOutput};

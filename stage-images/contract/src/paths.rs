@@ -11,6 +11,9 @@ pub const AGENT_COPY_DIR: &str = "/millrace/bin";
 /// The folder for small facts, below an attempt's folder.
 pub const OUT_DIR: &str = "out";
 
+/// The folder for what the program printed, below an attempt's folder.
+pub const LOG_DIR: &str = "log";
+
 /// The folder of one attempt.
 #[must_use]
 pub fn attempt_dir(attempt: u32) -> String {
@@ -27,6 +30,12 @@ pub fn output_path(attempt: u32, output: &str) -> String {
 #[must_use]
 pub fn checkpoint_dir(attempt: u32) -> String {
     format!("{}/checkpoint", attempt_dir(attempt))
+}
+
+/// The folder of what the program of one attempt printed.
+#[must_use]
+pub fn log_dir(attempt: u32) -> String {
+    format!("{}/{LOG_DIR}", attempt_dir(attempt))
 }
 
 /// The stage's manifest: made once, by the first complete attempt.

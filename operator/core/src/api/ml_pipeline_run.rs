@@ -190,6 +190,12 @@ pub struct MLPipelineRunStatus {
     /// Stages that succeeded of all: `3/7`. Skipped ones are counted apart: `3/7, 4 skipped`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
+    /// What all stages used together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<StageUsage>,
+    /// Of a run with a store: what reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentImage>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stages: BTreeMap<String, StageStatus>,
 }
@@ -373,11 +379,33 @@ pub struct OutputStatus {
     pub items: Option<u64>,
 }
 
-/// What the last attempt used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// What the attempts of a stage used, all of them together, those that failed too; or the stages of a run. Of an attempt that was ended before its
+/// agent could report nothing is known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StageUsage {
     pub cpu_seconds: f64,
+    /// The most that one pod had at once.
     pub peak_memory_bytes: u64,
+    /// How long programs ran, those of items and of stages that ran side by side added up.
     pub wall_seconds: f64,
+    /// Devices times how long a program had them, by resource such as `nvidia.com/gpu`: as `resources` asks for them, used or not.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub device_seconds: BTreeMap<String, f64>,
+}
+
+/// The image of the agent, as it was when the run began. `kubectl millrace logs` and `cp` read by it what lies in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentImage {
+    #[schemars(length(max = 1024))]
+    pub image: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub pull_policy: Option<String>,
+    /// Secrets with credentials for its registry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub pull_secrets: Vec<String>,
 }

@@ -29,8 +29,8 @@ pub use ml_pipeline::{
     Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, PvcStore, Store,
 };
 pub use ml_pipeline_run::{
-    Cancel, ItemsStatus, JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus, PipelineRef,
-    ResolvedInput, RetryFrom, RunRef, RunTrigger, StageState, StageStatus, StageUsage,
+    AgentImage, Cancel, ItemsStatus, JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus,
+    PipelineRef, ResolvedInput, RetryFrom, RunRef, RunTrigger, StageState, StageStatus, StageUsage,
 };
 pub use model_deployment::{
     Address, Batching, DeployedModel, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus,

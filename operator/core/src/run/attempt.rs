@@ -7,7 +7,7 @@ use super::gate::{self, Verdict};
 use super::graph::GATE_REJECTED;
 use super::pass::{Effects, Pass, Stages, after, clip, whole_seconds};
 use super::{container, inputs, mounts, retry};
-use crate::api::{Otherwise, OutputStatus, StageState, StageStatus, StageUsage};
+use crate::api::{Otherwise, OutputStatus, StageState, StageStatus};
 use crate::duration;
 use crate::pipeline::FrozenContainer;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -64,7 +64,6 @@ fn succeeded(
     let winner = report.winner.unwrap_or(report.attempt);
     let claim = pass.frozen.store.as_ref().map_or("", |store| store.pvc.claim_name.as_str());
     let folder = mounts::stage_folder(pass, name, status.retries);
-    status.usage = Some(usage(&report));
     status.exit_code = report.exit_code;
     status.results = report.results;
     status.metrics = report.metrics;
@@ -124,7 +123,6 @@ fn failed(
     status.failures += 1;
     status.exit_code = exit_code;
     if let Some(report) = report {
-        status.usage = Some(usage(&report));
         let lost = report.reason == ReportReason::InputLost;
         let remedy = inputs::remedy(&stage.inputs, &status.inputs, &report.message).filter(|_| lost);
         if let Some(remedy) = remedy {
@@ -172,9 +170,4 @@ pub(super) fn fits(status: &StageStatus, stages: &Stages) -> bool {
 /// Bytes of a stage's status as JSON.
 fn size(status: &StageStatus) -> usize {
     serde_json::to_vec(status).map_or(0, |json| json.len())
-}
-
-fn usage(report: &Report) -> StageUsage {
-    let millrace_contract::Usage { cpu_seconds, peak_memory_bytes, wall_seconds } = report.usage;
-    StageUsage { cpu_seconds, peak_memory_bytes, wall_seconds }
 }

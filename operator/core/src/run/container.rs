@@ -9,7 +9,7 @@ use super::classify::{self, Seen, Standing};
 use super::ending::Wanted;
 use super::inputs::{self, Hindrance};
 use super::pass::{Effects, Pass, Stages, clip, since};
-use super::{Observed, PodView, Words, attempt, deadline, fan_out, finish, item_job, job};
+use super::{Observed, PodView, Words, attempt, deadline, ending, fan_out, finish, item_job, job, usage};
 use crate::api::{Cancel, JobRef, Output, StageState, StageStatus};
 use crate::pipeline::{FrozenContainer, FrozenKind};
 use crate::plan::{Create, Delete, DeleteKind};
@@ -64,7 +64,6 @@ pub(super) fn begin(
             if !fan_out::collects(&status) {
                 status.image = None;
             }
-            status.usage = None;
             effects.create.push(create);
             again_at_timeout(pass, stage, &status, effects);
             status
@@ -177,7 +176,10 @@ fn step(
         },
         Standing::Unclear => old.clone(),
         Standing::Ended(ending) => {
-            let status = StageStatus { image: image(seen, old), ..old.clone() };
+            let mut status = StageStatus { image: image(seen, old), ..old.clone() };
+            if let Some(report) = seen.pod.and_then(|pod| ending::report_of(pass.run_uid(), name, old.attempts, pod)) {
+                status.usage = Some(usage::with(status.usage, stage, &report.usage));
+            }
             attempt::end(pass, name, stage, status, ending, stages, effects)
         }
     }

@@ -105,6 +105,12 @@ fn report(wanted: Wanted<'_>, message: &str) -> Option<Report> {
     (report.millrace == "v1" && (ours || unread)).then_some(report)
 }
 
+/// What the agent of this attempt says, however its pod ended.
+pub(super) fn report_of(run_uid: &str, stage: &str, attempt: u32, pod: &PodView) -> Option<Report> {
+    let end = pod.main.as_ref()?.terminated.as_ref()?;
+    report(Wanted { run_uid, stage, attempt, items: false, outputs: &BTreeMap::new() }, &end.message)
+}
+
 fn reported(pod: &PodView, report: Report) -> Ending {
     if report.outcome == Outcome::Succeeded {
         return Ending::Succeeded(Box::new(report));

@@ -37,6 +37,7 @@ mod scope;
 mod start;
 mod status;
 mod turns;
+mod usage;
 
 pub use again::asked as retry_asked;
 pub use approve::{asks, has_asked, misplaced, superseded};

@@ -10,7 +10,7 @@ use super::finish::End;
 use super::pass::{Effects, Pass, Stages, clip, refusal, whole_seconds};
 use super::start::{self, Start};
 use super::turns::{self, Place};
-use super::{Observed, advance, again, approve, awaited, control, finish, hold, nested, status};
+use super::{Observed, advance, again, approve, awaited, control, finish, hold, nested, status, usage};
 use crate::api::{ConditionStatus, MLPipelineRun, MLPipelineRunStatus, RetryFrom, Value};
 use crate::config::Config;
 use crate::pipeline::{Frozen, bind_params, foreign};
@@ -247,6 +247,10 @@ fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipeline
     let at_work = advance::at_work(pass, &status.stages, &mut effects);
     let end = finish::end(pass.frozen, &status.stages).filter(|_| at_work.is_none());
     status.observed_generation = pass.run.metadata.generation;
+    status.usage = usage::of_run(&status.stages);
+    if pass.frozen.store.is_some() {
+        status.agent.get_or_insert_with(|| pass.config.agent());
+    }
     let time = pass.time();
     let awaited = awaited(pass, &status, start, &mut effects);
     let misplaced = misplaced(pass, &status, &mut effects);

@@ -1,0 +1,342 @@
+//! `logs`: what the programs of a run wrote, out of the pods that are still there, and out of the store where they are gone.
+
+mod follow;
+mod kept;
+mod wanted;
+
+use std::cell::Cell;
+use std::pin::pin;
+
+use clap::Args;
+use futures::AsyncBufReadExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, LogParams};
+use kube::{Api, ResourceExt};
+use millrace_contract::WantedLog;
+use millrace_core::api::MLPipelineRun;
+use millrace_core::expr;
+use millrace_core::names::{ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, RUN_UID_LABEL, STAGE_LABEL};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+use crate::Answer;
+use crate::connect::Cluster;
+use crate::error::{Error, code};
+use crate::output::{self, Format};
+use crate::reader::{self, Rights};
+use crate::show::prefix::Prefixes;
+use crate::tree;
+use follow::follow;
+use kept::Kept;
+use wanted::Source;
+
+/// The container that runs a stage's program.
+const MAIN: &str = "main";
+/// Lines that wait to be written, of all pods.
+const WAITING: usize = 256;
+
+/// Show what the programs of a run wrote: from their pods, or from the store where they are gone
+#[derive(Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own on the command line")]
+pub struct Logs {
+    run: String,
+    /// Of this stage only
+    stage: Option<String>,
+    /// Of this item only, of a stage with `forEach`: its index, from 0
+    #[arg(long, requires = "stage")]
+    item: Option<u32>,
+    /// Of this attempt of the stage only
+    #[arg(long, requires = "stage")]
+    attempt: Option<u32>,
+    /// Of the attempt before the last one
+    #[arg(long, requires = "stage", conflicts_with = "attempt")]
+    previous: bool,
+    /// Out of the store, also where a pod is there
+    #[arg(long, conflicts_with = "follow")]
+    kept: bool,
+    /// The agent's image for the pod that reads the store; default: the one that the run noted
+    #[arg(long)]
+    image: Option<String>,
+    /// Go on until the end of the run, or of the stage
+    #[arg(short, long)]
+    follow: bool,
+    /// Begin with the last so many lines of each pod
+    #[arg(long)]
+    tail: Option<i64>,
+    /// Without the stage before each line
+    #[arg(long)]
+    no_prefix: bool,
+}
+
+pub async fn logs(cluster: &Cluster, command: &Logs) -> Result<Answer, Error> {
+    let run = cluster.get::<MLPipelineRun>(&command.run).await?;
+    let status = run.status.clone().unwrap_or_default();
+    if let Some(stage) =
+        command.stage.as_ref().filter(|stage| !status.stages.is_empty() && !status.stages.contains_key(*stage))
+    {
+        let hint = expr::did_you_mean(stage, status.stages.keys().map(String::as_str));
+        return Err(Error::said(format!("run {} has no stage {stage}: {hint}", command.run)));
+    }
+    let items = command.stage.as_ref().and_then(|stage| status.stages.get(stage)?.items.as_ref());
+    if let (Some(item), Some(stage)) = (command.item, &command.stage)
+        && items.is_none_or(|items| item >= items.total)
+    {
+        let there = items
+            .map_or_else(|| "has no items".to_owned(), |items| format!("has {} items, counted from 0", items.total));
+        return Err(Error::said(format!(
+            "stage {stage} of run {} {there}: --item {item} is none of them",
+            command.run
+        )));
+    }
+    let attempt = command.picked(&status).map_err(Error::Said)?;
+    let wanted = Wanted {
+        attempt,
+        kept: command.kept,
+        uid: run.metadata.uid.clone().unwrap_or_default(),
+        stage: command.stage.clone(),
+        item: command.item,
+        tail: command.tail,
+        // Lines of one program need no names.
+        prefix: !command.no_prefix && (command.stage.is_none() || items.is_some() && command.item.is_none()),
+    };
+    // Of what has ended there is nothing to follow.
+    let stage = command.stage.as_ref().and_then(|stage| status.stages.get(stage));
+    let over = tree::end(&run).is_some()
+        || stage.is_some_and(|stage| stage.state.ended() || attempt.is_some_and(|attempt| attempt < stage.attempts));
+    if command.follow && !over {
+        follow(cluster, &command.run, &wanted).await?;
+    } else {
+        all(cluster, &run, &wanted, command.image.as_deref()).await?;
+    }
+    Ok(Answer::Yes)
+}
+
+/// Follows the logs of a run to its end, and shows how it went.
+pub async fn until_end(cluster: &Cluster, name: &str) -> Result<Answer, Error> {
+    let run = cluster.get::<MLPipelineRun>(name).await?;
+    let uid = run.metadata.uid.unwrap_or_default();
+    let wanted = Wanted { uid, stage: None, item: None, attempt: None, kept: false, tail: None, prefix: true };
+    follow(cluster, name, &wanted).await?;
+    let run = cluster.get::<MLPipelineRun>(name).await?;
+    tree::show(cluster, &run, Format::Table).await?;
+    Ok((tree::end(&run) == Some(true)).into())
+}
+
+/// What of a run is wanted.
+struct Wanted {
+    uid: String,
+    stage: Option<String>,
+    item: Option<u32>,
+    attempt: Option<u32>,
+    /// Nothing out of pods.
+    kept: bool,
+    tail: Option<i64>,
+    prefix: bool,
+}
+
+impl Wanted {
+    fn selector(&self) -> String {
+        let stage = self.stage.as_ref().map(|stage| format!(",{STAGE_LABEL}={stage}")).unwrap_or_default();
+        format!("{RUN_UID_LABEL}={}{stage}", self.uid)
+    }
+
+    /// Its program has begun, and is wanted.
+    fn has_begun(&self, pod: &Pod) -> bool {
+        let (_, attempt) = stage_of(pod);
+        has_begun(pod)
+            && self.item.is_none_or(|item| item_of(pod) == Some(item))
+            && self.attempt.is_none_or(|wanted| wanted == attempt)
+    }
+
+    fn parameters(&self, follow: bool) -> LogParams {
+        LogParams { container: Some(MAIN.to_owned()), follow, tail_lines: self.tail, ..LogParams::default() }
+    }
+}
+
+/// A line of a pod.
+struct Line {
+    stage: String,
+    attempt: u32,
+    text: String,
+}
+
+fn stage_of(pod: &Pod) -> (String, u32) {
+    let label = |name: &str| pod.labels().get(name).cloned().unwrap_or_default();
+    (label(STAGE_LABEL), label(ATTEMPT_LABEL).parse().unwrap_or(1))
+}
+
+/// Which item it is for.
+fn item_of(pod: &Pod) -> Option<u32> {
+    pod.annotations().get(ITEM_INDEX_ANNOTATION)?.parse().ok()
+}
+
+/// The stage, and the item: `train[7]`.
+fn name_of(pod: &Pod) -> String {
+    let (stage, _) = stage_of(pod);
+    item_of(pod).map_or_else(|| stage.clone(), |item| format!("{stage}[{item}]"))
+}
+
+/// Its program has begun: there is something to read.
+fn has_begun(pod: &Pod) -> bool {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let main = containers.filter(|container| container.name == MAIN).find_map(|container| container.state.as_ref());
+    main.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+}
+
+/// Everything that there is, stage after stage in the order in which they began.
+async fn all(cluster: &Cluster, run: &MLPipelineRun, wanted: &Wanted, image: Option<&str>) -> Result<(), Error> {
+    let api: Api<Pod> = cluster.api();
+    let pods = if wanted.kept { Vec::new() } else { list(&api, wanted).await? };
+    let pods = pods.into_iter().filter(|pod| wanted.has_begun(pod)).collect();
+    let status = run.status.clone().unwrap_or_default();
+    let sources = wanted::sources(pods, &status, wanted);
+    let mut missed = print(cluster, run, wanted, sources, image).await?;
+    // Their nodes did not answer.
+    missed.retain(|log| !wanted.kept && (wanted.attempt.is_none() || wanted.attempt == log.attempt));
+    if !missed.is_empty() {
+        print(cluster, run, wanted, missed.into_iter().map(Source::Kept).collect(), image).await?;
+    }
+    Ok(())
+}
+
+/// Writes logs in their order. Those whose pods cannot be read are handed back.
+async fn print(
+    cluster: &Cluster,
+    run: &MLPipelineRun,
+    wanted: &Wanted,
+    sources: Vec<Source>,
+    image: Option<&str>,
+) -> Result<Vec<WantedLog>, Error> {
+    let kept: Vec<&WantedLog> = sources.iter().filter_map(Source::kept).collect();
+    let claim = if kept.is_empty() { None } else { kept::claim(cluster, run).await };
+    let Some(claim) = claim else {
+        for log in kept {
+            output::warn(&format!("{}: its pod is gone, and its log with it: the run has no store", told(log)));
+        }
+        return each(cluster, wanted, &sources, None).await;
+    };
+    let why = if wanted.kept { "" } else { ", as pods are gone" };
+    output::warn(&format!("out of claim {claim}{why}: {}", named(&kept)));
+    let (begun, sources) = (&Cell::new(false), sources.as_slice());
+    let worked = match kept::pod(cluster, run, &claim, &kept, wanted.item, image).await {
+        Ok(pod) => {
+            let work = |api, pod| async move {
+                let mut kept = Kept::open(cluster, &api, pod).await?;
+                begun.set(true);
+                each(cluster, wanted, sources, Some(&mut kept)).await
+            };
+            reader::with(cluster, pod, Rights::Logs, work).await
+        }
+        Err(error) => Err(error),
+    };
+    if worked.is_err() && !begun.get() {
+        // What there is without the store is shown in any case.
+        each(cluster, wanted, sources, None).await?;
+    }
+    worked
+}
+
+/// A few of the logs by their names.
+fn named(logs: &[&WantedLog]) -> String {
+    const NAMED: usize = 5;
+    let mut names: Vec<String> = logs.iter().take(NAMED).map(|log| told(log)).collect();
+    if logs.len() > NAMED {
+        names.push(format!("and {} more", logs.len() - NAMED));
+    }
+    names.join(", ")
+}
+
+async fn each(
+    cluster: &Cluster,
+    wanted: &Wanted,
+    sources: &[Source],
+    mut kept: Option<&mut Kept>,
+) -> Result<Vec<WantedLog>, Error> {
+    let api: Api<Pod> = cluster.api();
+    let mut prefixes = Prefixes::new(wanted.prefix);
+    let mut missed = Vec::new();
+    for source in sources {
+        match (source, &mut kept) {
+            (Source::Pod(pod), _) => {
+                let (stage, attempt) = (name_of(pod), stage_of(pod).1);
+                let (sender, receiver) = mpsc::channel(WAITING);
+                let reading = read(api.clone(), pod.name_any(), wanted.parameters(false), stage, attempt, sender);
+                let (read, written) = tokio::join!(reading, write(receiver, &mut prefixes));
+                written?;
+                // Of items nobody can tell which of their attempts it was.
+                if !read? && item_of(pod).is_none() {
+                    missed.push(WantedLog { stage: stage_of(pod).0, attempt: Some(attempt) });
+                }
+            }
+            (Source::Kept(log), Some(kept)) => {
+                let mut any = false;
+                while let Some((part, text)) = kept.next_of(log).await? {
+                    any = true;
+                    for text in wanted::lines(&text, wanted.tail) {
+                        let stage =
+                            part.item.map_or_else(|| part.stage.clone(), |item| format!("{}[{item}]", part.stage));
+                        tell_line(&mut prefixes, &Line { stage, attempt: part.attempt, text })?;
+                    }
+                }
+                if !any {
+                    output::warn(&format!("{}: nothing that its program wrote is kept", told(log)));
+                }
+            }
+            (Source::Kept(_), None) => {}
+        }
+    }
+    Ok(missed)
+}
+
+fn told(log: &WantedLog) -> String {
+    let attempt = log.attempt.filter(|attempt| *attempt > 1).map(|attempt| format!(", attempt {attempt}"));
+    format!("stage {}{}", log.stage, attempt.unwrap_or_default())
+}
+
+async fn list(api: &Api<Pod>, wanted: &Wanted) -> Result<Vec<Pod>, Error> {
+    let listed = api.list(&ListParams::default().labels(&wanted.selector())).await;
+    Ok(listed.map_err(|error| Error::request("list", "the run's pods", error))?.items)
+}
+
+async fn write(mut lines: Receiver<Line>, prefixes: &mut Prefixes) -> Result<(), Error> {
+    while let Some(line) = lines.recv().await {
+        tell_line(prefixes, &line)?;
+    }
+    Ok(())
+}
+
+fn tell_line(prefixes: &mut Prefixes, line: &Line) -> Result<(), Error> {
+    output::line(&format!("{}{}", prefixes.of(&line.stage, line.attempt), line.text))
+}
+
+/// Reads one pod to its end; false if it cannot be read. What is no text is shown as well as it goes.
+async fn read(
+    api: Api<Pod>,
+    pod: String,
+    parameters: LogParams,
+    stage: String,
+    attempt: u32,
+    lines: Sender<Line>,
+) -> Result<bool, Error> {
+    let failed = |error: kube::Error| Error::request("read the log of", format!("pod {pod}"), error);
+    let mut stream = match api.log_stream(&pod, &parameters).await {
+        Ok(stream) => pin!(stream),
+        // Deleted a moment ago, or its node has not got it any more, or does not answer.
+        Err(error) if matches!(code(&error), Some(400 | 404 | 500..=599)) => {
+            output::warn(&format!("stage {stage}: the log of pod {pod} cannot be had: {error}"));
+            return Ok(false);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        let read = stream.read_until(b'\n', &mut bytes).await;
+        if read.map_err(Error::Output)? == 0 {
+            return Ok(true);
+        }
+        let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned();
+        if lines.send(Line { stage: stage.clone(), attempt, text }).await.is_err() {
+            return Ok(true);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A pod that reads a store: made in the namespace and with the rights of the person who asks, and deleted again, also after Ctrl-C. If this
+//! program is killed, it ends by itself and goes with the run.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, ResourceExt};
+use millrace_core::api::{API_VERSION, AgentImage, MLPipelineRun};
+use millrace_core::{duration, pod};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::connect::{Cluster, Named};
+use crate::error::{Error, code};
+use crate::{output, patch};
+
+/// How often it is looked whether the pod has begun.
+const LOOK: Duration = Duration::from_millis(300);
+/// How long it is waited for.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// Runs that are looked through for one that names the agent's image.
+const RUNS: u32 = 50;
+
+/// The agent's image: the one that is asked for, else what the run noted of it, else what another run of the namespace did.
+pub async fn agent(cluster: &Cluster, run: Option<&MLPipelineRun>, asked: Option<&str>) -> Result<AgentImage, Error> {
+    let noted = |run: &MLPipelineRun| run.status.as_ref()?.agent.clone();
+    let of_run = run.and_then(noted);
+    if let Some(image) = asked {
+        return Ok(AgentImage { image: image.to_owned(), ..of_run.unwrap_or_default() });
+    }
+    if let Some(agent) = of_run {
+        return Ok(agent);
+    }
+    let listed = cluster.api::<MLPipelineRun>().list(&ListParams::default().limit(RUNS)).await;
+    let runs = listed.map_err(|error| Error::request("list", "the runs of the namespace", error))?.items;
+    let newest = runs.iter().filter(|run| noted(run).is_some()).max_by_key(|run| run.creation_timestamp());
+    newest.and_then(noted).ok_or_else(|| {
+        let message = "no run of the namespace says which image reads its store: write --image with that of the agent, which `kubectl get \
+             jobs -o yaml` shows in the init container `agent` of any stage";
+        Error::said(message)
+    })
+}
+
+/// What is to be done about an agent that does not know the command.
+pub fn if_older(said: &str) -> &'static str {
+    if said.contains("usage:") { "; the agent is of an older version: write --image with a newer one" } else { "" }
+}
+
+/// With this object the pod goes.
+pub fn owner<K: Named>(object: &K) -> OwnerReference {
+    OwnerReference {
+        api_version: API_VERSION.to_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: object.name_any(),
+        uid: object.meta().uid.clone().unwrap_or_default(),
+        ..OwnerReference::default()
+    }
+}
+
+/// What a person needs the right to, for an error that says that they have not got it.
+#[derive(Clone, Copy, Debug)]
+pub enum Rights {
+    Logs,
+    Exec,
+}
+
+impl Rights {
+    fn said(self, cluster: &Cluster, error: &kube::Error) -> Option<Error> {
+        if code(error) != Some(403) {
+            return None;
+        }
+        let kube::Error::Api(status) = error else { return None };
+        let more = match self {
+            Self::Logs => "get on pods/log",
+            Self::Exec => "get and create on pods/exec",
+        };
+        Some(Error::said(format!(
+            "what lies in the store is read by a pod in the namespace {}, for which you need the verbs create, get and delete on pods, and {more}: \
+             {}",
+            cluster.namespace, status.message
+        )))
+    }
+
+    pub fn failed(self, cluster: &Cluster, verb: &'static str, object: String, error: kube::Error) -> Error {
+        self.said(cluster, &error).unwrap_or_else(|| Error::request(verb, object, error))
+    }
+}
+
+/// Makes the pod, works with it once it has begun, and deletes it whatever comes of that.
+pub async fn with<T, F>(
+    cluster: &Cluster,
+    pod: Pod,
+    rights: Rights,
+    work: impl FnOnce(Api<Pod>, String) -> F,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let api: Api<Pod> = cluster.api();
+    let parameters = PostParams { field_manager: Some(patch::MANAGER.to_owned()), ..PostParams::default() };
+    // From here on a signal ends the work, not the program.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let made = api.create(&parameters, &pod).await;
+    let made =
+        made.map_err(|error| rights.failed(cluster, "create", "a pod that reads the store".to_owned(), error))?;
+    let name = made.name_any();
+    let worked = tokio::select! {
+        worked = async {
+            begun(&api, &name).await.map_err(|error| match error {
+                Failed::Request(error) => rights.failed(cluster, "read", format!("pod {name}"), *error),
+                Failed::Said(error) => error,
+            })?;
+            work(api.clone(), name.clone()).await
+        } => worked,
+        _ = interrupt.recv() => Err(Error::said("interrupted")),
+        _ = terminate.recv() => Err(Error::said("interrupted")),
+    };
+    let gone = api.delete(&name, &DeleteParams::default()).await;
+    if let Err(error) = gone.map(|_| ()).or_else(|error| if code(&error) == Some(404) { Ok(()) } else { Err(error) }) {
+        let error = rights.failed(cluster, "delete", format!("pod {name}"), error);
+        output::warn(&format!("{}; it ends by itself", crate::error::chain(&error)));
+    }
+    worked
+}
+
+enum Failed {
+    Request(Box<kube::Error>),
+    Said(Error),
+}
+
+/// Waits until the pod's program runs, or has run. What holds it up is told once.
+async fn begun(api: &Api<Pod>, name: &str) -> Result<(), Failed> {
+    let (since, mut told) = (Instant::now(), None);
+    loop {
+        let pod = api.get(name).await.map_err(|error| Failed::Request(Box::new(error)))?;
+        match standing(&pod) {
+            Standing::Begun => return Ok(()),
+            Standing::Over(why) => {
+                return Err(Failed::Said(Error::said(format!(
+                    "pod {name}, which was to read the store, ended: {why}"
+                ))));
+            }
+            Standing::Waits(why) => {
+                if since.elapsed() > PATIENCE {
+                    let (time, why) = (duration::format(PATIENCE), why.unwrap_or_else(|| "nobody said why".to_owned()));
+                    let words = format!("pod {name}, which was to read the store, has not begun within {time}: {why}");
+                    return Err(Failed::Said(Error::said(words)));
+                }
+                if why.is_some() && why != told {
+                    output::warn(&format!("pod {name} waits: {}", why.as_deref().unwrap_or_default()));
+                    told = why;
+                }
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    Begun,
+    /// Before its program ran.
+    Over(String),
+    Waits(Option<String>),
+}
+
+fn standing(pod: &Pod) -> Standing {
+    let Some(status) = &pod.status else { return Standing::Waits(None) };
+    let mut containers = status.container_statuses.iter().flatten().filter(|container| container.name == pod::MAIN);
+    let state = containers.find_map(|container| container.state.as_ref());
+    let words = |reason: Option<&String>, message: Option<&String>| {
+        let parts: Vec<&str> = [reason, message].into_iter().flatten().map(String::as_str).collect();
+        parts.join(": ")
+    };
+    if let Some(ContainerState { running, terminated, .. }) = state {
+        // The image has no such program.
+        let unable = |reason: &String| matches!(reason.as_str(), "StartError" | "ContainerCannotRun");
+        match terminated {
+            Some(end) if end.reason.as_ref().is_some_and(unable) => {
+                return Standing::Over(words(end.reason.as_ref(), end.message.as_ref()));
+            }
+            Some(_) => return Standing::Begun,
+            None if running.is_some() => return Standing::Begun,
+            None => {}
+        }
+    }
+    if status.phase.as_deref() == Some("Failed") {
+        return Standing::Over(words(status.reason.as_ref(), status.message.as_ref()));
+    }
+    let scheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
+    if let Some(found) = scheduled {
+        return Standing::Waits(Some(words(found.reason.as_ref(), found.message.as_ref())));
+    }
+    let waiting = state.and_then(|state| state.waiting.as_ref());
+    let ordinary = |reason: &String| matches!(reason.as_str(), "ContainerCreating" | "PodInitializing");
+    let waiting = waiting.filter(|waiting| !waiting.reason.as_ref().is_none_or(ordinary));
+    Standing::Waits(waiting.map(|waiting| words(waiting.reason.as_ref(), waiting.message.as_ref())))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of(status: &Value) -> Standing {
+        standing(&serde_json::from_value(json!({ "metadata": {}, "status": status })).unwrap())
+    }
+
+    #[test]
+    fn what_holds_a_pod_up_is_told_in_the_words_of_who_knows() {
+        let state = |state: Value| {
+            json!({ "containerStatuses": [{
+            "name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+        }] })
+        };
+        assert_eq!(of(&json!({})), Standing::Waits(None));
+        assert_eq!(of(&state(json!({ "waiting": { "reason": "ContainerCreating" } }))), Standing::Waits(None));
+        let pull = of(&state(json!({ "waiting": { "reason": "ErrImagePull", "message": "no such image" } })));
+        assert_eq!(pull, Standing::Waits(Some("ErrImagePull: no such image".into())));
+        let unscheduled = of(&json!({ "conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes",
+        }] }));
+        assert_eq!(unscheduled, Standing::Waits(Some("Unschedulable: 0/3 nodes".into())));
+        assert_eq!(of(&state(json!({ "running": {} }))), Standing::Begun);
+        assert_eq!(of(&state(json!({ "terminated": { "exitCode": 1 } }))), Standing::Begun);
+        let unable =
+            of(&state(json!({ "terminated": { "exitCode": 128, "reason": "StartError", "message": "no such file" } })));
+        assert_eq!(unable, Standing::Over("StartError: no such file".into()));
+        let evicted = of(&json!({ "phase": "Failed", "reason": "Evicted", "message": "disk" }));
+        assert_eq!(evicted, Standing::Over("Evicted: disk".into()));
+    }
+}
