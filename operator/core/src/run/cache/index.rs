@@ -13,6 +13,8 @@ use crate::api::{CacheOrigin, MLPipelineRun, OutputStatus, StageState, StageStat
 pub(super) const WAITING: &str = "WaitingForCache";
 /// A change copies one of so many parts, where somebody still looks at it as it was.
 const PARTS: usize = 64;
+/// Among so many is looked for the same words.
+const LAST: usize = 8;
 /// Bytes of a key.
 const BYTES: usize = 20;
 
@@ -109,7 +111,8 @@ impl CacheIndex {
         let keys: BTreeSet<Key> = claims.keys().copied().collect();
         let mut waits = BTreeSet::new();
         for key in old.union(&keys) {
-            self.replace(key, uid, claims.get(key).cloned().unwrap_or_default(), &mut waits);
+            let new = claims.get(key).cloned().unwrap_or_default();
+            self.replace(key, uid, old.contains(key), new, &mut waits);
         }
         self.runs.insert(uid.clone(), Read { resource_version, keys });
         waits.remove(name);
@@ -120,25 +123,27 @@ impl CacheIndex {
     pub fn forget(&mut self, uid: &str) -> BTreeSet<String> {
         let mut waits = BTreeSet::new();
         for key in self.runs.remove(uid).into_iter().flat_map(|read| read.keys) {
-            self.replace(&key, uid, Vec::new(), &mut waits);
+            self.replace(&key, uid, true, Vec::new(), &mut waits);
         }
         waits
     }
 
-    /// Puts a run's claims in the place of those it had, and tells who waits for the key if they differ.
-    fn replace(&mut self, key: &Key, uid: &str, mut new: Vec<Claim>, waits: &mut BTreeSet<String>) {
+    /// Puts a run's claims in the place of those it had, if it is `known` to have had some, and tells who waits for the key if they differ.
+    fn replace(&mut self, key: &Key, uid: &str, known: bool, mut new: Vec<Claim>, waits: &mut BTreeSet<String>) {
         self.parts.resize_with(PARTS, Arc::default);
         let part = &mut self.parts[at(key)];
         let there = part.get(key).map(Vec::as_slice).unwrap_or_default();
         share(&mut new, there);
-        if there.iter().filter(|claim| &*claim.uid == uid).eq(&new) {
+        if known && there.iter().filter(|claim| &*claim.uid == uid).eq(&new) {
             return;
         }
         let waiting = there.iter().filter(|claim| claim.standing == Standing::Waits);
         waits.extend(waiting.map(|claim| claim.run.to_string()));
         let part = Arc::make_mut(part);
         let claims = part.entry(*key).or_default();
-        claims.retain(|claim| &*claim.uid != uid);
+        if known {
+            claims.retain(|claim| &*claim.uid != uid);
+        }
         claims.extend(new);
         if claims.is_empty() {
             part.remove(key);
@@ -187,11 +192,11 @@ impl Claim {
     }
 }
 
-/// Takes the words of who has said the same before.
+/// Takes the words of who has said the same before. Of many that is one of the last.
 fn share(new: &mut [Claim], there: &[Claim]) {
     for claim in new {
         let Standing::Made { origin, body } = &mut claim.standing else { continue };
-        for other in there {
+        for other in there.iter().rev().take(LAST) {
             let Standing::Made { origin: said, body: text } = &other.standing else { continue };
             if text == body {
                 *body = Arc::clone(text);
