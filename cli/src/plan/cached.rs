@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::ListParams;
-use kube::{Resource, ResourceExt};
 use millrace_core::api::{
     Cache, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, PipelineRef, Stage, StageState, StageTemplate,
 };
