@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::pass::Stages;
 use super::{finish, graph, hold};
-use crate::api::{MLPipelineRun, MLPipelineRunStatus, RetryFrom, StageState, StageStatus};
+use crate::api::{CacheStatus, MLPipelineRun, MLPipelineRunStatus, RetryFrom, StageState, StageStatus};
 use crate::expr;
 use crate::pipeline::{Frozen, FrozenKind};
 
@@ -59,8 +59,12 @@ pub(super) fn begin(
             // Items that are done read what they read.
             let inputs =
                 if anew || status.items.is_none() { BTreeMap::new() } else { std::mem::take(&mut status.inputs) };
+            // Who names a stage wants it run.
+            let lost = status.cache.take().and_then(|cache| cache.lost);
+            let cache = CacheStatus { refresh: asked.stage.as_deref() == Some(name), lost, ..CacheStatus::default() };
+            let cache = Some(Box::new(cache)).filter(|cache| **cache != CacheStatus::default());
             let (attempts, usage) = (status.attempts, status.usage.take());
-            *status = StageStatus { attempts, retries, inputs, usage, ..StageStatus::default() };
+            *status = StageStatus { attempts, retries, inputs, usage, cache, ..StageStatus::default() };
         }
     }
     Ok(new)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use millrace_contract::ITEMS_OUTPUT;
 
+use super::cache::{self, Look};
 use super::classify::{self, Seen, Standing};
 use super::ending::Wanted;
 use super::inputs::{self, Hindrance};
@@ -33,11 +34,18 @@ pub(super) fn begin(
     stages: &Stages,
     effects: &mut Effects,
 ) -> StageStatus {
-    status.start_time.get_or_insert(pass.time());
-    let before = status.clone();
     // All items read the same, also those that run when another version is served.
     let kept = Some(status.inputs.clone()).filter(|kept| stage.for_each.is_some() && !kept.is_empty());
     let resolved = kept.map_or_else(|| inputs::deployed(pass, &stage.inputs), Ok);
+    if let Ok(resolved) = &resolved {
+        let resolved = StageStatus { inputs: resolved.clone(), ..status.clone() };
+        match cache::look(pass, name, stage, &resolved, stages, effects) {
+            Look::Taken(taken) => return *taken,
+            Look::Run(said) => status.cache = said,
+        }
+    }
+    status.start_time.get_or_insert(pass.time());
+    let before = status.clone();
     let built = resolved.and_then(|resolved| {
         status.inputs = resolved;
         status.attempts += 1;

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use millrace_contract::ReportReason;
+
 use super::classify::{self, Standing};
 use super::ending::{Ending, Failure, Wanted};
 use super::pass::{Effects, Pass, Stages, clip, since};
@@ -347,7 +349,8 @@ fn failed(wanted: Wanted<'_>, pods: &[&PodView], counts: &JobItems, words: &Word
         reason: ITEM_FAILED.to_owned(),
         message: format!("{}{rest}", told.join("\n")),
         exit_code,
-        report: None,
+        // What one item lost all others would miss.
+        report: first.report.clone().filter(|report| report.reason == ReportReason::InputLost),
         // Each was tried as often as `retry` says.
         lasting: true,
     })

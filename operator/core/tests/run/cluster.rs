@@ -16,7 +16,7 @@ use millrace_core::config::Config;
 use millrace_core::names;
 use millrace_core::pipeline::Frozen;
 use millrace_core::plan::{Apply, Create, Delete, DeleteKind, Event, FIELD_OWNED, Plan, Refusal};
-use millrace_core::run::{self, Above, JobItems, JobView, Observed, Peer, PodView, Words};
+use millrace_core::run::{self, Above, CacheIndex, JobItems, JobView, Observed, Peer, PodView, Words};
 use serde_json::Value;
 
 use crate::node;
@@ -73,6 +73,8 @@ pub struct Cluster {
     pub nested: BTreeMap<String, MLPipelineRun>,
     /// What a nested run sees of those that it belongs to.
     pub above: Above,
+    /// What other runs have made.
+    pub cache: CacheIndex,
     pub refusals: Vec<Refusal>,
     /// By stage and attempt; every other attempt succeeds.
     pub fates: BTreeMap<(String, u32), Fate>,
@@ -121,6 +123,7 @@ impl Cluster {
             superseded: BTreeMap::new(),
             nested: BTreeMap::new(),
             above: Above::default(),
+            cache: CacheIndex::default(),
             refusals: Vec::new(),
             fates: BTreeMap::new(),
             manifests: BTreeMap::new(),
@@ -238,6 +241,7 @@ impl Cluster {
             model_versions: self.versions.iter().cloned().map(Arc::new).collect(),
             model_deployments: deployments.chain(others).collect(),
             refusals: self.refusals.clone(),
+            cache: self.cache.snapshot(),
             ..Observed::default()
         };
         run::plan(&self.run, &observed, &self.config, self.now)
