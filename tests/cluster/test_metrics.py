@@ -94,7 +94,7 @@ class Metrics(ModelTest):
     def test_pods_follow_a_small_server_with_prometheus_api_and_stay_without_its_answer(self):
         said: dict = {"value": 0}
         prometheus = self.prometheus(lambda _: said["value"])
-        asked = {"address": prometheus.address, "query": 'queue{of="$[[ name ]]", in="$[[ namespace ]]"}'}
+        asked = {"address": prometheus.address, "query": 'queue{of="$[[ deployment.name ]]", in="$[[ deployment.namespace ]]"}'}
         self.first(scale={"min": 0, "max": 3, "metric": "Prometheus", "target": 10, "toZeroAfter": "5s", "prometheus": asked})
         self.scaled(0)
         self.assertEqual(set(prometheus.queries), {f'queue{{of="m", in="{self.namespace}"}}'})

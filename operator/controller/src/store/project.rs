@@ -324,13 +324,13 @@ fn millraces(all: Option<&BTreeMap<String, String>>) -> Vec<(&String, &String)> 
 pub fn autoscaler_view(autoscaler: &HorizontalPodAutoscaler) -> AutoscalerView {
     let meta = &autoscaler.metadata;
     let conditions = autoscaler.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let mut active = conditions.into_iter().filter(|condition| condition.type_ == "ScalingActive");
+    let active = conditions.into_iter().find(|condition| condition.type_ == "ScalingActive");
     AutoscalerView {
         name: meta.name.clone().unwrap_or_default(),
         uid: meta.uid.clone().unwrap_or_default(),
         owner: controller_uid(meta),
         shape: autoscaler.spec.as_ref().map_or(0, digest),
-        active: active.next().map(|c| (c.status.clone(), words(c.reason.as_ref(), c.message.as_ref()))),
+        active: active.map(|c| (c.status.clone(), words(c.reason.as_ref(), c.message.as_ref()))),
     }
 }
 

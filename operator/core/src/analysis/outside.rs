@@ -107,7 +107,7 @@ mod tests {
         tally.heard(router, "m", &stats, start() + SignedDuration::from_secs(second));
     }
 
-    fn verdict(tally: &Tally, analysis: serde_json::Value) -> (Verdict, String) {
+    fn verdict(tally: &Tally, analysis: &serde_json::Value) -> (Verdict, String) {
         let mut whole = json!({ "prometheus": { "address": "http://p", "query": "q" } });
         whole.as_object_mut().unwrap().extend(analysis.as_object().unwrap().clone());
         let analysis: Analysis = serde_json::from_value(whole).unwrap();
@@ -127,7 +127,7 @@ mod tests {
         ] {
             let mut tally = tally();
             hear(&mut tally, "r", 10, &[("c", said(Some(value), Some(2), 0))]);
-            assert_eq!(verdict(&tally, analysis), (expected, words.to_owned()));
+            assert_eq!(verdict(&tally, &analysis), (expected, words.to_owned()));
         }
     }
 
@@ -137,7 +137,7 @@ mod tests {
             let mut tally = tally();
             let stable = said(stable, Some(2), 0);
             hear(&mut tally, "r", 10, &[("c", said(Some(candidate), Some(2), 0)), ("s", stable)]);
-            verdict(&tally, json!({ "maxRatioToStable": 1.5 }))
+            verdict(&tally, &json!({ "maxRatioToStable": 1.5 }))
         };
         assert_eq!(of(3.0, Some(2.0)).0, Verdict::Passed);
         let words = "Prometheus says 3.1, more than 1.5 times the promoted revision's 2";
@@ -151,13 +151,13 @@ mod tests {
     fn an_answer_from_before_the_step_and_no_number_say_nothing() {
         let limit = || json!({ "max": 1 });
         let mut tally = tally();
-        assert_eq!(verdict(&tally, limit()).1, "no figure: the routers have not asked yet");
+        assert_eq!(verdict(&tally, &limit()).1, "no figure: the routers have not asked yet");
         hear(&mut tally, "r", 10, &[("c", said(Some(9.0), Some(11), 0))]);
-        assert_eq!(verdict(&tally, limit()).0, Verdict::Inconclusive);
+        assert_eq!(verdict(&tally, &limit()).0, Verdict::Inconclusive);
         hear(&mut tally, "r", 11, &[("c", said(None, Some(1), 0))]);
-        assert_eq!(verdict(&tally, limit()), (Verdict::Inconclusive, "no figure: words".to_owned()));
+        assert_eq!(verdict(&tally, &limit()), (Verdict::Inconclusive, "no figure: words".to_owned()));
         hear(&mut tally, "r", 20, &[("c", said(Some(9.0), Some(1), 0))]);
-        assert_eq!(verdict(&tally, limit()).0, Verdict::Failed);
+        assert_eq!(verdict(&tally, &limit()).0, Verdict::Failed);
     }
 
     #[test]
@@ -166,16 +166,16 @@ mod tests {
         let mut tally = tally();
         hear(&mut tally, "a", 10, &[("c", said(Some(9.0), Some(8), 0))]);
         hear(&mut tally, "b", 10, &[("c", said(Some(1.0), Some(2), 0))]);
-        assert_eq!(verdict(&tally, limit()).0, Verdict::Passed);
+        assert_eq!(verdict(&tally, &limit()).0, Verdict::Passed);
         hear(&mut tally, "a", 30, &[("c", said(None, None, 9))]);
         hear(&mut tally, "b", 30, &[("c", said(Some(1.0), Some(22), 4))]);
-        assert_eq!(verdict(&tally, limit()).0, Verdict::Passed, "the last answer holds for a while");
+        assert_eq!(verdict(&tally, &limit()).0, Verdict::Passed, "the last answer holds for a while");
         hear(&mut tally, "b", 40, &[("c", said(Some(1.0), Some(32), 5))]);
-        let (verdict_now, words) = verdict(&tally, limit());
+        let (verdict_now, words) = verdict(&tally, &limit());
         assert_eq!(verdict_now, Verdict::Error);
         assert_eq!(words, "Prometheus gave no figure 5 times in a row: words");
         // A router that is gone keeps nothing up.
         hear(&mut tally, "c", 80, &[("c", said(Some(1.0), Some(1), 0))]);
-        assert_eq!(verdict(&tally, limit()).0, Verdict::Passed);
+        assert_eq!(verdict(&tally, &limit()).0, Verdict::Passed);
     }
 }

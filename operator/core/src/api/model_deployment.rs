@@ -173,7 +173,8 @@ pub struct Scale {
     pub percentile: Option<Percentile>,
     /// What is asked for with `metric: Prometheus`. An answer above 0 starts a pod where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prometheus: Option<PrometheusQuery>,
+    // In a box, as `security` is.
+    pub prometheus: Option<Box<PrometheusQuery>>,
     /// The model goes to zero when for so long no request was at a router. At least `5s`. Default `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]

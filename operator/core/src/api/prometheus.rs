@@ -22,8 +22,8 @@ pub struct PrometheusQuery {
         regex(pattern = r"^https?://[a-zA-Z0-9]([-.a-zA-Z0-9]*[a-zA-Z0-9])?(:[0-9]{1,5})?(/[-._~a-zA-Z0-9]+)*/?$")
     )]
     pub address: String,
-    /// PromQL. `$[[ revision ]]`, `$[[ stable ]]`, `$[[ name ]]`, `$[[ namespace ]]` and `$[[ model ]]` are filled in: the revision that is
-    /// looked at, the promoted one, and the ModelDeployment's name, namespace and `spec.model.name`.
+    /// PromQL. `$[[ revision ]]`, `$[[ stable ]]`, `$[[ model ]]`, `$[[ deployment.name ]]` and `$[[ deployment.namespace ]]` are filled in:
+    /// the revision that is looked at, the promoted one, `spec.model.name`, and what the ModelDeployment is called.
     #[schemars(length(min = 1, max = 1024))]
     pub query: String,
     /// An entry of a Secret of the namespace: a bearer token. It is mounted into the routers: naming another one replaces them.

@@ -18,6 +18,8 @@ const SHORT: usize = 16;
 const MOST: usize = 10;
 const REVISION: &str = "revision";
 const STABLE: &str = "stable";
+const MODEL: &str = "model";
+const DEPLOYMENT: &str = "deployment";
 
 /// Every query once, in the order of their ids.
 #[must_use]
@@ -37,7 +39,7 @@ pub fn queries(deployment: &ModelDeployment) -> Vec<Query> {
 pub(super) fn followed(deployment: &ModelDeployment) -> Option<Query> {
     let scale = deployment.spec.scale.as_ref().filter(|scale| scale.metric == Some(ScaleMetric::Prometheus))?;
     let stable = stable(deployment)?;
-    query(deployment, scale.prometheus.as_ref()?, stable, stable)
+    query(deployment, scale.prometheus.as_deref()?, stable, stable)
 }
 
 /// The queries of each analysis of the rollout that is under way.
@@ -77,9 +79,9 @@ fn query(deployment: &ModelDeployment, asked: &PrometheusQuery, revision: &str, 
     let scope = Scope::new()
         .with(REVISION, json!(revision))
         .with(STABLE, json!(stable))
-        .with("name", json!(deployment.metadata.name))
-        .with("namespace", json!(deployment.metadata.namespace))
-        .with("model", json!(deployment.spec.model.name));
+        .with(MODEL, json!(deployment.spec.model.name))
+        // As `run` has them: `namespace` by itself is a word that CEL keeps.
+        .with(DEPLOYMENT, json!({ "name": deployment.metadata.name, "namespace": deployment.metadata.namespace }));
     let query = expr::render(query, &scope).ok().filter(|query| query.len() <= Query::LONGEST)?;
     let entry = |of: Source, entry: &JwksKey| Entry { of, name: entry.name.clone(), key: entry.key.clone() };
     let mut whole = Query {
@@ -98,7 +100,7 @@ fn query(deployment: &ModelDeployment, asked: &PrometheusQuery, revision: &str, 
 pub(super) fn check(deployment: &ModelDeployment) -> Vec<Problem> {
     let mut problems = Vec::new();
     let analyses = deployment.spec.rollout.iter().flat_map(|rollout| &rollout.analysis);
-    let scale = deployment.spec.scale.as_ref().and_then(|scale| scale.prometheus.as_ref());
+    let scale = deployment.spec.scale.as_ref().and_then(|scale| scale.prometheus.as_deref());
     if let Some(asked) = scale {
         problems.extend(faults("spec.scale.prometheus", asked));
     }
@@ -132,8 +134,10 @@ fn names_revision(query: &str) -> bool {
 }
 
 fn faults(path: &str, asked: &PrometheusQuery) -> Vec<Problem> {
-    let names = [REVISION, STABLE, "name", "namespace", "model"].map(|name| (name.to_owned(), Type::Text));
-    let checked = expr::check_text(&asked.query, &Names::from(names));
+    let text = |name: &str| (name.to_owned(), Type::Text);
+    let mut names = Names::from([REVISION, STABLE, MODEL].map(text));
+    names.insert(DEPLOYMENT.to_owned(), Type::Record(["name", "namespace"].map(text).into()));
+    let checked = expr::check_text(&asked.query, &names);
     let faults = checked.faults.into_iter();
     let mut problems: Vec<Problem> =
         faults.map(|fault| Problem::new(format!("{path}.query"), "InvalidExpression", fault.to_string())).collect();
@@ -157,7 +161,7 @@ mod tests {
     use super::*;
     use crate::api::{ModelDeploymentStatus, RevisionStatus};
 
-    fn model(spec: serde_json::Value, rollout: Option<serde_json::Value>) -> ModelDeployment {
+    fn model(spec: &serde_json::Value, rollout: Option<serde_json::Value>) -> ModelDeployment {
         let mut whole = json!({ "model": { "name": "penguins" } });
         whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let mut model = ModelDeployment::new("birds", serde_json::from_value(whole).unwrap());
@@ -179,9 +183,10 @@ mod tests {
 
     #[test]
     fn names_are_filled_in_and_another_query_has_another_id() {
-        let of = |query: &str| queries(&model(scale(query), None));
-        let all =
-            of("q{a=\"$[[ name ]]\", b=\"$[[namespace]]\", c=\"$[[ model ]]\", d=~\"$[[ revision ]]|$[[ stable ]]\"}");
+        let of = |query: &str| queries(&model(&scale(query), None));
+        let all = of(
+            "q{a=\"$[[ deployment.name ]]\", b=\"$[[deployment.namespace]]\", c=\"$[[ model ]]\", d=~\"$[[ revision ]]|$[[ stable ]]\"}",
+        );
         assert_eq!(all[0].query, "q{a=\"birds\", b=\"team\", c=\"penguins\", d=~\"birds-1|birds-1\"}");
         assert_eq!(of("a")[0].id, of("a")[0].id);
         assert_ne!(of("a")[0].id, of("b")[0].id);
@@ -200,9 +205,9 @@ mod tests {
             "three": { "metric": "ErrorRate", "max": 1 },
         }));
         let step = |step: i32| Some(json!({ "revision": "birds-2", "step": step }));
-        assert!(queries(&model(spec.clone(), None)).is_empty());
-        assert!(queries(&model(spec.clone(), step(0))).is_empty());
-        let under_way = model(spec, step(1));
+        assert!(queries(&model(&spec, None)).is_empty());
+        assert!(queries(&model(&spec, step(0))).is_empty());
+        let under_way = model(&spec, step(1));
         let texts: Vec<String> = queries(&under_way).into_iter().map(|query| query.query).collect();
         assert_eq!(texts.len(), 2, "the same is asked once");
         assert!(texts.contains(&"q{r=\"birds-1\"}".to_owned()) && texts.contains(&"q{r=\"birds-2\"}".to_owned()));
@@ -214,20 +219,22 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_refused_with_what_to_write() {
-        let said = |spec| check(&model(spec, None)).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        assert_eq!(said(scale("rate(x{n=\"$[[ name ]]\"}[1m])")), "");
+        let said = |spec: serde_json::Value| {
+            check(&model(&spec, None)).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(said(scale("rate(x{n=\"$[[ deployment.name ]]\"}[1m])")), "");
         assert!(
             said(scale("$[[ revison ]]")).starts_with("spec.scale.prometheus.query: "),
             "{}",
             said(scale("$[[ revison ]]"))
         );
-        assert!(said(scale("$[[ name")).contains("has no `]]`"));
+        assert!(said(scale("$[[ model")).contains("has no `]]`"));
         let compares = |query: &str| {
             let asked = json!({ "address": "http://p:70000/a", "query": query });
             said(analyses(&json!({ "a": { "prometheus": asked, "maxRatioToStable": 2 } })))
         };
         assert!(compares("up").contains("\"70000\" is no port"), "{}", compares("up"));
-        let asked = json!({ "address": "http://p/a", "query": "q{x=\"$[[ name ]]\"}" });
+        let asked = json!({ "address": "http://p/a", "query": "q{x=\"$[[ deployment.name ]]\"}" });
         let text = said(analyses(&json!({ "a": { "prometheus": asked, "maxRatioToStable": 2 } })));
         assert!(text.contains("in the place of $[[ revision ]]"), "{text}");
         let many = (0..11)

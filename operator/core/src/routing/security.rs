@@ -70,7 +70,7 @@ fn rate(limit: &RateLimit, knows_callers: bool, routers: i32) -> Rate {
 /// Every query of a spec.
 fn prometheus(model: &ModelDeployment) -> impl Iterator<Item = &PrometheusQuery> {
     let analyses = model.spec.rollout.iter().flat_map(|rollout| rollout.analysis.values());
-    let scale = model.spec.scale.as_ref().and_then(|scale| scale.prometheus.as_ref());
+    let scale = model.spec.scale.as_ref().and_then(|scale| scale.prometheus.as_deref());
     analyses.filter_map(|analysis| analysis.prometheus.as_ref()).chain(scale)
 }
 

@@ -273,7 +273,8 @@ fn words(cluster: &Cluster, kind: &str) -> String {
 }
 
 fn asked(min: i32) -> serde_json::Value {
-    let asked = serde_json::json!({ "address": "http://p:9090", "query": "sum(queue{model=\"$[[ name ]]\"})" });
+    let asked =
+        serde_json::json!({ "address": "http://p:9090", "query": "sum(queue{model=\"$[[ deployment.name ]]\"})" });
     serde_json::json!({ "min": min, "max": 5, "target": 10, "metric": "Prometheus", "prometheus": asked, "toZeroAfter": "10s" })
 }
 
@@ -363,9 +364,8 @@ fn an_autoscaler_of_the_promoted_revision_has_the_number_and_goes_with_the_metri
     assert_eq!(cluster.condition("ScalingActive"), pair("Unknown", "CPU"));
     // What it writes stays.
     cluster.change(&name, |view| view.wanted = 4);
-    let writes = cluster.writes;
     cluster.settle();
-    assert_eq!((wanted(&cluster, &name), cluster.writes), (4, writes));
+    assert_eq!((wanted(&cluster, &name), desired(&cluster)), (4, None));
     let mut view = AutoscalerView::clone(cluster.observed.autoscaler.as_ref().unwrap());
     let words_of_it = Words { reason: "FailedGetMetric".to_owned(), message: "no metrics server".to_owned() };
     view.active = Some(("False".to_owned(), words_of_it));
