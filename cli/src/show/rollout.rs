@@ -167,6 +167,7 @@ fn verdict(verdict: Verdict) -> (&'static str, Style) {
         Verdict::Inconclusive => ("Inconclusive", WAITS),
         Verdict::Passed => ("Passed", GOOD),
         Verdict::Failed => ("Failed", BAD),
+        Verdict::Error => ("Error", BAD),
     }
 }
 

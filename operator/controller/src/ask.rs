@@ -11,9 +11,9 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use millrace_core::api::ModelDeployment;
-use millrace_core::autoscale::Counted;
-use millrace_core::deployment::{counted, followed, has_news, is_awake, is_due, is_settled, watched};
+use millrace_core::api::{ModelDeployment, ScaleMetric};
+use millrace_core::autoscale::{Counted, Timed};
+use millrace_core::deployment::{counted, followed, has_news, is_awake, is_due, is_settled, queries, watched};
 use millrace_core::routing::{ADMIN_PORT, ModelReport, Report};
 use millrace_routes::Stats;
 use tokio::sync::Semaphore;
@@ -37,9 +37,10 @@ const AT_ONCE: usize = 64;
 const OF_NAMESPACE: usize = 16;
 /// What they are asked for.
 const STATS: &str = "/stats";
-/// A longer answer is none: so much, and so much for each revision that there is.
+/// A longer answer is none: so much, and so much for each revision and each query of Prometheus that there is.
 const ANSWER_BYTES: usize = 16 << 10;
 const REVISION_BYTES: usize = 4 << 10;
+const QUERY_BYTES: usize = 1 << 10;
 /// What a router said counts until it gave no answer so many times in a row. Then it is asked as if nothing moved.
 const MISSES: u32 = 3;
 
@@ -123,11 +124,11 @@ impl Asker {
     }
 
     fn targets(&mut self, at_once: Option<&HashSet<String>>) -> Vec<Target> {
-        // Whether something moves, and how many revisions there are.
+        // Whether something moves, and how long an answer may be.
         let mut namespaces: BTreeMap<String, (bool, usize)> = BTreeMap::new();
         let (mut follows, mut judged) = (HashSet::new(), HashSet::new());
         self.stores.deployments.each(None, |id, deployment| {
-            let (busy, revisions) = namespaces.entry(id.namespace.clone()).or_default();
+            let (busy, bytes) = namespaces.entry(id.namespace.clone()).or_default();
             let is_judged = watched(deployment).is_some();
             *busy |= !is_settled(deployment) || is_awake(deployment) || is_judged;
             if followed(deployment).is_some() {
@@ -136,12 +137,13 @@ impl Asker {
             if is_judged {
                 judged.insert(id.clone());
             }
-            *revisions += 1 + deployment.status.as_ref().map_or(0, |status| status.revisions.len());
+            let revisions = 1 + deployment.status.as_ref().map_or(0, |status| status.revisions.len());
+            *bytes += REVISION_BYTES * revisions + QUERY_BYTES * queries(deployment).len();
         });
         let now = Instant::now();
         self.due.retain(|namespace, _| namespaces.contains_key(namespace));
         let (mut targets, mut present) = (Vec::new(), HashSet::new());
-        for (namespace, (busy, revisions)) in namespaces {
+        for (namespace, (busy, bytes)) in namespaces {
             let routers = self.stores.routers.group(&namespace);
             present.extend(routers.values().map(|router| router.pod.uid.clone()));
             let due = match at_once {
@@ -164,7 +166,7 @@ impl Asker {
                     uid: uid.clone(),
                     pod: router.pod.name.clone(),
                     address: SocketAddr::new(ip, ADMIN_PORT),
-                    bytes: ANSWER_BYTES + REVISION_BYTES * revisions,
+                    bytes: ANSWER_BYTES + bytes,
                 });
             }
         }
@@ -216,10 +218,18 @@ impl Asker {
     /// Keeps what a router counted, where the number of pods follows it or a rollout is judged by it.
     fn note(&self, target: &Target, stats: &Stats, model: &ModelDeployment, now: Timestamp) {
         let id = Id::new(&target.namespace, model.name_any());
-        if followed(model).is_some()
-            && let Some(counted) = Counted::of(stats, &id.name, counted(model))
-        {
-            self.stores.loads.heard(&id, &target.uid, counted, now);
+        if let Some((_, follow)) = followed(model) {
+            if let Some(counted) = Counted::of(stats, &id.name, counted(model)) {
+                self.stores.loads.heard(&id, &target.uid, counted, now);
+            }
+            if let Some(query) = &follow.query {
+                let said = stats.models.get(&id.name).and_then(|said| said.queries.get(query));
+                self.stores.loads.answered(&id, &target.uid, query, said, now);
+            }
+            let timed = (follow.metric == ScaleMetric::Latency).then(|| Timed::of(stats, &id.name, counted(model)));
+            if let Some(timed) = timed.flatten() {
+                self.stores.loads.took(&id, &target.uid, timed, now);
+            }
         }
         if let Some(step) = watched(model) {
             self.stores.tallies.heard(&id, &step, &target.uid, stats, now);
@@ -234,10 +244,10 @@ impl Asker {
 
     /// Whether a pass would choose another number of pods: none is made for nothing.
     fn is_due(&self, id: &Id, model: &ModelDeployment, now: Timestamp) -> bool {
-        let Some((revision, metric)) = followed(model) else { return false };
+        let Some((revision, follow)) = followed(model) else { return false };
         let view = self.stores.server_deployments.get(&Id::new(&id.namespace, revision));
         view.is_some_and(|view| {
-            let load = self.stores.load(id, metric, view.wanted, now);
+            let load = self.stores.load(id, &follow, &view, now);
             is_due(model, &view, &load, now)
         })
     }
@@ -308,7 +318,7 @@ mod tests {
     fn said(models: &[(&str, &[&str])]) -> Stats {
         let models = models.iter().map(|(name, revisions)| {
             let revisions = revisions.iter().map(|name| ((*name).to_owned(), RevisionStats::default()));
-            ((*name).to_owned(), ModelStats { generation: 1, revisions: revisions.collect(), security: None })
+            ((*name).to_owned(), ModelStats { generation: 1, revisions: revisions.collect(), ..ModelStats::default() })
         });
         Stats { pod: "router".to_owned(), boot: 1, at_us: 1, models: models.collect() }
     }

@@ -1,7 +1,7 @@
 //! Who looks again when something changes. The rule: whatever a plan may look at wakes the object it plans for.
 
 use millrace_core::api::{ConcurrencyPolicy, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
-use millrace_core::deployment::{DeploymentView, ServiceView};
+use millrace_core::deployment::{AutoscalerView, DeploymentView, ServiceView};
 use millrace_core::names::ROUTER;
 use millrace_core::run::{FRONT, Peer, PodView, Slot, asks, bound, has_asked, parent};
 
@@ -220,6 +220,14 @@ pub fn server_deployment(stores: &Stores, queues: &Queues, id: &Id, group: &str,
 pub fn service(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &ServiceView, gone: bool) {
     if gone {
         stores.applied_services.forget(id);
+    }
+    of_deployment(stores, queues, id, group, view, gone);
+}
+
+/// The HorizontalPodAutoscaler of a ModelDeployment.
+pub fn autoscaler(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &AutoscalerView, gone: bool) {
+    if gone {
+        stores.applied_autoscalers.forget(id);
     }
     of_deployment(stores, queues, id, group, view, gone);
 }

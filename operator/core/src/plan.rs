@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 
@@ -66,6 +67,7 @@ pub enum Create {
 pub enum Apply {
     Deployment(Box<Deployment>),
     Service(Box<Service>),
+    Autoscaler(Box<HorizontalPodAutoscaler>),
     /// `replicas` through the scale subresource of a Deployment, if they still are what was seen: a router may have started a pod.
     Scale {
         deployment: String,
@@ -96,6 +98,7 @@ pub enum DeleteKind {
     Run,
     Deployment,
     Service,
+    Autoscaler,
     /// What runs ran. `uid` is the owner's: one of another owner stays.
     ControllerRevision,
 }

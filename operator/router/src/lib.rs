@@ -1,5 +1,5 @@
 //! The data plane: one proxy for all models of a namespace. `state` is what is known of models, revisions and pods; `proxy` takes a
-//! request through it; `callers` bounds what they may take; `door` says who is let in; `control` brings routes, endpoints and starts from zero; `count` is what
+//! request through it; `callers` bounds what they may take; `door` says who is let in; `query` asks Prometheus; `control` brings routes, endpoints and starts from zero; `count` is what
 //! is counted.
 
 mod admin;
@@ -15,6 +15,7 @@ mod flight;
 mod headers;
 mod listen;
 mod proxy;
+mod query;
 mod refuse;
 mod router;
 pub mod settings;

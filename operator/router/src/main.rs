@@ -72,5 +72,6 @@ async fn options(settings: &Settings) -> Result<Options, Box<dyn Error>> {
         limits: Limits { connections: settings.max_connections, ..Limits::default() },
         pod: settings.pod.clone(),
         mounted: settings.mounted.clone(),
+        loopback: settings.endpoints.is_some(),
     })
 }

@@ -18,6 +18,7 @@ use crate::count::Metrics;
 use crate::door;
 use crate::endpoints;
 use crate::listen;
+use crate::query::{self, Reach};
 use crate::shadow::{self, ShadowQueue};
 use crate::state::{Phase, State};
 use crate::worker::Workers;
@@ -40,6 +41,8 @@ pub struct Options {
     pub pod: String,
     /// Where Secrets and ConfigMaps are mounted.
     pub mounted: PathBuf,
+    /// Prometheus may be on this very host: there is no cluster.
+    pub loopback: bool,
 }
 
 pub enum RoutesFrom {
@@ -70,7 +73,8 @@ pub struct Router {
 impl Router {
     /// Begins, within a runtime.
     pub fn start(options: Options) -> Result<Self, RouterError> {
-        let Options { routes, endpoints, mut scaler, address, admin, workers: count, limits, pod, mounted } = options;
+        let Options { routes, endpoints, mut scaler, address, admin, workers: count, limits, pod, mounted, loopback } =
+            options;
         let failed = |source| RouterError::Listen { address: admin, source };
         let listener = listen::bind(admin).map_err(failed)?;
         let admin = listener.local_addr().map_err(failed)?;
@@ -108,6 +112,7 @@ impl Router {
             }
         };
         tokio::spawn(door::follow(state.clone()));
+        tokio::spawn(query::follow(state.clone(), Reach { mounted: mounted.clone(), loopback }));
         tokio::spawn(Table::new(state.clone(), workers, address, mounted).follow(documents));
         Ok(Self { state, admin })
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::document::{HeaderRule, Model, Revision, Routes};
+use crate::query::Query;
 use crate::security::{Auth, Per, Security};
 
 /// Why a document was not taken.
@@ -68,6 +69,10 @@ impl Model {
         }
         ensure(self.queue.timeout_ms > 0, || at("queue.timeoutMs"), "must not be 0")?;
         ensure(self.limits.answer_ms != Some(0), || at("limits.answerMs"), "must not be 0")?;
+        ensure(self.queries.len() <= Query::MOST, || at("queries"), "must not be more than 32")?;
+        for query in &self.queries {
+            query.check(&|field: &str| at(&format!("queries[{}].{field}", query.id)))?;
+        }
         self.security
             .as_ref()
             .map_or(Ok(()), |security| security.check(&|field: &str| at(&format!("security.{field}"))))
@@ -96,6 +101,36 @@ impl Security {
         ensure(rate.burst > 0, || at("rate.burst"), "must not be 0")?;
         let known = rate.per == Per::Model || self.auth.is_some();
         ensure(known, || at("rate.per"), "cannot be Caller without auth: nobody knows who asks")
+    }
+}
+
+impl Query {
+    fn check(&self, at: &dyn Fn(&str) -> String) -> Result<(), Problem> {
+        let Self { id, address, query, token, ca } = self;
+        let named = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+        ensure(named, || at("id"), "must be letters and digits")?;
+        let (http, https) = (address.starts_with("http://"), address.starts_with("https://"));
+        // A query or a fragment would swallow what is asked, and a user is a secret in a place for none.
+        let plain = address.len() <= Self::LONGEST
+            && address.bytes().all(|b| (b'!'..=b'~').contains(&b) && !b"?#@".contains(&b));
+        ensure(
+            (http || https) && plain,
+            || at("address"),
+            "must begin with http:// or https://, without user, query and fragment",
+        )?;
+        ensure(!query.is_empty() && query.len() <= Self::LONGEST, || at("query"), "must not be empty or too long")?;
+        ensure(https == ca.is_some(), || at("ca"), "must be there for https, and for nothing else")?;
+        ensure(https || token.is_none(), || at("token"), "must not go over a connection that others may read")?;
+        for (field, entry) in [("token", token), ("ca", ca)] {
+            let Some(entry) = entry else { continue };
+            ensure(
+                is_folder(&entry.name),
+                || at(&format!("{field}.name")),
+                "must be the name of a Secret or ConfigMap",
+            )?;
+            ensure(is_file(&entry.key), || at(&format!("{field}.key")), "must be a key of a Secret or ConfigMap")?;
+        }
+        Ok(())
     }
 }
 
@@ -228,6 +263,36 @@ mod tests {
             let Err(RoutesError::Wrong(problem)) = with(&security) else { panic!("{security} was taken") };
             assert!(problem.to_string().starts_with(&format!("models[penguins].security.{expected}")), "{problem}");
         }
+    }
+
+    #[test]
+    fn a_query_is_read_and_what_is_wrong_of_it_named() {
+        let with = |query: &str| {
+            Routes::parse(GOOD.replacen(r#""limits""#, &format!(r#""queries": [{query}], "limits""#), 1).as_bytes())
+        };
+        let full = r#"{"id": "1a", "address": "https://prometheus:9090/p", "query": "up",
+            "token": {"of": "Secret", "name": "t", "key": "k"}, "ca": {"of": "ConfigMap", "name": "c", "key": "ca.crt"}}"#;
+        let routes = with(full).unwrap();
+        assert_eq!(Routes::parse(&serde_json::to_vec(&routes).unwrap()).unwrap(), routes);
+        for (from, to, expected) in [
+            (r#""1a""#, r#""""#, "queries[].id: must be"),
+            ("https://prom", "ftp://prom", "queries[1a].address: must begin"),
+            ("https://prom", "https://user:word@prom", "queries[1a].address: must begin"),
+            ("9090/p", "9090/p?a=b", "queries[1a].address: must begin"),
+            (r#""up""#, r#""""#, "queries[1a].query: must not be empty"),
+            ("https://", "http://", "queries[1a].ca: must be there for https"),
+            (r#""name": "t""#, r#""name": "../t""#, "queries[1a].token.name: must be the name"),
+            ("ca.crt", "a/b", "queries[1a].ca.key: must be a key"),
+        ] {
+            let Err(RoutesError::Wrong(problem)) = with(&full.replacen(from, to, 1)) else { panic!("{to} was taken") };
+            assert!(problem.to_string().starts_with(&format!("models[penguins].{expected}")), "{problem}");
+        }
+        let plain =
+            r#"{"id": "1", "address": "http://p", "query": "up", "token": {"of": "Secret", "name": "t", "key": "k"}}"#;
+        let Err(RoutesError::Wrong(problem)) = with(plain) else { panic!("a token in the open was taken") };
+        assert!(problem.to_string().contains("token: must not go over"), "{problem}");
+        let many = (0..33).map(|i| format!(r#"{{"id": "{i}", "address": "http://p", "query": "up"}}"#));
+        assert!(with(&many.collect::<Vec<_>>().join(",")).is_err());
     }
 
     #[test]

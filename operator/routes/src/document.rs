@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::query::Query;
 use crate::security::Security;
 
 /// The key of the document in its ConfigMap, and the name of its file where that is mounted.
@@ -43,6 +44,9 @@ pub struct Model {
     /// Default: whoever comes is let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<Security>,
+    /// What is asked of a Prometheus for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queries: Vec<Query>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

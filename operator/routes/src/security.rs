@@ -89,6 +89,7 @@ impl Source {
             Use::Tls => format!("{objects}/{name}/tls"),
             Use::ApiKeys => format!("{objects}/{name}/keys"),
             Use::Jwks(key) => format!("{objects}/{name}/jwks/{key}"),
+            Use::Prometheus(key) => format!("{objects}/{name}/prometheus/{key}"),
         }
     }
 }
@@ -102,6 +103,8 @@ pub enum Use<'a> {
     ApiKeys,
     /// This entry.
     Jwks(&'a str),
+    /// This entry: a token, or a certificate authority.
+    Prometheus(&'a str),
 }
 
 /// Requests that this router lets through.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::query::QueryStats;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
@@ -27,6 +29,9 @@ pub struct ModelStats {
     /// Where the routes ask something of callers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<SecurityStats>,
+    /// What became of the queries of the routes, by their ids.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub queries: BTreeMap<String, QueryStats>,
 }
 
 /// What a router has of the settings that say who is let in.

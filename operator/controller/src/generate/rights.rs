@@ -92,6 +92,12 @@ const RIGHTS: &[Right] = &[
         resources: &["services"],
         verbs: &["get", "list", "watch", "create", "update", "delete"],
     },
+    Right {
+        what_for: "metric: CPU",
+        group: "autoscaling",
+        resources: &["horizontalpodautoscalers"],
+        verbs: &["get", "list", "watch", "create", "update", "delete"],
+    },
     Right { what_for: "why a Job has no pod", group: "", resources: &["events"], verbs: &["list"] },
     Right { what_for: "events", group: "events.k8s.io", resources: &["events"], verbs: &["create"] },
     // The chart gives these two in the operator's own namespace only.

@@ -218,6 +218,9 @@ impl Passes {
         let services = self.stores.services.group(&group);
         let uids = services.iter().map(|(name, view)| (name, &view.uid));
         let applied_services = self.stores.applied_services.of(&id.namespace, uids);
+        let autoscaler = self.stores.autoscalers.group(&group).remove(&id.name);
+        let applied_autoscaler =
+            autoscaler.as_ref().and_then(|there| self.stores.applied_autoscalers.get(id, &there.uid));
         let load = self.load(id, deployment, &deployments, now);
         let desired = deployment.status.as_ref().and_then(|status| status.desired_replicas);
         let reached = self.stores.reached.look(&id.namespace, &deployments, desired);
@@ -229,6 +232,8 @@ impl Passes {
             pods,
             service: self.stores.services.get(id),
             services,
+            autoscaler,
+            applied_autoscaler,
             routers: self.routers(id),
             load,
             measured: deployment::watched(deployment).and_then(|_| self.stores.tallies.measured(id)),
@@ -248,8 +253,8 @@ impl Passes {
         views: &BTreeMap<String, Arc<DeploymentView>>,
         now: Timestamp,
     ) -> Option<Window> {
-        let (revision, metric) = deployment::followed(deployment)?;
-        Some(self.stores.load(id, metric, views.get(revision)?.wanted, now))
+        let (revision, follow) = deployment::followed(deployment)?;
+        Some(self.stores.load(id, &follow, views.get(revision)?, now))
     }
 
     /// The PodTemplates of these names that the catalog has.

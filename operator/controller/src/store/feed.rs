@@ -22,8 +22,8 @@ use tokio::sync::Notify;
 use super::Stores;
 use super::lenient::Lenient;
 use super::project::{
-    Kept, Part, deployment_view, job_view, label, part_view, router_view, routes_view, server_pod_view, service_view,
-    stage_pod_view,
+    Kept, Part, autoscaler_view, deployment_view, job_view, label, part_view, router_view, routes_view,
+    server_pod_view, service_view, stage_pod_view,
 };
 use super::shelf::{Item, Shelf};
 use crate::key::Id;
@@ -123,6 +123,15 @@ pub fn start(
             },
         );
         starter.start(of_models, Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::service });
+        starter.start(
+            of_models,
+            Feed {
+                kind: "HorizontalPodAutoscaler",
+                shelf: |s| &s.autoscalers,
+                view: autoscaler,
+                wake: wake::autoscaler,
+            },
+        );
         starter
             .start(named(ROUTES), Feed { kind: "ConfigMap", shelf: |s| &s.routes, view: routes, wake: wake::routing });
         starter.start(
@@ -372,6 +381,13 @@ pub fn service(
     service: k8s_openapi::api::core::v1::Service,
 ) -> Option<(String, millrace_core::deployment::ServiceView)> {
     Some((served_group(&service)?, service_view(&service)))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
+pub fn autoscaler(
+    autoscaler: k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler,
+) -> Option<(String, millrace_core::deployment::AutoscalerView)> {
+    Some((served_group(&autoscaler)?, autoscaler_view(&autoscaler)))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]

@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
-use millrace_core::api::ScaleMetric;
-use millrace_core::autoscale::{Counted, History, Window};
+use millrace_core::autoscale::{Counted, Follow, History, Timed, Window};
+use millrace_core::deployment::DeploymentView;
+use millrace_routes::QueryStats;
 
 use crate::key::Id;
 
@@ -23,12 +24,30 @@ impl Loads {
         self.of(id, now, |history| history.heard(router, counted, now));
     }
 
-    /// The load of the model as it is seen now. `wanted` is how many pods the cluster has it have, `running` are the routers' uids.
-    pub fn look(&self, id: &Id, metric: ScaleMetric, wanted: i32, running: &BTreeSet<&str>, now: Timestamp) -> Window {
+    /// How long that router's requests took.
+    pub fn took(&self, id: &Id, router: &str, timed: Timed, now: Timestamp) {
+        self.of(id, now, |history| history.took(router, timed, now));
+    }
+
+    /// What Prometheus answers to that router.
+    pub fn answered(&self, id: &Id, router: &str, query: &str, said: Option<&QueryStats>, now: Timestamp) {
+        self.of(id, now, |history| history.answered(router, query, said, now));
+    }
+
+    /// The load of the model as it is seen now. `view` is the Deployment whose pods follow it, `running` are the routers' uids.
+    pub fn look(
+        &self,
+        id: &Id,
+        follow: &Follow,
+        view: &DeploymentView,
+        running: &BTreeSet<&str>,
+        now: Timestamp,
+    ) -> Window {
         self.of(id, now, |history| {
-            history.saw(wanted, now);
+            history.saw(view.wanted, now);
+            history.serves(view.available, now);
             history.keep(running);
-            history.window(metric, running, now)
+            history.look(follow, running, now)
         })
     }
 

@@ -19,17 +19,21 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub use applied::Applied;
 pub use cached::Cached;
 pub use drifts::Drifts;
-pub use feed::{Feeds, News, job, keep, part, router_deployment, routes, server_deployment, service, start, whole};
+pub use feed::{
+    Feeds, News, autoscaler, job, keep, part, router_deployment, routes, server_deployment, service, start, whole,
+};
 pub use hurry::Hurry;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 pub use loads::Loads;
-use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, ScaleMetric, StageTemplate};
-use millrace_core::autoscale::Window;
-use millrace_core::deployment::{DeploymentView, ServiceView};
+use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
+use millrace_core::autoscale::{Follow, Window};
+use millrace_core::deployment::{AutoscalerView, DeploymentView, ServiceView};
 use millrace_core::routing::{PartView, RouterPod, RoutesView};
 use millrace_core::run::{JobView, PodView};
-pub use project::{Kept, Part, controller_uid, deployment_view, routers_shape, service_view, stage_pod_view};
+pub use project::{
+    Kept, Part, autoscaler_view, controller_uid, deployment_view, routers_shape, service_view, stage_pod_view,
+};
 pub use reached::Reached;
 pub use reports::Reports;
 pub use shelf::{Item, Shelf};
@@ -50,13 +54,15 @@ pub struct Stores {
     pub jobs: Shelf<JobView>,
     /// Grouped by the run's uid.
     pub stage_pods: Shelf<PodView>,
-    /// Grouped by `namespace/name` of the ModelDeployment, as are the next two.
+    /// Grouped by `namespace/name` of the ModelDeployment, as are the next three.
     pub server_pods: Shelf<PodView>,
     pub server_deployments: Shelf<DeploymentView>,
     pub services: Shelf<ServiceView>,
-    /// What became of the Deployments and Services that were applied.
+    pub autoscalers: Shelf<AutoscalerView>,
+    /// What became of the Deployments, Services and HorizontalPodAutoscalers that were applied.
     pub applied: Applied,
     pub applied_services: Applied,
+    pub applied_autoscalers: Applied,
     /// What is for a namespace's routers, grouped by namespace.
     pub routes: Shelf<RoutesView>,
     pub router_deployments: Shelf<DeploymentView>,
@@ -111,14 +117,14 @@ impl Stores {
     }
 
     /// The load of a model, as the routers of its namespace say.
-    pub fn load(&self, id: &Id, metric: ScaleMetric, wanted: i32, now: Timestamp) -> Window {
+    pub fn load(&self, id: &Id, follow: &Follow, view: &DeploymentView, now: Timestamp) -> Window {
         let routers = self.routers.group(&id.namespace);
         let running = routers.values().filter(|router| router.is_running()).map(|router| router.pod.uid.as_str());
-        self.loads.look(id, metric, wanted, &running.collect(), now)
+        self.loads.look(id, follow, view, &running.collect(), now)
     }
 
     /// Objects on each shelf, for the metrics.
-    pub fn sizes(&self) -> [(&'static str, usize); 17] {
+    pub fn sizes(&self) -> [(&'static str, usize); 18] {
         [
             ("pipelines", self.pipelines.len()),
             ("runs", self.runs.len()),
@@ -130,6 +136,7 @@ impl Stores {
             ("server_pods", self.server_pods.len()),
             ("server_deployments", self.server_deployments.len()),
             ("services", self.services.len()),
+            ("autoscalers", self.autoscalers.len()),
             ("routes", self.routes.len()),
             ("router_deployments", self.router_deployments.len()),
             ("routers", self.routers.len()),

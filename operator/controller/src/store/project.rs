@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     ConfigMap, ContainerState, ContainerStatus, Pod, Service, ServiceAccount, ServicePort, ServiceSpec,
@@ -14,7 +15,7 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use millrace_core::api::{GROUP, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
-use millrace_core::deployment::{DeploymentView, ServiceView, digest};
+use millrace_core::deployment::{AutoscalerView, DeploymentView, ServiceView, digest};
 use millrace_core::names::{ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL};
 use millrace_core::pod::{AGENT_INIT, MAIN};
 use millrace_core::routing::{PartView, RouterPod, RoutesView, is_ours};
@@ -328,6 +329,19 @@ pub fn routers_shape(view: &DeploymentView) -> u64 {
 /// Labels or annotations of Millrace's: the served version is among them.
 fn millraces(all: Option<&BTreeMap<String, String>>) -> Vec<(&String, &String)> {
     all.into_iter().flatten().filter(|(key, _)| key.starts_with(GROUP)).collect()
+}
+
+pub fn autoscaler_view(autoscaler: &HorizontalPodAutoscaler) -> AutoscalerView {
+    let meta = &autoscaler.metadata;
+    let conditions = autoscaler.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let active = conditions.into_iter().find(|condition| condition.type_ == "ScalingActive");
+    AutoscalerView {
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        owner: controller_uid(meta),
+        shape: autoscaler.spec.as_ref().map_or(0, digest),
+        active: active.map(|c| (c.status.clone(), words(c.reason.as_ref(), c.message.as_ref()))),
+    }
 }
 
 pub fn service_view(service: &Service) -> ServiceView {

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
@@ -24,7 +25,8 @@ use super::error::{WriteError, code, name_taken, owned_by_another, refused, writ
 use crate::key::Id;
 use crate::metrics::Verb;
 use crate::store::{
-    self, Item, Shelf, Stores, controller_uid, deployment_view, server_deployment, service, service_view, whole,
+    self, Item, Shelf, Stores, autoscaler, autoscaler_view, controller_uid, deployment_view, server_deployment,
+    service, service_view, whole,
 };
 use crate::wake::{self, Queues};
 
@@ -50,6 +52,11 @@ impl Writer {
                 let put = self.put(namespace, &*wanted, service_over, is_free, shape_of_service).await?;
                 Ok(put.map(|put| self.service_made(namespace, deployment::asked(&wanted), put)).err())
             }
+            Apply::Autoscaler(wanted) => {
+                let is_free = has_controller_of(wanted.meta());
+                let put = self.put(namespace, &*wanted, autoscaler_over, is_free, shape_of_autoscaler).await?;
+                Ok(put.map(|put| self.autoscaler_made(namespace, deployment::autoscaler_asked(&wanted), put)).err())
+            }
             Apply::Scale { deployment, from, replicas } => self.scale(namespace, &deployment, from, replicas).await,
             Apply::DeployVersion { model_deployment, version } => {
                 self.deploy_version(namespace, &model_deployment, version).await
@@ -73,6 +80,15 @@ impl Writer {
         let view = service_view(&made);
         let news = remember(&self.stores.applied_services, &id, view.uid, before, Applied::new(asked, view.shape, 0));
         self.put_made(&self.stores.services, &id, made, service, wake::service, news);
+    }
+
+    fn autoscaler_made(&self, namespace: &str, asked: u64, put: Put<HorizontalPodAutoscaler>) {
+        let Put { made, before } = put;
+        let id = Id::new(namespace, made.name_any());
+        let view = autoscaler_view(&made);
+        let applied = Applied::new(asked, view.shape, 0);
+        let news = remember(&self.stores.applied_autoscalers, &id, view.uid, before, applied);
+        self.put_made(&self.stores.autoscalers, &id, made, autoscaler, wake::autoscaler, news);
     }
 
     /// Keeps an object that was put. Where that is news though the object did not change, no watch tells.
@@ -226,6 +242,10 @@ fn shape_of_deployment(deployment: &Deployment) -> u64 {
     deployment_view(deployment).shape
 }
 
+fn shape_of_autoscaler(autoscaler: &HorizontalPodAutoscaler) -> u64 {
+    autoscaler_view(autoscaler).shape
+}
+
 fn shape_of_service(service: &Service) -> u64 {
     service_view(service).shape
 }
@@ -253,6 +273,10 @@ fn service_over(found: Service, wanted: Service) -> Service {
         spec.ip_family_policy = there.ip_family_policy;
     }
     Service { metadata: metadata_over(found.metadata, wanted.metadata), spec, status: None }
+}
+
+fn autoscaler_over(found: HorizontalPodAutoscaler, wanted: HorizontalPodAutoscaler) -> HorizontalPodAutoscaler {
+    HorizontalPodAutoscaler { metadata: metadata_over(found.metadata, wanted.metadata), ..wanted }
 }
 
 /// Others may have labels and annotations of theirs there.

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{DeleteParams, Preconditions};
@@ -26,6 +27,9 @@ impl Writer {
             DeleteKind::Run => self.delete_one::<MLPipelineRun>(namespace, "MLPipelineRun", &name, uid, None).await,
             DeleteKind::Service => self.delete_one::<Service>(namespace, "Service", &name, uid, None).await,
             DeleteKind::Deployment => self.delete_one::<Deployment>(namespace, "Deployment", &name, uid, None).await,
+            DeleteKind::Autoscaler => {
+                self.delete_one::<HorizontalPodAutoscaler>(namespace, "HorizontalPodAutoscaler", &name, uid, None).await
+            }
             DeleteKind::ControllerRevision => self.delete_revision(namespace, &name, &uid).await,
         }
     }

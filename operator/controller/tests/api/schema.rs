@@ -226,7 +226,12 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             (json!({ "scale": { "target": 2 } }), "target needs max"),
             (json!({ "scale": { "max": 2, "target": 0 } }), "target must be 0.01 or more"),
             (json!({ "scale": { "metric": "RequestRate" } }), "metric needs max and target"),
-            (json!({ "scale": { "metric": "CPU", "max": 2, "target": 1 } }), "Unsupported value"),
+            (json!({ "scale": { "metric": "Memory", "max": 2, "target": 1 } }), "Unsupported value"),
+            (json!({ "scale": { "metric": "CPU", "max": 1 } }), "metric: CPU needs target"),
+            (json!({ "scale": { "metric": "CPU", "max": 2, "target": 0.5 } }), "metric: CPU needs target"),
+            (json!({ "scale": { "max": 2, "target": 1, "percentile": "P99" } }), "percentile is for metric: Latency"),
+            (json!({ "scale": { "metric": "Latency", "max": 2, "target": 1, "percentile": "P42" } }), "Unsupported value"),
+            (json!({ "scale": { "metric": "Prometheus", "max": 2, "target": 1 } }), "belong together"),
             (json!({ "scale": { "metric": "External", "min": 0 } }), "not for metric: External"),
             (json!({ "scale": { "min": 1, "toZeroAfter": "5m" } }), "toZeroAfter needs min: 0"),
             (json!({ "scale": { "min": 0, "toZeroAfter": "soon" } }), "should match"),
@@ -251,7 +256,6 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             (rollout(&json!({ "metric": "ErrorRate", "maxRatioToStable": 0 })), "maxRatioToStable must be 0.01 or more"),
             (rollout(&json!({ "metric": "Agreement", "min": 0.9 })), "Agreement is of a shadow's answers"),
             (rollout(&json!({ "metric": "Errors", "max": 0.1 })), "Unsupported value"),
-            (rollout(&json!({ "metric": "ErrorRate", "max": 0.1, "prometheus": {} })), "unknown field"),
             (
                 json!({ "rollout": { "strategy": "Canary", "steps": [{ "weight": 5 }], "analysis": { "a": { "metric": "ErrorRate", "max": 1 } } } }),
                 "analysis needs steps with hold",
@@ -275,6 +279,49 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn what_is_asked_of_prometheus_is_held_to_its_bounds() {
+    refuses(
+        "ModelDeployment",
+        &[
+            (prometheus(&json!({ "query": "up" })), "Required value"),
+            (prometheus(&json!({ "address": "ftp://p", "query": "up" })), "should match"),
+            (prometheus(&json!({ "address": "http://user:word@p", "query": "up" })), "neither user nor password"),
+            (prometheus(&json!({ "address": "https://p", "query": "up" })), "https needs caConfigMap"),
+            (
+                prometheus(
+                    &json!({ "address": "http://p", "query": "up", "caConfigMap": { "name": "c", "key": "k" } }),
+                ),
+                "caConfigMap is for",
+            ),
+            (
+                prometheus(
+                    &json!({ "address": "http://p", "query": "up", "tokenSecret": { "name": "t", "key": "k" } }),
+                ),
+                "tokenSecret needs",
+            ),
+            (rollout(&json!({ "max": 0.1 })), "exactly one of metric and prometheus"),
+            (
+                rollout(
+                    &json!({ "metric": "ErrorRate", "max": 1, "prometheus": { "address": "http://p", "query": "up" } }),
+                ),
+                "exactly one of metric and prometheus",
+            ),
+            (rollout(&json!({ "metric": "ErrorRate", "max": -1 })), "must be 0 or more"),
+            (
+                rollout(&json!({ "maxRatioToStable": 2, "prometheus": { "address": "http://p", "query": "up" } })),
+                "maxRatioToStable needs $[[ revision ]]",
+            ),
+        ],
+    )
+    .await;
+}
+
+/// A number of pods that follows this.
+fn prometheus(asked: &Value) -> Value {
+    json!({ "scale": { "metric": "Prometheus", "max": 2, "target": 1, "prometheus": asked } })
 }
 
 /// A canary with one analysis.

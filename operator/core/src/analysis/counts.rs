@@ -86,7 +86,7 @@ impl Counts {
 }
 
 /// As long as this share took, as if all in a bucket were spread evenly over it: two that differ by a little do not differ by a bucket.
-fn milliseconds(histogram: &Histogram, share: f64) -> Option<f64> {
+pub(crate) fn milliseconds(histogram: &Histogram, share: f64) -> Option<f64> {
     let rank = share * histogram.count() as f64;
     let mut seen = 0.0;
     for (upper, n) in &histogram.buckets {

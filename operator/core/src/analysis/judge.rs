@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Asked, Measured};
+use super::{Asked, Measured, outside};
 use crate::api::{Analysis, AnalysisMetric, AnalysisStatus, Verdict};
 
 /// Where the spec says nothing.
@@ -11,10 +11,9 @@ const MIN_SAMPLES: u32 = 100;
 /// What the analyses need to say something.
 #[must_use]
 pub fn asked(analyses: &BTreeMap<String, Analysis>) -> Vec<Asked> {
-    let asked = analyses.values().map(|analysis| Asked {
-        metric: analysis.metric,
-        samples: needed(analysis),
-        compares: analysis.max_ratio_to_stable.is_some(),
+    let asked = analyses.values().filter_map(|analysis| {
+        let compares = analysis.max_ratio_to_stable.is_some();
+        Some(Asked { metric: analysis.metric?, samples: needed(analysis), compares })
     });
     asked.collect()
 }
@@ -26,11 +25,14 @@ fn needed(analysis: &Analysis) -> u64 {
 /// Judges every analysis. Without `measured` nothing was counted yet.
 #[must_use]
 pub fn judge(analyses: &BTreeMap<String, Analysis>, measured: Option<&Measured>) -> Vec<AnalysisStatus> {
-    analyses.iter().map(|(name, analysis)| one(name, analysis, measured)).collect()
+    let judged = analyses.iter().map(|(name, analysis)| match (&analysis.prometheus, analysis.metric) {
+        (Some(_), _) => outside::judge(name, analysis, measured),
+        (None, metric) => one(name, analysis, metric.unwrap_or_default(), measured),
+    });
+    judged.collect()
 }
 
-fn one(name: &str, analysis: &Analysis, measured: Option<&Measured>) -> AnalysisStatus {
-    let metric = analysis.metric;
+fn one(name: &str, analysis: &Analysis, metric: AnalysisMetric, measured: Option<&Measured>) -> AnalysisStatus {
     let needed = needed(analysis);
     let samples = measured.map_or(0, |measured| measured.candidate.samples(metric));
     let compares = analysis.max_ratio_to_stable.is_some();
@@ -80,6 +82,6 @@ fn shown(metric: AnalysisMetric, figure: f64) -> String {
 }
 
 /// Four digits behind the point: more says nothing.
-fn rounded(figure: f64) -> f64 {
+pub(super) fn rounded(figure: f64) -> f64 {
     (figure * 1e4).round() / 1e4
 }

@@ -4,16 +4,21 @@
 //! /stats of each router ─► Tally (one for each rollout, of one step) ─► Measured ─┐
 //! spec.rollout.analysis ──────────────────────────────────────────────────────────┴─► judge ─► a verdict for each
 //! ```
+//! What Prometheus answers to the routers is a figure of the step if it was asked after the step was in force.
 //! What a router counted before it had the step in force says nothing of the step, and what it counted before a start anew is lost: a
 //! verdict then waits for as many requests again.
 
+mod answers;
 mod counts;
 mod judge;
+mod outside;
 mod tally;
 
 #[cfg(test)]
 mod tests;
 
+pub use answers::{Answers, Asks};
 pub use counts::Counts;
+pub(crate) use counts::milliseconds;
 pub use judge::{asked, judge};
 pub use tally::{Asked, Measured, Step, Tally};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use millrace_routes::Stats;
 
-use super::Counts;
+use super::{Answers, Asks, Counts};
 use crate::api::AnalysisMetric;
 use crate::duration::since;
 
@@ -25,6 +25,8 @@ pub struct Step {
     pub candidate: String,
     pub stable: String,
     pub asked: Vec<Asked>,
+    /// What is asked of Prometheus, by analysis.
+    pub asks: BTreeMap<String, Asks>,
 }
 
 /// What a part has to have to say enough by itself.
@@ -51,6 +53,8 @@ pub struct Measured {
     pub since: Timestamp,
     pub candidate: Counts,
     pub stable: Counts,
+    /// What Prometheus said, by query.
+    pub answers: Answers,
 }
 
 /// The sums of one rollout, and what is needed to take differences.
@@ -62,6 +66,7 @@ pub struct Tally {
     began: Timestamp,
     older: Pair,
     newer: Pair,
+    answers: Answers,
 }
 
 type Pair = [Counts; 2];
@@ -78,7 +83,7 @@ impl Tally {
     #[must_use]
     pub fn new(step: Step, now: Timestamp) -> Self {
         let [older, newer] = Default::default();
-        Self { step, since: now, routers: BTreeMap::new(), began: now, older, newer }
+        Self { step, since: now, routers: BTreeMap::new(), began: now, older, newer, answers: Answers::default() }
     }
 
     #[must_use]
@@ -93,6 +98,9 @@ impl Tally {
             self.routers.remove(router);
             return;
         };
+        for id in self.step.asks.values().flat_map(Asks::ids) {
+            self.answers.heard(router, id, said.queries.get(id), self.since, now);
+        }
         if self.routers.len() >= ROUTERS {
             self.routers.clear();
         }
@@ -117,6 +125,6 @@ impl Tally {
         let [mut candidate, mut stable] = self.older.clone();
         candidate.add(&self.newer[0]);
         stable.add(&self.newer[1]);
-        Measured { step: self.step.clone(), since: self.since, candidate, stable }
+        Measured { step: self.step.clone(), since: self.since, candidate, stable, answers: self.answers.clone() }
     }
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use millrace_routes::{Histogram, ModelStats, Outcome, RevisionStats, ShadowStats, Stats};
 
-use super::{Asked, Counts, Measured, Step, Tally, judge};
+use super::{Answers, Asked, Counts, Measured, Step, Tally, judge};
 use crate::api::{Analysis, AnalysisMetric, Verdict};
 
 fn step() -> Step {
     let asked = vec![Asked { metric: AnalysisMetric::ErrorRate, samples: 100, compares: false }];
-    Step { generation: 7, step: 1, candidate: "new".to_owned(), stable: "old".to_owned(), asked }
+    Step { generation: 7, step: 1, candidate: "new".to_owned(), stable: "old".to_owned(), asked, asks: BTreeMap::new() }
 }
 
 fn revision(success: u64, errors: u64) -> RevisionStats {
@@ -30,7 +30,7 @@ fn revision(success: u64, errors: u64) -> RevisionStats {
 /// `new` and `old`: successes and errors since the router's start.
 fn stats(generation: u64, boot: u64, at_us: u64, new: (u64, u64), old: (u64, u64)) -> Stats {
     let revisions = [("new", new), ("old", old)].map(|(name, (ok, bad))| (name.to_owned(), revision(ok, bad)));
-    let model = ModelStats { generation, revisions: BTreeMap::from(revisions), security: None };
+    let model = ModelStats { generation, revisions: BTreeMap::from(revisions), ..ModelStats::default() };
     Stats { pod: "r".to_owned(), boot, at_us, models: BTreeMap::from([("m".to_owned(), model)]) }
 }
 
@@ -88,7 +88,8 @@ fn the_last_minutes_decide_in_a_long_step() {
 }
 
 fn judged(analysis: Analysis, candidate: Counts, stable: Counts) -> (Verdict, String) {
-    let measured = Measured { step: step(), since: Timestamp::UNIX_EPOCH, candidate, stable };
+    let measured =
+        Measured { step: step(), since: Timestamp::UNIX_EPOCH, candidate, stable, answers: Answers::default() };
     let all = judge(&BTreeMap::from([("x".to_owned(), analysis)]), Some(&measured));
     (all[0].verdict, all[0].message.clone())
 }
@@ -105,7 +106,7 @@ fn limits_are_what_may_just_be() {
     assert_eq!((verdict, message.as_str()), (Verdict::Failed, "ErrorRate 0.06 over 100 requests, more than max 0.05"));
     assert_eq!(judged(max(0.05), counts(99, 99), counts(0, 0)), (Verdict::Inconclusive, "99 of 100 requests".into()));
     assert_eq!(judge(&BTreeMap::from([("x".to_owned(), max(1.0))]), None)[0].verdict, Verdict::Inconclusive);
-    let min = Analysis { metric: AnalysisMetric::Agreement, min: Some(0.5), ..Analysis::default() };
+    let min = Analysis { metric: Some(AnalysisMetric::Agreement), min: Some(0.5), ..Analysis::default() };
     let shadow = |agreed, failed| Counts {
         shadow: ShadowStats { agreed, failed, dropped: 10_000, ..ShadowStats::default() },
         ..Counts::default()

@@ -14,6 +14,7 @@ mod monitoring;
 mod nested;
 mod param;
 mod pod_settings;
+mod prometheus;
 mod rollout;
 mod routing;
 mod schema;
@@ -35,8 +36,8 @@ pub use ml_pipeline_run::{
     PipelineRef, ResolvedInput, RetryFrom, RunRef, RunTrigger, StageState, StageStatus, StageUsage,
 };
 pub use model_deployment::{
-    Address, Batching, DeployedModel, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus,
-    Scale, ScaleMetric, Server, ServerContainer,
+    Address, Batching, DeployedModel, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, Percentile,
+    RevisionStatus, Scale, ScaleMetric, Server, ServerContainer,
 };
 pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, ModelVersionStatus};
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};
@@ -46,6 +47,7 @@ pub use pod_settings::{
     AgentPath, Container, EnvValue, KeyRef, PodSettings, ResourceClaim, Resources, TopologySpread, Volume, VolumeClaim,
     VolumeKeys, VolumeMemory,
 };
+pub use prometheus::PrometheusQuery;
 pub use rollout::{
     Analysis, AnalysisMetric, AnalysisStatus, OnRolloutFailure, Rollout, RolloutAction, RolloutControl, RolloutMark,
     RolloutOutcome, RolloutRecord, RolloutStatus, RolloutStep, RolloutStrategy, Verdict,

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Condition, DriftStatus, Monitoring, PodSettings, Rollout, RolloutControl, RolloutRecord, RolloutStatus, Routing,
-    Security, schema,
+    Condition, DriftStatus, Monitoring, PodSettings, PrometheusQuery, Rollout, RolloutControl, RolloutRecord,
+    RolloutStatus, Routing, Security, schema,
 };
 
 /// A model behind an address. The version is left to a pipeline's `deploy` stage, or written here.
@@ -143,6 +143,9 @@ pub struct Batching {
     { "rule": "!has(self.target) || has(self.max)", "message": "target needs max: the most pods that there may be" },
     { "rule": "!has(self.metric) || self.metric == 'External' || has(self.max)", "message": "metric needs max and target: the most pods that there may be, and how much one of them is to take" },
     { "rule": "!(has(self.metric) && self.metric == 'External') || !(has(self.min) || has(self.max) || has(self.target))", "message": "min, max and target are not for metric: External: write them into the HPA or KEDA object that sets replicas" },
+    { "rule": "!(has(self.metric) && self.metric == 'CPU') || (has(self.target) && self.target >= 1.0 && self.target <= 1000.0)", "message": "metric: CPU needs target: the percent of its requested processor that a pod is to use, from 1 to 1000" },
+    { "rule": "(has(self.metric) && self.metric == 'Prometheus') == has(self.prometheus)", "message": "metric: Prometheus and prometheus: {address, query} belong together: write both or none" },
+    { "rule": "!has(self.percentile) || (has(self.metric) && self.metric == 'Latency')", "message": "percentile is for metric: Latency" },
     { "rule": "!has(self.toZeroAfter) || (has(self.min) && self.min == 0) || (has(self.metric) && self.metric == 'External')", "message": "toZeroAfter needs min: 0" }
 ]))]
 pub struct Scale {
@@ -157,12 +160,21 @@ pub struct Scale {
     /// What decides between `min` and `max`. Default `Concurrency`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<ScaleMetric>,
-    /// How much of the metric one pod is to take. Pods come as soon as the mean of 2 or 6 seconds asks for more than a tenth beyond it, or
-    /// the mean of a minute for more than it; they go when a minute has asked for less.
+    /// How much of the metric one pod is to take: requests at a time, requests in a second. Pods come as soon as the mean of 2 or 6 seconds
+    /// asks for more than a tenth beyond it, or the mean of a minute for more than it; they go when a minute has asked for less. With
+    /// `Latency`: the milliseconds that it is to be. With `Prometheus`: how much of the answer one pod is to take, as KEDA's `AverageValue`.
+    /// With `CPU`: the percent of its requested processor that a pod is to use, on average.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     // The schema's minimum does not hold for whole numbers; a rule says it again.
     #[schemars(range(min = 0.01, max = 1_000_000.0))]
     pub target: Option<f64>,
+    /// Of `Latency`: the share of the requests that take no longer than `target`. Default `P95`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percentile: Option<Percentile>,
+    /// What is asked for with `metric: Prometheus`. An answer above 0 starts a pod where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // In a box, as `security` is.
+    pub prometheus: Option<Box<PrometheusQuery>>,
     /// The model goes to zero when for so long no request was at a router. At least `5s`. Default `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
@@ -175,7 +187,8 @@ pub struct Scale {
 }
 
 /// What the number of pods follows: `Concurrency`, the requests at the routers at a time, those that wait for a pod among them;
-/// `RequestRate`, the requests that come in a second; `External`, an HPA or KEDA that writes `replicas`, where a request still starts a pod
+/// `RequestRate`, the requests that come in a second; `Latency`, how long requests take, from arrival to the last byte; `Prometheus`, the
+/// answer to a query; `CPU`, the processor, by a HorizontalPodAutoscaler that Millrace makes; `External`, an HPA or KEDA that writes `replicas`, where a request still starts a pod
 /// while that is 0. Default `Concurrency`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ScaleMetric {
@@ -184,6 +197,13 @@ pub enum ScaleMetric {
     Concurrency,
     /// Requests that come in a second.
     RequestRate,
+    /// How long requests take, in milliseconds from arrival to the last byte, of what pods answered.
+    Latency,
+    /// The answer to `prometheus`.
+    Prometheus,
+    /// The share of the requested processor that pods use. A HorizontalPodAutoscaler of the ModelDeployment's name chooses between `min`, 1 at
+    /// least, and `max`; it needs a metrics server. With `min: 0` Millrace still goes to zero, and a request starts a pod.
+    CPU,
     /// An HPA or KEDA that writes `replicas`. Where that is 0, a request still starts a pod.
     External,
 }
@@ -195,7 +215,44 @@ impl ScaleMetric {
         match self {
             Self::Concurrency => "Concurrency",
             Self::RequestRate => "RequestRate",
+            Self::Latency => "Latency",
+            Self::Prometheus => "Prometheus",
+            Self::CPU => "CPU",
             Self::External => "External",
+        }
+    }
+}
+
+/// The share of the requests that took no longer: `P95` is 95 in 100.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Percentile {
+    P50,
+    P90,
+    #[default]
+    P95,
+    P99,
+}
+
+impl Percentile {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::P50 => "P50",
+            Self::P90 => "P90",
+            Self::P95 => "P95",
+            Self::P99 => "P99",
+        }
+    }
+
+    /// The share, 0 to 1.
+    #[must_use]
+    pub fn share(self) -> f64 {
+        match self {
+            Self::P50 => 0.5,
+            Self::P90 => 0.9,
+            Self::P95 => 0.95,
+            Self::P99 => 0.99,
         }
     }
 }

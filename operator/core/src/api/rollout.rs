@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::{PrometheusQuery, schema};
 
 /// How another revision takes over from the one that is promoted. Without it, it gets all requests as soon as its pods answer. The first
 /// revision of all has nothing to take over from, and one that was promoted and is still warm goes back to work at once.
@@ -18,7 +18,7 @@ use super::schema;
     { "rule": "self.strategy != 'Shadow' || (has(self.steps) && size(self.steps) > 0 && self.steps.all(s, !has(s.weight) || s.weight == 0))", "message": "Shadow needs steps without weight, such as steps: [{hold: 10m}]: the new revision gets copies" },
     { "rule": "self.strategy != 'Recreate' || !(has(self.steps) || has(self.analysis) || has(self.keepWarm))", "message": "Recreate has no steps, analysis and keepWarm: the old pods are gone before the new ones come" },
     { "rule": "!has(self.analysis) || size(self.analysis) == 0 || (has(self.steps) && self.steps.exists(s, has(s.hold) || (has(s.pause) && s.pause)))", "message": "analysis needs steps with hold: the time in which it looks" },
-    { "rule": "self.strategy == 'Shadow' || !has(self.analysis) || self.analysis.all(a, self.analysis[a].metric != 'Agreement')", "message": "Agreement is of a shadow's answers: write strategy: Shadow, or another metric" },
+    { "rule": "self.strategy == 'Shadow' || !has(self.analysis) || self.analysis.all(a, !has(self.analysis[a].metric) || self.analysis[a].metric != 'Agreement')", "message": "Agreement is of a shadow's answers: write strategy: Shadow, or another metric" },
     { "rule": "!has(self.analysis) || self.analysis.all(a, size(a) <= 63)", "message": "the name of an analysis must have at most 63 characters" },
     { "rule": "!has(self.sample) || self.sample >= 0.0001", "message": "sample must be 0.0001 or more" },
     { "rule": "self.strategy == 'Shadow' || !has(self.sample)", "message": "sample is the share of requests that a shadow gets: write strategy: Shadow, or leave it out" }
@@ -80,31 +80,41 @@ pub struct RolloutStep {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "has(self.metric) != has(self.prometheus)", "message": "exactly one of metric and prometheus is required" },
+    { "rule": "has(self.prometheus) || ((!has(self.max) || self.max >= 0.0) && (!has(self.min) || self.min >= 0.0))", "message": "max and min of a metric must be 0 or more" },
+    { "rule": "!(has(self.prometheus) && has(self.maxRatioToStable)) || self.prometheus.query.contains('$[[')", "message": "maxRatioToStable needs $[[ revision ]] in prometheus.query: it is asked once more with the promoted revision there" },
     { "rule": "has(self.max) || has(self.min) || has(self.maxRatioToStable)", "message": "a limit is missing: write max, min or maxRatioToStable" },
     { "rule": "!has(self.max) || !has(self.min) || self.min <= self.max", "message": "min must not be above max" },
     { "rule": "!has(self.maxRatioToStable) || self.maxRatioToStable >= 0.01", "message": "maxRatioToStable must be 0.01 or more" },
-    { "rule": "!has(self.maxRatioToStable) || self.metric != 'Agreement'", "message": "Agreement has nothing to be compared with: write min" }
+    { "rule": "!has(self.maxRatioToStable) || !has(self.metric) || self.metric != 'Agreement'", "message": "Agreement has nothing to be compared with: write min" }
 ]))]
 pub struct Analysis {
-    pub metric: AnalysisMetric,
+    /// What the routers count. Either this or `prometheus`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<AnalysisMetric>,
+    /// The figure is the answer to this query, as far as it was asked after the step was in force. Without any answer five times in a row it
+    /// is an error, which does what a failure does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<PrometheusQuery>,
     /// More than this fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 86_400_000.0))]
+    #[schemars(range(min = -1e15, max = 1e15))]
     pub max: Option<f64>,
     /// Less than this fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 86_400_000.0))]
+    #[schemars(range(min = -1e15, max = 1e15))]
     pub min: Option<f64>,
     /// More than so many times the figure of the promoted revision in the same time fails. An `ErrorRate` of 0 there counts as one failure
     /// among all its requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 1000.0))]
     pub max_ratio_to_stable: Option<f64>,
-    /// Requests that have to have ended before the figure says anything, of each of the revisions that are compared. Default 100.
+    /// Requests that have to have ended before the figure says anything, of each of the revisions that are compared. Default 100, and
+    /// none with `prometheus`, where the requests of the new revision count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub min_samples: Option<u32>,
-    /// A step waits so long for them, and then for a person. Default `30m`, and `hold` at least.
+    /// A step waits so long for them, or for an answer with a number, and then for a person. Default `30m`, and `hold` at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub max_hold: Option<String>,
@@ -230,7 +240,8 @@ pub struct RolloutStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutMark {
-    /// `Approval`, `TooFewSamples`, `AnalysisFailed` or `PodsFailed` where it waits; the last two or `Aborted` where it was rolled back.
+    /// `Approval`, `TooFewSamples`, `AnalysisFailed`, `AnalysisError` or `PodsFailed` where it waits; the last three or `Aborted` where it
+    /// was rolled back.
     pub reason: String,
     pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -256,13 +267,14 @@ pub struct AnalysisStatus {
     pub message: String,
 }
 
-/// `Inconclusive`: there are not `minSamples` yet.
+/// `Inconclusive`: there are not `minSamples` yet, or a query has no number. `Error`: Prometheus gives no answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {
     #[default]
     Inconclusive,
     Passed,
     Failed,
+    Error,
 }
 
 /// A revision that was promoted or given up.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::history::{DOWN, LONG, MIDDLE, SHORT};
-use super::{Config, Window};
+use super::{Blind, Config, Window, latency};
+use crate::api::ScaleMetric;
 use crate::duration;
 
 /// A short mean may be so much above the target before it brings a pod: less is noise, and the mean of a minute sees it.
@@ -43,19 +44,23 @@ pub fn decide(config: &Config, window: &Window, state: State, now: Timestamp) ->
         let after = duration::format(config.to_zero_after);
         return Decision { replicas: 0, why: format!("no request for {after}: 0 pods") };
     }
+    if let (ScaleMetric::Latency, Some(target)) = (config.metric, config.target) {
+        return latency::decide(config, window, target, state);
+    }
+    if let Some(Blind { why, early: _ }) = &window.blind {
+        let stays = || Decision { replicas: current, why: format!("{why}: the number stays at {current}") };
+        return within(config, current).unwrap_or_else(stays);
+    }
     let most = largest(config, window, current);
     if most.pods > current && current < max {
         let fastest = state.available.saturating_mul(FASTEST_UP).max(FASTEST_UP).max(current);
         let replicas = most.pods.min(fastest).clamp(min.max(1), max);
         return Decision { replicas, why: most.says(config, replicas) };
     }
-    if current > max {
-        return Decision { replicas: max, why: format!("max is {max}: {}", pods(max)) };
+    if let Some(decision) = within(config, current) {
+        return decision;
     }
-    let floor = if current == 0 { min } else { min.max(1) };
-    if current < floor {
-        return Decision { replicas: floor, why: format!("min is {min}: {}", pods(floor)) };
-    }
+    let floor = floor(config, current);
     let paused = window.lowered.is_some_and(|lowered| now.duration_since(lowered) < DOWN_PAUSE);
     if let Some(peak) = window.peak.filter(|_| window.complete && !paused) {
         let least = needed(config, peak).max(most.pods).max(floor);
@@ -66,6 +71,21 @@ pub fn decide(config: &Config, window: &Window, state: State, now: Timestamp) ->
         }
     }
     Decision { replicas: current, why: most.says(config, current) }
+}
+
+/// What the bounds say of so many pods.
+pub(super) fn within(config: &Config, current: i32) -> Option<Decision> {
+    let Config { min, max, .. } = *config;
+    if current > max {
+        return Some(Decision { replicas: max, why: format!("max is {max}: {}", pods(max)) });
+    }
+    let floor = floor(config, current);
+    (current < floor).then(|| Decision { replicas: floor, why: format!("min is {min}: {}", pods(floor)) })
+}
+
+/// The last pod goes by the time without requests alone.
+pub(super) fn floor(config: &Config, current: i32) -> i32 {
+    if current == 0 { config.min } else { config.min.max(1) }
 }
 
 /// A mean, or the most of all, and the pods that it asks for.
@@ -104,6 +124,12 @@ impl Mean {
         let metric = config.metric.as_str();
         let how = if self.most { "at most in" } else { "over" };
         let target = config.target.map_or_else(String::new, |target| format!(", target {target}"));
+        // The query says over how long.
+        let when = match config.metric {
+            ScaleMetric::Prometheus if self.most => format!("at most in {} s", self.span.as_secs()),
+            ScaleMetric::Prometheus => "now".to_owned(),
+            _ => format!("{how} {} s", self.span.as_secs()),
+        };
         let limit = match self.pods {
             more if more > replicas && replicas == config.max => format!(", and max is {}", config.max),
             more if more > replicas => format!(" of the {more} that it asks for, {FASTEST_UP} times as many at a time"),
@@ -111,10 +137,10 @@ impl Mean {
             less if less < config.min => format!(", and min is {}", config.min),
             _ => String::new(),
         };
-        format!("{metric} {:.1} {how} {} s{target}: {}{limit}", self.value, self.span.as_secs(), pods(replicas))
+        format!("{metric} {:.1} {when}{target}: {}{limit}", self.value, pods(replicas))
     }
 }
 
-fn pods(n: i32) -> String {
+pub(crate) fn pods(n: i32) -> String {
     format!("{n} pod{}", if n == 1 { "" } else { "s" })
 }

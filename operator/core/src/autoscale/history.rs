@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+use millrace_routes::QueryStats;
 
-use super::Counted;
+use super::answers::{Answers, Blind};
+use super::latencies::{Latencies, Latency, Timed};
 use super::series::Series;
+use super::{Counted, Follow};
 use crate::api::ScaleMetric;
 use crate::duration::since;
 
@@ -35,6 +38,8 @@ pub struct History {
     lowered: Option<Timestamp>,
     routers: BTreeMap<String, Series>,
     peaks: VecDeque<Peak>,
+    latencies: Latencies,
+    answers: Answers,
 }
 
 /// The most of one slot.
@@ -61,12 +66,25 @@ pub struct Window {
     pub complete: bool,
     /// When pods were taken away last.
     pub lowered: Option<Timestamp>,
+    /// How long requests take, where the number of pods follows that.
+    pub latency: Option<Latency>,
+    /// Nobody knows what the number of pods is to follow.
+    pub blind: Option<Blind>,
 }
 
 impl History {
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self { since: now, busy: now, wanted: None, lowered: None, routers: BTreeMap::new(), peaks: VecDeque::new() }
+        Self {
+            since: now,
+            busy: now,
+            wanted: None,
+            lowered: None,
+            routers: BTreeMap::new(),
+            peaks: VecDeque::new(),
+            latencies: Latencies::new(now),
+            answers: Answers::new(now),
+        }
     }
 
     /// The clock went back since: times that lie ahead say nothing.
@@ -83,6 +101,21 @@ impl History {
             Some(before) if wanted < before => self.lowered = Some(now),
             Some(_) | None => {}
         }
+    }
+
+    /// How many pods serve.
+    pub fn serves(&mut self, pods: i32, now: Timestamp) {
+        self.latencies.serves(pods, now);
+    }
+
+    /// How long a router's requests took.
+    pub fn took(&mut self, router: &str, timed: Timed, now: Timestamp) {
+        self.latencies.heard(router, timed, now);
+    }
+
+    /// What Prometheus answers to a router.
+    pub fn answered(&mut self, router: &str, id: &str, said: Option<&QueryStats>, now: Timestamp) {
+        self.answers.heard(router, id, said, now);
     }
 
     /// A router's report.
@@ -116,12 +149,29 @@ impl History {
     /// Forgets all routers but these. What they had belongs to the past, and counts as such.
     pub fn keep(&mut self, routers: &BTreeSet<&str>) {
         self.routers.retain(|router, _| routers.contains(router.as_str()));
+        self.latencies.keep(routers);
+        self.answers.keep(routers);
     }
 
     /// The means of all routers together, and the shortest time that one of them has counts of.
     fn mean(&self, metric: ScaleMetric, span: Duration) -> (f64, Duration) {
         let means = self.routers.values().map(|series| series.mean(metric, span));
         means.fold((0.0, LONG), |(sum, least), (mean, time)| (sum + mean, least.min(time)))
+    }
+
+    /// All that a number of pods follows.
+    #[must_use]
+    pub fn look(&self, follow: &Follow, running: &BTreeSet<&str>, now: Timestamp) -> Window {
+        let Follow { metric, percentile, query } = follow;
+        let window = self.window(*metric, running, now);
+        match metric {
+            ScaleMetric::Concurrency | ScaleMetric::RequestRate | ScaleMetric::CPU | ScaleMetric::External => window,
+            ScaleMetric::Prometheus => self.answers.seen(query.as_deref().unwrap_or_default(), window, now),
+            ScaleMetric::Latency => {
+                let mean = |span| self.mean(ScaleMetric::Concurrency, span).0;
+                Window { latency: Some(self.latencies.seen(percentile.share(), mean, now)), ..window }
+            }
+        }
     }
 
     /// As it is seen now. `running` are the routers that may have requests in hand.
@@ -140,6 +190,8 @@ impl History {
             idle: since(self.busy, now),
             complete: !running.is_empty() && running.iter().all(heard),
             lowered: self.lowered,
+            latency: None,
+            blind: None,
         }
     }
 }

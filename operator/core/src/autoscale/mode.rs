@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::{Scale, ScaleMetric};
+use crate::api::{Percentile, Scale, ScaleMetric};
 use crate::duration;
 
 /// Shorter than this it would go to zero between two looks at the routers.
@@ -18,6 +18,8 @@ pub enum Mode {
     Pinned(i32),
     /// Millrace.
     Chosen(Config),
+    /// A HorizontalPodAutoscaler of Millrace's, but for zero.
+    Handed(Config),
 }
 
 /// Within which bounds Millrace chooses.
@@ -29,24 +31,47 @@ pub struct Config {
     /// How much of the metric one pod takes. `None` where one pod takes all.
     pub target: Option<f64>,
     pub to_zero_after: Duration,
+    /// Of `Latency`.
+    pub percentile: Percentile,
+}
+
+/// What is to be kept of what routers say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Follow {
+    pub metric: ScaleMetric,
+    /// Of `Latency`.
+    pub percentile: Percentile,
+    /// The id of the query of `Prometheus`.
+    pub query: Option<String>,
 }
 
 #[must_use]
 pub fn mode(scale: Option<&Scale>) -> Mode {
     let Some(scale) = scale else { return Mode::Left };
-    let Scale { min, max, metric, target, to_zero_after, replicas } = scale;
+    let Scale { min, max, metric, target, percentile, prometheus: _, to_zero_after, replicas } = scale;
     let metric = metric.unwrap_or_default();
     // A shorter one is refused, and what is served goes on.
     let to_zero_after = to_zero_after.as_deref().and_then(duration::parse).filter(|after| *after >= SHORTEST_TO_ZERO);
     let to_zero_after = to_zero_after.unwrap_or(TO_ZERO);
-    let config = Config { min: 0, max: 1, metric, target: *target, to_zero_after };
+    let config =
+        Config { min: 0, max: 1, metric, target: *target, to_zero_after, percentile: percentile.unwrap_or_default() };
     match (metric, replicas) {
         // Whoever set 0 has no pod of the model in use; a request starts one, which stays as long as requests come.
         (ScaleMetric::External, Some(0)) => Mode::Chosen(Config { metric: ScaleMetric::Concurrency, ..config }),
         (_, Some(replicas)) => Mode::Pinned(*replicas),
         (ScaleMetric::External, None) => Mode::Left,
-        (ScaleMetric::Concurrency | ScaleMetric::RequestRate, None) if min.is_none() && max.is_none() => Mode::Left,
-        (ScaleMetric::Concurrency | ScaleMetric::RequestRate, None) => {
+        (ScaleMetric::CPU, None) => {
+            let min = min.unwrap_or(1);
+            Mode::Handed(Config { min, max: max.unwrap_or(min).max(min).max(1), ..config })
+        }
+        (
+            ScaleMetric::Concurrency | ScaleMetric::RequestRate | ScaleMetric::Latency | ScaleMetric::Prometheus,
+            None,
+        ) if min.is_none() && max.is_none() => Mode::Left,
+        (
+            ScaleMetric::Concurrency | ScaleMetric::RequestRate | ScaleMetric::Latency | ScaleMetric::Prometheus,
+            None,
+        ) => {
             let min = min.unwrap_or(1);
             Mode::Chosen(Config { min, max: max.unwrap_or(min).max(min).max(1), ..config })
         }
@@ -57,5 +82,5 @@ pub fn mode(scale: Option<&Scale>) -> Mode {
 #[must_use]
 pub fn starts_from_zero(scale: Option<&Scale>) -> bool {
     let external = scale.is_some_and(|scale| scale.metric == Some(ScaleMetric::External));
-    external || matches!(mode(scale), Mode::Chosen(config) if config.min == 0)
+    external || matches!(mode(scale), Mode::Chosen(config) | Mode::Handed(config) if config.min == 0)
 }

@@ -66,9 +66,12 @@ impl Series {
         }
         let counts = match metric {
             ScaleMetric::RequestRate => self.last.arrived.saturating_sub(first.arrived) as f64 * 1e6,
-            ScaleMetric::Concurrency | ScaleMetric::External => {
-                self.last.demand_us.saturating_sub(first.demand_us) as f64
-            }
+            // How many requests there are at a time says how far more pods would help.
+            ScaleMetric::Concurrency
+            | ScaleMetric::Latency
+            | ScaleMetric::Prometheus
+            | ScaleMetric::CPU
+            | ScaleMetric::External => self.last.demand_us.saturating_sub(first.demand_us) as f64,
         };
         (counts / time as f64, Duration::from_micros(time))
     }

@@ -6,10 +6,33 @@ use super::DeploymentView;
 use super::scaling::Scaling;
 use crate::api::{ConditionStatus, ModelDeployment, ModelDeploymentStatus, Scale, ScaleMetric, set_condition};
 use crate::autoscale::Mode;
+use crate::clip::clip;
 use crate::plan::Event;
+use crate::run::Words;
 
 /// As the HPA calls it.
 const ACTIVE: &str = "ScalingActive";
+
+/// Prometheus gives no number.
+const QUERY_FAILED: &str = "QueryFailed";
+/// The HorizontalPodAutoscaler has no figure, or does not do its work.
+const AUTOSCALER_FAILED: &str = "AutoscalerFailed";
+/// Its words while there is no pod.
+const DISABLED: &str = "ScalingDisabled";
+/// Bytes of its words.
+const LONGEST: usize = 1024;
+
+/// Whether the condition would say for the first time that nobody knows the number, or that somebody does again.
+pub(super) fn is_news(deployment: &ModelDeployment, scaling: &Scaling) -> bool {
+    let conditions = deployment.status.iter().flat_map(|status| &status.conditions);
+    let said = conditions.into_iter().find(|condition| condition.type_ == ACTIVE && condition.reason == QUERY_FAILED);
+    let asks = deployment.spec.scale.as_ref().is_some_and(|scale| scale.metric == Some(ScaleMetric::Prometheus));
+    asks && scaling.decision.is_some()
+        && match &scaling.blind {
+            Some(blind) => !blind.early && said.is_none_or(|said| said.status != "False"),
+            None => said.is_some(),
+        }
+}
 
 /// Sets the condition, where somebody may look for one. Its message stays until another number is chosen: figures change all the time.
 pub(super) fn condition(
@@ -35,6 +58,32 @@ pub(super) fn condition(
         (_, Mode::Pinned(replicas)) => {
             let why = format!("replicas is {replicas}: take it out, and Millrace chooses the number again");
             (ConditionStatus::False, "Pinned", why)
+        }
+        (metric, Mode::Handed(_)) => match (&scaling.decision, &scaling.words) {
+            (Some(decision), _) => (ConditionStatus::True, metric.as_str(), decision.why.clone()),
+            (None, Some((truth, Words { reason: _, message }))) if truth == "True" => {
+                (ConditionStatus::True, metric.as_str(), format!("the HorizontalPodAutoscaler chooses: {message}"))
+            }
+            // At zero, a moment ago.
+            (None, Some((_, Words { reason, message }))) if reason != DISABLED => {
+                let why = format!("the HorizontalPodAutoscaler says {reason}: {message}");
+                (ConditionStatus::False, AUTOSCALER_FAILED, clip(&why, LONGEST))
+            }
+            (None, _) => {
+                let why = "the HorizontalPodAutoscaler has not looked yet: the cluster does so every 15 seconds";
+                (ConditionStatus::Unknown, metric.as_str(), why.to_owned())
+            }
+        },
+        (_, Mode::Chosen(_)) if scaling.blind.is_some() => {
+            let Some(blind) = &scaling.blind else { return };
+            // An operator that has just begun knows no more than the one before.
+            if blind.early && old.conditions.iter().any(|condition| condition.type_ == ACTIVE) {
+                return;
+            }
+            let kept = status.desired_replicas.map_or_else(String::new, |pods| format!(" at {pods}"));
+            let why = format!("{}; the number of pods stays{kept} until there is an answer", blind.why);
+            let truth = if blind.early { ConditionStatus::Unknown } else { ConditionStatus::False };
+            (truth, QUERY_FAILED, why)
         }
         (metric, _) => {
             let Some(decision) = &scaling.decision else { return };
@@ -75,7 +124,7 @@ pub(super) fn events(
         );
         events.push(Event::warning("ReplicasChanged", message));
     }
-    if let (Mode::Chosen(_), Some(before)) = (scaling.mode, old.desired_replicas)
+    if let (Mode::Chosen(_) | Mode::Handed(_), Some(before)) = (scaling.mode, old.desired_replicas)
         && before != decision.replicas
     {
         events.push(Event::normal("Scaled", format!("from {before} to {}: {}", decision.replicas, decision.why)));

@@ -5,6 +5,7 @@
 //! routers know them, it gets the weight, at once or in the steps of a rollout; the old one goes when no router has a request for it in
 //! hand. Weights are in the status before the routers are told of them.
 
+mod autoscaler;
 mod chosen;
 pub(crate) mod drift;
 mod look;
@@ -12,6 +13,7 @@ mod monitoring;
 mod objects;
 mod observed;
 mod plan;
+mod queries;
 mod revision;
 mod rollout;
 mod scaling;
@@ -25,11 +27,13 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use autoscaler::{AutoscalerView, autoscaler_asked};
 pub use drift::{Applied, asked, digest};
 pub use monitoring::{Monitored, has_drift_news, monitored};
 pub use objects::{READY_PATH, SERVER_PORT};
 pub use observed::{DeploymentView, Observed, ServiceView};
 pub use plan::plan;
+pub use queries::queries;
 pub use revision::check;
 pub use scaling::{counted, followed, is_awake, is_due};
 pub use status::is_settled;

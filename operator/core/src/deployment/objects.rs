@@ -176,7 +176,7 @@ pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, 
 
 /// The model's own Service: it leads to the model's port on the routers.
 pub(super) fn service(owner: &ModelDeployment, port: i32) -> Service {
-    let metadata = metadata_of(owner, owner.metadata.name.clone().unwrap_or_default(), labels(owner, None));
+    let metadata = own_metadata(owner);
     let spec = ServiceSpec {
         type_: Some("ClusterIP".to_owned()),
         session_affinity: Some("None".to_owned()),
@@ -247,6 +247,11 @@ fn labels(owner: &ModelDeployment, revision: Option<&str>) -> BTreeMap<String, S
     ]);
     labels.extend(revision.map(|revision| (REVISION_LABEL.to_owned(), revision.to_owned())));
     labels
+}
+
+/// Of something that has the ModelDeployment's own name.
+pub(super) fn own_metadata(owner: &ModelDeployment) -> ObjectMeta {
+    metadata_of(owner, owner.metadata.name.clone().unwrap_or_default(), labels(owner, None))
 }
 
 fn metadata_of(owner: &ModelDeployment, name: String, labels: BTreeMap<String, String>) -> ObjectMeta {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PodTemplate;
 use k8s_openapi::jiff::Timestamp;
 
+use super::AutoscalerView;
 use super::drift::Applied;
 use millrace_contract::DriftCounts;
 
@@ -34,6 +35,9 @@ pub struct Observed {
     pub service: Option<Arc<ServiceView>>,
     /// Services by name that carry [`crate::names::DEPLOYMENT_LABEL`] with this name: the revisions' are among them.
     pub services: BTreeMap<String, Arc<ServiceView>>,
+    /// The HorizontalPodAutoscaler of this name that carries our label, and what it was when it was applied last.
+    pub autoscaler: Option<Arc<AutoscalerView>>,
+    pub applied_autoscaler: Option<Applied>,
     /// The routers of the namespace.
     pub routers: Routers,
     /// What they counted of all callers' requests, where the number of pods follows it.

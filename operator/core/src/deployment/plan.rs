@@ -11,7 +11,7 @@ use super::revision::{Intent, Revision, intent};
 use super::scaling::{self, Scaling};
 use super::status::{self, Situation};
 use super::traffic::{self, Traffic};
-use super::{DeploymentView, Observed, objects};
+use super::{DeploymentView, Observed, autoscaler, objects};
 use crate::api::{ModelDeployment, ModelDeploymentStatus};
 use crate::config::Config;
 use crate::plan::{Apply, Plan, sooner};
@@ -107,6 +107,12 @@ fn effects(
     });
     plan.apply.extend(wanted.map(|service| Apply::Service(Box::new(service))));
     plan.delete.clone_from(&traffic.delete);
+    match autoscaler::turn(deployment, scales, traffic, stable, observed, now) {
+        autoscaler::Turn::Leave => {}
+        autoscaler::Turn::Apply(apply) => plan.apply.push(*apply),
+        autoscaler::Turn::Later(left) => plan.requeue = sooner(plan.requeue, Some(left)),
+        autoscaler::Turn::Delete(delete) => plan.delete.push(delete),
+    }
 }
 
 /// Nothing of another revision is there any more.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
-use super::{Observed, objects};
+use super::{Observed, autoscaler, objects, queries};
 use crate::api::{ModelDeployment, ModelVersion};
 use crate::autoscale::SHORTEST_TO_ZERO;
 use crate::config::Config;
@@ -104,6 +104,9 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
         Some(below) => pod::over_template(&below.template.clone().unwrap_or_default(), template),
         None => template,
     };
+    if let Some(problem) = autoscaler::lacks_request(deployment, &template) {
+        return Intent::Invalid(vec![problem]);
+    }
     // The pod itself is hashed: whatever changes what runs, another image after an upgrade too, is another revision.
     let hash = names::sha256_hex(serde_json::to_string(&template).unwrap_or_default().as_bytes());
     Intent::Serve(Box::new(Revision { name: names::joined(&[name, &hash[..SHORT]]), version, template }))
@@ -160,6 +163,8 @@ pub fn check(deployment: &ModelDeployment, config: &Config) -> Vec<Problem> {
             format!("\"{text}\" is no window from 5m to 7d: write one, such as 1h"),
         ));
     }
+    problems.extend(queries::check(deployment));
+    problems.extend(autoscaler::check(deployment));
     if let Some(server) = &deployment.spec.server {
         problems.extend(pod::check("spec.server", &server.settings, config));
         for (volume, settings) in &server.settings.volumes {

@@ -19,8 +19,8 @@ use super::steps::{self, Step, steps};
 use super::words;
 use crate::analysis::{self, Measured};
 use crate::api::{
-    AnalysisStatus, OnRolloutFailure, RolloutAction, RolloutControl, RolloutMark, RolloutOutcome, RolloutRecord,
-    RolloutStatus, RolloutStrategy, Verdict,
+    Analysis, AnalysisStatus, OnRolloutFailure, RolloutAction, RolloutControl, RolloutMark, RolloutOutcome,
+    RolloutRecord, RolloutStatus, RolloutStrategy, Verdict,
 };
 use crate::duration::{self, since};
 use crate::plan::{Event, sooner};
@@ -262,10 +262,8 @@ impl Coming<'_> {
         refresh(&mut status, judged.clone(), look);
         let approved = self.approves(status.step);
         let waited = since(began.0, look.now);
-        if let Some(failed) = judged.iter().find(|judged| judged.verdict == Verdict::Failed)
-            && !(approved && self.may_pause())
-        {
-            return self.fails(status, at, "AnalysisFailed", format!("{}: {}", failed.name, failed.message));
+        if let Some((reason, failed)) = bad(&judged).filter(|_| !(approved && self.may_pause())) {
+            return self.fails(status, at, reason, format!("{}: {}", failed.name, failed.message));
         }
         if let Some(mark) = status.paused.clone().filter(|mark| !approved && mark.reason != APPROVAL) {
             return self.pause(status, at, &mark.reason, &mark.message);
@@ -302,7 +300,7 @@ impl Coming<'_> {
                 status,
                 at,
                 step.share,
-                ("RollingOut", format!("{head}; waits for more requests: {lacks}")),
+                ("RollingOut", format!("{head}; waits for {}: {lacks}", awaited(analyses, &judged.name))),
             );
         }
         self.enter(status, at)
@@ -479,6 +477,18 @@ fn rejected(status: &RolloutStatus, mark: &RolloutMark, look: &Look<'_>) -> Stri
         "{version} was {how}{step}: {}; revision {still} has all requests. Set another version, or spec.control to revision {} and action Promote",
         mark.message, status.revision
     )
+}
+
+/// What ends the step: a limit that does not hold first, else a figure that nobody gives.
+fn bad(judged: &[AnalysisStatus]) -> Option<(&'static str, &AnalysisStatus)> {
+    let first = |verdict: Verdict| judged.iter().find(move |judged| judged.verdict == verdict);
+    let failed = first(Verdict::Failed).map(|failed| ("AnalysisFailed", failed));
+    failed.or_else(|| first(Verdict::Error).map(|error| ("AnalysisError", error)))
+}
+
+fn awaited(analyses: &BTreeMap<String, Analysis>, name: &str) -> &'static str {
+    let asks = analyses.get(name).is_some_and(|analysis| analysis.prometheus.is_some());
+    if asks { "a figure" } else { "more requests" }
 }
 
 fn figures(judged: &[AnalysisStatus]) -> String {

@@ -9,11 +9,12 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::look::{WHOLE, stable};
 use super::traffic::Traffic;
-use super::{DeploymentView, Observed};
+use super::{DeploymentView, Observed, chosen, queries};
 use crate::api::{ModelDeployment, RolloutStrategy, ScaleMetric};
-use crate::autoscale::{self, Config, Decision, Mode, State, Window, mode};
-use crate::duration::since;
+use crate::autoscale::{self, Blind, Config, Decision, Follow, Mode, State, Window, mode};
+use crate::duration::{self, since};
 use crate::plan::Apply;
+use crate::run::Words;
 
 /// An HPA looks at the last minutes.
 const AFTERWARDS: Duration = Duration::from_mins(5);
@@ -27,6 +28,10 @@ pub(super) struct Scaling {
     pub foreign: Option<i32>,
     /// For how long it keeps more pods than it is to have.
     pub held: Option<Duration>,
+    /// Nobody knows what the number is to follow.
+    pub blind: Option<Blind>,
+    /// The HorizontalPodAutoscaler's words, where it chooses.
+    pub words: Option<(String, Words)>,
 }
 
 impl Scaling {
@@ -39,7 +44,7 @@ impl Scaling {
         now: Timestamp,
     ) -> Self {
         let mode = mode(deployment.spec.scale.as_ref());
-        let nothing = Self { mode, decision: None, foreign: None, held: None };
+        let nothing = Self { mode, decision: None, foreign: None, held: None, blind: None, words: None };
         let Some(view) = view.filter(|view| !view.deleting) else { return nothing };
         let written = written(deployment, &view.name);
         match mode {
@@ -60,6 +65,22 @@ impl Scaling {
                     Some(view.wanted).filter(|wanted| reached && written == Some(replicas) && *wanted != replicas);
                 Self { decision: Some(Decision { replicas, why }), foreign, ..nothing }
             }
+            Mode::Handed(config) => {
+                let load = known(load);
+                let idle = config.min == 0 && load.complete && load.idle >= config.to_zero_after;
+                let decided = |replicas, why| Some(Decision { replicas, why });
+                let decision = match (view.wanted, config.min) {
+                    (0, 0) => decided(0, "no request: 0 pods".to_owned()),
+                    // At zero a HorizontalPodAutoscaler does nothing.
+                    (0, min) => decided(min, format!("min is {min}: {}", autoscale::pods(min))),
+                    _ if idle => {
+                        let after = duration::format(config.to_zero_after);
+                        decided(0, format!("no request for {after}: 0 pods"))
+                    }
+                    _ => None,
+                };
+                Self { decision, ..nothing }
+            }
             Mode::Chosen(config) => {
                 let woken = written == Some(0) && view.wanted > 0;
                 let current = if woken { 1 } else { written.unwrap_or(view.wanted) };
@@ -73,7 +94,8 @@ impl Scaling {
                     "a request came at zero: 1 pod".clone_into(&mut decision.why);
                 }
                 let foreign = Some(view.wanted).filter(|wanted| reached && *wanted != current && written.is_some());
-                Self { decision: Some(decision), foreign, ..nothing }
+                let blind = load.and_then(|load| load.blind.clone());
+                Self { decision: Some(decision), foreign, blind, ..nothing }
             }
         }
     }
@@ -92,7 +114,9 @@ impl Scaling {
             Mode::Pinned(0) => return 0,
             Mode::Left => now.unwrap_or(1),
             Mode::Pinned(replicas) => now.unwrap_or(replicas),
-            Mode::Chosen(Config { min, max, .. }) => now.unwrap_or(0).clamp(min.max(1), max),
+            Mode::Chosen(Config { min, max, .. }) | Mode::Handed(Config { min, max, .. }) => {
+                now.unwrap_or(0).clamp(min.max(1), max)
+            }
         };
         share_of(all, share).max(1)
     }
@@ -157,14 +181,17 @@ fn desired(deployment: &ModelDeployment) -> Option<i32> {
     deployment.status.as_ref()?.desired_replicas
 }
 
-/// The revision whose pods follow the load, and the metric: what is to be kept of what routers say.
+/// The revision whose pods follow the load, and what is to be kept of what routers say.
 #[must_use]
-pub fn followed(deployment: &ModelDeployment) -> Option<(&str, ScaleMetric)> {
-    let Mode::Chosen(config) = mode(deployment.spec.scale.as_ref()) else { return None };
-    if config.min == config.max {
-        return None;
-    }
-    Some((stable(deployment)?, config.metric))
+pub fn followed(deployment: &ModelDeployment) -> Option<(&str, Follow)> {
+    let config = match mode(deployment.spec.scale.as_ref()) {
+        Mode::Chosen(config) if config.min != config.max => config,
+        // Only to know for how long there has been no request.
+        Mode::Handed(config) if config.min == 0 => config,
+        Mode::Left | Mode::Pinned(_) | Mode::Chosen(_) | Mode::Handed(_) => return None,
+    };
+    let query = queries::followed(deployment).map(|query| query.id);
+    Some((stable(deployment)?, Follow { metric: config.metric, percentile: config.percentile, query }))
 }
 
 /// The revisions whose requests are callers': a shadow's are copies.
@@ -179,12 +206,16 @@ pub fn is_awake(deployment: &ModelDeployment) -> bool {
     followed(deployment).is_some() && desired(deployment) != Some(0)
 }
 
-/// Whether a pass would write another number of pods than there is.
+/// Whether a pass would write another number of pods than there is, or that nobody knows how many there are to be.
 #[must_use]
 pub fn is_due(deployment: &ModelDeployment, view: &DeploymentView, load: &Window, now: Timestamp) -> bool {
     let scaling = Scaling::new(deployment, Some(view), Some(load), false, now);
     let before = desired(deployment);
-    scaling.decision.is_some_and(|decision| decision.replicas != view.wanted || Some(decision.replicas) != before)
+    chosen::is_news(deployment, &scaling)
+        || scaling
+            .decision
+            .as_ref()
+            .is_some_and(|decision| decision.replicas != view.wanted || Some(decision.replicas) != before)
 }
 
 impl Observed {
@@ -195,7 +226,9 @@ impl Observed {
         let view = view.filter(|view| view.owner == deployment.metadata.uid);
         let reached = name.and_then(|name| self.reached.get(name)).copied();
         let reached = reached.is_some() && reached == desired(deployment);
-        let scaling = Scaling::new(deployment, view, self.load.as_ref(), reached, now);
+        let words = self.autoscaler.as_ref().filter(|there| there.owner == deployment.metadata.uid);
+        let words = words.and_then(|there| there.active.clone());
+        let scaling = Scaling { words, ..Scaling::new(deployment, view, self.load.as_ref(), reached, now) };
         if view.is_some() || !recreates(deployment) || matches!(scaling.mode, Mode::Pinned(_)) {
             return scaling;
         }

@@ -3,6 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::look::stable;
+use super::queries;
 use super::rollout::is_news;
 use crate::analysis::{self, Measured, Step};
 use crate::api::{ModelDeployment, RolloutAction, RolloutControl};
@@ -22,6 +23,7 @@ pub fn watched(deployment: &ModelDeployment) -> Option<Step> {
         candidate: rollout.revision.clone(),
         stable: stable(deployment).unwrap_or_default().to_owned(),
         asked: analysis::asked(&asked.analysis),
+        asks: queries::asks(deployment),
     })
 }
 

@@ -9,7 +9,7 @@ use millrace_routes::{HeaderRule, Limits, Model, Protocol, Queue, Revision, Rout
 use super::security;
 use crate::api::{HeaderRoute, ModelDeployment, RevisionStatus, RouteTo};
 use crate::autoscale::starts_from_zero;
-use crate::deployment::{READY_PATH, SERVER_PORT, exposed};
+use crate::deployment::{READY_PATH, SERVER_PORT, exposed, queries};
 use crate::names::sha256_hex;
 
 /// Models have these ports: above the routers' own, below those that the kernel gives to outgoing connections.
@@ -69,6 +69,7 @@ fn routed(model: &ModelDeployment, port: u16, routers: i32) -> Model {
         queue: Queue::default(),
         limits: limits(model),
         security: model.spec.security.as_ref().map(|asked| security::document(asked, routers)),
+        queries: queries(model),
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, KeyToPath, SecretVolumeSource, Volume, VolumeMount};
 use millrace_routes::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls, Use};
 
-use crate::api::{self, Jwks, JwksKey, JwtRules, ModelDeployment, RateLimit, RatePer};
+use crate::api::{self, Jwks, JwksKey, JwtRules, ModelDeployment, PrometheusQuery, RateLimit, RatePer};
 use crate::names::sha256_hex;
 
 /// Hex characters of a digest.
@@ -67,6 +67,13 @@ fn rate(limit: &RateLimit, knows_callers: bool, routers: i32) -> Rate {
     Rate { per_second: requests_per_second / f64::from(routers), burst: u32::try_from(share).unwrap_or(1).max(1), per }
 }
 
+/// Every query of a spec.
+fn prometheus(model: &ModelDeployment) -> impl Iterator<Item = &PrometheusQuery> {
+    let analyses = model.spec.rollout.iter().flat_map(|rollout| rollout.analysis.values());
+    let scale = model.spec.scale.as_ref().and_then(|scale| scale.prometheus.as_deref());
+    analyses.filter_map(|analysis| analysis.prometheus.as_ref()).chain(scale)
+}
+
 /// Something of an object that is mounted.
 struct Mounted {
     of: Source,
@@ -82,10 +89,18 @@ fn named(models: &[&ModelDeployment]) -> BTreeMap<String, Mounted> {
         let keys = match usage {
             Use::Tls => Some(vec!["tls.crt".to_owned(), "tls.key".to_owned()]),
             Use::ApiKeys => None,
-            Use::Jwks(key) => Some(vec![key.to_owned()]),
+            Use::Jwks(key) | Use::Prometheus(key) => Some(vec![key.to_owned()]),
         };
         all.insert(of.folder(name, usage), Mounted { of, name: name.to_owned(), keys });
     };
+    // By the spec, and not by the routes: a rollout that begins must not replace routers.
+    for asked in models.iter().flat_map(|model| prometheus(model)) {
+        let PrometheusQuery { address: _, query: _, token_secret, ca_config_map } = asked;
+        let entries = [(Source::Secret, token_secret), (Source::ConfigMap, ca_config_map)];
+        for (of, entry) in entries.into_iter().filter_map(|(of, entry)| Some((of, entry.as_ref()?))) {
+            add(of, &entry.name, Use::Prometheus(&entry.key));
+        }
+    }
     for security in models.iter().filter_map(|model| model.spec.security.as_ref()) {
         if let Some(tls) = &security.tls {
             add(Source::Secret, &tls.secret_name, Use::Tls);

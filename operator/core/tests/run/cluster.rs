@@ -395,7 +395,7 @@ impl Cluster {
             }
             DeleteKind::Pod => self.pods.retain(|pod| pod.uid != delete.uid),
             DeleteKind::Run => self.run.metadata.deletion_timestamp = Some(Time(self.now)),
-            DeleteKind::Deployment | DeleteKind::Service | DeleteKind::ControllerRevision => {
+            DeleteKind::Deployment | DeleteKind::Service | DeleteKind::Autoscaler | DeleteKind::ControllerRevision => {
                 panic!("not a run's: {delete:?}")
             }
         }

@@ -17,7 +17,8 @@ pub fn snapshot(state: &State) -> Stats {
             (revision.name.clone(), stats)
         });
         let security = policy.door.as_ref().map(|door| door.stats());
-        Some((model.name.clone(), ModelStats { generation, revisions: revisions.collect(), security }))
+        let queries = policy.queries.iter().map(|query| (query.id.clone(), state.answers.stats(&query.id))).collect();
+        Some((model.name.clone(), ModelStats { generation, revisions: revisions.collect(), security, queries }))
     });
     Stats {
         pod: state.pod.clone(),

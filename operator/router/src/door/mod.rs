@@ -6,7 +6,7 @@ mod certificate;
 mod jwt;
 mod keys;
 mod keyset;
-mod mounted;
+pub mod mounted;
 mod part;
 mod rate;
 

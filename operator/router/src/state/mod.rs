@@ -23,6 +23,7 @@ pub use starting::Start;
 use crate::callers::Register;
 use crate::control::scale::Scaler;
 use crate::endpoints::Endpoint;
+use crate::query::Answers;
 use crate::shadow::ShadowQueue;
 
 /// The whole router.
@@ -46,6 +47,8 @@ pub struct State {
     listening: AtomicBool,
     phase: watch::Sender<Phase>,
     pub callers: Arc<Register>,
+    /// What Prometheus said.
+    pub answers: Answers,
 }
 
 /// How far the end is.
@@ -89,6 +92,7 @@ impl State {
             listening: AtomicBool::new(false),
             phase: watch::Sender::new(Phase::Serving),
             callers: Arc::new(Register::new(connections)),
+            answers: Answers::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use millrace_routes::Model as Document;
+use millrace_routes::{Model as Document, Query};
 
 use super::{Revision, lock, read, write};
 use crate::choose::Chooser;
@@ -32,6 +32,7 @@ pub struct Policy {
     pub answer_within: Option<Duration>,
     /// `None`: whoever comes is let in.
     pub door: Option<Arc<Door>>,
+    pub queries: Vec<Arc<Query>>,
 }
 
 #[derive(Debug)]
@@ -59,6 +60,7 @@ impl Policy {
             body_bytes: document.limits.body_bytes,
             answer_within: document.limits.answer_ms.map(Duration::from_millis),
             door,
+            queries: document.queries.iter().cloned().map(Arc::new).collect(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod limits;
 mod mount;
 mod pod;
 mod ports;
+mod prometheus;
 mod queue;
 mod routing;
 mod security;

@@ -111,6 +111,7 @@ impl Site {
             limits,
             pod: "router-1".to_owned(),
             mounted: folder.path().join("mounted"),
+            loopback: true,
         };
         Self { router: Router::start(options).unwrap(), port, folder }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Scale, ScaleMetric};
+use crate::api::{Percentile, Scale, ScaleMetric};
 use crate::autoscale::{Config, Decision, Mode, State, Window, decide, mode, starts_from_zero};
 
 const CONFIG: Config = Config {
@@ -13,6 +13,7 @@ const CONFIG: Config = Config {
     metric: ScaleMetric::Concurrency,
     target: Some(8.0),
     to_zero_after: Duration::from_mins(5),
+    percentile: Percentile::P95,
 };
 
 /// Everything is known, and the load was the same for a minute.
@@ -25,6 +26,8 @@ fn steady(load: f64) -> Window {
         idle: Duration::ZERO,
         complete: true,
         lowered: None,
+        latency: None,
+        blind: None,
     }
 }
 
@@ -144,6 +147,8 @@ fn no_decision_breaks_its_rules() {
             idle: Duration::from_secs(random(80)),
             complete: random(3) > 0,
             lowered: (random(3) == 0).then(|| now - SignedDuration::from_secs(20)),
+            latency: None,
+            blind: None,
         };
         let replicas = i32::try_from(random(40)).unwrap();
         let decision = decide(&config, &window, State { replicas, available: replicas }, now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::ScaleMetric;
+use crate::api::{Percentile, ScaleMetric};
 use crate::autoscale::{Config, Counted, History, State, decide};
 
 /// Of a second.
@@ -29,6 +29,7 @@ impl Run {
             metric: ScaleMetric::Concurrency,
             target: Some(target),
             to_zero_after: Duration::MAX,
+            percentile: Percentile::P95,
         };
         Self {
             history: History::new(Timestamp::UNIX_EPOCH),

@@ -4,13 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use millrace_routes::{ROUTES_KEY, Routes};
 
 use crate::api::{ModelArtifact, ModelDeployment, ModelDeploymentStatus, ModelVersion, ModelVersionSpec, Scale};
 use crate::config::Config;
-use crate::deployment::{Applied, DeploymentView, Observed, ServiceView, asked, plan};
+use crate::deployment::{
+    Applied, AutoscalerView, DeploymentView, Observed, ServiceView, asked, autoscaler_asked, plan,
+};
 use crate::names::ROUTES;
 use crate::plan::{Apply, DeleteKind, Event, Plan};
 use crate::routing::{
@@ -41,6 +44,8 @@ pub struct Cluster {
     /// The image that each Deployment runs.
     images: BTreeMap<String, String>,
     uids: u32,
+    /// As it was applied last.
+    pub autoscaler: Option<HorizontalPodAutoscaler>,
 }
 
 fn shape(image: &str) -> u64 {
@@ -77,6 +82,7 @@ impl Cluster {
             closed: false,
             images: BTreeMap::new(),
             uids: 0,
+            autoscaler: None,
         }
     }
 
@@ -184,6 +190,7 @@ impl Cluster {
                 match delete.kind {
                     DeleteKind::Deployment => self.observed.deployments.retain(|view| view.uid != delete.uid),
                     DeleteKind::Service => self.observed.services.retain(|_, service| service.uid != delete.uid),
+                    DeleteKind::Autoscaler => self.observed.autoscaler = None,
                     DeleteKind::Job | DeleteKind::Pod | DeleteKind::Run | DeleteKind::ControllerRevision => {
                         panic!("a ModelDeployment has no {delete:?}")
                     }
@@ -275,6 +282,22 @@ impl Cluster {
                     view.generation += 1;
                 }
             }),
+            Apply::Autoscaler(wanted) => {
+                let asked = autoscaler_asked(&wanted);
+                let known = self.observed.autoscaler.as_ref().map(|view| view.shape);
+                assert_ne!(known, Some(asked), "the autoscaler is applied for nothing");
+                let before = self.observed.autoscaler.take();
+                let words = before.as_ref().and_then(|view| view.active.clone());
+                self.observed.applied_autoscaler = Some(Applied::new(asked, asked, 0));
+                self.observed.autoscaler = Some(Arc::new(AutoscalerView {
+                    name: wanted.metadata.name.clone().unwrap(),
+                    uid: "autoscaler".to_owned(),
+                    owner: wanted.metadata.owner_references.as_ref().map(|owners| owners[0].uid.clone()),
+                    shape: asked,
+                    active: words,
+                }));
+                self.autoscaler = Some(*wanted);
+            }
             Apply::DeployVersion { .. } => panic!("a ModelDeployment does not set its own version"),
         }
     }

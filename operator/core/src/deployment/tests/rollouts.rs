@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cluster::{Cluster, pair};
-use crate::analysis::{Counts, Measured};
+use crate::analysis::{Answers, Counts, Measured};
 use crate::api::{RolloutOutcome, RolloutStatus, Routing};
 use crate::deployment::{counted, has_news, is_settled, watched};
 use crate::run::PodView;
@@ -100,7 +100,8 @@ fn counts(ended: u64, failed: u64) -> Counts {
 /// Routers say this of the step that is in force.
 fn measure(cluster: &mut Cluster, candidate: Counts, stable: Counts) {
     let step = watched(&cluster.owner).expect("a step is in force");
-    cluster.observed.measured = Some(Measured { step, since: cluster.now, candidate, stable });
+    cluster.observed.measured =
+        Some(Measured { step, since: cluster.now, candidate, stable, answers: Answers::default() });
     ready(cluster);
 }
 
@@ -517,8 +518,13 @@ fn a_crash_at_any_write_loses_no_request_and_no_step() {
     let mut seen = Vec::new();
     for round in 0..200 {
         if let Some(step) = watched(&cluster.owner) {
-            cluster.observed.measured =
-                Some(Measured { step, since: cluster.now, candidate: counts(500, 0), stable: counts(500, 0) });
+            cluster.observed.measured = Some(Measured {
+                step,
+                since: cluster.now,
+                candidate: counts(500, 0),
+                stable: counts(500, 0),
+                answers: Answers::default(),
+            });
         }
         cluster.stuck = if round % 3 == 0 { [1].into() } else { [].into() };
         cluster.pass_until(round % 4);
@@ -554,7 +560,13 @@ fn figures_are_written_when_a_verdict_changes_or_they_are_old() {
         cluster.wait(1);
         let step = watched(&cluster.owner).unwrap();
         let since = cluster.now;
-        let measured = Measured { step, since, candidate: counts(10 + second, 0), stable: counts(200, 0) };
+        let measured = Measured {
+            step,
+            since,
+            candidate: counts(10 + second, 0),
+            stable: counts(200, 0),
+            answers: Answers::default(),
+        };
         assert!(!has_news(&cluster.owner, &measured, cluster.now), "{second}");
         cluster.observed.measured = Some(measured);
         cluster.settle();
@@ -562,10 +574,16 @@ fn figures_are_written_when_a_verdict_changes_or_they_are_old() {
     assert_eq!(cluster.writes, writes);
     let step = watched(&cluster.owner).unwrap();
     let since = cluster.now;
-    let passed = Measured { step: step.clone(), since, candidate: counts(300, 0), stable: counts(200, 0) };
+    let passed = Measured {
+        step: step.clone(),
+        since,
+        candidate: counts(300, 0),
+        stable: counts(200, 0),
+        answers: Answers::default(),
+    };
     assert!(has_news(&cluster.owner, &passed, cluster.now));
     cluster.wait(1);
-    let later = Measured { step, since, candidate: counts(40, 0), stable: counts(200, 0) };
+    let later = Measured { step, since, candidate: counts(40, 0), stable: counts(200, 0), answers: Answers::default() };
     assert!(has_news(&cluster.owner, &later, cluster.now));
 }
 

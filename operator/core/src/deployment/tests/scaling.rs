@@ -1,11 +1,12 @@
 //! How many pods there are: chosen by load, pinned, or somebody else's; at zero, and on the way there and back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cluster::{Cluster, pair};
-use crate::api::Scale;
-use crate::autoscale::Window;
-use crate::deployment::{followed, is_awake, is_due};
+use crate::api::{Scale, ScaleMetric};
+use crate::autoscale::{Blind, Window};
+use crate::deployment::{AutoscalerView, followed, is_awake, is_due};
 use crate::run::{PodView, Words};
 
 /// Version 1 is served with this in `spec.scale`.
@@ -264,4 +265,190 @@ fn a_time_to_zero_that_is_too_short_is_refused_with_what_to_write() {
     assert_eq!(cluster.condition("Accepted"), pair("False", "InvalidDuration"));
     assert!(cluster.message().contains("spec.scale.toZeroAfter"), "{}", cluster.message());
     assert!(cluster.message().contains("write 5s or more"), "{}", cluster.message());
+}
+
+fn words(cluster: &Cluster, kind: &str) -> String {
+    let status = cluster.owner.status.clone().unwrap();
+    status.conditions.into_iter().find(|condition| condition.type_ == kind).unwrap().message
+}
+
+fn asked(min: i32) -> serde_json::Value {
+    let asked =
+        serde_json::json!({ "address": "http://p:9090", "query": "sum(queue{model=\"$[[ deployment.name ]]\"})" });
+    serde_json::json!({ "min": min, "max": 5, "target": 10, "metric": "Prometheus", "prometheus": asked, "toZeroAfter": "10s" })
+}
+
+fn blind(cluster: &mut Cluster, early: bool) {
+    let blind = Some(Blind { why: "p:9090: refused".to_owned(), early });
+    cluster.observed.load = Some(Window { blind, ..Window::default() });
+}
+
+#[test]
+fn pods_follow_an_answer_and_stay_without_one() {
+    let (mut cluster, name) = serving(asked(1));
+    let queries = &cluster.in_force[0].models[0].queries;
+    assert_eq!((queries.len(), queries[0].query.as_str()), (1, "sum(queue{model=\"penguins\"})"));
+    let (_, follow) = followed(&cluster.owner).unwrap();
+    assert_eq!(follow.query.as_ref(), Some(&queries[0].id));
+    load(&mut cluster, 35.0);
+    cluster.pass();
+    assert_eq!((wanted(&cluster, &name), cluster.condition("ScalingActive")), (4, pair("True", "Prometheus")));
+    assert_eq!(words(&cluster, "ScalingActive"), "Prometheus 35.0 now, target 10: 4 pods");
+    cluster.pods_get_ready();
+    cluster.settle();
+    // An operator that has just begun says nothing new.
+    blind(&mut cluster, true);
+    let view = cluster.view(&name).unwrap().clone();
+    let due = |cluster: &Cluster| is_due(&cluster.owner, &view, cluster.observed.load.as_ref().unwrap(), cluster.now);
+    assert!(!due(&cluster));
+    cluster.settle();
+    assert_eq!(cluster.condition("ScalingActive"), pair("True", "Prometheus"));
+    blind(&mut cluster, false);
+    assert!(due(&cluster), "it is told");
+    cluster.settle();
+    assert!(!due(&cluster), "and told once");
+    assert_eq!((wanted(&cluster, &name), cluster.condition("ScalingActive")), (4, pair("False", "QueryFailed")));
+    assert_eq!(
+        words(&cluster, "ScalingActive"),
+        "p:9090: refused; the number of pods stays at 4 until there is an answer"
+    );
+    assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+    load(&mut cluster, 35.0);
+    assert!(due(&cluster), "it is told again");
+    cluster.settle();
+    assert_eq!(cluster.condition("ScalingActive"), pair("True", "Prometheus"));
+}
+
+#[test]
+fn an_answer_of_nothing_takes_the_last_pod_and_another_brings_one() {
+    let (mut cluster, name) = serving(asked(0));
+    idle(&mut cluster, 10);
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &name), cluster.condition("Ready")), (0, pair("True", "AtZero")));
+    blind(&mut cluster, false);
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &name), cluster.condition("ScalingActive")), (0, pair("False", "QueryFailed")));
+    load(&mut cluster, 12.0);
+    cluster.pass();
+    assert_eq!(wanted(&cluster, &name), 2);
+}
+
+/// Version 1 is served under `metric: CPU`.
+fn handed(min: i32) -> (Cluster, String) {
+    let mut cluster = Cluster::new();
+    let resources = serde_json::json!({ "resources": { "requests": { "cpu": "100m" } } });
+    cluster.owner.spec.server = Some(serde_json::from_value(resources).unwrap());
+    set(&mut cluster, cpu(min));
+    cluster.set_version(1);
+    cluster.settle();
+    cluster.pods_get_ready();
+    cluster.settle();
+    let name = cluster.served().unwrap().name.clone();
+    (cluster, name)
+}
+
+fn cpu(min: i32) -> serde_json::Value {
+    serde_json::json!({ "min": min, "max": 5, "target": 70, "metric": "CPU" })
+}
+
+#[test]
+fn an_autoscaler_of_the_promoted_revision_has_the_number_and_goes_with_the_metric() {
+    let (mut cluster, name) = handed(2);
+    let spec = cluster.autoscaler.clone().unwrap().spec.unwrap();
+    let target = &spec.scale_target_ref;
+    assert_eq!((target.kind.as_str(), target.name.as_str()), ("Deployment", name.as_str()));
+    assert_eq!((spec.min_replicas, spec.max_replicas, spec.behavior), (Some(2), 5, None));
+    let metric = spec.metrics.unwrap().remove(0).container_resource.unwrap();
+    assert_eq!((metric.container.as_str(), metric.target.average_utilization), ("main", Some(70)));
+    assert_eq!((wanted(&cluster, &name), desired(&cluster)), (2, None), "it begins with min");
+    assert_eq!(cluster.condition("ScalingActive"), pair("Unknown", "CPU"));
+    // What it writes stays.
+    cluster.change(&name, |view| view.wanted = 4);
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &name), desired(&cluster)), (4, None));
+    let mut view = AutoscalerView::clone(cluster.observed.autoscaler.as_ref().unwrap());
+    let words_of_it = Words { reason: "FailedGetMetric".to_owned(), message: "no metrics server".to_owned() };
+    view.active = Some(("False".to_owned(), words_of_it));
+    cluster.observed.autoscaler = Some(Arc::new(view.clone()));
+    cluster.settle();
+    assert_eq!(cluster.condition("ScalingActive"), pair("False", "AutoscalerFailed"));
+    assert_eq!(words(&cluster, "ScalingActive"), "the HorizontalPodAutoscaler says FailedGetMetric: no metrics server");
+    // Somebody changes it.
+    cluster.observed.autoscaler = Some(Arc::new(AutoscalerView { shape: 1, ..view }));
+    cluster.autoscaler = None;
+    cluster.settle();
+    assert!(cluster.autoscaler.is_some(), "it is put right");
+    set(&mut cluster, serde_json::json!({ "max": 5, "target": 2 }));
+    cluster.settle();
+    assert!(cluster.observed.autoscaler.is_none());
+    assert_eq!(cluster.condition("ScalingActive"), pair("True", "Concurrency"));
+}
+
+#[test]
+fn with_an_autoscaler_it_goes_to_zero_and_a_routers_start_is_kept() {
+    let (mut cluster, name) = handed(0);
+    let (_, follow) = followed(&cluster.owner).unwrap();
+    assert_eq!(follow.metric, ScaleMetric::CPU);
+    assert_eq!(cluster.autoscaler.clone().unwrap().spec.unwrap().min_replicas, Some(1));
+    assert_eq!(cluster.in_force[0].models[0].revisions[0].deployment, Some(name.clone()), "routers may start it");
+    idle(&mut cluster, 300);
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &name), cluster.condition("Ready")), (0, pair("True", "AtZero")));
+    assert_eq!(cluster.condition("ScalingActive"), pair("True", "CPU"));
+    idle(&mut cluster, 0);
+    cluster.change(&name, |view| view.wanted = 1);
+    cluster.settle();
+    assert_eq!((wanted(&cluster, &name), desired(&cluster)), (1, None));
+    // It has no pod, and must have one: an autoscaler does nothing at zero.
+    cluster.change(&name, |view| view.wanted = 0);
+    set(&mut cluster, cpu(1));
+    cluster.settle();
+    assert_eq!(wanted(&cluster, &name), 1);
+}
+
+#[test]
+fn in_a_rollout_the_autoscaler_takes_nothing_away_and_then_it_is_of_the_next() {
+    let (mut cluster, old) = handed(1);
+    let rollout = serde_json::json!({ "strategy": "Canary", "steps": [{ "weight": 50, "hold": "1m" }] });
+    cluster.owner.spec.rollout = Some(serde_json::from_value(rollout).unwrap());
+    cluster.set_version(2);
+    for _ in 0..3 {
+        cluster.settle();
+        cluster.pods_get_ready();
+        cluster.routers_report();
+    }
+    cluster.settle();
+    let spec = |cluster: &Cluster| cluster.autoscaler.clone().unwrap().spec.unwrap();
+    let down = spec(&cluster).behavior.and_then(|behavior| behavior.scale_down?.select_policy);
+    assert_eq!((spec(&cluster).scale_target_ref.name, down.as_deref()), (old.clone(), Some("Disabled")));
+    cluster.wait(61);
+    for _ in 0..3 {
+        cluster.settle();
+        cluster.pods_get_ready();
+        cluster.routers_report();
+    }
+    cluster.settle();
+    let new = cluster.served().unwrap().name.clone();
+    assert_ne!(new, old);
+    assert_eq!((spec(&cluster).scale_target_ref.name, spec(&cluster).behavior), (new, None));
+}
+
+#[test]
+fn cpu_without_a_request_of_it_is_refused() {
+    let mut cluster = Cluster::new();
+    set(&mut cluster, cpu(1));
+    cluster.set_version(1);
+    cluster.settle();
+    assert_eq!(cluster.condition("Accepted"), pair("False", "RequestMissing"));
+    assert!(
+        words(&cluster, "Accepted").starts_with("spec.server.resources.requests.cpu: "),
+        "{}",
+        words(&cluster, "Accepted")
+    );
+    assert!(cluster.autoscaler.is_none() && cluster.observed.deployments.is_empty());
+    let resources = serde_json::json!({ "resources": { "limits": { "cpu": "1" } } });
+    cluster.owner.spec.server = Some(serde_json::from_value(resources).unwrap());
+    cluster.edited();
+    cluster.settle();
+    assert_eq!(cluster.condition("Accepted"), pair("True", "Accepted"));
 }
