@@ -17,7 +17,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 pub use applied::Applied;
 pub use drifts::Drifts;
-pub use feed::{Feeds, News, job, keep, part, router_deployment, routes, server_deployment, service, start, whole};
+pub use feed::{
+    Feeds, News, job, keep, look_job, part, router_deployment, routes, server_deployment, service, start, whole,
+};
 pub use hurry::Hurry;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -48,6 +50,9 @@ pub struct Stores {
     pub jobs: Shelf<JobView>,
     /// Grouped by the run's uid.
     pub stage_pods: Shelf<PodView>,
+    /// What looks for data, grouped by the pipeline's uid.
+    pub look_jobs: Shelf<JobView>,
+    pub look_pods: Shelf<PodView>,
     /// Grouped by `namespace/name` of the ModelDeployment, as are the next two.
     pub server_pods: Shelf<PodView>,
     pub server_deployments: Shelf<DeploymentView>,
@@ -114,7 +119,7 @@ impl Stores {
     }
 
     /// Objects on each shelf, for the metrics.
-    pub fn sizes(&self) -> [(&'static str, usize); 17] {
+    pub fn sizes(&self) -> [(&'static str, usize); 19] {
         [
             ("pipelines", self.pipelines.len()),
             ("runs", self.runs.len()),
@@ -123,6 +128,8 @@ impl Stores {
             ("model_deployments", self.deployments.len()),
             ("jobs", self.jobs.len()),
             ("stage_pods", self.stage_pods.len()),
+            ("look_jobs", self.look_jobs.len()),
+            ("look_pods", self.look_pods.len()),
             ("server_pods", self.server_pods.len()),
             ("server_deployments", self.server_deployments.len()),
             ("services", self.services.len()),

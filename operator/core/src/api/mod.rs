@@ -4,6 +4,7 @@
 mod approve;
 mod conditions;
 mod crds;
+mod data_trigger;
 mod for_each;
 mod ml_pipeline;
 mod ml_pipeline_run;
@@ -11,6 +12,7 @@ mod model_deployment;
 mod model_version;
 mod monitoring;
 mod param;
+mod pipeline_trigger;
 mod pod_settings;
 mod rollout;
 mod routing;
@@ -23,6 +25,7 @@ mod triggers;
 pub use approve::{Approval, ApprovalStatus, Approve, Decision};
 pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
+pub use data_trigger::{DataError, DataSecret, DataTrigger, DataTriggerStatus, S3Access};
 pub use for_each::{ForEach, ItemRange};
 pub use ml_pipeline::{
     Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, PvcStore, Store,
@@ -38,6 +41,7 @@ pub use model_deployment::{
 pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, ModelVersionStatus};
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};
 pub use param::{ParamSpec, ParamType, Value};
+pub use pipeline_trigger::{EndedRun, PipelineTrigger, PipelineTriggerStatus, UpstreamOutcome};
 pub use pod_settings::{
     AgentPath, Container, EnvValue, KeyRef, PodSettings, ResourceClaim, Resources, TopologySpread, Volume, VolumeClaim,
     VolumeKeys, VolumeMemory,

@@ -11,5 +11,5 @@ mod triggers;
 
 pub use check::{bind_params, check, check_template};
 pub use frozen::{Bond, Frozen, FrozenContainer, FrozenKind, FrozenStage, stage_path};
-pub use plan::{PipelineObserved, plan, plan_template};
+pub use plan::{Looks, PipelineObserved, plan, plan_template};
 pub use triggers::starts;

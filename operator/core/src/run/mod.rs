@@ -38,6 +38,7 @@ mod turns;
 
 pub use again::asked as retry_asked;
 pub use approve::{asks, has_asked, misplaced, superseded};
+pub(crate) use classify::waiting as pod_waits;
 pub use observed::{ContainerView, JobItems, JobView, Observed, PodView, Terminated, Words};
 pub use plan::plan;
 pub use turns::{FRONT, Peer, Slot, bound};

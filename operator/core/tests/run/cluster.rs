@@ -305,6 +305,7 @@ impl Cluster {
                 }
             }
             Create::Run(run) => panic!("a run creates no run: {run:?}"),
+            Create::Look(job) => panic!("a run looks for no data: {job:?}"),
         }
     }
 
