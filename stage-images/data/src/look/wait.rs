@@ -84,6 +84,7 @@ impl<'a> Wait<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unnecessary_wraps, reason = "they are looks that go well")]
 mod tests {
     use millrace_contract::LookKnown;
 
