@@ -1,4 +1,4 @@
-"""What starts runs by itself: times, ranges of times."""
+"""What starts runs by itself: times, ranges of times, the success of another pipeline."""
 
 import time
 from datetime import datetime, timedelta, timezone
@@ -52,7 +52,8 @@ class Triggers(ClusterTest):
         done = wait_for("its end", lambda: self.triggers().get("backfills", {}).get("past", {}).get("completionTime"), 120)
         self.assertTrue(done)
         past = self.triggers()["backfills"]["past"]
-        self.assertEqual((past["runs"], past["lastTime"]), (3, written(days[2])))
+        self.assertEqual((past["runs"], past["succeeded"], past["failed"], past["lastTime"]), (3, 3, 0, written(days[2])))
+        self.assertIn("BackfillCompleted: backfill past: 3 runs have ended: 3 succeeded, 0 did not", self.events())
         wait_for("the last run alone", lambda: [r["spec"]["scheduledTime"] for r in self.runs()] == [written(days[2])])
         self.assertNotIn("schedules", self.triggers())
         time.sleep(3)
@@ -66,3 +67,51 @@ class Triggers(ClusterTest):
         for words in ("spec.triggers.schedules.never.cron", "never comes", "did you mean `Europe/Berlin`?"):
             self.assertIn(words, accepted["message"])
         self.assertEqual(self.runs(), [])
+
+    def test_each_run_of_another_pipeline_that_succeeds_starts_one_though_its_history_keeps_none(self):
+        follows = {"upstream": {"pipeline": "clean", "params": {"who": "clean"}}}
+        self.pipeline(
+            {"a": script("echo $[[ run.upstream ]] of $[[ params.who ]] at $[[ run.scheduledTime ]] by $[[ run.trigger ]]")},
+            params={"who": {"type": "string", "default": "nobody"}},
+            triggers={"onPipeline": follows},
+        )
+        message = wait_for("what is missing", lambda: self.triggers().get("onPipeline", {}).get("upstream", {}).get("message"))
+        self.assertIn("there is no MLPipeline clean", message)
+        self.assertEqual(condition(self.get("mlpipeline", "p"), "TriggersReady")["status"], "False")
+        self.pipeline({"a": script("$[[ params.do ]]")}, name="clean", params={"do": {"type": "string"}}, history={"keepSucceeded": 0})
+        wait_for("that it is there", lambda: condition(self.get("mlpipeline", "p"), "TriggersReady")["status"] == "True")
+        self.start("bad", "clean", params={"do": "false"})
+        self.start("one", "clean", params={"do": "true"}, scheduledTime="2026-01-01T00:00:00Z")
+        self.start("two", "clean", params={"do": "true"})
+
+        def started() -> dict:
+            runs = [run for run in self.runs() if run["spec"].get("trigger", {}).get("kind") == "Pipeline"]
+            return {run["spec"]["trigger"]["run"]: run["metadata"]["name"] for run in runs}
+
+        wait_for("both runs", lambda: sorted(started()) == ["one", "two"])
+        self.failed("bad")
+        wait_for("that history has its way", lambda: not {"one", "two"} & {run["metadata"]["name"] for run in self.runs()})
+        name = started()["one"]
+        self.succeeded(name)
+        said = kubectl("logs", "-n", self.namespace, "-l", f"millrace.dev/run={name}", "--tail=-1")
+        self.assertEqual(said.strip(), "one of clean at 2026-01-01T00:00:00Z by Pipeline")
+        self.assertIn(f"RunStarted: onPipeline upstream: MLPipelineRun {name} because MLPipelineRun one succeeded", self.events())
+        wait_for("its status", lambda: self.triggers()["onPipeline"]["upstream"]["runs"] == 2)
+        self.assertEqual(sorted(started()), ["one", "two"])
+
+    def test_pipelines_that_would_start_each_other_for_ever_are_refused_until_one_lets_go(self):
+        def follow(name: str, pipeline: str, **more) -> None:
+            self.pipeline({"a": script("true")}, name=name, triggers={"onPipeline": {"other": {"pipeline": pipeline, **more}}})
+
+        def accepted(name: str) -> dict:
+            return condition(self.get("mlpipeline", name), "Accepted")
+
+        follow("p", "q")
+        wait_for("its acceptance", lambda: accepted("p").get("status") == "True")
+        follow("q", "p")
+        for name in ("p", "q"):
+            wait_for("its refusal", lambda name=name: accepted(name).get("reason") == "TriggerCircle")
+        self.assertIn("they would start each other for ever", accepted("p")["message"])
+        follow("q", "p", suspend=True)
+        for name in ("p", "q"):
+            wait_for("its acceptance", lambda name=name: accepted(name)["status"] == "True")

@@ -142,6 +142,8 @@ fn others(spec: &MLPipelineSpec) -> Vec<&'static str> {
         ("schedules", !triggers.schedules.is_empty()),
         ("backfills", !triggers.backfills.is_empty()),
         ("onModel", !triggers.on_model.is_empty()),
+        ("onPipeline", !triggers.on_pipeline.is_empty()),
+        ("onData", !triggers.on_data.is_empty()),
     ];
     kinds.into_iter().filter(|(_, any)| *any).map(|(kind, _)| kind).collect()
 }

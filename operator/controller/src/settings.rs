@@ -62,6 +62,9 @@ pub struct RunSettings {
     /// Whether NetworkPolicies are made for the routers and the pods behind them.
     #[arg(long, env = "MILLRACE_ROUTER_NETWORK_POLICIES", default_value_t = true, action = clap::ArgAction::Set)]
     pub router_network_policies: bool,
+    /// Image of the stock data stages: its program looks for new data. Without it `onData` cannot work.
+    #[arg(long, env = "MILLRACE_DATA_IMAGE", default_value = "")]
+    pub data_image: String,
     /// Images of the stock stages, separated by commas.
     #[arg(long, env = "MILLRACE_STAGE_IMAGES", value_delimiter = ',')]
     pub stage_images: Vec<String>,
@@ -108,6 +111,7 @@ impl RunSettings {
             catalog_namespace: self.catalog_namespace.clone(),
             agent_image: self.agent_image.clone(),
             server_image: self.server_image.clone(),
+            data_image: self.data_image.clone(),
             stage_images: given(&self.stage_images).into_iter().collect(),
             image_pull_policy: self.image_pull_policy.clone(),
             service_accounts: given(&self.service_accounts).into_iter().collect(),

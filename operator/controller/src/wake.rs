@@ -1,5 +1,7 @@
 //! Who looks again when something changes. The rule: whatever a plan may look at wakes the object it plans for.
 
+use std::collections::HashMap;
+
 use millrace_core::api::{ConcurrencyPolicy, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{AutoscalerView, DeploymentView, ServiceView};
 use millrace_core::names::ROUTER;
@@ -48,8 +50,53 @@ fn begun(run: &MLPipelineRun) -> bool {
     run.status.as_ref().is_some_and(|s| s.frozen.is_some() && s.start_time.is_some())
 }
 
+/// The pipelines that a pipeline follows by `onPipeline`.
+pub fn followed(pipeline: &MLPipeline) -> impl Iterator<Item = &str> {
+    let triggers = pipeline.spec.triggers.iter().flat_map(|triggers| triggers.on_pipeline.values());
+    triggers.map(|trigger| trigger.pipeline.as_str())
+}
+
+/// The pipelines that follow one, and with `all` those that follow these, and so on.
+pub fn followers(stores: &Stores, id: &Id, all: bool) -> Vec<Id> {
+    let mut follows: HashMap<String, Vec<Id>> = HashMap::new();
+    stores.pipelines.each(Some(&id.namespace), |key, pipeline| {
+        for name in followed(pipeline) {
+            follows.entry(name.to_owned()).or_default().push(key.clone());
+        }
+    });
+    let mut found: Vec<Id> = follows.remove(&id.name).unwrap_or_default();
+    let mut at = 0;
+    while let Some(next) = found.get(at).filter(|_| all) {
+        let more = follows.remove(&next.name).unwrap_or_default();
+        found.extend(more);
+        at += 1;
+    }
+    found
+}
+
+/// The history of a pipeline waits for what those that follow it have noted.
+pub fn pipeline_status(_: &Stores, queues: &Queues, id: &Id, pipeline: &MLPipeline) {
+    for name in followed(pipeline) {
+        queues.pipelines.push(Id::new(&id.namespace, name));
+    }
+}
+
+/// A Job or a pod that looks for data; `group` is the pipeline's uid.
+pub fn look<V>(stores: &Stores, queues: &Queues, id: &Id, group: &str, _: &V, _gone: bool) {
+    stores.pipelines.each(Some(&id.namespace), |key, pipeline| {
+        if pipeline.metadata.uid.as_deref() == Some(group) {
+            queues.pipelines.push(key.clone());
+        }
+    });
+}
+
 pub fn pipeline(stores: &Stores, queues: &Queues, id: &Id, _: &str, pipeline: &MLPipeline, gone: bool) {
     queues.pipelines.push(id.clone());
+    // They may be told that it is there, or is a circle with them.
+    for key in followers(stores, id, true) {
+        queues.pipelines.push(key);
+    }
+    pipeline_status(stores, queues, id, pipeline);
     // A run that names another is told which there are. The operator writes a status into every one that it has seen.
     let new_or_gone = gone || pipeline.status.is_none();
     let bounded = bound(pipeline.spec.concurrency.as_ref()).is_some();
@@ -120,6 +167,11 @@ pub fn run_status(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun
         let replaces = || bound_of(stores, &named).is_some_and(|(policy, _)| policy == ConcurrencyPolicy::Replace);
         // One that waits for people holds no slot. A newer one takes the place of one that runs once it was found to be right.
         let free = |peer: Peer| peer.slot == Slot::Left || peer.waits && replaces();
+        if ended(run) {
+            for key in followers(stores, &named, false) {
+                queues.pipelines.push(key);
+            }
+        }
         let takes = ended(run) || Peer::of(run).is_some_and(free);
         queues.pipelines.push(named);
         if takes {
@@ -331,5 +383,39 @@ mod tests {
             queues.of(Kind::Run).depth()
         };
         assert_eq!([woken(false, false), woken(true, true), woken(true, false)], [2, 2, 1]);
+    }
+
+    #[test]
+    fn a_run_that_ends_wakes_the_pipelines_that_follow_its_own_and_a_pipeline_all_behind_it() {
+        let stores = Stores::default();
+        for (name, follows) in
+            [("a", json!({})), ("b", json!({ "a": { "pipeline": "a" } })), ("c", json!({ "b": { "pipeline": "b" } }))]
+        {
+            let spec = json!({ "stages": {}, "triggers": { "onPipeline": follows } });
+            let mut made = MLPipeline::new(name, serde_json::from_value(spec).unwrap());
+            made.metadata.namespace = Some("ns".into());
+            made.metadata.resource_version = Some("1".into());
+            keep(&stores.pipelines, made, whole).unwrap();
+        }
+        let woken = |wake: &dyn Fn(&Queues)| {
+            let queues = Queues::default();
+            wake(&queues);
+            queues.of(Kind::Pipeline).depth()
+        };
+        let run = |status: serde_json::Value| {
+            let mut run =
+                MLPipelineRun::new("r", serde_json::from_value(json!({ "pipelineRef": { "name": "a" } })).unwrap());
+            run.status = serde_json::from_value(status).unwrap();
+            run
+        };
+        let goes_on = run(json!({}));
+        assert_eq!(woken(&|queues| run_status(&stores, queues, &Id::new("ns", "r"), &goes_on)), 1);
+        let over = run(json!({ "completionTime": "2026-01-01T00:00:00Z" }));
+        assert_eq!(woken(&|queues| run_status(&stores, queues, &Id::new("ns", "r"), &over)), 2);
+        let a = stores.pipelines.get(&Id::new("ns", "a")).unwrap();
+        assert_eq!(woken(&|queues| pipeline(&stores, queues, &Id::new("ns", "a"), "ns", &a, false)), 3);
+        // What it follows looks again whether its history may go on.
+        let b = stores.pipelines.get(&Id::new("ns", "b")).unwrap();
+        assert_eq!(woken(&|queues| pipeline_status(&stores, queues, &Id::new("ns", "b"), &b)), 1);
     }
 }

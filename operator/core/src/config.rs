@@ -17,6 +17,8 @@ pub struct Config {
     pub agent_image: String,
     /// The model server.
     pub server_image: String,
+    /// The stock data stages: its program looks for new data. Empty where there is none.
+    pub data_image: String,
     /// Images of the stock stages.
     pub stage_images: BTreeSet<String>,
     /// When Millrace's own images are pulled: `Always`, `IfNotPresent` or `Never`.
@@ -52,7 +54,8 @@ impl Config {
 
     /// When this image is pulled. The cluster decides for images that are not Millrace's.
     pub(crate) fn pull_policy_of(&self, image: &str) -> Option<String> {
-        let own = image == self.agent_image || image == self.server_image || self.stage_images.contains(image);
+        let images = [&self.agent_image, &self.server_image, &self.data_image];
+        let own = images.iter().any(|own| *own == image) || self.stage_images.contains(image);
         self.image_pull_policy.clone().filter(|_| own)
     }
 }

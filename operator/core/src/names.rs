@@ -5,6 +5,10 @@ use sha2::{Digest, Sha256};
 
 /// The pipeline a run belongs to.
 pub const PIPELINE_LABEL: &str = "millrace.dev/pipeline";
+/// The uid of the pipeline that a Job or pod looks for data for.
+pub const PIPELINE_UID_LABEL: &str = "millrace.dev/pipeline-uid";
+/// The trigger that it looks for.
+pub const TRIGGER_LABEL: &str = "millrace.dev/trigger";
 /// The run a Job, a pod or a ModelVersion belongs to (its name, shortened to fit a label).
 pub const RUN_LABEL: &str = "millrace.dev/run";
 /// The run's uid: the label that decides.
@@ -116,6 +120,12 @@ pub fn model_version(model: &str, version: i64) -> String {
 #[must_use]
 pub fn triggered_run(pipeline: &str, key: &str) -> String {
     joined(&[pipeline, &sha256_hex(key.as_bytes())[..SHORT]])
+}
+
+/// The Job that looks for data for a trigger. What it is told is in `key`: told anything else it is another Job.
+#[must_use]
+pub fn look(pipeline: &str, key: &str) -> String {
+    joined(&[pipeline, "look", &sha256_hex(key.as_bytes())[..SHORT]])
 }
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ pub enum Create {
     JobOver(Box<ConfigMap>, Box<Job>),
     ModelVersion(Box<ModelVersion>),
     Run(Box<MLPipelineRun>),
+    /// A Job of a pipeline that looks for new data.
+    Look(Box<Job>),
 }
 
 /// What should be so.

@@ -1,11 +1,12 @@
 //! What the operator says to what runs in pods, and what it hears: the task that goes into a stage's pod, the report that comes out,
-//! the manifest that stays in the store; what a model server counted for drift. Only data types, their names and bounds; no I/O.
+//! the manifest that stays in the store; what a pod looks for and finds; what a model server counted for drift. Only data types, their names and bounds; no I/O.
 //!
 //! The words for people are in `docs/stage-contract.md`.
 
 mod drift;
 mod facts;
 mod items;
+mod look;
 mod manifest;
 mod parts;
 mod paths;
@@ -18,6 +19,7 @@ pub use drift::{
 };
 pub use facts::{NESTING_LIMIT, flaw, is_fact_name, nesting};
 pub use items::{ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ItemSource, MOST_ITEMS, TaskItems};
+pub use look::{LONGEST_VERSION, LOOK_DIR, LookFault, LookKnown, LookReport, LookS3, LookTask};
 pub use manifest::{BlobFile, Manifest, ManifestOutput};
 pub use parts::{ArtifactHead, FilePart, LogPart, WantedLog};
 pub use paths::{

@@ -1,9 +1,9 @@
 //! The command line: `millrace-data <stage> --params JSON`.
 
 use crate::workplace::{Workplace, WorkplaceError};
-use crate::{engine, evaluate, ingest, params, transform, validate};
+use crate::{engine, evaluate, ingest, look, params, transform, validate};
 
-const USAGE: &str = "usage: millrace-data ingest|validate|transform|evaluate --params JSON";
+const USAGE: &str = "usage: millrace-data ingest|validate|transform|evaluate|look --params JSON";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -25,6 +25,8 @@ pub enum CommandError {
     Transform(#[from] transform::TransformError),
     #[error(transparent)]
     Evaluate(#[from] evaluate::EvaluateError),
+    #[error(transparent)]
+    Look(#[from] look::LookError),
 }
 
 /// Runs the stage that the arguments name, with the inputs and outputs that the environment names.
@@ -42,6 +44,7 @@ pub fn run(arguments: impl Iterator<Item = String>) -> Result<(), CommandError> 
             Stage::Validate => validate::run(&params::parse("validate", &json)?, &place).await?,
             Stage::Transform => transform::run(&params::parse("transform", &json)?, &place).await?,
             Stage::Evaluate => evaluate::run(&params::parse("evaluate", &json)?, &place)?,
+            Stage::Look => look::run(&params::parse("look", &json)?).await?,
         }
         Ok(())
     })
@@ -53,6 +56,8 @@ enum Stage {
     Validate,
     Transform,
     Evaluate,
+    /// No stage of a pipeline: the operator starts it.
+    Look,
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Stage, String), CommandError> {
@@ -62,6 +67,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Stage, String),
         Some("validate") => Stage::Validate,
         Some("transform") => Stage::Transform,
         Some("evaluate") => Stage::Evaluate,
+        Some("look") => Stage::Look,
         Some(other) => return Err(usage(format!("there is no stage `{other}`"))),
         None => return Err(usage("no stage is named".into())),
     };

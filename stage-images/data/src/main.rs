@@ -1,4 +1,4 @@
-//! `millrace-data`: the stock data stages in one program. This file reads the command line and says how it ended.
+//! `millrace-data`: the stock data stages, and the look for new data, in one program. This file reads the command line and says how it ended.
 //!
 //! A stage that fails exits 1, and the last line it prints is `error: …`: what, where, what was found, what to do.
 
@@ -11,6 +11,7 @@ mod evaluate;
 mod html;
 mod ingest;
 mod limits;
+mod look;
 mod params;
 mod pool;
 mod say;

@@ -114,8 +114,9 @@ impl Passes {
         match kind {
             Kind::Pipeline => {
                 let Some(pipeline) = alive(self.stores.pipelines.get(id)) else { return Ok(self.gone(kind, id)) };
-                let observed = self.observe_pipeline(id, &pipeline, refusals);
-                let plan = tokio::task::block_in_place(|| pipeline::plan(&pipeline, &observed, &self.config, now));
+                let (observed, look_again) = self.observe_pipeline(id, &pipeline, refusals, now).await;
+                let mut plan = tokio::task::block_in_place(|| pipeline::plan(&pipeline, &observed, &self.config, now));
+                plan.requeue = sooner(plan.requeue, look_again);
                 self.carry_out(id, &*pipeline, plan, refused_before).await
             }
             Kind::Run => {

@@ -14,7 +14,7 @@ use millrace_core::api::{
 use millrace_core::autoscale::Window;
 use millrace_core::deployment::DeploymentView;
 use millrace_core::names;
-use millrace_core::pipeline::{Frozen, FrozenKind, PipelineObserved};
+use millrace_core::pipeline::{Frozen, FrozenKind, Looks, PipelineObserved};
 use millrace_core::plan::{Refusal, sooner};
 use millrace_core::run::{JobView, Peer, PodView};
 use millrace_core::{deployment, run};
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::Passes;
 use crate::key::Id;
 use crate::store::stage_pod_view;
-use crate::wake::{pipeline_of, watched_models};
+use crate::wake::{followed, followers, pipeline_of, watched_models};
 use crate::write::WriteError;
 
 /// How long a PodTemplate of the catalog is taken for unchanged.
@@ -39,15 +39,64 @@ pub struct PodTemplates(Mutex<HashMap<String, Looked>>);
 type Looked = (Instant, Option<Arc<PodTemplate>>);
 
 impl Passes {
-    pub(super) fn observe_pipeline(&self, id: &Id, pipeline: &MLPipeline, refusals: Vec<Refusal>) -> PipelineObserved {
-        let runs = self.stores.runs.group(&id.namespace).into_values();
+    /// What a pipeline looks at, and when it is to look again for what no watch tells.
+    pub(super) async fn observe_pipeline(
+        &self,
+        id: &Id,
+        pipeline: &MLPipeline,
+        refusals: Vec<Refusal>,
+        now: Timestamp,
+    ) -> (PipelineObserved, Option<Duration>) {
         let model = |name: &str| Some((name.to_owned(), self.stores.deployments.get(&Id::new(&id.namespace, name))?));
-        PipelineObserved {
+        let (mut runs, mut upstream_runs) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+        for run in self.stores.runs.group(&id.namespace).into_values() {
+            let Some(of) = pipeline_of(&run) else { continue };
+            if followed(pipeline).any(|name| name == of) {
+                upstream_runs.entry(of.to_owned()).or_default().push(run.clone());
+            }
+            if of == id.name {
+                runs.push(run);
+            }
+        }
+        let (looks, look_again) = self.looks(id, pipeline, now).await;
+        let observed = PipelineObserved {
             templates: self.stores.templates_for(&id.namespace, &self.config.catalog_namespace),
             model_deployments: watched_models(pipeline).filter_map(model).collect(),
-            runs: runs.filter(|run| pipeline_of(run) == Some(&id.name)).collect(),
+            runs,
+            upstreams: self.upstreams(id, pipeline),
+            upstream_runs,
+            followers: followers(&self.stores, id, false)
+                .iter()
+                .filter_map(|key| self.stores.pipelines.get(key))
+                .collect(),
+            looks,
             refusals,
+        };
+        (observed, look_again)
+    }
+
+    /// The pipelines that one follows, and those that these follow.
+    fn upstreams(&self, id: &Id, pipeline: &MLPipeline) -> BTreeMap<String, Arc<MLPipeline>> {
+        let mut found: BTreeMap<String, Arc<MLPipeline>> = BTreeMap::new();
+        let mut names: Vec<String> = followed(pipeline).map(str::to_owned).collect();
+        while let Some(name) = names.pop() {
+            let there = self.stores.pipelines.get(&Id::new(&id.namespace, &name));
+            if let Some(next) = there.filter(|_| !found.contains_key(&name)) {
+                names.extend(followed(&next).map(str::to_owned));
+                found.insert(name, next);
+            }
         }
+        found
+    }
+
+    /// What looks for data for a pipeline.
+    async fn looks(&self, id: &Id, pipeline: &MLPipeline, now: Timestamp) -> (Looks, Option<Duration>) {
+        let uid = pipeline.uid().unwrap_or_default();
+        let jobs: Vec<_> = self.stores.look_jobs.group(&uid).into_values().collect();
+        let mut pods: Vec<_> = self.stores.look_pods.group(&uid).into_values().collect();
+        let (warnings, of_jobs) = self.warnings.of(&self.client, &id.namespace, &jobs, &pods, now).await;
+        let of_pods = self.warnings.tell(&self.client, &id.namespace, &mut pods, now).await;
+        (Looks { jobs, pods, warnings }, sooner(of_jobs, of_pods))
     }
 
     /// What a run looks at, and when it is to look again for what no watch tells.

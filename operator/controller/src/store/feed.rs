@@ -14,7 +14,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use millrace_core::api::MLPipelineRun;
-use millrace_core::names::{DEPLOYMENT_LABEL, ROUTER, ROUTER_LABEL, ROUTES, RUN_UID_LABEL};
+use millrace_core::names::{DEPLOYMENT_LABEL, PIPELINE_UID_LABEL, ROUTER, ROUTER_LABEL, ROUTES, RUN_UID_LABEL};
 use millrace_core::routing::{PartView, is_ours};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use super::Stores;
 use super::lenient::Lenient;
 use super::project::{
-    Kept, Part, autoscaler_view, deployment_view, job_view, label, part_view, router_view, routes_view,
+    autoscaler_view, deployment_view, job_view, Kept, label, look_job_view, look_pod_view, Part, part_view, router_view, routes_view,
     server_pod_view, service_view, stage_pod_view,
 };
 use super::shelf::{Item, Shelf};
@@ -108,6 +108,9 @@ pub fn start(
         let of_runs = all(RUN_UID_LABEL);
         starter.start(of_runs, Feed { kind: "Job", shelf: |s| &s.jobs, view: job, wake: wake::of_run });
         starter.start(of_runs, Feed { kind: "Pod", shelf: |s| &s.stage_pods, view: stage_pod, wake: wake::stage_pod });
+        let of_looks = all(PIPELINE_UID_LABEL);
+        starter.start(of_looks, Feed { kind: "Job", shelf: |s| &s.look_jobs, view: look_job, wake: wake::look });
+        starter.start(of_looks, Feed { kind: "Pod", shelf: |s| &s.look_pods, view: look_pod, wake: wake::look });
         let of_models = all(DEPLOYMENT_LABEL);
         starter.start(
             of_models,
@@ -357,6 +360,16 @@ pub fn whole<K: Resource<DynamicType = ()> + Kept>(object: K) -> Option<(String,
 #[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
 pub fn job(job: k8s_openapi::api::batch::v1::Job) -> Option<(String, millrace_core::run::JobView)> {
     Some((label(&job.metadata, RUN_UID_LABEL)?.to_owned(), job_view(&job)))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
+pub fn look_job(job: k8s_openapi::api::batch::v1::Job) -> Option<(String, millrace_core::run::JobView)> {
+    Some((label(&job.metadata, PIPELINE_UID_LABEL)?.to_owned(), look_job_view(&job)))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
+fn look_pod(pod: k8s_openapi::api::core::v1::Pod) -> Option<(String, millrace_core::run::PodView)> {
+    Some((label(&pod.metadata, PIPELINE_UID_LABEL)?.to_owned(), look_pod_view(&pod)))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]

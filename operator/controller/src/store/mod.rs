@@ -20,7 +20,7 @@ pub use applied::Applied;
 pub use cached::Cached;
 pub use drifts::Drifts;
 pub use feed::{
-    Feeds, News, autoscaler, job, keep, part, router_deployment, routes, server_deployment, service, start, whole,
+    autoscaler, Feeds, job, keep, look_job, News, part, router_deployment, routes, server_deployment, service, start, whole,
 };
 pub use hurry::Hurry;
 use k8s_openapi::jiff::Timestamp;
@@ -54,6 +54,9 @@ pub struct Stores {
     pub jobs: Shelf<JobView>,
     /// Grouped by the run's uid.
     pub stage_pods: Shelf<PodView>,
+    /// What looks for data, grouped by the pipeline's uid.
+    pub look_jobs: Shelf<JobView>,
+    pub look_pods: Shelf<PodView>,
     /// Grouped by `namespace/name` of the ModelDeployment, as are the next three.
     pub server_pods: Shelf<PodView>,
     pub server_deployments: Shelf<DeploymentView>,
@@ -124,7 +127,7 @@ impl Stores {
     }
 
     /// Objects on each shelf, for the metrics.
-    pub fn sizes(&self) -> [(&'static str, usize); 18] {
+    pub fn sizes(&self) -> [(&'static str, usize); 20] {
         [
             ("pipelines", self.pipelines.len()),
             ("runs", self.runs.len()),
@@ -133,6 +136,8 @@ impl Stores {
             ("model_deployments", self.deployments.len()),
             ("jobs", self.jobs.len()),
             ("stage_pods", self.stage_pods.len()),
+            ("look_jobs", self.look_jobs.len()),
+            ("look_pods", self.look_pods.len()),
             ("server_pods", self.server_pods.len()),
             ("server_deployments", self.server_deployments.len()),
             ("services", self.services.len()),

@@ -15,8 +15,7 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use millrace_core::api::{GROUP, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
-use millrace_core::deployment::{AutoscalerView, DeploymentView, ServiceView, digest};
-use millrace_core::names::{ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL};
+use millrace_core::deployment::{AutoscalerView, DeploymentView, digest}; use millrace_core::names::{ ATTEMPT_LABEL, digest}; use millrace_core::names::{ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, REVISION_LABEL, ROUTER_LABEL, ServiceView, STAGE_LABEL, TRIGGER_LABEL};
 use millrace_core::pod::{AGENT_INIT, MAIN};
 use millrace_core::routing::{PartView, RouterPod, RoutesView, is_ours};
 use millrace_core::run::{ContainerView, JobItems, JobView, PodView, Terminated, Words, retry_asked};
@@ -125,6 +124,16 @@ fn indexes(text: &str) -> Vec<RangeInclusive<u32>> {
         (first <= last).then_some(first..=last)
     };
     text.split(',').filter_map(range).collect()
+}
+
+/// A Job that looks for data: `stage` is the trigger.
+pub fn look_job_view(job: &Job) -> JobView {
+    JobView { stage: label(&job.metadata, TRIGGER_LABEL).unwrap_or_default().to_owned(), ..job_view(job) }
+}
+
+/// Its pod.
+pub fn look_pod_view(pod: &Pod) -> PodView {
+    pod_view(pod, TRIGGER_LABEL, false)
 }
 
 /// A stage's pod: `stage` is the stage, and a container that waits to be started again is not taken for one that ended.

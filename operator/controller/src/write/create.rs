@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::Writer;
 use super::error::{WriteError, code, name_taken, refused};
 use crate::metrics::Verb;
-use crate::store::{controller_uid, job, whole};
+use crate::store::{controller_uid, job, look_job, whole};
 use crate::wake;
 
 pub fn post() -> PostParams {
@@ -38,6 +38,10 @@ impl Writer {
             Create::Run(wanted) => {
                 let made = self.post(namespace, "MLPipelineRun", &*wanted, same_controller).await?;
                 Ok(made.map(|made| self.made(&self.stores.runs, made, whole, wake::run)).err())
+            }
+            Create::Look(wanted) => {
+                let made = self.post(namespace, "Job", &*wanted, same_controller).await?;
+                Ok(made.map(|made| self.made(&self.stores.look_jobs, made, look_job, wake::look)).err())
             }
             Create::ModelVersion(wanted) => {
                 let made = self.post(namespace, "ModelVersion", &*wanted, same_stage).await?;

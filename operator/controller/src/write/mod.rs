@@ -63,7 +63,7 @@ macro_rules! planned {
     };
 }
 
-planned!(MLPipeline, MLPipelineStatus, Pipeline, pipelines, |_, _, _, _| {});
+planned!(MLPipeline, MLPipelineStatus, Pipeline, pipelines, wake::pipeline_status);
 planned!(MLPipelineRun, MLPipelineRunStatus, Run, runs, wake::run_status);
 planned!(StageTemplate, TemplateStatus, Template, templates, |_, _, _, _| {});
 planned!(ModelVersion, ModelVersionStatus, Version, versions, |_, _, _, _| {});

@@ -131,6 +131,17 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             (json!({ "params": { "rate": { "minimum": 2 } } }), "minimum must not be greater than maximum"),
             (json!({ "params": { "rate": { "type": "string" } } }), "minimum and maximum need type number or integer"),
             (json!({ "params": { "rate": { "type": "float" } } }), "Unsupported value"),
+            (data(&json!({ "uri": "gs://lake/x" })), "should match"),
+            (data(&json!({ "uri": "https://lake/a b" })), "should match"),
+            (data(&json!({ "uri": "https://lake/x", "s3": {} })), "s3 is for addresses that begin with s3://"),
+            (data(&json!({ "uri": "pvc://lake/x", "secretRef": { "name": "s" } })), "a claim needs no secretRef"),
+            (data(&json!({ "uri": "s3://lake/x", "secretRef": { "name": "../s" } })), "should match"),
+            (data(&json!({ "uri": "s3://lake/x", "poll": "soon" })), "should match"),
+            (json!({ "triggers": { "onPipeline": { "up": { "pipeline": "" } } } }), "at least 1 chars long"),
+            (
+                json!({ "triggers": { "onPipeline": { "up": { "pipeline": "p", "outcome": "Failed" } } } }),
+                "Unsupported value",
+            ),
         ],
     )
     .await;
@@ -157,6 +168,10 @@ async fn a_run_needs_exactly_one_pipeline() {
         ],
     )
     .await;
+}
+
+fn data(trigger: &Value) -> Value {
+    json!({ "triggers": { "onData": { "lake": trigger } } })
 }
 
 fn approval(said: &Value) -> Value {

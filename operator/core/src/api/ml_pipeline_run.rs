@@ -147,7 +147,7 @@ pub struct PipelineRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunTrigger {
-    /// `Change`, `Schedule`, `Backfill` or `Model`.
+    /// `Change`, `Schedule`, `Backfill`, `Model`, `Pipeline` or `Data`.
     #[schemars(length(max = 32))]
     pub kind: String,
     /// Which one of that kind, as the pipeline's `triggers` have it.
@@ -157,6 +157,14 @@ pub struct RunTrigger {
     /// One trigger starts one run: the same key is the same trigger.
     #[schemars(length(max = 128))]
     pub key: String,
+    /// Of `Pipeline`: the run of the other pipeline, which stages read as `run.upstream`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub run: Option<String>,
+    /// Of `Data`: what the data were called, which stages read as `run.dataVersion`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub version: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

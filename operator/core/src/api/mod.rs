@@ -5,6 +5,7 @@ mod approve;
 mod cache;
 mod conditions;
 mod crds;
+mod data_trigger;
 mod for_each;
 mod ml_pipeline;
 mod ml_pipeline_run;
@@ -13,6 +14,7 @@ mod model_version;
 mod monitoring;
 mod nested;
 mod param;
+mod pipeline_trigger;
 mod pod_settings;
 mod prometheus;
 mod rollout;
@@ -27,6 +29,7 @@ pub use approve::{Approval, ApprovalStatus, Approve, Decision};
 pub use cache::{Cache, CacheMode, CacheOrigin, CacheStatus};
 pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
+pub use data_trigger::{DataError, DataSecret, DataTrigger, DataTriggerStatus, S3Access};
 pub use for_each::{ForEach, ItemRange};
 pub use ml_pipeline::{
     Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, PvcStore, Store,
@@ -43,6 +46,7 @@ pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVers
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};
 pub use nested::{NestedOutput, NestedPipeline};
 pub use param::{ParamSpec, ParamType, Value};
+pub use pipeline_trigger::{EndedRun, PipelineTrigger, PipelineTriggerStatus, UpstreamOutcome};
 pub use pod_settings::{
     AgentPath, Container, EnvValue, KeyRef, PodSettings, ResourceClaim, Resources, TopologySpread, Volume, VolumeClaim,
     VolumeKeys, VolumeMemory,

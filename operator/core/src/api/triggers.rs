@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Value, schema};
+use super::{DataTrigger, DataTriggerStatus, PipelineTrigger, PipelineTriggerStatus, Value, schema};
 
 /// What starts a run. A pipeline that was not accepted starts none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +28,14 @@ pub struct Triggers {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub on_model: BTreeMap<String, ModelTrigger>,
+    /// The success of other pipelines, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub on_pipeline: BTreeMap<String, PipelineTrigger>,
+    /// New data at an address, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub on_data: BTreeMap<String, DataTrigger>,
 }
 
 /// Times at which a run starts. Its stages read the time as `run.scheduledTime`.
@@ -140,6 +148,12 @@ pub struct TriggersStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub on_model: BTreeMap<String, ModelTriggerStatus>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub on_pipeline: BTreeMap<String, PipelineTriggerStatus>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub on_data: BTreeMap<String, DataTriggerStatus>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -173,6 +187,15 @@ pub struct BackfillStatus {
     /// Runs that were started.
     #[serde(default)]
     pub runs: i64,
+    /// Of those, the ones that have succeeded, and that have ended otherwise.
+    #[serde(default)]
+    pub succeeded: i64,
+    #[serde(default)]
+    pub failed: i64,
+    /// Those that go on, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200), inner(length(max = 253)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub running: Vec<String>,
     /// When every time had its run, and all of them had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,

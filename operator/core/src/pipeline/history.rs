@@ -23,13 +23,15 @@ struct Finished<'a> {
     succeeded: bool,
 }
 
-/// The runs to delete, oldest first, and how long until the next one's time is up.
+/// The runs to delete, oldest first, and how long until the next one's time is up. One that is `awaited` is to start another one yet.
 pub(super) fn expired(
     history: Option<&History>,
     runs: &[Arc<MLPipelineRun>],
+    awaited: impl Fn(&MLPipelineRun) -> bool,
     now: Timestamp,
 ) -> (Vec<Delete>, Option<Duration>) {
-    let mut finished: Vec<Finished<'_>> = runs.iter().filter_map(|run| finished(run)).collect();
+    let ended = runs.iter().filter_map(|run| finished(run).filter(|_| !awaited(run)));
+    let mut finished: Vec<Finished<'_>> = ended.collect();
     finished.sort_by(|a, b| (a.ended, a.name).cmp(&(b.ended, b.name)));
     let keep = |wanted: Option<u32>| usize::try_from(wanted.unwrap_or(KEEP)).unwrap_or(usize::MAX);
     let keep_succeeded = keep(history.and_then(|history| history.keep_succeeded));

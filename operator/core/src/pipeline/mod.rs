@@ -10,6 +10,5 @@ mod plan_tests;
 mod triggers;
 
 pub use check::{bind_params, check, check_template};
-pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage, stage_path};
-pub use plan::{PipelineObserved, plan, plan_template};
+pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage, PipelineObserved, plan, plan_template, stage_path}; pub use plan::{Looks, stage_path}; pub use plan::{PipelineObserved};
 pub use triggers::starts;

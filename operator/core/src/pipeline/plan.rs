@@ -14,6 +14,7 @@ use crate::api::{
 use crate::config::Config;
 use crate::plan::{Create, Event, Plan, Refusal, sooner};
 use crate::problem::{self, Problem};
+use crate::run::{JobView, PodView, Words};
 
 /// Everything that the plan of one pipeline depends on.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +25,24 @@ pub struct PipelineObserved {
     pub model_deployments: BTreeMap<String, Arc<ModelDeployment>>,
     /// Runs of this pipeline.
     pub runs: Vec<Arc<MLPipelineRun>>,
+    /// The pipelines that it follows by `onPipeline`, as far as they are there, and those that these follow.
+    pub upstreams: BTreeMap<String, Arc<MLPipeline>>,
+    /// Runs of the pipelines that its own triggers name.
+    pub upstream_runs: BTreeMap<String, Vec<Arc<MLPipelineRun>>>,
+    /// The pipelines that follow it.
+    pub followers: Vec<Arc<MLPipeline>>,
+    /// What looks for data for it.
+    pub looks: Looks,
     pub refusals: Vec<Refusal>,
+}
+
+/// The Jobs that look for data for a pipeline. `stage` of a view is the trigger.
+#[derive(Clone, Debug, Default)]
+pub struct Looks {
+    pub jobs: Vec<Arc<JobView>>,
+    pub pods: Vec<Arc<PodView>>,
+    /// What the Job controller said of Jobs that have no pod, by Job name.
+    pub warnings: BTreeMap<String, Words>,
 }
 
 /// Decides for one pipeline.
@@ -39,47 +57,69 @@ pub fn plan(
     if pipeline.metadata.deletion_timestamp.is_some() {
         return plan;
     }
-    let (expired, next) = history::expired(pipeline.spec.history.as_ref(), &observed.runs, now);
+    let name = pipeline.metadata.name.as_deref().unwrap_or_default();
+    let awaited = |run: &MLPipelineRun| observed.followers.iter().any(|by| triggers::awaits(by, name, run));
+    let (expired, next) = history::expired(pipeline.spec.history.as_ref(), &observed.runs, awaited, now);
     plan.requeue = next;
-    // A crash in between leaves a run that has ended and needs what it ran no more.
-    let deleted = |starts: Option<&str>| history::with_revisions(&pipeline.metadata, &observed.runs, &expired, starts);
-
     let old = pipeline.status.clone().unwrap_or_default();
     let mut new = old.clone();
     new.observed_generation = pipeline.metadata.generation;
-    let accepted = check(&pipeline.spec, &observed.templates, config);
+    let accepted = accepted(name, pipeline, observed, config);
     let unlikely = foreign::in_pipeline(&pipeline.spec);
     let mut standing = standing(accepted.as_ref().map(drop), &unlikely);
     let mut starts = None;
-    if let Ok(frozen) = &accepted {
-        let runs = observed.runs.iter().filter_map(|run| Some((run.metadata.name.as_deref()?, run.as_ref())));
-        let refused_before = !observed.refusals.is_empty();
-        let looked =
-            triggers::look(pipeline, runs.collect(), &observed.model_deployments, refused_before, &mut new, now);
-        plan.requeue = sooner(plan.requeue, looked.next);
-        plan.events = looked.events;
-        if !looked.starts.is_empty() {
-            starts = revision_name(frozen, &pipeline.metadata);
-            plan.create.extend(looked.starts.into_iter().map(|run| Create::Run(Box::new(run))));
-            match observed.refusals.last() {
-                Some(refusal) => standing = refused(refusal, standing.all),
-                // The status is written when the runs were seen: one write instead of two. What was seen already is written now: its run
-                // may be deleted.
-                None if new.triggers == old.triggers && new.last_change == old.last_change => {
-                    plan.delete = deleted(starts.as_deref());
-                    return plan;
+    let looks;
+    let mut waits = false;
+    match &accepted {
+        Ok(frozen) => {
+            let looked = triggers::look(pipeline, observed, config, &mut new, now);
+            plan.requeue = sooner(plan.requeue, looked.next);
+            plan.events = looked.events;
+            looks = looked.delete;
+            plan.create.extend(looked.looks.into_iter().map(|job| Create::Look(Box::new(job))));
+            if !looked.starts.is_empty() {
+                starts = revision_name(frozen, &pipeline.metadata);
+                plan.create.extend(looked.starts.into_iter().map(|run| Create::Run(Box::new(run))));
+                match observed.refusals.iter().rfind(|refusal| refusal.object.starts_with("MLPipelineRun ")) {
+                    Some(refusal) => standing = refused(refusal, standing.all),
+                    // The status is written when the runs were seen: one write instead of two. What was seen already is written now: its run
+                    // may be deleted.
+                    None => {
+                        waits = (&new.triggers, &new.last_change, &new.conditions)
+                            == (&old.triggers, &old.last_change, &old.conditions);
+                    }
                 }
-                None => {}
             }
         }
+        Err(_) => looks = triggers::orphans(pipeline, observed),
     }
-    plan.delete = deleted(starts.as_deref());
+    // A crash in between leaves a run that has ended and needs what it ran no more.
+    plan.delete = history::with_revisions(&pipeline.metadata, &observed.runs, &expired, starts.as_deref());
+    plan.delete.extend(looks);
+    if waits {
+        return plan;
+    }
     standing.write(&mut new.conditions, pipeline.metadata.generation, now);
     if new != old {
         plan.events.extend(standing.events(&old.conditions));
         plan.status = Some(new);
     }
     plan
+}
+
+/// What the pipeline would run, or what is wrong with it by itself and with the pipelines that it follows.
+fn accepted(
+    name: &str,
+    pipeline: &MLPipeline,
+    observed: &PipelineObserved,
+    config: &Config,
+) -> Result<Frozen, Vec<Problem>> {
+    let circles = triggers::circles(name, &pipeline.spec, &observed.upstreams);
+    match check(&pipeline.spec, &observed.templates, config) {
+        Ok(frozen) if circles.is_empty() => Ok(frozen),
+        Ok(_) => Err(circles),
+        Err(problems) => Err(problems.into_iter().chain(circles).collect()),
+    }
 }
 
 /// What a triggered run runs. Without a name it cannot be frozen either, and the run says so.

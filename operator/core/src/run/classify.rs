@@ -149,7 +149,7 @@ fn before_the_program(pod: &PodView) -> Ending {
 }
 
 /// What a pod waits for, if it is out of the ordinary.
-fn waiting(pod: &PodView) -> Option<Words> {
+pub(crate) fn waiting(pod: &PodView) -> Option<Words> {
     let waits = |container: &Option<super::ContainerView>| {
         container.as_ref().and_then(|c| c.waiting.clone()).filter(|words| !ORDINARY.contains(&words.reason.as_str()))
     };

@@ -43,8 +43,9 @@ mod usage;
 
 pub use again::asked as retry_asked;
 pub use approve::{asks, has_asked, misplaced, superseded};
-pub use nested::{Above, DEEPEST, ended_by, parent};
 pub use cache::{CacheIndex, CacheSnapshot, serializes};
+pub(crate) use classify::waiting as pod_waits;
+pub use nested::{Above, DEEPEST, ended_by, parent};
 pub use observed::{ContainerView, JobItems, JobView, Observed, PodView, Terminated, Words};
 pub use plan::plan;
 pub use turns::{FRONT, Peer, Slot, bound};

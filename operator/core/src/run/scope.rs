@@ -28,15 +28,17 @@ pub(super) fn with_run(pass: &Pass<'_>) -> Scope {
 }
 
 fn run(pass: &Pass<'_>) -> Value {
-    let trigger = pass.run.spec.trigger.as_ref().map(|trigger| trigger.kind.as_str());
-    let trigger = trigger.or_else(|| nested::parent(pass.run).map(|_| "Run"));
+    let trigger = pass.run.spec.trigger.as_ref();
+    let nested = nested::parent(pass.run).map(|_| "Run");
     let mut run = json!({
         "name": pass.run_name(),
         "namespace": pass.namespace(),
         "uid": pass.run_uid(),
         "pipeline": pass.pipeline_name(),
-        "trigger": trigger,
+        "trigger": trigger.map(|trigger| trigger.kind.as_str()).or(nested),
         "scheduledTime": pass.run.spec.scheduled_time,
+        "upstream": trigger.and_then(|trigger| trigger.run.as_deref()),
+        "dataVersion": trigger.and_then(|trigger| trigger.version.as_deref()),
     });
     if let Some(end) = pass.end {
         run["status"] = json!(end);

@@ -332,6 +332,7 @@ impl Cluster {
                     self.nested.insert(name, *run);
                 }
             }
+            Create::Look(job) => panic!("a run looks for no data: {job:?}"),
         }
     }
 

@@ -46,13 +46,7 @@ pub async fn fetch(
 ) -> Result<(SourceFile, Option<String>), SourceError> {
     let url = Url::parse(address).map_err(|source| HttpError::Address { address: without_secrets(address), source })?;
     let name = shown(&url);
-    let client = Client::builder()
-        .connect_timeout(Duration::from_secs(20))
-        // No limit for the whole: large files take long. A transfer that stands still is ended.
-        .read_timeout(Duration::from_mins(1))
-        .user_agent(concat!("millrace-data/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(HttpError::Client)?;
+    let client = client().map_err(HttpError::Client)?;
     let path = folder.join("source");
     let mut tries = 1;
     loop {
@@ -68,6 +62,15 @@ pub async fn fetch(
         tokio::time::sleep(Duration::from_millis(250 << tries)).await;
         tries += 1;
     }
+}
+
+pub fn client() -> reqwest::Result<Client> {
+    Client::builder()
+        .connect_timeout(Duration::from_secs(20))
+        // No limit for the whole: large files take long. A transfer that stands still is ended.
+        .read_timeout(Duration::from_mins(1))
+        .user_agent(concat!("millrace-data/", env!("CARGO_PKG_VERSION")))
+        .build()
 }
 
 async fn attempt(
@@ -124,7 +127,7 @@ fn remedy(status: StatusCode) -> &'static str {
 }
 
 /// An address for people and logs: without user, password and query, which may hold secrets.
-fn shown(url: &Url) -> String {
+pub fn shown(url: &Url) -> String {
     let mut shown = url.clone();
     // Fails only for addresses that can have no user at all.
     let _ = shown.set_username("");

@@ -2,7 +2,7 @@
 
 mod columns;
 mod csv;
-mod http;
+pub mod http;
 mod infer;
 mod jsonl;
 mod layout;
@@ -10,7 +10,7 @@ mod lines;
 mod params;
 mod parquet;
 mod records;
-mod s3;
+pub mod s3;
 mod source;
 mod text;
 pub mod values;
@@ -22,7 +22,7 @@ use ::arrow::datatypes::Schema;
 use serde_json::json;
 
 use params::Format;
-pub use params::Params;
+pub use params::{Params, S3Params};
 use source::{Source, SourceError};
 
 use crate::workplace::{Workplace, WorkplaceError};

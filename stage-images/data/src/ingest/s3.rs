@@ -67,7 +67,7 @@ pub async fn fetch(
     Ok((files, version(&objects)))
 }
 
-fn client(bucket: &str, options: &S3Params) -> Result<AmazonS3, S3Error> {
+pub fn client(bucket: &str, options: &S3Params) -> Result<AmazonS3, S3Error> {
     let S3Params { endpoint, region, allow_http, anonymous } = options;
     // Retries within a minute: a wrong endpoint is told soon.
     let retry =
@@ -99,9 +99,7 @@ async fn find(store: &AmazonS3, name: &str, key: &str) -> Result<Vec<ObjectMeta>
     let mut listing = store.list(Some(&path));
     while let Some(object) = listing.next().await {
         let object = object.map_err(|source| explain(name, &source))?;
-        let hidden = object.location.filename().is_some_and(|file| file.starts_with(['.', '_']));
-        // A folder's own marker object has no bytes.
-        if !hidden && object.size > 0 {
+        if is_data(&object) {
             found.push(object);
         }
     }
@@ -110,6 +108,12 @@ async fn find(store: &AmazonS3, name: &str, key: &str) -> Result<Vec<ObjectMeta>
     }
     found.sort_by(|a, b| a.location.cmp(&b.location));
     Ok(found)
+}
+
+/// Neither hidden nor a marker. A folder's own marker object has no bytes.
+pub fn is_data(object: &ObjectMeta) -> bool {
+    let hidden = object.location.filename().is_some_and(|file| file.starts_with(['.', '_']));
+    !hidden && object.size > 0
 }
 
 async fn download(store: &AmazonS3, object: &ObjectMeta, name: &str, path: &Path) -> Result<(), S3Error> {
@@ -125,15 +129,50 @@ async fn download(store: &AmazonS3, object: &ObjectMeta, name: &str, path: &Path
 }
 
 fn version(objects: &[ObjectMeta]) -> Option<String> {
-    let tags: Option<Vec<&str>> =
-        objects.iter().map(|object| object.e_tag.as_deref().map(|tag| tag.trim_matches('"'))).collect();
-    match tags?.as_slice() {
-        [one] => Some((*one).to_owned()),
-        many => Some(format!("sha256:{:x}", Sha256::digest(many.join("\n")))),
+    let mut version = Version::default();
+    for object in objects {
+        version.add(object.e_tag.as_deref());
+    }
+    version.finish()
+}
+
+/// The version of one object or of many, added in the order of their names: the `ETag`, or a digest of all of them.
+#[derive(Default)]
+pub struct Version {
+    count: u64,
+    first: String,
+    hash: Sha256,
+    /// One has no `ETag`: nobody can say.
+    unknown: bool,
+}
+
+impl Version {
+    pub fn add(&mut self, tag: Option<&str>) {
+        let Some(tag) = tag.map(|tag| tag.trim_matches('"')) else {
+            self.unknown = true;
+            return;
+        };
+        if self.count == 0 {
+            tag.clone_into(&mut self.first);
+        } else {
+            self.hash.update("\n");
+        }
+        self.hash.update(tag);
+        self.count += 1;
+    }
+
+    /// None if nothing was added.
+    pub fn finish(self) -> Option<String> {
+        match self.count {
+            _ if self.unknown => None,
+            0 => None,
+            1 => Some(self.first),
+            _ => Some(format!("sha256:{:x}", self.hash.finalize())),
+        }
     }
 }
 
-fn explain(name: &str, source: &object_store::Error) -> S3Error {
+pub fn explain(name: &str, source: &object_store::Error) -> S3Error {
     let name = name.to_owned();
     let text = crate::say::one_line(source);
     // A server answers with pages of XML: they must not push what to do out of a log's last lines.
@@ -154,5 +193,26 @@ fn explain(name: &str, source: &object_store::Error) -> S3Error {
             };
             S3Error::Transfer { name, hint, answer }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_one_object_is_its_etag_and_of_many_a_digest_of_all() {
+        let version = |tags: &[Option<&str>]| {
+            let mut version = Version::default();
+            for tag in tags {
+                version.add(*tag);
+            }
+            version.finish()
+        };
+        assert_eq!(version(&[]), None);
+        assert_eq!(version(&[Some("\"a\"")]).as_deref(), Some("a"));
+        assert_eq!(version(&[Some("a"), Some("b")]), Some(format!("sha256:{:x}", Sha256::digest("a\nb"))));
+        assert_ne!(version(&[Some("a"), Some("b")]), version(&[Some("b"), Some("a")]));
+        assert_eq!(version(&[Some("a"), None]), None);
     }
 }

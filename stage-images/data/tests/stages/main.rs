@@ -8,6 +8,7 @@ mod csv_errors;
 mod evaluate;
 mod http;
 mod ingest;
+mod look;
 mod memory;
 mod s3;
 mod support;

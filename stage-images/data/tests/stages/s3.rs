@@ -13,17 +13,21 @@ use tempfile::TempDir;
 use crate::support::{Run, stage};
 
 /// A server with the bucket `lake`. It ends with the value.
-struct Server {
+pub struct Server {
     child: Child,
     port: u16,
     _folder: TempDir,
 }
 
 impl Server {
-    fn put(&self, key: &str, text: &'static str) {
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn put(&self, key: &str, text: &'static str) {
         let store = AmazonS3Builder::new()
             .with_bucket_name("lake")
-            .with_endpoint(format!("http://127.0.0.1:{}", self.port))
+            .with_endpoint(self.endpoint())
             .with_allow_http(true)
             .with_region("us-east-1")
             .with_access_key_id("me")
@@ -50,7 +54,7 @@ fn program() -> PathBuf {
     String::from_utf8(built.stdout).unwrap().trim().into()
 }
 
-fn serve() -> Server {
+pub fn serve() -> Server {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("root/lake")).unwrap();
     std::fs::create_dir_all(folder.path().join("meta")).unwrap();
@@ -74,7 +78,7 @@ fn serve() -> Server {
     server
 }
 
-fn ingest(server: &Server, source: &str, secret: &str) -> Run {
+pub fn ingest(server: &Server, source: &str, secret: &str) -> Run {
     stage("ingest")
         .variable("AWS_ACCESS_KEY_ID", "me")
         .variable("AWS_SECRET_ACCESS_KEY", secret)
@@ -82,8 +86,7 @@ fn ingest(server: &Server, source: &str, secret: &str) -> Run {
 }
 
 fn params(server: &Server, source: &str) -> Value {
-    let endpoint = format!("http://127.0.0.1:{}", server.port);
-    json!({"source": source, "s3": {"endpoint": endpoint, "region": "us-east-1", "allowHttp": true}})
+    json!({"source": source, "s3": {"endpoint": server.endpoint(), "region": "us-east-1", "allowHttp": true}})
 }
 
 #[test]

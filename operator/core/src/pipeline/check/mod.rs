@@ -124,7 +124,7 @@ fn params_type(params: &BTreeMap<String, ParamSpec>) -> Type {
 fn base_names(params: &BTreeMap<String, ParamSpec>) -> Names {
     let text = |name: &str| (name.to_owned(), Type::Text);
     let mut run: BTreeMap<String, Type> = ["name", "namespace", "uid", "pipeline"].map(text).into();
-    for name in ["trigger", "scheduledTime"] {
+    for name in ["trigger", "scheduledTime", "upstream", "dataVersion"] {
         run.insert(name.to_owned(), Type::Text.or_null());
     }
     Names::from([("params".to_owned(), params_type(params)), ("run".to_owned(), Type::Record(run))])

@@ -4,6 +4,9 @@ use super::Problems;
 use crate::api::{MLPipelineSpec, Retry};
 use crate::duration as text;
 
+/// The longest time between two looks for data.
+const WEEK: std::time::Duration = std::time::Duration::from_hours(7 * 24);
+
 /// The durations of a pipeline outside its stages.
 pub(super) fn pipeline(spec: &MLPipelineSpec, problems: &mut Problems) {
     duration(spec.timeout.as_deref(), "spec.timeout", problems);
@@ -14,6 +17,16 @@ pub(super) fn pipeline(spec: &MLPipelineSpec, problems: &mut Problems) {
         let at = format!("spec.triggers.onModel.{name}");
         checked(trigger.for_.as_deref(), &format!("{at}.for"), 0, problems);
         checked(trigger.cooldown.as_deref(), &format!("{at}.cooldown"), 0, problems);
+    }
+    for (name, trigger) in spec.triggers.iter().flat_map(|triggers| &triggers.on_data) {
+        let at = format!("spec.triggers.onData.{name}");
+        for (field, value, least) in [("poll", &trigger.poll, 1000), ("settle", &trigger.settle, 0)] {
+            let at = format!("{at}.{field}");
+            checked(value.as_deref(), &at, least, problems);
+            if let Some(value) = value.as_deref().filter(|value| text::parse(value) > Some(WEEK)) {
+                problems.add(at, "InvalidDuration", format!("`{value}` is more than a week: write at most 7d"));
+            }
+        }
     }
     if let Some(defaults) = &spec.defaults {
         duration(defaults.timeout.as_deref(), "spec.defaults.timeout", problems);

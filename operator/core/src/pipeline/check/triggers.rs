@@ -6,7 +6,7 @@ use super::expression::References;
 use super::{Problems, bind_params, name};
 use crate::api::{MLPipelineSpec, Value};
 use crate::expr::{self, Type};
-use crate::pipeline::triggers::{Fault, names_of_model, of_schedule};
+use crate::pipeline::triggers::{Fault, claim_of, names_of_model, of_schedule};
 
 /// The triggers of a pipeline.
 pub(super) fn check(spec: &MLPipelineSpec, problems: &mut Problems) {
@@ -51,6 +51,36 @@ pub(super) fn check(spec: &MLPipelineSpec, problems: &mut Problems) {
             References::default().take(checked, &when, problems);
         }
         params(spec, &trigger.params, &at, problems);
+    }
+    name::labels(&triggers.on_pipeline, "spec.triggers.onPipeline", "a trigger", problems);
+    for (name, trigger) in &triggers.on_pipeline {
+        params(spec, &trigger.params, &format!("spec.triggers.onPipeline.{name}"), problems);
+    }
+    name::labels(&triggers.on_data, "spec.triggers.onData", "a trigger", problems);
+    for (name, trigger) in &triggers.on_data {
+        let at = format!("spec.triggers.onData.{name}");
+        if let Some(message) = no_address(&trigger.uri) {
+            problems.add(format!("{at}.uri"), "InvalidAddress", message);
+        }
+        params(spec, &trigger.params, &at, problems);
+    }
+}
+
+/// What is wrong with the address of data.
+fn no_address(uri: &str) -> Option<String> {
+    let (scheme, rest) = uri.split_once("://").unwrap_or_default();
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    match scheme {
+        "http" | "https" => host.is_empty().then(|| format!("`{uri}` has no host: write https://host/file")),
+        "s3" if host.is_empty() || !rest.contains('/') => Some(format!(
+            "`{uri}` names no object: write s3://bucket/key, or s3://bucket/prefix/ for all objects below it"
+        )),
+        "pvc" if claim_of(uri).is_none() => {
+            let why = if path.is_empty() { "names no file or folder" } else { "names no path below the claim's root" };
+            Some(format!("`{uri}` {why}: write pvc://claim/path, without `.`, `..` and empty parts"))
+        }
+        "s3" | "pvc" => None,
+        _ => Some(format!("`{uri}` is no address that can be looked at: write https://, http://, s3:// or pvc://")),
     }
 }
 

@@ -2,10 +2,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Kind, Look, Start, has_ended, of_schedule, since};
-use crate::api::{Backfill, BackfillStatus, ConcurrencyPolicy, MLPipelineRun, Schedule};
+use super::{Kind, Look, Start, has_ended, has_succeeded, of_schedule, since};
+use crate::api::{Backfill, BackfillStatus, MLPipelineRun, Schedule};
 use crate::plan::Event;
-use crate::run::bound;
 
 /// Runs of one backfill.
 const MOST: i64 = 10_000;
@@ -26,6 +25,7 @@ pub(super) fn look(
     if new.completion_time.is_some() {
         return Some(new);
     }
+    count(look, &mut new);
     let running = look.runs.values().filter(|run| runs(run, name)).count();
     let mut free = free(look, backfill, running);
     let mut params = schedule.params.clone();
@@ -48,7 +48,10 @@ pub(super) fn look(
                 look.tell(&format!("backfill {name}"), &run, &format!("for {at}"));
                 new.runs += 1;
                 new.last_time = Some(Time(at));
+                new.running.push(run.clone());
                 new.last_run = Some(run);
+                // It may have ended, and be deleted in this pass.
+                count(look, &mut new);
             }
             Some(_) => {}
             None if free == 0 => return Some(new),
@@ -69,23 +72,44 @@ pub(super) fn look(
         let rest = time
             .filter(|at| *at < backfill.to.0)
             .map(|at| format!("; no more than {MOST} are made: another one may go on from {at}"));
-        let message = format!("backfill {name}: {} runs have ended{}", new.runs, rest.unwrap_or_default());
-        look.events.push(Event::normal("BackfillCompleted", message));
+        let BackfillStatus { runs, succeeded, failed, .. } = new;
+        let lost = runs - succeeded - failed;
+        let lost = if lost > 0 { format!(", {lost} were deleted before") } else { String::new() };
+        let message = format!(
+            "backfill {name}: {runs} runs have ended: {succeeded} succeeded, {failed} did not{lost}{}",
+            rest.unwrap_or_default()
+        );
+        let event = "BackfillCompleted";
+        let event = if succeeded == runs { Event::normal(event, message) } else { Event::warning(event, message) };
+        look.events.push(event);
     }
     Some(new)
 }
 
-/// How many of its runs may begin. Where a run too many ends at once or ends another one, all runs of the pipeline count.
+/// Counts those of its runs that have ended since. One that was deleted before is none of either.
+fn count(look: &Look<'_>, status: &mut BackfillStatus) {
+    let (mut succeeded, mut failed) = (0, 0);
+    status.running.retain(|name| match look.runs.get(name.as_str()) {
+        Some(run) if !has_ended(run) => true,
+        Some(run) if has_succeeded(run) => {
+            succeeded += 1;
+            false
+        }
+        Some(_) => {
+            failed += 1;
+            false
+        }
+        None => false,
+    });
+    status.succeeded += succeeded;
+    status.failed += failed;
+}
+
+/// How many of its runs may begin.
 fn free(look: &Look<'_>, backfill: &Backfill, running: usize) -> usize {
     let parallelism = usize::try_from(backfill.parallelism.unwrap_or(1)).unwrap_or(usize::MAX);
     let free = parallelism.saturating_sub(running);
-    match bound(look.pipeline.spec.concurrency.as_ref()) {
-        Some((ConcurrencyPolicy::Forbid | ConcurrencyPolicy::Replace, max)) => {
-            let all = look.runs.values().filter(|run| !has_ended(run)).count() + look.starts.len();
-            free.min(max.saturating_sub(all))
-        }
-        _ => free,
-    }
+    look.places().map_or(free, |places| free.min(places))
 }
 
 /// It is one of this backfill, and has not ended.

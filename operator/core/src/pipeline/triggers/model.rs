@@ -105,6 +105,7 @@ pub(super) fn look(
         }
         Err(why) => {
             new.holds_since = None;
+            look.blocked("onModel", name, &head(&why, LONGEST));
             new.message = Some(head(&why, LONGEST));
             return new;
         }
@@ -128,19 +129,15 @@ pub(super) fn look(
 
 /// The next start.
 fn start<'a>(name: &'a str, trigger: &ModelTrigger, status: &ModelTriggerStatus) -> Start<'a> {
-    Start {
-        kind: Kind::Model,
-        name: Some(name),
-        key: format!("{name}/{}/{}", since(status.start_time.as_ref()), status.runs + 1),
-        time: None,
-        params: trigger.params.clone(),
-    }
+    let key = format!("{name}/{}/{}", since(status.start_time.as_ref()), status.runs + 1);
+    Start::of(Kind::Model, name, key, &trigger.params)
 }
 
 /// Whether it holds now; or why nobody can say.
 fn holds(look: &Look<'_>, trigger: &ModelTrigger) -> Result<bool, String> {
     let name = &trigger.model_deployment;
-    let model = look.models.get(name).ok_or_else(|| format!("there is no ModelDeployment {name}"))?;
+    let model =
+        look.observed.model_deployments.get(name).ok_or_else(|| format!("there is no ModelDeployment {name}"))?;
     if model.spec.monitoring.as_ref().is_none_or(|monitoring| monitoring.drift.is_none()) {
         return Err(format!("nothing is watched of ModelDeployment {name}: write spec.monitoring.drift there"));
     }

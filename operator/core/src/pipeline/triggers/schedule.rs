@@ -40,6 +40,7 @@ pub(super) fn look(
         return anew();
     }
     let (due, more) = times.between(last, now, MOST_MISSED);
+    let makes_up = schedule.missed == Some(Missed::All);
     let wanted = wanted(schedule.missed.unwrap_or_default(), &due, now);
     let mut new = old.clone();
     // The time up to which all is noted, and how many before it have no run.
@@ -55,6 +56,8 @@ pub(super) fn look(
                 new.last_run = Some(run);
                 done = *time;
             }
+            // Where one too many ends at once or ends another one, each of those that are made up for waits for a place. The end of a run is seen.
+            None if makes_up && duration::since(*time, now).as_secs() > LATE && look.places() == Some(0) => break,
             None if wanted.contains(time) => {
                 look.start(start);
                 noted = false;

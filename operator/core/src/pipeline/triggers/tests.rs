@@ -9,22 +9,28 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::{MLPipeline, MLPipelineRun, MLPipelineRunStatus, ModelDeployment, ModelTriggerStatus};
+use crate::api::{
+    MLPipeline, MLPipelineRun, MLPipelineRunStatus, MLPipelineStatus, ModelDeployment, ModelTriggerStatus,
+};
 use crate::config::Config;
-use crate::pipeline::{PipelineObserved, plan};
-use crate::plan::{Create, Refusal};
+use crate::pipeline::{Looks, PipelineObserved, plan};
+use crate::plan::{Create, DeleteKind, Plan, Refusal};
 
-/// A pipeline, its runs and a clock.
-struct World {
-    pipeline: MLPipeline,
-    runs: Vec<Arc<MLPipelineRun>>,
-    models: BTreeMap<String, Arc<ModelDeployment>>,
-    now: Timestamp,
-    events: Vec<String>,
+/// A pipeline, its runs, what it looks at, and a clock.
+pub(super) struct World {
+    pub(super) pipeline: MLPipeline,
+    pub(super) runs: Vec<Arc<MLPipelineRun>>,
+    pub(super) models: BTreeMap<String, Arc<ModelDeployment>>,
+    pub(super) upstreams: BTreeMap<String, Arc<MLPipeline>>,
+    pub(super) upstream_runs: BTreeMap<String, Vec<Arc<MLPipelineRun>>>,
+    pub(super) looks: Looks,
+    pub(super) config: Config,
+    pub(super) now: Timestamp,
+    pub(super) events: Vec<String>,
 }
 
 impl World {
-    fn new(triggers: Value) -> Self {
+    pub(super) fn new(triggers: Value) -> Self {
         let spec = json!({
             "params": { "day": { "type": "string", "default": "today" } },
             "history": { "keepSucceeded": 2 },
@@ -37,23 +43,34 @@ impl World {
             pipeline,
             runs: Vec::new(),
             models: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
+            upstream_runs: BTreeMap::new(),
+            looks: Looks::default(),
+            config: Config { data_image: "registry/data:1".to_owned(), ..Config::default() },
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             events: Vec::new(),
         }
     }
 
-    fn edit(&mut self, triggers: Value) {
+    pub(super) fn edit(&mut self, triggers: Value) {
         self.pipeline.spec.triggers = serde_json::from_value(triggers).unwrap();
     }
 
-    /// One pass; with `crash` it ends between the status and the runs.
-    fn pass(&mut self, crash: bool) -> bool {
+    pub(super) fn plan(&self) -> Plan<MLPipelineStatus> {
         let observed = PipelineObserved {
             runs: self.runs.clone(),
             model_deployments: self.models.clone(),
+            upstreams: self.upstreams.clone(),
+            upstream_runs: self.upstream_runs.clone(),
+            looks: self.looks.clone(),
             ..PipelineObserved::default()
         };
-        let plan = plan(&self.pipeline, &observed, &Config::default(), self.now);
+        plan(&self.pipeline, &observed, &self.config, self.now)
+    }
+
+    /// One pass; with `crash` it ends between the status and the runs.
+    pub(super) fn pass(&mut self, crash: bool) -> bool {
+        let plan = self.plan();
         let quiet = plan.status.is_none() && plan.create.is_empty() && plan.delete.is_empty();
         self.events.extend(plan.events.into_iter().map(|event| format!("{}: {}", event.reason, event.message)));
         if let Some(status) = plan.status {
@@ -63,16 +80,28 @@ impl World {
             return quiet;
         }
         for create in plan.create {
-            let Create::Run(mut run) = create else { panic!("{create:?}") };
-            run.metadata.uid = run.metadata.name.clone();
-            assert!(!self.runs.iter().any(|there| there.metadata.name == run.metadata.name), "{run:?}");
-            self.runs.push(Arc::new(*run));
+            match create {
+                Create::Run(mut run) => {
+                    run.metadata.uid = run.metadata.name.clone();
+                    assert!(!self.runs.iter().any(|there| there.metadata.name == run.metadata.name), "{run:?}");
+                    self.runs.push(Arc::new(*run));
+                }
+                Create::Look(job) => self.made(*job),
+                other => panic!("{other:?}"),
+            }
         }
-        self.runs.retain(|run| !plan.delete.iter().any(|delete| Some(&delete.name) == run.metadata.name.as_ref()));
+        for delete in &plan.delete {
+            if delete.kind == DeleteKind::Job {
+                self.looks.jobs.retain(|job| job.uid != delete.uid);
+                self.looks.pods.retain(|pod| pod.owner.as_ref() != Some(&delete.uid));
+            } else {
+                self.runs.retain(|run| run.metadata.name.as_ref() != Some(&delete.name));
+            }
+        }
         quiet
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..50 {
             if self.pass(false) {
                 return;
@@ -81,12 +110,12 @@ impl World {
         panic!("no end");
     }
 
-    fn advance(&mut self, minutes: i64) {
+    pub(super) fn advance(&mut self, minutes: i64) {
         self.now += SignedDuration::from_mins(minutes);
     }
 
     /// Minute by minute.
-    fn live(&mut self, minutes: i64) {
+    pub(super) fn live(&mut self, minutes: i64) {
         for _ in 0..minutes {
             self.advance(1);
             self.settle();
@@ -97,13 +126,17 @@ impl World {
         self.runs.iter().map(|run| run.spec.scheduled_time.as_ref().unwrap().0.to_string()).collect()
     }
 
-    fn end_all(&mut self) {
+    pub(super) fn end_all(&mut self) {
         for run in &mut self.runs {
-            let status =
-                MLPipelineRunStatus { completion_time: Some(Time(self.now)), ..MLPipelineRunStatus::default() };
-            Arc::make_mut(run).status.get_or_insert(status);
+            Arc::make_mut(run).status.get_or_insert_with(|| ended(self.now, "True"));
         }
     }
+}
+
+/// The status of a run that has ended.
+pub(super) fn ended(now: Timestamp, succeeded: &str) -> MLPipelineRunStatus {
+    let condition = json!({ "type": "Succeeded", "status": succeeded, "reason": "x", "message": "", "lastTransitionTime": now.to_string() });
+    serde_json::from_value(json!({ "completionTime": now.to_string(), "conditions": [condition] })).unwrap()
 }
 
 fn hourly(more: Value) -> Value {
@@ -269,7 +302,9 @@ fn a_backfill_makes_each_run_of_its_range_in_order_and_so_many_at_a_time() {
     let past = &status.backfills["past"];
     assert_eq!((past.runs, past.completion_time.is_some()), (5, true));
     assert!(
-        world.events.contains(&"BackfillCompleted: backfill past: 5 runs have ended".to_owned()),
+        world
+            .events
+            .contains(&"BackfillCompleted: backfill past: 5 runs have ended: 5 succeeded, 0 did not".to_owned()),
         "{:?}",
         world.events
     );
@@ -289,6 +324,56 @@ fn a_backfill_makes_each_run_of_its_range_in_order_and_so_many_at_a_time() {
         assert_eq!(world.runs.len(), before + 5);
         world.end_all();
         world.settle();
+    }
+}
+
+#[test]
+fn a_backfill_counts_which_of_its_runs_succeeded_though_history_keeps_none() {
+    let mut world = World::new(backfilled(json!({ "parallelism": 5 })));
+    world.pipeline.spec.history = serde_json::from_value(json!({ "keepSucceeded": 0, "keepFailed": 0 })).unwrap();
+    world.settle();
+    let past = |world: &World| world.pipeline.status.clone().unwrap().triggers.unwrap().backfills["past"].clone();
+    assert_eq!(past(&world).running.len(), 5);
+    for (run, succeeded) in world.runs.iter_mut().zip(["True", "False", "True"]) {
+        Arc::make_mut(run).status = Some(ended(world.now, succeeded));
+    }
+    world.settle();
+    assert_eq!((past(&world).succeeded, past(&world).failed, past(&world).running.len()), (2, 1, 2));
+    // Somebody deletes one, and the last one ends.
+    world.runs.pop();
+    world.end_all();
+    world.settle();
+    assert_eq!((past(&world).succeeded, past(&world).failed, past(&world).runs), (3, 1, 5));
+    let told = "BackfillCompleted: backfill past: 5 runs have ended: 3 succeeded, 1 did not, 1 were deleted before";
+    assert!(world.events.iter().any(|event| event == told), "{:?}", world.events);
+}
+
+#[test]
+fn times_that_are_made_up_for_wait_where_one_run_too_many_would_end_at_once() {
+    for policy in ["Forbid", "Replace"] {
+        let mut world = World::new(hourly(json!({ "missed": "All" })));
+        world.pipeline.spec.concurrency = serde_json::from_value(json!({ "policy": policy, "max": 2 })).unwrap();
+        world.settle();
+        world.advance(5 * 60 + 30);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            world.settle();
+            assert!(world.runs.iter().filter(|run| run.status.is_none()).count() <= 2, "{policy}");
+            seen.extend(world.times());
+            world.end_all();
+        }
+        world.settle();
+        seen.sort();
+        seen.dedup();
+        assert_eq!((seen.len(), seen[4].as_str()), (5, "2026-01-01T05:00:00Z"), "{policy}");
+        // A time that was not missed is for concurrency to decide.
+        for run in &mut world.runs {
+            Arc::make_mut(run).status = None;
+        }
+        let before = world.runs.len();
+        world.advance(30);
+        world.settle();
+        assert_eq!(world.runs.len(), before + 1, "{policy}");
     }
 }
 
@@ -357,7 +442,12 @@ fn a_backfill_with_another_range_begins_anew_and_waits_for_what_is_to_come() {
     assert_eq!(last(&world), "2026-01-01T01:00:00Z");
     world.end_all();
     world.settle();
-    assert!(world.events.iter().any(|event| event == "BackfillCompleted: backfill past: 3 runs have ended"));
+    assert!(
+        world
+            .events
+            .iter()
+            .any(|event| event == "BackfillCompleted: backfill past: 3 runs have ended: 3 succeeded, 0 did not")
+    );
 }
 
 fn degraded(more: Value) -> Value {

@@ -70,3 +70,37 @@ fn what_is_asked_of_a_served_model_is_said_in_its_names() {
     refused(with(json!({ "for": "soon" })), &at("for"), "is no duration");
     refused(with(json!({ "cooldown": "1d1" })), &at("cooldown"), "is no duration");
 }
+
+#[test]
+fn an_address_of_data_is_one_that_can_be_looked_at() {
+    let with = |more: Value| {
+        let mut trigger = json!({ "uri": "https://example.com/day.csv" });
+        super::merge(&mut trigger, more);
+        json!({ "triggers": { "onData": { "lake": trigger } } })
+    };
+    let at = |field: &str| format!("spec.triggers.onData.lake.{field}");
+    for uri in ["http://h/x", "s3://lake/", "s3://lake/a.csv", "pvc://inbox/day", "pvc://inbox/day/"] {
+        assert!(checked(with(json!({ "uri": uri, "poll": "1s", "settle": "7d" }))).is_ok(), "{uri}");
+    }
+    refused(with(json!({ "uri": "s3://lake" })), &at("uri"), "write s3://bucket/key");
+    refused(with(json!({ "uri": "s3:///lake" })), &at("uri"), "write s3://bucket/key");
+    refused(with(json!({ "uri": "https:///x" })), &at("uri"), "has no host");
+    refused(with(json!({ "uri": "pvc://inbox" })), &at("uri"), "names no file or folder: write pvc://claim/path");
+    refused(with(json!({ "uri": "pvc://inbox/../etc" })), &at("uri"), "names no path below the claim's root");
+    refused(with(json!({ "uri": "gs://lake/x" })), &at("uri"), "is no address that can be looked at");
+    refused(with(json!({ "poll": "100ms" })), &at("poll"), "write at least 1s");
+    refused(with(json!({ "settle": "8d" })), &at("settle"), "write at most 7d");
+    refused(with(json!({ "params": { "rat": 0.1 } })), &at("params.rat"), "did you mean `rate`?");
+}
+
+#[test]
+fn what_started_a_run_is_text_or_null() {
+    let with = |when: &str| super::stage("score", json!({ "when": when }));
+    assert!(
+        checked(with("run.upstream == null || run.dataVersion == null || run.dataVersion.startsWith('v')")).is_ok()
+    );
+    refused(with("run.upstream == 3"), "spec.stages.score.when", "with the same type");
+    let upstream =
+        json!({ "triggers": { "onPipeline": { "up": { "pipeline": "clean", "params": { "rate": "x" } } } } });
+    refused(upstream, "spec.triggers.onPipeline.up.params.rate", "write a value of type number");
+}
