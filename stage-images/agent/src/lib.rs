@@ -6,6 +6,7 @@
 mod archive;
 mod attempt;
 mod cgroup;
+mod checkpoints;
 mod collect;
 mod command;
 mod deadline;

@@ -1,5 +1,5 @@
 //! Runs of a pipeline that bounds how many run begin one after the other: each sees whether the one before it has begun. So do runs that let
-//! one of them make what all need: each sees whether another is at it.
+//! one of them make what all need, and runs and stages of a namespace that take a lock.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -15,6 +15,15 @@ use crate::wake::{bound_of, pipeline_of};
 #[derive(Default)]
 pub struct Gates([Mutex<()>; 32]);
 
+impl Gates {
+    fn of(&self, what: &impl Hash) -> &Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        what.hash(&mut hasher);
+        let at = usize::try_from(hasher.finish() % 32).unwrap_or_default();
+        &self.0[at]
+    }
+}
+
 impl Passes {
     /// Held through the pass of a run that may begin in it. One that has begun needs none.
     pub(super) async fn gate(&self, id: &Id, run: &MLPipelineRun) -> Option<MutexGuard<'_, ()>> {
@@ -24,7 +33,8 @@ impl Passes {
         Some(self.gates.of(&pipeline).lock().await)
     }
 
-    /// Lets the plan of a run see what the cache has. Where one run at a time makes a result, held through the pass.
+    /// Lets the plan of a run see what the cache has. Where one run at a time makes a result, held through the pass. Nothing else is asked for
+    /// while it is held.
     pub(super) async fn look_at_cache(
         &self,
         id: &Id,
@@ -35,14 +45,9 @@ impl Passes {
         observed.cache = self.stores.cached.snapshot(&id.namespace);
         held
     }
-}
 
-impl Gates {
-    fn of(&self, what: &impl Hash) -> &Mutex<()> {
-        let mut hasher = DefaultHasher::new();
-        what.hash(&mut hasher);
-        let Self(gates) = self;
-        let at = usize::try_from(hasher.finish() % 32).unwrap_or_default();
-        &gates[at]
+    /// Held through a pass that takes a lock of the namespace. It is asked for behind the gate of the pipeline, never before.
+    pub(super) async fn lock_gate(&self, namespace: &str) -> MutexGuard<'_, ()> {
+        self.lock_gates.of(&namespace).lock().await
     }
 }

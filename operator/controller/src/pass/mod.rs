@@ -13,10 +13,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Client, ResourceExt};
+use millrace_core::api::{MLPipelineRun, MLPipelineRunStatus};
 use millrace_core::config::Config;
 use millrace_core::plan::{Plan, Refusal, sooner};
 use millrace_core::{deployment, model_version, pipeline, run};
-use tokio::sync::watch;
+use tokio::sync::{MutexGuard, watch};
 use tokio::time::Instant;
 
 use self::gates::Gates;
@@ -48,6 +49,7 @@ pub struct Passes {
     refused: Refused,
     gates: Gates,
     makers: Gates,
+    lock_gates: Gates,
     /// What the apiserver refused of the last pass, by object.
     refusals: Mutex<HashMap<(Kind, Id), Vec<Refusal>>>,
 }
@@ -77,6 +79,7 @@ impl Passes {
             refused: Refused::default(),
             gates: Gates::default(),
             makers: Gates::default(),
+            lock_gates: Gates::default(),
             refusals: Mutex::default(),
         }
     }
@@ -122,11 +125,15 @@ impl Passes {
             Kind::Run => {
                 let Some(run) = alive(self.stores.runs.get(id)) else { return Ok(self.gone(kind, id)) };
                 let _gate = self.gate(id, &run).await;
-                let (mut observed, look_again) = self.observe_run(id, &run, refusals, now).await?;
-                let _makers = self.look_at_cache(id, &run, &mut observed).await;
-                // Expressions of strangers: what they cost is bounded, and still must not hold up who renews the lease.
-                let mut plan = tokio::task::block_in_place(|| run::plan(&run, &observed, &self.config, now));
-                plan.requeue = sooner(plan.requeue, look_again);
+                let (plan, makers) = self.plan_run(id, &run, refusals.clone(), now).await?;
+                if !run::takes_locks(&run, &plan) {
+                    return self.carry_out(id, &*run, plan, refused_before).await;
+                }
+                drop(makers);
+                // Another may have taken it meanwhile: it is looked at again while nobody can.
+                let _turn = self.lock_gate(&id.namespace).await;
+                let Some(run) = alive(self.stores.runs.get(id)) else { return Ok(self.gone(kind, id)) };
+                let (plan, _makers) = self.plan_run(id, &run, refusals, now).await?;
                 self.carry_out(id, &*run, plan, refused_before).await
             }
             Kind::Template => {
@@ -152,6 +159,22 @@ impl Passes {
             }
             Kind::Routing => self.pass_routing(&id.namespace).await,
         }
+    }
+
+    /// What is planned for a run; and what is held until it is carried out.
+    async fn plan_run(
+        &self,
+        id: &Id,
+        run: &MLPipelineRun,
+        refusals: Vec<Refusal>,
+        now: Timestamp,
+    ) -> Result<(Plan<MLPipelineRunStatus>, Option<MutexGuard<'_, ()>>), WriteError> {
+        let (mut observed, look_again) = self.observe_run(id, run, refusals, now).await?;
+        let makers = self.look_at_cache(id, run, &mut observed).await;
+        // Expressions of strangers: what they cost is bounded, and still must not hold up who renews the lease.
+        let mut plan = tokio::task::block_in_place(|| run::plan(run, &observed, &self.config, now));
+        plan.requeue = sooner(plan.requeue, look_again);
+        Ok((plan, makers))
     }
 
     async fn carry_out<K: Planned>(

@@ -7,6 +7,7 @@ mod conditions;
 mod crds;
 mod data_trigger;
 mod for_each;
+mod locks;
 mod ml_pipeline;
 mod ml_pipeline_run;
 mod model_deployment;
@@ -31,6 +32,8 @@ pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
 pub use data_trigger::{DataError, DataSecret, DataTrigger, DataTriggerStatus, S3Access};
 pub use for_each::{ForEach, ItemRange};
+pub(crate) use locks::bounds;
+pub use locks::{Lock, LocksStatus};
 pub use ml_pipeline::{
     Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, PvcStore, Store,
 };
@@ -60,8 +63,8 @@ pub use routing::{HeaderRoute, RouteTo, Routing, StickyHeader};
 pub use security::{Auth, Jwks, JwksKey, JwtRules, KeySecret, RateLimit, RatePer, Security, TlsSecret};
 pub(crate) use stage::is_stop;
 pub use stage::{
-    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, OnFailure, Otherwise, Output, Register, Retry, Stage,
-    WaitFor,
+    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, MemoryGrowth, OnFailure, Otherwise, Output, Register,
+    Retry, Stage, WaitFor,
 };
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};
 pub use triggers::{

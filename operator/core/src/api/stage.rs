@@ -6,7 +6,7 @@ pub use millrace_contract::ArtifactKind as ArtifactType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Approve, Cache, Container, ForEach, NestedPipeline, PodSettings, schema, Value};
+use super::{Approve, Cache, Container, ForEach, Lock, NestedPipeline, PodSettings, schema, Value};
 
 /// One step of a pipeline: exactly one of `uses`, `container`, `pipeline`, `approve`, `register` and `deploy`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -16,7 +16,8 @@ use super::{Approve, Cache, Container, ForEach, NestedPipeline, PodSettings, sch
     { "rule": "has(self.uses) || !(has(self.with) || has(self.overrides))", "message": "with and overrides belong to a stage with uses" },
     { "rule": "has(self.container) || !has(self.outputs)", "message": "outputs belong to a stage with container: with uses they come from the StageTemplate" },
     { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.forEach) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, forEach, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" },
-    { "rule": "has(self.uses) || has(self.container) || !has(self.cache)", "message": "cache belongs to a stage with uses or container" }
+    { "rule": "has(self.uses) || has(self.container) || !has(self.cache)", "message": "cache belongs to a stage with uses or container" },
+    { "rule": "(has(self.uses) || has(self.container) || has(self.deploy)) || !has(self.locks)", "message": "locks belong to a stage with uses, container or deploy" }
 ]))]
 pub struct Stage {
     /// Stages that come before this one, besides those it refers to. Each must have succeeded, have been skipped by its own `when`, or
@@ -80,6 +81,11 @@ pub struct Stage {
     /// Default: the StageTemplate's, else `defaults.retry`, else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// What the stage holds while it runs, by names that all pipelines of the namespace share. Until it has all of them nothing of it begins, and no
+    /// `timeout` of the stage counts; it holds them through its retries, to its end.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub locks: BTreeMap<String, Lock>,
     /// From the start of the program to SIGTERM. Default: `defaults.timeout`, else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
@@ -230,6 +236,30 @@ pub struct Retry {
     pub limit: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
+    /// CEL that says whether a failure is worth another attempt: `reason != 'Timeout' && exitCode != 2`. False fails the stage at once. It knows
+    /// `exitCode` (-1 if no program ended), `reason` and `attempt` (of the one that failed). Reasons: `Error`, `OOMKilled`, `Timeout`, `CannotStart`,
+    /// `OutputMissing`, `ResultTooLarge`, `BadResult`, `StoreNotWritable`, `NoReport`, `BadReport`, `DeadlineExceeded`, `AgentNotDelivered`, and the
+    /// kubelet's `StartError` and `ContainerCannotRun`. Failures of the infrastructure are tried again without being asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub on: Option<String>,
+    /// After an attempt that ran out of memory the next one gets more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_growth: Option<MemoryGrowth>,
+}
+
+/// After `OOMKilled` the next attempt gets memory, limit and request, times `factor`, at most `max`. The stage needs a memory limit to grow from. An
+/// attempt that runs out of `max` is followed by others with as much, within the `limit` of `retry`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemoryGrowth {
+    /// Default 1.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.1, max = 10.0))]
+    pub factor: Option<f64>,
+    /// The largest limit, such as `64Gi`.
+    #[schemars(schema_with = "schema::quantity")]
+    pub max: Value,
 }
 
 /// The wait before attempt n+1 is `initial * factor^(n-1)`, at most `max`, with a jitter of ±10 %.

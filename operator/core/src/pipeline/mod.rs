@@ -9,6 +9,8 @@ mod plan;
 mod plan_tests;
 mod triggers;
 
+#[cfg(test)]
+pub(crate) use check::REASONS;
 pub use check::{bind_params, check, check_template};
 pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage, PipelineObserved, plan, plan_template, stage_path}; pub use plan::{Looks, stage_path}; pub use plan::{PipelineObserved};
 pub use triggers::starts;

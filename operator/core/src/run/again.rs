@@ -63,8 +63,8 @@ pub(super) fn begin(
             let lost = status.cache.take().and_then(|cache| cache.lost);
             let cache = CacheStatus { refresh: asked.stage.as_deref() == Some(name), lost, ..CacheStatus::default() };
             let cache = Some(Box::new(cache)).filter(|cache| **cache != CacheStatus::default());
-            let (attempts, usage) = (status.attempts, status.usage.take());
-            *status = StageStatus { attempts, retries, inputs, usage, cache, ..StageStatus::default() };
+            let (attempts, usage, memory) = (status.attempts, status.usage.take(), status.memory.take());
+            *status = StageStatus { attempts, retries, inputs, usage, cache, memory, ..StageStatus::default() };
         }
     }
     Ok(new)

@@ -11,9 +11,11 @@ mod ends;
 mod fan_out;
 mod flow;
 mod heal;
+mod locks;
 mod model;
 mod nested;
 mod node;
+mod retries;
 mod waits;
 
 use serde_json::{Value, json};

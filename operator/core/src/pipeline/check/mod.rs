@@ -11,10 +11,12 @@ mod for_each;
 mod freeze;
 mod gate;
 mod inputs;
+mod locks;
 mod name;
 mod nested;
 mod params;
 mod resolve;
+mod retry;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,8 @@ use crate::expr::{Names, Type};
 use crate::problem::Problem;
 
 pub use params::bind_params;
+#[cfg(test)]
+pub(crate) use retry::REASONS;
 
 /// The most bytes of a pipeline with its templates: an apiserver's store takes about 1.5 MB an object.
 const FROZEN_LIMIT: usize = 1024 * 1024;
@@ -74,6 +78,7 @@ pub fn check(
     }
     time::pipeline(spec, &mut problems);
     triggers::check(spec, &mut problems);
+    locks::of_run(spec, &mut problems);
     if let Some(defaults) = &spec.defaults {
         container::account(defaults.service_account_name.as_deref(), "spec.defaults", config, &mut problems);
     }

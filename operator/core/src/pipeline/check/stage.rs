@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::edges::{Edges, Tie};
 use super::expression::{self, References};
 use super::resolve::{Kind, Resolved};
-use super::{approve, cache, container, for_each, freeze, gate, inputs, name, nested, params, Problems, time, when};
+use super::{approve, cache, container, for_each, freeze, gate, inputs, locks, name, nested, params, Problems, retry, time, when};
 use crate::api::{ArtifactType, MLPipelineSpec, ParamSpec};
 use crate::config::Config;
 use crate::expr::{self, Names, Type};
@@ -38,6 +38,7 @@ pub(super) fn check(
     }
     when::check(name, resolved, spec, all, edges, problems);
     belongs(resolved, &at, problems);
+    locks::of_stage(name, resolved, spec, problems);
     match resolved.kind {
         Kind::Program => program(name, resolved, spec, all, config, edges, problems),
         Kind::Pipeline => nested::check(name, resolved, spec, all, edges, problems),
@@ -68,6 +69,7 @@ fn belongs(resolved: &Resolved<'_>, at: &str, problems: &mut Problems) {
         ("cache", stage.cache.is_some(), program, "a stage with uses or container"),
         ("retry", stage.retry.is_some(), program, "a stage with uses or container"),
         ("timeout", stage.timeout.is_some(), program, "a stage with uses or container"),
+        ("locks", !stage.locks.is_empty(), program || stage.deploy.is_some(), "a stage with uses, container or deploy"),
         ("pendingTimeout", stage.pending_timeout.is_some(), program, "a stage with uses or container"),
     ];
     for (field, given, allowed, whose) in fields {
@@ -93,6 +95,7 @@ fn program(
     time::duration(stage.timeout.as_deref(), &format!("{at}.timeout"), problems);
     time::duration(stage.pending_timeout.as_deref(), &format!("{at}.pendingTimeout"), problems);
     time::retry(stage.retry.as_ref(), &format!("{at}.retry"), problems);
+    retry::of_stage(name, resolved, spec, problems);
     if spec.store.is_none() && !resolved.outputs().is_empty() {
         let message = format!(
             "the stage `{name}` has outputs, and they need a place: write store: {{ pvc: {{ claimName: <PersistentVolumeClaim> }} }}"
