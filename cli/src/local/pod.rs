@@ -139,7 +139,9 @@ fn mount_all(
         let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name);
         let volume = volume.ok_or_else(|| format!("there is no volume {} for {path}", mount.name))?;
         let below = below(mount, item);
-        let here = source(volume, root, claims, things)?.join(&below);
+        let source = source(volume, root, claims, things)?;
+        // Joined with nothing it would end with a slash.
+        let here = if below.is_empty() { source } else { source.join(&below) };
         // As the kubelet does; an input that is not there is for the agent to tell.
         if !path.starts_with(INPUTS_DIR) && !below.is_empty() && !here.exists() {
             fs::create_dir_all(&here).map_err(|error| format!("failed to make {}: {error}", here.display()))?;

@@ -76,7 +76,10 @@ impl Session {
             if tree::end(&self.run).is_some() && !self.machine.is_busy() {
                 break;
             }
-            self.ask()?;
+            // What was answered is looked at at once.
+            if self.ask()? {
+                continue;
+            }
             let now = Instant::now();
             let tend = self.machine.next().map(|at| at.saturating_duration_since(now));
             let wait = sooner(requeue, tend).unwrap_or(IDLE);
@@ -236,20 +239,20 @@ impl Session {
         }
     }
 
-    /// Answers what a stage waits for, or asks the person at the terminal.
-    fn ask(&mut self) -> Result<(), Error> {
+    /// Answers what a stage waits for, or asks the person at the terminal. Whether it is answered.
+    fn ask(&mut self) -> Result<bool, Error> {
         let open = self.run.status.iter().flat_map(|status| &status.stages).filter(|(name, stage)| {
             let said = self.run.spec.approvals.get(*name).is_some_and(|said| said.retries == stage.retries);
             stage.state == StageState::Pending && stage.approval.is_some() && !said
         });
         let Some((name, stage)) = open.min_by_key(|(name, _)| Some(*name) != self.asked.as_ref()) else {
             self.asked = None;
-            return Ok(());
+            return Ok(false);
         };
         let (name, question) = (name.clone(), stage.message.clone().unwrap_or_default());
         if let Some(yes) = self.approvals.get(&name).copied() {
             self.decided(&name, yes);
-            return self.ask_again();
+            return Ok(true);
         }
         if self.asked.as_ref() != Some(&name) {
             Teller::ask(&name, &question)?;
@@ -259,13 +262,7 @@ impl Session {
                 super::type_into(self.machine.events.clone());
             }
         }
-        Ok(())
-    }
-
-    /// What was answered is looked at at once.
-    fn ask_again(&mut self) -> Result<(), Error> {
-        self.reconcile()?;
-        self.ask()
+        Ok(false)
     }
 
     fn decided(&mut self, stage: &str, yes: bool) {
