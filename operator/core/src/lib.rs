@@ -21,3 +21,4 @@ pub mod pod;
 pub mod problem;
 pub mod routing;
 pub mod run;
+pub mod store;

@@ -9,6 +9,7 @@ mod items;
 mod manifest;
 mod paths;
 mod report;
+mod store;
 mod task;
 
 pub use drift::{
@@ -23,6 +24,7 @@ pub use paths::{
     manifest_path, output_path,
 };
 pub use report::{Outcome, OutputRecord, Report, ReportReason, Usage};
+pub use store::{FETCH_ENV, Fetch, STORE_ENV, StoreKind, TaskSource, TaskStore, output_key};
 pub use task::{ArtifactKind, Task, TaskInput, TaskOutput};
 
 /// The environment variable in which the pod gets its [`Task`] as JSON.

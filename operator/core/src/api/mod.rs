@@ -18,6 +18,7 @@ mod schema;
 mod security;
 mod stage;
 mod stage_template;
+mod store;
 mod triggers;
 
 pub use approve::{Approval, ApprovalStatus, Approve, Decision};
@@ -25,7 +26,7 @@ pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
 pub use for_each::{ForEach, ItemRange};
 pub use ml_pipeline::{
-    Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, PvcStore, Store,
+    Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus,
 };
 pub use ml_pipeline_run::{
     Cancel, ItemsStatus, JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus, PipelineRef,
@@ -54,6 +55,7 @@ pub use stage::{
     WaitFor,
 };
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};
+pub use store::{AzureStore, GcsStore, PvcStore, S3Store, SecretName, Store, StoreAccess};
 pub use triggers::{
     Backfill, BackfillStatus, Missed, ModelTrigger, ModelTriggerStatus, Schedule, ScheduleStatus, Triggers,
     TriggersStatus,

@@ -8,6 +8,7 @@
 mod chosen;
 pub(crate) mod drift;
 mod look;
+mod model;
 mod monitoring;
 mod objects;
 mod observed;
