@@ -35,7 +35,7 @@ pub enum Failure {
     #[error(transparent)]
     Remote(RemoteError),
     /// After it.
-    #[error("{}", after(.0))]
+    #[error("{}", late_or(.0))]
     Upload(RemoteError),
     #[error(transparent)]
     Start(#[from] StartError),
@@ -63,9 +63,7 @@ impl Failure {
             Self::Input(InputError::Remote { source, .. })
             | Self::Remote(source)
             | Self::Collect(CollectError::Remote(source)) => of_remote(source),
-            Self::Upload(RemoteError::Stopped) => ReportReason::Timeout,
-            Self::Upload(RemoteError::Bad { .. }) => ReportReason::BadResult,
-            Self::Upload(source) => of_remote(source),
+            Self::Upload(source) => after(source),
             Self::Store(_)
             | Self::Collect(CollectError::Store(_))
             | Self::Recovery(Recovery::Store(_))
@@ -146,7 +144,16 @@ fn of_remote(error: &RemoteError) -> ReportReason {
     }
 }
 
-fn after(error: &RemoteError) -> String {
+/// Of what went wrong after the command.
+fn after(error: &RemoteError) -> ReportReason {
+    match error {
+        RemoteError::Stopped => ReportReason::Timeout,
+        RemoteError::NotFound { .. } | RemoteError::Bad { .. } => ReportReason::BadResult,
+        other => of_remote(other),
+    }
+}
+
+fn late_or(error: &RemoteError) -> String {
     match error {
         RemoteError::Stopped => "the stage's timeout was over while its outputs were brought into the store, though the command had ended: raise \
                                  `timeout`, or write less"

@@ -53,7 +53,7 @@ impl Remote {
 
     /// The key of something below the place. Every part is written so that all stores take it.
     fn key(&self, below: &str) -> Path {
-        below.split('/').filter(|part| !part.is_empty()).fold(self.root.clone(), |key, part| key.join(part))
+        below.split('/').filter(|part| !part.is_empty()).fold(self.root.clone(), Path::join)
     }
 
     fn uri_of(&self, key: &Path) -> String {
