@@ -124,6 +124,10 @@ pub(super) fn collect(
             tolerations: own.tolerations.clone(),
             affinity: own.affinity.clone(),
             priority_class_name: own.priority_class_name.clone(),
+            // Its identity may be what reaches the store.
+            service_account_name: mounts::folder(pass, name, status.retries)
+                .filter(|folder| folder.secret().is_none())
+                .and_then(|_| own.service_account_name.clone()),
             resources: Some(Resources {
                 requests: [("cpu".to_owned(), json!("10m")), ("memory".to_owned(), json!("64Mi"))].into(),
                 limits: [("memory".to_owned(), json!("1Gi"))].into(),

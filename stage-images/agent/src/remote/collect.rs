@@ -87,19 +87,20 @@ pub fn put_together(
         together.outputs.lists.insert(name.clone(), ManifestOutput { digest, path, files });
     }
     remote.wait(stop, remote.copy(&copies)).map_err(|error| match error {
-        RemoteError::NotFound { uri } => lost(&uri),
+        RemoteError::NotFound { uri } => remote.lost(&uri),
         other => CollectError::Remote(other),
     })?;
     Ok(together)
 }
 
-/// The index stands in the address.
-fn lost(uri: &str) -> CollectError {
-    let index = uri.split_once("/items/").and_then(|(_, rest)| rest.split('/').next()?.parse().ok());
-    CollectError::Lost { index: index.unwrap_or_default(), why: format!("there is no {uri}") }
-}
-
 impl Remote {
+    /// Whose file it was stands in the address, below the stage's.
+    fn lost(&self, uri: &str) -> CollectError {
+        let below = uri.strip_prefix(&self.uri).and_then(|below| below.strip_prefix("/items/"));
+        let index = below.and_then(|below| below.split('/').next()?.parse().ok()).unwrap_or_default();
+        CollectError::Lost { index, why: format!("there is no {uri}") }
+    }
+
     /// The manifest of each item, or why it has none.
     async fn manifests(&self, task: &Task, total: u64) -> Result<Vec<Result<Manifest, String>>, RemoteError> {
         let read = async |index: u64| {

@@ -54,7 +54,8 @@ fn a_model_in_a_bucket_is_fetched_before_its_server_starts() {
     let init = &pod.init_containers.as_ref().unwrap()[0];
     assert_eq!(init.command.as_ref().unwrap().last().map(String::as_str), Some("fetch"));
     let told = init.env.as_ref().unwrap()[0].value.clone().unwrap();
-    let [fetch] = serde_json::from_str::<Vec<Fetch>>(&told).unwrap().try_into().unwrap();
+    let fetches: Vec<Fetch> = serde_json::from_str(&told).unwrap();
+    let fetch = &fetches[0];
     assert_eq!(
         (fetch.source.uri().as_str(), fetch.path.as_str()),
         ("s3://lake/runs/r4/train/outputs/model/ab", "/mnt/models")
