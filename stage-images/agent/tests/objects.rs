@@ -170,6 +170,22 @@ fn a_store_that_refuses_or_does_not_answer_is_told_of_before_the_command_runs() 
 }
 
 #[test]
+fn a_server_with_an_authority_of_its_own_is_believed_once_the_secret_has_it() {
+    let server = Server::start_tls();
+    let run = |attempt: u32, authority: &str| {
+        let stage = pod(&server, attempt);
+        let mut command = stage.command(&["sh", "-c", "printf rows > $MILLRACE_OUTPUT_DATA"]);
+        let command = credentials(&mut command).env(format!("{PREFIX}ca.crt"), authority);
+        stage.ended(command.output().unwrap()).report
+    };
+    let report = run(1, "");
+    assert_eq!(report.reason, ReportReason::StoreNotWritable, "{}", report.message);
+    assert!(report.message.contains("ca.crt"), "{}", report.message);
+    let report = run(2, &s3::authority());
+    assert_eq!(report.reason, ReportReason::Completed, "{}", report.message);
+}
+
+#[test]
 fn a_store_that_comes_back_gets_what_the_command_made() {
     let mut server = Server::start();
     let stage = pod(&server, 1);

@@ -18,11 +18,20 @@ pub const SECRET: &str = "s3cret-4Wq8-words";
 /// What the names of the agent's variables begin with.
 pub const PREFIX: &str = "MILLRACE_STORE_0A1B2C3D_";
 
+const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certs/server.crt");
+const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certs/server.key");
+
+/// The certificate of the server's authority.
+pub fn authority() -> String {
+    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certs/ca.crt")).unwrap()
+}
+
 /// A server with the bucket `lake`. It ends with the value.
 pub struct Server {
     child: Child,
     pub port: u16,
     folder: TempDir,
+    tls: bool,
 }
 
 impl Drop for Server {
@@ -41,17 +50,28 @@ fn program() -> PathBuf {
 
 impl Server {
     pub fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    /// It speaks TLS, with a certificate of an authority that is [`authority`].
+    pub fn start_tls() -> Self {
+        Self::start_with(true)
+    }
+
+    fn start_with(tls: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("root/lake")).unwrap();
         fs::create_dir_all(folder.path().join("meta")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Self { child: Self::spawn(&folder, port), port, folder };
+        let mut server = Self { child: Self::spawn(&folder, port, tls), port, folder, tls };
         server.listens();
         server
     }
 
-    fn spawn(folder: &TempDir, port: u16) -> Child {
+    fn spawn(folder: &TempDir, port: u16, tls: bool) -> Child {
+        let certificate = ["--cert", CERTIFICATE, "--key", KEY];
         Command::new(program())
+            .args(certificate.iter().filter(|_| tls))
             .args(["--access", ACCOUNT, "--secret", SECRET, "--port", &format!("127.0.0.1:{port}"), "--quiet"])
             .args(["posix", "--sidecar"])
             .arg(folder.path().join("meta"))
@@ -76,7 +96,7 @@ impl Server {
     }
 
     pub fn again(&mut self) {
-        self.child = Self::spawn(&self.folder, self.port);
+        self.child = Self::spawn(&self.folder, self.port, self.tls);
         self.listens();
     }
 
@@ -106,9 +126,9 @@ impl Server {
 
     /// The store as a task names it.
     pub fn store(&self) -> Value {
-        json!({
-            "kind": "s3", "bucket": "lake", "endpoint": format!("http://127.0.0.1:{}", self.port), "credentials": PREFIX,
-        })
+        let scheme = if self.tls { "https" } else { "http" };
+        let endpoint = format!("{scheme}://127.0.0.1:{}", self.port);
+        json!({ "kind": "s3", "bucket": "lake", "endpoint": endpoint, "credentials": PREFIX })
     }
 
     pub fn source(&self, key: &str) -> Value {
