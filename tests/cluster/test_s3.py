@@ -1,57 +1,17 @@
 """`ingest` from a real S3 server, versitygw on this machine: credentials from a Secret, and what it says without them."""
 
 import json
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
-from pathlib import Path
 
-from harness import LOCAL, ROOT, ClusterTest, kubectl, wait_for
-
-ACCOUNT = "millrace-reader"
-# Nothing else in the cluster holds these words.
-RIGHT, WRONG = "rIght-s3cret-7Q2x", "wr0ng-s3cret-9Zk4"
+from harness import kubectl
+from objects import ACCOUNT, RIGHT, WRONG, S3Test
 
 
-class S3(ClusterTest):
+class S3(S3Test):
     def setUp(self):
-        if not LOCAL:
-            self.skipTest("the pods of another cluster need not reach this machine")
         super().setUp()
         self.endpoint = self.serve({"lake/penguins/a.csv": "a,b\n1,2\n", "lake/penguins/b.csv": "a,b\n3,4\n"})
         self.secret("right", RIGHT)
         self.claim()
-
-    def serve(self, objects: dict[str, str]) -> str:
-        """Starts the server over a folder with these objects, on the address by which pods reach this machine."""
-        folder = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, folder)
-        for key, text in objects.items():
-            path = folder / "root" / key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        (folder / "meta").mkdir()
-        program = subprocess.run([ROOT / "dev" / "s3" / "server"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-        host = os.environ["MILLRACE_CLUSTER_HOST"]
-        with socket.socket() as free:
-            free.bind((host, 0))
-            address = free.getsockname()
-        where = ["--port", f"{host}:{address[1]}", "--quiet"]
-        store = ["posix", "--sidecar", str(folder / "meta"), str(folder / "root")]
-        # The credentials of the server itself are not arguments: whoever lists processes would see them.
-        environment = {**os.environ, "ROOT_ACCESS_KEY": ACCOUNT, "ROOT_SECRET_KEY": RIGHT}
-        server = subprocess.Popen([program, *where, *store], env=environment, stdout=subprocess.DEVNULL)
-        self.addCleanup(server.wait)
-        self.addCleanup(server.kill)
-
-        def listens() -> bool:
-            with socket.socket() as client:
-                return client.connect_ex(address) == 0
-
-        wait_for("the S3 server", listens, 30)
-        return f"http://{host}:{address[1]}"
 
     def secret(self, name: str, key: str) -> None:
         data = {"account": ACCOUNT, "key": key}

@@ -22,3 +22,4 @@ pub mod problem;
 pub mod reader;
 pub mod routing;
 pub mod run;
+pub mod store;

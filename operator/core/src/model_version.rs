@@ -9,6 +9,7 @@ use crate::figure;
 use crate::names;
 use crate::plan::{Event, Plan};
 use crate::problem::{self, Problem};
+use crate::store;
 
 /// The figures by which people compare models, the first ones first.
 const TELLING: [&str; 6] = ["f1", "accuracy", "roc_auc", "rmse", "mae", "r2"];
@@ -56,8 +57,10 @@ fn problems(version: &ModelVersion) -> Vec<Problem> {
             format!("`{found}` is not the name of version {} of {}: write {wanted}", spec.version, spec.model);
         problems.push(Problem::new("metadata.name", "InvalidName", message));
     }
-    if names::claim_and_path(&spec.artifact.uri).is_none() {
-        let message = format!("`{}` is no address: write pvc://<claim>/<path> without `..`", spec.artifact.uri);
+    if store::place(&spec.artifact.uri, spec.artifact.access.as_ref()).is_none() {
+        let account =
+            if spec.artifact.uri.starts_with("az://") { ", with the account in spec.artifact.access" } else { "" };
+        let message = format!("`{}` is no address: write {}{account}", spec.artifact.uri, store::ADDRESSES);
         problems.push(Problem::new("spec.artifact.uri", "InvalidArtifact", message));
     }
     problems

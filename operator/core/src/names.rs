@@ -95,9 +95,15 @@ pub fn run_folder(run: &str, uid: &str) -> String {
 /// Claim and path of `pvc://<claim>/<path>`. A path that climbs is none.
 #[must_use]
 pub fn claim_and_path(uri: &str) -> Option<(&str, &str)> {
-    let (claim, path) = uri.strip_prefix("pvc://")?.split_once('/')?;
+    root_and_path(uri.strip_prefix("pvc://")?)
+}
+
+/// What stands before the first slash and after it, both not empty. A path that climbs is none.
+#[must_use]
+pub fn root_and_path(text: &str) -> Option<(&str, &str)> {
+    let (root, path) = text.split_once('/')?;
     let plain = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-    (!claim.is_empty() && plain).then_some((claim, path))
+    (!root.is_empty() && plain).then_some((root, path))
 }
 
 /// A DNS label that begins with a letter, as the name of a Service must.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use millrace_contract::{
     Manifest, Outcome, REPORT_LIMIT, Report, ReportReason, TASK_ENV, Task, TaskItems, Usage, log_dir,
 };
+use millrace_files::digest::Stop;
 
 use crate::archive::{Archive, Bounds};
 use crate::cgroup::Cgroup;
@@ -15,7 +16,9 @@ use crate::deadline::Deadline;
 use crate::ending::{self, OutOfMemory};
 use crate::failure::Failure;
 use crate::folders::Folders;
+use crate::outputs::Outputs;
 use crate::place::Place;
+use crate::remote::{self, Budget, RemoteStage, Together};
 use crate::report::Log;
 use crate::signals::Inbox;
 use crate::supervise::Limits;
@@ -106,14 +109,25 @@ fn complete(
     trace: &mut Trace,
 ) -> Result<Report, Failure> {
     let stop = || inbox.asked_to_stop();
-    if let Some(earlier) = manifest::recover(task, place, &stop)? {
+    let budget = Budget::of(cgroup.memory_limit());
+    let store = in_objects(task, budget, &stop)?;
+    let earlier = match &store {
+        Some(store) => store.recover(task, &stop).map_err(Failure::Remote)?,
+        None => manifest::recover(task, place, &stop)?,
+    };
+    if let Some(earlier) = earlier {
         return Ok(recovered(task, earlier, meter.read()));
     }
+    inputs::bring(task, place, budget, &stop)?;
     inputs::verify(task, place, &stop)?;
+    if let Some(items) = &task.items {
+        item::bring(items, place, budget, &stop)?;
+    }
+    let publisher = Publisher { task, place, store: store.as_ref() };
     let filled = match &task.items {
         None => None,
         Some(items) => match &items.order {
-            None => return together(task, items, place, inbox),
+            None => return publisher.together(items, inbox),
             Some(order) => Some(item::fill(task, items, order, arguments, place, &stop)?),
         },
     };
@@ -133,7 +147,7 @@ fn complete(
     trace.exit_code = Some(ended.exit.code());
     trace.tail.clone_from(&ended.tail);
     let done = match ending::judge(&ended, task, memory) {
-        Ok(()) => publish(task, place, &folders, deadline, || meter.read(), |_| Ok(())),
+        Ok(()) => publisher.publish(&folders, deadline, || meter.read(), Outputs::default(), |_| Ok(())),
         Err(error) => {
             trace.exit_code = Some(ending::reported_code(&ended, &error));
             Err(error.into())
@@ -151,48 +165,82 @@ fn archive(task: &Task, place: &Place) -> Option<Archive> {
     opened.inspect_err(|error| supervise::unarchived(&error.to_string())).ok()
 }
 
-/// What the items of the stage made becomes what the stage made.
-fn together(task: &Task, items: &TaskItems, place: &Place, inbox: &Inbox) -> Result<Report, Failure> {
-    let folders = folders::prepare(task, place)?;
-    let collected = collect::put_together(task, items, place, &|| inbox.asked_to_stop())?;
-    let check = |outputs: &outputs::Outputs| Ok(collected.check(outputs)?);
-    publish(task, place, &folders, Deadline::after(None), || collected.usage, check)
+/// The stage's folder in a store of objects, if it has one. It is written to, so that who may not is told before the command runs.
+fn in_objects(task: &Task, budget: Budget, stop: Stop<'_>) -> Result<Option<RemoteStage>, Failure> {
+    let item = task.items.as_ref().filter(|items| items.order.is_some() && task.folder.is_some());
+    let item = item.map(|_| item::index()).transpose()?;
+    let store = RemoteStage::open(task, item, budget).map_err(Failure::Remote)?;
+    if let Some(store) = &store {
+        store.begin(task, stop).map_err(Failure::Remote)?;
+    }
+    Ok(store)
 }
 
-/// After a good end: what is there is read, hashed, checked, and published.
-fn publish(
-    task: &Task,
-    place: &Place,
-    folders: &Folders,
-    deadline: Deadline,
-    usage: impl Fn() -> Usage,
-    check: impl FnOnce(&outputs::Outputs) -> Result<(), Failure>,
-) -> Result<Report, Failure> {
-    folders::in_place(place, task.attempt)?;
-    let facts::Facts { results, metrics, champion } = facts::collect(&folders.out)?;
-    let outputs = outputs::collect(task, place, deadline)?;
-    check(&outputs)?;
-    let outputs::Outputs { records, lists } = outputs;
-    let report = Report {
-        outcome: Outcome::Succeeded,
-        reason: ReportReason::Completed,
-        exit_code: Some(0),
-        winner: Some(task.attempt),
-        results,
-        metrics,
-        champion,
-        outputs: records,
-        usage: usage(),
-        ..report::blank(Some(task))
-    };
-    let size = report::least_size(&report);
-    if size > REPORT_LIMIT {
-        return Err(Failure::ReportTooLarge { outputs: report.outputs.len(), size });
+/// Makes of what an attempt left what the stage made.
+struct Publisher<'a> {
+    task: &'a Task,
+    place: &'a Place,
+    store: Option<&'a RemoteStage>,
+}
+
+impl Publisher<'_> {
+    /// What the items of the stage made becomes what the stage made.
+    fn together(&self, items: &TaskItems, inbox: &Inbox) -> Result<Report, Failure> {
+        let Self { task, place, store } = *self;
+        let folders = folders::prepare(task, place)?;
+        let stop = || inbox.asked_to_stop();
+        let no_deadline = Deadline::after(None);
+        if let Some(store) = store {
+            let Together { outputs, usage } = remote::put_together(task, items, place, store, &stop)?;
+            return self.publish(&folders, no_deadline, || usage, outputs, |_| Ok(()));
+        }
+        let collected = collect::put_together(task, items, place, &stop)?;
+        let check = |outputs: &Outputs| Ok(collected.check(outputs)?);
+        self.publish(&folders, no_deadline, || collected.usage, Outputs::default(), check)
     }
-    let manifest = Manifest { report, outputs: lists };
-    match manifest::publish(&manifest, task, folders, place, deadline)? {
-        None => Ok(manifest.report),
-        Some(theirs) => Ok(Report { exit_code: Some(0), ..recovered(task, theirs, usage()) }),
+
+    /// After a good end: what is there is read, hashed, checked, and published. `stored` is in the store already.
+    fn publish(
+        &self,
+        folders: &Folders,
+        deadline: Deadline,
+        usage: impl Fn() -> Usage,
+        stored: Outputs,
+        check: impl FnOnce(&Outputs) -> Result<(), Failure>,
+    ) -> Result<Report, Failure> {
+        let Self { task, place, store } = *self;
+        folders::in_place(place, task.attempt)?;
+        let facts::Facts { results, metrics, champion } = facts::collect(&folders.out)?;
+        let mut outputs = outputs::collect(task, place, &stored, deadline)?;
+        check(&outputs)?;
+        outputs.records.extend(stored.records);
+        let report = Report {
+            outcome: Outcome::Succeeded,
+            reason: ReportReason::Completed,
+            exit_code: Some(0),
+            winner: Some(task.attempt),
+            results,
+            metrics,
+            champion,
+            outputs: outputs.records,
+            usage: usage(),
+            ..report::blank(Some(task))
+        };
+        let size = report::least_size(&report);
+        if size > REPORT_LIMIT {
+            return Err(Failure::ReportTooLarge { outputs: report.outputs.len(), size });
+        }
+        let mut manifest = Manifest { report, outputs: outputs.lists };
+        let theirs = match store {
+            None => manifest::publish(&manifest, task, folders, place, deadline)?,
+            Some(store) => store
+                .publish(&mut manifest, stored.lists, task, place, &|| deadline.passed())
+                .map_err(Failure::Upload)?,
+        };
+        match theirs {
+            None => Ok(manifest.report),
+            Some(theirs) => Ok(Report { exit_code: Some(0), ..recovered(task, theirs, usage()) }),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use millrace_contract::{
-    BlobFile, ITEMS_OUTPUT, Manifest, Outcome, Task, TaskItems, Usage, flaw, item_folder, output_path,
+    BlobFile, ITEMS_OUTPUT, Manifest, Outcome, Report, Task, TaskItems, Usage, flaw, item_folder, output_path,
 };
 use millrace_files::regular::{self, ReadError};
 use millrace_files::short;
@@ -17,6 +17,7 @@ use crate::item::{self, ItemsError};
 use crate::manifest;
 use crate::outputs::Outputs;
 use crate::place::Place;
+use crate::remote::RemoteError;
 
 #[derive(Debug, Error)]
 pub enum CollectError {
@@ -30,6 +31,8 @@ pub enum CollectError {
     Items(#[from] ItemsError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Remote(RemoteError),
     #[error("stopped while what the items made was put together")]
     Stopped,
 }
@@ -74,11 +77,9 @@ pub fn put_together(
         }
         let folder = stage.join(item_folder(index));
         let manifest = of_item(task, &folder, index)?;
-        let value: Value = serde_json::from_str(value).unwrap_or_default();
         let report = &manifest.report;
-        let line = json!({ "index": index, "item": value, "results": report.results, "metrics": report.metrics });
-        writeln!(lines, "{line}").map_err(unwritten)?;
-        collected.add(&report.usage);
+        writeln!(lines, "{}", line(index, value, report)).map_err(unwritten)?;
+        add(&mut collected.usage, &report.usage);
         for (output, made) in manifest.outputs.iter().filter(|(output, _)| task.outputs.contains_key(*output)) {
             let from = folder.join(&made.path);
             let to = into(output).join(index.to_string());
@@ -109,13 +110,20 @@ pub fn put_together(
     Ok(collected)
 }
 
-impl Collected {
-    fn add(&mut self, usage: &Usage) {
-        self.usage.cpu_seconds += usage.cpu_seconds;
-        self.usage.wall_seconds += usage.wall_seconds;
-        self.usage.peak_memory_bytes = self.usage.peak_memory_bytes.max(usage.peak_memory_bytes);
-    }
+/// A line of the list of items. `value` is JSON.
+pub fn line(index: u64, value: &str, report: &Report) -> Value {
+    let value: Value = serde_json::from_str(value).unwrap_or_default();
+    json!({ "index": index, "item": value, "results": report.results, "metrics": report.metrics })
+}
 
+/// What another item used, in the sum.
+pub fn add(sum: &mut Usage, usage: &Usage) {
+    sum.cpu_seconds += usage.cpu_seconds;
+    sum.wall_seconds += usage.wall_seconds;
+    sum.peak_memory_bytes = sum.peak_memory_bytes.max(usage.peak_memory_bytes);
+}
+
+impl Collected {
     /// Every file that was collected is what its item reported.
     pub fn check(&self, outputs: &Outputs) -> Result<(), CollectError> {
         for Expected { index, output, path, sha256 } in &self.expected {
@@ -160,7 +168,7 @@ fn of_item(task: &Task, folder: &Path, index: u64) -> Result<Manifest, CollectEr
 }
 
 /// A path that does not climb.
-fn is_below(path: &str) -> bool {
+pub fn is_below(path: &str) -> bool {
     path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use millrace_contract::{ITEM_RETRIES_ENV, TASK_ENV, Task, env_name, output_path};
+use millrace_contract::{ITEM_RETRIES_ENV, STORE_ENV, TASK_ENV, Task, env_name, output_path};
 use thiserror::Error;
 
 use crate::exit;
@@ -103,6 +103,10 @@ pub fn build(
     command.args(arguments).stdin(Stdio::null()).process_group(0);
     for own in [TASK_ENV, ROOT_ENV, REPORT_ENV].into_iter().chain(ITEM_RETRIES_ENV) {
         command.env_remove(own);
+    }
+    // With the stores' credentials: of this process nobody else can read them.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(STORE_ENV.as_bytes())) {
+        command.env_remove(name);
     }
     command.envs(env);
     for (name, input) in &task.inputs {

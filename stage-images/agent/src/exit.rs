@@ -34,6 +34,9 @@ pub fn status(reason: ReportReason, command: Option<i32>) -> u8 {
         ReportReason::Timeout => TIMEOUT,
         ReportReason::Terminated => TERMINATED,
         ReportReason::OutputMissing | ReportReason::ResultTooLarge | ReportReason::BadResult => BAD_DATA,
-        ReportReason::InputLost | ReportReason::StoreNotWritable => TRY_AGAIN,
+        ReportReason::InputLost
+        | ReportReason::StoreNotWritable
+        | ReportReason::StoreNotReadable
+        | ReportReason::StoreUnreachable => TRY_AGAIN,
     }
 }

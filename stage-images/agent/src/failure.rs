@@ -12,6 +12,7 @@ use crate::inputs::InputError;
 use crate::item::ItemsError;
 use crate::manifest::{PublishError, Recovery};
 use crate::outputs::OutputError;
+use crate::remote::{Doing, RemoteError};
 use crate::task::TaskError;
 
 #[derive(Debug, Error)]
@@ -30,6 +31,12 @@ pub enum Failure {
     Collect(#[from] CollectError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Before the command.
+    #[error(transparent)]
+    Remote(RemoteError),
+    /// After it.
+    #[error("{}", late_or(.0))]
+    Upload(RemoteError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
@@ -53,6 +60,10 @@ impl Failure {
         match self {
             Self::Task(_) | Self::Signals(_) => ReportReason::CannotStart,
             Self::Items(error) | Self::Collect(CollectError::Items(error)) => of_items(error),
+            Self::Input(InputError::Remote { source, .. })
+            | Self::Remote(source)
+            | Self::Collect(CollectError::Remote(source)) => of_remote(source),
+            Self::Upload(source) => after(source),
             Self::Store(_)
             | Self::Collect(CollectError::Store(_))
             | Self::Recovery(Recovery::Store(_))
@@ -98,12 +109,14 @@ impl Failure {
             | Self::Items(_)
             | Self::Collect(_)
             | Self::Store(_)
+            | Self::Remote(_)
             | Self::Start(_) => false,
             Self::End(_)
             | Self::Facts(_)
             | Self::Folder(_)
             | Self::Output(_)
             | Self::Publish(_)
+            | Self::Upload(_)
             | Self::ReportTooLarge { .. } => true,
         }
     }
@@ -118,9 +131,41 @@ impl Failure {
     }
 }
 
+fn of_remote(error: &RemoteError) -> ReportReason {
+    match error {
+        RemoteError::Settings { .. }
+        | RemoteError::Exists { .. }
+        | RemoteError::Disk { .. }
+        | RemoteError::Refused { doing: Doing::Write, .. } => ReportReason::StoreNotWritable,
+        RemoteError::Refused { doing: Doing::Read, .. } => ReportReason::StoreNotReadable,
+        RemoteError::Unreachable { .. } => ReportReason::StoreUnreachable,
+        RemoteError::NotFound { .. } | RemoteError::Bad { .. } => ReportReason::InputLost,
+        RemoteError::Stopped => ReportReason::Terminated,
+    }
+}
+
+/// Of what went wrong after the command.
+fn after(error: &RemoteError) -> ReportReason {
+    match error {
+        RemoteError::Stopped => ReportReason::Timeout,
+        RemoteError::NotFound { .. } | RemoteError::Bad { .. } => ReportReason::BadResult,
+        other => of_remote(other),
+    }
+}
+
+fn late_or(error: &RemoteError) -> String {
+    match error {
+        RemoteError::Stopped => "the stage's timeout was over while its outputs were brought into the store, though the command had ended: raise \
+                                 `timeout`, or write less"
+            .to_owned(),
+        other => other.to_string(),
+    }
+}
+
 fn of_items(error: &ItemsError) -> ReportReason {
     match error {
         ItemsError::Lost(InputError::Stopped(_)) => ReportReason::Terminated,
+        ItemsError::Lost(InputError::Remote { source, .. }) => of_remote(source),
         ItemsError::Lost(_) | ItemsError::List(_) => ReportReason::InputLost,
         ItemsError::Index(_)
         | ItemsError::Order(_)

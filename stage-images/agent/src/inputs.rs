@@ -8,6 +8,7 @@ use millrace_files::digest::{self, DigestError, Stop};
 use thiserror::Error;
 
 use crate::place::Place;
+use crate::remote::{self, Budget, RemoteError};
 
 #[derive(Debug, Error)]
 pub enum InputError {
@@ -19,8 +20,34 @@ pub enum InputError {
     Digest { name: String, path: PathBuf, found: String, expected: String },
     #[error("input {name:?} cannot be used: {source}")]
     Unreadable { name: String, source: DigestError },
+    #[error("input {name:?}: {source}")]
+    Remote { name: String, source: RemoteError },
     #[error("stopped while input {0:?} was checked")]
     Stopped(String),
+}
+
+/// Every input that lies in a store of objects is brought to the pod's disk.
+pub fn bring(task: &Task, place: &Place, budget: Budget, stop: Stop<'_>) -> Result<(), InputError> {
+    task.inputs.iter().try_for_each(|(name, input)| bring_one(name, input, place, budget, stop))
+}
+
+/// One input is brought, if it lies in a store of objects.
+pub fn bring_one(
+    name: &str,
+    input: &TaskInput,
+    place: &Place,
+    budget: Budget,
+    stop: Stop<'_>,
+) -> Result<(), InputError> {
+    let Some(source) = &input.source else { return Ok(()) };
+    let (name, size) = (name.to_owned(), input.size);
+    remote::bring(source, &place.at(&input.path), size, budget, stop).map_err(|error| match error {
+        RemoteError::NotFound { uri } => {
+            InputError::Missing { name, path: uri.into(), expected: input.digest.clone(), size }
+        }
+        RemoteError::Stopped => InputError::Stopped(name),
+        source => InputError::Remote { name, source },
+    })
 }
 
 /// Every input is there and is what its producer reported.
@@ -32,6 +59,8 @@ pub fn verify(task: &Task, place: &Place, stop: Stop<'_>) -> Result<(), InputErr
 pub fn one(name: &str, input: &TaskInput, place: &Place, stop: Stop<'_>) -> Result<(), InputError> {
     let name = || name.to_owned();
     let path = place.at(&input.path);
+    // Nobody can look at a copy in a pod that is gone.
+    let shown = || input.source.as_ref().map_or_else(|| path.clone(), |source| source.uri().into());
     let failed = |error| match error {
         DigestError::Missing(path) => {
             InputError::Missing { name: name(), path, expected: input.digest.clone(), size: input.size }
@@ -42,11 +71,11 @@ pub fn one(name: &str, input: &TaskInput, place: &Place, stop: Stop<'_>) -> Resu
     // Sizes first: they are cheap, and tell most of what can be wrong.
     let found: u64 = digest::walk(&path, stop).map_err(failed)?.iter().map(|entry| entry.size).sum();
     if found != input.size {
-        return Err(InputError::Size { name: name(), path, found, expected: input.size });
+        return Err(InputError::Size { name: name(), path: shown(), found, expected: input.size });
     }
     let found = digest::artifact(&path, stop).map_err(failed)?.digest;
     if found != input.digest {
-        return Err(InputError::Digest { name: name(), path, found, expected: input.digest.clone() });
+        return Err(InputError::Digest { name: name(), path: shown(), found, expected: input.digest.clone() });
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use millrace_contract::{
     INPUTS_DIR, ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_PATH, ItemSource, Task, TaskInput, TaskItems,
-    output_path,
+    TaskSource, output_path,
 };
 use millrace_core::item::{Item, ItemError, Order, Texts};
 use millrace_files::digest::Stop;
@@ -16,6 +16,7 @@ use crate::folders;
 use crate::inputs::{self, InputError};
 use crate::list::{self, ListError};
 use crate::place::Place;
+use crate::remote::Budget;
 
 #[derive(Debug, Error)]
 pub enum ItemsError {
@@ -100,7 +101,7 @@ pub fn fill(
 }
 
 /// Which item this pod is for.
-fn index() -> Result<u64, ItemsError> {
+pub fn index() -> Result<u64, ItemsError> {
     let text = std::env::var(ITEM_INDEX_ENV).unwrap_or_default();
     text.parse().map_err(|_| ItemsError::Index(text))
 }
@@ -108,16 +109,26 @@ fn index() -> Result<u64, ItemsError> {
 fn value(items: &TaskItems, index: u64, place: &Place, stop: Stop<'_>) -> Result<Value, ItemsError> {
     match &items.source {
         ItemSource::Range { start, step } => Ok(in_range(*start, *step, index)),
-        ItemSource::File { digest, size } => {
-            verify(digest, *size, place, stop)?;
+        ItemSource::File { digest, size, from } => {
+            verify(&listed(digest, *size, from.as_ref()), place, stop)?;
             Ok(list::item(&place.at(ITEMS_PATH), index)?)
         }
     }
 }
 
+/// The list is brought, if it lies in a store of objects.
+pub fn bring(items: &TaskItems, place: &Place, budget: Budget, stop: Stop<'_>) -> Result<(), ItemsError> {
+    let ItemSource::File { digest, size, from } = &items.source else { return Ok(()) };
+    Ok(inputs::bring_one("items", &listed(digest, *size, from.as_ref()), place, budget, stop)?)
+}
+
+fn listed(digest: &str, size: u64, from: Option<&TaskSource>) -> TaskInput {
+    TaskInput { path: ITEMS_PATH.to_owned(), digest: digest.to_owned(), size, source: from.cloned() }
+}
+
 /// The list is what the operator was told of, or wrote down.
-fn verify(digest: &str, size: u64, place: &Place, stop: Stop<'_>) -> Result<(), InputError> {
-    inputs::one("items", &TaskInput { path: ITEMS_PATH.to_owned(), digest: digest.to_owned(), size }, place, stop)
+fn verify(list: &TaskInput, place: &Place, stop: Stop<'_>) -> Result<(), InputError> {
+    inputs::one("items", list, place, stop)
 }
 
 /// Every item, as JSON.
@@ -126,8 +137,8 @@ pub fn all(items: &TaskItems, place: &Place, stop: Stop<'_>) -> Result<Vec<Strin
         ItemSource::Range { start, step } => {
             Ok((0..items.total).map(|index| in_range(*start, *step, index).to_string()).collect())
         }
-        ItemSource::File { digest, size } => {
-            verify(digest, *size, place, stop)?;
+        ItemSource::File { digest, size, from } => {
+            verify(&listed(digest, *size, from.as_ref()), place, stop)?;
             Ok(list::each(&place.at(ITEMS_PATH))?)
         }
     }

@@ -1,5 +1,5 @@
 //! The agent of a stage: it checks the inputs, runs the command, copies its output byte for byte, collects what it made and
-//! reports. It speaks to no network and needs no Kubernetes permission.
+//! reports. It speaks to no network but a store's and needs no Kubernetes permission.
 //!
 //! In a pod it is the program `millrace-agent`, PID 1. `kubectl millrace run --local` has it in its own program.
 
@@ -27,6 +27,7 @@ mod outputs;
 mod place;
 mod pump;
 mod reaper;
+mod remote;
 mod report;
 mod send;
 mod signals;
@@ -46,6 +47,7 @@ use nix::sys::prctl;
 const USAGE: &str =
     "usage: millrace-agent run -- COMMAND [ARGUMENT…]   run one attempt of a stage (the task is in MILLRACE_TASK)
        millrace-agent collect                     put together what the items of a stage made (as above)
+       millrace-agent fetch                       bring artifacts from stores and compare them (which ones is in MILLRACE_FETCH)
        millrace-agent copy FOLDER                 copy this program to FOLDER/millrace-agent
        millrace-agent logs FOLDER [--item N] STAGE[:ATTEMPT]…   write the logs that are kept in a run's folder
        millrace-agent send PATH                   write the files of an artifact
@@ -57,6 +59,7 @@ pub fn act(arguments: &[OsString]) -> ExitCode {
     match arguments.split_first() {
         Some((name, rest)) if name == "run" => run(rest),
         Some((name, [])) if name == "collect" => run(&[]),
+        Some((name, [])) if name == "fetch" => fetch(),
         Some((name, [folder])) if name == "copy" => match deliver::copy_self(Path::new(folder)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error.to_string(), exit::CANNOT_WRITE),
@@ -72,11 +75,31 @@ pub fn act(arguments: &[OsString]) -> ExitCode {
     }
 }
 
+/// The environment holds the task and whatever secrets the stage and its store have: other processes of this user may not read it
+/// from /proc/1/environ, nor attach to this process.
+fn hide() -> Result<(), ExitCode> {
+    prctl::set_dumpable(false)
+        .map_err(|error| fail(&format!("failed to set PR_SET_DUMPABLE: {error}"), exit::CANNOT_WRITE))
+}
+
+fn fetch() -> ExitCode {
+    if let Err(failed) = hide() {
+        return failed;
+    }
+    let fetched =
+        signals::Inbox::open().map_err(|error| format!("failed to prepare for signals: {error}")).and_then(|inbox| {
+            let budget = remote::Budget::of(cgroup::Cgroup::find().memory_limit());
+            remote::fetch(&place::Place::from_env(), budget, &|| inbox.asked_to_stop())
+        });
+    match fetched {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, exit::TRY_AGAIN),
+    }
+}
+
 fn run(rest: &[OsString]) -> ExitCode {
-    // The environment holds the task and whatever secrets the stage has: other processes of this user may not read it
-    // from /proc/1/environ, nor attach to this process.
-    if let Err(error) = prctl::set_dumpable(false) {
-        return fail(&format!("failed to set PR_SET_DUMPABLE: {error}"), exit::CANNOT_WRITE);
+    if let Err(failed) = hide() {
+        return failed;
     }
     // Orphans come here to be reaped also where this is not PID 1 (a shared process namespace, a test, a local run).
     if let Err(error) = prctl::set_child_subreaper(true) {

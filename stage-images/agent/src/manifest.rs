@@ -55,7 +55,8 @@ pub enum Recovery {
     Store(#[from] StoreError),
 }
 
-fn is_of(manifest: &Manifest, task: &Task) -> bool {
+/// Whether a manifest is this stage's, and of an attempt that was complete.
+pub fn is_of(manifest: &Manifest, task: &Task) -> bool {
     let report = &manifest.report;
     let ours = report.run_uid == task.run_uid && report.stage == task.stage && report.outcome == Outcome::Succeeded;
     // A command can write such a file too.

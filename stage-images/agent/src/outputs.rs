@@ -45,10 +45,10 @@ pub struct Outputs {
 }
 
 /// Hashes every output; with a durable store, all of it is on disk afterwards. Only time ends this early: what a command made
-/// is hashed to the end, also when the pod is being deleted.
-pub fn collect(task: &Task, place: &Place, deadline: Deadline) -> Result<Outputs, OutputError> {
+/// is hashed to the end, also when the pod is being deleted. What is `stored` already is not looked at.
+pub fn collect(task: &Task, place: &Place, stored: &Outputs, deadline: Deadline) -> Result<Outputs, OutputError> {
     let mut outputs = Outputs::default();
-    for (name, declared) in &task.outputs {
+    for (name, declared) in task.outputs.iter().filter(|(name, _)| !stored.records.contains_key(*name)) {
         let path = place.at(output_path(task.attempt, name));
         if fs::symlink_metadata(&path).is_err() {
             if declared.optional {

@@ -44,6 +44,7 @@ fn check(task: &Task) -> Result<(), TaskError> {
         timeout_seconds: _,
         grace_seconds: _,
         durable: _,
+        folder: _,
         items,
     } = task;
     for (field, value) in [("namespace", namespace), ("run", run), ("runUid", run_uid), ("stage", stage)] {

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::TaskSource;
+
 /// A list has at most this many items.
 pub const MOST_ITEMS: u64 = 10_000;
 /// The output that lists every item with its results and metrics, one JSON object in each line.
@@ -30,7 +32,13 @@ pub struct TaskItems {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum ItemSource {
     /// At [`crate::ITEMS_PATH`].
-    File { digest: String, size: u64 },
+    File {
+        digest: String,
+        size: u64,
+        /// The agent brings it from here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<TaskSource>,
+    },
     /// `start + index * step`.
     Range { start: f64, step: f64 },
 }

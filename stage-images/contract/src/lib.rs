@@ -11,6 +11,7 @@ mod manifest;
 mod parts;
 mod paths;
 mod report;
+mod store;
 mod task;
 
 pub use drift::{
@@ -27,6 +28,7 @@ pub use paths::{
     item_folder, log_dir, manifest_path, output_path,
 };
 pub use report::{Outcome, OutputRecord, Report, ReportReason, Usage};
+pub use store::{FETCH_ENV, Fetch, STORE_ENV, StoreKind, TaskSource, TaskStore, output_key};
 pub use task::{ArtifactKind, Task, TaskInput, TaskOutput};
 
 /// The environment variable in which the pod gets its [`Task`] as JSON.

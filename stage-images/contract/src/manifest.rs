@@ -20,7 +20,7 @@ pub struct Manifest {
 #[serde(rename_all = "camelCase")]
 pub struct ManifestOutput {
     pub digest: String,
-    /// Below the stage's folder.
+    /// Below the stage's folder; in a store of objects as [`crate::output_key`] says.
     pub path: String,
     pub files: Vec<BlobFile>,
 }

@@ -77,6 +77,10 @@ pub enum ReportReason {
     InputLost,
     /// The store cannot be written; the message has the remedy.
     StoreNotWritable,
+    /// The store does not let the agent read; the message has the remedy.
+    StoreNotReadable,
+    /// The store does not answer, or not well: another attempt may succeed.
+    StoreUnreachable,
 }
 
 /// One output of a complete attempt.

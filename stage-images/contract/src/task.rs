@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::TaskItems;
+use crate::{TaskItems, TaskSource};
 
 /// One attempt of one stage. Templates are already rendered. The command is not in here: it is the agent's own
 /// arguments after `--`, so that `kubectl describe` shows it.
@@ -32,12 +32,15 @@ pub struct Task {
     pub grace_seconds: u64,
     /// Whether `/millrace/stage` outlives the pod. Without a store there is nothing to recover from.
     pub durable: bool,
+    /// The stage's folder in a store of objects, whose key the agent extends. `/millrace/stage` then ends with the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<TaskSource>,
     /// The stage runs once for each item of a list: for one of them here, or this pod collects what all have made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<TaskItems>,
 }
 
-/// An input that is mounted at `path`. An optional input that is absent is not listed.
+/// An input at `path`: mounted there, or brought there. An optional input that is absent is not listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskInput {
@@ -46,6 +49,9 @@ pub struct TaskInput {
     pub digest: String,
     /// Bytes of all files together.
     pub size: u64,
+    /// The agent brings it from here to `path`. Without it, it is there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<TaskSource>,
 }
 
 /// An output that the command has to make.

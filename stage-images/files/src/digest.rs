@@ -108,18 +108,26 @@ fn special_name(kind: fs::FileType) -> &'static str {
 pub fn artifact(root: &Path, stop: Stop<'_>) -> Result<Artifact, DigestError> {
     let is_folder = fs::symlink_metadata(root).is_ok_and(|metadata| metadata.is_dir());
     let mut files = Vec::new();
-    let mut whole = Sha256::new();
     for Entry { path, size: _ } in walk(root, stop)? {
         let place = if path.is_empty() { root.to_owned() } else { root.join(&path) };
         let (sha256, size) = file(&place, stop)?;
-        whole.update(format!("{sha256}  {size}  {path}\n"));
         files.push(BlobFile { path, sha256, size });
     }
-    let hex = match files.as_slice() {
-        [only] if !is_folder => only.sha256.clone(),
-        _ => hex(&whole.finalize()),
+    let digest = match files.as_slice() {
+        [only] if !is_folder => format!("sha256:{}", only.sha256),
+        _ => of_folder(&files),
     };
-    Ok(Artifact { digest: format!("sha256:{hex}"), size: files.iter().map(|file| file.size).sum(), files })
+    Ok(Artifact { digest, size: files.iter().map(|file| file.size).sum(), files })
+}
+
+/// The digest of a folder with these files, which are sorted by path, bytewise.
+#[must_use]
+pub fn of_folder(files: &[BlobFile]) -> String {
+    let mut whole = Sha256::new();
+    for BlobFile { path, sha256, size } in files {
+        whole.update(format!("{sha256}  {size}  {path}\n"));
+    }
+    format!("sha256:{}", hex(&whole.finalize()))
 }
 
 fn file(path: &Path, stop: Stop<'_>) -> Result<(String, u64), DigestError> {

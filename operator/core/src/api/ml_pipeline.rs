@@ -6,7 +6,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cache, Condition, Lock, ParamSpec, Retry, schema, Stage, Triggers, TriggersStatus};
+use super::{Cache, Condition, Lock, ParamSpec, Retry, schema, Stage, Store, Triggers, TriggersStatus};
 
 /// A graph of stages with parameters, and what starts a run of it.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -74,22 +74,6 @@ pub struct MLPipelineSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub finally: BTreeMap<String, Stage>,
-}
-
-/// Where artifacts lie.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Store {
-    pub pvc: PvcStore,
-}
-
-/// A PersistentVolumeClaim of the namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PvcStore {
-    /// Of a PersistentVolumeClaim. Stages on several nodes need the access mode ReadWriteMany.
-    #[schemars(length(min = 1, max = 253))]
-    pub claim_name: String,
 }
 
 /// How many runs of a pipeline run at a time. A run that has not begun, because it waits or is suspended, does not count.

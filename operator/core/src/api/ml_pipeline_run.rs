@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::approve;
 use super::stage::is_artifact;
-use super::{Approval, ApprovalStatus, ArtifactType, CacheStatus, Condition, LocksStatus, MLPipelineSpec, schema, Value};
+use super::{Approval, ApprovalStatus, ArtifactType, CacheStatus, Condition, LocksStatus, MLPipelineSpec, schema, StoreAccess, Value};
 
 /// One execution of a pipeline: by `pipelineRef`, or of a whole pipeline written in place.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -370,7 +370,7 @@ pub struct RunRef {
 }
 
 /// What a `deployed` input was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedInput {
     /// The ModelVersion, or nothing if there was none.
@@ -382,6 +382,9 @@ pub struct ResolvedInput {
     pub digest: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// How its store is reached, unless it is a claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<StoreAccess>,
 }
 
 /// One output of a stage that succeeded.
@@ -391,7 +394,7 @@ pub struct OutputStatus {
     #[serde(rename = "type", default, skip_serializing_if = "is_artifact")]
     #[schemars(with = "String", extend("enum" = ["artifact", "model"]))]
     pub kind: ArtifactType,
-    /// `pvc://<claim>/<path>`.
+    /// `pvc://<claim>/<path>`, or `s3://`, `gs://` or `az://`, the bucket and the path.
     pub uri: String,
     pub digest: String,
     /// Bytes.

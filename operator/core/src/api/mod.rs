@@ -24,6 +24,7 @@ mod schema;
 mod security;
 mod stage;
 mod stage_template;
+mod store;
 mod triggers;
 
 pub use approve::{Approval, ApprovalStatus, Approve, Decision};
@@ -35,7 +36,7 @@ pub use for_each::{ForEach, ItemRange};
 pub(crate) use locks::bounds;
 pub use locks::{Lock, LocksStatus};
 pub use ml_pipeline::{
-    Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, PvcStore, Store,
+    Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus,
 };
 pub use ml_pipeline_run::{
     AgentImage, Cancel, ItemsStatus, JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus,
@@ -67,6 +68,7 @@ pub use stage::{
     Retry, Stage, WaitFor,
 };
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};
+pub use store::{AzureStore, GcsStore, PvcStore, S3Store, SecretName, Store, StoreAccess};
 pub use triggers::{
     Backfill, BackfillStatus, Missed, ModelTrigger, ModelTriggerStatus, Schedule, ScheduleStatus, Triggers,
     TriggersStatus,

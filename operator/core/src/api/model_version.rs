@@ -6,7 +6,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Value, schema};
+use super::{Condition, StoreAccess, Value, schema};
 
 /// A registered model. Nothing of it can be changed.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -63,13 +63,16 @@ pub struct ModelVersionSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelArtifact {
-    /// `pvc://<claim>/<path>`.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/.+$"))]
+    /// `pvc://<claim>/<path>`, `s3://<bucket>/<path>`, `gs://<bucket>/<path>` or `az://<container>/<path>`.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^(pvc|s3|gs|az)://[a-z0-9]([-a-z0-9._]*[a-z0-9])?/.+$"))]
     pub uri: String,
     #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     pub digest: String,
     /// Bytes.
     pub size: u64,
+    /// How the store is reached, unless it is a claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<StoreAccess>,
 }
 
 /// What the model was made of.

@@ -9,6 +9,7 @@ mod autoscaler;
 mod chosen;
 pub(crate) mod drift;
 mod look;
+mod model;
 mod monitoring;
 mod objects;
 mod observed;

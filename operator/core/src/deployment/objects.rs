@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, Lifecycle, LifecycleHandler, LocalObjectReference, PersistentVolumeClaimVolumeSource,
-    PodTemplateSpec, Service, ServicePort, ServiceSpec, SleepAction, Volume, VolumeMount,
+    Container, ContainerPort, Lifecycle, LifecycleHandler, LocalObjectReference, PodTemplateSpec, Service, ServicePort,
+    ServiceSpec, SleepAction,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube_core::Resource;
 use millrace_contract::SERVER_ADMIN_PORT;
 
+use super::model;
 use super::revision::Revision;
 use super::{DIGEST_ANNOTATION, PORT_ANNOTATION, READY_PATH_ANNOTATION, ServiceView, VERSION_ANNOTATION};
 use crate::api::{ModelDeployment, ModelVersion, ServerContainer};
 use crate::config::Config;
 use crate::names::{DEPLOYMENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL, label_value};
+use crate::store::Place;
 use crate::{pod, routing};
 
 /// Where the server finds the model.
@@ -42,8 +44,7 @@ const LEAVE: i64 = 5;
 pub(super) fn server_pod(
     deployment: &ModelDeployment,
     version: &ModelVersion,
-    claim: &str,
-    path: &str,
+    place: &Place,
     config: &Config,
 ) -> PodTemplateSpec {
     let server = deployment.spec.server.clone().unwrap_or_default();
@@ -51,16 +52,9 @@ pub(super) fn server_pod(
     spec.termination_grace_period_seconds = Some(TERMINATION);
     let secrets = config.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
     spec.image_pull_secrets = Some(secrets.collect::<Vec<_>>()).filter(|secrets| !secrets.is_empty());
-    let volume = format!("{}model", pod::OWN_VOLUME);
-    spec.volumes = Some(vec![Volume {
-        name: volume.clone(),
-        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-            claim_name: claim.to_owned(),
-            // Not read-only here: some drivers then mount the whole claim read-only on the node, for stages too.
-            read_only: None,
-        }),
-        ..Volume::default()
-    }]);
+    let (volume, mount) = model::mounted(place);
+    spec.volumes = Some(vec![volume]);
+    spec.init_containers = model::fetched(place, version, &mount, config).map(|init| vec![init]);
     let mut main = Container {
         name: pod::MAIN.to_owned(),
         image: Some(config.server_image.clone()),
@@ -71,13 +65,7 @@ pub(super) fn server_pod(
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
-        volume_mounts: Some(vec![VolumeMount {
-            name: volume,
-            mount_path: MODEL_DIR.to_owned(),
-            sub_path: Some(path.to_owned()),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(vec![mount]),
         security_context: Some(pod::container_security()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         // Until the model answers once; loading may take minutes. Then the other two begin.

@@ -13,6 +13,7 @@ use crate::duration;
 use crate::names;
 use crate::pod;
 use crate::problem::Problem;
+use crate::store;
 
 /// What the model server reads.
 const FORMAT: &str = "onnx";
@@ -89,17 +90,19 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
             ),
         )]);
     }
-    let Some((claim, path)) = names::claim_and_path(&found.spec.artifact.uri) else {
+    let Some(place) = store::place(&found.spec.artifact.uri, found.spec.artifact.access.as_ref()) else {
         return Intent::Invalid(vec![Problem::new(
             "spec.model.version",
             "InvalidArtifact",
             format!(
-                "ModelVersion {}-v{version} has the artifact \"{}\", which is no pvc://<claim>/<path> without \"..\": register another version",
-                model.name, found.spec.artifact.uri
+                "ModelVersion {}-v{version} has the artifact \"{}\", which is none of {}: register another version",
+                model.name,
+                found.spec.artifact.uri,
+                store::ADDRESSES
             ),
         )]);
     };
-    let template = objects::server_pod(deployment, found, claim, path, config);
+    let template = objects::server_pod(deployment, found, &place, config);
     let template = match pod_template(deployment).and_then(|wanted| observed.pod_templates.get(wanted)) {
         Some(below) => pod::over_template(&below.template.clone().unwrap_or_default(), template),
         None => template,

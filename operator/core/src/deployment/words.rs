@@ -47,7 +47,9 @@ fn about_pod(pod: &PodView) -> Option<Reason> {
             message: cut(&format!("pod {name}: {}: {}", words.reason, words.message)),
         });
     }
-    let container = pod.main.as_ref()?;
+    // A model that has to be fetched first: its server waits for that.
+    let container = pod.init.as_ref().filter(|init| init.terminated.is_some() || init.waiting.is_some());
+    let container = container.or(pod.main.as_ref())?;
     // Said while it runs again, too: until it is ready nothing shows that it is better this time.
     let ended = container.terminated.as_ref().map(|end| {
         let how = end.signal.map_or(format!("exit code {}", end.exit_code), |signal| format!("signal {signal}"));

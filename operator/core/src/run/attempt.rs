@@ -9,6 +9,7 @@ use super::pass::{Effects, Pass, Stages, after, clip, whole_seconds};
 use super::{container, heal, inputs, memory, mounts, OutputStatus, retry}; use crate::api::{Otherwise, StageState, StageStatus, StageUsage};
 use crate::duration;
 use crate::pipeline::FrozenContainer;
+use crate::store;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// All stages together: far enough from what an apiserver takes, and bytes that every watcher gets.
@@ -61,7 +62,6 @@ fn succeeded(
     effects: &mut Effects,
 ) -> StageStatus {
     let winner = report.winner.unwrap_or(report.attempt);
-    let claim = pass.frozen.store.as_ref().map_or("", |store| store.pvc.claim_name.as_str());
     let folder = mounts::stage_folder(pass, name, status.retries);
     status.exit_code = report.exit_code;
     status.results = report.results;
@@ -71,7 +71,7 @@ fn succeeded(
         .outputs
         .into_iter()
         .map(|(output, record)| {
-            let uri = format!("pvc://{claim}/{folder}/attempts/{winner}/outputs/{output}");
+            let uri = store::output_uri(pass.frozen.store.as_ref(), &folder, winner, &output, &record.digest);
             let millrace_contract::OutputRecord { kind, digest, size, files: _, items, signature, format } = record;
             (output, OutputStatus { kind, uri, digest, size, format, signature, items })
         })

@@ -126,6 +126,8 @@ fn reported(pod: &PodView, report: Report) -> Ending {
         }
         // What is lost is its producer's: only running that again would help.
         ReportReason::InputLost => true,
+        // Nobody's program can help it; what was made is made again, the same.
+        ReportReason::StoreUnreachable => return Ending::disrupted(format!("{:?}", report.reason), message),
         ReportReason::Completed
         | ReportReason::Recovered
         | ReportReason::Error
@@ -135,7 +137,8 @@ fn reported(pod: &PodView, report: Report) -> Ending {
         | ReportReason::OutputMissing
         | ReportReason::ResultTooLarge
         | ReportReason::BadResult
-        | ReportReason::StoreNotWritable => false,
+        | ReportReason::StoreNotWritable
+        | ReportReason::StoreNotReadable => false,
     };
     Ending::Failed(Failure {
         reason: format!("{:?}", report.reason),

@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 
 use super::pass::{Pass, Stages};
 use super::{Words, awaited};
-use crate::api::{Input, OutputStatus, ResolvedInput, StageState};
-use crate::names;
+use crate::api::{Input, OutputStatus, ResolvedInput, StageState, Store};
+use crate::store::{self, Place};
 
-/// An input that is mounted.
+/// An input that is mounted, or brought by the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mounted {
-    pub claim: String,
-    /// Below the claim's root.
-    pub path: String,
+    pub place: Place,
     pub digest: String,
     pub size: u64,
 }
@@ -49,7 +47,7 @@ pub(super) fn deployed(
             let message = format!("input `{name}`: {message}");
             return Err(Hindrance::wait("WaitingForDeployedModel", message));
         }
-        let none = ResolvedInput { model_version: None, uri: None, digest: None, size: None };
+        let none = ResolvedInput::default();
         resolved.insert(name.clone(), found.unwrap_or(none));
     }
     Ok(resolved)
@@ -81,6 +79,7 @@ fn served(pass: &Pass<'_>, deployment: &str) -> Result<ResolvedInput, String> {
         uri: Some(version.spec.artifact.uri.clone()),
         digest: Some(version.spec.artifact.digest.clone()),
         size: Some(version.spec.artifact.size),
+        access: version.spec.artifact.access.clone(),
     })
 }
 
@@ -122,27 +121,31 @@ pub(super) fn mounted(
     inputs: &BTreeMap<String, Input>,
     resolved: &BTreeMap<String, ResolvedInput>,
     stages: &Stages,
+    store: Option<&Store>,
 ) -> Result<BTreeMap<String, Mounted>, Hindrance> {
+    let own = store::access(store);
     let mut mounts = BTreeMap::new();
     for (name, input) in inputs {
-        let (uri, digest, size) = if let Some(from) = &input.from {
+        let (uri, digest, size, access) = if let Some(from) = &input.from {
             match artifact(input, stages) {
-                Some(output) => (&output.uri, &output.digest, output.size),
+                Some(output) => (&output.uri, &output.digest, output.size, own.clone()),
                 None if input.optional => continue,
                 None => return Err(absent(name, from, stages)),
             }
         } else {
-            let Some(ResolvedInput { uri: Some(uri), digest: Some(digest), size: Some(size), .. }) = resolved.get(name)
+            let Some(ResolvedInput { uri: Some(uri), digest: Some(digest), size: Some(size), access, .. }) =
+                resolved.get(name)
             else {
                 continue;
             };
-            (uri, digest, *size)
+            (uri, digest, *size, access.clone())
         };
-        let Some((claim, path)) = names::claim_and_path(uri) else {
-            let message = format!("input `{name}`: `{uri}` is no address of an artifact: pvc://<claim>/<path> is one");
+        let Some(place) = store::place(uri, access.as_ref()) else {
+            let message =
+                format!("input `{name}`: `{uri}` is no address of an artifact: those are {}", store::ADDRESSES);
             return Err(Hindrance::fail("BadArtifact", message));
         };
-        let mount = Mounted { claim: claim.to_owned(), path: path.to_owned(), digest: digest.clone(), size };
+        let mount = Mounted { place, digest: digest.clone(), size };
         mounts.insert(name.clone(), mount);
     }
     Ok(mounts)
@@ -180,6 +183,7 @@ fn absent(input: &str, from: &str, stages: &Stages) -> Hindrance {
 mod tests {
     use super::*;
     use crate::api::{InputDefault, StageStatus};
+    use crate::names;
 
     #[test]
     fn an_artifacts_address_is_a_claim_and_a_path_that_does_not_climb() {
@@ -197,24 +201,25 @@ mod tests {
         let status = StageStatus { state: StageState::Succeeded, outputs, ..StageStatus::default() };
         let stages = Stages::from([("ingest".to_owned(), status)]);
         let from = |from: &str| Input { from: Some(from.into()), ..Input::default() };
-        let none = ResolvedInput { model_version: None, uri: None, digest: None, size: None };
+        let none = ResolvedInput::default();
         let champion = Input { deployed: Some("m".into()), optional: true, ..Input::default() };
         let inputs = BTreeMap::from([("rows".to_owned(), from("ingest.data")), ("old".to_owned(), champion)]);
-        let found = mounted(&inputs, &[("old".to_owned(), none)].into(), &stages).unwrap();
-        let rows = Mounted { claim: "c".into(), path: "p".into(), digest: "d".into(), size: 3 };
+        let found = mounted(&inputs, &[("old".to_owned(), none)].into(), &stages, None).unwrap();
+        let lies = Place::Claim { claim: "c".into(), path: "p".into() };
+        let rows = Mounted { place: lies.clone(), digest: "d".into(), size: 3 };
         assert_eq!(found, BTreeMap::from([("rows".to_owned(), rows)]));
 
         let inputs = BTreeMap::from([("rows".to_owned(), from("ingest.test"))]);
-        let Err(Hindrance::Fail(words)) = mounted(&inputs, &BTreeMap::new(), &stages) else { panic!("mounted") };
+        let Err(Hindrance::Fail(words)) = mounted(&inputs, &BTreeMap::new(), &stages, None) else { panic!("mounted") };
         assert_eq!(words.reason, "OutputAbsent");
         assert!(words.message.contains("`test`") && words.message.contains("`ingest`"), "{}", words.message);
 
         let default = Some(InputDefault { from: "ingest.data".into() });
         let inputs = BTreeMap::from([("rows".to_owned(), Input { default, ..from("other.data") })]);
         assert_eq!(unmade(&inputs, &stages), None);
-        assert_eq!(mounted(&inputs, &BTreeMap::new(), &stages).unwrap()["rows"].path, "p");
+        assert_eq!(mounted(&inputs, &BTreeMap::new(), &stages, None).unwrap()["rows"].place, lies);
         let optional = Input { optional: true, ..from("other.data") };
         let inputs = BTreeMap::from([("rows".to_owned(), optional)]);
-        assert_eq!(mounted(&inputs, &BTreeMap::new(), &stages).unwrap(), BTreeMap::new());
+        assert_eq!(mounted(&inputs, &BTreeMap::new(), &stages, None).unwrap(), BTreeMap::new());
     }
 }

@@ -15,7 +15,7 @@ use millrace_contract::{
 };
 use serde_json::json;
 
-use super::inputs::{self, Hindrance};
+use super::inputs::{self, Hindrance, Mounted};
 use super::items::{self, Items, LIST, List};
 use super::job;
 use super::pass::{Pass, Stages};
@@ -24,6 +24,7 @@ use crate::api::{AgentPath, Container, ForEach, PodSettings, Resources, StageSta
 use crate::expr;
 use crate::item::Order;
 use crate::pipeline::FrozenContainer;
+use crate::store::{self, Place};
 use crate::{names, pod};
 
 /// Where the Job controller writes how often an item was tried before. The count of ignored failures is not always there.
@@ -49,7 +50,7 @@ pub(super) fn items(
     status: &StageStatus,
     stages: &Stages,
 ) -> Result<Made, Hindrance> {
-    let inputs = inputs::mounted(&stage.inputs, &status.inputs, stages)?;
+    let inputs = inputs::mounted(&stage.inputs, &status.inputs, stages, pass.frozen.store.as_ref())?;
     let Items { total, source, list } = items::of(pass, name, each, stages)?;
     let mut container = stage.container.clone();
     // A StageTemplate's image has no expression here.
@@ -123,6 +124,10 @@ pub(super) fn collect(
             tolerations: own.tolerations.clone(),
             affinity: own.affinity.clone(),
             priority_class_name: own.priority_class_name.clone(),
+            // Its identity may be what reaches the store.
+            service_account_name: mounts::folder(pass, name, status.retries)
+                .filter(|folder| folder.secret().is_none())
+                .and_then(|_| own.service_account_name.clone()),
             resources: Some(Resources {
                 requests: [("cpu".to_owned(), json!("10m")), ("memory".to_owned(), json!("64Mi"))].into(),
                 limits: [("memory".to_owned(), json!("1Gi"))].into(),
@@ -191,9 +196,17 @@ fn read(list: List, spec: &mut PodSpec) -> Option<Box<ConfigMap>> {
     };
     let (mount, map) = match list {
         List::Computed => return None,
-        List::Made(made) => {
-            let volume = mounts::of_claim(spec, &made.claim);
-            (mount(&volume, &made.path), None)
+        List::Made(Mounted { place: Place::Claim { claim, path }, .. }) => {
+            let volume = mounts::of_claim(spec, &claim);
+            (mount(&volume, &path), None)
+        }
+        // An output of the same run, so of the store whose credentials the agent has.
+        List::Made(Mounted { place: Place::Objects(_), .. }) => {
+            let mut main = spec.containers.remove(0);
+            let folder = ITEMS_PATH.rsplit_once('/').map_or(ITEMS_PATH, |(folder, _)| folder);
+            mounts::fetched(folder, spec, &mut main);
+            spec.containers.insert(0, main);
+            return None;
         }
         List::Written(map) => {
             let source =
@@ -224,7 +237,8 @@ fn of_one_item(pass: &Pass<'_>, stage: &str, retries: u32, spec: &mut PodSpec) {
     let [failures, disruptions] = ITEM_RETRIES_ENV;
     let told = [(ITEM_INDEX_ENV, names::ITEM_INDEX_ANNOTATION), (failures, RETRIES[0]), (disruptions, RETRIES[1])];
     main.env.get_or_insert_default().extend(told.map(|(name, of)| annotation(name, of)));
-    if pass.frozen.store.is_none() {
+    // In a store of objects the agent goes to the item's folder by itself.
+    if pass.frozen.store.as_ref().and_then(store::claim).is_none() {
         return;
     }
     let own = main.volume_mounts.iter_mut().flatten().find(|mount| mount.mount_path == STAGE_DIR);

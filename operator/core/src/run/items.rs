@@ -10,9 +10,10 @@ use serde_json::Value;
 use super::inputs::{Hindrance, Mounted};
 use super::pass::{Pass, Stages};
 use super::{inputs, render, scope};
-use crate::api::{ForEach, Input, ItemRange};
+use crate::api::{ForEach, Input, ItemRange, Store};
 use crate::expr::{self, Scope};
 use crate::names;
+use crate::store::Place;
 
 /// A ConfigMap has room for 1 MiB.
 const LONGEST_LIST: usize = 900 * 1024;
@@ -40,7 +41,7 @@ pub(super) fn of(pass: &Pass<'_>, stage: &str, each: &ForEach, stages: &Stages) 
     let scope = scope::of_run(pass, stages);
     let at = format!("{}.forEach", pass.at(stage));
     if let Some(from) = &each.from {
-        return made(&at, from, stages);
+        return made(&at, from, stages, pass.frozen.store.as_ref());
     }
     if let Some(range) = &each.range {
         return computed(stage, &format!("{at}.range"), range, &scope);
@@ -54,9 +55,9 @@ pub(super) fn of(pass: &Pass<'_>, stage: &str, each: &ForEach, stages: &Stages) 
     written(pass, stage, &at, &items)
 }
 
-fn made(at: &str, from: &str, stages: &Stages) -> Result<Items, Hindrance> {
+fn made(at: &str, from: &str, stages: &Stages, store: Option<&Store>) -> Result<Items, Hindrance> {
     let input = Input { from: Some(from.to_owned()), ..Input::default() };
-    let mut mounts = inputs::mounted(&BTreeMap::from([("items".to_owned(), input)]), &BTreeMap::new(), stages)?;
+    let mut mounts = inputs::mounted(&BTreeMap::from([("items".to_owned(), input)]), &BTreeMap::new(), stages, store)?;
     let counted = from.split_once('.').and_then(|(stage, output)| stages.get(stage)?.outputs.get(output)?.items);
     let (Some(mounted), Some(count)) = (mounts.remove("items"), counted) else {
         let message =
@@ -64,7 +65,11 @@ fn made(at: &str, from: &str, stages: &Stages) -> Result<Items, Hindrance> {
         return Err(Hindrance::fail("InvalidForEach", message));
     };
     let total = bounded(&format!("{at}.from"), count)?;
-    let source = ItemSource::File { digest: mounted.digest.clone(), size: mounted.size };
+    let from = match &mounted.place {
+        Place::Claim { .. } => None,
+        Place::Objects(objects) => Some(objects.source()),
+    };
+    let source = ItemSource::File { digest: mounted.digest.clone(), size: mounted.size, from };
     Ok(Items { total, source, list: List::Made(mounted) })
 }
 
@@ -105,7 +110,7 @@ fn written(pass: &Pass<'_>, stage: &str, at: &str, items: &[Value]) -> Result<It
         return Err(Hindrance::fail("TooManyItems", message));
     }
     let hex = names::sha256_hex(text.as_bytes());
-    let source = ItemSource::File { digest: format!("sha256:{hex}"), size: text.len() as u64 };
+    let source = ItemSource::File { digest: format!("sha256:{hex}"), size: text.len() as u64, from: None };
     let labels = [
         (names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned()),
         (names::RUN_UID_LABEL.to_owned(), pass.run_uid().to_owned()),

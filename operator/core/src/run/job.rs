@@ -14,6 +14,7 @@ use super::{memory, mounts, render, scope};
 use crate::api::{Container, Output, StageStatus};
 use crate::expr::{self, Scope};
 use crate::pipeline::{FrozenContainer, bind_params};
+use crate::store::{self, Place};
 use crate::{duration, names, pod, problem};
 
 /// Between SIGTERM and SIGKILL of the program, unless the settings say otherwise.
@@ -31,7 +32,7 @@ pub(super) fn build(
     status: &StageStatus,
     stages: &Stages,
 ) -> Result<Job, Hindrance> {
-    let inputs = inputs::mounted(&stage.inputs, &status.inputs, stages)?;
+    let inputs = inputs::mounted(&stage.inputs, &status.inputs, stages, pass.frozen.store.as_ref())?;
     let scope = scope_of(pass, name, stage, status, &inputs, stages)?;
     let mut container = render::container(name, &pass.at(name), stage, &scope)?;
     memory::give(&mut container.settings, status);
@@ -79,7 +80,8 @@ pub(super) fn task(
         outputs: stage.outputs.iter().map(|(name, of)| (name.clone(), output(name, of))).collect(),
         timeout_seconds: stage.timeout_seconds,
         grace_seconds: grace_seconds(container),
-        durable: pass.frozen.store.is_some(),
+        durable: pass.frozen.store.as_ref().and_then(store::claim).is_some(),
+        folder: mounts::told_folder(pass, name, status.retries),
         items: None,
     }
 }
@@ -135,7 +137,12 @@ fn labels(pass: &Pass<'_>, stage: &str, attempt: u32) -> BTreeMap<String, String
 }
 
 fn task_input(name: &str, mounted: &Mounted) -> TaskInput {
-    TaskInput { path: format!("{INPUTS_DIR}/{name}"), digest: mounted.digest.clone(), size: mounted.size }
+    let Mounted { place, digest, size } = mounted;
+    let source = match place {
+        Place::Claim { .. } => None,
+        Place::Objects(objects) => Some(objects.source()),
+    };
+    TaskInput { path: format!("{INPUTS_DIR}/{name}"), digest: digest.clone(), size: *size, source }
 }
 
 pub(super) fn grace_seconds(container: &Container) -> u64 {
@@ -205,6 +212,8 @@ pub(super) fn pod_spec(
     };
     mounts::own(pass, stage, retries, &mut spec, &mut main);
     mounts::inputs(inputs, &mut spec, &mut main);
+    let own = mounts::folder(pass, stage, retries);
+    mounts::credentials(own.as_ref(), inputs.values(), &mut main);
     if container.agent.is_none() {
         mounts::agent(pass.config, &mut spec, &mut main);
     }

@@ -27,8 +27,14 @@ fn stage(container: &Value) -> FrozenContainer {
     serde_json::from_value(stage).unwrap()
 }
 
-/// The Job of the second attempt of stage `train`, with a store unless `store` is false.
+/// The Job of the second attempt of stage `train`, with a claim unless `store` is false.
 fn built(stage: &FrozenContainer, store: bool, templates: &Observed) -> Result<Job, Hindrance> {
+    let claim = json!({ "pvc": { "claimName": "artifacts" } });
+    built_in(stage, store.then_some(claim), "pvc://artifacts/runs/r/ingest/a", templates)
+}
+
+/// The same in any store, with an input that lies at `uri`.
+fn built_in(stage: &FrozenContainer, store: Option<Value>, uri: &str, templates: &Observed) -> Result<Job, Hindrance> {
     let mut run = MLPipelineRun::default();
     run.metadata.name = Some("penguins-1".into());
     run.metadata.uid = Some("0123456789abcdef".into());
@@ -52,9 +58,7 @@ fn built(stage: &FrozenContainer, store: bool, templates: &Observed) -> Result<J
         )]
         .into(),
     };
-    if store {
-        frozen.store = Some(serde_json::from_value(json!({ "pvc": { "claimName": "artifacts" } })).unwrap());
-    }
+    frozen.store = store.map(|store| serde_json::from_value(store).unwrap());
     let params = BTreeMap::from([("word".to_owned(), json!("$(HOME) $[[ run.uid ]]"))]);
     let config = Config {
         agent_image: "agent:1".into(),
@@ -63,7 +67,7 @@ fn built(stage: &FrozenContainer, store: bool, templates: &Observed) -> Result<J
         job_ttl_seconds: 99,
         ..Config::default()
     };
-    let output = OutputStatus { uri: "pvc://artifacts/runs/r/ingest/a".into(), size: 5, ..OutputStatus::default() };
+    let output = OutputStatus { uri: uri.into(), size: 5, ..OutputStatus::default() };
     let outputs = [("data".to_owned(), output)].into();
     let ingest = StageStatus { state: StageState::Succeeded, outputs, ..StageStatus::default() };
     let stages = Stages::from([("ingest".to_owned(), ingest)]);
@@ -143,6 +147,32 @@ fn an_input_of_another_claim_has_a_volume_of_its_own() {
     let volumes = pod.volumes.as_ref().unwrap();
     assert!(volumes.iter().any(|v| v.empty_dir.is_some() && v.name == "millrace-store"));
     assert!(volumes.iter().any(|v| v.persistent_volume_claim.as_ref().is_some_and(|c| c.claim_name == "artifacts")));
+}
+
+#[test]
+fn in_a_store_of_objects_the_agent_brings_inputs_and_has_the_credentials_in_its_environment() {
+    let store = json!({ "s3": { "bucket": "lake", "prefix": "a", "secretRef": { "name": "keys" } } });
+    let job =
+        built_in(&stage(&json!({})), Some(store), "s3://lake/a/runs/r/ingest/outputs/data/ab", &Observed::default());
+    let pod = pod(&job.unwrap());
+    let main = &pod.containers[0];
+    assert!(pod.volumes.iter().flatten().all(|volume| volume.persistent_volume_claim.is_none()));
+    for path in ["/millrace/stage", "/millrace/inputs"] {
+        let mount = main.volume_mounts.iter().flatten().find(|mount| mount.mount_path == path).unwrap();
+        let volume = pod.volumes.iter().flatten().find(|volume| volume.name == mount.name).unwrap();
+        assert!(volume.empty_dir.is_some() && mount.sub_path.is_none(), "{path}");
+    }
+    let task: Task = serde_json::from_str(&task(main)).unwrap();
+    let folder = task.folder.unwrap();
+    assert_eq!((folder.uri().as_str(), task.durable), ("s3://lake/a/runs/penguins-1-01234567/train", false));
+    let source = task.inputs["rows"].source.clone().unwrap();
+    assert_eq!(source.uri(), "s3://lake/a/runs/r/ingest/outputs/data/ab");
+    // Both are reached with the same Secret, which stands in the pod by its name alone.
+    let [from] = main.env_from.as_ref().unwrap().as_slice() else { panic!("{:?}", main.env_from) };
+    assert_eq!(from.secret_ref.as_ref().unwrap().name, "keys");
+    assert_eq!(from.prefix, source.store.credentials);
+    assert_eq!(from.prefix, folder.store.credentials);
+    assert!(pod.init_containers.iter().flatten().all(|init| init.env_from.is_none()));
 }
 
 #[test]

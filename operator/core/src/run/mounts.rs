@@ -7,11 +7,12 @@ use k8s_openapi::api::core::v1::{
     ResourceRequirements, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use millrace_contract::{AGENT_COPY_DIR, INPUTS_DIR, STAGE_DIR};
+use millrace_contract::{AGENT_COPY_DIR, INPUTS_DIR, STAGE_DIR, TaskSource};
 
 use super::inputs::Mounted;
 use super::pass::Pass;
 use crate::config::Config;
+use crate::store::{self, Objects, Place};
 use crate::{names, pod};
 
 const STORE: &str = "millrace-store";
@@ -29,34 +30,73 @@ pub(super) fn stage_folder(pass: &Pass<'_>, stage: &str, retries: u32) -> String
     if retries == 0 { format!("{run}/{stage}") } else { format!("{run}/{stage}.{retries}") }
 }
 
-/// The stage's own folder: of the store, or one that ends with the pod.
+/// The stage's own folder, if its store is one of objects.
+pub(super) fn folder(pass: &Pass<'_>, stage: &str, retries: u32) -> Option<Objects> {
+    store::objects(pass.frozen.store.as_ref()?, &stage_folder(pass, stage, retries))
+}
+
+/// As [`folder`], for the agent.
+pub(super) fn told_folder(pass: &Pass<'_>, stage: &str, retries: u32) -> Option<TaskSource> {
+    folder(pass, stage, retries).map(|objects| objects.source())
+}
+
+/// The stage's own folder: of the claim, or one that ends with the pod.
 pub(super) fn own(pass: &Pass<'_>, stage: &str, retries: u32, spec: &mut PodSpec, main: &mut PodContainer) {
     let mut mount = VolumeMount { name: STORE.to_owned(), mount_path: STAGE_DIR.to_owned(), ..VolumeMount::default() };
-    let volume = match &pass.frozen.store {
-        Some(store) => {
+    let volume = match pass.frozen.store.as_ref().and_then(store::claim) {
+        Some(name) => {
             // By subPath: a stage's program reaches nobody else's artifacts.
             mount.sub_path = Some(stage_folder(pass, stage, retries));
-            claim(STORE, &store.pvc.claim_name)
+            claim(STORE, name)
         }
-        None => {
-            Volume { name: STORE.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
-        }
+        None => scratch(STORE),
     };
     spec.volumes.get_or_insert_default().push(volume);
     main.volume_mounts.get_or_insert_default().push(mount);
 }
 
-/// Every input, read-only. A claim other than the store's gets a volume of its own, once.
+/// Every input: those of a claim read-only. A claim other than the store's gets a volume of its own, once.
 pub(super) fn inputs(inputs: &BTreeMap<String, Mounted>, spec: &mut PodSpec, main: &mut PodContainer) {
+    if inputs.values().any(|input| matches!(input.place, Place::Objects(_))) {
+        fetched(INPUTS_DIR, spec, main);
+    }
     for (name, input) in inputs {
+        let Place::Claim { claim, path } = &input.place else { continue };
         main.volume_mounts.get_or_insert_default().push(VolumeMount {
-            name: of_claim(spec, &input.claim),
+            name: of_claim(spec, claim),
             mount_path: format!("{INPUTS_DIR}/{name}"),
-            sub_path: Some(input.path.clone()),
+            sub_path: Some(path.clone()),
             read_only: Some(true),
             ..VolumeMount::default()
         });
     }
+}
+
+/// A folder that the agent fills: a volume of its own, whose names are the paths'.
+pub(super) fn fetched(path: &str, spec: &mut PodSpec, main: &mut PodContainer) {
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let name = format!("{}{last}-fetched", pod::OWN_VOLUME);
+    spec.volumes.get_or_insert_default().push(scratch(&name));
+    let mount = VolumeMount { name, mount_path: path.to_owned(), ..VolumeMount::default() };
+    main.volume_mounts.get_or_insert_default().push(mount);
+}
+
+/// The credentials of every store that the agent reaches.
+pub(super) fn credentials<'a>(
+    own: Option<&'a Objects>,
+    inputs: impl IntoIterator<Item = &'a Mounted>,
+    main: &mut PodContainer,
+) {
+    let of_input = |input: &'a Mounted| match &input.place {
+        Place::Claim { .. } => None,
+        Place::Objects(objects) => Some(objects),
+    };
+    let all = own.into_iter().chain(inputs.into_iter().filter_map(of_input));
+    main.env_from = store::environment(all.filter_map(Objects::secret));
+}
+
+fn scratch(volume: &str) -> Volume {
+    Volume { name: volume.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
 }
 
 /// The pod's volume of a claim, which it gets if it has none.

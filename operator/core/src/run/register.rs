@@ -11,6 +11,7 @@ use crate::api::{
 };
 use crate::names;
 use crate::plan::{Create, Refusal};
+use crate::store;
 
 /// How long the apiserver may refuse the ModelVersion (a quota, for one).
 const LIMIT: Duration = Duration::from_hours(1);
@@ -132,7 +133,12 @@ fn model_version(
         spec: ModelVersionSpec {
             model: register.model.clone(),
             version,
-            artifact: ModelArtifact { uri: artifact.uri.clone(), digest: artifact.digest.clone(), size: artifact.size },
+            artifact: ModelArtifact {
+                uri: artifact.uri.clone(),
+                digest: artifact.digest.clone(),
+                size: artifact.size,
+                access: store::access(pass.frozen.store.as_ref()),
+            },
             format: artifact.format.clone().unwrap_or_else(|| "onnx".to_owned()),
             signature: artifact.signature.clone(),
             metrics: metrics.map(|status| status.metrics.clone()).unwrap_or_default(),

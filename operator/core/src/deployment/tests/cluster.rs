@@ -405,6 +405,7 @@ fn version(number: i64) -> Arc<ModelVersion> {
             uri: format!("pvc://artifacts/runs/r{number}/train/attempts/1/outputs/model"),
             digest: format!("sha256:{number:064}"),
             size: 1,
+            access: None,
         },
         format: "onnx".to_owned(),
         metrics: BTreeMap::new(),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplate, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use millrace_contract::Fetch;
+
 use super::cluster::Cluster;
 use crate::api::{Batching, ModelArtifact, Server};
 use crate::plan::Apply;
@@ -38,6 +40,37 @@ fn the_model_is_mounted_read_only_from_its_claim() {
     let mount = &pod.containers[0].volume_mounts.as_ref().unwrap()[0];
     assert_eq!(mount.sub_path.as_deref(), Some("runs/r4/train/attempts/1/outputs/model"));
     assert_eq!((mount.mount_path.as_str(), mount.read_only), ("/mnt/models", Some(true)));
+}
+
+#[test]
+fn a_model_in_a_bucket_is_fetched_before_its_server_starts() {
+    let mut cluster = with_server(|_| {});
+    let version = cluster.observed.model_versions.iter_mut().find(|version| version.spec.version == 4).unwrap();
+    let artifact = &mut Arc::make_mut(version).spec.artifact;
+    artifact.uri = "s3://lake/runs/r4/train/outputs/model/ab".to_owned();
+    artifact.access = serde_json::from_value(serde_json::json!({ "secretRef": { "name": "keys" } })).unwrap();
+    let digest = artifact.digest.clone();
+    let pod = pod(&cluster);
+    let init = &pod.init_containers.as_ref().unwrap()[0];
+    assert_eq!(init.command.as_ref().unwrap().last().map(String::as_str), Some("fetch"));
+    let told = init.env.as_ref().unwrap()[0].value.clone().unwrap();
+    let fetches: Vec<Fetch> = serde_json::from_str(&told).unwrap();
+    let fetch = &fetches[0];
+    assert_eq!(
+        (fetch.source.uri().as_str(), fetch.path.as_str()),
+        ("s3://lake/runs/r4/train/outputs/model/ab", "/mnt/models")
+    );
+    assert_eq!(fetch.digest, digest);
+    let from = &init.env_from.as_ref().unwrap()[0];
+    assert_eq!(from.secret_ref.as_ref().unwrap().name, "keys");
+    assert_eq!(from.prefix, fetch.source.store.credentials);
+    // The server sees the files, and no credential.
+    let main = &pod.containers[0];
+    let mount = &main.volume_mounts.as_ref().unwrap()[0];
+    assert_eq!((mount.mount_path.as_str(), mount.read_only), ("/mnt/models", Some(true)));
+    assert!(main.env_from.is_none() && pod.volumes.as_ref().unwrap()[0].empty_dir.is_some());
+    let security = init.security_context.as_ref().unwrap();
+    assert_eq!(security.allow_privilege_escalation, Some(false));
 }
 
 #[test]
@@ -81,7 +114,13 @@ fn the_pod_passes_pod_security_restricted() {
 
 #[test]
 fn a_model_outside_of_its_claim_is_refused() {
-    for uri in ["pvc://claim/../other", "pvc://claim/a/../../b", "pvc://claim/", "s3://bucket/model"] {
+    for uri in [
+        "pvc://claim/../other",
+        "pvc://claim/a/../../b",
+        "pvc://claim/",
+        "s3://bucket/../model",
+        "az://container/model",
+    ] {
         let mut cluster = Cluster::new();
         cluster.set_version(1);
         let version = Arc::make_mut(&mut cluster.observed.model_versions[0]);

@@ -98,7 +98,7 @@ fn program(
     retry::of_stage(name, resolved, spec, problems);
     if spec.store.is_none() && !resolved.outputs().is_empty() {
         let message = format!(
-            "the stage `{name}` has outputs, and they need a place: write store: {{ pvc: {{ claimName: <PersistentVolumeClaim> }} }}"
+            "the stage `{name}` has outputs, and they need a place: write store: {{ pvc: {{ claimName: <PersistentVolumeClaim> }} }}, or s3, gcs or azure"
         );
         problems.add("spec.store", "StoreMissing", message);
     }

@@ -1,0 +1,151 @@
+//! Brings an artifact from a store to the pod's disk. Whoever reads it there compares its digest.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path as FilePath, PathBuf};
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use millrace_contract::{FETCH_ENV, Fetch, TaskInput, TaskSource};
+use millrace_files::digest::Stop;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt};
+use percent_encoding::percent_decode_str;
+
+use super::error::Doing;
+use super::{Budget, Remote, RemoteError, pieces};
+use crate::inputs;
+use crate::place::Place;
+
+/// A store that does not answer is told soon: nothing is lost yet.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Brings the object of this key, or all objects below it, to a path where nothing is yet, or an empty folder. `size` is what it should
+/// have in bytes.
+pub fn bring(source: &TaskSource, to: &FilePath, size: u64, budget: Budget, stop: Stop<'_>) -> Result<(), RemoteError> {
+    let remote = Remote::open(source, PATIENCE)?;
+    let files = match remote.wait(stop, remote.find()) {
+        // An empty folder leaves nothing in a store of objects.
+        Err(RemoteError::NotFound { .. }) if size == 0 => Vec::new(),
+        found => found?,
+    };
+    // What would not be taken anyway does not fill the disk first.
+    let found: u64 = files.iter().map(|file| file.size).sum();
+    if found != size {
+        let why = format!("it has {found} bytes, its producer reported {size}");
+        return Err(RemoteError::Bad { uri: remote.uri, why });
+    }
+    if files.is_empty() {
+        return make(to);
+    }
+    remote.wait(stop, remote.download(&files, to, budget))?;
+    files.iter().try_for_each(|file| {
+        let path = file.at(to);
+        // A copy of the pod's own, but a program that writes to its inputs should not work here and fail on a claim.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444))
+            .map_err(|source| RemoteError::Disk { path, source })
+    })
+}
+
+/// For an init container: brings what `MILLRACE_FETCH` lists, and compares it. The error is for people.
+pub fn fetch(place: &Place, budget: Budget, stop: Stop<'_>) -> Result<(), String> {
+    let text =
+        std::env::var(FETCH_ENV).map_err(|_| format!("{FETCH_ENV} is not set: the Millrace operator sets it"))?;
+    let all: Vec<Fetch> = serde_json::from_str(&text).map_err(|error| {
+        format!("failed to read {FETCH_ENV}: {error}; agent and operator are of different versions?")
+    })?;
+    for Fetch { source, path, digest, size } in all {
+        let to = place.at(&path);
+        // What is left of a container before this one.
+        clear(&to).map_err(|source| RemoteError::Disk { path: to.clone(), source }.to_string())?;
+        let uri = source.uri();
+        bring(&source, &to, size, budget, stop).map_err(|error| error.to_string())?;
+        let input = TaskInput { path, digest, size, source: Some(source) };
+        inputs::one(&uri, &input, place, stop).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn clear(folder: &FilePath) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
+    Ok(())
+}
+
+fn make(folder: &FilePath) -> Result<(), RemoteError> {
+    fs::create_dir_all(folder).map_err(|source| RemoteError::Disk { path: folder.to_owned(), source })
+}
+
+/// A file of an artifact. `path` is empty if the artifact is a single file.
+struct Found {
+    key: Path,
+    path: String,
+    size: u64,
+}
+
+impl Found {
+    fn at(&self, root: &FilePath) -> PathBuf {
+        if self.path.is_empty() { root.to_owned() } else { root.join(&self.path) }
+    }
+}
+
+impl Remote {
+    /// The files of the artifact that lies here.
+    async fn find(&self) -> Result<Vec<Found>, RemoteError> {
+        match self.store.head(&self.root).await {
+            Ok(ObjectMeta { location, size, .. }) => {
+                return Ok(vec![Found { key: location, path: String::new(), size }]);
+            }
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(self.failed(Doing::Read, &self.root)(error)),
+        }
+        let objects: Vec<ObjectMeta> =
+            self.store.list(Some(&self.root)).try_collect().await.map_err(self.failed(Doing::Read, &self.root))?;
+        if objects.is_empty() {
+            return Err(RemoteError::NotFound { uri: self.uri.clone() });
+        }
+        objects.into_iter().map(|object| self.found(object)).collect()
+    }
+
+    fn found(&self, object: ObjectMeta) -> Result<Found, RemoteError> {
+        let below = object.location.as_ref().strip_prefix(self.root.as_ref()).unwrap_or_default();
+        let path = percent_decode_str(below.trim_start_matches('/')).decode_utf8().map(std::borrow::Cow::into_owned);
+        let plain =
+            |path: &String| path.split('/').all(|part| !matches!(part, "" | "." | "..")) && !path.contains('\0');
+        match path.ok().filter(plain) {
+            Some(path) => Ok(Found { key: object.location, path, size: object.size }),
+            None => {
+                let why = "its name is no path of a file below a folder".to_owned();
+                Err(RemoteError::Bad { uri: self.uri_of(&object.location), why })
+            }
+        }
+    }
+
+    async fn download(&self, files: &[Found], to: &FilePath, budget: Budget) -> Result<(), RemoteError> {
+        for file in files {
+            let path = file.at(to);
+            if let Some(folder) = path.parent() {
+                make(folder)?;
+            }
+            File::create(&path).map_err(|source| RemoteError::Disk { path, source })?;
+        }
+        let largest = files.iter().map(|file| pieces::size(file.size)).max().unwrap_or(1);
+        let pieces = files.iter().flat_map(|file| pieces::of(file.size).map(move |range| (file, range)));
+        let moves = stream::iter(pieces).map(async |(file, range)| {
+            let bytes = self.store.get_range(&file.key, range.clone()).await;
+            let bytes = bytes.map_err(self.failed(Doing::Read, &file.key))?;
+            let path = file.at(to);
+            let written =
+                OpenOptions::new().write(true).open(&path).and_then(|file| file.write_all_at(&bytes, range.start));
+            written.map_err(|source| RemoteError::Disk { path, source })
+        });
+        moves.buffer_unordered(budget.at_once(largest)).try_collect::<()>().await
+    }
+}

@@ -1,0 +1,82 @@
+//! Stores that no claim brings into a pod: the agent reaches them over the network.
+
+use serde::{Deserialize, Serialize};
+
+/// Begins the names of the variables with what a store's Secret holds. They are the agent's: no program of a stage gets them.
+pub const STORE_ENV: &str = "MILLRACE_STORE_";
+/// What `millrace-agent fetch` is to bring, as a JSON list of [`Fetch`].
+pub const FETCH_ENV: &str = "MILLRACE_FETCH";
+
+/// A store of objects, and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskStore {
+    pub kind: StoreKind,
+    /// A container on Azure.
+    pub bucket: String,
+    /// `http://` only where it is written so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// S3 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Azure only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// What the names of the variables with the Secret's entries begin with. Without it the pod's own identity counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<String>,
+}
+
+/// What a store speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    S3,
+    Gcs,
+    Azure,
+}
+
+impl StoreKind {
+    /// Of addresses in such a store.
+    #[must_use]
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Gcs => "gs",
+            Self::Azure => "az",
+        }
+    }
+}
+
+/// A file or a folder in a store: the object of this key, or all objects below it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskSource {
+    pub store: TaskStore,
+    pub key: String,
+}
+
+impl TaskSource {
+    #[must_use]
+    pub fn uri(&self) -> String {
+        format!("{}://{}/{}", self.store.kind.scheme(), self.store.bucket, self.key)
+    }
+}
+
+/// An artifact to bring to a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fetch {
+    pub source: TaskSource,
+    pub path: String,
+    pub digest: String,
+    pub size: u64,
+}
+
+/// The key of an output in a store of objects, below its stage's. It follows from what the output is: attempts that made the same write the
+/// same, and no attempt can change what another has reported.
+#[must_use]
+pub fn output_key(output: &str, digest: &str) -> String {
+    format!("outputs/{output}/{}", digest.strip_prefix("sha256:").unwrap_or(digest))
+}
