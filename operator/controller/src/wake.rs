@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use millrace_core::api::{ConcurrencyPolicy, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{AutoscalerView, DeploymentView, ServiceView};
 use millrace_core::names::ROUTER;
-use millrace_core::run::{asks, bound, Claim, claims, FRONT, has_asked, lock_names, parent, Peer, PodView, priority, Slot};
+use millrace_core::run::{
+    Claim, FRONT, Peer, PodView, Slot, asks, bound, claims, has_asked, lock_names, parent, priority,
+};
 
 use crate::key::{Id, Kind};
 use crate::queue::Queue;

@@ -22,8 +22,8 @@ use tokio::sync::Notify;
 use super::Stores;
 use super::lenient::Lenient;
 use super::project::{
-    autoscaler_view, deployment_view, job_view, Kept, label, look_job_view, look_pod_view, Part, part_view, router_view, routes_view,
-    server_pod_view, service_view, stage_pod_view,
+    Kept, Part, autoscaler_view, deployment_view, job_view, label, look_job_view, look_pod_view, part_view,
+    router_view, routes_view, server_pod_view, service_view, stage_pod_view,
 };
 use super::shelf::{Item, Shelf};
 use crate::key::Id;

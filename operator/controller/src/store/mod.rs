@@ -20,7 +20,8 @@ pub use applied::Applied;
 pub use cached::Cached;
 pub use drifts::Drifts;
 pub use feed::{
-    autoscaler, Feeds, job, keep, look_job, News, part, router_deployment, routes, server_deployment, service, start, whole,
+    Feeds, News, autoscaler, job, keep, look_job, part, router_deployment, routes, server_deployment, service, start,
+    whole,
 };
 pub use hurry::Hurry;
 use k8s_openapi::jiff::Timestamp;

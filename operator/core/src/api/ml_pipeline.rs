@@ -6,7 +6,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cache, Condition, Lock, ParamSpec, Retry, schema, Stage, Store, Triggers, TriggersStatus};
+use super::{Cache, Condition, Lock, ParamSpec, Retry, Stage, Store, Triggers, TriggersStatus, schema};
 
 /// A graph of stages with parameters, and what starts a run of it.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::approve;
 use super::stage::is_artifact;
-use super::{Approval, ApprovalStatus, ArtifactType, CacheStatus, Condition, LocksStatus, MLPipelineSpec, schema, StoreAccess, Value};
+use super::{
+    Approval, ApprovalStatus, ArtifactType, CacheStatus, Condition, LocksStatus, MLPipelineSpec, StoreAccess, Value,
+    schema,
+};
 
 /// One execution of a pipeline: by `pipelineRef`, or of a whole pipeline written in place.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

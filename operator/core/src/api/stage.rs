@@ -6,7 +6,7 @@ pub use millrace_contract::ArtifactKind as ArtifactType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Approve, Cache, Container, ForEach, Lock, NestedPipeline, PodSettings, schema, Value};
+use super::{Approve, Cache, Container, ForEach, Lock, NestedPipeline, PodSettings, Value, schema};
 
 /// One step of a pipeline: exactly one of `uses`, `container`, `pipeline`, `approve`, `register` and `deploy`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

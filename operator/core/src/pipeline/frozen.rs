@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
-    Approve, CacheMode, Container, Deploy, ForEach, Gate, Input, is_stop, NestedPipeline, OnFailure, Output, ParamSpec, Register, Retry, Store, Value,
+    Approve, CacheMode, Container, Deploy, ForEach, Gate, Input, NestedPipeline, OnFailure, Output, ParamSpec,
+    Register, Retry, Store, Value, is_stop,
 };
 use crate::names;
 

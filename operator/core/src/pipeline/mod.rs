@@ -12,5 +12,6 @@ mod triggers;
 #[cfg(test)]
 pub(crate) use check::REASONS;
 pub use check::{bind_params, check, check_template};
-pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage, PipelineObserved, plan, plan_template, stage_path}; pub use plan::{Looks, stage_path}; pub use plan::{PipelineObserved};
+pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage, stage_path};
+pub use plan::{Looks, PipelineObserved, plan, plan_template};
 pub use triggers::starts;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PodTemplate;
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Above, CacheSnapshot, Claim, MLPipelineRun, ModelDeployment, ModelVersion, Peer}; use crate::api::{MLPipeline, StageTemplate};
+use super::{Above, CacheSnapshot, Claim, Peer};
+use crate::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use crate::pipeline::Frozen;
 use crate::plan::Refusal;
 

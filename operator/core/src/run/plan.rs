@@ -10,7 +10,7 @@ use super::finish::End;
 use super::pass::{Effects, Pass, Stages, clip, refusal, whole_seconds};
 use super::start::{self, Start};
 use super::turns::{self, Place};
-use super::{advance, again, approve, awaited, container, control, finish, hold, locks, nested, Observed, status, usage};
+use super::{Observed, advance, again, approve, awaited, control, finish, hold, locks, nested, status, usage};
 use crate::api::{ConditionStatus, MLPipelineRun, MLPipelineRunStatus, RetryFrom, Value};
 use crate::config::Config;
 use crate::pipeline::{Frozen, bind_params, foreign};

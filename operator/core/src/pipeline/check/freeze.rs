@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::edges::Edges;
 use super::resolve::Resolved;
-use crate::api::{bounds, Cache, Container, Defaults, MLPipelineSpec, PodSettings, Resources};
+use crate::api::{Cache, Container, Defaults, MLPipelineSpec, PodSettings, Resources, bounds};
 use crate::duration;
 use crate::pipeline::{Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage};
 

@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::edges::{Edges, Tie};
 use super::expression::{self, References};
 use super::resolve::{Kind, Resolved};
-use super::{approve, cache, container, for_each, freeze, gate, inputs, locks, name, nested, params, Problems, retry, time, when};
+use super::{
+    Problems, approve, cache, container, for_each, freeze, gate, inputs, locks, name, nested, params, retry, time, when,
+};
 use crate::api::{ArtifactType, MLPipelineSpec, ParamSpec};
 use crate::config::Config;
 use crate::expr::{self, Names, Type};

@@ -37,7 +37,7 @@ pub(super) fn of(
 ) -> Result<Keyed, String> {
     // What hinders the stage is told by who makes the attempt.
     let hindered = |_| String::new();
-    let read = inputs::mounted(&stage.inputs, &status.inputs, stages).map_err(hindered)?;
+    let read = inputs::mounted(&stage.inputs, &status.inputs, stages, pass.frozen.store.as_ref()).map_err(hindered)?;
     let first = StageStatus { attempts: 0, ..status.clone() };
     let scope = job::scope_of(pass, name, stage, &first, &read, stages).map_err(hindered)?;
     let container = render::container(name, &pass.at(name), stage, &scope).map_err(hindered)?;
