@@ -141,8 +141,9 @@ pub(super) fn advance(
     let seen = classify::look(wanted, reference, pass.observed);
     let mut new = step(pass, name, stage, old, &seen, stages, effects);
     // The uid is noted with what is written anyway, and before a Job that is being deleted is gone: a Job that was seen
-    // is not made again under its name. A new attempt has a Job of its own.
-    let same = new.attempts == old.attempts;
+    // is not made again under its name. A new attempt has a Job of its own, and
+    // a stage that waits for another has none.
+    let same = new.attempts == old.attempts && new.job.is_some();
     if let Some(job) = seen.job.filter(|job| same && (new != *old || job.deleting)) {
         new.job = Some(JobRef { name: job.name.clone(), uid: Some(job.uid.clone()) });
     }

@@ -65,7 +65,8 @@ pub(super) fn advance(
         }
         Some(job) => step(pass, name, stage, old, job, stages, effects),
     };
-    if let Some(job) = job.filter(|job| new.attempts == old.attempts && (new != *old || job.deleting)) {
+    let same = new.attempts == old.attempts && new.job.is_some();
+    if let Some(job) = job.filter(|job| same && (new != *old || job.deleting)) {
         new.job = Some(JobRef { name: job.name.clone(), uid: Some(job.uid.clone()) });
     }
     new
