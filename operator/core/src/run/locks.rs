@@ -226,9 +226,11 @@ fn hindered(mine: &Claim, others: &[&Claim]) -> Option<String> {
 
 /// Those before it are to have it first, also if they wait for another one yet: else one who wants several might never get them.
 fn hindered_by(mine: &Claim, name: &str, max: u32, others: &[&Claim]) -> Option<String> {
-    let before =
-        others.iter().filter(|claim| claim.names.contains_key(name) && (claim.held || claim.rank() < mine.rank()));
-    let (holders, waiting): (Vec<_>, Vec<_>) = before.partition(|claim| claim.held);
+    let before = others
+        .iter()
+        .copied()
+        .filter(|claim| claim.names.contains_key(name) && (claim.held || claim.rank() < mine.rank()));
+    let (holders, waiting): (Vec<&Claim>, Vec<&Claim>) = before.partition(|claim| claim.held);
     let said = holders.iter().chain(&waiting).filter_map(|claim| claim.names.get(name)).copied();
     let bound = said.chain([max]).min().unwrap_or(max);
     if holders.len() + waiting.len() < usize::try_from(bound).unwrap_or(usize::MAX) {

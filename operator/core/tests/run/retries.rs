@@ -58,7 +58,7 @@ fn an_attempt_after_one_that_ran_out_of_memory_has_more_up_to_the_maximum() {
     }
     let status = cluster.stage("s");
     assert_eq!((status.state, status.attempts, status.memory.as_deref()), (StageState::Succeeded, 4, Some("3Gi")));
-    let told = cluster.events.iter().filter(|event| event.message.contains("of memory")).count();
+    let told = cluster.events.iter().filter(|event| event.message.contains("i of memory")).count();
     assert_eq!(told, 2, "it does not grow any more: {:?}", cluster.events);
 }
 

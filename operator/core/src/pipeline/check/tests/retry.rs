@@ -31,7 +31,7 @@ fn a_condition_on_what_failed_is_checked_when_the_pipeline_is() {
     }
     refused(on("exit_code != 2"), at, "exitCode");
     refused(on("exitCode == 'two'"), at, "number");
-    refused(on("exitCode"), at, "true or false");
+    refused(on("exitCode"), at, "a boolean");
     refused(on("$[[ exitCode ]] == 1"), at, "leave the `$[[` and `]]` out");
     refused(on("params.rows > 1"), at, "params");
     refused(on("reason == 'OOMKiled'"), at, "did you mean `OOMKilled`?");
