@@ -82,7 +82,7 @@ fn samples(runs: &[MLPipelineRun]) -> BTreeMap<String, Vec<Sample>> {
 fn asked(frozen: &Frozen) -> BTreeMap<String, Resources> {
     let resources = |kind: &FrozenKind| match kind {
         FrozenKind::Container(container) => container.container.settings.resources.clone(),
-        FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => None,
+        FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => None,
     };
     frozen.stages.iter().filter_map(|(name, stage)| Some((name.clone(), resources(&stage.kind)?))).collect()
 }

@@ -7,6 +7,7 @@ use millrace_core::api::Container;
 use millrace_core::expr;
 use millrace_core::pipeline::{Frozen, FrozenContainer, FrozenKind, stage_path};
 use millrace_core::problem::Problem;
+use millrace_core::store;
 
 use super::home::Deployments;
 use super::pod::Things;
@@ -31,13 +32,20 @@ pub fn missing(frozen: &Frozen, base: &str, here: &Here<'_>) -> Vec<Problem> {
     let mut found = Vec::new();
     let deployed = frozen.stages.values().filter_map(|stage| match &stage.kind {
         FrozenKind::Deploy(deploy) => Some(deploy.model_deployment.as_str()),
-        FrozenKind::Container(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) => None,
+        FrozenKind::Container(_) | FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) => None,
     });
     let deployed: BTreeSet<&str> = deployed.collect();
     for (name, stage) in &frozen.stages {
         let at = stage_path(stage.finally, name).replacen("spec", base, 1);
         match &stage.kind {
             FrozenKind::Container(container) => of_container(&at, container, frozen, &deployed, here, &mut found),
+            FrozenKind::Pipeline(nested) => {
+                let message = format!(
+                    "it is another run, and there is no cluster to make it in: run the pipeline {} by itself",
+                    nested.name
+                );
+                found.push(Problem::new(format!("{at}.pipeline"), NOT_HERE, message));
+            }
             FrozenKind::Approve(_) if !here.asks && !(here.approved)(name) => {
                 let message = format!(
                     "it waits for a person, and there is no terminal to ask at: write --approve {name}=yes, or =no"
@@ -78,7 +86,7 @@ fn of_container(
             say(format!("{fields}.env.{name}"), message);
         }
     }
-    let store = frozen.store.as_ref().map(|store| store.pvc.claim_name.as_str());
+    let store = frozen.store.as_ref().and_then(store::claim);
     for (name, volume) in &settings.volumes {
         let keys = [
             ("ConfigMap", &volume.config_map, &here.things.config_maps),

@@ -362,7 +362,7 @@ fn deployments(home: &Home, frozen: &Frozen, files: &[File]) -> Result<Deploymen
             FrozenKind::Container(container) => {
                 read.extend(container.inputs.values().filter_map(|input| input.deployed.clone()));
             }
-            FrozenKind::Approve(_) | FrozenKind::Register(_) => {}
+            FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) => {}
         }
     }
     for name in read {

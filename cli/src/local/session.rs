@@ -169,9 +169,11 @@ impl Session {
             news |= match kind {
                 DeleteKind::Job => self.machine.delete(&name, &uid),
                 DeleteKind::Pod => self.machine.delete_pod(&uid),
-                DeleteKind::Run | DeleteKind::Deployment | DeleteKind::Service | DeleteKind::ControllerRevision => {
-                    false
-                }
+                DeleteKind::Run
+                | DeleteKind::Deployment
+                | DeleteKind::Autoscaler
+                | DeleteKind::Service
+                | DeleteKind::ControllerRevision => false,
             };
         }
         Ok(news)
@@ -196,6 +198,8 @@ impl Session {
                     self.versions = self.home.versions()?;
                 }
             },
+            // Of a pipeline's triggers, not of a run.
+            Create::Look(_) => {}
             Create::Run(run) => {
                 let name = run.metadata.name.unwrap_or_default();
                 return Err(Error::said(format!("run {name} would be another run: there is no cluster to make it in")));
@@ -213,7 +217,7 @@ impl Session {
                 Ok(())
             }
             // Of a ModelDeployment: there is nothing that serves.
-            Apply::Deployment(_) | Apply::Service(_) | Apply::Scale { .. } => Ok(()),
+            Apply::Deployment(_) | Apply::Autoscaler(_) | Apply::Service(_) | Apply::Scale { .. } => Ok(()),
         }
     }
 
@@ -291,7 +295,7 @@ impl Session {
 fn pod_templates(frozen: &Frozen) -> BTreeMap<String, Arc<PodTemplate>> {
     let containers = frozen.stages.values().filter_map(|stage| match &stage.kind {
         FrozenKind::Container(container) => container.container.settings.pod_template.clone(),
-        FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => None,
+        FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => None,
     });
     let empty = PodTemplate {
         template: Some(k8s_openapi::api::core::v1::PodTemplateSpec::default()),

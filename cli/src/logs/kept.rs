@@ -25,7 +25,7 @@ const LONGEST: u64 = 64 * 1024 * 1024;
 /// The claim with a run's store; none if nothing of it is kept.
 pub async fn claim(cluster: &Cluster, run: &MLPipelineRun) -> Option<String> {
     if let Some(frozen) = tree::frozen(cluster, run).await {
-        return frozen.store.map(|store| store.pvc.claim_name);
+        return frozen.store?.pvc.map(|claim| claim.claim_name);
     }
     // What it ran may be gone: then an output tells.
     let stages = run.status.iter().flat_map(|status| status.stages.values());

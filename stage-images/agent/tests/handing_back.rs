@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::fs;
 
 use millrace_contract::{Outcome, ReportReason};
 use serde_json::json;

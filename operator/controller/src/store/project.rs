@@ -15,11 +15,10 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use millrace_core::api::{GROUP, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
-use millrace_core::deployment::{AutoscalerView, DeploymentView, digest};
+use millrace_core::deployment::{AutoscalerView, DeploymentView, ServiceView, digest};
 use millrace_core::names::{
-    ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL, ServiceView, TRIGGER_LABEL,
+    ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL, TRIGGER_LABEL,
 };
-use millrace_core::names::{ATTEMPT_LABEL, digest};
 use millrace_core::pod::{AGENT_INIT, MAIN};
 use millrace_core::routing::{PartView, RouterPod, RoutesView, is_ours};
 use millrace_core::run::{ContainerView, JobItems, JobView, PodView, Terminated, Words, retry_asked};
