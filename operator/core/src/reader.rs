@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn it_runs_as_the_stage_and_where_that_may_with_nothing_else_of_it() {
         let settings: PodSettings = serde_json::from_value(json!({
-            "runAsUser": 1000, "nodeSelector": { "disk": "fast" }, "env": { "TOKEN": "x" }, "serviceAccountName": "s",
+            "runAsUser": 1000, "nodeSelector": { "disk": "fast" }, "env": { "TOKEN": { "value": "x" } }, "serviceAccountName": "s",
             "resources": { "limits": { "nvidia.com/gpu": 1 } }, "podTemplate": "gpu",
         }))
         .unwrap();
