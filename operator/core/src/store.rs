@@ -64,7 +64,7 @@ pub fn objects(store: &Store, folder: &str) -> Option<Objects> {
     let below =
         |prefix: Option<&String>| prefix.map_or_else(|| folder.to_owned(), |prefix| format!("{prefix}/{folder}"));
     let Store { pvc: _, s3, gcs, azure } = store;
-    if let Some(S3Store { bucket, prefix, region, endpoint, secret_ref }) = s3 {
+    if let Some(S3Store { bucket, prefix, region, endpoint, secret_ref }) = s3.as_deref() {
         let access = StoreAccess {
             endpoint: endpoint.clone(),
             region: region.clone(),
@@ -74,13 +74,13 @@ pub fn objects(store: &Store, folder: &str) -> Option<Objects> {
         let key = below(prefix.as_ref());
         return Some(Objects { kind: StoreKind::S3, bucket: bucket.clone(), key, access });
     }
-    if let Some(GcsStore { bucket, prefix, endpoint, secret_ref }) = gcs {
+    if let Some(GcsStore { bucket, prefix, endpoint, secret_ref }) = gcs.as_deref() {
         let access =
             StoreAccess { endpoint: endpoint.clone(), secret_ref: secret_ref.clone(), ..StoreAccess::default() };
         let key = below(prefix.as_ref());
         return Some(Objects { kind: StoreKind::Gcs, bucket: bucket.clone(), key, access });
     }
-    let AzureStore { account, container, prefix, endpoint, secret_ref } = azure.as_ref()?;
+    let AzureStore { account, container, prefix, endpoint, secret_ref } = azure.as_deref()?;
     let access = StoreAccess {
         endpoint: endpoint.clone(),
         region: None,

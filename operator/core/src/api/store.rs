@@ -13,11 +13,11 @@ pub struct Store {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pvc: Option<PvcStore>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub s3: Option<S3Store>,
+    pub s3: Option<Box<S3Store>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gcs: Option<GcsStore>,
+    pub gcs: Option<Box<GcsStore>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub azure: Option<AzureStore>,
+    pub azure: Option<Box<AzureStore>>,
 }
 
 /// A PersistentVolumeClaim of the namespace.
