@@ -47,6 +47,7 @@ pub struct Passes {
     warnings: Warnings,
     refused: Refused,
     gates: Gates,
+    makers: Gates,
     /// What the apiserver refused of the last pass, by object.
     refusals: Mutex<HashMap<(Kind, Id), Vec<Refusal>>>,
 }
@@ -75,6 +76,7 @@ impl Passes {
             warnings: Warnings::default(),
             refused: Refused::default(),
             gates: Gates::default(),
+            makers: Gates::default(),
             refusals: Mutex::default(),
         }
     }
@@ -119,7 +121,8 @@ impl Passes {
             Kind::Run => {
                 let Some(run) = alive(self.stores.runs.get(id)) else { return Ok(self.gone(kind, id)) };
                 let _gate = self.gate(id, &run).await;
-                let (observed, look_again) = self.observe_run(id, &run, refusals, now).await?;
+                let (mut observed, look_again) = self.observe_run(id, &run, refusals, now).await?;
+                let _makers = self.look_at_cache(id, &run, &mut observed).await;
                 // Expressions of strangers: what they cost is bounded, and still must not hold up who renews the lease.
                 let mut plan = tokio::task::block_in_place(|| run::plan(&run, &observed, &self.config, now));
                 plan.requeue = sooner(plan.requeue, look_again);

@@ -102,6 +102,8 @@ impl Passes {
             model_deployments: self.stores.deployments.group(&id.namespace),
             refusals,
             job_warnings,
+            // Taken last, by `look_at_cache`.
+            cache: run::CacheSnapshot::default(),
         };
         Ok((observed, look_again))
     }

@@ -13,6 +13,7 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
+use millrace_core::api::MLPipelineRun;
 use millrace_core::names::{DEPLOYMENT_LABEL, ROUTER, ROUTER_LABEL, ROUTES, RUN_UID_LABEL};
 use millrace_core::routing::{PartView, is_ours};
 use serde::de::DeserializeOwned;
@@ -71,6 +72,9 @@ struct Feed<K, V> {
     wake: fn(&Stores, &Queues, &Id, &str, &V, bool),
 }
 
+/// Sees an object before it becomes a view.
+type Note<K> = fn(&Stores, &Queues, &K);
+
 /// Starts all watches. `namespaces` is empty for all of them.
 pub fn start(
     client: &Client,
@@ -89,7 +93,11 @@ pub fn start(
         let all = |labels| Select { scope, labels, name: "" };
         let named = |name| Select { scope, labels: "", name };
         starter.start(all(""), Feed { kind: "MLPipeline", shelf: |s| &s.pipelines, view: whole, wake: wake::pipeline });
-        starter.start(all(""), Feed { kind: "MLPipelineRun", shelf: |s| &s.runs, view: whole, wake: wake::run });
+        starter.start_noting(
+            all(""),
+            Feed { kind: "MLPipelineRun", shelf: |s| &s.runs, view: whole, wake: wake::run },
+            |stores, queues, run: &MLPipelineRun| run.note(stores, queues),
+        );
         starter
             .start(all(""), Feed { kind: "StageTemplate", shelf: |s| &s.templates, view: whole, wake: wake::template });
         starter.start(all(""), Feed { kind: "ModelVersion", shelf: |s| &s.versions, view: whole, wake: wake::version });
@@ -194,6 +202,20 @@ impl Starter<'_> {
             + 'static,
         V: Send + Sync + 'static,
     {
+        self.start_noting(select, feed, |_, _, _| {});
+    }
+
+    /// The same, with somebody who sees each object whole.
+    fn start_noting<K, V>(&self, select: Select<'_>, feed: Feed<K, V>, note: Note<K>)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + 'static,
+        V: Send + Sync + 'static,
+    {
         self.feeds.started.fetch_add(1, Ordering::AcqRel);
         let Select { scope, labels, name } = select;
         let api = match scope {
@@ -205,7 +227,7 @@ impl Starter<'_> {
             config = config.fields(&format!("metadata.name={name}"));
         }
         let (stores, queues, feeds) = (self.stores.clone(), self.queues.clone(), self.feeds.clone());
-        tokio::spawn(follow(api, config, scope.to_owned(), feed, stores, queues, feeds));
+        tokio::spawn(follow(api, config, scope.to_owned(), (feed, note), stores, queues, feeds));
     }
 }
 
@@ -215,7 +237,7 @@ async fn follow<K, V>(
     api: Api<Lenient<K>>,
     config: watcher::Config,
     scope: String,
-    feed: Feed<K, V>,
+    (feed, note): (Feed<K, V>, Note<K>),
     stores: Arc<Stores>,
     queues: Arc<Queues>,
     feeds: Arc<Feeds>,
@@ -231,6 +253,7 @@ async fn follow<K, V>(
             Ok(Some(Event::Init)) => shelf.begin(&scope),
             Ok(Some(Event::InitApply(object) | Event::Apply(object))) => {
                 let Some(object) = readable(feed.kind, object) else { continue };
+                note(&stores, &queues, &object);
                 if let Some(News { id, groups, value, gone }) = keep(shelf, object, feed.view) {
                     for group in groups {
                         (feed.wake)(&stores, &queues, &id, &group, &value, gone);

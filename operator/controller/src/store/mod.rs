@@ -1,6 +1,7 @@
 //! What the controller remembers of the cluster: whole objects of Millrace's kinds, slim views of the rest.
 
 mod applied;
+mod cached;
 mod drifts;
 mod feed;
 mod hurry;
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use applied::Applied;
+pub use cached::Cached;
 pub use drifts::Drifts;
 pub use feed::{Feeds, News, job, keep, part, router_deployment, routes, server_deployment, service, start, whole};
 pub use hurry::Hurry;
@@ -66,6 +68,8 @@ pub struct Stores {
     /// What became of everything that was applied for routers, by [`millrace_core::routing::key`].
     pub applied_routers: Applied,
     pub reports: Reports,
+    /// Results that runs can take from others.
+    pub cached: Cached,
     pub hurry: Hurry,
     pub loads: Loads,
     pub tallies: Tallies,

@@ -21,6 +21,9 @@ use millrace_core::routing::{PartView, RouterPod, RoutesView, is_ours};
 use millrace_core::run::{ContainerView, JobItems, JobView, PodView, Terminated, Words, retry_asked};
 use millrace_routes::ROUTES_KEY;
 
+use super::Stores;
+use crate::wake::{self, Queues};
+
 /// So many items that failed are looked at.
 const FIRST_FAILED: usize = 10;
 
@@ -47,6 +50,9 @@ pub trait Kept: Sized {
     fn kept(self) -> Self {
         self
     }
+
+    /// What is to be known of the whole object before the rest is dropped.
+    fn note(&self, _: &Stores, _: &Queues) {}
 }
 
 impl Kept for MLPipeline {}
@@ -55,6 +61,10 @@ impl Kept for ModelVersion {}
 impl Kept for ModelDeployment {}
 
 impl Kept for MLPipelineRun {
+    fn note(&self, stores: &Stores, queues: &Queues) {
+        wake::cached(stores, queues, self);
+    }
+
     /// Nothing is ever written to a run that has ended. What is left is to delete it in time, and the Jobs of stages that
     /// failed while a pod of theirs waited or ran.
     fn kept(mut self) -> Self {

@@ -26,6 +26,7 @@ impl Writer {
         self.metrics.wrote(Verb::Status);
         match self.api::<K>(&namespace).replace_subresource("status", &name, &post(), &body).await {
             Ok(written) => {
+                written.note(&self.stores, &self.queues);
                 if let Some(News { id, value: written, .. }) = keep(K::shelf(&self.stores), written, whole) {
                     K::wake_others(&self.stores, &self.queues, &id, &written);
                 }

@@ -91,6 +91,9 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
                 json!({ "stages": { "register": { "retry": { "limit": 1 } } } }),
                 "inputs, forEach, gate, retry, timeout and pendingTimeout belong to a stage with uses or container",
             ),
+            (json!({ "stages": { "register": { "cache": {} } } }), "cache belongs to a stage with uses or container"),
+            (stage(json!({ "cache": { "mode": "On" } })), "Unsupported value"),
+            (stage(json!({ "cache": { "maxAge": 60 } })), "must be of type string"),
             (stage(json!({ "inputs": { "a": {} } })), "exactly one of from and deployed is required"),
             (
                 stage(json!({ "inputs": { "a": { "deployed": "d", "default": { "from": "b.c" } } } })),

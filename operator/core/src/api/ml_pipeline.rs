@@ -6,7 +6,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, ParamSpec, Retry, Stage, Triggers, TriggersStatus, schema};
+use super::{Cache, Condition, ParamSpec, Retry, Stage, Triggers, TriggersStatus, schema};
 
 /// A graph of stages with parameters, and what starts a run of it.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -149,6 +149,9 @@ pub struct Defaults {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub pending_timeout: Option<String>,
+    /// For a stage of `stages` that has no `cache`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
     /// As a stage's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

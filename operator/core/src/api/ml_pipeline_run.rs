@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::approve;
 use super::stage::is_artifact;
-use super::{Approval, ApprovalStatus, ArtifactType, Condition, MLPipelineSpec, Value, schema};
+use super::{Approval, ApprovalStatus, ArtifactType, CacheStatus, Condition, MLPipelineSpec, Value, schema};
 
 /// One execution of a pipeline: by `pipelineRef`, or of a whole pipeline written in place.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -187,7 +187,7 @@ pub struct MLPipelineRunStatus {
     /// The ControllerRevision that holds what this run runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<String>,
-    /// Stages that succeeded of all: `3/7`. Skipped ones are counted apart: `3/7, 4 skipped`.
+    /// Stages that succeeded of all: `3/7`. Skipped ones and those taken from the cache are told too: `3/7, 4 skipped`, `3/7, 2 cached`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -284,6 +284,12 @@ pub struct StageStatus {
     /// Of an `approve` stage, once it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalStatus>,
+    /// What the cache knows of it, or has given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Box<CacheStatus>>,
+    /// How often the run made it again because what it had made was lost.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub remade: u32,
 }
 
 /// How far the items of a stage with `forEach` are. Written every few seconds at most.

@@ -2,6 +2,7 @@
 //! across fields is in CEL rules beside the type, what CEL cannot see is in `pipeline::validate` and its like.
 
 mod approve;
+mod cache;
 mod conditions;
 mod crds;
 mod for_each;
@@ -21,6 +22,7 @@ mod stage_template;
 mod triggers;
 
 pub use approve::{Approval, ApprovalStatus, Approve, Decision};
+pub use cache::{Cache, CacheMode, CacheOrigin, CacheStatus};
 pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
 pub use for_each::{ForEach, ItemRange};

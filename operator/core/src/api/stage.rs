@@ -6,7 +6,7 @@ pub use millrace_contract::ArtifactKind as ArtifactType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Approve, Container, ForEach, PodSettings, Value, schema};
+use super::{Approve, Cache, Container, ForEach, PodSettings, Value, schema};
 
 /// One step of a pipeline: exactly one of `uses`, `container`, `approve`, `register` and `deploy`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,7 +15,8 @@ use super::{Approve, Container, ForEach, PodSettings, Value, schema};
     { "rule": "[has(self.uses), has(self.container), has(self.approve), has(self.register), has(self.deploy)].filter(x, x).size() == 1", "message": "a stage is exactly one of uses, container, approve, register and deploy" },
     { "rule": "has(self.uses) || !(has(self.with) || has(self.overrides))", "message": "with and overrides belong to a stage with uses" },
     { "rule": "has(self.container) || !has(self.outputs)", "message": "outputs belong to a stage with container: with uses they come from the StageTemplate" },
-    { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.forEach) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, forEach, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" }
+    { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.forEach) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, forEach, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" },
+    { "rule": "has(self.uses) || has(self.container) || !has(self.cache)", "message": "cache belongs to a stage with uses or container" }
 ]))]
 pub struct Stage {
     /// Stages that come before this one, besides those it refers to. Each must have succeeded, have been skipped by its own `when`, or
@@ -59,6 +60,10 @@ pub struct Stage {
     /// What the stage's metrics must be for those after it to begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
+    /// Whether an earlier result is taken instead of running it. Default: `defaults.cache`. Without that too a stage that has inputs and outputs
+    /// is cached like with `mode: Auto`, and any other is not. Only an image by digest is cached, and no stage with `forEach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
     /// Waits for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approve: Option<Approve>,

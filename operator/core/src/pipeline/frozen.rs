@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
-    Approve, Container, Deploy, ForEach, Gate, Input, OnFailure, Output, ParamSpec, Register, Retry, Store, Value,
-    is_stop,
+    Approve, CacheMode, Container, Deploy, ForEach, Gate, Input, OnFailure, Output, ParamSpec, Register, Retry, Store,
+    Value, is_stop,
 };
 use crate::names;
 
@@ -113,6 +113,9 @@ pub struct FrozenContainer {
     pub outputs: BTreeMap<String, Output>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
+    /// What is written of the cache, for the stage or for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<FrozenCache>,
     /// It runs once for each item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_each: Option<ForEach>,
@@ -123,4 +126,17 @@ pub struct FrozenContainer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
     pub pending_timeout_seconds: u64,
+}
+
+/// A checked `cache`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrozenCache {
+    pub mode: CacheMode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_seconds: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub serialize: bool,
 }

@@ -10,6 +10,6 @@ mod plan_tests;
 mod triggers;
 
 pub use check::{bind_params, check, check_template};
-pub use frozen::{Bond, Frozen, FrozenContainer, FrozenKind, FrozenStage, stage_path};
+pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage, stage_path};
 pub use plan::{PipelineObserved, plan, plan_template};
 pub use triggers::starts;

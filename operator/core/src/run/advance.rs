@@ -40,6 +40,7 @@ fn part(pass: &Pass<'_>, order: &[&str], finally: bool, stages: &mut Stages, eff
                 not_begun(pass, name, stage, status, stages, effects)
             };
             stages.insert((*name).to_owned(), new);
+            stages.extend(effects.remake.drain(..));
         }
     }
 }
@@ -89,7 +90,13 @@ fn when(pass: &Pass<'_>, stage: &FrozenStage, stages: &Stages) -> Result<Option<
 
 /// A stage that may not begin: its clock begins when it does.
 fn waiting(old: &StageStatus) -> StageStatus {
-    StageStatus { attempts: old.attempts, retries: old.retries, ..StageStatus::default() }
+    StageStatus {
+        attempts: old.attempts,
+        retries: old.retries,
+        remade: old.remade,
+        cache: old.cache.clone(),
+        ..StageStatus::default()
+    }
 }
 
 fn skipped(old: &StageStatus, reason: &str, message: &str) -> StageStatus {

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::pass::Stages;
 use super::{finish, graph, hold};
-use crate::api::{MLPipelineRun, MLPipelineRunStatus, RetryFrom, StageState, StageStatus};
+use crate::api::{CacheStatus, MLPipelineRun, MLPipelineRunStatus, RetryFrom, StageState, StageStatus};
 use crate::expr;
 use crate::pipeline::{Frozen, FrozenKind};
 
@@ -59,7 +59,11 @@ pub(super) fn begin(
             // Items that are done read what they read.
             let inputs =
                 if anew || status.items.is_none() { BTreeMap::new() } else { std::mem::take(&mut status.inputs) };
-            *status = StageStatus { attempts: status.attempts, retries, inputs, ..StageStatus::default() };
+            // Who names a stage wants it run.
+            let lost = status.cache.take().and_then(|cache| cache.lost);
+            let cache = CacheStatus { refresh: asked.stage.as_deref() == Some(name), lost, ..CacheStatus::default() };
+            let cache = Some(Box::new(cache)).filter(|cache| **cache != CacheStatus::default());
+            *status = StageStatus { attempts: status.attempts, retries, inputs, cache, ..StageStatus::default() };
         }
     }
     Ok(new)

@@ -6,7 +6,7 @@ use super::ending::{Ending, Failure};
 use super::gate::{self, Verdict};
 use super::graph::GATE_REJECTED;
 use super::pass::{Effects, Pass, Stages, after, clip, whole_seconds};
-use super::{container, inputs, mounts, retry};
+use super::{container, heal, inputs, mounts, retry};
 use crate::api::{Otherwise, OutputStatus, StageState, StageStatus, StageUsage};
 use crate::duration;
 use crate::pipeline::FrozenContainer;
@@ -27,7 +27,7 @@ pub(super) fn end(
 ) -> StageStatus {
     match ending {
         Ending::Succeeded(report) => succeeded(pass, name, stage, status, *report, stages, effects),
-        Ending::Failed(failure) => failed(pass, name, stage, status, failure, effects),
+        Ending::Failed(failure) => failed(pass, name, stage, status, failure, stages, effects),
         Ending::Disrupted { reason, message } => {
             status.disruptions += 1;
             let attempt = status.attempts;
@@ -78,12 +78,27 @@ fn succeeded(
             (output, OutputStatus { kind, uri, digest, size, format, signature, items })
         })
         .collect();
-    status.next_attempt_time = None;
+    if let Some(cache) = &mut status.cache {
+        cache.refresh = false;
+    }
     let missing = stage.outputs.iter().find(|(output, spec)| !spec.optional && !status.outputs.contains_key(*output));
     if let Some((output, _)) = missing {
         let message = format!("the report lacks the output `{output}`");
         return fail(pass, name, status, "OutputMissing", &message, effects);
     }
+    settle(pass, name, stage, status, stages, effects)
+}
+
+/// A stage that has its result, made by an attempt or taken from the cache: its gate is judged.
+pub(super) fn settle(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    mut status: StageStatus,
+    stages: &Stages,
+    effects: &mut Effects,
+) -> StageStatus {
+    status.next_attempt_time = None;
     if size(&status) + stages.values().map(size).sum::<usize>() > STATUS_LIMIT {
         let message = format!("the status of the run would be larger than {STATUS_LIMIT} bytes: report less");
         status.results.clear();
@@ -118,9 +133,18 @@ fn failed(
     stage: &FrozenContainer,
     mut status: StageStatus,
     failure: Failure,
+    stages: &Stages,
     effects: &mut Effects,
 ) -> StageStatus {
     let Failure { reason, mut message, exit_code, report, lasting } = failure;
+    if let Some(report) = report.as_ref().filter(|report| report.reason == ReportReason::InputLost) {
+        match heal::heal(pass, name, stage, &status, &report.message, stages, effects) {
+            // It is no failure of this stage's.
+            Ok(waits) => return waits,
+            Err(why) if why.is_empty() => {}
+            Err(why) => message = format!("{message}\n{why}"),
+        }
+    }
     status.failures += 1;
     status.exit_code = exit_code;
     if let Some(report) = report {

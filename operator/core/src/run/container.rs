@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use millrace_contract::ITEMS_OUTPUT;
 
+use super::cache::{self, Look};
 use super::classify::{self, Seen, Standing};
 use super::ending::Wanted;
 use super::inputs::{self, Hindrance};
@@ -33,11 +34,18 @@ pub(super) fn begin(
     stages: &Stages,
     effects: &mut Effects,
 ) -> StageStatus {
-    status.start_time.get_or_insert(pass.time());
-    let before = status.clone();
     // All items read the same, also those that run when another version is served.
     let kept = Some(status.inputs.clone()).filter(|kept| stage.for_each.is_some() && !kept.is_empty());
     let resolved = kept.map_or_else(|| inputs::deployed(pass, &stage.inputs), Ok);
+    if let Ok(resolved) = &resolved {
+        let resolved = StageStatus { inputs: resolved.clone(), ..status.clone() };
+        match cache::look(pass, name, stage, &resolved, stages, effects) {
+            Look::Taken(taken) => return *taken,
+            Look::Run(said) => status.cache = said,
+        }
+    }
+    status.start_time.get_or_insert(pass.time());
+    let before = status.clone();
     let built = resolved.and_then(|resolved| {
         status.inputs = resolved;
         status.attempts += 1;
@@ -134,8 +142,9 @@ pub(super) fn advance(
     let seen = classify::look(wanted, reference, pass.observed);
     let mut new = step(pass, name, stage, old, &seen, stages, effects);
     // The uid is noted with what is written anyway, and before a Job that is being deleted is gone: a Job that was seen
-    // is not made again under its name. A new attempt has a Job of its own.
-    let same = new.attempts == old.attempts;
+    // is not made again under its name. A new attempt has a Job of its own, and
+    // a stage that waits for another has none.
+    let same = new.attempts == old.attempts && new.job.is_some();
     if let Some(job) = seen.job.filter(|job| same && (new != *old || job.deleting)) {
         new.job = Some(JobRef { name: job.name.clone(), uid: Some(job.uid.clone()) });
     }

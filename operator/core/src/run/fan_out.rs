@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use millrace_contract::ReportReason;
+
 use super::classify::{self, Standing};
 use super::ending::{Ending, Failure, Wanted};
 use super::pass::{Effects, Pass, Stages, clip, since};
@@ -63,7 +65,8 @@ pub(super) fn advance(
         }
         Some(job) => step(pass, name, stage, old, job, stages, effects),
     };
-    if let Some(job) = job.filter(|job| new.attempts == old.attempts && (new != *old || job.deleting)) {
+    let same = new.attempts == old.attempts && new.job.is_some();
+    if let Some(job) = job.filter(|job| same && (new != *old || job.deleting)) {
         new.job = Some(JobRef { name: job.name.clone(), uid: Some(job.uid.clone()) });
     }
     new
@@ -347,7 +350,8 @@ fn failed(wanted: Wanted<'_>, pods: &[&PodView], counts: &JobItems, words: &Word
         reason: ITEM_FAILED.to_owned(),
         message: format!("{}{rest}", told.join("\n")),
         exit_code,
-        report: None,
+        // What one item lost all others would miss.
+        report: first.report.clone().filter(|report| report.reason == ReportReason::InputLost),
         // Each was tried as often as `retry` says.
         lasting: true,
     })

@@ -101,6 +101,22 @@ pub(super) fn remedy(
     ))
 }
 
+/// The input that the agent calls lost, and the stage of this run that has it to give; nothing if it comes from elsewhere.
+pub(super) fn lost<'a>(
+    inputs: &'a BTreeMap<String, Input>,
+    message: &str,
+    stages: &Stages,
+) -> Option<(&'a str, &'a str)> {
+    let (name, input) = inputs.iter().find(|(name, _)| message.contains(&format!("input {name:?}")))?;
+    let sources = || input.from.iter().chain(input.default.as_ref().map(|default| &default.from));
+    let gives = |from: &&String| source(from, stages).is_some();
+    let comes = |from: &&String| {
+        from.split_once('.').and_then(|(stage, _)| stages.get(stage)).is_some_and(|stage| !stage.state.ended())
+    };
+    let from = sources().find(|from| gives(from) || comes(from))?;
+    Some((name, from.split_once('.')?.0))
+}
+
 /// Every input of an attempt; an optional one that is absent is left out.
 pub(super) fn mounted(
     inputs: &BTreeMap<String, Input>,
@@ -135,10 +151,12 @@ pub(super) fn mounted(
 /// What an input with `from` reads: its source, else its default.
 fn artifact<'a>(input: &Input, stages: &'a Stages) -> Option<&'a OutputStatus> {
     let default = input.default.as_ref().map(|default| &default.from);
-    input.from.iter().chain(default).find_map(|from| {
-        let (stage, output) = from.split_once('.')?;
-        stages.get(stage).filter(|made| made.state == StageState::Succeeded)?.outputs.get(output)
-    })
+    input.from.iter().chain(default).find_map(|from| source(from, stages))
+}
+
+fn source<'a>(from: &str, stages: &'a Stages) -> Option<&'a OutputStatus> {
+    let (stage, output) = from.split_once('.')?;
+    stages.get(stage).filter(|made| made.state == StageState::Succeeded)?.outputs.get(output)
 }
 
 /// The first input for which neither its source nor its default was made, though it could have been: its source.

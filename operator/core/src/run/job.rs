@@ -143,7 +143,7 @@ pub(super) fn grace_seconds(container: &Container) -> u64 {
 }
 
 /// The names that the stage's own templates may use. In a StageTemplate `params` are its own.
-fn scope_of(
+pub(super) fn scope_of(
     pass: &Pass<'_>,
     name: &str,
     stage: &FrozenContainer,

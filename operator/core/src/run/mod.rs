@@ -2,13 +2,14 @@
 //!
 //! A pass goes: `start` (accept, freeze) → `advance` (every stage one step: `container`, `approve`, `register`, `deploy`) →
 //! `finish` (is the run over) → `status` (conditions). A stage with a program goes: `inputs` → `job` → `classify` (what
-//! became of the attempt) → `attempt` (what follows from it) → `retry`, `gate`. Each decides from values alone.
+//! became of the attempt) → `attempt` (what follows from it) → `retry`, `heal`, `gate`; `cache` may spare it the attempt. Each decides from values alone.
 
 mod advance;
 mod again;
 mod approve;
 mod attempt;
 mod awaited;
+mod cache;
 mod classify;
 mod container;
 mod control;
@@ -19,6 +20,7 @@ mod fan_out;
 mod finish;
 mod gate;
 mod graph;
+mod heal;
 mod hold;
 mod inputs;
 mod item_job;
@@ -38,6 +40,7 @@ mod turns;
 
 pub use again::asked as retry_asked;
 pub use approve::{asks, has_asked, misplaced, superseded};
+pub use cache::{CacheIndex, CacheSnapshot, serializes};
 pub use observed::{ContainerView, JobItems, JobView, Observed, PodView, Terminated, Words};
 pub use plan::plan;
 pub use turns::{FRONT, Peer, Slot, bound};

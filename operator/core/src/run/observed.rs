@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PodTemplate;
 use k8s_openapi::jiff::Timestamp;
 
-use super::Peer;
+use super::{CacheSnapshot, Peer};
 use crate::api::{MLPipeline, ModelDeployment, ModelVersion, StageTemplate};
 use crate::pipeline::Frozen;
 use crate::plan::Refusal;
@@ -39,6 +39,8 @@ pub struct Observed {
     pub model_deployments: BTreeMap<String, Arc<ModelDeployment>>,
     /// What the apiserver refused of the last pass's effects.
     pub refusals: Vec<Refusal>,
+    /// Results that kept runs of the namespace have.
+    pub cache: CacheSnapshot,
     /// What the Job controller said of Jobs that have no pod (quota, Pod Security), by Job name: event reason and message.
     pub job_warnings: BTreeMap<String, Words>,
 }

@@ -107,6 +107,8 @@ pub(super) struct Effects {
     pub delete: Vec<Delete>,
     pub events: Vec<Event>,
     pub requeue: Option<Duration>,
+    /// Stages that are run again, and the status with which they are.
+    pub remake: Vec<(String, StageStatus)>,
 }
 
 impl Effects {
@@ -117,11 +119,12 @@ impl Effects {
 
     /// Those of another part of the pass after these.
     pub fn join(&mut self, more: Self) {
-        let Self { create, apply, delete, events, requeue } = more;
+        let Self { create, apply, delete, events, requeue, remake } = more;
         self.create.extend(create);
         self.apply.extend(apply);
         self.delete.extend(delete);
         self.events.extend(events);
+        self.remake.extend(remake);
         self.requeue = sooner(self.requeue, requeue);
     }
 

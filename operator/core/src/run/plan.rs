@@ -269,7 +269,7 @@ fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipeline
         }
         status.completion_time = Some(time);
     }
-    let Effects { create, apply, delete, events, requeue } = effects;
+    let Effects { create, apply, delete, events, requeue, remake: _ } = effects;
     Plan { freeze: None, status: Some(status), create, apply, delete, events, requeue }
 }
 

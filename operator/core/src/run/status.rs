@@ -106,7 +106,9 @@ pub(super) fn running(
     let count = |state: StageState| status.stages.values().filter(|stage| stage.state == state).count();
     let (succeeded, skipped, all) = (count(StageState::Succeeded), count(StageState::Skipped), frozen.stages.len());
     let apart = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
-    status.progress = Some(format!("{succeeded}/{all}{apart}"));
+    let cached = status.stages.values().filter(|stage| is_cached(stage)).count();
+    let taken = if cached > 0 { format!(", {cached} cached") } else { String::new() };
+    status.progress = Some(format!("{succeeded}/{all}{taken}{apart}"));
     promoted(status, frozen, end, now);
     let message = match end {
         None => {
@@ -191,6 +193,12 @@ fn well(stages: &Stages, succeeded: usize, skipped: usize) -> String {
         let _ = write!(counts, ", {} failed with onFailure: Continue ({})", failed.len(), names.join(", "));
     }
     if said.is_empty() { counts } else { format!("{counts}: {}", said.join(", ")) }
+}
+
+/// Nothing was run for it.
+fn is_cached(stage: &StageStatus) -> bool {
+    let taken = stage.cache.as_ref().is_some_and(|cache| cache.from.is_some());
+    taken && stage.state == StageState::Succeeded
 }
 
 /// What runs, and what waits and why.

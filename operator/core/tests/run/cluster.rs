@@ -16,7 +16,7 @@ use millrace_core::config::Config;
 use millrace_core::names;
 use millrace_core::pipeline::Frozen;
 use millrace_core::plan::{Apply, Create, Delete, DeleteKind, Event, FIELD_OWNED, Plan, Refusal};
-use millrace_core::run::{self, JobItems, JobView, Observed, Peer, PodView, Words};
+use millrace_core::run::{self, CacheIndex, JobItems, JobView, Observed, Peer, PodView, Words};
 use serde_json::Value;
 
 use crate::node;
@@ -69,6 +69,8 @@ pub struct Cluster {
     pub peers: Vec<Peer>,
     /// Newer runs that ask the same, by stage.
     pub superseded: BTreeMap<String, String>,
+    /// What other runs have made.
+    pub cache: CacheIndex,
     pub refusals: Vec<Refusal>,
     /// By stage and attempt; every other attempt succeeds.
     pub fates: BTreeMap<(String, u32), Fate>,
@@ -115,6 +117,7 @@ impl Cluster {
             pipeline: None,
             peers: Vec::new(),
             superseded: BTreeMap::new(),
+            cache: CacheIndex::default(),
             refusals: Vec::new(),
             fates: BTreeMap::new(),
             manifests: BTreeMap::new(),
@@ -230,6 +233,7 @@ impl Cluster {
             model_versions: self.versions.iter().cloned().map(Arc::new).collect(),
             model_deployments: deployments.chain(others).collect(),
             refusals: self.refusals.clone(),
+            cache: self.cache.snapshot(),
             ..Observed::default()
         };
         run::plan(&self.run, &observed, &self.config, self.now)

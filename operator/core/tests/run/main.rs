@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::float_cmp)]
 
 mod approve;
+mod cache;
 mod cluster;
 mod control;
 mod crashes;
 mod ends;
 mod fan_out;
 mod flow;
+mod heal;
 mod model;
 mod node;
 mod waits;

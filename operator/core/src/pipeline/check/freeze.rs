@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::edges::Edges;
 use super::resolve::Resolved;
-use crate::api::{Container, Defaults, MLPipelineSpec, PodSettings, Resources};
+use crate::api::{Cache, Container, Defaults, MLPipelineSpec, PodSettings, Resources};
 use crate::duration;
-use crate::pipeline::{Frozen, FrozenContainer, FrozenKind, FrozenStage};
+use crate::pipeline::{Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage};
 
 /// How long a pod may wait unless something is said.
 const PENDING_SECONDS: u64 = 3600;
@@ -68,12 +68,25 @@ fn kind(
         inputs: stage.inputs.clone(),
         outputs: resolved.outputs().clone(),
         gate: stage.gate.clone(),
+        cache: cache(resolved, defaults),
         for_each: stage.for_each.clone(),
         lists: lists(name, all),
         retry: retry.or_else(|| defaults.retry.clone()).unwrap_or_default(),
         timeout_seconds: seconds(timeout.or(defaults.timeout.as_deref())),
         pending_timeout_seconds: seconds(pending).unwrap_or(PENDING_SECONDS),
     })))
+}
+
+/// What runs at the very end tells somebody, mostly: a default for all is not meant for it.
+fn cache(resolved: &Resolved<'_>, defaults: &Defaults) -> Option<FrozenCache> {
+    let usual = defaults.cache.as_ref().filter(|_| !resolved.finally && resolved.stage.for_each.is_none());
+    let Cache { mode, salt, max_age, serialize } = resolved.stage.cache.as_ref().or(usual)?;
+    Some(FrozenCache {
+        mode: *mode,
+        salt: salt.clone(),
+        max_age_seconds: seconds(max_age.as_deref()),
+        serialize: *serialize,
+    })
 }
 
 /// The outputs of a stage that a `forEach` runs over.

@@ -2,6 +2,7 @@
 //! out frozen.
 
 mod approve;
+mod cache;
 mod container;
 mod declared;
 mod edges;

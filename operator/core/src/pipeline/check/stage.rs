@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::edges::{Edges, Tie};
 use super::expression::{self, References};
 use super::resolve::{Kind, Resolved};
-use super::{Problems, approve, container, for_each, freeze, gate, inputs, name, params, time, when};
+use super::{Problems, approve, cache, container, for_each, freeze, gate, inputs, name, params, time, when};
 use crate::api::{ArtifactType, MLPipelineSpec, ParamSpec};
 use crate::config::Config;
 use crate::expr::{self, Names, Type};
@@ -64,6 +64,7 @@ fn belongs(resolved: &Resolved<'_>, at: &str, problems: &mut Problems) {
         ("inputs", !stage.inputs.is_empty(), program, "a stage with uses or container"),
         ("forEach", stage.for_each.is_some(), program, "a stage with uses or container"),
         ("gate", stage.gate.is_some(), program, "a stage with uses or container"),
+        ("cache", stage.cache.is_some(), program, "a stage with uses or container"),
         ("retry", stage.retry.is_some(), program, "a stage with uses or container"),
         ("timeout", stage.timeout.is_some(), program, "a stage with uses or container"),
         ("pendingTimeout", stage.pending_timeout.is_some(), program, "a stage with uses or container"),
@@ -98,6 +99,7 @@ fn program(
         problems.add("spec.store", "StoreMissing", message);
     }
     inputs::check(name, resolved, all, edges, problems);
+    cache::check(name, resolved, problems);
     let run = expression::run_names(resolved, spec, all);
     let mut found: Vec<References> = vec![gate::check(name, resolved, &run, problems)];
     found.push(for_each::check(name, resolved, &run, all, edges, problems));

@@ -19,6 +19,8 @@ pub(super) fn pipeline(spec: &MLPipelineSpec, problems: &mut Problems) {
         duration(defaults.timeout.as_deref(), "spec.defaults.timeout", problems);
         duration(defaults.pending_timeout.as_deref(), "spec.defaults.pendingTimeout", problems);
         retry(defaults.retry.as_ref(), "spec.defaults.retry", problems);
+        let age = defaults.cache.as_ref().and_then(|cache| cache.max_age.as_deref());
+        duration(age, "spec.defaults.cache.maxAge", problems);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every refusal: the field it names and the remedy it gives. Here is the pipeline that passes, which each test changes.
 
 mod approve;
+mod cache;
 mod expressions;
 mod flow;
 mod for_each;

@@ -1,0 +1,119 @@
+//! The key of a stage's result: a digest of all that the result depends on, as far as anybody can know it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::super::inputs::{self, Mounted};
+use super::super::pass::{Pass, Stages};
+use super::super::{job, render};
+use crate::api::{Container, EnvValue, StageStatus};
+use crate::names;
+use crate::pipeline::FrozenContainer;
+
+/// Changes when the same stage makes another result by another release.
+const VERSION: u32 = 1;
+/// Hex characters of a key: 160 bits.
+const LENGTH: usize = 40;
+const DIGEST: &str = "sha256:";
+
+/// A stage as far as its key is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::run) struct Keyed {
+    pub key: String,
+    /// It reads something of which nobody sees when it changes, or nothing at all.
+    pub blind: bool,
+}
+
+/// The key of a stage that would begin now; or why it has none, in a sentence. `status` has what its `deployed` inputs are.
+///
+/// What the program is told is the same in every attempt but for where it writes: that is taken out.
+pub(super) fn of(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    status: &StageStatus,
+    stages: &Stages,
+) -> Result<Keyed, String> {
+    // What hinders the stage is told by who makes the attempt.
+    let hindered = |_| String::new();
+    let read = inputs::mounted(&stage.inputs, &status.inputs, stages).map_err(hindered)?;
+    let first = StageStatus { attempts: 0, ..status.clone() };
+    let scope = job::scope_of(pass, name, stage, &first, &read, stages).map_err(hindered)?;
+    let container = render::container(name, &pass.at(name), stage, &scope).map_err(hindered)?;
+    let Some(image) = digest(&container.image) else {
+        return Err(format!(
+            "the image {} is not named by its digest, and a tag may move: write image@sha256:…",
+            crate::clip::clip(&container.image, 200)
+        ));
+    };
+    let template = job::pod_template(pass, name, &container).map_err(hindered)?;
+    let salt = stage.cache.as_ref().and_then(|cache| cache.salt.as_deref());
+    let content = json!({
+        "version": VERSION,
+        "image": image,
+        "program": program(&container),
+        "podTemplate": template,
+        "inputs": digests(&read),
+        "outputs": outputs(stage),
+        "store": pass.frozen.store,
+        "salt": salt,
+    });
+    let key = names::sha256_hex(content.to_string().as_bytes())[..LENGTH].to_owned();
+    let claims = container.settings.volumes.values().any(|volume| volume.claim.is_some());
+    Ok(Keyed { key, blind: read.is_empty() || claims })
+}
+
+/// The digest by which an image is named. What the repository or the tag beside it are called changes nothing.
+fn digest(image: &str) -> Option<&str> {
+    let (_, digest) = image.rsplit_once('@')?;
+    let hex = digest.strip_prefix(DIGEST)?;
+    (hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(digest)
+}
+
+/// What is run, and what it can read besides its inputs. Of Secrets and ConfigMaps that is which, not what is in them. How much it may
+/// use, where and for how long changes no result.
+fn program(container: &Container) -> Value {
+    let settings = &container.settings;
+    json!({
+        "command": container.command,
+        "args": container.args,
+        "script": container.script,
+        "env": settings.env.iter().map(|(name, value)| (name.as_str(), variable(value))).collect::<BTreeMap<_, _>>(),
+        "volumes": settings.volumes,
+        "serviceAccount": settings.service_account_name,
+    })
+}
+
+fn variable(value: &EnvValue) -> Value {
+    let EnvValue { value, secret, config_map } = value;
+    json!([value, secret, config_map])
+}
+
+fn digests(inputs: &BTreeMap<String, Mounted>) -> BTreeMap<&str, (&str, u64)> {
+    inputs.iter().map(|(name, input)| (name.as_str(), (input.digest.as_str(), input.size))).collect()
+}
+
+/// What the stage declares, but for the words about it; and which of it is counted.
+fn outputs(stage: &FrozenContainer) -> BTreeMap<&str, Value> {
+    let declared = stage.outputs.iter();
+    declared
+        .map(|(name, output)| (name.as_str(), json!([output.kind, output.optional, stage.lists.contains(name)])))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_digest_names_an_image_for_good() {
+        let whole = format!("sha256:{}", "a1".repeat(32));
+        for image in [format!("registry:5000/team/train@{whole}"), format!("train:2@{whole}")] {
+            assert_eq!(digest(&image), Some(whole.as_str()));
+        }
+        for image in ["train", "train:2", "train@sha256:abc", "registry:5000/train", &format!("train@sha512:{whole}")] {
+            assert_eq!(digest(image), None, "{image}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! An input that is lost is made again by the run itself: the stage that made it, or took it from the cache, is run once more, and who needs it
+//! goes on when it is there. What is done stays as it is.
+
+use super::cache;
+use super::inputs;
+use super::pass::{Effects, Pass, Stages, clip};
+use crate::api::{CacheStatus, StageState, StageStatus};
+use crate::pipeline::{FrozenContainer, FrozenKind};
+
+/// Reason of a stage whose input was lost.
+pub(super) const INPUT_LOST: &str = "InputLost";
+/// Reason of a stage that is run again because what it had made was lost.
+const OUTPUT_LOST: &str = "OutputLost";
+/// So often at most a run makes the same again: a store that loses what is written to it cannot be helped.
+const MOST: u32 = 3;
+
+/// What becomes of a stage whose attempt found an input lost, and of the producer, which is left in `effects.remake`. An error says why
+/// nothing is made again, or nothing where that is told elsewhere.
+pub(super) fn heal(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    status: &StageStatus,
+    message: &str,
+    stages: &Stages,
+    effects: &mut Effects,
+) -> Result<StageStatus, String> {
+    let Some((input, producer)) = inputs::lost(&stage.inputs, message, stages) else { return Err(String::new()) };
+    let made = stages.get(producer).cloned().unwrap_or_default();
+    if pass.is_finally(name) && !pass.is_finally(producer) {
+        return Err(format!("stage `{producer}`, which made it, is not run again at the very end"));
+    }
+    let begun_since = made.start_time.as_ref().zip(status.attempt_time.as_ref());
+    // Another stage has lost it too, and it is being made again, or has been since.
+    let under_way = !made.state.ended() || begun_since.is_some_and(|(start, attempt)| start.0 > attempt.0);
+    if !under_way {
+        let runs = pass.frozen.stages.get(producer).is_some_and(|stage| matches!(stage.kind, FrozenKind::Container(_)));
+        if made.state != StageState::Succeeded || !runs {
+            return Err(String::new());
+        }
+        if made.remade >= MOST {
+            return Err(format!(
+                "stage `{producer}` has made it again {MOST} times in this run: look who deletes or changes what lies in the store"
+            ));
+        }
+        let why = format!("stage `{name}` found input `{input}` lost: it is made again");
+        effects.remake.push((producer.to_owned(), remade(pass, producer, &made, &why)));
+    }
+    let said = format!("input `{input}` is made again by stage `{producer}`: {message}");
+    effects.warn(INPUT_LOST, format!("stage {name}, attempt {}: {said}", status.attempts));
+    // Items are to read the same, all of them.
+    let anew = u32::from(stage.for_each.is_some());
+    Ok(StageStatus {
+        state: StageState::Waiting,
+        reason: Some(INPUT_LOST.to_owned()),
+        message: Some(clip(&said)),
+        attempts: status.attempts,
+        retries: status.retries + anew,
+        failures: status.failures,
+        disruptions: status.disruptions,
+        remade: status.remade,
+        cache: status.cache.clone(),
+        ..StageStatus::default()
+    })
+}
+
+/// A stage that is run again from nothing: it does not find what is left of before.
+fn remade(pass: &Pass<'_>, name: &str, old: &StageStatus, why: &str) -> StageStatus {
+    let known = old.cache.as_deref().cloned().unwrap_or_default();
+    StageStatus {
+        state: StageState::Waiting,
+        reason: Some(OUTPUT_LOST.to_owned()),
+        message: Some(clip(why)),
+        attempts: old.attempts,
+        retries: old.retries + u32::from(old.attempts > 0),
+        remade: old.remade + 1,
+        cache: Some(Box::new(CacheStatus {
+            key: known.key,
+            refresh: true,
+            lost: cache::origin(pass.run, name, old),
+            ..CacheStatus::default()
+        })),
+        ..StageStatus::default()
+    }
+}

@@ -1,0 +1,310 @@
+//! What a run takes from those before it, and what it does not.
+
+use std::time::Duration;
+
+use millrace_core::api::StageState::{Failed, Pending, Succeeded};
+use millrace_core::api::{CacheMode, MLPipelineRun, RetryFrom};
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Crash, Fate};
+use crate::pipeline;
+
+/// A stage whose image is named by its digest, with what is said besides.
+pub fn pinned(more: Value) -> Value {
+    let image = format!("registry/train:1@sha256:{}", "ab".repeat(32));
+    let mut stage = json!({ "container": { "image": image, "command": ["train"] } });
+    merge(&mut stage, &more);
+    stage
+}
+
+fn merge(into: &mut Value, more: &Value) {
+    match (into, more) {
+        (Value::Object(into), Value::Object(more)) => {
+            for (key, value) in more {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, more) => *into = more.clone(),
+    }
+}
+
+/// Data, and a stage that makes something of it.
+fn chain(fit: Value) -> Value {
+    let mut stage = pinned(json!({ "inputs": { "rows": { "from": "load.data" } }, "outputs": { "model": {} } }));
+    merge(&mut stage, &fit);
+    pipeline(json!({ "load": pinned(json!({ "outputs": { "data": {} }, "cache": { "maxAge": "1h" } })), "fit": stage }))
+}
+
+/// The same run as its kind's others see it.
+pub fn seen(cluster: &Cluster, version: u32) -> MLPipelineRun {
+    let mut run = cluster.run.clone();
+    run.metadata.resource_version = Some(version.to_string());
+    run
+}
+
+/// A run of another name, after these.
+pub fn after(spec: Value, name: &str, runs: &[MLPipelineRun]) -> Cluster {
+    let mut cluster = Cluster::new(spec);
+    cluster.run.metadata.name = Some(name.to_owned());
+    cluster.run.metadata.uid = Some(format!("uid-{name}"));
+    for run in runs {
+        cluster.cache.put(run);
+    }
+    cluster
+}
+
+fn ended(spec: Value, name: &str) -> MLPipelineRun {
+    let mut cluster = after(spec, name, &[]);
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True", "{:#?}", cluster.run.status);
+    seen(&cluster, 7)
+}
+
+/// The Jobs that a run of `spec` makes after one of `first`.
+fn made(first: Value, spec: Value) -> Vec<String> {
+    let mut cluster = after(spec, "r2", &[ended(first, "r1")]);
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True", "{:#?}", cluster.run.status);
+    cluster.created.into_keys().collect()
+}
+
+#[test]
+fn a_run_takes_what_an_earlier_one_made_in_one_pass_without_a_job() {
+    let mut first = after(chain(json!({})), "r1", &[]).fate(
+        "fit",
+        1,
+        Fate::Succeeds(json!({ "metrics": { "f1": 0.5 }, "results": { "n": 3 } })),
+    );
+    first.settle();
+    let mut second = after(chain(json!({})), "r2", &[seen(&first, 7)]);
+    second.reconcile();
+    assert_eq!((second.condition("Succeeded").unwrap().0, second.jobs.len()), ("True", 0));
+    assert_eq!(second.status().progress.as_deref(), Some("2/2, 2 cached"));
+    let (made, taken) = (first.stage("fit"), second.stage("fit"));
+    assert_eq!(
+        (&taken.outputs, &taken.metrics, &taken.results, &taken.image),
+        (&made.outputs, &made.metrics, &made.results, &made.image)
+    );
+    assert_eq!((taken.state, taken.reason.as_deref(), taken.attempts), (Succeeded, Some("CacheHit"), 0));
+    assert!(taken.message.as_ref().unwrap().contains("stage `fit` of run r1 made it at "), "{:?}", taken.message);
+    let cache = taken.cache.as_ref().unwrap();
+    let from = cache.from.as_ref().unwrap();
+    assert_eq!(
+        (from.run.as_str(), from.stage.as_str(), Some(&from.time)),
+        ("r1", "fit", made.completion_time.as_ref())
+    );
+    assert_eq!(cache.key, made.cache.as_ref().unwrap().key);
+    assert!(second.events.iter().any(|event| event.reason == "CacheHit" && event.message.contains("run r1")));
+    // The first may be deleted: the second has it too.
+    let mut third = after(chain(json!({})), "r3", &[seen(&second, 8)]);
+    third.settle();
+    assert_eq!((third.jobs.len(), &third.stage("fit").cache.as_ref().unwrap().from), (0, &cache.from));
+}
+
+#[test]
+fn what_the_result_depends_on_makes_another_key_and_nothing_else_does() {
+    let plain = || chain(json!({}));
+    for more in [
+        json!({ "container": { "args": ["--lr", "1"] } }),
+        json!({ "container": { "command": ["train", "-v"] } }),
+        json!({ "container": { "image": format!("registry/train@sha256:{}", "cd".repeat(32)) } }),
+        json!({ "container": { "env": { "A": { "value": "1" } } } }),
+        json!({ "container": { "env": { "A": { "secret": { "name": "s", "key": "k" } } } } }),
+        json!({ "container": { "volumes": { "v": { "configMap": { "name": "c" }, "mountPath": "/c" } } } }),
+        json!({ "inputs": { "more": { "from": "load.data" } } }),
+        json!({ "outputs": { "log": { "optional": true } } }),
+        json!({ "outputs": { "model": { "type": "model" } } }),
+        json!({ "cache": { "salt": "2" } }),
+    ] {
+        assert_eq!(made(plain(), chain(more.clone())), ["r2-fit-1"], "{more}");
+    }
+    for more in [
+        json!({ "container": { "image": format!("mirror/other@sha256:{}", "ab".repeat(32)) } }),
+        json!({ "container": { "resources": { "limits": { "memory": "2Gi" } }, "nodeSelector": { "a": "b" } } }),
+        json!({ "retry": { "limit": 3 }, "timeout": "1h", "gate": { "pass": "true" } }),
+        json!({ "outputs": { "model": { "description": "the model" } } }),
+        json!({ "cache": { "maxAge": "1h", "serialize": true } }),
+    ] {
+        assert_eq!(made(plain(), chain(more.clone())), Vec::<String>::new(), "{more}");
+    }
+    // Its attempt's folder and its run's are told to the program, and are no part of it; what names the run is.
+    let paths = json!({ "container": { "args": ["$[[ inputs.rows ]]", "$[[ outputs.model ]]"] } });
+    assert_eq!(made(chain(paths.clone()), chain(paths)), Vec::<String>::new());
+    let named = json!({ "container": { "args": ["$[[ run.name ]]"] } });
+    assert_eq!(made(chain(named.clone()), chain(named)), ["r2-fit-1"]);
+}
+
+#[test]
+fn another_input_is_another_key_even_from_the_same_stage() {
+    let first = ended(chain(json!({})), "r1");
+    let mut other = first.clone();
+    let load = other.status.as_mut().unwrap().stages.get_mut("load").unwrap();
+    load.outputs.get_mut("data").unwrap().digest = "sha256:other".into();
+    let mut second = after(chain(json!({})), "r2", &[other]);
+    second.settle();
+    assert_eq!(second.created.keys().collect::<Vec<_>>(), ["r2-fit-1"]);
+}
+
+#[test]
+fn an_image_by_tag_is_never_taken_and_who_wrote_cache_is_told_why() {
+    let tag = |cache: Value| chain(json!({ "container": { "image": "train:1" }, "cache": cache }));
+    assert_eq!(made(tag(Value::Null), tag(Value::Null)), ["r2-fit-1"]);
+    let mut second = after(tag(json!({})), "r2", &[ended(tag(json!({})), "r1")]);
+    second.settle();
+    let cache = second.stage("fit").cache.as_ref().unwrap();
+    assert_eq!(cache.key, None);
+    assert!(cache.miss.as_ref().unwrap().contains("train:1 is not named by its digest"), "{cache:?}");
+}
+
+#[test]
+fn without_a_word_only_a_stage_with_inputs_and_outputs_is_taken() {
+    let spec = || {
+        let from = json!({ "rows": { "from": "load.data" } });
+        pipeline(json!({
+            "load": pinned(json!({ "outputs": { "data": {} } })),
+            "fit": pinned(json!({ "inputs": from, "outputs": { "model": {} } })),
+            "tell": pinned(json!({ "inputs": from })),
+        }))
+    };
+    assert_eq!(made(spec(), spec()), ["r2-load-1", "r2-tell-1"]);
+    let with = |cache: Value| {
+        let mut spec = spec();
+        spec["defaults"] = json!({ "cache": cache });
+        spec
+    };
+    assert_eq!(made(with(json!({ "maxAge": "1h" })), with(json!({ "maxAge": "1h" }))), Vec::<String>::new());
+    assert_eq!(
+        made(with(json!({ "mode": "Off" })), with(json!({ "mode": "Off" }))),
+        ["r2-fit-1", "r2-load-1", "r2-tell-1"]
+    );
+}
+
+#[test]
+fn off_neither_takes_nor_gives_and_refresh_gives_the_newest() {
+    let mode = |mode: &str| chain(json!({ "cache": { "mode": mode } }));
+    assert_eq!(made(chain(json!({})), mode("Off")), ["r2-fit-1"]);
+    assert_eq!(made(mode("Off"), chain(json!({}))), ["r2-fit-1"]);
+    let first = ended(chain(json!({})), "r1");
+    let mut fresh = after(mode("Refresh"), "r2", std::slice::from_ref(&first));
+    fresh.pass_time(Duration::from_mins(5));
+    fresh.settle();
+    assert_eq!(fresh.created.keys().collect::<Vec<_>>(), ["r2-fit-1"]);
+    assert_eq!(fresh.stage("fit").cache.as_ref().unwrap().miss.as_deref(), Some("cache.mode is Refresh"));
+    let mut third = after(chain(json!({})), "r3", &[first, seen(&fresh, 9)]);
+    third.settle();
+    assert_eq!(third.stage("fit").cache.as_ref().unwrap().from.as_ref().unwrap().run, "r2");
+    assert_eq!(CacheMode::default(), CacheMode::Auto);
+}
+
+#[test]
+fn a_result_that_is_too_old_is_made_anew_and_copies_do_not_make_it_younger() {
+    let first = ended(chain(json!({})), "r1");
+    let mut second = after(chain(json!({})), "r2", std::slice::from_ref(&first));
+    second.pass_time(Duration::from_mins(50));
+    second.settle();
+    assert_eq!(second.jobs.len(), 0);
+    let mut third = after(chain(json!({})), "r3", &[first, seen(&second, 8)]);
+    third.pass_time(Duration::from_mins(70));
+    third.settle();
+    assert_eq!(third.created.keys().collect::<Vec<_>>(), ["r3-load-1"], "fit has no bound");
+    let miss = third.stage("load").cache.as_ref().unwrap().miss.clone().unwrap();
+    assert!(miss.contains("older than 1h") && miss.contains("run r1"), "{miss}");
+}
+
+#[test]
+fn a_gate_is_judged_again_on_what_is_taken() {
+    let gate = |least: f64| chain(json!({ "gate": { "pass": format!("metrics.f1 >= {least}") } }));
+    let mut first = after(gate(0.5), "r1", &[]).fate("fit", 1, Fate::Succeeds(json!({ "metrics": { "f1": 0.7 } })));
+    first.settle();
+    let mut second = after(gate(0.9), "r2", &[seen(&first, 7)]);
+    second.settle();
+    let fit = second.stage("fit");
+    assert_eq!((fit.state, fit.reason.as_deref(), second.jobs.len()), (Succeeded, Some("GateRejected"), 0));
+    assert!(fit.message.as_ref().unwrap().contains("metrics.f1 = 0.7"), "{:?}", fit.message);
+    let mut strict = gate(0.9);
+    strict["stages"]["fit"]["gate"]["otherwise"] = json!("Fail");
+    let mut third = after(strict, "r3", &[seen(&first, 7)]);
+    third.settle();
+    assert_eq!((third.stage("fit").state, third.stage("fit").reason.as_deref()), (Failed, Some("GateFailed")));
+}
+
+#[test]
+fn a_stage_that_retry_from_names_is_really_run() {
+    let mut cluster = after(chain(json!({})), "r2", &[ended(chain(json!({})), "r1")]);
+    cluster.settle();
+    cluster.run.spec.retry_from = Some(RetryFrom { stage: Some("load".into()), ..RetryFrom::default() });
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
+    // What comes after it finds its own key again: what it reads is the same.
+    assert_eq!(cluster.created.keys().collect::<Vec<_>>(), ["r2-load-1"]);
+    assert!(!cluster.stage("load").cache.as_ref().unwrap().refresh, "it was done");
+}
+
+#[test]
+fn of_runs_that_need_the_same_one_makes_it_and_the_others_wait() {
+    let spec = || chain(json!({ "cache": { "serialize": true } }));
+    let mut maker = after(spec(), "r1", &[]).fate("fit", 1, Fate::Hangs);
+    maker.settle_until(|cluster| cluster.stage("fit").job.is_some());
+    let mut waits = after(spec(), "r2", &[seen(&maker, 3)]);
+    let wait = waits.reconcile();
+    let fit = waits.stage("fit");
+    assert_eq!((fit.state, fit.reason.as_deref(), waits.jobs.len()), (Pending, Some("WaitingForCache"), 0));
+    assert!(fit.message.as_ref().unwrap().contains("stage `fit` of run r1 makes the same"), "{:?}", fit.message);
+    assert!(wait.is_some());
+    let told = |cluster: &Cluster| cluster.events.iter().filter(|event| event.reason == "WaitingForCache").count();
+    // It may take longer than a pod may wait for a node.
+    waits.pass_time(Duration::from_hours(5));
+    let writes = waits.writes;
+    waits.reconcile();
+    assert_eq!((told(&waits), waits.writes), (1, writes), "nothing has changed");
+    // One that does not ask for it makes its own.
+    let mut alone = after(chain(json!({})), "r3", &[seen(&maker, 3)]);
+    alone.settle();
+    assert_eq!(alone.created.keys().collect::<Vec<_>>(), ["r3-fit-1"]);
+    let woken = waits.cache.put(&ended(spec(), "r1"));
+    assert!(woken.is_empty(), "its own waiting is not in this index");
+    waits.settle();
+    assert_eq!((waits.condition("Succeeded").unwrap().0, waits.jobs.len()), ("True", 0));
+    // Where the maker fails, the next one makes it.
+    let mut maker = after(spec(), "r4", &[]).fate("fit", 1, Fate::Hangs);
+    maker.settle_until(|cluster| cluster.stage("fit").job.is_some());
+    let mut next = after(spec(), "r5", &[seen(&maker, 3)]);
+    next.reconcile();
+    next.cache.forget("uid-r4");
+    next.settle();
+    assert_eq!(next.created.keys().collect::<Vec<_>>(), ["r5-fit-1"]);
+}
+
+#[test]
+fn a_crash_at_any_write_makes_nothing_twice() {
+    let first = ended(chain(json!({})), "r1");
+    let spec = || {
+        let mut spec = chain(json!({}));
+        spec["stages"]["use"] = pinned(json!({ "inputs": { "model": { "from": "fit.model" } } }));
+        spec
+    };
+    let mut reference = after(spec(), "r2", std::slice::from_ref(&first));
+    reference.settle();
+    for write in 1..=reference.writes {
+        for crash in [Crash::Before(write), Crash::After(write)] {
+            let mut cluster = after(spec(), "r2", std::slice::from_ref(&first));
+            cluster.crash = Some(crash);
+            cluster.settle();
+            assert_eq!(cluster.created.keys().collect::<Vec<_>>(), ["r2-use-1"], "{crash:?}");
+            assert_eq!(cluster.created["r2-use-1"], 1, "{crash:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stage_for_each_item_is_run() {
+    let each = || {
+        let mut spec = chain(json!({ "forEach": { "items": [1, 2] } }));
+        spec["stages"]["fit"]["outputs"] = json!({ "model": {} });
+        spec
+    };
+    let mut second = after(each(), "r2", &[ended(each(), "r1")]);
+    second.settle();
+    assert!(second.created.keys().any(|name| name.starts_with("r2-fit-")), "{:?}", second.created);
+    assert_eq!(second.stage("fit").cache, None);
+}
