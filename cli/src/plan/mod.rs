@@ -1,5 +1,7 @@
-//! `plan`: what applying a file would change of the cluster's pipelines, and whether a run would start. For pull requests.
+//! `plan`: what applying a file would change of the cluster's pipelines, and whether a run would start,
+//! and what it would take from the cache. For pull requests.
 
+mod cached;
 mod order;
 mod proposal;
 
@@ -16,6 +18,7 @@ use crate::error::{Error, code};
 use crate::lint::{Known, files, of_object};
 use crate::output::{self, Format};
 use crate::{Answer, show};
+use cached::There;
 use proposal::Proposal;
 
 /// Show what applying pipelines would change and start. Ends with 1 where there are mistakes
@@ -39,6 +42,7 @@ pub async fn plan(cluster: &Cluster, command: &Plan) -> Result<Answer, Error> {
     for object in files.iter().flat_map(|file| file.objects.iter().flatten()) {
         known.add(object);
     }
+    let made = There::read(cluster).await;
     let mut proposals = Vec::new();
     for file in &files {
         let objects = file.objects.as_ref().map_err(|fault| {
@@ -48,7 +52,7 @@ pub async fn plan(cluster: &Cluster, command: &Plan) -> Result<Answer, Error> {
             let findings = of_object(&file.path, object, &known);
             let there = cluster.api::<MLPipeline>().get_opt(&object.name).await;
             let there = there.map_err(|error| Error::request("read", object.to_string(), error))?;
-            proposals.push(Proposal::new(object, findings, there.as_ref(), &known));
+            proposals.push(Proposal::new(object, findings, there.as_ref(), &known).beside(object, &known, &made));
         }
     }
     if proposals.is_empty() {

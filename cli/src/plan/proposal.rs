@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
+use k8s_openapi::jiff::Timestamp;
 use millrace_core::api::{MLPipeline, MLPipelineSpec};
 use millrace_core::pipeline;
 use serde_json::{Map, Value, json};
 
+use super::cached::{self, Outlook, There};
 use super::order;
 use crate::lint::files::Object;
 use crate::lint::{Finding, Known, config};
@@ -29,6 +31,8 @@ pub struct Proposal {
     on_change: bool,
     /// Other triggers that it has.
     others: Vec<&'static str>,
+    /// What a run would take from the cache.
+    cached: Vec<Outlook>,
 }
 
 impl Proposal {
@@ -48,7 +52,17 @@ impl Proposal {
             others: spec.as_ref().map(others).unwrap_or_default(),
             findings,
             order,
+            cached: Vec::new(),
         }
+    }
+
+    /// With what the cluster's runs have made.
+    pub fn beside(mut self, object: &Object, known: &Known, made: &There) -> Self {
+        let json = object.node.json();
+        if let (true, Ok(pipeline)) = (self.is_right(), serde_json::from_value::<MLPipeline>(json.clone())) {
+            self.cached = cached::outlook(&pipeline, &known.templates, made, &config(&json), Timestamp::now());
+        }
+        self
     }
 
     /// It would be accepted.
@@ -87,6 +101,12 @@ impl Proposal {
                 if finally.is_empty() { String::new() } else { format!(", finally {finally}") }
             );
         }
+        for Outlook { stage, from, why } in &self.cached {
+            let _ = match from {
+                Some(run) => writeln!(text, "  {} {stage} is taken from run {run}: {why}", paint("=", GOOD)),
+                None => writeln!(text, "  {} {stage} is run: {why}", paint("*", WAITS)),
+            };
+        }
         let starts = match (self.is_right(), self.starts, self.on_change) {
             (false, _, _) | (_, None, _) => "No run starts: it has mistakes",
             (_, Some(true), _) => {
@@ -109,6 +129,7 @@ impl Proposal {
             "problems": self.findings.iter().map(problems::document).collect::<Vec<_>>(),
             "changes": self.changes.iter().map(|(entry, changes)| json!({ "of": entry, "fields": changes })).collect::<Vec<_>>(),
             "otherTriggers": self.others,
+            "cache": self.cached,
             "startsRun": self.is_right() && self.starts == Some(true),
         })
     }
