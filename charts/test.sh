@@ -50,6 +50,8 @@ ok
 
 renders "an image" 'image: registry\.example\.com/ml/operator:0\.1\.0$'
 renders "a tag" '"registry\.example\.com/ml/train-tabular:7"' --set-string images.trainTabular.tag=7
+renders "a digest" '"registry\.example\.com/ml/data:7@sha256:0{64}"' --set-string images.data.tag=7 --set images.data.digest="sha256:$(printf '0%.0s' {1..64})"
+refuses "a digest that is none" "/images/data/digest" --set images.data.digest=sha256:0
 renders "a repository of its own" '--server-image=other\.example\.com/server:0\.1\.0$' --set images.server.repository=other.example.com/server
 renders "a template of a stage as it is written" 'args: \[--params, "\$\[\[ params \]\]"\]'
 renders "a pull policy for stages and servers" '--image-pull-policy=Always$' --set images.pullPolicy=Always

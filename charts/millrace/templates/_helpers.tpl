@@ -17,7 +17,9 @@ trainTabular: train-tabular
 {{- $registry := required "images.registry is required: registry and path that the images lie below, as in registry.example.com/millrace" $images.registry }}
 {{- $repository = printf "%s/%s" $registry $name }}
 {{- end }}
-{{- printf "%s:%s" $repository ($image.tag | default .root.Chart.AppVersion) }}
+{{- $digest := "" }}
+{{- with $image.digest }}{{ $digest = printf "@%s" . }}{{ end }}
+{{- printf "%s:%s%s" $repository ($image.tag | default .root.Chart.AppVersion) $digest }}
 {{- end }}
 
 {{- define "millrace.selector" -}}

@@ -50,13 +50,22 @@ def _import(pid: int, archives: list[Path]) -> list[str]:
     imported = []
     for archive in archives:
         wanted = described(archive)
-        if all(present.get(name) == digest for name, digest in wanted.items()):
-            continue
-        with open(archive, "rb") as file:
-            # Through standard input: the node may not see the file's path.
-            _ctr(pid, "images", "import", "-", stdin=file)
-        imported += wanted
+        if not all(present.get(name) == digest for name, digest in wanted.items()):
+            with open(archive, "rb") as file:
+                # Through standard input: the node may not see the file's path.
+                _ctr(pid, "images", "import", "-", stdin=file)
+            imported += wanted
+        for name, digest in wanted.items():
+            pinned = by_digest(name, digest)
+            if pinned not in present:
+                _ctr(pid, "images", "tag", "--force", name, pinned)
     return imported
+
+
+def by_digest(name: str, digest: str) -> str:
+    """The name that an image which was pulled has too: with it pods may name the image by its digest, and say which ran."""
+    path, slash, last = name.rpartition("/")
+    return f"{path}{slash}{last.split(':')[0]}@{digest}"
 
 
 def _kept(cluster: Cluster) -> Path:
