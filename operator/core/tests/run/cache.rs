@@ -185,7 +185,7 @@ fn off_neither_takes_nor_gives_and_refresh_gives_the_newest() {
     assert_eq!(made(chain(json!({})), mode("Off")), ["r2-fit-1"]);
     assert_eq!(made(mode("Off"), chain(json!({}))), ["r2-fit-1"]);
     let first = ended(chain(json!({})), "r1");
-    let mut fresh = after(mode("Refresh"), "r2", &[first.clone()]);
+    let mut fresh = after(mode("Refresh"), "r2", std::slice::from_ref(&first));
     fresh.pass_time(Duration::from_mins(5));
     fresh.settle();
     assert_eq!(fresh.created.keys().collect::<Vec<_>>(), ["r2-fit-1"]);
@@ -199,7 +199,7 @@ fn off_neither_takes_nor_gives_and_refresh_gives_the_newest() {
 #[test]
 fn a_result_that_is_too_old_is_made_anew_and_copies_do_not_make_it_younger() {
     let first = ended(chain(json!({})), "r1");
-    let mut second = after(chain(json!({})), "r2", &[first.clone()]);
+    let mut second = after(chain(json!({})), "r2", std::slice::from_ref(&first));
     second.pass_time(Duration::from_mins(50));
     second.settle();
     assert_eq!(second.jobs.len(), 0);
@@ -283,11 +283,11 @@ fn a_crash_at_any_write_makes_nothing_twice() {
         spec["stages"]["use"] = pinned(json!({ "inputs": { "model": { "from": "fit.model" } } }));
         spec
     };
-    let mut reference = after(spec(), "r2", &[first.clone()]);
+    let mut reference = after(spec(), "r2", std::slice::from_ref(&first));
     reference.settle();
     for write in 1..=reference.writes {
         for crash in [Crash::Before(write), Crash::After(write)] {
-            let mut cluster = after(spec(), "r2", &[first.clone()]);
+            let mut cluster = after(spec(), "r2", std::slice::from_ref(&first));
             cluster.crash = Some(crash);
             cluster.settle();
             assert_eq!(cluster.created.keys().collect::<Vec<_>>(), ["r2-use-1"], "{crash:?}");

@@ -109,7 +109,7 @@ fn a_hit_on_what_is_lost_runs_the_producer_and_nobody_takes_the_lost_one_again()
     let mut first = after(cached(), "r1", &[]);
     first.settle();
     let first = seen(&first, 5);
-    let mut second = after(cached(), "r2", &[first.clone()]).fate("b", 1, Fate::LosesInput("rows"));
+    let mut second = after(cached(), "r2", std::slice::from_ref(&first)).fate("b", 1, Fate::LosesInput("rows"));
     second.settle_until(|cluster| cluster.stage("a").attempts == 1);
     let lost = second.stage("a").cache.clone().unwrap().lost.unwrap();
     assert_eq!((lost.run.as_str(), lost.stage.as_str()), ("r1", "a"));
