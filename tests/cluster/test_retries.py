@@ -16,17 +16,17 @@ def memory_of(pod: dict) -> dict:
 
 class RetriesByCause(ClusterTest):
     def test_a_failure_that_the_condition_does_not_take_is_not_tried_again(self):
-        retry = {"limit": 5, "backoff": QUICK, "on": "exitCode != 2"}
+        retry = {"limit": 5, "backoff": QUICK, "when": "exitCode != 2"}
         self.run_inline({"s": script('echo bad input; exit "$MILLRACE_ATTEMPT"', retry=retry)})
         stage = self.failed()["stages"]["s"]
         self.assertEqual((stage["attempts"], stage["reason"], stage["exitCode"]), (2, "Error", 2))
         first, rest = stage["message"].split("\n", 1)
-        self.assertIn("retry.on is false (exitCode 2, reason Error, attempt 2)", first)
+        self.assertIn("retry.when is false (exitCode 2, reason Error, attempt 2)", first)
         self.assertIn("bad input", first + rest)
-        wait_for("an event that says so", lambda: [e for e in self.events() if e.startswith("StageFailed") and "retry.on is false" in e])
+        wait_for("an event that says so", lambda: [e for e in self.events() if e.startswith("StageFailed") and "retry.when is false" in e])
 
     def test_what_the_infrastructure_ends_is_tried_again_whatever_the_condition(self):
-        retry = {"limit": 1, "on": "false"}
+        retry = {"limit": 1, "when": "false"}
         self.run_inline({"s": script('test "$MILLRACE_ATTEMPT" -gt 1 || sleep 120', retry=retry, terminationGracePeriod="1s")})
         wait_for("the program", lambda: self.stage("s").get("state") == "Running")
         kubectl("delete", "pod", "-n", self.namespace, "-l", "millrace.dev/stage=s", "--wait=false")
@@ -34,8 +34,8 @@ class RetriesByCause(ClusterTest):
         self.assertEqual((stage["attempts"], stage.get("failures", 0)), (2, 0))
 
     def test_a_condition_with_a_mistake_is_refused_with_the_remedy(self):
-        for number, (on, says) in enumerate([("exit_code == 1", "exitCode"), ("reason == 'OOMKiled'", "did you mean `OOMKilled`"), ("exitCode", "spec.stages.s.retry.on")]):
-            name = self.run_inline({"s": script("true", retry={"limit": 1, "on": on})}, name=f"r{number}")
+        for number, (on, says) in enumerate([("exit_code == 1", "exitCode"), ("reason == 'OOMKiled'", "did you mean `OOMKilled`"), ("exitCode", "spec.stages.s.retry.when")]):
+            name = self.run_inline({"s": script("true", retry={"limit": 1, "when": on})}, name=f"r{number}")
             accepted = next(c for c in self.failed(name)["conditions"] if c["type"] == "Accepted")
             self.assertEqual(accepted["status"], "False")
             self.assertIn(says, accepted["message"])

@@ -2,7 +2,6 @@
 
 mod support;
 
-
 use millrace_contract::{Outcome, ReportReason};
 use serde_json::json;
 use support::{Stage, write};

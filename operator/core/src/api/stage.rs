@@ -242,7 +242,7 @@ pub struct Retry {
     /// kubelet's `StartError` and `ContainerCannotRun`. Failures of the infrastructure are tried again without being asked about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
-    pub on: Option<String>,
+    pub when: Option<String>,
     /// After an attempt that ran out of memory the next one gets more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_growth: Option<MemoryGrowth>,

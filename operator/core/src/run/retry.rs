@@ -39,17 +39,17 @@ pub(super) fn wait(retry: &Retry, failures: u32, seed: &str) -> Option<Duration>
     Some(Duration::from_secs_f64((seconds * (900.0 + draw as f64) / 1000.0).max(0.0)))
 }
 
-/// Why `retry.on` lets there be no other attempt, if it does not. Without a value it cannot say yes.
+/// Why `retry.when` lets there be no other attempt, if it does not. Without a value it cannot say yes.
 pub(super) fn refused(retry: &Retry, exit_code: Option<i32>, reason: &str, attempt: u32) -> Option<String> {
-    let on = retry.on.as_ref()?;
+    let when = retry.when.as_ref()?;
     let code = exit_code.unwrap_or(NO_EXIT_CODE);
     let values = [("exitCode", json!(code)), ("reason", json!(reason)), ("attempt", json!(attempt))];
     let scope = values.into_iter().fold(Scope::new(), |scope, (name, value)| scope.with(name, value));
     let figures = format!("exitCode {code}, reason {reason}, attempt {attempt}");
-    match expr::eval_bool(on, &scope) {
+    match expr::eval_bool(when, &scope) {
         Ok(true) => None,
-        Ok(false) => Some(format!("no other attempt: retry.on is false ({figures})")),
-        Err(error) => Some(format!("no other attempt: retry.on has no value ({figures}): {error}")),
+        Ok(false) => Some(format!("no other attempt: retry.when is false ({figures})")),
+        Err(error) => Some(format!("no other attempt: retry.when has no value ({figures}): {error}")),
     }
 }
 
@@ -101,15 +101,15 @@ mod tests {
 
     #[test]
     fn a_condition_says_which_failures_are_worth_another_attempt() {
-        let on = |text: &str| Retry { limit: 3, on: Some(text.into()), ..Retry::default() };
+        let on = |text: &str| Retry { limit: 3, when: Some(text.into()), ..Retry::default() };
         let refused = |text: &str, code, reason| super::refused(&on(text), code, reason, 2);
         assert_eq!(super::refused(&retry(1, None), Some(1), "Error", 1), None);
         assert_eq!(refused("exitCode != 2 && attempt < 3", Some(1), "Error"), None);
-        let no = "no other attempt: retry.on is false (exitCode 2, reason Error, attempt 2)";
+        let no = "no other attempt: retry.when is false (exitCode 2, reason Error, attempt 2)";
         assert_eq!(refused("exitCode != 2", Some(2), "Error").as_deref(), Some(no));
         assert_eq!(refused("reason == 'OOMKilled' && exitCode < 0", None, "OOMKilled"), None);
         let unclear = refused("exitCode / 0 > 1 && reason[5] == 'x'", Some(1), "Error").unwrap();
-        assert!(unclear.starts_with("no other attempt: retry.on"), "{unclear}");
+        assert!(unclear.starts_with("no other attempt: retry.when"), "{unclear}");
     }
 
     #[test]

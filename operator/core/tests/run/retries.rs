@@ -12,19 +12,19 @@ fn retried(retry: Value) -> Value {
 
 #[test]
 fn a_failure_that_the_condition_does_not_take_fails_the_stage_at_once_and_says_so() {
-    let spec = retried(json!({ "limit": 5, "on": "exitCode != 2" }));
+    let spec = retried(json!({ "limit": 5, "when": "exitCode != 2" }));
     let mut cluster = Cluster::new(spec).fate("s", 1, Fate::Exits(1)).fate("s", 2, Fate::Exits(2));
     cluster.settle();
     let status = cluster.stage("s");
     assert_eq!((status.state, status.attempts, status.reason.as_deref()), (StageState::Failed, 2, Some("Error")));
-    let said = "no other attempt: retry.on is false (exitCode 2, reason Error, attempt 2)";
+    let said = "no other attempt: retry.when is false (exitCode 2, reason Error, attempt 2)";
     assert!(status.message.as_ref().unwrap().lines().next().unwrap().ends_with(said), "{:?}", status.message);
     assert!(cluster.condition("Succeeded").unwrap().2.contains(said), "the run tells it too");
 }
 
 #[test]
 fn the_infrastructure_is_not_asked_about() {
-    let spec = retried(json!({ "limit": 1, "on": "false" }));
+    let spec = retried(json!({ "limit": 1, "when": "false" }));
     let mut cluster = Cluster::new(spec).fate("s", 1, Fate::Evicted).fate("s", 2, Fate::LostWithNode);
     cluster.settle();
     assert_eq!((cluster.stage("s").state, cluster.stage("s").failures), (StageState::Succeeded, 0));

@@ -1,4 +1,4 @@
-//! `retry.on` and `retry.memoryGrowth`: which failures are tried again, and with how much memory.
+//! `retry.when` and `retry.memoryGrowth`: which failures are tried again, and with how much memory.
 
 use serde_json::Value;
 
@@ -31,15 +31,15 @@ pub(crate) const REASONS: [&str; 14] = [
 
 /// What can be said of a retry wherever it stands.
 pub(super) fn check(retry: &Retry, path: &str, problems: &mut Problems) {
-    let Retry { limit, backoff: _, on, memory_growth } = retry;
-    for (field, given) in [("on", on.is_some()), ("memoryGrowth", memory_growth.is_some())] {
+    let Retry { limit, backoff: _, when, memory_growth } = retry;
+    for (field, given) in [("when", when.is_some()), ("memoryGrowth", memory_growth.is_some())] {
         if given && *limit == 0 {
             let message = "limit is 0, so that there is no other attempt: write a limit of at least 1 beside it";
             problems.add(format!("{path}.{field}"), REASON, message);
         }
     }
-    if let Some(on) = on {
-        condition(on, &format!("{path}.on"), problems);
+    if let Some(when) = when {
+        condition(when, &format!("{path}.when"), problems);
     }
     let Some(growth) = memory_growth else { return };
     if let Some(factor) = growth.factor.filter(|factor| !(1.1..=10.0).contains(factor)) {
@@ -52,16 +52,16 @@ pub(super) fn check(retry: &Retry, path: &str, problems: &mut Problems) {
     }
 }
 
-fn condition(on: &str, path: &str, problems: &mut Problems) {
-    if expr::has_template(on) {
-        let message = "on is an expression by itself: leave the `$[[` and `]]` out";
+fn condition(when: &str, path: &str, problems: &mut Problems) {
+    if expr::has_template(when) {
+        let message = "when is an expression by itself: leave the `$[[` and `]]` out";
         problems.add(path, "InvalidExpression", message);
         return;
     }
     let names = [("exitCode", Type::Number), ("reason", Type::Text), ("attempt", Type::Number)];
     let names: Names = names.map(|(name, kind)| (name.to_owned(), kind)).into();
-    References::default().take(expr::check(on, &names, &Type::Boolean), path, problems);
-    for reason in expr::compared(on, "reason").unwrap_or_default() {
+    References::default().take(expr::check(when, &names, &Type::Boolean), path, problems);
+    for reason in expr::compared(when, "reason").unwrap_or_default() {
         if !REASONS.contains(&reason.as_str()) {
             let hint = expr::did_you_mean(&reason, REASONS);
             let message = format!(
@@ -78,7 +78,7 @@ pub(super) fn of_stage(name: &str, resolved: &Resolved<'_>, spec: &MLPipelineSpe
     let at = resolved.at(name);
     let Some((retry, path)) = effective(resolved, spec, &at) else { return };
     if resolved.stage.for_each.is_some() {
-        for (field, given) in [("on", retry.on.is_some()), ("memoryGrowth", retry.memory_growth.is_some())] {
+        for (field, given) in [("when", retry.when.is_some()), ("memoryGrowth", retry.memory_growth.is_some())] {
             if given {
                 let message = format!(
                     "`{name}` has forEach, and the Job of its items tries them again by itself, all in the same way: leave {field} \

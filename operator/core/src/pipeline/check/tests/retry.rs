@@ -1,4 +1,4 @@
-//! `retry.on` and `retry.memoryGrowth`.
+//! `retry.when` and `retry.memoryGrowth`.
 
 use serde_json::{Value, json};
 
@@ -23,8 +23,8 @@ fn with_memory(limits: Value, retry: Value) -> Value {
 
 #[test]
 fn a_condition_on_what_failed_is_checked_when_the_pipeline_is() {
-    let on = |text: &str| fit(json!({ "limit": 2, "on": text }));
-    let at = "spec.stages.fit.retry.on";
+    let on = |text: &str| fit(json!({ "limit": 2, "when": text }));
+    let at = "spec.stages.fit.retry.when";
     for good in ["exitCode != 2", "reason in ['Error', 'OOMKilled'] && attempt < 3", "reason.startsWith('Out')", "true"]
     {
         assert!(checked(on(good)).is_ok(), "{good}");
@@ -36,7 +36,7 @@ fn a_condition_on_what_failed_is_checked_when_the_pipeline_is() {
     refused(on("params.rows > 1"), at, "params");
     refused(on("reason == 'OOMKiled'"), at, "did you mean `OOMKilled`?");
     refused(on("reason != 'Evicted'"), at, "infrastructure");
-    refused(fit(json!({ "on": "true" })), at, "limit is 0");
+    refused(fit(json!({ "when": "true" })), at, "limit is 0");
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn memory_grows_from_a_limit_to_a_larger_one() {
 #[test]
 fn the_items_of_a_stage_are_tried_again_by_their_job_alone() {
     let each = |retry: Value| stage("fit", json!({ "forEach": { "range": { "count": 2 } }, "retry": retry }));
-    refused(each(json!({ "limit": 1, "on": "true" })), "spec.stages.fit.retry.on", "leave on out");
+    refused(each(json!({ "limit": 1, "when": "true" })), "spec.stages.fit.retry.when", "leave when out");
     let growth = json!({ "limit": 1, "memoryGrowth": { "max": "1Gi" } });
     refused(each(growth), "spec.stages.fit.retry.memoryGrowth", "{ limit: 1 }");
 }
