@@ -17,7 +17,7 @@ use crate::report::Log;
 use crate::signals::Inbox;
 use crate::supervise::Limits;
 use crate::usage::Meter;
-use crate::{collect, command, exit, facts, folders, inputs, item, manifest, outputs, report, supervise, task};
+use crate::{checkpoints, collect, command, exit, facts, folders, inputs, item, manifest, outputs, report, supervise, task};
 
 /// What is left to do when the report is written: to exit.
 #[derive(Debug)]
@@ -55,7 +55,10 @@ pub fn run(arguments: &[OsString]) -> Done {
         Err(error) => (None, Err(Failure::Task(error))),
     };
     let (report, line) = match ended {
-        Ok(report) => (report, None),
+        Ok(report) => {
+            checkpoints::clear(&place);
+            (report, None)
+        }
         Err(failure) => {
             let line = (!failure.command_ran()).then(|| failure.to_string());
             (incomplete(task.as_ref(), &failure, trace, &meter), line)

@@ -119,8 +119,10 @@ pub fn build(
         .env("MILLRACE_NAMESPACE", &task.namespace)
         .env("MILLRACE_ATTEMPT", task.attempt.to_string());
     match &folders.restore {
-        Some(folder) => command.env("MILLRACE_RESTORE_DIR", folder),
-        None => command.env_remove("MILLRACE_RESTORE_DIR"),
+        Some(restore) => {
+            command.env("MILLRACE_RESTORE_DIR", &restore.folder).env("MILLRACE_RESTORE_LATEST", &restore.latest)
+        }
+        None => command.env_remove("MILLRACE_RESTORE_DIR").env_remove("MILLRACE_RESTORE_LATEST"),
     };
     // Container runtimes set `/` for a user that the image does not know: nobody can write there.
     if std::env::var_os("HOME").is_none_or(|home| home.is_empty() || home == "/") {

@@ -10,6 +10,7 @@ use millrace_files::short;
 use nix::unistd::{getegid, geteuid};
 use thiserror::Error;
 
+use crate::checkpoints::{self, Restore};
 use crate::place::Place;
 
 #[derive(Debug, Error)]
@@ -58,8 +59,7 @@ pub struct Folders {
     pub attempt: PathBuf,
     pub out: PathBuf,
     pub checkpoint: PathBuf,
-    /// The newest checkpoint folder of an earlier attempt that has something in it.
-    pub restore: Option<PathBuf>,
+    pub restore: Option<Restore>,
 }
 
 /// Makes `outputs/`, `out/results/` and `checkpoint/` of this attempt.
@@ -71,8 +71,7 @@ pub fn prepare(task: &Task, place: &Place) -> Result<Folders, StoreError> {
     for folder in [&attempt.join("outputs"), &out.join("results"), &checkpoint] {
         fs::create_dir_all(folder).map_err(|source| StoreError::new(folder, source))?;
     }
-    let restore =
-        (1..task.attempt).rev().map(|earlier| place.at(checkpoint_dir(earlier))).find(|folder| has_entries(folder));
+    let restore = checkpoints::last(place, task.attempt);
     Ok(Folders { attempt, out, checkpoint, restore })
 }
 
@@ -120,10 +119,6 @@ fn set_aside(attempt: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-fn has_entries(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// The highest number that an attempt of this folder has had; 0 if there was none.

@@ -3,6 +3,7 @@
 
 mod attempt;
 mod cgroup;
+mod checkpoints;
 mod collect;
 mod command;
 mod deadline;

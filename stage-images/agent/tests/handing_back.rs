@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::fs;
-
 use millrace_contract::{Outcome, ReportReason};
 use serde_json::json;
 use support::{Stage, write};
@@ -256,7 +254,7 @@ fn the_environment_is_the_contracts() {
     let digest = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     let stage = Stage::new().input("test-data", "abc", digest).output("model", "artifact").with("attempt", json!(3));
     write(&stage.path("stage/attempts/1/checkpoint/step-10"), b"x");
-    fs::create_dir_all(stage.path("stage/attempts/2/checkpoint")).unwrap();
+    write(&stage.path("stage/attempts/2/checkpoint/.half-written"), b"x");
     let script =
         "env | grep -E '^(MILLRACE_|HOME=)' | sort; [ ! -e $MILLRACE_OUTPUT_MODEL ] && echo x > $MILLRACE_OUTPUT_MODEL";
     let output = stage
@@ -274,6 +272,7 @@ fn the_environment_is_the_contracts() {
         "HOME=/tmp\nMILLRACE_ATTEMPT=3\nMILLRACE_CHECKPOINT_DIR={root}/stage/attempts/3/checkpoint\n\
          MILLRACE_INPUT_TEST_DATA={root}/inputs/test-data\nMILLRACE_NAMESPACE=default\nMILLRACE_OUT={root}/stage/attempts/3/out\n\
          MILLRACE_OUTPUT_MODEL={root}/stage/attempts/3/outputs/model\nMILLRACE_RESTORE_DIR={root}/stage/attempts/1/checkpoint\n\
+         MILLRACE_RESTORE_LATEST={root}/stage/attempts/1/checkpoint/step-10\n\
          MILLRACE_RUN=penguins-1\nMILLRACE_STAGE=train\n"
     );
     assert_eq!(String::from_utf8(ran.stdout).unwrap(), expected);
