@@ -254,6 +254,9 @@ pub struct StageStatus {
     pub attempt_time: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// The memory limit of the current or next attempt, where it is not the stage's own: one before it ran out of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
     /// The Job of the current attempt. Its uid is known once it was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobRef>,

@@ -50,7 +50,7 @@ pub use routing::{HeaderRoute, RouteTo, Routing, StickyHeader};
 pub use security::{Auth, Jwks, JwksKey, JwtRules, KeySecret, RateLimit, RatePer, Security, TlsSecret};
 pub(crate) use stage::is_stop;
 pub use stage::{
-    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, OnFailure, Otherwise, Output, Register, Retry, Stage,
+    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, MemoryGrowth, OnFailure, Otherwise, Output, Register, Retry, Stage,
     WaitFor,
 };
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};

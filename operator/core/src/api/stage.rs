@@ -222,6 +222,30 @@ pub struct Retry {
     pub limit: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
+    /// CEL that says whether a failure is worth another attempt: `reason != 'Timeout' && exitCode != 2`. False fails the stage at once. It knows
+    /// `exitCode` (-1 if no program ended), `reason` and `attempt` (of the one that failed). Reasons: `Error`, `OOMKilled`, `Timeout`, `CannotStart`,
+    /// `OutputMissing`, `ResultTooLarge`, `BadResult`, `StoreNotWritable`, `NoReport`, `BadReport`, `DeadlineExceeded`, `AgentNotDelivered`, and the
+    /// kubelet's `StartError` and `ContainerCannotRun`. Failures of the infrastructure are tried again without being asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub on: Option<String>,
+    /// After an attempt that ran out of memory the next one gets more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_growth: Option<MemoryGrowth>,
+}
+
+/// After `OOMKilled` the next attempt gets memory, limit and request, times `factor`, at most `max`. The stage needs a memory limit to grow from. An
+/// attempt that runs out of `max` is followed by others with as much, within the `limit` of `retry`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemoryGrowth {
+    /// Default 1.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.1, max = 10.0))]
+    pub factor: Option<f64>,
+    /// The largest limit, such as `64Gi`.
+    #[schemars(schema_with = "schema::quantity")]
+    pub max: Value,
 }
 
 /// The wait before attempt n+1 is `initial * factor^(n-1)`, at most `max`, with a jitter of ±10 %.

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod check;
+mod compared;
 mod error;
 mod evaluate;
 mod explain;
@@ -22,6 +23,7 @@ mod value;
 mod tests;
 
 pub use check::{Checked, check, check_text, check_value};
+pub use compared::compared;
 pub use error::ExprError;
 pub use evaluate::{eval_bool, render, render_value};
 pub use explain::{Figure, decisive, figures, unknown};

@@ -9,6 +9,8 @@ mod plan;
 mod plan_tests;
 mod triggers;
 
+#[cfg(test)]
+pub(crate) use check::REASONS;
 pub use check::{bind_params, check, check_template};
 pub use frozen::{Bond, Frozen, FrozenContainer, FrozenKind, FrozenStage, stage_path};
 pub use plan::{PipelineObserved, plan, plan_template};

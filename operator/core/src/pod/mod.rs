@@ -15,6 +15,7 @@ mod tests;
 pub use check::check;
 pub use hardened::{USER, base, container_security};
 pub use probe::http_probe;
+pub use resources::amount;
 pub use settings::{escape, quantity, settings_into};
 pub use template::{end_with_main, over_template};
 

@@ -65,7 +65,8 @@ fn differ(a: f64, b: f64) -> bool {
 }
 
 /// The number that a quantity stands for; nothing if it is none.
-fn amount(value: &Value) -> Option<f64> {
+#[must_use]
+pub fn amount(value: &Value) -> Option<f64> {
     let text = quantity(value).0;
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let (digits, unit) = match text.find(['e', 'E']).filter(|at| text[at + 1..].parse::<i32>().is_ok()) {

@@ -89,7 +89,8 @@ fn when(pass: &Pass<'_>, stage: &FrozenStage, stages: &Stages) -> Result<Option<
 
 /// A stage that may not begin: its clock begins when it does.
 fn waiting(old: &StageStatus) -> StageStatus {
-    StageStatus { attempts: old.attempts, retries: old.retries, ..StageStatus::default() }
+    let memory = old.memory.clone();
+    StageStatus { attempts: old.attempts, retries: old.retries, memory, ..StageStatus::default() }
 }
 
 fn skipped(old: &StageStatus, reason: &str, message: &str) -> StageStatus {

@@ -59,7 +59,8 @@ pub(super) fn begin(
             // Items that are done read what they read.
             let inputs =
                 if anew || status.items.is_none() { BTreeMap::new() } else { std::mem::take(&mut status.inputs) };
-            *status = StageStatus { attempts: status.attempts, retries, inputs, ..StageStatus::default() };
+            let memory = status.memory.take();
+            *status = StageStatus { attempts: status.attempts, retries, inputs, memory, ..StageStatus::default() };
         }
     }
     Ok(new)

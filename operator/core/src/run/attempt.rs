@@ -6,7 +6,7 @@ use super::ending::{Ending, Failure};
 use super::gate::{self, Verdict};
 use super::graph::GATE_REJECTED;
 use super::pass::{Effects, Pass, Stages, after, clip, whole_seconds};
-use super::{container, inputs, mounts, retry};
+use super::{container, inputs, memory, mounts, retry};
 use crate::api::{Otherwise, OutputStatus, StageState, StageStatus, StageUsage};
 use crate::duration;
 use crate::pipeline::FrozenContainer;
@@ -134,8 +134,18 @@ fn failed(
     let seed = format!("{}/{name}/{}", pass.run_uid(), status.attempts);
     let wait = if lasting { None } else { retry::wait(&stage.retry, status.failures, &seed) };
     let Some(wait) = wait else { return fail(pass, name, status, &reason, &message, effects) };
+    if let Some(no) = retry::refused(&stage.retry, exit_code, &reason, status.attempts) {
+        return fail(pass, name, status, &reason, &in_first_line(&message, &no), effects);
+    }
     let next = after(whole_seconds(pass.now), wait);
-    let again = duration::format(wait);
+    let mut again = duration::format(wait);
+    if reason == memory::OUT_OF_MEMORY
+        && let Some(memory) = memory::grown(stage, &status)
+    {
+        again = format!("{again} with {memory} of memory");
+        message = in_first_line(&message, &format!("the next attempt has {memory}"));
+        status.memory = Some(memory);
+    }
     let words = format!("stage {name}, attempt {}, the next one in {again}: {reason}: {message}", status.attempts);
     effects.warn("StageRetried", words);
     status.state = StageState::BackingOff;
@@ -144,6 +154,14 @@ fn failed(
     status.next_attempt_time = Some(Time(next));
     effects.again(super::pass::since(pass.now, next));
     status
+}
+
+/// Behind the first line, which is the one that a run tells of its stages.
+fn in_first_line(message: &str, more: &str) -> String {
+    match message.split_once('\n') {
+        Some((first, rest)) => format!("{first}; {more}\n{rest}"),
+        None => format!("{message}; {more}"),
+    }
 }
 
 /// The stage has failed for good.

@@ -204,3 +204,21 @@ fn without_a_report_the_container_and_its_pod_tell() {
         assert_eq!(kind(&found), (expected.0, expected.1.to_owned()), "{exit} {reason}");
     }
 }
+
+#[test]
+fn every_reason_of_a_failure_that_counts_is_one_that_a_pipeline_may_ask_for() {
+    use crate::pipeline::REASONS;
+    let counted = [
+        ReportReason::Error,
+        ReportReason::CannotStart,
+        ReportReason::OOMKilled,
+        ReportReason::Timeout,
+        ReportReason::OutputMissing,
+        ReportReason::ResultTooLarge,
+        ReportReason::BadResult,
+        ReportReason::StoreNotWritable,
+    ];
+    for reason in counted {
+        assert!(REASONS.contains(&format!("{reason:?}").as_str()), "{reason:?}");
+    }
+}

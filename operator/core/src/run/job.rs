@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::inputs::{self, Hindrance, Mounted};
 use super::pass::{Pass, Stages};
-use super::{mounts, render, scope};
+use super::{memory, mounts, render, scope};
 use crate::api::{Container, Output, StageStatus};
 use crate::expr::{self, Scope};
 use crate::pipeline::{FrozenContainer, bind_params};
@@ -33,7 +33,8 @@ pub(super) fn build(
 ) -> Result<Job, Hindrance> {
     let inputs = inputs::mounted(&stage.inputs, &status.inputs, stages)?;
     let scope = scope_of(pass, name, stage, status, &inputs, stages)?;
-    let container = render::container(name, &pass.at(name), stage, &scope)?;
+    let mut container = render::container(name, &pass.at(name), stage, &scope)?;
+    memory::give(&mut container.settings, status);
     let task = task(pass, name, stage, status, &container, &inputs);
     let grace = task.grace_seconds;
     let task = serde_json::to_string(&task)

@@ -24,6 +24,7 @@ mod inputs;
 mod item_job;
 mod items;
 mod job;
+mod memory;
 mod mounts;
 mod observed;
 mod pass;

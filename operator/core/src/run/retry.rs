@@ -1,13 +1,19 @@
-//! How often a stage is tried, and how long it waits before it is tried again.
+//! How often a stage is tried and after which failures, and how long it waits before it is tried again.
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::api::Retry;
+use crate::expr::{self, Scope};
 use crate::{duration, names};
 
 /// Attempts that the infrastructure may end before the stage fails: their own bound, so that a node that kills whatever
 /// runs on it cannot make a run endless.
 pub(super) const MAX_DISRUPTIONS: u32 = 10;
+
+/// `exitCode` of an attempt whose program did not end, or never began.
+const NO_EXIT_CODE: i32 = -1;
 
 const INITIAL: Duration = Duration::from_secs(10);
 const MAX: Duration = Duration::from_mins(5);
@@ -33,10 +39,24 @@ pub(super) fn wait(retry: &Retry, failures: u32, seed: &str) -> Option<Duration>
     Some(Duration::from_secs_f64((seconds * (900.0 + draw as f64) / 1000.0).max(0.0)))
 }
 
+/// Why `retry.on` lets there be no other attempt, if it does not. Without a value it cannot say yes.
+pub(super) fn refused(retry: &Retry, exit_code: Option<i32>, reason: &str, attempt: u32) -> Option<String> {
+    let on = retry.on.as_ref()?;
+    let code = exit_code.unwrap_or(NO_EXIT_CODE);
+    let values = [("exitCode", json!(code)), ("reason", json!(reason)), ("attempt", json!(attempt))];
+    let scope = values.into_iter().fold(Scope::new(), |scope, (name, value)| scope.with(name, value));
+    let figures = format!("exitCode {code}, reason {reason}, attempt {attempt}");
+    match expr::eval_bool(on, &scope) {
+        Ok(true) => None,
+        Ok(false) => Some(format!("no other attempt: retry.on is false ({figures})")),
+        Err(error) => Some(format!("no other attempt: retry.on has no value ({figures}): {error}")),
+    }
+}
+
 /// The wait before the attempt after `disruptions` of them: none after the first, because the work may be done and the
 /// next agent finds its manifest; then as after failures, because a node that refuses one pod refuses the next.
 pub(super) fn after_disruption(disruptions: u32, seed: &str) -> Duration {
-    let plain = Retry { limit: u32::MAX, backoff: None };
+    let plain = Retry { limit: u32::MAX, ..Retry::default() };
     disruptions.checked_sub(1).filter(|n| *n > 0).and_then(|n| wait(&plain, n, seed)).unwrap_or_default()
 }
 
@@ -51,7 +71,7 @@ mod tests {
             factor: Some(factor),
             max: Some(max.into()),
         });
-        Retry { limit, backoff }
+        Retry { limit, backoff, ..Retry::default() }
     }
 
     #[test]
@@ -77,6 +97,19 @@ mod tests {
         assert_eq!(after_disruption(1, "s"), Duration::ZERO);
         assert!((9.0..=11.0).contains(&after_disruption(2, "s").as_secs_f64()));
         assert!(after_disruption(10, "s") > Duration::from_mins(4));
+    }
+
+    #[test]
+    fn a_condition_says_which_failures_are_worth_another_attempt() {
+        let on = |text: &str| Retry { limit: 3, on: Some(text.into()), ..Retry::default() };
+        let refused = |text: &str, code, reason| super::refused(&on(text), code, reason, 2);
+        assert_eq!(super::refused(&retry(1, None), Some(1), "Error", 1), None);
+        assert_eq!(refused("exitCode != 2 && attempt < 3", Some(1), "Error"), None);
+        let no = "no other attempt: retry.on is false (exitCode 2, reason Error, attempt 2)";
+        assert_eq!(refused("exitCode != 2", Some(2), "Error").as_deref(), Some(no));
+        assert_eq!(refused("reason == 'OOMKilled' && exitCode < 0", None, "OOMKilled"), None);
+        let unclear = refused("exitCode / 0 > 1 && reason[5] == 'x'", Some(1), "Error").unwrap();
+        assert!(unclear.starts_with("no other attempt: retry.on"), "{unclear}");
     }
 
     #[test]

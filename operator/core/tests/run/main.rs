@@ -11,6 +11,7 @@ mod fan_out;
 mod flow;
 mod model;
 mod node;
+mod retries;
 mod waits;
 
 use serde_json::{Value, json};

@@ -13,6 +13,7 @@ mod inputs;
 mod name;
 mod params;
 mod resolve;
+mod retry;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,8 @@ use crate::expr::{Names, Type};
 use crate::problem::Problem;
 
 pub use params::bind_params;
+#[cfg(test)]
+pub(crate) use retry::REASONS;
 
 /// The most bytes of a pipeline with its templates: an apiserver's store takes about 1.5 MB an object.
 const FROZEN_LIMIT: usize = 1024 * 1024;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::edges::{Edges, Tie};
 use super::expression::{self, References};
 use super::resolve::{Kind, Resolved};
-use super::{Problems, approve, container, for_each, freeze, gate, inputs, name, params, time, when};
+use super::{Problems, approve, container, for_each, freeze, gate, inputs, name, params, retry, time, when};
 use crate::api::{ArtifactType, MLPipelineSpec, ParamSpec};
 use crate::config::Config;
 use crate::expr::{self, Names, Type};
@@ -91,6 +91,7 @@ fn program(
     time::duration(stage.timeout.as_deref(), &format!("{at}.timeout"), problems);
     time::duration(stage.pending_timeout.as_deref(), &format!("{at}.pendingTimeout"), problems);
     time::retry(stage.retry.as_ref(), &format!("{at}.retry"), problems);
+    retry::of_stage(name, resolved, spec, problems);
     if spec.store.is_none() && !resolved.outputs().is_empty() {
         let message = format!(
             "the stage `{name}` has outputs, and they need a place: write store: {{ pvc: {{ claimName: <PersistentVolumeClaim> }} }}"

@@ -62,6 +62,7 @@ pub(super) fn retry(retry: Option<&Retry>, path: &str, problems: &mut Problems) 
             format!("{} is out of bounds: write 0 to 100", retry.limit),
         );
     }
+    super::retry::check(retry, path, problems);
     let Some(backoff) = &retry.backoff else { return };
     let at = format!("{path}.backoff");
     checked(backoff.initial.as_deref(), &format!("{at}.initial"), 0, problems);

@@ -6,6 +6,7 @@ mod flow;
 mod for_each;
 mod freeze;
 mod names;
+mod retry;
 mod stage;
 mod templates;
 mod triggers;

@@ -1,0 +1,60 @@
+//! `retry.on` and `retry.memoryGrowth`.
+
+use serde_json::{Value, json};
+
+use super::{checked, stage};
+
+#[track_caller]
+fn refused(patch: Value, path: &str, says: &str) {
+    let problems = checked(patch.clone()).unwrap_err();
+    assert!(problems.iter().any(|p| p.path == path && p.message.contains(says)), "{patch}: {problems:#?}");
+}
+
+fn fit(retry: Value) -> Value {
+    stage("fit", json!({ "retry": retry }))
+}
+
+fn with_memory(limits: Value, retry: Value) -> Value {
+    stage("fit", json!({ "retry": retry, "container": { "resources": { "limits": limits } } }))
+}
+
+#[test]
+fn a_condition_on_what_failed_is_checked_when_the_pipeline_is() {
+    let on = |text: &str| fit(json!({ "limit": 2, "on": text }));
+    let at = "spec.stages.fit.retry.on";
+    for good in ["exitCode != 2", "reason in ['Error', 'OOMKilled'] && attempt < 3", "reason.startsWith('Out')", "true"] {
+        assert!(checked(on(good)).is_ok(), "{good}");
+    }
+    refused(on("exit_code != 2"), at, "exitCode");
+    refused(on("exitCode == 'two'"), at, "number");
+    refused(on("exitCode"), at, "true or false");
+    refused(on("$[[ exitCode ]] == 1"), at, "leave the `$[[` and `]]` out");
+    refused(on("params.rows > 1"), at, "params");
+    refused(on("reason == 'OOMKiled'"), at, "did you mean `OOMKilled`?");
+    refused(on("reason != 'Evicted'"), at, "infrastructure");
+    refused(fit(json!({ "on": "true" })), at, "limit is 0");
+}
+
+#[test]
+fn memory_grows_from_a_limit_to_a_larger_one() {
+    let growth = |growth: Value| json!({ "limit": 2, "memoryGrowth": growth });
+    let good = growth(json!({ "factor": 1.5, "max": "4Gi" }));
+    let at = "spec.stages.fit.retry.memoryGrowth";
+    assert!(checked(with_memory(json!({ "memory": "1Gi" }), good.clone())).is_ok());
+    refused(fit(good.clone()), at, "no memory limit to grow from: write spec.stages.fit.container.resources.limits.memory");
+    refused(with_memory(json!({ "memory": "4Gi" }), good), at, "raise max");
+    let memory = || json!({ "memory": "1Gi" });
+    refused(with_memory(memory(), growth(json!({ "max": "lots" }))), &format!("{at}.max"), "such as 64Gi");
+    refused(with_memory(memory(), growth(json!({ "max": "2Gi", "factor": 1 }))), &format!("{at}.factor"), "1.1 to 10");
+    refused(with_memory(memory(), json!({ "memoryGrowth": { "max": "2Gi" } })), at, "limit is 0");
+    let all = json!({ "defaults": { "retry": growth(json!({ "max": "4Gi" })) } });
+    refused(all, "spec.defaults.retry.memoryGrowth", "the stage `fit` has no memory limit");
+}
+
+#[test]
+fn the_items_of_a_stage_are_tried_again_by_their_job_alone() {
+    let each = |retry: Value| stage("fit", json!({ "forEach": { "range": { "count": 2 } }, "retry": retry }));
+    refused(each(json!({ "limit": 1, "on": "true" })), "spec.stages.fit.retry.on", "leave on out");
+    let growth = json!({ "limit": 1, "memoryGrowth": { "max": "1Gi" } });
+    refused(each(growth), "spec.stages.fit.retry.memoryGrowth", "{ limit: 1 }");
+}
