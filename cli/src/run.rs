@@ -28,6 +28,9 @@ pub struct Run {
     /// The run's name; default: the pipeline's with a few letters
     #[arg(long)]
     name: Option<String>,
+    /// Where it waits the higher goes first; default: the pipeline's `concurrency.priority`
+    #[arg(long, allow_negative_numbers = true)]
+    priority: Option<i32>,
     /// Follow the logs until its end, which is also this program's: 1 where the run failed
     #[arg(long)]
     follow: bool,
@@ -50,6 +53,7 @@ pub async fn run(cluster: &Cluster, command: Run) -> Result<Answer, Error> {
     let declared = pipeline.map(|spec| spec.params).unwrap_or_default();
     run.spec.params.extend(given(&command.params, &declared).map_err(Error::Said)?);
     bind_params(&declared, &run.spec.params, "params").map_err(|found| Error::said(problem::every(&found)))?;
+    run.spec.priority = command.priority.or(run.spec.priority);
     if let Some(name) = command.name {
         run.metadata.name = Some(name);
         run.metadata.generate_name = None;

@@ -81,7 +81,8 @@ mod tests {
     #[test]
     fn what_was_used_longest_ago_goes_first() {
         let empty = || {
-            Arc::new(Frozen { params: BTreeMap::new(), store: None, timeout_seconds: None, stages: BTreeMap::new() })
+            let (params, locks, stages) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+            Arc::new(Frozen { params, store: None, timeout_seconds: None, locks, stages })
         };
         let (mut inner, id) = (Inner::default(), |n: usize| Id::new("ns", n.to_string()));
         (0..KEPT).for_each(|n| inner.insert(id(n), empty()));

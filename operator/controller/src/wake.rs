@@ -1,9 +1,11 @@
 //! Who looks again when something changes. The rule: whatever a plan may look at wakes the object it plans for.
 
+use std::cmp::Reverse;
+
 use millrace_core::api::{ConcurrencyPolicy, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{DeploymentView, ServiceView};
 use millrace_core::names::ROUTER;
-use millrace_core::run::{FRONT, Peer, PodView, Slot, asks, bound, has_asked};
+use millrace_core::run::{Claim, FRONT, Peer, PodView, Slot, asks, bound, claims, has_asked, lock_names, priority};
 
 use crate::key::{Id, Kind};
 use crate::queue::Queue;
@@ -74,13 +76,18 @@ pub fn bound_of(stores: &Stores, pipeline: &Id) -> Option<(ConcurrencyPolicy, us
 /// The runs of a pipeline that look at each other: those that have begun, and the first of those that wait. Those behind them are woken
 /// when these move up.
 fn wake_front(stores: &Stores, queues: &Queues, namespace: &str, pipeline: &str) {
-    let Some((_, max)) = bound_of(stores, &Id::new(namespace, pipeline)) else { return };
+    let Some(found) = stores.pipelines.get(&Id::new(namespace, pipeline)) else { return };
+    let concurrency = found.spec.concurrency.as_ref();
+    let Some((_, max)) = bound(concurrency) else { return };
     let mut waiting = Vec::new();
     stores.runs.each(Some(namespace), |key, run| {
         if pipeline_of(run) == Some(pipeline) {
             match Peer::of(run) {
                 Some(peer) if peer.begun() => queues.runs.push(key.clone()),
-                Some(peer) if peer.wants => waiting.push((peer.since, key.clone())),
+                Some(peer) if peer.wants => {
+                    let (priority, since, _) = peer.rank(concurrency);
+                    waiting.push((priority, since, key.clone()));
+                }
                 _ => {}
             }
         }
@@ -89,7 +96,29 @@ fn wake_front(stores: &Stores, queues: &Queues, namespace: &str, pipeline: &str)
     if front < waiting.len() {
         waiting.select_nth_unstable(front);
     }
-    waiting.into_iter().take(front).for_each(|(_, key)| queues.runs.push(key));
+    waiting.into_iter().take(front).for_each(|(_, _, key)| queues.runs.push(key));
+}
+
+/// Those that wait for a lock that this run has held or wants: the first of them, because more do not get it. Those behind them are woken when these
+/// move up, and look by themselves after a while.
+fn wake_lockers(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun) {
+    let names = lock_names(run);
+    if names.is_empty() {
+        return;
+    }
+    let mut waiting = Vec::new();
+    stores.runs.each(Some(&id.namespace), |key, other| {
+        if key != id && !ended(other) {
+            let pipeline = pipeline_of(other).and_then(|name| stores.pipelines.get(&Id::new(&id.namespace, name)));
+            let waits = |claim: &Claim| !claim.held && claim.names.keys().any(|name| names.contains(name.as_str()));
+            let claims = claims(other, priority(other, pipeline.as_deref()), |_| false);
+            let first =
+                claims.iter().filter(|claim| waits(claim)).map(|claim| (Reverse(claim.priority), claim.since)).min();
+            waiting.extend(first.map(|(priority, since)| (priority, since, key.clone())));
+        }
+    });
+    waiting.sort_unstable();
+    waiting.into_iter().take(FRONT).for_each(|(_, _, key)| queues.runs.push(key));
 }
 
 pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineRun, gone: bool) {
@@ -108,6 +137,7 @@ pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineR
 
 /// The status of a run matters to its pipeline: which is the last one, which are kept.
 pub fn run_status(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun) {
+    wake_lockers(stores, queues, id, run);
     if let Some(pipeline) = pipeline_of(run) {
         let named = Id::new(&id.namespace, pipeline);
         let replaces = || bound_of(stores, &named).is_some_and(|(policy, _)| policy == ConcurrencyPolicy::Replace);
@@ -292,6 +322,37 @@ mod tests {
         let before = woken_by_pipeline();
         keep_run("queued", queued);
         assert_eq!(woken_by_pipeline(), before + 1);
+    }
+
+    #[test]
+    fn a_run_that_changes_wakes_those_that_wait_for_a_lock_of_its_own() {
+        let stores = Stores::default();
+        let run = |name: &str, lock: &str, time: &str, over: bool| {
+            let locks = json!({ "names": { lock: 1 }, time: "2026-01-01T00:00:00Z" });
+            let state = if over { "Succeeded" } else { "Pending" };
+            let mut run =
+                MLPipelineRun::new(name, serde_json::from_value(json!({ "pipeline": { "stages": {} } })).unwrap());
+            run.metadata.namespace = Some("ns".into());
+            run.metadata.resource_version = Some("1".into());
+            run.status =
+                serde_json::from_value(json!({ "stages": { "load": { "state": state, "locks": locks } } })).unwrap();
+            run
+        };
+        for (name, lock, time) in
+            [("waits", "x", "waitTime"), ("holds", "x", "holdTime"), ("waits-for-another", "y", "waitTime")]
+        {
+            keep(&stores.runs, run(name, lock, time, false), whole).unwrap();
+        }
+        let queues = Queues::default();
+        run_status(&stores, &queues, &Id::new("ns", "over"), &run("over", "x", "holdTime", true));
+        assert_eq!(queues.of(Kind::Run).depth(), 1);
+        let many = FRONT + 5;
+        for number in 0..many {
+            keep(&stores.runs, run(&format!("many-{number}"), "z", "waitTime", false), whole).unwrap();
+        }
+        let queues = Queues::default();
+        run_status(&stores, &queues, &Id::new("ns", "over"), &run("over", "z", "holdTime", true));
+        assert_eq!(queues.of(Kind::Run).depth(), FRONT, "more do not get it");
     }
 
     #[test]

@@ -17,7 +17,9 @@ use crate::report::Log;
 use crate::signals::Inbox;
 use crate::supervise::Limits;
 use crate::usage::Meter;
-use crate::{checkpoints, collect, command, exit, facts, folders, inputs, item, manifest, outputs, report, supervise, task};
+use crate::{
+    checkpoints, collect, command, exit, facts, folders, inputs, item, manifest, outputs, report, supervise, task,
+};
 
 /// What is left to do when the report is written: to exit.
 #[derive(Debug)]

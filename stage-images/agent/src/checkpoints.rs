@@ -45,7 +45,11 @@ type Age = (u32, u32);
 fn folders(place: &Place) -> Vec<(Age, PathBuf)> {
     let attempts = entries(&place.at(STAGE_DIR).join("attempts"));
     let found = attempts.into_iter().filter_map(|entry| Some((age(entry.file_name().to_str()?)?, entry.path())));
-    found.filter(|(_, attempt)| is_folder(attempt)).map(|(age, attempt)| (age, attempt.join("checkpoint"))).filter(|(_, f)| is_folder(f)).collect()
+    found
+        .filter(|(_, attempt)| is_folder(attempt))
+        .map(|(age, attempt)| (age, attempt.join("checkpoint")))
+        .filter(|(_, f)| is_folder(f))
+        .collect()
 }
 
 /// `3` or `3.replaced-1`.

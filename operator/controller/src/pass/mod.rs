@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Client, ResourceExt};
+use millrace_core::api::{MLPipelineRun, MLPipelineRunStatus};
 use millrace_core::config::Config;
 use millrace_core::plan::{Plan, Refusal, sooner};
 use millrace_core::{deployment, model_version, pipeline, run};
@@ -47,6 +48,7 @@ pub struct Passes {
     warnings: Warnings,
     refused: Refused,
     gates: Gates,
+    lock_gates: Gates,
     /// What the apiserver refused of the last pass, by object.
     refusals: Mutex<HashMap<(Kind, Id), Vec<Refusal>>>,
 }
@@ -75,6 +77,7 @@ impl Passes {
             warnings: Warnings::default(),
             refused: Refused::default(),
             gates: Gates::default(),
+            lock_gates: Gates::default(),
             refusals: Mutex::default(),
         }
     }
@@ -119,10 +122,14 @@ impl Passes {
             Kind::Run => {
                 let Some(run) = alive(self.stores.runs.get(id)) else { return Ok(self.gone(kind, id)) };
                 let _gate = self.gate(id, &run).await;
-                let (observed, look_again) = self.observe_run(id, &run, refusals, now).await?;
-                // Expressions of strangers: what they cost is bounded, and still must not hold up who renews the lease.
-                let mut plan = tokio::task::block_in_place(|| run::plan(&run, &observed, &self.config, now));
-                plan.requeue = sooner(plan.requeue, look_again);
+                let plan = self.plan_run(id, &run, refusals.clone(), now).await?;
+                if !run::takes_locks(&run, &plan) {
+                    return self.carry_out(id, &*run, plan, refused_before).await;
+                }
+                // Another may have taken it meanwhile: it is looked at again while nobody can.
+                let _turn = self.lock_gate(&id.namespace).await;
+                let Some(run) = alive(self.stores.runs.get(id)) else { return Ok(self.gone(kind, id)) };
+                let plan = self.plan_run(id, &run, refusals, now).await?;
                 self.carry_out(id, &*run, plan, refused_before).await
             }
             Kind::Template => {
@@ -148,6 +155,20 @@ impl Passes {
             }
             Kind::Routing => self.pass_routing(&id.namespace).await,
         }
+    }
+
+    async fn plan_run(
+        &self,
+        id: &Id,
+        run: &MLPipelineRun,
+        refusals: Vec<Refusal>,
+        now: Timestamp,
+    ) -> Result<Plan<MLPipelineRunStatus>, WriteError> {
+        let (observed, look_again) = self.observe_run(id, run, refusals, now).await?;
+        // Expressions of strangers: what they cost is bounded, and still must not hold up who renews the lease.
+        let mut plan = tokio::task::block_in_place(|| run::plan(run, &observed, &self.config, now));
+        plan.requeue = sooner(plan.requeue, look_again);
+        Ok(plan)
     }
 
     async fn carry_out<K: Planned>(

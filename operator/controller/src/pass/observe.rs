@@ -16,7 +16,7 @@ use millrace_core::deployment::DeploymentView;
 use millrace_core::names;
 use millrace_core::pipeline::{Frozen, FrozenKind, PipelineObserved};
 use millrace_core::plan::{Refusal, sooner};
-use millrace_core::run::{JobView, Peer, PodView};
+use millrace_core::run::{Claim, JobView, Peer, PodView};
 use millrace_core::{deployment, run};
 use tokio::time::Instant;
 
@@ -69,6 +69,8 @@ impl Passes {
         };
         let pipeline = pipeline_of(run).and_then(|name| self.stores.pipelines.get(&Id::new(&id.namespace, name)));
         let peers = pipeline.as_ref().map(|found| self.peers(id, run, found)).unwrap_or_default();
+        let spec = pipeline.as_ref().map(|p| &p.spec).or(run.spec.pipeline.as_ref());
+        let locks = if !ended && run::has_locks(frozen.as_deref(), spec) { self.locks(id) } else { Vec::new() };
         let superseded = self.superseded(id, run);
         let lost = named.is_none() && pipeline.is_none() && run.spec.pipeline_ref.is_some();
         let pipelines = if lost { self.stores.pipelines.group(&id.namespace) } else { BTreeMap::default() };
@@ -91,6 +93,7 @@ impl Passes {
         let observed = run::Observed {
             pipeline,
             peers,
+            locks,
             superseded,
             pipelines: pipelines.into_keys().collect(),
             templates,
@@ -119,6 +122,21 @@ impl Passes {
             });
         }
         peers
+    }
+
+    /// What the other runs of the namespace hold and wait for.
+    fn locks(&self, id: &Id) -> Vec<Claim> {
+        let mut found = Vec::new();
+        self.stores.runs.each(Some(&id.namespace), |key, other| {
+            if key != id && other.status.as_ref().is_some_and(|status| status.completion_time.is_none()) {
+                let pipeline =
+                    pipeline_of(other).and_then(|name| self.stores.pipelines.get(&Id::new(&id.namespace, name)));
+                let pods = || self.stores.stage_pods.group(&other.uid().unwrap_or_default());
+                let runs = |stage: &str| pods().values().any(|pod| pod.stage == stage && run::runs(pod));
+                found.extend(run::claims(other, run::priority(other, pipeline.as_deref()), runs));
+            }
+        });
+        found
     }
 
     /// The stages of a run that wait for a person, and a newer run of the pipeline that asks the same.

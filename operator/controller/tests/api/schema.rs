@@ -344,7 +344,7 @@ async fn the_spec_of_a_run_and_of_a_version_cannot_be_changed() {
             (
                 "MLPipelineRun",
                 json!({ "spec": { "params": { "rate": 0.3 } } }),
-                "the spec of a run cannot be changed, but for suspend, cancel, retryFrom and approvals: create another run",
+                "the spec of a run cannot be changed, but for priority, suspend, cancel, retryFrom and approvals: create another run",
             ),
             (
                 "ModelVersion",

@@ -6,7 +6,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, ParamSpec, Retry, Stage, Triggers, TriggersStatus, schema};
+use super::{Condition, Lock, ParamSpec, Retry, Stage, Triggers, TriggersStatus, schema};
 
 /// A graph of stages with parameters, and what starts a run of it.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +48,11 @@ pub struct MLPipelineSpec {
     /// How many runs of it run at a time. Default: as many as there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
+    /// Locks that a run holds from its beginning to its end, by names that all pipelines of the namespace share. Until it has all of them a run does
+    /// not begin. A stage's own locks are in its `locks`; a pipeline has these or those.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub locks: BTreeMap<String, Lock>,
     /// Which finished runs are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
@@ -99,6 +104,10 @@ pub struct Concurrency {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub max: Option<u32>,
+    /// Of a run that has no `priority` of its own. Default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1_000_000, max = 1_000_000))]
+    pub priority: Option<i32>,
 }
 
 /// What becomes of a run when as many run already as may.
@@ -107,7 +116,7 @@ pub enum ConcurrencyPolicy {
     /// There is no bound.
     #[default]
     Allow,
-    /// It waits its turn: the oldest first.
+    /// It waits its turn: the highest priority first, then the oldest.
     Queue,
     /// It ends at once, as `ConcurrencyForbidden`.
     Forbid,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::approve;
 use super::stage::is_artifact;
-use super::{Approval, ApprovalStatus, ArtifactType, Condition, MLPipelineSpec, Value, schema};
+use super::{Approval, ApprovalStatus, ArtifactType, Condition, LocksStatus, MLPipelineSpec, Value, schema};
 
 /// One execution of a pipeline: by `pipelineRef`, or of a whole pipeline written in place.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,7 +48,7 @@ use super::{Approval, ApprovalStatus, ArtifactType, Condition, MLPipelineSpec, V
     { "rule": "!has(self.scheduledTime) || (self.scheduledTime >= timestamp('1970-01-01T00:00:00Z') && self.scheduledTime <= timestamp('3000-01-01T00:00:00Z'))", "message": "scheduledTime must lie in the years 1970 to 2999" },
     { "rule": "has(self.pipelineRef) != has(self.pipeline)", "message": "exactly one of pipelineRef and pipeline is required" },
     { "rule": "!has(self.pipeline) || !(has(self.pipeline.triggers) || has(self.pipeline.history) || has(self.pipeline.concurrency))", "message": "triggers, history and concurrency belong to an MLPipeline: take them out" },
-    { "rule": "has(self.pipelineRef) == has(oldSelf.pipelineRef) && (!has(self.pipelineRef) || self.pipelineRef == oldSelf.pipelineRef) && has(self.pipeline) == has(oldSelf.pipeline) && (!has(self.pipeline) || self.pipeline == oldSelf.pipeline) && has(self.params) == has(oldSelf.params) && (!has(self.params) || self.params == oldSelf.params) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.scheduledTime) == has(oldSelf.scheduledTime) && (!has(self.scheduledTime) || self.scheduledTime == oldSelf.scheduledTime) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || self.ttl == oldSelf.ttl)", "message": "the spec of a run cannot be changed, but for suspend, cancel, retryFrom and approvals: create another run" }
+    { "rule": "has(self.pipelineRef) == has(oldSelf.pipelineRef) && (!has(self.pipelineRef) || self.pipelineRef == oldSelf.pipelineRef) && has(self.pipeline) == has(oldSelf.pipeline) && (!has(self.pipeline) || self.pipeline == oldSelf.pipeline) && has(self.params) == has(oldSelf.params) && (!has(self.params) || self.params == oldSelf.params) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.scheduledTime) == has(oldSelf.scheduledTime) && (!has(self.scheduledTime) || self.scheduledTime == oldSelf.scheduledTime) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || self.ttl == oldSelf.ttl)", "message": "the spec of a run cannot be changed, but for priority, suspend, cancel, retryFrom and approvals: create another run" }
 ]))]
 pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,6 +70,11 @@ pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub ttl: Option<String>,
+    /// Where it waits, in the queue of its pipeline or for a lock, the higher goes first, and of equals the older. It ends nothing that runs. Default: the
+    /// pipeline's `concurrency.priority`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1_000_000, max = 1_000_000))]
+    pub priority: Option<i32>,
     /// Begin nothing new; what runs goes on. False goes on with the run, whose `timeout` does not count in between. A stage's `timeout` and
     /// `pendingTimeout` do.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -184,6 +189,9 @@ pub struct MLPipelineRunStatus {
     /// How long it was so before: time that does not count for its `timeout`.
     #[serde(default, skip_serializing_if = "is_none_of")]
     pub suspended_seconds: u64,
+    /// Its own locks: those it waits for, or holds since it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locks: Option<LocksStatus>,
     /// The ControllerRevision that holds what this run runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<String>,
@@ -200,7 +208,7 @@ pub enum StageState {
     /// Waits for other stages.
     #[default]
     Waiting,
-    /// An attempt was made and its pod has not started, or it waits for a person. Reason and message say what it waits for.
+    /// An attempt was made and its pod has not started, or it waits for a person or a lock. Reason and message say what it waits for.
     Pending,
     Running,
     /// An attempt failed; another will be made at `nextAttemptTime`.
@@ -284,6 +292,9 @@ pub struct StageStatus {
     /// `forEach`: how far its items are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<ItemsStatus>,
+    /// Its locks: those it waits for, or holds until it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locks: Option<LocksStatus>,
     /// Of an `approve` stage, once it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalStatus>,

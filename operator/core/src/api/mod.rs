@@ -5,6 +5,7 @@ mod approve;
 mod conditions;
 mod crds;
 mod for_each;
+mod locks;
 mod ml_pipeline;
 mod ml_pipeline_run;
 mod model_deployment;
@@ -24,6 +25,8 @@ pub use approve::{Approval, ApprovalStatus, Approve, Decision};
 pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
 pub use for_each::{ForEach, ItemRange};
+pub(crate) use locks::bounds;
+pub use locks::{Lock, LocksStatus};
 pub use ml_pipeline::{
     Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, PvcStore, Store,
 };
@@ -50,8 +53,8 @@ pub use routing::{HeaderRoute, RouteTo, Routing, StickyHeader};
 pub use security::{Auth, Jwks, JwksKey, JwtRules, KeySecret, RateLimit, RatePer, Security, TlsSecret};
 pub(crate) use stage::is_stop;
 pub use stage::{
-    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, MemoryGrowth, OnFailure, Otherwise, Output, Register, Retry, Stage,
-    WaitFor,
+    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, MemoryGrowth, OnFailure, Otherwise, Output, Register,
+    Retry, Stage, WaitFor,
 };
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};
 pub use triggers::{

@@ -6,7 +6,7 @@ pub use millrace_contract::ArtifactKind as ArtifactType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Approve, Container, ForEach, PodSettings, Value, schema};
+use super::{Approve, Container, ForEach, Lock, PodSettings, Value, schema};
 
 /// One step of a pipeline: exactly one of `uses`, `container`, `approve`, `register` and `deploy`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,7 +15,8 @@ use super::{Approve, Container, ForEach, PodSettings, Value, schema};
     { "rule": "[has(self.uses), has(self.container), has(self.approve), has(self.register), has(self.deploy)].filter(x, x).size() == 1", "message": "a stage is exactly one of uses, container, approve, register and deploy" },
     { "rule": "has(self.uses) || !(has(self.with) || has(self.overrides))", "message": "with and overrides belong to a stage with uses" },
     { "rule": "has(self.container) || !has(self.outputs)", "message": "outputs belong to a stage with container: with uses they come from the StageTemplate" },
-    { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.forEach) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, forEach, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" }
+    { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.forEach) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, forEach, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" },
+    { "rule": "(has(self.uses) || has(self.container) || has(self.deploy)) || !has(self.locks)", "message": "locks belong to a stage with uses, container or deploy" }
 ]))]
 pub struct Stage {
     /// Stages that come before this one, besides those it refers to. Each must have succeeded, have been skipped by its own `when`, or
@@ -72,6 +73,11 @@ pub struct Stage {
     /// Default: the StageTemplate's, else `defaults.retry`, else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// What the stage holds while it runs, by names that all pipelines of the namespace share. Until it has all of them nothing of it begins, and no
+    /// `timeout` of the stage counts; it holds them through its retries, to its end.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub locks: BTreeMap<String, Lock>,
     /// From the start of the program to SIGTERM. Default: `defaults.timeout`, else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]

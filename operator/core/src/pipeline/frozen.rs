@@ -24,6 +24,9 @@ pub struct Frozen {
     /// Of the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
+    /// Of the whole run: how many may hold each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub locks: BTreeMap<String, u32>,
     pub stages: BTreeMap<String, FrozenStage>,
 }
 
@@ -59,6 +62,9 @@ pub struct FrozenStage {
     /// It runs when all stages that are not in `finally` have ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub finally: bool,
+    /// How many may hold each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub locks: BTreeMap<String, u32>,
     pub kind: FrozenKind,
 }
 

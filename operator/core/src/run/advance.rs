@@ -2,7 +2,7 @@
 
 use super::graph::{self, Turn};
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{approve, attempt, container, deploy, finish, gate, register, scope};
+use super::{approve, attempt, container, deploy, finish, gate, locks, register, scope};
 use crate::api::{StageState, StageStatus};
 use crate::expr::{self, ExprError};
 use crate::pipeline::{FrozenKind, FrozenStage};
@@ -44,7 +44,7 @@ fn part(pass: &Pass<'_>, order: &[&str], finally: bool, stages: &mut Stages, eff
     }
 }
 
-/// Something of the stage is there that may go on. One that only waits has nothing, whatever its state is called: for a person, a
+/// Something of the stage is there that may go on. One that only waits has nothing, whatever its state is called: for a person, a lock, a
 /// ModelDeployment, or for an apiserver that refuses what it makes.
 fn has_begun(pass: &Pass<'_>, name: &str, stage: &FrozenStage, status: &StageStatus) -> bool {
     match (&stage.kind, status.state) {
@@ -69,7 +69,10 @@ fn not_begun(
     match graph::turn(&pass.frozen.stages, stage, stages) {
         Turn::Begin => match when(pass, stage, stages) {
             Ok(None) if pass.held && old.approval.is_none() => waiting(old),
-            Ok(None) => step(pass, name, stage, old, stages, effects),
+            Ok(None) => match locks::of_stage(pass, name, old, stages, effects) {
+                locks::Turn::Begins(ready) => step(pass, name, stage, &ready, stages, effects),
+                locks::Turn::Waits(waits) => waits,
+            },
             Ok(Some(figures)) => skipped(old, graph::WHEN_FALSE, &figures),
             Err(error) => attempt::fail(pass, name, old.clone(), "WhenWithoutValue", &error.to_string(), effects),
         },

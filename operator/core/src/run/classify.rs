@@ -127,7 +127,8 @@ pub(super) fn of_pod(wanted: Wanted<'_>, pod: &PodView) -> Standing {
 }
 
 /// A program of the pod's runs, or may begin to.
-pub(super) fn runs(pod: &PodView) -> bool {
+#[must_use]
+pub fn runs(pod: &PodView) -> bool {
     let lost = pod.deleting && pod.disrupted.as_ref().is_some_and(|words| words.reason == NODE_LOST);
     let over = matches!(pod.phase.as_str(), "Succeeded" | "Failed" | "Unknown");
     !(lost || over || pod.main.as_ref().is_some_and(|main| main.terminated.is_some()))

@@ -330,6 +330,11 @@ pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages, effects: &mut Eff
     })
 }
 
+/// A program of the stage may run.
+pub(super) fn works(pass: &Pass<'_>, stage: &str) -> bool {
+    pass.observed.pods.iter().any(|pod| pod.stage == stage && classify::runs(pod))
+}
+
 /// The run, or the stage's own `pendingTimeout`, ended it while its program may have run.
 pub(super) fn is_given_up(stages: &Stages, stage: &str) -> bool {
     stages.get(stage).is_some_and(|status| status.state == StageState::Failed && gave_up(status))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::pass::{Effects, Pass, Stages, first_line};
-use super::{attempt, container, graph};
+use super::{attempt, container, graph, locks};
 use crate::api::{MLPipelineRun, MLPipelineRunStatus, StageState, StageStatus};
 use crate::duration;
 use crate::pipeline::Frozen;
@@ -77,7 +77,7 @@ pub(super) fn give_up(
 ) {
     for name in pass.frozen.stages.keys().filter(|name| which(name)) {
         let status = stages.entry(name.clone()).or_default();
-        if status.state == StageState::Waiting {
+        if status.state == StageState::Waiting || locks::waits(status) {
             status.state = StageState::Skipped;
             status.reason = Some(reason.to_owned());
             status.message = Some(message.to_owned());

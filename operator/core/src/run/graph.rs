@@ -176,6 +176,7 @@ mod tests {
             when: None,
             on_failure: OnFailure::Stop,
             finally: false,
+            locks: BTreeMap::new(),
             kind: FrozenKind::Register(register),
         }
     }

@@ -6,8 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 use super::finish::{CANCELED, REPLACED};
 use super::pass::{clip, whole_seconds};
 use super::turns::{self, Place};
-use super::{Observed, control, status};
-use crate::api::{MLPipelineRun, MLPipelineRunStatus, StageState};
+use super::{Observed, control, locks, status};
+use crate::api::{LocksStatus, MLPipelineRun, MLPipelineRunStatus, StageState};
 use crate::plan::{Event, Plan};
 
 /// Reason of a run that waits for others of its pipeline.
@@ -18,8 +18,8 @@ pub(super) const FORBIDDEN: &str = "ConcurrencyForbidden";
 /// Why a run does not begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    /// It waits.
-    Waits { reason: &'static str, message: String },
+    /// It waits; and for which locks, if it is for those.
+    Waits { reason: &'static str, message: String, locks: Option<LocksStatus> },
     /// It never begins.
     Ends { reason: &'static str, message: String },
 }
@@ -30,7 +30,7 @@ impl Held {
     }
 }
 
-pub(super) fn held(run: &MLPipelineRun, observed: &Observed) -> Option<Held> {
+pub(super) fn held(run: &MLPipelineRun, observed: &Observed, now: Timestamp) -> Option<Held> {
     if let Some(cancel) = run.spec.cancel {
         return Some(Held::Ends {
             reason: CANCELED,
@@ -38,14 +38,23 @@ pub(super) fn held(run: &MLPipelineRun, observed: &Observed) -> Option<Held> {
         });
     }
     if control::is_suspended(run) {
-        return Some(Held::Waits { reason: control::SUSPENDED, message: control::SUSPENDED_MESSAGE.to_owned() });
+        return Some(waits(control::SUSPENDED, control::SUSPENDED_MESSAGE.to_owned()));
     }
     match turns::place(run, observed) {
-        Place::Free => None,
-        Place::Waits(message) => Some(Held::Waits { reason: QUEUED, message }),
+        // Only one that has a slot waits for locks: it would keep them from others for nothing.
+        Place::Free => locks::of_run(run, observed, now).map(|(locks, message)| Held::Waits {
+            reason: locks::WAITING,
+            message,
+            locks: Some(locks),
+        }),
+        Place::Waits(message) => Some(waits(QUEUED, message)),
         Place::Forbidden(message) => Some(Held::Ends { reason: FORBIDDEN, message }),
         Place::Replaced(by) => Some(Held::Ends { reason: REPLACED, message: replaced_by(&by) }),
     }
+}
+
+fn waits(reason: &'static str, message: String) -> Held {
+    Held::Waits { reason, message, locks: None }
 }
 
 /// What a run says that made place for a newer one.
@@ -62,16 +71,19 @@ pub(super) fn is_queued(status: &MLPipelineRunStatus) -> bool {
 /// Its status says that it is held.
 pub(super) fn is_held(status: &MLPipelineRunStatus) -> bool {
     let reason = status.conditions.iter().find(|c| c.type_ == "Succeeded").map(|c| c.reason.as_str());
-    reason.is_some_and(|reason| matches!(reason, control::SUSPENDED | QUEUED))
+    reason.is_some_and(|reason| matches!(reason, control::SUSPENDED | QUEUED | locks::WAITING))
 }
 
 /// What follows from it.
 pub(super) fn plan(mut status: MLPipelineRunStatus, held: &Held, now: Timestamp) -> Plan<MLPipelineRunStatus> {
     let now = whole_seconds(now);
     match held {
-        Held::Waits { reason, message } => {
+        Held::Waits { reason, message, locks } => {
+            let wait = locks.as_ref().and_then(|locks| locks.wait_time.as_ref());
+            let requeue = wait.map(|since| locks::pause(since.0, now));
+            status.locks.clone_from(locks);
             status::held(&mut status, reason, &clip(message), now);
-            Plan { status: Some(status), ..Plan::default() }
+            Plan { status: Some(status), requeue, ..Plan::default() }
         }
         Held::Ends { reason, message } => {
             let message = clip(message);

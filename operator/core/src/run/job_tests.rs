@@ -37,6 +37,7 @@ fn built(stage: &FrozenContainer, store: bool, templates: &Observed) -> Result<J
         params: BTreeMap::new(),
         store: None,
         timeout_seconds: None,
+        locks: BTreeMap::new(),
         stages: [(
             "train".to_owned(),
             FrozenStage {
@@ -45,6 +46,7 @@ fn built(stage: &FrozenContainer, store: bool, templates: &Observed) -> Result<J
                 when: None,
                 on_failure: OnFailure::Stop,
                 finally: false,
+                locks: BTreeMap::new(),
                 kind: FrozenKind::Container(Box::new(stage.clone())),
             },
         )]

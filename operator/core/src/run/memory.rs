@@ -48,6 +48,7 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value)] // The calls read better with `json!` as it is.
     fn stage(resources: Value, growth: Value) -> FrozenContainer {
         serde_json::from_value(json!({
             "container": { "image": "i", "command": ["c"], "resources": resources }, "inputs": {}, "outputs": {},

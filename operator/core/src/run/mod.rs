@@ -24,6 +24,7 @@ mod inputs;
 mod item_job;
 mod items;
 mod job;
+mod locks;
 mod memory;
 mod mounts;
 mod observed;
@@ -39,6 +40,8 @@ mod turns;
 
 pub use again::asked as retry_asked;
 pub use approve::{asks, has_asked, misplaced, superseded};
+pub use classify::runs;
+pub use locks::{Claim, claims, has_locks, lock_names, takes_locks};
 pub use observed::{ContainerView, JobItems, JobView, Observed, PodView, Terminated, Words};
 pub use plan::plan;
-pub use turns::{FRONT, Peer, Slot, bound};
+pub use turns::{FRONT, Peer, Slot, bound, priority};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PodTemplate;
 use k8s_openapi::jiff::Timestamp;
 
-use super::Peer;
+use super::{Claim, Peer};
 use crate::api::{MLPipeline, ModelDeployment, ModelVersion, StageTemplate};
 use crate::pipeline::Frozen;
 use crate::plan::Refusal;
@@ -19,6 +19,8 @@ pub struct Observed {
     pub pipeline: Option<Arc<MLPipeline>>,
     /// Its other runs that have not ended, if it bounds how many run.
     pub peers: Vec<Peer>,
+    /// What the other runs of the namespace hold and wait for of their locks, if the run has any.
+    pub locks: Vec<Claim>,
     /// Of the stages that wait for a person: the newer run of the pipeline that asks the same.
     pub superseded: BTreeMap<String, String>,
     /// If there is no such pipeline: those that the namespace has.

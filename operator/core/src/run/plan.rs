@@ -10,7 +10,7 @@ use super::finish::End;
 use super::pass::{Effects, Pass, Stages, clip, refusal, whole_seconds};
 use super::start::{self, Start};
 use super::turns::{self, Place};
-use super::{Observed, advance, again, approve, awaited, container, control, finish, hold, status};
+use super::{Observed, advance, again, approve, awaited, container, control, finish, hold, locks, status};
 use crate::api::{ConditionStatus, MLPipelineRun, MLPipelineRunStatus, RetryFrom, Value};
 use crate::config::Config;
 use crate::pipeline::{Frozen, bind_params, foreign};
@@ -80,7 +80,7 @@ fn begin(
     status.observed_generation = run.metadata.generation;
     // There was nothing to begin again.
     status.retry_from.clone_from(&run.spec.retry_from);
-    let held = hold::held(run, observed);
+    let held = hold::held(run, observed, now);
     // It was checked when it was held first.
     if let Some(held) = held.as_ref().filter(|held| held.ends() || hold::is_held(&status)) {
         return hold::plan(status, held, now);
@@ -96,6 +96,7 @@ fn begin(
                 return Plan { status: Some(status), requeue: Some(REFUSED), ..Plan::default() };
             }
             status.frozen = Some(name.clone());
+            status.locks = locks::taken(&frozen.locks, status.locks.as_ref(), now);
             let pass = pass(run, observed, config, now, &frozen, &name, &params);
             status.start_time = Some(pass.time());
             let mut plan = advanced(&pass, status);
@@ -193,10 +194,11 @@ fn resume(
             // It is to begin again.
             if status.start_time.is_none() {
                 status.observed_generation = run.metadata.generation;
-                if let Some(held) = hold::held(run, observed) {
+                if let Some(held) = hold::held(run, observed, now) {
                     return hold::plan(status, &held, now);
                 }
                 status.start_time = Some(pass.time());
+                status.locks = locks::taken(&frozen.locks, status.locks.as_ref(), now);
             }
             advanced(&pass, status)
         }

@@ -1,10 +1,12 @@
 //! `concurrency`: which runs of a pipeline may run. Every run decides for itself, from the runs that there are: a slot is nothing but a run
 //! that has begun and not ended, and does not only wait for people, so none is ever lost.
 
+use std::cmp::Reverse;
+
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Observed, again, approve, control, hold};
-use crate::api::{Concurrency, ConcurrencyPolicy, MLPipelineRun, MLPipelineRunStatus};
+use super::{Observed, again, approve, control, hold, locks};
+use crate::api::{Concurrency, ConcurrencyPolicy, MLPipeline, MLPipelineRun, MLPipelineRunStatus};
 
 /// A run tells its place up to here; further back it would be a write for every run that ends.
 pub const FRONT: usize = 10;
@@ -37,11 +39,15 @@ pub struct Peer {
     pub name: String,
     /// Since when it wants to run.
     pub since: Option<Timestamp>,
+    /// Its own, if it has one.
+    pub priority: Option<i32>,
     pub slot: Slot,
     /// It would begin, or go on, if there was a place.
     pub wants: bool,
     /// It was checked, and says that it waits.
     pub waits: bool,
+    /// It waits for a lock: it does not begin before it has that, although it is first.
+    pub locked: bool,
 }
 
 impl Peer {
@@ -70,7 +76,9 @@ impl Peer {
         };
         let wants = asks && run.spec.cancel.is_none() && !control::is_suspended(run);
         let waits = wants && slot == Slot::Unbegun && !again && status.is_some_and(hold::is_held);
-        Some(Self { name: run.metadata.name.clone().unwrap_or_default(), since, slot, wants, waits })
+        let name = run.metadata.name.clone().unwrap_or_default();
+        let locked = slot == Slot::Unbegun && status.is_some_and(locks::run_waits);
+        Some(Self { name, since, priority: run.spec.priority, slot, wants, waits, locked })
     }
 
     /// It holds a slot.
@@ -79,10 +87,13 @@ impl Peer {
         self.slot == Slot::Held
     }
 
-    /// The oldest is first; of two at the same time the first by name.
+    /// The highest priority is first, then the oldest; of two at the same time the first by name.
     #[must_use]
-    pub fn age(&self) -> Age<'_> {
-        (self.since, &self.name)
+    pub fn rank(&self, concurrency: Option<&Concurrency>) -> Rank<'_> {
+        // Only a queue lets others wait: where newer ones replace older ones, or are refused, age decides.
+        let queue = concurrency.filter(|found| found.policy == ConcurrencyPolicy::Queue);
+        let priority = queue.map(|found| self.priority.or(found.priority).unwrap_or_default());
+        (Reverse(priority.unwrap_or_default()), self.since, &self.name)
     }
 }
 
@@ -92,12 +103,19 @@ pub(super) fn since(run: &MLPipelineRun) -> Option<Timestamp> {
     retried.or(run.metadata.creation_timestamp.as_ref()).map(|time| time.0)
 }
 
-pub type Age<'a> = (Option<Timestamp>, &'a str);
+pub type Rank<'a> = (Reverse<i32>, Option<Timestamp>, &'a str);
+
+/// The priority of a run of this pipeline.
+#[must_use]
+pub fn priority(run: &MLPipelineRun, pipeline: Option<&MLPipeline>) -> i32 {
+    let of_pipeline = || pipeline?.spec.concurrency.as_ref()?.priority;
+    run.spec.priority.or_else(of_pipeline).unwrap_or_default()
+}
 
 /// Whether there is a bound at all.
 #[must_use]
 pub fn bound(concurrency: Option<&Concurrency>) -> Option<(ConcurrencyPolicy, usize)> {
-    let Concurrency { policy, max } = concurrency?;
+    let Concurrency { policy, max, priority: _ } = concurrency?;
     let max = usize::try_from(max.unwrap_or(1)).unwrap_or(usize::MAX);
     (*policy != ConcurrencyPolicy::Allow).then_some((*policy, max))
 }
@@ -105,35 +123,38 @@ pub fn bound(concurrency: Option<&Concurrency>) -> Option<(ConcurrencyPolicy, us
 /// The place of a run, in one walk over the others.
 pub(super) fn place(run: &MLPipelineRun, observed: &Observed) -> Place {
     let pipeline = observed.pipeline.as_deref().filter(|_| run.spec.pipeline_ref.is_some());
-    let Some((policy, max)) = bound(pipeline.and_then(|found| found.spec.concurrency.as_ref())) else {
-        return Place::Free;
-    };
+    let concurrency = pipeline.and_then(|found| found.spec.concurrency.as_ref());
+    let Some((policy, max)) = bound(concurrency) else { return Place::Free };
     let Some(this) = Peer::of(run) else { return Place::Free };
-    let mine = this.age();
-    let begun: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.begun()).map(Peer::age).collect();
-    let mut waiting: Vec<Age<'_>> = observed.peers.iter().filter(|peer| peer.wants).map(Peer::age).collect();
+    let mine = this.rank(concurrency);
+    let begun: Vec<Rank<'_>> =
+        observed.peers.iter().filter(|peer| peer.begun()).map(|peer| peer.rank(concurrency)).collect();
+    let back = this.slot == Slot::Left;
+    // One that comes back from people may hold the very lock.
+    let wants = |peer: &Peer| peer.wants && !(back && peer.locked);
+    let mut waiting: Vec<Rank<'_>> =
+        observed.peers.iter().filter(|peer| wants(peer)).map(|peer| peer.rank(concurrency)).collect();
     // One that comes back from people has its turn, whatever the policy is: it replaces nobody, and nobody it. Where newer ones replace
     // older ones it comes behind all that wait to begin, or they would take its place as soon as it has one.
-    let back = this.slot == Slot::Left;
     if back && policy == ConcurrencyPolicy::Replace {
-        let before = |peer: &&Peer| peer.wants && (peer.slot == Slot::Unbegun || peer.age() < mine);
-        waiting = observed.peers.iter().filter(before).map(Peer::age).collect();
+        let before = |peer: &&Peer| wants(peer) && (peer.slot == Slot::Unbegun || peer.rank(concurrency) < mine);
+        waiting = observed.peers.iter().filter(before).map(|peer| peer.rank(concurrency)).collect();
     } else if policy == ConcurrencyPolicy::Replace {
         // One that may yet be refused takes nobody's place.
-        let newer = observed.peers.iter().filter(|peer| (peer.begun() || peer.waits) && peer.age() > mine);
-        let mut newer: Vec<_> = newer.map(Peer::age).collect();
+        let newer = observed.peers.iter().filter(|peer| (peer.begun() || peer.waits) && peer.rank(concurrency) > mine);
+        let mut newer: Vec<_> = newer.map(|peer| peer.rank(concurrency)).collect();
         if newer.len() >= max {
             newer.sort_unstable();
-            return Place::Replaced(newer[newer.len() - max].1.to_owned());
+            return Place::Replaced(newer[newer.len() - max].2.to_owned());
         }
         // What is older than the newest ones does not begin either.
         waiting.sort_unstable();
         let stay = max.saturating_sub(1 + newer.len());
-        let older = waiting.iter().filter(|age| **age < mine).count();
-        waiting.retain(|age| *age < mine);
+        let older = waiting.iter().filter(|rank| **rank < mine).count();
+        waiting.retain(|rank| *rank < mine);
         waiting.drain(..older.saturating_sub(stay));
     } else {
-        waiting.retain(|age| *age < mine);
+        waiting.retain(|rank| *rank < mine);
     }
     let policy = if back { ConcurrencyPolicy::Queue } else { policy };
     if this.begun() || begun.len() + waiting.len() < max {
@@ -147,7 +168,7 @@ pub(super) fn place(run: &MLPipelineRun, observed: &Observed) -> Place {
     }
     waiting.sort_unstable();
     waiting.truncate(free);
-    let mut before: Vec<&str> = begun.iter().chain(&waiting).map(|(_, name)| *name).collect();
+    let mut before: Vec<&str> = begun.iter().chain(&waiting).map(|(_, _, name)| *name).collect();
     before.sort_unstable();
     let before = listed(&before);
     match policy {
@@ -161,7 +182,7 @@ pub(super) fn place(run: &MLPipelineRun, observed: &Observed) -> Place {
     }
 }
 
-fn listed(names: &[&str]) -> String {
+pub(super) fn listed(names: &[&str]) -> String {
     let more = names.len().saturating_sub(NAMED);
     let named = names[..names.len() - more].join(", ");
     if more > 0 { format!("{named} and {more} more") } else { named }
@@ -225,6 +246,39 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_lets_the_higher_priority_go_first_and_ends_nothing_that_runs() {
+        let peer = |name: &str, second: i64, priority: Option<i32>, slot| Peer {
+            name: name.into(),
+            since: Some(Timestamp::from_second(second).unwrap()),
+            priority,
+            slot,
+            wants: slot == Slot::Unbegun,
+            waits: slot == Slot::Unbegun,
+            locked: false,
+        };
+        let place_of = |policy: &str, own: &Value, peers: &[Peer]| {
+            let concurrency = json!({ "policy": policy, "max": 1, "priority": 10 });
+            let spec = json!({ "stages": {}, "concurrency": concurrency });
+            let pipeline = Some(Arc::new(MLPipeline::new("p", serde_json::from_value(spec).unwrap())));
+            let run: MLPipelineRun = serde_json::from_value(json!({
+                "apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun",
+                "metadata": { "name": "mine", "creationTimestamp": "1970-01-01T00:00:05Z" },
+                "spec": { "pipelineRef": { "name": "p" }, "priority": own },
+            }))
+            .unwrap();
+            place(&run, &Observed { pipeline, peers: peers.to_vec(), ..Observed::default() })
+        };
+        let old = || peer("old", 1, Some(10), Slot::Unbegun);
+        let (low, high) = (peer("low", 1, Some(9), Slot::Unbegun), peer("high", 9, Some(11), Slot::Unbegun));
+        assert_eq!(place_of("Queue", &Value::Null, std::slice::from_ref(&low)), Place::Free, "10 is the pipeline's");
+        assert_eq!(place_of("Queue", &Value::Null, &[old(), low, high]), waits(2, "high"));
+        assert_eq!(place_of("Queue", &json!(11), &[old()]), Place::Free);
+        assert_eq!(place_of("Queue", &json!(99), &[peer("a", 1, None, Slot::Held)]), waits(1, "a"));
+        let young = peer("young", 9, Some(-5), Slot::Unbegun);
+        assert_eq!(place_of("Replace", &json!(99), &[young]), Place::Replaced("young".into()), "the newest counts");
+    }
+
+    #[test]
     fn forbid_ends_what_finds_no_place() {
         let found = places(&json!({ "policy": "Forbid" }), &[("a", true), ("b", false)]);
         assert_eq!(found, [Place::Free, Place::Forbidden("MLPipeline p runs 1 at a time, and there is a".into())]);
@@ -245,11 +299,21 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(Peer::of(&run).unwrap().slot, Slot::Left);
-        let newer = |slot, wants| Peer { name: "c".into(), since: Some(Timestamp::MAX), slot, wants, waits: wants };
+        let newer = |slot, wants| Peer {
+            name: "c".into(),
+            since: Some(Timestamp::MAX),
+            priority: None,
+            slot,
+            wants,
+            waits: wants,
+            locked: false,
+        };
         let placed = |peers| place(&run, &Observed { pipeline: Some(pipeline.clone()), peers, ..Observed::default() });
         assert_eq!(placed(vec![]), Place::Free);
         assert_eq!(placed(vec![newer(Slot::Unbegun, true)]), waits(1, "c"));
         assert_eq!(placed(vec![newer(Slot::Held, false)]), waits(1, "c"));
+        let locked = Peer { locked: true, ..newer(Slot::Unbegun, true) };
+        assert_eq!(placed(vec![locked]), Place::Free, "it may wait for a lock that this one holds");
     }
 
     #[test]

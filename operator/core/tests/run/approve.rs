@@ -296,7 +296,7 @@ fn bounded(policy: &str) -> Cluster {
 /// A newer run of the pipeline that runs.
 fn other(cluster: &Cluster) -> Peer {
     let since = cluster.now.checked_add(k8s_openapi::jiff::SignedDuration::from_secs(1)).ok();
-    Peer { name: "other".into(), since, slot: Slot::Held, wants: false, waits: false }
+    Peer { name: "other".into(), since, priority: None, slot: Slot::Held, wants: false, waits: false, locked: false }
 }
 
 #[test]

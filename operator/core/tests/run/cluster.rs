@@ -16,7 +16,7 @@ use millrace_core::config::Config;
 use millrace_core::names;
 use millrace_core::pipeline::Frozen;
 use millrace_core::plan::{Apply, Create, Delete, DeleteKind, Event, FIELD_OWNED, Plan, Refusal};
-use millrace_core::run::{self, JobItems, JobView, Observed, Peer, PodView, Words};
+use millrace_core::run::{self, Claim, JobItems, JobView, Observed, Peer, PodView, Words};
 use serde_json::Value;
 
 use crate::node;
@@ -67,6 +67,8 @@ pub struct Cluster {
     /// The run's own, and its other runs.
     pub pipeline: Option<Arc<MLPipeline>>,
     pub peers: Vec<Peer>,
+    /// What other runs of the namespace hold and wait for.
+    pub locks: Vec<Claim>,
     /// Newer runs that ask the same, by stage.
     pub superseded: BTreeMap<String, String>,
     pub refusals: Vec<Refusal>,
@@ -114,6 +116,7 @@ impl Cluster {
             pipelines: Vec::new(),
             pipeline: None,
             peers: Vec::new(),
+            locks: Vec::new(),
             superseded: BTreeMap::new(),
             refusals: Vec::new(),
             fates: BTreeMap::new(),
@@ -223,6 +226,7 @@ impl Cluster {
             pipelines: self.pipelines.clone(),
             pipeline: self.pipeline.clone(),
             peers: self.peers.clone(),
+            locks: self.locks.clone(),
             superseded: self.superseded.clone(),
             frozen: frozen.map(|(_, frozen)| Arc::clone(frozen)),
             jobs: self.jobs.values().map(|(view, _)| Arc::new(view.clone())).collect(),

@@ -9,6 +9,7 @@ mod crashes;
 mod ends;
 mod fan_out;
 mod flow;
+mod locks;
 mod model;
 mod node;
 mod retries;

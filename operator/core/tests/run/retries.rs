@@ -58,16 +58,17 @@ fn an_attempt_after_one_that_ran_out_of_memory_has_more_up_to_the_maximum() {
     }
     let status = cluster.stage("s");
     assert_eq!((status.state, status.attempts, status.memory.as_deref()), (StageState::Succeeded, 4, Some("3Gi")));
-    let told = cluster.events.iter().filter(|event| event.message.contains("of memory")).count();
+    let told = cluster.events.iter().filter(|event| event.message.contains("i of memory")).count();
     assert_eq!(told, 2, "it does not grow any more: {:?}", cluster.events);
 }
 
 #[test]
 fn another_failure_than_memory_changes_no_memory_and_an_interruption_keeps_it() {
-    let mut cluster = Cluster::new(growing())
-        .fate("s", 1, Fate::Exits(1))
-        .fate("s", 2, Fate::OutOfMemory)
-        .fate("s", 3, Fate::Evicted);
+    let mut cluster = Cluster::new(growing()).fate("s", 1, Fate::Exits(1)).fate("s", 2, Fate::OutOfMemory).fate(
+        "s",
+        3,
+        Fate::Evicted,
+    );
     cluster.settle();
     let limits = |attempt| memory_of(&cluster, attempt)["limits"]["memory"].clone();
     assert_eq!([limits(1), limits(2), limits(3), limits(4)], ["1Gi", "1Gi", "2048Mi", "2048Mi"]);

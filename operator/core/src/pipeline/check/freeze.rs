@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::edges::Edges;
 use super::resolve::Resolved;
-use crate::api::{Container, Defaults, MLPipelineSpec, PodSettings, Resources};
+use crate::api::{Container, Defaults, MLPipelineSpec, PodSettings, Resources, bounds};
 use crate::duration;
 use crate::pipeline::{Frozen, FrozenContainer, FrozenKind, FrozenStage};
 
@@ -21,6 +21,7 @@ pub(super) fn freeze(spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>, 
             when: resolved.stage.when.clone(),
             on_failure: resolved.stage.on_failure,
             finally: resolved.finally,
+            locks: bounds(&resolved.stage.locks),
             kind,
         };
         Some(((*name).to_owned(), frozen))
@@ -29,6 +30,7 @@ pub(super) fn freeze(spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>, 
         params: spec.params.clone(),
         store: spec.store.clone(),
         timeout_seconds: seconds(spec.timeout.as_deref()),
+        locks: bounds(&spec.locks),
         stages: stages.collect(),
     }
 }

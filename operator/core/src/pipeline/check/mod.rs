@@ -10,6 +10,7 @@ mod for_each;
 mod freeze;
 mod gate;
 mod inputs;
+mod locks;
 mod name;
 mod params;
 mod resolve;
@@ -75,6 +76,7 @@ pub fn check(
     }
     time::pipeline(spec, &mut problems);
     triggers::check(spec, &mut problems);
+    locks::of_run(spec, &mut problems);
     if let Some(defaults) = &spec.defaults {
         container::account(defaults.service_account_name.as_deref(), "spec.defaults", config, &mut problems);
     }

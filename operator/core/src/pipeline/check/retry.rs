@@ -110,8 +110,9 @@ pub(super) fn of_stage(name: &str, resolved: &Resolved<'_>, spec: &MLPipelineSpe
         && from >= max
     {
         let (from, max) = (quantity(limit).0, quantity(&growth.max).0);
-        let message =
-            format!("max is {max}, and the stage `{name}` has a memory limit of {from} already: raise max, or lower {field}");
+        let message = format!(
+            "max is {max}, and the stage `{name}` has a memory limit of {from} already: raise max, or lower {field}"
+        );
         problems.add(path, REASON, message);
     }
 }

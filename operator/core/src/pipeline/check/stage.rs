@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::edges::{Edges, Tie};
 use super::expression::{self, References};
 use super::resolve::{Kind, Resolved};
-use super::{Problems, approve, container, for_each, freeze, gate, inputs, name, params, retry, time, when};
+use super::{Problems, approve, container, for_each, freeze, gate, inputs, locks, name, params, retry, time, when};
 use crate::api::{ArtifactType, MLPipelineSpec, ParamSpec};
 use crate::config::Config;
 use crate::expr::{self, Names, Type};
@@ -38,6 +38,7 @@ pub(super) fn check(
     }
     when::check(name, resolved, spec, all, edges, problems);
     belongs(resolved, &at, problems);
+    locks::of_stage(name, resolved, spec, problems);
     match resolved.kind {
         Kind::Program => program(name, resolved, spec, all, config, edges, problems),
         Kind::Approve => approve::check(name, resolved, spec, all, edges, problems),
@@ -66,6 +67,7 @@ fn belongs(resolved: &Resolved<'_>, at: &str, problems: &mut Problems) {
         ("gate", stage.gate.is_some(), program, "a stage with uses or container"),
         ("retry", stage.retry.is_some(), program, "a stage with uses or container"),
         ("timeout", stage.timeout.is_some(), program, "a stage with uses or container"),
+        ("locks", !stage.locks.is_empty(), program || stage.deploy.is_some(), "a stage with uses, container or deploy"),
         ("pendingTimeout", stage.pending_timeout.is_some(), program, "a stage with uses or container"),
     ];
     for (field, given, allowed, whose) in fields {

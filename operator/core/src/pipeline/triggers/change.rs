@@ -61,7 +61,7 @@ fn digest(spec: &MLPipelineSpec) -> String {
     };
     within(&mut spec["params"], &["description"]);
     for part in ["stages", "finally"] {
-        within(&mut spec[part], &["timeout", "pendingTimeout", "retry"]);
+        within(&mut spec[part], &["timeout", "pendingTimeout", "retry", "locks"]);
         for stage in spec[part].as_object_mut().into_iter().flat_map(|stages| stages.values_mut()) {
             if let Some(outputs) = stage.get_mut("outputs") {
                 within(outputs, &["description"]);

@@ -5,6 +5,7 @@ mod expressions;
 mod flow;
 mod for_each;
 mod freeze;
+mod locks;
 mod names;
 mod retry;
 mod stage;

@@ -4,16 +4,19 @@ use serde_json::{Value, json};
 
 use super::{checked, stage};
 
+#[allow(clippy::needless_pass_by_value)] // The calls read better with `json!` as it is.
 #[track_caller]
 fn refused(patch: Value, path: &str, says: &str) {
     let problems = checked(patch.clone()).unwrap_err();
     assert!(problems.iter().any(|p| p.path == path && p.message.contains(says)), "{patch}: {problems:#?}");
 }
 
+#[allow(clippy::needless_pass_by_value)] // The calls read better with `json!` as it is.
 fn fit(retry: Value) -> Value {
     stage("fit", json!({ "retry": retry }))
 }
 
+#[allow(clippy::needless_pass_by_value)] // The calls read better with `json!` as it is.
 fn with_memory(limits: Value, retry: Value) -> Value {
     stage("fit", json!({ "retry": retry, "container": { "resources": { "limits": limits } } }))
 }
@@ -22,12 +25,13 @@ fn with_memory(limits: Value, retry: Value) -> Value {
 fn a_condition_on_what_failed_is_checked_when_the_pipeline_is() {
     let on = |text: &str| fit(json!({ "limit": 2, "on": text }));
     let at = "spec.stages.fit.retry.on";
-    for good in ["exitCode != 2", "reason in ['Error', 'OOMKilled'] && attempt < 3", "reason.startsWith('Out')", "true"] {
+    for good in ["exitCode != 2", "reason in ['Error', 'OOMKilled'] && attempt < 3", "reason.startsWith('Out')", "true"]
+    {
         assert!(checked(on(good)).is_ok(), "{good}");
     }
     refused(on("exit_code != 2"), at, "exitCode");
     refused(on("exitCode == 'two'"), at, "number");
-    refused(on("exitCode"), at, "true or false");
+    refused(on("exitCode"), at, "a boolean");
     refused(on("$[[ exitCode ]] == 1"), at, "leave the `$[[` and `]]` out");
     refused(on("params.rows > 1"), at, "params");
     refused(on("reason == 'OOMKiled'"), at, "did you mean `OOMKilled`?");
@@ -41,7 +45,11 @@ fn memory_grows_from_a_limit_to_a_larger_one() {
     let good = growth(json!({ "factor": 1.5, "max": "4Gi" }));
     let at = "spec.stages.fit.retry.memoryGrowth";
     assert!(checked(with_memory(json!({ "memory": "1Gi" }), good.clone())).is_ok());
-    refused(fit(good.clone()), at, "no memory limit to grow from: write spec.stages.fit.container.resources.limits.memory");
+    refused(
+        fit(good.clone()),
+        at,
+        "no memory limit to grow from: write spec.stages.fit.container.resources.limits.memory",
+    );
     refused(with_memory(json!({ "memory": "4Gi" }), good), at, "raise max");
     let memory = || json!({ "memory": "1Gi" });
     refused(with_memory(memory(), growth(json!({ "max": "lots" }))), &format!("{at}.max"), "such as 64Gi");
