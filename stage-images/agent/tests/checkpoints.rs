@@ -14,7 +14,7 @@ fn attempt(stage: &mut Stage, number: u32, script: &str) -> Vec<String> {
     stage.task["attempt"] = json!(number);
     let ran = stage.sh(script);
     let root = stage.root.path().display().to_string();
-    let text = String::from_utf8(ran.stdout).unwrap().replace(&root, "");
+    let text = String::from_utf8_lossy(&ran.stdout).replace(&root, "");
     text.lines().map(str::to_owned).collect()
 }
 
