@@ -32,11 +32,12 @@ class Locks(ClusterTest):
         self.assertEqual(waits["state"], "Pending")
         self.assertIn("`warehouse` (1 at a time), held by run first, stage load", waits["message"])
         self.assertFalse([job for job in self.jobs() if job.startswith("second")], "one that waits has no pod")
-        # It holds no other one meanwhile.
+        # It holds no other one meanwhile, and nobody passes it.
         self.run_inline({"load": locked("true", {"gpu": {}})}, name="third")
-        self.succeeded("third")
+        self.assertIn("1 waits before it", self.waits_with("load", "WaitingForLock", "third")["message"])
         self.ends("first")
         self.succeeded("second")
+        self.succeeded("third")
 
     def test_a_run_that_is_deleted_lets_go(self):
         self.run_inline({"load": locked(HOLDS, {"warehouse": {}})}, name="first")

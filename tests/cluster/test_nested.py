@@ -27,7 +27,7 @@ class Nested(ControlTest):
         inner = self.run_of(f"{run}-clean-1")
         self.assertEqual(stage["run"]["uid"], inner["metadata"]["uid"])
         self.assertEqual(stage["outputs"]["data"]["digest"], inner["status"]["stages"]["drop-odd"]["outputs"]["data"]["digest"])
-        self.assertEqual(self.logs("sum", run), "3 rows, their sum is 12\n")
+        self.assertEqual(self.logs("sum"), "3 rows, their sum is 12\n")
         tree = kubectl("millrace", "tree", run, "-n", self.namespace)
         self.assertIn("clean", tree)
         kubectl("delete", "mlr", run, "-n", self.namespace)
@@ -66,7 +66,7 @@ class Nested(ControlTest):
         self.ask(cancel="Graceful")
         self.failed()
         self.assertEqual((self.reason("r"), self.reason("r-make-1")), ("Canceled", "Canceled"))
-        self.assertEqual(self.logs("tell", "r-make-1"), "Run Canceled\n")
+        self.assertEqual(self.logs("tell"), "Run Canceled\n")
         inner, outer = (self.run_of(name)["status"]["completionTime"] for name in ("r-make-1", "r"))
         self.assertLessEqual(inner, outer)
 

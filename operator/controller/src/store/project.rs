@@ -21,7 +21,7 @@ use millrace_core::names::{
 };
 use millrace_core::pod::{AGENT_INIT, MAIN};
 use millrace_core::routing::{PartView, RouterPod, RoutesView, is_ours};
-use millrace_core::run::{ContainerView, JobItems, JobView, PodView, Terminated, Words, retry_asked};
+use millrace_core::run::{ContainerView, JobItems, JobView, PodView, Terminated, Words, parent, retry_asked};
 use millrace_routes::ROUTES_KEY;
 
 use super::Stores;
@@ -71,8 +71,8 @@ impl Kept for MLPipelineRun {
     /// Nothing is ever written to a run that has ended. What is left is to delete it in time, and the Jobs of stages that
     /// failed while a pod of theirs waited or ran.
     fn kept(mut self) -> Self {
-        // One that is asked to begin again needs all of it.
-        if retry_asked(&self).is_some() {
+        // One that is asked to begin again needs all of it, and a nested one is read by the run that it belongs to.
+        if retry_asked(&self).is_some() || parent(&self).is_some() {
             return self;
         }
         if let Some(status) = self.status.as_mut().filter(|status| status.completion_time.is_some()) {

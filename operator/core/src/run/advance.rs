@@ -56,7 +56,7 @@ fn has_begun(pass: &Pass<'_>, name: &str, stage: &FrozenStage, status: &StageSta
     match (&stage.kind, status.state) {
         (_, StageState::Waiting) | (FrozenKind::Approve(_), StageState::Pending) => false,
         (FrozenKind::Container(_), StageState::Pending) => container::has_job(pass, status),
-        (FrozenKind::Pipeline(_), StageState::Pending) => nested::has_run(pass, name),
+        (FrozenKind::Pipeline(_), StageState::Pending) => nested::has_run(pass, name, status),
         (FrozenKind::Register(register), StageState::Running) => {
             !register::is_refused(pass, name, status.retries, register)
         }

@@ -78,7 +78,7 @@ pub(super) fn step(
     let mut status = old.clone();
     let started = status.start_time.get_or_insert(pass.time()).clone();
     let wanted = names::job(pass.run_name(), name, status.retries + 1);
-    if let Some(run) = pass.observed.nested.get(name) {
+    if let Some(run) = found(pass, name, &wanted) {
         status.run = Some(RunRef { name: wanted, uid: run.metadata.uid.clone() });
         let status = look(pass, name, nested, run, status, stages, effects);
         return if status.state.ended() { status } else { in_time(pass, name, nested, status, effects) };
@@ -108,8 +108,14 @@ pub(super) fn step(
 }
 
 /// There is a run of the stage.
-pub(super) fn has_run(pass: &Pass<'_>, name: &str) -> bool {
-    pass.observed.nested.contains_key(name)
+pub(super) fn has_run(pass: &Pass<'_>, name: &str, status: &StageStatus) -> bool {
+    status.run.as_ref().is_some_and(|run| found(pass, name, &run.name).is_some())
+}
+
+/// The stage's run of this name: what is observed may be one from before the stage was begun again.
+fn found<'a>(pass: &'a Pass<'_>, stage: &str, name: &str) -> Option<&'a MLPipelineRun> {
+    let run = pass.observed.nested.get(stage).map(AsRef::as_ref);
+    run.filter(|run| run.metadata.name.as_deref() == Some(name))
 }
 
 /// A stage that has ended before its run did.

@@ -186,6 +186,17 @@ fn a_nested_run_that_is_deleted_fails_its_stage_and_is_not_made_again() {
 }
 
 #[test]
+fn a_stage_that_begins_again_does_not_take_the_end_of_its_earlier_run() {
+    let mut cluster = begun();
+    says(&mut cluster, "False", "StageFailed", "stage `prepare` failed", json!({}));
+    cluster.settle();
+    cluster.run.spec.retry_from = Some(RetryFrom { failed: true, ..RetryFrom::default() });
+    cluster.settle_until(|cluster| cluster.nested.contains_key("r-make-2"));
+    cluster.reconcile();
+    assert_eq!(cluster.stage("make").state, Pending);
+}
+
+#[test]
 fn pipelines_that_would_run_each_other_for_ever_are_stopped() {
     for (chain, words) in
         [(vec!["features"], "features -> (a pipeline written in place) -> features"), (vec!["b"; 8], "8 deep")]

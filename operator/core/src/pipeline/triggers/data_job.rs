@@ -118,7 +118,8 @@ fn pod_spec(trigger: &DataTrigger, task: &LookTask, config: &Config) -> PodSpec 
         ..Container::default()
     };
     if let Some((claim, _)) = claim_of(&trigger.uri) {
-        let source = PersistentVolumeClaimVolumeSource { claim_name: claim.to_owned(), read_only: Some(true) };
+        // Read-only in the container alone: to a volume that is read-only the kubelet gives no group, and a new one belongs to root.
+        let source = PersistentVolumeClaimVolumeSource { claim_name: claim.to_owned(), read_only: None };
         spec.volumes =
             Some(vec![Volume { name: DATA.to_owned(), persistent_volume_claim: Some(source), ..Volume::default() }]);
         main.volume_mounts = Some(vec![VolumeMount {

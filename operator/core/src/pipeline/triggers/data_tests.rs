@@ -323,7 +323,7 @@ fn its_pod_is_small_restricted_and_holds_what_it_needs() {
     world.edit(json!({ "onData": { "drop": { "uri": "pvc://inbox/day/" } } }));
     let pod = world.job().spec.unwrap().template.spec.unwrap();
     let claim = pod.volumes.as_ref().unwrap()[0].persistent_volume_claim.as_ref().unwrap();
-    assert_eq!((claim.claim_name.as_str(), claim.read_only), ("inbox", Some(true)));
+    assert_eq!((claim.claim_name.as_str(), claim.read_only), ("inbox", None));
     assert_eq!(pod.containers[0].volume_mounts.as_ref().unwrap()[0].mount_path, "/millrace/look");
     world.config.data_image = String::new();
     let planned = world.plan();
