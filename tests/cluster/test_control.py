@@ -26,7 +26,7 @@ class ControlTest(ClusterTest):
 
 class Control(ControlTest):
     def test_a_suspended_run_begins_nothing_until_it_goes_on(self):
-        self.run_inline({"a": script("sleep 3"), "b": script("true", needs=["a"])})
+        self.run_inline({"a": script("sleep 12"), "b": script("true", needs=["a"])})
         self.running("a")
         self.ask(suspend=True)
         wait_for("the end of stage a", lambda: self.stage("a").get("state") == "Succeeded")

@@ -70,7 +70,8 @@ async fn runs(cluster: &Cluster, name: &str) -> Result<Vec<MLPipelineRun>, Error
 fn samples(runs: &[MLPipelineRun]) -> BTreeMap<String, Vec<Sample>> {
     let mut all: BTreeMap<String, Vec<Sample>> = BTreeMap::new();
     for (name, stage) in runs.iter().flat_map(|run| run.status.iter()).flat_map(|status| &status.stages) {
-        let out_of_memory = stage.reason.as_deref() == Some("OOMKilled");
+        // One that got more after it ran out of memory may have succeeded.
+        let out_of_memory = stage.reason.as_deref() == Some("OOMKilled") || stage.memory.is_some();
         if let Some(usage) = stage.usage.clone().or_else(|| out_of_memory.then(Default::default)) {
             all.entry(name.clone()).or_default().push(Sample { usage, out_of_memory });
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, PipeReader, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +14,9 @@ use nix::unistd::Pid;
 
 use super::agent;
 use super::pod::Process;
+
+/// Bytes of a line that are held at most.
+const LONGEST_LINE: u64 = 64 * 1024;
 
 /// What the run waits for.
 #[derive(Debug)]
@@ -67,7 +70,8 @@ pub fn start(process: &Process, path: Option<&str>, writer: Writer, events: Sync
 fn follow(mut child: Child, pipe: PipeReader, mut log: File, writer: &Writer, events: &SyncSender<Event>) {
     let mut pipe = BufReader::new(pipe);
     let mut line = Vec::new();
-    while pipe.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+    // A line without an end is told in parts.
+    while (&mut pipe).take(LONGEST_LINE).read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
         let _ = log.write_all(&line);
         if writer.shown {
             let text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();

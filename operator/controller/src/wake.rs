@@ -197,7 +197,7 @@ pub fn run_status(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun
         let named = Id::new(&id.namespace, pipeline);
         let replaces = || bound_of(stores, &named).is_some_and(|(policy, _)| policy == ConcurrencyPolicy::Replace);
         // One that waits for people holds no slot. A newer one takes the place of one that runs once it was found to be right.
-        let free = |peer: Peer| peer.slot == Slot::Left || peer.waits && replaces();
+        let free = |peer: Peer| peer.slot == Slot::Left || peer.locked || peer.waits && replaces();
         if ended(run) {
             for key in followers(stores, &named, false) {
                 queues.pipelines.push(key);

@@ -62,11 +62,9 @@ pub fn run(arguments: &[OsString]) -> Done {
         }
         Err(error) => (None, Err(Failure::Task(error))),
     };
+    let complete = ended.is_ok();
     let (report, line) = match ended {
-        Ok(report) => {
-            checkpoints::clear(&place);
-            (report, None)
-        }
+        Ok(report) => (report, None),
         Err(failure) => {
             let line = (!failure.command_ran()).then(|| failure.to_string());
             (incomplete(task.as_ref(), &failure, trace, &meter), line)
@@ -74,7 +72,13 @@ pub fn run(arguments: &[OsString]) -> Done {
     };
     let exit = exit::status(report.reason, report.exit_code);
     match log.write(&report::fit(report)) {
-        Ok(()) => Done { exit, line },
+        Ok(()) => {
+            // The one of a lost node may end well beside a newer one, which still writes and reads them.
+            if complete && task.is_some_and(|task| folders::last_attempt(&place) <= task.attempt) {
+                checkpoints::clear(&place);
+            }
+            Done { exit, line }
+        }
         Err(error) => unreported("write", &place, &error),
     }
 }

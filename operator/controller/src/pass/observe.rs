@@ -119,7 +119,7 @@ impl Passes {
         let pipeline = pipeline_of(run).and_then(|name| self.stores.pipelines.get(&Id::new(&id.namespace, name)));
         let peers = pipeline.as_ref().map(|found| self.peers(id, run, found)).unwrap_or_default();
         let spec = pipeline.as_ref().map(|p| &p.spec).or(run.spec.pipeline.as_ref());
-        let locks = if !ended && run::has_locks(frozen.as_deref(), spec) { self.locks(id) } else { Vec::new() };
+        let locks = if !ended && run::has_locks(frozen.as_deref(), spec) { self.locks(id, run) } else { Vec::new() };
         let superseded = self.superseded(id, run);
         let lost = named.is_none() && pipeline.is_none() && run.spec.pipeline_ref.is_some();
         let pipelines = if lost { self.stores.pipelines.group(&id.namespace) } else { BTreeMap::default() };
@@ -209,9 +209,22 @@ impl Passes {
         above
     }
 
+    /// The names of the runs that a nested one belongs to.
+    fn names_above(&self, id: &Id, run: &MLPipelineRun) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let mut next = run::parent(run).map(|owner| owner.name.clone());
+        while let Some(name) = next.take_if(|_| names.len() <= run::DEEPEST) {
+            let above = self.stores.runs.get(&Id::new(&id.namespace, &name));
+            next = above.and_then(|above| run::parent(&above).map(|owner| owner.name.clone()));
+            names.insert(name);
+        }
+        names
+    }
+
     /// What the other runs of the namespace hold and wait for.
-    fn locks(&self, id: &Id) -> Vec<Claim> {
+    fn locks(&self, id: &Id, run: &MLPipelineRun) -> Vec<Claim> {
         let mut found = Vec::new();
+        let above = self.names_above(id, run);
         self.stores.runs.each(Some(&id.namespace), |key, other| {
             if key != id && other.status.as_ref().is_some_and(|status| status.completion_time.is_none()) {
                 let pipeline =
@@ -221,6 +234,8 @@ impl Passes {
                 found.extend(run::claims(other, run::priority(other, pipeline.as_deref()), runs));
             }
         });
+        // What a run holds that it belongs to is held for it too.
+        found.retain(|claim| !(claim.held && claim.stage.is_none() && above.contains(&claim.run)));
         found
     }
 

@@ -76,7 +76,7 @@ impl Kept for MLPipelineRun {
             return self;
         }
         if let Some(status) = self.status.as_mut().filter(|status| status.completion_time.is_some()) {
-            status.stages.retain(|_, stage| stage.state == StageState::Failed);
+            status.stages.retain(|_, stage| stage.state == StageState::Failed || stage.locks.is_some());
             self.spec.pipeline = None;
             self.spec.params.clear();
             self.metadata.annotations = None;

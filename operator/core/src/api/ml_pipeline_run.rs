@@ -402,6 +402,9 @@ pub struct OutputStatus {
     pub digest: String,
     /// Bytes.
     pub size: u64,
+    /// Of an address that is no claim: how its store is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<StoreAccess>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

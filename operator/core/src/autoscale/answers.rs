@@ -81,7 +81,8 @@ impl Answers {
             // As with the HPA, what is a tenth above the target is noise, however long.
             long: None,
             peak: (since(self.since, now) >= DOWN).then(|| past.fold(value, f64::max)),
-            idle: window.idle.min(since(self.busy, now)),
+            // However old it is: nobody said that there is nothing to do.
+            idle: if value > 0.0 { Duration::ZERO } else { window.idle.min(since(self.busy, now)) },
             ..window
         }
     }

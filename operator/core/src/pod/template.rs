@@ -72,7 +72,7 @@ fn merge_lists(field: &str, old: &mut Vec<Value>, new: Vec<Value>) {
         "volumes" | "env" | "imagePullSecrets" | "resourceClaims" | "claims" => ("name", false),
         "volumeMounts" => ("mountPath", false),
         "ports" => ("containerPort", false),
-        "tolerations" | "topologySpreadConstraints" => {
+        "tolerations" | "topologySpreadConstraints" | "envFrom" => {
             let added: Vec<Value> = new.into_iter().filter(|value| !old.contains(value)).collect();
             old.extend(added);
             return;

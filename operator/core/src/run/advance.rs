@@ -1,5 +1,7 @@
 //! Every stage of a run one step further.
 
+use std::collections::BTreeMap;
+
 use super::graph::{self, Turn};
 use super::pass::{Effects, Pass, Stages, clip};
 use super::{approve, attempt, container, deploy, finish, gate, locks, nested, register, scope};
@@ -83,6 +85,8 @@ fn not_begun(
             Ok(Some(figures)) => skipped(old, graph::WHEN_FALSE, &figures),
             Err(error) => attempt::fail(pass, name, old.clone(), "WhenWithoutValue", &error.to_string(), effects),
         },
+        // Its input is made again, by a stage that may want the same lock.
+        Turn::Wait if old.locks.is_some() => waiting(old),
         Turn::Wait => old.clone(),
         Turn::Skip { reason, message } => skipped(old, reason, &message),
     }
@@ -102,7 +106,11 @@ fn waiting(old: &StageStatus) -> StageStatus {
     StageStatus {
         attempts: old.attempts,
         retries: old.retries,
+        failures: old.failures,
+        disruptions: old.disruptions,
         remade: old.remade,
+        inputs: if old.items.is_some() { old.inputs.clone() } else { BTreeMap::new() },
+        usage: old.usage.clone(),
         cache: old.cache.clone(),
         memory: old.memory.clone(),
         ..StageStatus::default()

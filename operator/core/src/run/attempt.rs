@@ -44,7 +44,7 @@ pub(super) fn end(
             status.state = StageState::BackingOff;
             status.reason = Some(reason);
             status.message = Some(clip(&message));
-            if wait.is_zero() && !pass.held {
+            if wait.is_zero() && !pass.held && !inputs::comes(stage, stages) {
                 return container::begin(pass, name, stage, status, stages, effects);
             }
             effects.again(super::pass::since(pass.now, next));
@@ -64,6 +64,7 @@ fn succeeded(
 ) -> StageStatus {
     let winner = report.winner.unwrap_or(report.attempt);
     let folder = mounts::stage_folder(pass, name, status.retries);
+    let access = store::access(pass.frozen.store.as_ref());
     status.exit_code = report.exit_code;
     status.results = report.results;
     status.metrics = report.metrics;
@@ -74,7 +75,8 @@ fn succeeded(
         .map(|(output, record)| {
             let uri = store::output_uri(pass.frozen.store.as_ref(), &folder, winner, &output, &record.digest);
             let millrace_contract::OutputRecord { kind, digest, size, files: _, items, signature, format } = record;
-            (output, OutputStatus { kind, uri, digest, size, format, signature, items })
+            let access = access.clone();
+            (output, OutputStatus { kind, uri, digest, size, access, format, signature, items })
         })
         .collect();
     if let Some(cache) = &mut status.cache {

@@ -115,7 +115,7 @@ pub(super) fn advance(
     effects: &mut Effects,
 ) -> StageStatus {
     if old.state == StageState::BackingOff {
-        if pass.held {
+        if pass.held || inputs::comes(stage, stages) {
             return old.clone();
         }
         return match old.next_attempt_time.as_ref().map(|next| since(pass.now, next.0)) {

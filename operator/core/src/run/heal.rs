@@ -59,6 +59,8 @@ pub(super) fn heal(
         failures: status.failures,
         disruptions: status.disruptions,
         remade: status.remade,
+        usage: status.usage.clone(),
+        memory: status.memory.clone(),
         cache: status.cache.clone(),
         ..StageStatus::default()
     })
@@ -74,6 +76,8 @@ fn remade(pass: &Pass<'_>, name: &str, old: &StageStatus, why: &str) -> StageSta
         attempts: old.attempts,
         retries: old.retries + u32::from(old.attempts > 0),
         remade: old.remade + 1,
+        usage: old.usage.clone(),
+        memory: old.memory.clone(),
         cache: Some(Box::new(CacheStatus {
             key: known.key,
             refresh: true,

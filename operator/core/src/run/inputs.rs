@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::pass::{Pass, Stages};
 use super::{Words, awaited};
 use crate::api::{Input, OutputStatus, ResolvedInput, StageState, Store};
+use crate::pipeline::FrozenContainer;
 use crate::store::{self, Place};
 
 /// An input that is mounted, or brought by the agent.
@@ -128,7 +129,9 @@ pub(super) fn mounted(
     for (name, input) in inputs {
         let (uri, digest, size, access) = if let Some(from) = &input.from {
             match artifact(input, stages) {
-                Some(output) => (&output.uri, &output.digest, output.size, own.clone()),
+                Some(output) => {
+                    (&output.uri, &output.digest, output.size, output.access.clone().or_else(|| own.clone()))
+                }
                 None if input.optional => continue,
                 None => return Err(absent(name, from, stages)),
             }
@@ -149,6 +152,14 @@ pub(super) fn mounted(
         mounts.insert(name.clone(), mount);
     }
     Ok(mounts)
+}
+
+/// A stage that it reads from has not ended: what that had made was lost, and is made again.
+pub(super) fn comes(stage: &FrozenContainer, stages: &Stages) -> bool {
+    let read = stage.inputs.values().filter_map(|input| input.from.as_ref());
+    let each = stage.for_each.iter().filter_map(|each| each.from.as_ref());
+    let mut sources = read.chain(each).filter_map(|from| from.split_once('.'));
+    sources.any(|(source, _)| stages.get(source).is_some_and(|made| !made.state.ended()))
 }
 
 /// What an input with `from` reads: its source, else its default.

@@ -73,7 +73,10 @@ pub(super) fn items(
     }
     let mut spec = job::pod_spec(pass, name, status.retries, &container, &inputs, &text, task.grace_seconds);
     // It only ends what nobody else did.
-    spec.active_deadline_seconds = job::deadline(stage, task.grace_seconds);
+    // Inputs are brought before the command begins, and its timeout with it.
+    let pending = i64::try_from(stage.pending_timeout_seconds).unwrap_or(i64::MAX);
+    spec.active_deadline_seconds =
+        job::deadline(stage, task.grace_seconds).map(|deadline| deadline.saturating_add(pending));
     let list = read(list, &mut spec);
     of_one_item(pass, name, status.retries, &mut spec);
     let template = job::over_pod_template(pass, name, &container, job::template(pass, name, status.attempts, spec))?;

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use super::graph::GATE_REJECTED;
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{Observed, again, attempt, deadline};
+use super::{Observed, again, attempt, deadline, finish};
 use crate::api::{
     Cancel, Condition, MLPipelineRun, MLPipelineRunSpec, NestedPipeline, PipelineRef, RunRef, StageState, StageStatus,
     Value,
@@ -174,6 +174,7 @@ fn run(
         pipeline_ref: Some(PipelineRef { name: nested.name.clone() }),
         params,
         scheduled_time: pass.run.spec.scheduled_time.clone(),
+        priority: pass.run.spec.priority,
         ..MLPipelineRunSpec::default()
     };
     MLPipelineRun {
@@ -218,7 +219,14 @@ fn look(
     }
     if let Some(failed) = succeeded.filter(|c| c.status != "True") {
         let message = format!("run {called}: {message}");
-        return attempt::fail(pass, name, status, &failed.reason, &message, effects);
+        // The outer run was neither canceled nor replaced, and has its own time.
+        let reason = match failed.reason.as_str() {
+            finish::CANCELED => "RunCanceled",
+            finish::REPLACED => "RunReplaced",
+            finish::RUN_TIMEOUT => "RunTimedOut",
+            other => other,
+        };
+        return attempt::fail(pass, name, status, reason, &message, effects);
     }
     if let Err((reason, message)) = take(nested, run, called, &mut status) {
         return attempt::fail(pass, name, status, reason, &message, effects);
@@ -232,7 +240,7 @@ fn look(
     status.completion_time = Some(pass.time());
     (status.reason, status.message) = (None, None);
     // What a gate or a person does not let through in there does not go on out here.
-    if let Some(rejected) = condition("Promoted").filter(|c| c.status == "False") {
+    if let Some(rejected) = condition("Promoted").filter(|c| c.status == "False" && c.reason != "NotReached") {
         status.reason = Some(GATE_REJECTED.to_owned());
         status.message = Some(clip(&format!("run {called}: {}: {}", rejected.reason, rejected.message)));
         effects.warn(GATE_REJECTED, format!("stage {name}: run {called}: {}", rejected.message));

@@ -94,6 +94,8 @@ fn begin(
             }
             let name = revision.metadata.name.clone().unwrap_or_default();
             if let Some(refusal) = refusal(observed, &format!("ControllerRevision {name}")) {
+                // It cannot begin: who wants the same lock does not wait for it.
+                status.locks = None;
                 status::unfrozen(&mut status, &refusal.reason, &clip(&refusal.message), whole_seconds(now));
                 return Plan { status: Some(status), requeue: Some(REFUSED), ..Plan::default() };
             }
@@ -106,6 +108,7 @@ fn begin(
             Plan { freeze: Some(revision), ..plan }
         }
         Start::Missing(pipeline) => {
+            status.locks = None;
             status::missing(&mut status, &pipeline, &observed.pipelines, whole_seconds(now));
             Plan { status: Some(status), ..Plan::default() }
         }

@@ -137,7 +137,7 @@ fn model_version(
                 uri: artifact.uri.clone(),
                 digest: artifact.digest.clone(),
                 size: artifact.size,
-                access: store::access(pass.frozen.store.as_ref()),
+                access: artifact.access.clone().or_else(|| store::access(pass.frozen.store.as_ref())),
             },
             format: artifact.format.clone().unwrap_or_else(|| "onnx".to_owned()),
             signature: artifact.signature.clone(),

@@ -103,7 +103,7 @@ fn what_becomes_of_the_run_becomes_of_the_stage() {
             "StageFailed",
             "run r-make-1: stage `prepare` failed",
         ),
-        ("False", "Canceled", "spec.cancel is Now", json!({}), "Canceled", "run r-make-1: spec.cancel is Now"),
+        ("False", "Canceled", "spec.cancel is Now", json!({}), "RunCanceled", "run r-make-1: spec.cancel is Now"),
         ("True", "Succeeded", "", absent, "OutputMissing", "run r-make-1 made no prepare.data"),
         ("True", "Succeeded", "", other, "OutputMissing", "of another type"),
     ] {

@@ -58,6 +58,24 @@ fn options(store: &TaskStore, entries: Option<&Entries>) -> Result<ClientOptions
     Ok(certificates.into_iter().fold(options, ClientOptions::with_root_certificate))
 }
 
+/// Variables by which a cloud tells a pod who it is. A program's own keys are not the store's.
+const AWS_IDENTITY: &[&str] = &[
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+];
+const AZURE_IDENTITY: &[&str] =
+    &["AZURE_FEDERATED_TOKEN_FILE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_AUTHORITY_HOST"];
+
+fn identity(names: &[&'static str]) -> impl Iterator<Item = (&'static str, String)> {
+    names.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?)))
+}
+
 /// Of a Secret the entries that are credentials; each of `sets` is enough.
 fn credentials<'a>(entries: &'a Entries, sets: &[&[&'static str]]) -> Result<Vec<(&'static str, &'a String)>, String> {
     let found = sets.iter().find_map(|set| {
@@ -73,8 +91,13 @@ fn credentials<'a>(entries: &'a Entries, sets: &[&[&'static str]]) -> Result<Vec
 
 fn s3(store: &TaskStore, entries: Option<&Entries>) -> Result<AmazonS3Builder, String> {
     let mut builder = match entries {
-        // The pod's identity, as the cloud's webhook hands it in.
-        None => AmazonS3Builder::from_env(),
+        // The pod's identity, as the cloud's webhook hands it in, and nothing that is the program's.
+        None => identity(AWS_IDENTITY).fold(AmazonS3Builder::new(), |builder, (name, value)| {
+            match name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+                Ok(key) => builder.with_config(key, value),
+                Err(_) => builder,
+            }
+        }),
         Some(entries) => {
             let mut builder = AmazonS3Builder::new();
             let given = credentials(entries, &[&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]])?;
@@ -96,7 +119,8 @@ fn s3(store: &TaskStore, entries: Option<&Entries>) -> Result<AmazonS3Builder, S
 
 fn gcs(store: &TaskStore, entries: Option<&Entries>) -> Result<GoogleCloudStorageBuilder, String> {
     let mut builder = match entries {
-        None => GoogleCloudStorageBuilder::from_env(),
+        // The metadata server tells who the pod is.
+        None => GoogleCloudStorageBuilder::new(),
         Some(entries) => {
             let given = credentials(entries, &[&["GOOGLE_SERVICE_ACCOUNT_KEY"]])?;
             let set = |builder: GoogleCloudStorageBuilder, (_, value): (&str, &String)| {
@@ -113,7 +137,12 @@ fn gcs(store: &TaskStore, entries: Option<&Entries>) -> Result<GoogleCloudStorag
 
 fn azure(store: &TaskStore, entries: Option<&Entries>) -> Result<MicrosoftAzureBuilder, String> {
     let mut builder = match entries {
-        None => MicrosoftAzureBuilder::from_env(),
+        None => identity(AZURE_IDENTITY).fold(MicrosoftAzureBuilder::new(), |builder, (name, value)| {
+            match name.to_ascii_lowercase().parse::<AzureConfigKey>() {
+                Ok(key) => builder.with_config(key, value),
+                Err(_) => builder,
+            }
+        }),
         Some(entries) => {
             let sets: [&[&str]; 3] = [
                 &["AZURE_STORAGE_ACCOUNT_KEY"],

@@ -12,7 +12,7 @@ use crate::pod::{amount, quantity};
 const REASON: &str = "InvalidRetry";
 
 /// Why an attempt may fail, in the order in which the field's documentation has it. A test of `run::ending` shows that what an agent reports is in it.
-pub(crate) const REASONS: [&str; 14] = [
+pub(crate) const REASONS: [&str; 15] = [
     "Error",
     "OOMKilled",
     "Timeout",
@@ -21,6 +21,7 @@ pub(crate) const REASONS: [&str; 14] = [
     "ResultTooLarge",
     "BadResult",
     "StoreNotWritable",
+    "StoreNotReadable",
     "NoReport",
     "BadReport",
     "DeadlineExceeded",

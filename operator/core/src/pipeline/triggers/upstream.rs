@@ -10,6 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{Kind, Look, Start, condition, has_succeeded, since};
 use crate::api::{EndedRun, MLPipeline, MLPipelineRun, PipelineTrigger, PipelineTriggerStatus, UpstreamOutcome};
+use crate::run::parent;
 
 /// So many uids are kept. Of more the oldest are known by their time.
 const MOST_DONE: usize = 200;
@@ -86,8 +87,10 @@ fn ended<'a>(runs: &'a [Arc<MLPipelineRun>], trigger: &PipelineTrigger) -> Vec<E
     runs.iter().filter_map(ended).collect()
 }
 
+/// A run that is a stage of another one starts nothing: else a pipeline that runs what it follows would start itself for ever.
 fn counts(run: &MLPipelineRun, trigger: &PipelineTrigger) -> bool {
-    has_succeeded(run)
+    parent(run).is_none()
+        && has_succeeded(run)
         && match trigger.outcome.unwrap_or_default() {
             UpstreamOutcome::Succeeded => true,
             // One that nothing decides about has no such condition.

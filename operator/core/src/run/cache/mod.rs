@@ -134,6 +134,8 @@ fn taken(pass: &Pass<'_>, status: &StageStatus, cache: CacheStatus, made: Made) 
         disruptions: status.disruptions,
         remade: status.remade,
         inputs: status.inputs.clone(),
+        usage: status.usage.clone(),
+        locks: status.locks.clone(),
         cache: Some(Box::new(cache)),
         image,
         results,
