@@ -210,7 +210,7 @@ async fn print(
     let claim = if kept.is_empty() { None } else { kept::claim(cluster, run).await };
     let Some(claim) = claim else {
         for log in kept {
-            output::warn(&format!("{}: its pod is gone, and its log with it: the run has no store", told(log)));
+            output::warn(&format!("{}: its pod is gone, and its log with it: the run has no store on a claim", told(log)));
         }
         return each(cluster, wanted, &sources, None).await;
     };
