@@ -32,12 +32,12 @@ class Ended:
 class CommandLine:
     """As a mixin: `self.namespace` is the namespace."""
 
-    def start(self, *arguments: str, **settings) -> subprocess.Popen:
+    def spawn(self, *arguments: str, **settings) -> subprocess.Popen:
         command = [str(PROGRAM), "-n", self.namespace, *arguments]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
 
     def millrace(self, *arguments: str, code: int = 0, stdin: str | None = None, seconds: float = 120) -> Ended:
-        process = self.start(*arguments, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL)
+        process = self.spawn(*arguments, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL)
         try:
             out, errors = process.communicate(stdin, timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -97,7 +97,7 @@ class Runs(CommandLine, ClusterTest):
         self.assertEqual(self.stage("b")["state"], "Waiting")
         self.millrace("resume", "r")
         wait_for("b", lambda: self.stage("b").get("state") == "Running")
-        follows = self.start("logs", "-f", "r")
+        follows = self.spawn("logs", "-f", "r")
         self.millrace("cancel", "r")
         out, errors = follows.communicate(timeout=120)
         self.assertEqual((follows.returncode, "z | bye" in out), (0, True), out + errors)
@@ -198,7 +198,7 @@ class Rollouts(CommandLine, ModelTest):
 
         # Told of while it goes on: it pauses, a person approves.
         self.deploy(2)
-        watch = self.start("rollout", "status", "m", "--watch")
+        watch = self.spawn("rollout", "status", "m", "--watch")
         lines: list[str] = []
         reader = threading.Thread(target=lambda: lines.extend(watch.stdout))
         reader.start()
@@ -226,7 +226,7 @@ class Rollouts(CommandLine, ModelTest):
         self.wait_served(1)
         self.serve(2, rollout=PAUSE)
         wait_for("a pause", lambda: self.json("rollout", "status", "m")["standing"] == "Paused", 60)
-        watch = self.start("rollout", "status", "m", "-w")
+        watch = self.spawn("rollout", "status", "m", "-w")
         self.millrace("rollout", "abort", "m")
         self.assertEqual(watch.wait(60), 1)
         watch.communicate()

@@ -107,7 +107,7 @@ class Logs(CommandLine, ClusterTest):
             self.assertIn(words, refused)
 
     def refusal(self, config: str) -> str | None:
-        process = self.start("--kubeconfig", config, "logs", "r")
+        process = self.spawn("--kubeconfig", config, "logs", "r")
         _, errors = process.communicate(timeout=60)
         # The role comes a moment later.
         return errors if "what lies in the store" in errors else None
@@ -122,7 +122,7 @@ class Logs(CommandLine, ClusterTest):
     def test_a_reader_that_is_interrupted_leaves_no_pod(self):
         self.run_inline({"a": script("echo hello")}, store=STORE)
         self.succeeded()
-        process = self.start("logs", "r", "--kept", "--image", "registry.invalid/absent:1")
+        process = self.spawn("logs", "r", "--kept", "--image", "registry.invalid/absent:1")
         made = wait_for("the pod", lambda: self.get("pods", selector=READERS)["items"])
         self.assertEqual(made[0]["metadata"]["ownerReferences"][0]["name"], "r")
         self.assertEqual(made[0]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"], "artifacts")

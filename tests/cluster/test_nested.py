@@ -3,12 +3,13 @@
 import json
 
 from harness import ROOT, condition, kubectl, resource, script, wait_for
+from test_cli import CommandLine
 from test_control import PATIENT, ControlTest
 
 EXAMPLE = str(ROOT / "examples" / "nested" / "pipeline.yaml")
 
 
-class Nested(ControlTest):
+class Nested(CommandLine, ControlTest):
     def nested(self, **more) -> dict:
         return {"pipeline": {"name": "inner", **more}}
 
@@ -28,8 +29,7 @@ class Nested(ControlTest):
         self.assertEqual(stage["run"]["uid"], inner["metadata"]["uid"])
         self.assertEqual(stage["outputs"]["data"]["digest"], inner["status"]["stages"]["drop-odd"]["outputs"]["data"]["digest"])
         self.assertEqual(self.logs("sum"), "3 rows, their sum is 12\n")
-        tree = kubectl("millrace", "tree", run, "-n", self.namespace)
-        self.assertIn("clean", tree)
+        self.assertIn("clean", self.millrace("tree", run).out)
         kubectl("delete", "mlr", run, "-n", self.namespace)
         wait_for("the end of the inner run", lambda: not self.get("mlpipelinerun")["items"])
 

@@ -311,7 +311,7 @@ async fn what_is_asked_of_prometheus_is_held_to_its_bounds() {
         "ModelDeployment",
         &[
             (prometheus(&json!({ "query": "up" })), "Required value"),
-            (prometheus(&json!({ "address": "ftp://p", "query": "up" })), "should match"),
+            (prometheus(&json!({ "address": "ftp://prometheus:9090", "query": "up" })), "should match"),
             (prometheus(&json!({ "address": "http://user:word@p", "query": "up" })), "neither user nor password"),
             (prometheus(&json!({ "address": "https://p", "query": "up" })), "https needs caConfigMap"),
             (
