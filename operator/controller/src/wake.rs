@@ -172,7 +172,7 @@ fn wake_lockers(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun) 
 pub fn run(stores: &Stores, queues: &Queues, id: &Id, _: &str, run: &MLPipelineRun, gone: bool) {
     if gone {
         stores.forget_run(run);
-        stores.cached.forget(run).into_iter().for_each(|id| queues.runs.push(id));
+        not_cached(stores, queues, run);
     } else {
         stores.know_run(run, id);
     }
@@ -222,6 +222,11 @@ pub fn run_status(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun
 /// What a run says of results: those who wait for one of them are told.
 pub fn cached(stores: &Stores, queues: &Queues, run: &MLPipelineRun) {
     stores.cached.put(run).into_iter().for_each(|id| queues.runs.push(id));
+}
+
+/// A run is gone, and what it said of results: those who waited for it are told.
+pub fn not_cached(stores: &Stores, queues: &Queues, run: &MLPipelineRun) {
+    stores.cached.forget(run).into_iter().for_each(|id| queues.runs.push(id));
 }
 
 /// A template may be the catalog's: then every namespace looks again. Templates change rarely.

@@ -2,14 +2,21 @@
 //! one of them make what all need, and runs and stages of a namespace that take a lock.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
+use kube::Api;
 use millrace_core::api::MLPipelineRun;
 use millrace_core::run::{self, Observed, Peer};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::Passes;
 use crate::key::Id;
-use crate::wake::{bound_of, pipeline_of};
+use crate::store::{Kept, keep, whole};
+use crate::wake::{self, bound_of, pipeline_of};
+
+/// How often a run is asked for whose write may or may not have been done. Where nobody answers nobody's write is done either.
+const ASKED: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Pipelines share a gate now and then: it costs a wait, never a run.
 #[derive(Default)]
@@ -49,5 +56,28 @@ impl Passes {
     /// Held through a pass that takes a lock of the namespace. It is asked for behind the gate of the pipeline, never before.
     pub(super) async fn lock_gate(&self, namespace: &str) -> MutexGuard<'_, ()> {
         self.lock_gates.of(&namespace).lock().await
+    }
+
+    /// What came of a pass. Where a gate is `held` for it and a write failed, it may have been done all the same: before another run passes the gate
+    /// it is looked up what became of it.
+    pub(super) async fn known<T, E>(&self, id: &Id, ended: Result<T, E>, held: bool) -> Result<T, E> {
+        if ended.is_ok() || !held {
+            return ended;
+        }
+        let api: Api<MLPipelineRun> = Api::namespaced(self.client.clone(), &id.namespace);
+        for time in 0..ASKED {
+            if let Ok(found) = api.get_opt(&id.name).await {
+                // One that is gone is taken away by the watch.
+                if let Some(run) = found {
+                    run.note(&self.stores, &self.queues);
+                    if let Some(news) = keep(&self.stores.runs, run, whole) {
+                        wake::run(&self.stores, &self.queues, id, &id.namespace, &news.value, news.gone);
+                    }
+                }
+                break;
+            }
+            tokio::time::sleep(PAUSE * 2_u32.pow(time)).await;
+        }
+        ended
     }
 }

@@ -124,17 +124,19 @@ impl Passes {
             }
             Kind::Run => {
                 let Some(run) = alive(self.stores.runs.get(id)) else { return Ok(self.gone(kind, id)) };
-                let _gate = self.gate(id, &run).await;
+                let gate = self.gate(id, &run).await;
                 let (plan, makers) = self.plan_run(id, &run, refusals.clone(), now).await?;
                 if !run::takes_locks(&run, &plan) {
-                    return self.carry_out(id, &*run, plan, refused_before).await;
+                    let ended = self.carry_out(id, &*run, plan, refused_before).await;
+                    return self.known(id, ended, gate.is_some() || makers.is_some()).await;
                 }
                 drop(makers);
                 // Another may have taken it meanwhile: it is looked at again while nobody can.
                 let _turn = self.lock_gate(&id.namespace).await;
                 let Some(run) = alive(self.stores.runs.get(id)) else { return Ok(self.gone(kind, id)) };
                 let (plan, _makers) = self.plan_run(id, &run, refusals, now).await?;
-                self.carry_out(id, &*run, plan, refused_before).await
+                let ended = self.carry_out(id, &*run, plan, refused_before).await;
+                self.known(id, ended, true).await
             }
             Kind::Template => {
                 let Some(template) = alive(self.stores.templates.get(id)) else { return Ok(self.gone(kind, id)) };

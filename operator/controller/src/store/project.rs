@@ -56,6 +56,9 @@ pub trait Kept: Sized {
 
     /// What is to be known of the whole object before the rest is dropped.
     fn note(&self, _: &Stores, _: &Queues) {}
+
+    /// It is gone: what was noted of it goes too.
+    fn forget(&self, _: &Stores, _: &Queues) {}
 }
 
 impl Kept for MLPipeline {}
@@ -66,6 +69,10 @@ impl Kept for ModelDeployment {}
 impl Kept for MLPipelineRun {
     fn note(&self, stores: &Stores, queues: &Queues) {
         wake::cached(stores, queues, self);
+    }
+
+    fn forget(&self, stores: &Stores, queues: &Queues) {
+        wake::not_cached(stores, queues, self);
     }
 
     /// Nothing is ever written to a run that has ended. What is left is to delete it in time, and the Jobs of stages that

@@ -4,7 +4,7 @@
 //! The resourceVersion decides: what is older than what is held is passed over. So a pass that follows a write never
 //! sees the object as it was before it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::key::Id;
@@ -26,8 +26,14 @@ struct Held<V> {
     value: Arc<V>,
 }
 
+/// Deletions that are remembered, for replies that are late: they come within moments.
+const DELETIONS: usize = 256;
+
 struct Inner<V> {
     items: HashMap<Id, Held<V>>,
+    /// When an object was deleted, and in what order: the reply to a write that came before must not bring it back.
+    deleted: HashMap<Id, u64>,
+    deletions: VecDeque<Id>,
     /// Ids by group.
     groups: HashMap<String, BTreeSet<Id>>,
     /// Counts the listings of each scope (a namespace, or "" for all).
@@ -38,7 +44,13 @@ pub struct Shelf<V>(RwLock<Inner<V>>);
 
 impl<V> Default for Shelf<V> {
     fn default() -> Self {
-        Self(RwLock::new(Inner { items: HashMap::new(), groups: HashMap::new(), listings: HashMap::new() }))
+        Self(RwLock::new(Inner {
+            items: HashMap::new(),
+            deleted: HashMap::new(),
+            deletions: VecDeque::new(),
+            groups: HashMap::new(),
+            listings: HashMap::new(),
+        }))
     }
 }
 
@@ -85,9 +97,12 @@ impl<V> Shelf<V> {
         }
     }
 
-    /// Puts an object here unless a newer state of it is held. True if it is news.
+    /// Puts an object here unless a newer state of it is held, or it was deleted since. True if it is news.
     pub fn put(&self, item: Item<V>) -> bool {
         let mut inner = self.write();
+        if inner.deleted.get(&item.id).is_some_and(|deleted| *deleted >= item.resource_version) {
+            return false;
+        }
         let listing = inner.listing_of(&item.id.namespace);
         let Item { id, group, resource_version, value } = item;
         match inner.items.get_mut(&id) {
@@ -109,6 +124,7 @@ impl<V> Shelf<V> {
     /// Takes an object away, unless what is held was made after that state of it.
     pub fn remove(&self, id: &Id, resource_version: u64) -> Option<Arc<V>> {
         let mut inner = self.write();
+        inner.bury(id, resource_version);
         if inner.items.get(id)?.resource_version > resource_version {
             return None;
         }
@@ -146,6 +162,19 @@ impl<V> Inner<V> {
         own.or_else(|| self.listings.get("").copied()).unwrap_or_default()
     }
 
+    fn bury(&mut self, id: &Id, resource_version: u64) {
+        // Not when it is only known that it is gone, not since when: the name may be another object's tomorrow.
+        if resource_version == u64::MAX || self.deleted.insert(id.clone(), resource_version).is_some() {
+            return;
+        }
+        self.deletions.push_back(id.clone());
+        if self.deletions.len() > DELETIONS
+            && let Some(oldest) = self.deletions.pop_front()
+        {
+            self.deleted.remove(&oldest);
+        }
+    }
+
     fn take(&mut self, id: &Id) -> Option<Arc<V>> {
         let held = self.items.remove(id)?;
         self.ungroup(&held.group, id);
@@ -180,6 +209,20 @@ mod tests {
         assert!(shelf.remove(&Id::new("ns", "a"), 4).is_none(), "it was made again after that deletion");
         assert!(shelf.remove(&Id::new("ns", "a"), 6).is_some());
         assert_eq!(shelf.len(), 0);
+    }
+
+    #[test]
+    fn a_late_reply_does_not_bring_back_what_was_deleted_but_the_name_can_be_used_again() {
+        let shelf = Shelf::default();
+        shelf.put(item("a", "g", 3, 30));
+        shelf.remove(&Id::new("ns", "a"), 5);
+        assert!(!shelf.put(item("a", "g", 4, 40)));
+        assert_eq!(shelf.len(), 0);
+        assert!(shelf.put(item("a", "g", 6, 60)));
+        for number in 0..2 * u64::try_from(DELETIONS).unwrap() {
+            shelf.remove(&Id::new("ns", format!("b{number}")), number);
+        }
+        assert_eq!(shelf.read().deleted.len(), DELETIONS, "it remembers no more than this");
     }
 
     #[test]

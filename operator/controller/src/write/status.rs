@@ -29,6 +29,9 @@ impl Writer {
                 written.note(&self.stores, &self.queues);
                 if let Some(News { id, value: written, .. }) = keep(K::shelf(&self.stores), written, whole) {
                     K::wake_others(&self.stores, &self.queues, &id, &written);
+                } else if K::shelf(&self.stores).get(&Id::new(namespace, name)).is_none() {
+                    // It was deleted before the reply came.
+                    object.forget(&self.stores, &self.queues);
                 }
                 Ok(true)
             }
