@@ -22,6 +22,10 @@ pub struct LookTask {
     /// Nothing at first: then whatever is found is told at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<LookKnown>,
+    /// Not before this time, in seconds since 1970: `poll` after the last look that found something. So data that differ at every look are
+    /// looked at no more often, and a pod that is lost does not wait anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
 }
 
 /// How an S3 server is reached; as the parameter `s3` of the stage `ingest`.

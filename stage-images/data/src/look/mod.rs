@@ -9,7 +9,7 @@ mod s3;
 mod wait;
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use millrace_contract::{LONGEST_VERSION, LOOK_DIR, LookReport, LookTask};
 use sha2::{Digest, Sha256};
@@ -76,8 +76,10 @@ impl Fault {
 
 /// Looks until there is something to tell.
 pub async fn run(task: &LookTask) -> Result<(), LookError> {
-    let begun = Instant::now();
     let mut wait = Wait::new(task);
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    tokio::time::sleep(wait.first(since_1970.as_secs())).await;
+    let begun = Instant::now();
     let report = loop {
         let looked = look(task).await;
         if let Err(fault) = &looked {

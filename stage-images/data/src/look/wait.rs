@@ -31,6 +31,12 @@ impl<'a> Wait<'a> {
         Self { task, settles: None, failures: 0 }
     }
 
+    /// How long to wait for the first look; `now` in seconds since 1970. No longer than `poll`, whatever the two clocks say.
+    pub(super) fn first(&self, now: u64) -> Duration {
+        let after = self.task.after.and_then(|after| u64::try_from(after).ok()).unwrap_or_default();
+        Duration::from_secs(after.saturating_sub(now)).min(self.poll())
+    }
+
     /// `now` is the time since the program began.
     pub(super) fn next(&mut self, looked: Result<Seen, Fault>, now: Duration) -> Next {
         match looked {
@@ -93,7 +99,7 @@ mod tests {
     fn task(known: Option<(Option<&str>, Option<&str>)>, settle: u64) -> LookTask {
         let known = known
             .map(|(version, error)| LookKnown { version: version.map(str::to_owned), error: error.map(str::to_owned) });
-        LookTask { uri: "https://x/y".into(), poll: 60, settle, s3: None, known }
+        LookTask { uri: "https://x/y".into(), poll: 60, settle, s3: None, known, after: None }
     }
 
     fn seen(version: &str) -> Result<Seen, Fault> {
@@ -153,5 +159,16 @@ mod tests {
         assert_eq!(after(&failing, vec![(0, refused()); 5]), Err(600));
         assert_eq!(after(&failing, vec![(0, seen("a"))]), Ok("a".into()), "it goes well again");
         assert_eq!(after(&failing, vec![(0, nothing())]), Ok("nothing".into()));
+    }
+
+    #[test]
+    fn after_a_look_that_found_something_the_next_pod_waits_for_poll_and_no_longer() {
+        let first = |after, now| Wait::new(&LookTask { after, ..task(Some((Some("1"), None)), 0) }).first(now).as_secs();
+        assert_eq!(first(None, 1000), 0);
+        assert_eq!(first(Some(1040), 1000), 40);
+        assert_eq!(first(Some(900), 1000), 0);
+        assert_eq!(first(Some(-5), 1000), 0);
+        // A clock that goes wrong.
+        assert_eq!(first(Some(9000), 1000), 60);
     }
 }

@@ -81,12 +81,16 @@ fn task(trigger: &DataTrigger, status: &DataTriggerStatus) -> LookTask {
     };
     let error = status.error.as_ref().map(|error| error.reason.clone());
     let known = LookKnown { version: status.version.clone(), error };
+    let poll = seconds(trigger.poll.as_ref()).unwrap_or(POLL_SECONDS);
+    // After a fault it looks at once: somebody may have mended what the pod is given.
+    let looked = status.observed_time.as_ref().filter(|_| status.error.is_none());
     LookTask {
         uri: trigger.uri.clone(),
-        poll: seconds(trigger.poll.as_ref()).unwrap_or(POLL_SECONDS),
+        poll,
         settle: seconds(trigger.settle.as_ref()).filter(|_| counts).unwrap_or_default(),
         s3: trigger.s3.as_ref().map(access),
         known: (status.reports > 0).then_some(known),
+        after: looked.map(|looked| looked.0.as_second().saturating_add(i64::try_from(poll).unwrap_or(i64::MAX))),
     }
 }
 
