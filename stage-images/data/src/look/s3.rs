@@ -39,7 +39,14 @@ pub(super) async fn look(uri: &str, path: &str, options: Option<&LookS3>) -> Res
     } else {
         match store.head(&Path::from(key)).await {
             Ok(object) => add(&object),
-            Err(object_store::Error::NotFound { .. }) => return Ok(Seen::nothing()),
+            Err(object_store::Error::NotFound { .. }) => {
+                // The answer to a question for the head has no words: a listing tells whether there is a bucket.
+                let listed = store.list(Some(&Path::from(key))).next().await;
+                return match listed.map(|object| object.map_err(|error| explain(uri, &error))) {
+                    Some(Err(error @ S3Error::NoBucket { .. })) => Err(fault(error)),
+                    _ => Ok(Seen::nothing()),
+                };
+            }
             Err(error) => return Err(fault(explain(uri, &error))),
         }
     }

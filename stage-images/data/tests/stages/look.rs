@@ -177,5 +177,7 @@ fn objects_of_an_s3_server_are_new_when_one_comes_or_has_other_bytes() {
         assert_eq!(look(nothing, "secret", Value::Null).report()["found"], json!({ "found": "nothing is there yet" }));
     }
     assert_eq!(look("s3://lake/penguins/", "wrong", Value::Null).report()["failed"]["reason"], "Refused");
-    assert_eq!(look("s3://pond/penguins/", "secret", Value::Null).report()["failed"]["reason"], "NoSuchBucket");
+    for pond in ["s3://pond/penguins/", "s3://pond/penguins.csv"] {
+        assert_eq!(look(pond, "secret", Value::Null).report()["failed"]["reason"], "NoSuchBucket", "{pond}");
+    }
 }
