@@ -1,9 +1,9 @@
 //! The command line: `millrace-data <stage> --params JSON`.
 
 use crate::workplace::{Workplace, WorkplaceError};
-use crate::{engine, evaluate, ingest, look, params, transform, validate};
+use crate::{engine, evaluate, ingest, look, params, profile, transform, validate};
 
-const USAGE: &str = "usage: millrace-data ingest|validate|transform|evaluate|look --params JSON";
+const USAGE: &str = "usage: millrace-data ingest|validate|transform|profile|evaluate|look --params JSON";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -24,6 +24,8 @@ pub enum CommandError {
     #[error(transparent)]
     Transform(#[from] transform::TransformError),
     #[error(transparent)]
+    Profile(#[from] profile::ProfileError),
+    #[error(transparent)]
     Evaluate(#[from] evaluate::EvaluateError),
     #[error(transparent)]
     Look(#[from] look::LookError),
@@ -43,6 +45,7 @@ pub fn run(arguments: impl Iterator<Item = String>) -> Result<(), CommandError> 
             Stage::Ingest => ingest::run(&params::parse("ingest", &json)?, &place).await?,
             Stage::Validate => validate::run(&params::parse("validate", &json)?, &place).await?,
             Stage::Transform => transform::run(&params::parse("transform", &json)?, &place).await?,
+            Stage::Profile => profile::run(&params::parse("profile", &json)?, &place).await?,
             Stage::Evaluate => evaluate::run(&params::parse("evaluate", &json)?, &place)?,
             Stage::Look => look::run(&params::parse("look", &json)?).await?,
         }
@@ -55,6 +58,7 @@ enum Stage {
     Ingest,
     Validate,
     Transform,
+    Profile,
     Evaluate,
     /// No stage of a pipeline: the operator starts it.
     Look,
@@ -66,6 +70,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Stage, String),
         Some("ingest") => Stage::Ingest,
         Some("validate") => Stage::Validate,
         Some("transform") => Stage::Transform,
+        Some("profile") => Stage::Profile,
         Some("evaluate") => Stage::Evaluate,
         Some("look") => Stage::Look,
         Some(other) => return Err(usage(format!("there is no stage `{other}`"))),
