@@ -1,9 +1,9 @@
 //! The command line: `millrace-data <stage> --params JSON`.
 
 use crate::workplace::{Workplace, WorkplaceError};
-use crate::{engine, evaluate, ingest, look, params, profile, transform, validate};
+use crate::{engine, evaluate, ingest, look, params, predict, profile, transform, validate};
 
-const USAGE: &str = "usage: millrace-data ingest|validate|transform|profile|evaluate|look --params JSON";
+const USAGE: &str = "usage: millrace-data ingest|validate|transform|profile|evaluate|predict|look --params JSON";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -28,6 +28,8 @@ pub enum CommandError {
     #[error(transparent)]
     Evaluate(#[from] evaluate::EvaluateError),
     #[error(transparent)]
+    Predict(#[from] predict::PredictError),
+    #[error(transparent)]
     Look(#[from] look::LookError),
 }
 
@@ -47,6 +49,7 @@ pub fn run(arguments: impl Iterator<Item = String>) -> Result<(), CommandError> 
             Stage::Transform => transform::run(&params::parse("transform", &json)?, &place).await?,
             Stage::Profile => profile::run(&params::parse("profile", &json)?, &place).await?,
             Stage::Evaluate => evaluate::run(&params::parse("evaluate", &json)?, &place)?,
+            Stage::Predict => predict::run(&params::parse("predict", &json)?, &place)?,
             Stage::Look => look::run(&params::parse("look", &json)?).await?,
         }
         Ok(())
@@ -60,6 +63,7 @@ enum Stage {
     Transform,
     Profile,
     Evaluate,
+    Predict,
     /// No stage of a pipeline: the operator starts it.
     Look,
 }
@@ -72,6 +76,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Stage, String),
         Some("transform") => Stage::Transform,
         Some("profile") => Stage::Profile,
         Some("evaluate") => Stage::Evaluate,
+        Some("predict") => Stage::Predict,
         Some("look") => Stage::Look,
         Some(other) => return Err(usage(format!("there is no stage `{other}`"))),
         None => return Err(usage("no stage is named".into())),

@@ -10,6 +10,7 @@ mod http;
 mod ingest;
 mod look;
 mod memory;
+mod predict;
 mod profile;
 mod s3;
 mod support;
