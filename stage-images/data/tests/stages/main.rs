@@ -5,6 +5,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "parameters are written where they are used")]
 
 mod csv_errors;
+mod database;
 mod evaluate;
 mod http;
 mod ingest;
