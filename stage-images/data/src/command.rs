@@ -1,9 +1,9 @@
 //! The command line: `millrace-data <stage> --params JSON`.
 
 use crate::workplace::{Workplace, WorkplaceError};
-use crate::{engine, evaluate, ingest, look, params, transform, validate};
+use crate::{engine, evaluate, ingest, look, params, predict, profile, transform, validate};
 
-const USAGE: &str = "usage: millrace-data ingest|validate|transform|evaluate|look --params JSON";
+const USAGE: &str = "usage: millrace-data ingest|validate|transform|profile|evaluate|predict|look --params JSON";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -24,7 +24,11 @@ pub enum CommandError {
     #[error(transparent)]
     Transform(#[from] transform::TransformError),
     #[error(transparent)]
+    Profile(#[from] profile::ProfileError),
+    #[error(transparent)]
     Evaluate(#[from] evaluate::EvaluateError),
+    #[error(transparent)]
+    Predict(#[from] predict::PredictError),
     #[error(transparent)]
     Look(#[from] look::LookError),
 }
@@ -43,7 +47,9 @@ pub fn run(arguments: impl Iterator<Item = String>) -> Result<(), CommandError> 
             Stage::Ingest => ingest::run(&params::parse("ingest", &json)?, &place).await?,
             Stage::Validate => validate::run(&params::parse("validate", &json)?, &place).await?,
             Stage::Transform => transform::run(&params::parse("transform", &json)?, &place).await?,
+            Stage::Profile => profile::run(&params::parse("profile", &json)?, &place).await?,
             Stage::Evaluate => evaluate::run(&params::parse("evaluate", &json)?, &place)?,
+            Stage::Predict => predict::run(&params::parse("predict", &json)?, &place)?,
             Stage::Look => look::run(&params::parse("look", &json)?).await?,
         }
         Ok(())
@@ -55,7 +61,9 @@ enum Stage {
     Ingest,
     Validate,
     Transform,
+    Profile,
     Evaluate,
+    Predict,
     /// No stage of a pipeline: the operator starts it.
     Look,
 }
@@ -66,7 +74,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Stage, String),
         Some("ingest") => Stage::Ingest,
         Some("validate") => Stage::Validate,
         Some("transform") => Stage::Transform,
+        Some("profile") => Stage::Profile,
         Some("evaluate") => Stage::Evaluate,
+        Some("predict") => Stage::Predict,
         Some("look") => Stage::Look,
         Some(other) => return Err(usage(format!("there is no stage `{other}`"))),
         None => return Err(usage("no stage is named".into())),

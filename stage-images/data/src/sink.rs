@@ -43,19 +43,30 @@ pub struct FolderSink {
     schema: SchemaRef,
     writer: ArrowWriter<File>,
     part: usize,
+    /// From which size of a file on another one is begun.
+    file_bytes: usize,
     rows: u64,
 }
 
 impl FolderSink {
     pub fn create(folder: &Path, schema: &Schema) -> Result<Self, SinkError> {
+        Self::begin(folder, 0, schema, FILE_BYTES)
+    }
+
+    /// Only the file with this number, of whatever size: others write the rest of the folder at the same time.
+    pub fn part(folder: &Path, part: usize, schema: &Schema) -> Result<Self, SinkError> {
+        Self::begin(folder, part, schema, usize::MAX)
+    }
+
+    fn begin(folder: &Path, part: usize, schema: &Schema, file_bytes: usize) -> Result<Self, SinkError> {
         std::fs::create_dir_all(folder).map_err(|source| SinkError::Create { path: folder.into(), source })?;
         let schema = Arc::new(plain_schema(schema));
-        let writer = open_part(folder, 0, &schema)?;
-        Ok(Self { folder: folder.into(), schema, writer, part: 0, rows: 0 })
+        let writer = open_part(folder, part, &schema)?;
+        Ok(Self { folder: folder.into(), schema, writer, part, file_bytes, rows: 0 })
     }
 
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), SinkError> {
-        if self.writer.bytes_written() > FILE_BYTES {
+        if self.writer.bytes_written() > self.file_bytes {
             self.part += 1;
             let next = open_part(&self.folder, self.part, &self.schema)?;
             let full = std::mem::replace(&mut self.writer, next);

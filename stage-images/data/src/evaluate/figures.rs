@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::ranking::Points;
 use super::tally::Confusion;
 use crate::html::escape;
+use crate::svg::{COLOURS, open};
 
 /// A line and its name.
 pub struct Series {
@@ -13,9 +14,6 @@ pub struct Series {
     pub points: Points,
 }
 
-/// Colours that differ in hue and in lightness; a series beyond them begins again.
-const COLOURS: [&str; 8] =
-    ["var(--one,#2563ab)", "var(--two,#c2611f)", "#1a7f4b", "#8b5bb5", "#b59a1e", "#c0392b", "#3a9fb0", "#7a7a7a"];
 const SIDE: f64 = 300.0;
 const LEFT: f64 = 48.0;
 const TOP: f64 = 28.0;
@@ -108,15 +106,6 @@ pub fn residuals(truth: &[f64], predicted: &[f64]) -> String {
     }
     svg.push_str("</svg>\n");
     svg
-}
-
-fn open(title: &str, width: f64, height: f64) -> String {
-    let title = escape(title);
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" \
-         font-family=\"system-ui,sans-serif\" font-size=\"12\" fill=\"currentColor\" role=\"img\">\n<title>{title}</title>\n\
-         <text x=\"8\" y=\"16\" font-weight=\"600\">{title}</text>\n"
-    )
 }
 
 fn axes(svg: &mut String, x: &str, y: &str, [x_low, x_high]: [f64; 2], [y_low, y_high]: [f64; 2]) {

@@ -7,6 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
 use super::score::{Classes, ScoreError, Who};
+use crate::model::largest;
 use crate::say;
 use crate::types::{ColumnType, word};
 
@@ -104,17 +105,6 @@ impl ClassCollector {
         }
         Ok(self.classes)
     }
-}
-
-/// The first of the largest, as argmax has it.
-fn largest(probabilities: &[f32]) -> u32 {
-    let mut best = 0;
-    for (index, p) in (0_u32..).zip(probabilities) {
-        if *p > probabilities[best as usize] {
-            best = index;
-        }
-    }
-    best
 }
 
 /// The target's values as labels. Whole numbers that are stored as doubles, and booleans, are brought into the form that

@@ -1,30 +1,27 @@
 //! `evaluate`: scores a model on a table, and the champion on the same rows; writes metrics for the gate and a report for
 //! people.
 
-mod features;
 mod figures;
 #[cfg(test)]
 mod golden;
 mod labels;
-mod model;
 mod params;
 mod ranking;
 mod report;
 mod residual;
 mod score;
 mod scorecard;
-mod signature;
 mod tally;
 
 use std::path::Path;
 
-use model::{Model, ModelError};
 pub use params::Params;
 use report::{Judged, Report};
 use score::{ScoreError, Scored, Who};
 use scorecard::{IN_STATUS, Metrics};
-use signature::Kind;
 
+use crate::model::signature::Kind;
+use crate::model::{Model, ModelError};
 use crate::say;
 use crate::workplace::{Workplace, WorkplaceError};
 

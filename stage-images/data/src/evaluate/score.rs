@@ -9,11 +9,11 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use arrow::error::ArrowError;
 
-use super::features::{FeatureError, tensors};
 use super::labels::ClassCollector;
-use super::model::{Answer, Model, ModelError};
-use super::signature::Kind;
 use crate::dataset::{self, DatasetError};
+use crate::model::features::{FeatureError, tensors};
+use crate::model::signature::Kind;
+use crate::model::{Answer, Model, ModelError};
 use crate::say;
 use crate::types::{ColumnType, word};
 
@@ -161,7 +161,7 @@ fn take_values(
     at: u64,
     target: &str,
     truth: &ArrayRef,
-    predicted: &[f64],
+    predicted: &[f32],
     into: &mut Values,
 ) -> Result<(), ScoreError> {
     let wrong = || ScoreError::TargetType { column: target.into(), found: word(truth.data_type()), expected: "number" };
@@ -176,11 +176,12 @@ fn take_values(
         into.truth.push(*truth);
     }
     for (row, predicted) in (at..).zip(predicted) {
+        let predicted = f64::from(*predicted);
         if !predicted.is_finite() {
             let expected = "a finite number";
-            return Err(ScoreError::NotFinite { who: who.word(), row, found: *predicted, expected });
+            return Err(ScoreError::NotFinite { who: who.word(), row, found: predicted, expected });
         }
-        into.predicted.push(*predicted);
+        into.predicted.push(predicted);
     }
     Ok(())
 }

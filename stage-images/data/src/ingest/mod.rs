@@ -2,6 +2,7 @@
 
 mod columns;
 mod csv;
+mod database;
 pub mod http;
 mod infer;
 mod jsonl;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use ::arrow::datatypes::Schema;
 use serde_json::json;
 
+use database::Address;
 use params::Format;
 pub use params::{Params, S3Params};
 use source::{Source, SourceError};
@@ -33,6 +35,8 @@ pub enum IngestError {
     #[error(transparent)]
     Workplace(#[from] WorkplaceError),
     #[error(transparent)]
+    Database(#[from] database::DatabaseError),
+    #[error(transparent)]
     Source(#[from] SourceError),
     #[error(transparent)]
     Csv(#[from] csv::CsvError),
@@ -44,18 +48,30 @@ pub enum IngestError {
 
 /// Runs the stage.
 pub async fn run(params: &Params, place: &Workplace) -> Result<(), IngestError> {
+    match Address::parse(&params.source) {
+        Some(address) => from_database(&address, params, place),
+        None => from_files(params, place).await,
+    }
+}
+
+async fn from_files(params: &Params, place: &Workplace) -> Result<(), IngestError> {
     let to = place.output("data")?.to_path_buf();
     let source = source::resolve(params).await?;
     let format = source::format(params, &source.files)?;
     let (rows, schema) = write(&source, format, params, &to)?;
-    place.write_result("rows", &json!(rows))?;
-    place.write_result("columns", &json!(schema.fields().len()))?;
     place.write_result("source_digest", &json!(source.digest))?;
     if let Some(version) = &source.version {
         place.write_result("source_version", &json!(version))?;
     }
-    report(&source, rows, &schema);
-    Ok(())
+    report(place, &say::names(source.files.iter().map(|file| &file.name)), rows, &schema)
+}
+
+fn from_database(address: &Address, params: &Params, place: &Workplace) -> Result<(), IngestError> {
+    let read = database::ingest(address, params, place.output("data")?)?;
+    if let Some(watermark) = &read.watermark {
+        place.write_result("watermark", &json!(watermark))?;
+    }
+    report(place, &address.name(), read.rows, &read.schema)
 }
 
 /// Reads and writes on this thread: nothing else runs in this process meanwhile.
@@ -68,13 +84,12 @@ fn write(source: &Source, format: Format, params: &Params, to: &Path) -> Result<
     })
 }
 
-fn report(source: &Source, rows: u64, schema: &Schema) {
-    say::line(format!(
-        "{rows} rows, {} columns from {}",
-        schema.fields().len(),
-        say::names(source.files.iter().map(|file| &file.name))
-    ));
+fn report(place: &Workplace, from: &str, rows: u64, schema: &Schema) -> Result<(), IngestError> {
+    place.write_result("rows", &json!(rows))?;
+    place.write_result("columns", &json!(schema.fields().len()))?;
+    say::line(format!("{rows} rows, {} columns from {from}", schema.fields().len()));
     for field in schema.fields() {
         say::line(format!("  {}: {}", field.name(), types::word(field.data_type())));
     }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use crate::types::ColumnType;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Params {
-    /// A path (file, folder, pattern), an `http(s)://` address, or `s3://bucket/key`.
+    /// A path (file, folder, pattern), an `http(s)://` address, `s3://bucket/key`, or a database.
     pub source: String,
     #[serde(default)]
     pub format: Option<Format>,
@@ -23,6 +23,9 @@ pub struct Params {
     pub columns: Option<Vec<String>>,
     #[serde(default)]
     pub s3: Option<S3Params>,
+    /// What is read of a database.
+    #[serde(default)]
+    pub sql: Option<SqlParams>,
     #[serde(default)]
     pub max_bytes: Option<u64>,
 }
@@ -95,6 +98,47 @@ pub struct S3Params {
     /// Ask without a signature: for public buckets.
     #[serde(default)]
     pub anonymous: Option<bool>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SqlParams {
+    /// A query that selects.
+    #[serde(default)]
+    pub query: Option<String>,
+    /// A table, or `schema.table`.
+    #[serde(default)]
+    pub table: Option<String>,
+    /// Only rows that are new since another run.
+    #[serde(default)]
+    pub watermark: Option<Watermark>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Watermark {
+    /// A column whose values grow with time: a key that counts, or when a row was written.
+    pub column: String,
+    /// The value that the last run reached; empty for the first.
+    #[serde(default)]
+    pub above: Option<Bound>,
+}
+
+/// A value of a column as text: a number may be written as one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "serde_json::Value")]
+pub struct Bound(pub String);
+
+impl TryFrom<serde_json::Value> for Bound {
+    type Error = String;
+
+    fn try_from(value: serde_json::Value) -> Result<Self, String> {
+        match value {
+            serde_json::Value::String(text) => Ok(Self(text)),
+            serde_json::Value::Number(number) => Ok(Self(number.to_string())),
+            other => Err(format!("found {}, expected a number or a text", crate::params::kind(&other))),
+        }
+    }
 }
 
 impl CsvParams {

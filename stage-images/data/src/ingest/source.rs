@@ -29,7 +29,7 @@ pub enum SourceError {
     },
     #[error("parameter source: the folder {path} has no files")]
     EmptyFolder { path: String },
-    #[error("parameter source: `{scheme}://` is not supported, expected a path, http://, https:// or s3://")]
+    #[error("parameter source: `{scheme}://` is not supported, expected a path, http://, https://, s3:// or sqlite:")]
     Scheme { scheme: String },
     #[error("failed to read {name}")]
     Read {
@@ -49,6 +49,8 @@ pub enum SourceError {
     Http(#[from] HttpError),
     #[error(transparent)]
     S3(#[from] S3Error),
+    #[error("parameter sql: it is for databases, but the source is none; leave it out, or write sqlite:/path")]
+    NoDatabase,
 }
 
 /// One file of the source.
@@ -85,6 +87,9 @@ pub struct Source {
 /// Finds and fetches the source.
 pub async fn resolve(params: &Params) -> Result<Source, SourceError> {
     let source = params.source.as_str();
+    if params.sql.is_some() {
+        return Err(SourceError::NoDatabase);
+    }
     let (files, version, fetched) = match source.split_once("://") {
         Some(("http" | "https", _)) => {
             let folder = TempDir::new().map_err(SourceError::Temporary)?;

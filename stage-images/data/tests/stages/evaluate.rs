@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{Files, Run, Stage, fixture, stage};
 
 /// The library that the environment names, or the pinned one.
-fn library() -> &'static str {
+pub fn library() -> &'static str {
     static LIBRARY: OnceLock<String> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         std::env::var("ORT_DYLIB_PATH").unwrap_or_else(|_| {

@@ -5,11 +5,14 @@
 #![allow(clippy::needless_pass_by_value, reason = "parameters are written where they are used")]
 
 mod csv_errors;
+mod database;
 mod evaluate;
 mod http;
 mod ingest;
 mod look;
 mod memory;
+mod predict;
+mod profile;
 mod s3;
 mod support;
 mod templates;

@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use super::params::{Label, Task};
 use crate::say;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -65,6 +64,33 @@ impl Signature {
             return Err(SignatureError::SameClass { class: class.clone() });
         }
         Ok(Kind::Classifier { classes, label: label.is_some(), probabilities: probabilities.is_some() })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    Classification,
+    Regression,
+}
+
+/// A label as text: `true`, `1` and `"1"` are what people write for the same class.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "serde_json::Value")]
+pub struct Label(pub String);
+
+impl TryFrom<serde_json::Value> for Label {
+    type Error = String;
+
+    fn try_from(value: serde_json::Value) -> Result<Self, String> {
+        match value {
+            serde_json::Value::String(text) => Ok(Self(text)),
+            serde_json::Value::Number(number) => Ok(Self(number.to_string())),
+            serde_json::Value::Bool(boolean) => Ok(Self(boolean.to_string())),
+            other => {
+                Err(format!("found {}, expected a label: a text, a number or a boolean", crate::params::kind(&other)))
+            }
+        }
     }
 }
 

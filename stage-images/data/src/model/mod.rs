@@ -1,5 +1,8 @@
 //! A model folder, opened: the ONNX file in ONNX Runtime and its signature.
 
+pub mod features;
+pub mod signature;
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -7,9 +10,8 @@ use ort::environment::Environment;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, TensorElementType};
 
-use super::params::Task;
-use super::signature::{Kind, Signature, SignatureError};
 use crate::{engine, say};
+use signature::{Kind, Signature, SignatureError, Task};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -53,17 +55,25 @@ pub enum ModelError {
 pub struct Model {
     pub signature: Signature,
     pub kind: Kind,
+    /// The size of the ONNX file.
+    pub bytes: u64,
     session: Session,
 }
 
 /// What a model said about a batch of rows.
 pub enum Answer {
     Classes { labels: Option<Vec<String>>, probabilities: Option<Vec<f32>> },
-    Values(Vec<f64>),
+    Values(Vec<f32>),
 }
 
 impl Model {
+    /// With a thread of the runtime for each that this process may use.
     pub fn open(folder: &Path, task: Option<Task>) -> Result<Self, ModelError> {
+        Self::open_with(folder, task, engine::threads())
+    }
+
+    /// With so many threads of the runtime.
+    pub fn open_with(folder: &Path, task: Option<Task>, threads: usize) -> Result<Self, ModelError> {
         let path = if folder.is_file() { folder.to_path_buf() } else { folder.join("model.onnx") };
         let read = |source| ModelError::Read { path: path.clone(), source };
         if !path.exists() {
@@ -79,7 +89,7 @@ impl Model {
             return Err(ModelError::Empty { path });
         }
         let environment = environment()?;
-        let session = start(environment, &path).map_err(|reason| ModelError::NotOnnx {
+        let session = start(environment, &path, threads).map_err(|reason| ModelError::NotOnnx {
             path: path.clone(),
             size,
             reason: excerpt(&reason),
@@ -98,7 +108,7 @@ impl Model {
         let kind = signature.kind(task).map_err(|source| ModelError::Signature { path: origin.clone(), source })?;
         agree(&origin, "inputs", &signature.inputs, &outlets(session.inputs()))?;
         agree(&origin, "outputs", &signature.outputs, &outlets(session.outputs()))?;
-        Ok(Self { signature, kind, session })
+        Ok(Self { signature, kind, bytes: size, session })
     }
 
     /// Scores a batch. `from` is the number of its first row, for messages.
@@ -125,10 +135,21 @@ impl Model {
             }
             Kind::Regressor => {
                 let values = floats("prediction", &outputs["prediction"], rows)?;
-                Ok(Answer::Values(values.into_iter().map(f64::from).collect()))
+                Ok(Answer::Values(values))
             }
         }
     }
+}
+
+/// The first of the largest, as argmax has it.
+pub fn largest(probabilities: &[f32]) -> u32 {
+    let mut best = 0;
+    for (index, p) in (0_u32..).zip(probabilities) {
+        if *p > probabilities[best as usize] {
+            best = index;
+        }
+    }
+    best
 }
 
 /// One environment a process: it owns ONNX Runtime's thread pools and log.
@@ -144,9 +165,9 @@ fn environment() -> Result<&'static Environment, ModelError> {
     Ok(ENVIRONMENT.get_or_init(|| made))
 }
 
-fn start(environment: &Environment, path: &Path) -> Result<Session, String> {
+fn start(environment: &Environment, path: &Path, threads: usize) -> Result<Session, String> {
     let builder = Session::builder(environment).map_err(|error| error.to_string())?;
-    let mut builder = builder.with_intra_threads(engine::threads()).map_err(|error| error.to_string())?;
+    let mut builder = builder.with_intra_threads(threads).map_err(|error| error.to_string())?;
     builder.commit_from_file(path).map_err(|error| error.to_string())
 }
 
@@ -154,7 +175,7 @@ fn outlets(outlets: &[ort::value::Outlet]) -> Vec<String> {
     outlets.iter().map(|outlet| outlet.name().to_owned()).collect()
 }
 
-fn agree(path: &Path, side: &'static str, said: &[super::signature::Tensor], own: &[String]) -> Result<(), ModelError> {
+fn agree(path: &Path, side: &'static str, said: &[signature::Tensor], own: &[String]) -> Result<(), ModelError> {
     let strange: Vec<&str> =
         said.iter().map(|tensor| tensor.name.as_str()).filter(|name| !own.iter().any(|known| known == name)).collect();
     if strange.is_empty() {

@@ -1,0 +1,104 @@
+//! Rows of a database into a table: one query, read as a stream, in one snapshot, by a session that can only read.
+
+mod address;
+mod rows;
+mod sqlite;
+mod statement;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ::arrow::datatypes::Schema;
+
+pub use address::Address;
+
+use super::layout::LayoutError;
+use super::params::{Format, Params, SqlParams};
+use super::source::SourceError;
+use crate::sink::SinkError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    #[error(
+        "parameter sql: it is needed because the source is a database; write sql: {{ table: … }} or sql: {{ query: … }}"
+    )]
+    NoSql,
+    #[error("parameter sql: found {found}, expected one of query and table")]
+    QueryOrTable { found: &'static str },
+    #[error("parameter {parameter}: it is for files, but the source is a database; leave it out")]
+    ForFiles { parameter: &'static str },
+    #[error(
+        "parameter source: there is no file {path}; mount the folder of the database into the stage with `volumes`, or correct the path"
+    )]
+    NoFile { path: String },
+    #[error("failed to open {path} as an SQLite database")]
+    SqliteOpen {
+        path: String,
+        #[source]
+        source: rusqlite::Error,
+    },
+    #[error("parameter sql: {path} does not take the query")]
+    SqliteQuery {
+        path: String,
+        #[source]
+        source: rusqlite::Error,
+    },
+    #[error("failed to read from {path}")]
+    SqliteRead {
+        path: String,
+        #[source]
+        source: rusqlite::Error,
+    },
+    #[error(
+        "parameter sql.watermark.column: {column} is of type {found}, expected integer, number, date or timestamp: only those have one order everywhere"
+    )]
+    WatermarkType { column: String, found: &'static str },
+    #[error("parameter sql.watermark.column: there is no column `{column}`; the columns are: {known}")]
+    WatermarkColumn { column: String, known: String },
+    #[error("parameter sql.watermark.above: '{found}' is no {expected}, which the column {column} holds")]
+    WatermarkAbove { column: String, found: String, expected: &'static str },
+    #[error("{name}, row {row}, column {column}: '{found}' is no {expected}; declare another type in schema")]
+    Value { name: String, row: u64, column: String, found: String, expected: &'static str },
+    #[error("{name}: the query gives no rows; correct it, or set sql.watermark if there may be none that are new")]
+    NoRows { name: String },
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Size(#[from] SourceError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+}
+
+/// What was read.
+pub struct Read {
+    pub rows: u64,
+    pub schema: Arc<Schema>,
+    /// The highest value of the watermark's column, or the one that was given if there are no new rows.
+    pub watermark: Option<String>,
+}
+
+/// Reads what the parameters ask of the database, and writes it to a folder.
+pub fn ingest(address: &Address, params: &Params, to: &Path) -> Result<Read, DatabaseError> {
+    let sql = check(params)?;
+    let Address::Sqlite(path) = address;
+    let read = sqlite::ingest(path, sql, params, to)?;
+    if read.rows == 0 && sql.watermark.is_none() {
+        return Err(DatabaseError::NoRows { name: address.name() });
+    }
+    Ok(read)
+}
+
+fn check(params: &Params) -> Result<&SqlParams, DatabaseError> {
+    let format = params.format.is_some_and(|format| format != Format::Auto);
+    for (parameter, there) in [("format", format), ("csv", params.csv.is_some()), ("s3", params.s3.is_some())] {
+        if there {
+            return Err(DatabaseError::ForFiles { parameter });
+        }
+    }
+    let sql = params.sql.as_ref().ok_or(DatabaseError::NoSql)?;
+    match (&sql.query, &sql.table) {
+        (Some(_), Some(_)) => Err(DatabaseError::QueryOrTable { found: "both" }),
+        (None, None) => Err(DatabaseError::QueryOrTable { found: "neither" }),
+        _ => Ok(sql),
+    }
+}

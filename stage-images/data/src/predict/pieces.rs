@@ -1,0 +1,95 @@
+//! A table in pieces that can be scored apart. Where a piece ends follows from the files alone, not from threads or memory: the same data
+//! gives the same files.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+
+use crate::dataset::{self, DatasetError};
+
+/// Rows after which a piece ends, at the end of a row group.
+const PIECE_ROWS: u64 = 1 << 19;
+
+/// Some row groups of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub file: usize,
+    pub groups: Vec<usize>,
+    /// The number of its first row in the table.
+    pub from: u64,
+    pub rows: u64,
+}
+
+/// A Parquet file that was opened once; its metadata is read again by nobody.
+pub struct Opened {
+    pub path: PathBuf,
+    pub metadata: ArrowReaderMetadata,
+}
+
+impl Opened {
+    pub fn schema(&self) -> &SchemaRef {
+        self.metadata.schema()
+    }
+}
+
+/// Opens all files of a table.
+pub fn open(path: &Path) -> Result<Vec<Opened>, DatasetError> {
+    let open = |path: PathBuf| {
+        dataset::check_magic(&path)?;
+        let file = File::open(&path).map_err(|source| DatasetError::Read { path: path.clone(), source })?;
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())
+            .map_err(|source| DatasetError::Damaged { path: path.clone(), source })?;
+        Ok(Opened { path, metadata })
+    };
+    dataset::files(path)?.into_iter().map(open).collect()
+}
+
+/// The pieces of a table, in its order. Files without rows have none.
+pub fn pieces(files: &[Opened]) -> Vec<Piece> {
+    let rows = |file: &Opened| -> Vec<u64> {
+        file.metadata.metadata().row_groups().iter().map(|group| group.num_rows().unsigned_abs()).collect()
+    };
+    cut(&files.iter().map(rows).collect::<Vec<_>>())
+}
+
+/// `files` has the rows of each row group of each file.
+fn cut(files: &[Vec<u64>]) -> Vec<Piece> {
+    let (mut pieces, mut from) = (Vec::new(), 0);
+    for (file, groups) in files.iter().enumerate() {
+        let mut piece = Piece { file, groups: Vec::new(), from, rows: 0 };
+        for (group, rows) in groups.iter().enumerate().filter(|(_, rows)| **rows > 0) {
+            piece.groups.push(group);
+            piece.rows += rows;
+            from += rows;
+            if piece.rows >= PIECE_ROWS {
+                pieces.push(std::mem::replace(&mut piece, Piece { file, groups: Vec::new(), from, rows: 0 }));
+            }
+        }
+        if piece.rows > 0 {
+            pieces.push(piece);
+        }
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_hold_every_row_once_in_order_and_end_with_their_file() {
+        let large = vec![PIECE_ROWS / 4; 9];
+        let pieces = cut(&[large, vec![], vec![5, 0, 7], vec![2 * PIECE_ROWS, 1]]);
+        let shape: Vec<(usize, usize)> = pieces.iter().map(|piece| (piece.file, piece.groups.len())).collect();
+        assert_eq!(shape, [(0, 4), (0, 4), (0, 1), (2, 2), (3, 1), (3, 1)]);
+        assert_eq!(pieces[3].groups, [0, 2]);
+        let mut next = 0;
+        for piece in &pieces {
+            assert_eq!(piece.from, next);
+            next += piece.rows;
+        }
+        assert_eq!(next, 9 * (PIECE_ROWS / 4) + 12 + 2 * PIECE_ROWS + 1);
+    }
+}
