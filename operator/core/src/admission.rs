@@ -165,6 +165,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_template_may_bring_is_not_held_against_its_stage() {
+        let spec = json!({
+            "defaults": { "retry": { "limit": 1, "when": "exitCode == 2" } },
+            "stages": { "a": { "uses": "later", "forEach": { "items": [1, 2] } } },
+        });
+        assert_eq!(of_pipeline(&spec, None), Verdict::default());
+    }
+
+    #[test]
     fn pipelines_that_would_start_each_other_are_a_warning_because_the_other_may_change_too() {
         let follows = |name: &str| json!({ "stages": { "a": stage(&json!({})) }, "triggers": { "onPipeline": { "t": { "pipeline": name } } } });
         let there = known(json!({}), json!({ "q": follows("p") }));
