@@ -67,6 +67,22 @@ refuses "an unknown value of the routers" "additional properties 'replica' not a
 renders "two replicas with a budget" '^kind: PodDisruptionBudget$'
 renders "a network policy" '^kind: NetworkPolicy$' --set networkPolicy.enabled=true
 
+# A certificate of tests alone; who signed it is not looked at here.
+authority="$(base64 -w0 <../operator/router/tests/certs/a.crt)"
+webhook=(--set webhook.enabled=true --set webhook.certificate.secretName=given --set "webhook.certificate.caBundle=$authority")
+renders "a webhook" '^kind: ValidatingWebhookConfiguration$' "${webhook[@]}"
+renders "a webhook that stands in nobody's way" '^    failurePolicy: Ignore$' "${webhook[@]}"
+renders "a webhook's certificate" '^            secretName: given$' "${webhook[@]}"
+renders "whom an apiserver trusts" "^      caBundle: $authority\$" "${webhook[@]}"
+renders "a webhook's port in the policy" '^        - port: webhook$' "${webhook[@]}" --set networkPolicy.enabled=true
+renders "a webhook for some namespaces" '^ +values:$' "${webhook[@]}" --set 'namespaces={a,b}'
+renders "a webhook whose authority another fills in" 'cert-manager.io/inject-ca-from: a/b$' --set webhook.enabled=true --set webhook.certificate.secretName=given --set 'webhook.annotations.cert-manager\.io/inject-ca-from=a/b'
+refuses "a webhook's certificate that nothing could keep" "Helm sees no cluster in which it could keep a certificate" --set webhook.enabled=true
+refuses "a webhook whom nobody trusts" "webhook.certificate.secretName: apiservers trust nobody" --set webhook.enabled=true --set webhook.certificate.secretName=given
+refuses "an authority without a certificate" "webhook.certificate.caBundle without secretName" --set webhook.enabled=true --set webhook.certificate.caBundle=aa
+refuses "an apply that waits for minutes" "/webhook/timeoutSeconds" --set webhook.timeoutSeconds=60
+refuses "an unknown value of the webhook" "additional properties 'failurePolicy' not allowed" --set webhook.failurePolicy=Fail
+
 # lacks WHAT PATTERN OPTION…: no line matches.
 lacks() {
   local what="$1" pattern="$2"
@@ -77,9 +93,11 @@ lacks() {
 }
 lacks "one replica" '^kind: PodDisruptionBudget$' --set replicas=1
 lacks "with namespaces" '^kind: ClusterRoleBinding$' --set 'namespaces={a}'
+lacks "a chart without a webhook" 'webhook'
+lacks "a webhook with its certificate given" '^kind: Secret$' "${webhook[@]}"
 lacks "an image that was not replaced" '\$\{image:'
 
-render --set networkPolicy.enabled=true >"$work/all.yaml"
+render --set networkPolicy.enabled=true "${webhook[@]}" >"$work/all.yaml"
 helm template millrace-crds millrace-crds >"$work/crds.yaml"
 python3 - "$work/all.yaml" "$work/crds.yaml" <<'PYTHON'
 import sys
@@ -107,6 +125,12 @@ assert set(people) == {"millrace-view", "millrace-edit", "millrace-admin"}, sort
 may_approve = [name for name, role in people.items() for rule in role["rules"] if "approve" in rule["verbs"]]
 assert may_approve == ["millrace-admin"], f"who may approve: {may_approve}"
 policies = {o["kind"]: o for o in objects if o["kind"].startswith("ValidatingAdmission")}
+asked = next(o for o in objects if o["kind"] == "ValidatingWebhookConfiguration")["webhooks"]
+assert len(asked) == 1 and asked[0]["failurePolicy"] == "Ignore" and asked[0]["sideEffects"] == "None", asked
+target = asked[0]["clientConfig"]["service"]
+service = next(o for o in objects if o["kind"] == "Service" and o["metadata"]["name"] == target["name"])
+ports = [port["name"] for o in objects if o["kind"] == "Deployment" for c in o["spec"]["template"]["spec"]["containers"] for port in c["ports"]]
+assert service["spec"]["ports"][0]["port"] == target["port"] and service["spec"]["ports"][0]["targetPort"] in ports, service
 assert policies["ValidatingAdmissionPolicyBinding"]["spec"]["policyName"] == policies["ValidatingAdmissionPolicy"]["metadata"]["name"]
 viewed = set(people["millrace-view"]["rules"][0]["resources"])
 kinds = {crd["spec"]["names"]["plural"] for crd in crds}
@@ -139,7 +163,7 @@ objects = [o for o in yaml.safe_load_all(open(sys.argv[1])) if o]
 for o in objects:
     if o["kind"] == "StageTemplate" and sys.argv[2] == "false":
         continue
-    if not o["kind"].startswith(("Cluster", "ValidatingAdmission")):
+    if not o["kind"].startswith(("Cluster", "Validating")):
         o["metadata"]["namespace"] = "default"
     print("---")
     print(yaml.safe_dump(o), end="")

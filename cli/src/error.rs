@@ -21,6 +21,9 @@ pub enum Error {
     Kubeconfig(#[from] KubeconfigError),
     #[error("failed to find a cluster: write --kubeconfig, or set KUBECONFIG")]
     Cluster(#[from] InferConfigError),
+    /// By the person who typed it: nothing else is to be done.
+    #[error("interrupted")]
+    Interrupted,
     #[error("failed to write")]
     Output(#[from] std::io::Error),
 }

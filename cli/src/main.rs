@@ -19,6 +19,7 @@ mod output;
 mod patch;
 mod plan;
 mod reader;
+mod reproduce;
 mod retry;
 mod rollout;
 mod run;
@@ -61,6 +62,7 @@ enum Command {
     Lint(lint::Lint),
     Plan(plan::Plan),
     Diff(diff::Diff),
+    Reproduce(reproduce::Reproduce),
     Completion(completion::Completion),
 }
 
@@ -128,5 +130,6 @@ async fn carry_out(target: &Target, command: Command) -> Result<Answer, Error> {
         Command::Resume(command) => suspend::resume(&target.connect().await?, &command).await,
         Command::Plan(command) => plan::plan(&target.connect().await?, &command).await,
         Command::Diff(command) => diff::diff(&target.connect().await?, &command).await,
+        Command::Reproduce(command) => Box::pin(reproduce::reproduce(&target.connect().await?, &command)).await,
     }
 }

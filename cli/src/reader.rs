@@ -20,6 +20,8 @@ use crate::{output, patch};
 const LOOK: Duration = Duration::from_millis(300);
 /// How long it is waited for.
 const PATIENCE: Duration = Duration::from_mins(5);
+/// What the program ends with if it is interrupted: there is no answer.
+const INTERRUPTED: i32 = 2;
 /// Runs that are looked through for one that names the agent's image.
 const RUNS: u32 = 50;
 
@@ -115,14 +117,22 @@ where
             })?;
             work(api.clone(), name.clone()).await
         } => worked,
-        _ = interrupt.recv() => Err(Error::said("interrupted")),
-        _ = terminate.recv() => Err(Error::said("interrupted")),
+        _ = interrupt.recv() => Err(Error::Interrupted),
+        _ = terminate.recv() => Err(Error::Interrupted),
     };
     let gone = api.delete(&name, &DeleteParams::default()).await;
     if let Err(error) = gone.map(|_| ()).or_else(|error| if code(&error) == Some(404) { Ok(()) } else { Err(error) }) {
         let error = rights.failed(cluster, "delete", format!("pod {name}"), error);
         output::warn(&format!("{}; it ends by itself", crate::error::chain(&error)));
     }
+    // The next signal is for the program again: whatever it does now leaves nothing behind.
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(INTERRUPTED);
+    });
     worked
 }
 

@@ -90,7 +90,7 @@ pub async fn frozen(cluster: &Cluster, run: &MLPipelineRun) -> Option<Frozen> {
 }
 
 /// Waits for the end of a run. On a terminal the tree is drawn again and again; else every change of a stage is a line.
-async fn watch(cluster: &Cluster, name: &str, quiet: bool) -> Result<MLPipelineRun, Error> {
+pub async fn watch(cluster: &Cluster, name: &str, quiet: bool) -> Result<MLPipelineRun, Error> {
     let live = !quiet && std::io::stdout().is_terminal();
     let began = Timestamp::now();
     let (mut latest, mut plan, mut told) = (None::<MLPipelineRun>, None, BTreeMap::new());

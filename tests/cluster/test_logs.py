@@ -132,6 +132,17 @@ class Logs(CommandLine, ClusterTest):
         self.assertEqual((process.returncode, "interrupted" in errors), (2, True), errors)
         wait_for("the end of the pod", lambda: self.get("pods", selector=READERS)["items"] == [])
 
+    def test_what_pods_still_have_is_not_printed_to_somebody_who_wants_no_more(self):
+        self.run_inline({"a": script("echo first"), "b": script("echo second", needs=["a"])}, store=STORE)
+        self.succeeded()
+        self.forget("a")
+        process = self.start("logs", "r", "--image", "registry.invalid/absent:1")
+        wait_for("the pod", lambda: self.get("pods", selector=READERS)["items"])
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, out, "interrupted" in errors), (2, "", True), errors)
+        wait_for("the end of the pod", lambda: self.get("pods", selector=READERS)["items"] == [])
+
     def test_a_program_cannot_read_what_another_stage_printed(self):
         look = 'find / -path /proc -prune -o -type d -name log -path "*attempts*" -print 2>/dev/null || true; cat "$MILLRACE_INPUT_DATA"'
         stages = {

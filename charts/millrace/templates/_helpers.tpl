@@ -39,6 +39,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if eq .Release.Name "millrace" }}millrace{{ else }}millrace-{{ .Release.Name }}{{ end }}
 {{- end }}
 
+{{- define "millrace.webhookName" -}}
+{{ .Release.Name }}-webhook
+{{- end }}
+
 {{- /* The generated rules: those for the release's namespace, the lease and the catalog's PodTemplates, or all others:
 (dict "root" $ "here" true). */}}
 {{- define "millrace.rules" -}}

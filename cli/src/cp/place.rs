@@ -25,7 +25,7 @@ impl Place {
             || Error::said(format!("{} is no name of a file or folder: write one that is to be made", to.display()));
         let name = to.file_name().and_then(|name| name.to_str()).ok_or_else(unusable)?;
         if fs::symlink_metadata(to).is_ok() && !force {
-            return Err(Error::said(format!("{} is there: write another name, or --force", to.display())));
+            return Err(is_there(to));
         }
         let above = to.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let work = above.join(format!(".{name}.millrace-{}", std::process::id()));
@@ -41,7 +41,10 @@ impl Place {
     /// The whole copy gets its name.
     pub fn put(self) -> Result<(), Error> {
         let failed = |source| Error::Write { path: self.to.display().to_string(), source };
-        if self.force && fs::symlink_metadata(&self.to).is_ok() {
+        if !self.force {
+            return self.put_new();
+        }
+        if fs::symlink_metadata(&self.to).is_ok() {
             fs::rename(&self.to, self.work.join(BEFORE)).map_err(failed)?;
         }
         match fs::rename(self.copy(), &self.to) {
@@ -52,6 +55,25 @@ impl Place {
             }
         }
     }
+
+    /// What somebody else made there meanwhile is not replaced: the name is taken first, empty, which only one can do.
+    fn put_new(&self) -> Result<(), Error> {
+        let copy = self.copy();
+        let folder = fs::symlink_metadata(&copy).is_ok_and(|found| found.is_dir());
+        let taken = if folder { fs::create_dir(&self.to) } else { fs::File::create_new(&self.to).map(drop) };
+        taken.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => is_there(&self.to),
+            _ => Error::Write { path: self.to.display().to_string(), source: error },
+        })?;
+        fs::rename(&copy, &self.to).map_err(|source| {
+            let _ = if folder { fs::remove_dir(&self.to) } else { fs::remove_file(&self.to) };
+            Error::Write { path: self.to.display().to_string(), source }
+        })
+    }
+}
+
+fn is_there(to: &Path) -> Error {
+    Error::said(format!("{} is there: write another name, or --force", to.display()))
 }
 
 impl Drop for Place {
@@ -87,6 +109,24 @@ mod tests {
         fs::create_dir(place.copy()).unwrap();
         place.put().unwrap();
         assert_eq!((names(folder.path()), to.is_dir()), (vec!["model".to_owned()], true));
+    }
+
+    #[test]
+    fn what_appears_meanwhile_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("model");
+        for (copied_folder, theirs_folder) in [(false, false), (true, true), (false, true), (true, false)] {
+            let place = Place::claim(&to, false).unwrap();
+            if copied_folder { fs::create_dir(place.copy()) } else { fs::write(place.copy(), "new") }.unwrap();
+            if theirs_folder { fs::create_dir(&to) } else { fs::write(&to, "theirs") }.unwrap();
+            assert!(place.put().unwrap_err().to_string().contains("--force"));
+            assert_eq!((names(folder.path()), to.is_dir()), (vec!["model".to_owned()], theirs_folder));
+            if theirs_folder { fs::remove_dir(&to) } else { fs::remove_file(&to) }.unwrap();
+        }
+        let place = Place::claim(&to, false).unwrap();
+        fs::write(place.copy(), "new").unwrap();
+        std::os::unix::fs::symlink("nowhere", &to).unwrap();
+        assert!(place.put().unwrap_err().to_string().contains("--force"), "a link that leads nowhere is there too");
     }
 
     #[test]

@@ -210,7 +210,10 @@ async fn print(
     let claim = if kept.is_empty() { None } else { kept::claim(cluster, run).await };
     let Some(claim) = claim else {
         for log in kept {
-            output::warn(&format!("{}: its pod is gone, and its log with it: the run has no store on a claim", told(log)));
+            output::warn(&format!(
+                "{}: its pod is gone, and its log with it: the run has no store on a claim",
+                told(log)
+            ));
         }
         return each(cluster, wanted, &sources, None).await;
     };
@@ -228,8 +231,8 @@ async fn print(
         }
         Err(error) => Err(error),
     };
-    if worked.is_err() && !begun.get() {
-        // What there is without the store is shown in any case.
+    if worked.as_ref().is_err_and(|error| !matches!(error, Error::Interrupted)) && !begun.get() {
+        // What there is without the store is shown in any case, but to somebody who wants no more.
         each(cluster, wanted, sources, None).await?;
     }
     worked
@@ -271,7 +274,11 @@ async fn each(
                 let mut any = false;
                 while let Some((part, text)) = kept.next_of(log).await? {
                     any = true;
-                    for text in wanted::lines(&text, wanted.tail) {
+                    for (at, text) in wanted::lines(&text, wanted.tail).into_iter().enumerate() {
+                        if at % WAITING == 0 {
+                            // A long log comes as a whole, and whoever interrupts it does not want to see its end.
+                            tokio::task::yield_now().await;
+                        }
                         let stage =
                             part.item.map_or_else(|| part.stage.clone(), |item| format!("{}[{item}]", part.stage));
                         tell_line(&mut prefixes, &Line { stage, attempt: part.attempt, text })?;

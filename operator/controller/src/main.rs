@@ -15,6 +15,7 @@ mod serve;
 mod settings;
 mod store;
 mod wake;
+mod webhook;
 mod write;
 
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! The controller from its start to its end: watches, lease, workers.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::pass::Passes;
 use crate::settings::RunSettings;
 use crate::store::{self, Stores};
 use crate::wake::Queues;
+use crate::webhook::{Reviewer, Webhook};
 use crate::write::chain;
 
 /// A request of a pass that has no answer in this time has failed. Watches wait as long as they like.
@@ -40,7 +42,7 @@ pub enum ServeError {
     #[error("failed to make a client for the cluster")]
     Client(#[source] kube::Error),
     #[error("failed to listen on {address}")]
-    Listen { address: std::net::SocketAddr, source: std::io::Error },
+    Listen { address: SocketAddr, source: std::io::Error },
     #[error("failed to wait for signals")]
     Signal(#[source] std::io::Error),
     #[error("the lease {0} is lost to another replica or could not be renewed")]
@@ -57,11 +59,11 @@ pub async fn serve(settings: RunSettings) -> Result<(), ServeError> {
     let metrics = Metrics::new();
     let (stores, queues) = (Arc::new(Stores::default()), Arc::new(Queues::default()));
     let feeds = store::start(&watches, &settings.namespaces(), &settings.catalog_namespace, &stores, &queues);
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
-    if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "listens");
+    let listener = listen(settings.listen).await?;
+    if let (Some(address), Some(folder)) = (settings.webhook_listen, &settings.webhook_certificate) {
+        // Every replica answers: what it says does not depend on the lease.
+        let reviewer = Reviewer::new(stores.clone(), feeds.clone(), settings.config());
+        tokio::spawn(Webhook::new(folder.clone(), reviewer).serve(listen(address).await?));
     }
     let health =
         Health { feeds: feeds.clone(), stores: stores.clone(), queues: queues.clone(), metrics: metrics.clone() };
@@ -112,6 +114,15 @@ pub async fn serve(settings: RunSettings) -> Result<(), ServeError> {
     }
     tracing::info!("ended");
     Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let bound = TcpListener::bind(address).await;
+    let listener = bound.map_err(|source| ServeError::Listen { address, source })?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "listens");
+    }
+    Ok(listener)
 }
 
 /// Works until `end`, and finishes the passes in hand. False if the lease was lost.

@@ -86,6 +86,12 @@ pub struct RunSettings {
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Address of the validating webhook. Default: there is none.
+    #[arg(long, env = "MILLRACE_WEBHOOK_LISTEN", requires = "webhook_certificate")]
+    pub webhook_listen: Option<SocketAddr>,
+    /// Folder with tls.crt and tls.key for the webhook. They may come later, and may change.
+    #[arg(long, env = "MILLRACE_WEBHOOK_CERTIFICATE")]
+    pub webhook_certificate: Option<PathBuf>,
     /// Namespace of the lease, and of the operator itself.
     #[arg(long, env = "MILLRACE_LEASE_NAMESPACE", default_value = "millrace-system")]
     pub lease_namespace: String,
@@ -186,6 +192,14 @@ mod tests {
         assert!(settings.config().stage_images.contains("train:1"));
         let error = run(&["--image-pull-policy=Sometimes"]).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains("IfNotPresent"), "{error}");
+    }
+
+    #[test]
+    fn a_webhook_needs_a_certificate() {
+        assert!(run(&[]).unwrap().webhook_listen.is_none());
+        assert!(run(&["--webhook-listen=0.0.0.0:9443", "--webhook-certificate=/tls"]).is_ok());
+        let error = run(&["--webhook-listen=0.0.0.0:9443"]).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("--webhook-certificate"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use millrace_core::admission::{self, Known, Verdict};
 use millrace_core::api::{MLPipeline, StageTemplate};
 use millrace_core::config::Config;
 use millrace_core::pipeline::{self, FrozenKind};
@@ -77,6 +78,22 @@ fn the_examples_pass_with_the_stock_stage_templates() {
         ["branches", "penguins", "scripts", "smallest"].iter().all(|name| seen.iter().any(|s| s == name)),
         "{seen:?}"
     );
+}
+
+/// Whoever applies a file with templates and pipelines in it, in whatever order, is not refused.
+#[test]
+fn the_examples_are_admitted_before_their_stage_templates_are_there() {
+    let known = Known { templates: templates(), ..Known::default() };
+    for text in documents(&root().join("examples")).iter().filter(|text| text.contains("\nkind: MLPipeline\n")) {
+        let pipeline: MLPipeline = serde_saphyr::from_str(text).unwrap();
+        let name = pipeline.metadata.name.clone().unwrap();
+        for known in [None, Some(&known)] {
+            let verdict = admission::pipeline(&name, &pipeline.spec, known, &Config::default());
+            assert_eq!(verdict, Verdict::default(), "{name}");
+        }
+        let verdict = admission::pipeline(&name, &pipeline.spec, Some(&Known::default()), &Config::default());
+        assert!(verdict.problems.is_empty(), "{name}: {verdict:?}");
+    }
 }
 
 #[test]

@@ -11,7 +11,9 @@ mod triggers;
 
 #[cfg(test)]
 pub(crate) use check::REASONS;
+pub(crate) use check::UNKNOWN_TEMPLATE;
 pub use check::{bind_params, check, check_template};
 pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage, stage_path};
 pub use plan::{Looks, PipelineObserved, plan, plan_template};
+pub(crate) use triggers::circles;
 pub use triggers::starts;

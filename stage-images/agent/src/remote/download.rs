@@ -1,5 +1,6 @@
 //! Brings an artifact from a store to the pod's disk. Whoever reads it there compares its digest.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -96,6 +97,19 @@ impl Found {
     }
 }
 
+/// Objects that stand for folders are no files of an artifact. A console makes them where somebody makes a folder: they are empty and their keys end with
+/// `/`, which a listing does not show; but below such a key there are others, or it is the artifact's own.
+fn without_markers(objects: Vec<ObjectMeta>, root: &Path) -> Vec<ObjectMeta> {
+    let keys: BTreeSet<String> = objects.iter().map(|object| object.location.to_string()).collect();
+    let is_marker = |object: &ObjectMeta| {
+        let below = format!("{}/", object.location);
+        object.size == 0
+            && (object.location == *root
+                || keys.range(below.clone()..).next().is_some_and(|key| key.starts_with(&below)))
+    };
+    objects.into_iter().filter(|object| !is_marker(object)).collect()
+}
+
 impl Remote {
     /// The files of the artifact that lies here.
     async fn find(&self) -> Result<Vec<Found>, RemoteError> {
@@ -108,6 +122,7 @@ impl Remote {
         }
         let objects: Vec<ObjectMeta> =
             self.store.list(Some(&self.root)).try_collect().await.map_err(self.failed(Doing::Read, &self.root))?;
+        let objects = without_markers(objects, &self.root);
         if objects.is_empty() {
             return Err(RemoteError::NotFound { uri: self.uri.clone() });
         }
@@ -147,5 +162,26 @@ impl Remote {
             written.map_err(|source| RemoteError::Disk { path, source })
         });
         moves.buffer_unordered(budget.at_once(largest)).try_collect::<()>().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_that_stand_for_folders_are_no_files() {
+        let object = |key: &str, size| ObjectMeta {
+            location: Path::parse(key).unwrap(),
+            last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
+            size,
+            e_tag: None,
+            version: None,
+        };
+        let all =
+            [("a/m/", 0), ("a/m/f/", 0), ("a/m/f/x", 3), ("a/m/f.txt", 0), ("a/m/g", 2), ("a/m/g/h", 1), ("a/m/e", 0)];
+        let kept = without_markers(all.map(|(key, size)| object(key, size)).into(), &Path::from("a/m"));
+        let keys: Vec<&str> = kept.iter().map(|object| object.location.as_ref()).collect();
+        assert_eq!(keys, ["a/m/f/x", "a/m/f.txt", "a/m/g", "a/m/g/h", "a/m/e"]);
     }
 }

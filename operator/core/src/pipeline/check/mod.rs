@@ -34,6 +34,7 @@ use crate::expr::{Names, Type};
 use crate::problem::Problem;
 
 pub use params::bind_params;
+pub(crate) use resolve::UNKNOWN_TEMPLATE;
 #[cfg(test)]
 pub(crate) use retry::REASONS;
 

@@ -12,6 +12,9 @@ use crate::expr;
 use crate::pipeline::stage_path;
 use crate::problem;
 
+/// Reason of the one problem that another object may take away.
+pub(crate) const UNKNOWN_TEMPLATE: &str = "UnknownTemplate";
+
 /// What kind of stage it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -118,7 +121,7 @@ fn resolve<'a>(
     if let (Some(uses), None) = (&stage.uses, template) {
         let hint = expr::did_you_mean(uses, templates.keys().map(String::as_str));
         let message = format!("no StageTemplate `{uses}` in this namespace or the catalog: {hint}");
-        problems.add(format!("{at}.uses"), "UnknownTemplate", message);
+        problems.add(format!("{at}.uses"), UNKNOWN_TEMPLATE, message);
     }
     if let (Some(uses), Some(Err(found))) = (&stage.uses, template.map(|template| check_template(template, config))) {
         let message =

@@ -127,6 +127,10 @@ fn effective<'a>(resolved: &Resolved<'a>, spec: &'a MLPipelineSpec, at: &str) ->
     if let Some(own) = &resolved.stage.retry {
         return Some((own, format!("{at}.retry")));
     }
+    // Its StageTemplate may bring one.
+    if resolved.unknown {
+        return None;
+    }
     if let Some(retry) = resolved.template.and_then(|template| template.retry.as_ref()) {
         return Some((retry, format!("{at}.retry")));
     }

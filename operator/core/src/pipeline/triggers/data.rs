@@ -154,13 +154,13 @@ fn stands(look: &mut Look<'_>, job: &JobView, before: Option<&str>) -> Option<St
         let words = look.observed.looks.warnings.get(&job.name).or(job.failed.as_ref());
         return words.map_or_else(
             || before.map(str::to_owned),
-            |words| said(&format!("Job {}: {}: {}", job.name, words.reason, words.message)),
+            |words| said(&format!("the Job that looks: {}: {}", words.reason, nameless(&words.message))),
         );
     };
     let main = pod.main.as_ref();
     if let Some(end) = main.and_then(|main| main.terminated.as_ref()) {
         let last = end.message.lines().last().unwrap_or_default();
-        return said(&format!("pod {} ended with {} ({}): {last}", pod.name, end.exit_code, end.reason));
+        return said(&format!("the pod that looks ended with {} ({}): {last}", end.exit_code, end.reason));
     }
     if let Some(since) = main.and_then(|main| main.running_since) {
         let left = WORKS.saturating_sub(duration::since(since, look.now));
@@ -177,6 +177,12 @@ fn stands(look: &mut Look<'_>, job: &JobView, before: Option<&str>) -> Option<St
         return before.map(str::to_owned);
     }
     said(&format!("{}: {}", words.reason, words.message))
+}
+
+/// The Job controller's words without the pod's name, which is another with each try: a status that says the same is not written again.
+fn nameless(text: &str) -> String {
+    let named = text.split_once("pods \"").and_then(|(before, rest)| Some((before, rest.split_once('"')?.1)));
+    named.map_or_else(|| text.to_owned(), |(before, after)| format!("{before}its pod{after}"))
 }
 
 fn digest(text: &str) -> String {

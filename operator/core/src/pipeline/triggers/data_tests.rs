@@ -242,12 +242,16 @@ fn a_job_that_is_refused_or_gets_no_pod_is_told() {
     let mut world = World::new(lake(json!({})));
     world.settle();
     world.looks.pods.clear();
-    world
-        .looks
-        .warnings
-        .insert(name.clone(), Words { reason: "FailedCreate".into(), message: "exceeded quota".into() });
+    world.looks.warnings.insert(
+        name.clone(),
+        Words {
+            reason: "FailedCreate".into(),
+            message: "Error creating: pods \"look-x7k2p\" is forbidden: exceeded quota".into(),
+        },
+    );
     world.settle();
-    assert_eq!(world.lake().message, Some(format!("Job {name}: FailedCreate: exceeded quota")));
+    let told = "the Job that looks: FailedCreate: Error creating: its pod is forbidden: exceeded quota";
+    assert_eq!(world.lake().message.as_deref(), Some(told));
 }
 
 #[test]

@@ -39,7 +39,7 @@ use crate::plan::{Delete, DeleteKind, Event, sooner};
 use crate::run::bound;
 
 pub use change::starts;
-pub(super) use circle::find as circles;
+pub(crate) use circle::find as circles;
 pub(super) use data_job::claim_of;
 pub(super) use model::names as names_of_model;
 pub(super) use times::{Fault, of_schedule};
