@@ -7,6 +7,7 @@ mod history;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod sweep;
 mod triggers;
 
 #[cfg(test)]
@@ -14,4 +15,5 @@ pub(crate) use check::REASONS;
 pub use check::{bind_params, check, check_template};
 pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage, stage_path};
 pub use plan::{Looks, PipelineObserved, plan, plan_template};
+pub use sweep::{Around, OutputRecord, RunRecord, StageRecord};
 pub use triggers::starts;
