@@ -119,7 +119,8 @@ pub fn plan(
 
 /// Runs that go without a record.
 fn unrecorded(runs: usize) -> Option<Event> {
-    let message = format!("{runs} finished runs are deleted before they are in the archive: it could not be written for a day");
+    let message =
+        format!("{runs} finished runs are deleted before they are in the archive: it could not be written for a day");
     (runs > 0).then(|| Event::warning("NotArchived", message))
 }
 

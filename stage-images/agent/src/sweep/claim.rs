@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use millrace_contract::{SWEEP_FOLDERS, SWEEP_HISTORY_DIR, SWEEP_RECORDS, SWEEP_RUNS_DIR};
 use millrace_files::regular::{self, ReadError};
-use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
+use nix::libc::{O_DIRECTORY, O_NOFOLLOW, O_PATH};
 
 use super::{Cleared, Shelf, SweepError};
 use crate::folders::StoreError;
@@ -87,11 +87,9 @@ impl Walk<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             // A program may have taken its own rights away.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !self.dry_run => {
-                let link = fs::symlink_metadata(&here).is_ok_and(|found| found.is_symlink());
-                if link {
-                    return Err(failed(error));
-                }
-                fs::set_permissions(&here, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+                let found = OpenOptions::new().read(true).custom_flags(O_PATH | O_DIRECTORY | O_NOFOLLOW).open(&here);
+                let found = found.map_err(failed)?;
+                fs::set_permissions(of(&found), fs::Permissions::from_mode(0o700)).map_err(failed)?;
                 opened(&here).map_err(failed)?
             }
             opened => opened.map_err(failed)?,

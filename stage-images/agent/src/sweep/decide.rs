@@ -110,7 +110,11 @@ mod tests {
         let none: Vec<Vec<String>> = vec![vec![], vec![], vec![]];
         let last = |name: &str| vec![vec![], vec![], vec![name.to_owned()]];
         for (why, looks, expected) in [
-            ("its run is there", [(0, &["a"] as &[&str], &[] as &[&str]), (500, &["a"], &[]), (900, &["a"], &[])], none.clone()),
+            (
+                "its run is there",
+                [(0, &["a"] as &[&str], &[] as &[&str]), (500, &["a"], &[]), (900, &["a"], &[])],
+                none.clone(),
+            ),
             ("its time is over", [(0, &["a"], &[]), (10, &[], &[]), (110, &[], &[])], last("a")),
             ("its time is not over", [(0, &["a"], &[]), (10, &[], &[]), (109, &[], &[])], none.clone()),
             ("it was not known before", [(0, &[], &[]), (10, &[], &[]), (500, &[], &[])], none.clone()),

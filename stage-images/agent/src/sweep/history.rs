@@ -53,13 +53,19 @@ pub fn write(folder: Option<&Path>, most: usize, stop: &dyn Fn() -> bool) -> Res
         Some(folder) => of_folder(folder, &mut newest)?,
         None => {
             let text = std::env::var(format!("{SWEEP_ENV}0")).unwrap_or_default();
-            let task: SweepTask = serde_json::from_str(&text).map_err(|error| format!("{SWEEP_ENV}0 names no store: {error}"))?;
+            let task: SweepTask =
+                serde_json::from_str(&text).map_err(|error| format!("{SWEEP_ENV}0 names no store: {error}"))?;
             let store = task.store.ok_or("no store is named")?;
-            remote::records(&store, &task.folder, stop, &mut |text| newest.take(text)).map_err(|error| error.to_string())?;
+            remote::records(&store, &task.folder, stop, &mut |text| newest.take(text))
+                .map_err(|error| error.to_string())?;
         }
     }
     let mut out = io::stdout().lock();
-    newest.shown().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush()).map_err(|error| error.to_string())
+    newest
+        .shown()
+        .try_for_each(|line| writeln!(out, "{line}"))
+        .and_then(|()| out.flush())
+        .map_err(|error| error.to_string())
 }
 
 fn of_folder(folder: &Path, newest: &mut Newest) -> Result<(), String> {
@@ -85,7 +91,8 @@ mod tests {
 
     #[test]
     fn the_newest_runs_are_shown_once_each_by_their_last_end() {
-        let line = |uid: &str, minute: u32| format!(r#"{{"uid":"{uid}","completionTime":"2026-01-01T00:{minute:02}:00Z"}}"#);
+        let line =
+            |uid: &str, minute: u32| format!(r#"{{"uid":"{uid}","completionTime":"2026-01-01T00:{minute:02}:00Z"}}"#);
         let mut newest = Newest { most: 2, lines: BTreeMap::new() };
         newest.take(&[line("a", 1), "no record".into(), line("b", 2), line("c", 0)].join("\n"));
         newest.take(&[line("a", 3), line("b", 2)].join("\n"));

@@ -64,13 +64,20 @@ pub fn sweep(stop: &dyn Fn() -> bool) -> Result<(), String> {
     let mut recorded = Vec::new();
     let done = match &task.store {
         None => carry_out(&Claim::open(&place), &task, &mut recorded),
-        Some(store) => RemoteShelf::open(store, &task.folder, stop).and_then(|shelf| carry_out(&shelf, &task, &mut recorded)),
+        Some(store) => {
+            RemoteShelf::open(store, &task.folder, stop).and_then(|shelf| carry_out(&shelf, &task, &mut recorded))
+        }
     };
-    let report = done.unwrap_or_else(|SweepError { reason, message }| {
-        let message: String = message.chars().take(MESSAGE).collect();
-        let _ = writeln!(std::io::stderr(), "{reason}: {message}");
-        SweepReport::Failed { reason: reason.to_owned(), message, recorded }
-    });
+    let report = match done {
+        Ok(report) => report,
+        // Another pod goes on.
+        Err(error) if stop() => return Err(error.message),
+        Err(SweepError { reason, message }) => {
+            let message: String = message.chars().take(MESSAGE).collect();
+            let _ = writeln!(std::io::stderr(), "{reason}: {message}");
+            SweepReport::Failed { reason: reason.to_owned(), message, recorded }
+        }
+    };
     let text = fitting(report);
     fs::write(place.report(), text).map_err(|error| format!("failed to write the report: {error}"))
 }
@@ -78,7 +85,8 @@ pub fn sweep(stop: &dyn Fn() -> bool) -> Result<(), String> {
 /// The task, out of all its parts.
 fn task() -> Result<SweepTask, String> {
     let parts = (0..).map_while(|part| std::env::var(format!("{SWEEP_ENV}{part}")).ok());
-    serde_json::from_str(&parts.collect::<String>()).map_err(|error| format!("{SWEEP_ENV}0 and so on hold no task: {error}"))
+    serde_json::from_str(&parts.collect::<String>())
+        .map_err(|error| format!("{SWEEP_ENV}0 and so on hold no task: {error}"))
 }
 
 fn carry_out(shelf: &dyn Shelf, task: &SweepTask, recorded: &mut Vec<String>) -> Result<SweepReport, SweepError> {
@@ -90,7 +98,10 @@ fn carry_out(shelf: &dyn Shelf, task: &SweepTask, recorded: &mut Vec<String>) ->
         // Who cannot read what is known takes nothing out.
         Some(bytes) => serde_json::from_slice(bytes).map_err(|error| {
             let hint = "move it aside, and what was written before stays in the store";
-            SweepError::new("StoreNotReadable", format!("folders.json of the pipeline's history is no list of folders ({error}): {hint}"))
+            SweepError::new(
+                "StoreNotReadable",
+                format!("folders.json of the pipeline's history is no list of folders ({error}): {hint}"),
+            )
         })?,
         None => Folders::default(),
     };

@@ -44,16 +44,22 @@ impl Root {
             }
             let end = rest.find(|c: char| c.is_whitespace() || ENDS.contains(&c)).unwrap_or(rest.len());
             // What follows an expression is filled in somewhere else, and the name before it may go on.
-            let path = rest[..end].split_once('$').map_or(&rest[..end], |(before, _)| {
-                before.rsplit_once('/').map_or("", |(folder, _)| folder)
-            });
-            let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-            let (above, below) = parts.split_at(parts.len().min(self.above.len()));
-            if parts.iter().any(|part| matches!(*part, "." | "..")) {
-                found.insert(String::new());
-            } else if above.iter().zip(&self.above).all(|(part, wanted)| part == wanted) {
-                found.insert(below.join("/"));
-            }
+            let path = rest[..end]
+                .split_once('$')
+                .map_or(&rest[..end], |(before, _)| before.rsplit_once('/').map_or("", |(folder, _)| folder));
+            self.below(path, found);
+            // The end of a sentence is no part of a name, or is.
+            self.below(path.trim_end_matches(['.', ':', '!']), found);
+        }
+    }
+
+    fn below(&self, path: &str, found: &mut BTreeSet<String>) {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let (above, below) = parts.split_at(parts.len().min(self.above.len()));
+        if parts.iter().any(|part| matches!(*part, "." | "..")) {
+            found.insert(String::new());
+        } else if above.iter().zip(&self.above).all(|(part, wanted)| part == wanted) {
+            found.insert(below.join("/"));
         }
     }
 }
@@ -139,9 +145,14 @@ mod tests {
         let none: &[&str] = &[];
         for (root, text, paths) in [
             (&claim, "pvc://lake/runs/r-1/fit/attempts/1/outputs/m", &["r-1/fit/attempts/1/outputs/m"] as &[&str]),
-            (&claim, "cat pvc://lake/runs/r-1/a 'pvc://lake/runs/r-2/b/' # pvc://lake/runs/r-3", &["r-1/a", "r-2/b", "r-3"]),
+            (
+                &claim,
+                "cat pvc://lake/runs/r-1/a 'pvc://lake/runs/r-2/b/' # pvc://lake/runs/r-3",
+                &["r-1/a", "r-2/b", "r-3"],
+            ),
             (&claim, "pvc://lake-2/runs/r-1 pvc://lak/runs/r-1 s3://lake/runs/r-1", none),
             (&claim, "pvc://lake/data/rows.csv", none),
+            (&claim, "see pvc://lake/runs/r-1/a: it is pvc://lake/runs/r-2.", &["r-1/a", "r-1/a:", "r-2", "r-2."]),
             // Above the runs, or not to be known: all of them.
             (&claim, "pvc://lake/runs/", &[""]),
             (&claim, "pvc://lake", &[""]),
@@ -165,7 +176,8 @@ mod tests {
         };
         let (a, b) = (run("aaaa"), run("bbbb"));
         let set = |paths: &[&str]| paths.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
-        let named = set(&["aaaa-aaaa-uid/fit/x", "bbbb-bbbb-uid/fit", "gone-1/fit", "gone-1/fit/outputs/m", "gone-1/fitter"]);
+        let named =
+            set(&["aaaa-aaaa-uid/fit/x", "bbbb-bbbb-uid/fit", "gone-1/fit", "gone-1/fit/outputs/m", "gone-1/fitter"]);
         let found = live([&a], [&a, &b], named);
         assert_eq!(found.kept, ["aaaa-aaaa-uid"]);
         assert_eq!(found.held, ["gone-1/fit", "gone-1/fitter"]);

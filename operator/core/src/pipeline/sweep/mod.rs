@@ -20,9 +20,7 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use millrace_contract::{
-    MOST_RECORDS, REPORT_LIMIT, Removed, SweepArtifacts, SweepRecord, SweepReport, SweepTask,
-};
+use millrace_contract::{MOST_RECORDS, REPORT_LIMIT, Removed, SweepArtifacts, SweepRecord, SweepReport, SweepTask};
 
 use super::PipelineObserved;
 use crate::api::{
@@ -201,7 +199,8 @@ impl Sweep<'_> {
         }
         let (reason, verb) = if dry_run { ("ArtifactsUnneeded", "would be") } else { ("ArtifactsRemoved", "were") };
         let first = new.first.join(", ");
-        let message = format!("{files} files ({bytes} bytes) of {runs} deleted runs {verb} taken out of the store: {first}");
+        let message =
+            format!("{files} files ({bytes} bytes) of {runs} deleted runs {verb} taken out of the store: {first}");
         self.swept.events.push(Event::normal(reason, message));
         archive.artifacts = Some(new);
     }
@@ -252,7 +251,8 @@ impl Sweep<'_> {
     /// When the next pod is due; none while there is nothing to do.
     fn due(&self, archive: &ArchiveStatus) -> Option<Timestamp> {
         let every = every(self.history);
-        let after = |time: &Option<Time>, pause: Duration| time.as_ref().and_then(|time| time.0.checked_add(pause).ok());
+        let after =
+            |time: &Option<Time>, pause: Duration| time.as_ref().and_then(|time| time.0.checked_add(pause).ok());
         let next = after(&archive.last_time, every).or(after(&archive.start_time, Duration::ZERO))?;
         let done: BTreeSet<&String> = archive.done.iter().collect();
         let keys = self.observed.runs.iter().filter_map(|run| record::key(run));
@@ -264,9 +264,10 @@ impl Sweep<'_> {
         } else if ended > 0 || (takes_out && there < archive.kept) || self.is_no_dry_run_any_more(archive) {
             next
         } else if takes_out && archive.left > 0 {
-            // A ModelVersion may go any day, and the spec may say something else by now.
-            let daily = after(&archive.last_time, every.max(EVERY));
-            daily.into_iter().chain(archive.next_time.as_ref().map(|time| time.0)).min()?.max(next)
+            // What is held may be needed no more at any time. Where only time has to pass it is known when, but for a change of the spec.
+            let daily = after(&archive.last_time, EVERY);
+            let known = archive.next_time.as_ref().map(|time| daily.map_or(time.0, |daily| daily.min(time.0)));
+            known.map_or(next, |known| known.max(next))
         } else {
             return None;
         };
@@ -283,7 +284,8 @@ impl Sweep<'_> {
     fn task(&self, archive: &ArchiveStatus) -> SweepTask {
         let of = &self.pipeline.metadata;
         let live = self.live();
-        let bytes = live.iter().flat_map(|live| live.kept.iter().chain(&live.held)).map(|path| path.len() + 3).sum::<usize>();
+        let bytes =
+            live.iter().flat_map(|live| live.kept.iter().chain(&live.held)).map(|path| path.len() + 3).sum::<usize>();
         let fits = bytes <= KEPT;
         let live = live.filter(|_| fits).unwrap_or_default();
         let grace = |text: Option<&String>| text.and_then(|text| duration::parse(text)).unwrap_or(GRACE).as_secs();
@@ -297,7 +299,10 @@ impl Sweep<'_> {
             source
         });
         SweepTask {
-            folder: names::history_folder(of.name.as_deref().unwrap_or_default(), of.uid.as_deref().unwrap_or_default()),
+            folder: names::history_folder(
+                of.name.as_deref().unwrap_or_default(),
+                of.uid.as_deref().unwrap_or_default(),
+            ),
             store,
             kept: live.kept,
             held: live.held,
@@ -316,11 +321,21 @@ impl Sweep<'_> {
         let seen = |other: &Option<String>| crate::store::claim(self.store).is_none() || other == namespace;
         let mut named = BTreeSet::new();
         live::named(&root, runs.iter().map(AsRef::as_ref).chain(own()), &mut named);
-        live::named(&root, pipelines.iter().map(|pipeline| &pipeline.spec), &mut named);
-        live::named(&root, [&self.pipeline.spec], &mut named);
+        for pipeline in pipelines.iter().map(AsRef::as_ref).chain([self.pipeline]) {
+            live::named(&root, [&pipeline.spec], &mut named);
+            live::named(&root, [&pipeline.metadata.annotations], &mut named);
+        }
         live::named(&root, self.observed.templates.values().map(|template| &template.spec), &mut named);
-        live::named(&root, versions.iter().filter(|found| seen(&found.metadata.namespace)).map(AsRef::as_ref), &mut named);
-        live::named(&root, deployments.iter().filter(|found| seen(&found.metadata.namespace)).map(AsRef::as_ref), &mut named);
+        live::named(
+            &root,
+            versions.iter().filter(|found| seen(&found.metadata.namespace)).map(AsRef::as_ref),
+            &mut named,
+        );
+        live::named(
+            &root,
+            deployments.iter().filter(|found| seen(&found.metadata.namespace)).map(AsRef::as_ref),
+            &mut named,
+        );
         Some(live::live(own(), runs.iter().map(AsRef::as_ref), named))
     }
 

@@ -6,9 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use millrace_contract::RECORD_KEY;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{
-    CacheOrigin, MLPipelineRun, OutputStatus, RunTrigger, StageState, StageStatus, StageUsage, Value,
-};
+use crate::api::{CacheOrigin, MLPipelineRun, OutputStatus, RunTrigger, StageState, StageStatus, StageUsage, Value};
 use crate::clip::clip;
 use crate::names;
 use crate::run::retry_asked;

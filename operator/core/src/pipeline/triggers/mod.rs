@@ -183,7 +183,8 @@ pub(super) fn orphans(pipeline: &MLPipeline, observed: &PipelineObserved) -> Vec
 
 /// The pipeline's own Jobs that look for data, as far as they are to go.
 fn of_looks(pipeline: &MLPipeline, observed: &PipelineObserved, goes: impl Fn(&str) -> bool) -> Vec<Delete> {
-    let of_data = |job: &&Arc<JobView>| job.stage != names::SWEEP && !job.deleting && job.owner == pipeline.metadata.uid;
+    let of_data =
+        |job: &&Arc<JobView>| job.stage != names::SWEEP && !job.deleting && job.owner == pipeline.metadata.uid;
     let jobs = observed.looks.jobs.iter().filter(of_data);
     let delete = |job: &str, uid: &str| Delete { kind: DeleteKind::Job, name: job.to_owned(), uid: uid.to_owned() };
     jobs.filter(|job| goes(&job.name)).map(|job| delete(&job.name, &job.uid)).collect()
