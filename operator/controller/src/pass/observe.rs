@@ -14,7 +14,7 @@ use millrace_core::api::{
 use millrace_core::autoscale::Window;
 use millrace_core::deployment::DeploymentView;
 use millrace_core::names;
-use millrace_core::pipeline::{Around, Frozen, FrozenKind, Looks, PipelineObserved};
+use millrace_core::pipeline::{Frozen, FrozenKind, Looks, PipelineObserved, sweep_is_due};
 use millrace_core::plan::{Refusal, sooner};
 use millrace_core::run::{Claim, JobView, Peer, PodView};
 use millrace_core::{deployment, run};
@@ -58,10 +58,8 @@ impl Passes {
                 runs.push(run);
             }
         }
-        let archives = pipeline.spec.history.as_ref().is_some_and(|history| history.archive.is_some());
-        let around = if archives { self.around(id) } else { Around::default() };
         let (looks, look_again) = self.looks(id, pipeline, now).await;
-        let observed = PipelineObserved {
+        let mut observed = PipelineObserved {
             templates: self.stores.templates_for(&id.namespace, &self.config.catalog_namespace),
             model_deployments: watched_models(pipeline).filter_map(model).collect(),
             runs,
@@ -72,20 +70,13 @@ impl Passes {
                 .filter_map(|key| self.stores.pipelines.get(key))
                 .collect(),
             looks,
-            around,
+            needs: None,
             refusals,
         };
-        (observed, look_again)
-    }
-
-    /// What may need artifacts of a pipeline.
-    fn around(&self, id: &Id) -> Around {
-        Around {
-            runs: self.stores.runs.group(&id.namespace).into_values().collect(),
-            pipelines: self.stores.pipelines.group(&id.namespace).into_values().collect(),
-            versions: self.stores.versions.all(),
-            deployments: self.stores.deployments.all(),
+        if sweep_is_due(pipeline, &observed, now) {
+            observed.needs = self.needs(id, pipeline, &observed).await;
         }
+        (observed, look_again)
     }
 
     /// The pipelines that one follows, and those that these follow.

@@ -71,11 +71,6 @@ impl<V> Shelf<V> {
         ids.filter_map(|id| Some((id.name.clone(), inner.items.get(id)?.value.clone()))).collect()
     }
 
-    /// Everything.
-    pub fn all(&self) -> Vec<Arc<V>> {
-        self.read().items.values().map(|held| held.value.clone()).collect()
-    }
-
     /// Looks at everything of a group, or at everything. What looks must not come back to this shelf.
     pub fn each(&self, group: Option<&str>, mut look: impl FnMut(&Id, &V)) {
         let inner = self.read();

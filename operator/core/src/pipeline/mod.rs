@@ -15,5 +15,5 @@ pub(crate) use check::REASONS;
 pub use check::{bind_params, check, check_template};
 pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage, stage_path};
 pub use plan::{Looks, PipelineObserved, plan, plan_template};
-pub use sweep::{Around, OutputRecord, RunRecord, StageRecord};
+pub use sweep::{Needs, OutputRecord, RunRecord, StageRecord, sweep_is_due};
 pub use triggers::starts;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
-use super::sweep::{self, Around, Gate};
+use super::sweep::{self, Gate, Needs};
 use super::{Frozen, check, check_template, foreign, history, triggers};
 use crate::api::{
     Condition, ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineStatus, ModelDeployment, StageTemplate,
@@ -34,8 +34,8 @@ pub struct PipelineObserved {
     pub followers: Vec<Arc<MLPipeline>>,
     /// What looks for data for it, and keeps its store in order.
     pub looks: Looks,
-    /// What else may need its artifacts. Nothing where `history.archive` is not set.
-    pub around: Around,
+    /// What is needed of its store. Read where a pod is to be made that keeps it in order.
+    pub needs: Option<Needs>,
     pub refusals: Vec<Refusal>,
 }
 

@@ -3,12 +3,14 @@
 //! Every text of every object counts, not only the fields that hold addresses today: a parameter, a script or an annotation that names an
 //! artifact keeps it too. What is cut out of a text may be too much, and then more is kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use k8s_openapi::jiff::Timestamp;
+use millrace_contract::MOST_RECORDS;
 use serde_json::Value;
 
-use crate::api::{MLPipelineRun, Store};
+use super::record;
+use crate::api::{MLPipeline, MLPipelineRun, Store};
 use crate::names;
 use crate::store;
 
@@ -64,49 +66,101 @@ impl Root {
     }
 }
 
-/// What is needed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Live {
-    /// Folders of the pipeline's runs.
-    pub kept: Vec<String>,
-    /// What else is needed, as far as it lies in no folder of a run that is there.
-    pub held: Vec<String>,
+/// What the objects of a cluster say of a pipeline's store. It is taken from whole objects, one after the other: what the operator has in memory
+/// of runs that have ended is less.
+#[derive(Clone, Debug)]
+pub struct Needs {
+    root: Root,
+    pipeline: String,
+    done: BTreeSet<String>,
+    /// What any text names, below the folder of the runs.
+    named: BTreeSet<String>,
+    /// Folders of the runs of the namespace that are there, and those of the pipeline's.
+    there: BTreeSet<String>,
+    own: BTreeSet<String>,
+    /// Runs that are to be recorded, the oldest first.
+    records: BTreeMap<(Timestamp, String), String>,
 }
 
-/// `own` are the pipeline's runs, `all` those of the namespace, and `named` the paths that anything names.
-pub(super) fn live<'a>(
-    own: impl IntoIterator<Item = &'a MLPipelineRun>,
-    all: impl IntoIterator<Item = &'a MLPipelineRun>,
-    named: BTreeSet<String>,
-) -> Live {
-    let kept: BTreeSet<String> = own.into_iter().filter_map(folder).collect();
-    let there: BTreeSet<String> = all.into_iter().filter_map(folder).chain(kept.iter().cloned()).collect();
-    let gone = |path: &String| !path.split('/').next().is_some_and(|first| there.contains(first));
-    let mut held: Vec<String> = Vec::new();
-    // In order, so that a folder comes before what is in it.
-    for path in named.into_iter().filter(gone) {
-        let within = |folder: &String| {
-            folder.is_empty() || path.strip_prefix(folder.as_str()).is_some_and(|rest| rest.starts_with('/'))
-        };
-        // An empty one is the first.
-        if ![held.first(), held.last()].into_iter().flatten().any(within) {
-            held.push(path);
+impl Needs {
+    /// None where the pipeline has no store.
+    #[must_use]
+    pub fn of(pipeline: &MLPipeline) -> Option<Self> {
+        let done = pipeline.status.as_ref().and_then(|status| status.archive.as_ref());
+        Some(Self {
+            root: Root::of(pipeline.spec.store.as_ref()?)?,
+            pipeline: pipeline.metadata.name.clone()?,
+            done: done.iter().flat_map(|archive| archive.done.iter().cloned()).collect(),
+            named: BTreeSet::new(),
+            there: BTreeSet::new(),
+            own: BTreeSet::new(),
+            records: BTreeMap::new(),
+        })
+    }
+
+    /// A run of the namespace. One that this program cannot read is there all the same.
+    pub fn run(&mut self, run: Value) {
+        self.object(&run);
+        let text = |path: &str| run.pointer(path).and_then(Value::as_str);
+        if let (Some(name), Some(uid)) = (text("/metadata/name"), text("/metadata/uid")) {
+            let folder = names::run_folder(name, uid);
+            let folder = folder.strip_prefix("runs/").unwrap_or(&folder).to_owned();
+            self.there.insert(folder.clone());
+            if text("/spec/pipelineRef/name") != Some(&self.pipeline) {
+                return;
+            }
+            self.own.insert(folder);
+        }
+        let Ok(run) = serde_json::from_value::<MLPipelineRun>(run) else { return };
+        let (Some(ended), Some(key)) = (record::ended(&run), record::key(&run)) else { return };
+        if !self.done.contains(&key)
+            && let Some(line) = record::line(&run)
+        {
+            self.records.insert((ended.0, key), line);
+            if self.records.len() > MOST_RECORDS {
+                self.records.pop_last();
+            }
         }
     }
-    Live { kept: kept.into_iter().collect(), held }
-}
 
-/// The folder of a run below that of all.
-pub(super) fn folder(run: &MLPipelineRun) -> Option<String> {
-    let (name, uid) = (run.metadata.name.as_deref()?, run.metadata.uid.as_deref()?);
-    names::run_folder(name, uid).strip_prefix("runs/").map(str::to_owned)
-}
+    /// Anything else that may have the address of an artifact.
+    pub fn object(&mut self, object: &Value) {
+        each(object, &mut |text| self.root.named(text, &mut self.named));
+    }
 
-/// The paths that any text of these objects names.
-pub(super) fn named<K: Serialize>(root: &Root, objects: impl IntoIterator<Item = K>, found: &mut BTreeSet<String>) {
-    for object in objects {
-        // What cannot be written as JSON is no object of the apiserver.
-        each(&serde_json::to_value(object).unwrap_or_default(), &mut |text| root.named(text, found));
+    /// Folders of the pipeline's runs.
+    pub(super) fn kept(&self) -> Vec<String> {
+        self.own.iter().cloned().collect()
+    }
+
+    /// What else is needed, as far as it lies in no folder of a run that is there.
+    pub(super) fn held(&self) -> Vec<String> {
+        let gone = |path: &&String| !path.split('/').next().is_some_and(|first| self.there.contains(first));
+        let mut held: Vec<String> = Vec::new();
+        // In order, so that a folder comes before what is in it.
+        for path in self.named.iter().filter(gone) {
+            let within = |folder: &String| {
+                folder.is_empty() || path.strip_prefix(folder.as_str()).is_some_and(|rest| rest.starts_with('/'))
+            };
+            // An empty one is the first.
+            if ![held.first(), held.last()].into_iter().flatten().any(within) {
+                held.push(path.clone());
+            }
+        }
+        held
+    }
+
+    /// Keys and lines of the runs that are to be recorded, of so many bytes at most.
+    pub(super) fn records(&self, most: usize) -> impl Iterator<Item = (&String, &String)> {
+        let mut bytes = 0;
+        let fits = move |line: &String| {
+            bytes += line.len();
+            bytes <= most
+        };
+        self.records.iter().map(|((_, key), line)| (key, line)).take_while({
+            let mut fits = fits;
+            move |(_, line)| fits(line)
+        })
     }
 }
 
@@ -134,7 +188,7 @@ mod tests {
 
     fn named_in(root: &Root, text: &str) -> Vec<String> {
         let mut found = BTreeSet::new();
-        named(root, [json!({ "a": [text] })], &mut found);
+        each(&json!({ "a": [text] }), &mut |text| root.named(text, &mut found));
         found.into_iter().collect()
     }
 
@@ -169,18 +223,26 @@ mod tests {
 
     #[test]
     fn what_lies_in_a_run_that_is_there_needs_no_word_of_its_own() {
-        let run = |name: &str| {
-            let mut run = MLPipelineRun::new(name, crate::api::MLPipelineRunSpec::default());
-            run.metadata.uid = Some(format!("{name}-uid-more"));
-            run
+        let needs = |names: &[&str], text: &str| {
+            let spec = json!({ "store": { "pvc": { "claimName": "lake" } }, "stages": {} });
+            let mut needs = Needs::of(&MLPipeline::new("p", serde_json::from_value(spec).unwrap())).unwrap();
+            for name in names {
+                // Nobody can read this one, and it is there.
+                let status = json!({ "completionTime": 7 });
+                let spec = json!({ "pipelineRef": { "name": if *name == "bbbb" { "q" } else { "p" } } });
+                let meta = json!({ "name": name, "uid": format!("{name}-uid-more") });
+                needs.run(json!({ "metadata": meta, "spec": spec, "status": status }));
+            }
+            needs.object(&json!(text));
+            needs
         };
-        let (a, b) = (run("aaaa"), run("bbbb"));
-        let set = |paths: &[&str]| paths.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+        let at =
+            |paths: &[&str]| paths.iter().map(|path| format!("pvc://lake/runs/{path}")).collect::<Vec<_>>().join(" ");
         let named =
-            set(&["aaaa-aaaa-uid/fit/x", "bbbb-bbbb-uid/fit", "gone-1/fit", "gone-1/fit/outputs/m", "gone-1/fitter"]);
-        let found = live([&a], [&a, &b], named);
-        assert_eq!(found.kept, ["aaaa-aaaa-uid"]);
-        assert_eq!(found.held, ["gone-1/fit", "gone-1/fitter"]);
-        assert_eq!(live([&a], [], set(&["", "gone-1/fit"])).held, [""]);
+            at(&["aaaa-aaaa-uid/fit/x", "bbbb-bbbb-uid/fit", "gone-1/fit", "gone-1/fit/outputs/m", "gone-1/fitter"]);
+        let found = needs(&["aaaa", "bbbb"], &named);
+        assert_eq!(found.kept(), ["aaaa-aaaa-uid"]);
+        assert_eq!(found.held(), ["gone-1/fit", "gone-1/fitter"]);
+        assert_eq!(needs(&[], &at(&["", "gone-1/fit"])).held(), [""]);
     }
 }

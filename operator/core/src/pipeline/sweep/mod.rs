@@ -14,18 +14,17 @@ mod record;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use millrace_contract::{MOST_RECORDS, REPORT_LIMIT, Removed, SweepArtifacts, SweepRecord, SweepReport, SweepTask};
+use millrace_contract::{REPORT_LIMIT, Removed, SweepArtifacts, SweepRecord, SweepReport, SweepTask};
 
 use super::PipelineObserved;
 use crate::api::{
-    ArchiveError, ArchiveStatus, Condition, ConditionStatus, History, MLPipeline, MLPipelineRun, MLPipelineStatus,
-    ModelDeployment, ModelVersion, RemovedArtifacts, Store, set_condition,
+    ArchiveError, ArchiveStatus, Condition, ConditionStatus, History, MLPipeline, MLPipelineStatus, RemovedArtifacts,
+    Store, set_condition,
 };
 use crate::config::Config;
 use crate::plan::{Delete, DeleteKind, Event, sooner};
@@ -34,6 +33,7 @@ use crate::run::{JobView, PodView, pod_waits};
 use crate::{duration, names};
 
 pub(super) use gate::Gate;
+pub use live::Needs;
 pub use record::{OutputRecord, RunRecord, StageRecord};
 
 /// Between two pods, unless something is said.
@@ -56,17 +56,6 @@ const MESSAGE: usize = 600;
 const MOST_DONE: usize = 4000;
 /// The condition of a pipeline.
 const ARCHIVED: &str = "Archived";
-
-/// What may have the address of an artifact, besides the pipeline's own runs. Looked at only where a pipeline has an archive.
-#[derive(Clone, Debug, Default)]
-pub struct Around {
-    /// Of the namespace.
-    pub runs: Vec<Arc<MLPipelineRun>>,
-    pub pipelines: Vec<Arc<MLPipeline>>,
-    /// Of all namespaces: a bucket may serve several.
-    pub versions: Vec<Arc<ModelVersion>>,
-    pub deployments: Vec<Arc<ModelDeployment>>,
-}
 
 /// What comes of a look.
 #[derive(Default)]
@@ -110,15 +99,30 @@ pub(super) fn look(
     sweep.swept
 }
 
+/// A pod is to be made now, so that [`Needs`] are worth reading.
+#[must_use]
+pub fn sweep_is_due(pipeline: &MLPipeline, observed: &PipelineObserved, now: Timestamp) -> bool {
+    let history = pipeline.spec.history.as_ref().filter(|history| history.archive.is_some());
+    let Some((history, store)) = history.zip(pipeline.spec.store.as_ref()) else { return false };
+    let mut archive =
+        pipeline.status.as_ref().and_then(|status| status.archive.as_deref().cloned()).unwrap_or_default();
+    archive.start_time.get_or_insert(Time(now));
+    let name = job::name(pipeline, archive.reports);
+    let sweep = Sweep { pipeline, history, store, observed, now, swept: Swept::default() };
+    !jobs(pipeline, observed).any(|job| job.name == name) && sweep.due(&archive).is_some_and(|due| due <= now)
+}
+
 impl Sweep<'_> {
     /// Takes over what the pod said, or sees to it that there is one when there is something to do.
     fn goes_on(&mut self, archive: &mut ArchiveStatus, config: &Config) {
         let name = job::name(self.pipeline, archive.reports);
         if let Some(found) = jobs(self.pipeline, self.observed).find(|job| job.name == name).cloned() {
             match self.report(&found) {
+                // The status comes first: what there is to do then is seen then.
                 Some(report) => self.take(archive, report),
-                None => return self.stands(&found, archive),
+                None => self.stands(&found, archive),
             }
+            return;
         }
         let Some(due) = self.due(archive) else { return };
         let left = duration::since(self.now, due);
@@ -126,12 +130,16 @@ impl Sweep<'_> {
             self.swept.next = sooner(self.swept.next, Some(left));
             return;
         }
-        let name = job::name(self.pipeline, archive.reports);
+        let Some(needs) = &self.observed.needs else {
+            // They could not be read.
+            self.swept.next = sooner(self.swept.next, Some(PATIENCE));
+            return;
+        };
         let object = format!("Job {name}");
         if let Some(refusal) = self.observed.refusals.iter().find(|refusal| refusal.object == object) {
             self.fails(archive, &refusal.reason, &refusal.message);
         }
-        let task = self.task(archive);
+        let task = self.task(needs);
         if self.history.artifacts.is_some() && task.artifacts.is_none() {
             let message = "nothing is taken out: more runs and addresses need artifacts than one pod can be told; keep fewer runs";
             self.swept.events.push(Event::warning("ArtifactsKept", message));
@@ -281,13 +289,11 @@ impl Sweep<'_> {
     }
 
     /// What a pod is told now.
-    fn task(&self, archive: &ArchiveStatus) -> SweepTask {
+    fn task(&self, needs: &Needs) -> SweepTask {
         let of = &self.pipeline.metadata;
-        let live = self.live();
-        let bytes =
-            live.iter().flat_map(|live| live.kept.iter().chain(&live.held)).map(|path| path.len() + 3).sum::<usize>();
-        let fits = bytes <= KEPT;
-        let live = live.filter(|_| fits).unwrap_or_default();
+        let (kept, held) = (needs.kept(), needs.held());
+        let fits = kept.iter().chain(&held).map(|path| path.len() + 3).sum::<usize>() <= KEPT;
+        let (kept, held) = if fits { (kept, held) } else { (Vec::new(), Vec::new()) };
         let grace = |text: Option<&String>| text.and_then(|text| duration::parse(text)).unwrap_or(GRACE).as_secs();
         let artifacts = self.history.artifacts.as_ref().filter(|_| fits).map(|artifacts| SweepArtifacts {
             grace_seconds: grace(artifacts.grace_period.as_ref()),
@@ -304,54 +310,14 @@ impl Sweep<'_> {
                 of.uid.as_deref().unwrap_or_default(),
             ),
             store,
-            kept: live.kept,
-            held: live.held,
+            kept,
+            held,
             artifacts,
-            records: self.records(archive),
+            records: needs
+                .records(RECORDS)
+                .map(|(key, line)| SweepRecord { key: key.clone(), line: line.clone() })
+                .collect(),
         }
-    }
-
-    /// What is needed; none where the store says no place.
-    fn live(&self) -> Option<live::Live> {
-        let root = live::Root::of(self.store)?;
-        let Around { runs, pipelines, versions, deployments } = &self.observed.around;
-        let own = || self.observed.runs.iter().map(AsRef::as_ref);
-        let namespace = &self.pipeline.metadata.namespace;
-        // A claim is of one namespace.
-        let seen = |other: &Option<String>| crate::store::claim(self.store).is_none() || other == namespace;
-        let mut named = BTreeSet::new();
-        live::named(&root, runs.iter().map(AsRef::as_ref).chain(own()), &mut named);
-        for pipeline in pipelines.iter().map(AsRef::as_ref).chain([self.pipeline]) {
-            live::named(&root, [&pipeline.spec], &mut named);
-            live::named(&root, [&pipeline.metadata.annotations], &mut named);
-        }
-        live::named(&root, self.observed.templates.values().map(|template| &template.spec), &mut named);
-        live::named(
-            &root,
-            versions.iter().filter(|found| seen(&found.metadata.namespace)).map(AsRef::as_ref),
-            &mut named,
-        );
-        live::named(
-            &root,
-            deployments.iter().filter(|found| seen(&found.metadata.namespace)).map(AsRef::as_ref),
-            &mut named,
-        );
-        Some(live::live(own(), runs.iter().map(AsRef::as_ref), named))
-    }
-
-    /// Runs that have ended and are not recorded, the oldest first, as many as one pod is told.
-    fn records(&self, archive: &ArchiveStatus) -> Vec<SweepRecord> {
-        let done: BTreeSet<&String> = archive.done.iter().collect();
-        let runs = self.observed.runs.iter().filter_map(|run| Some((record::ended(run)?.0, record::key(run)?, run)));
-        let mut runs: Vec<_> = runs.filter(|(_, key, _)| !done.contains(key)).collect();
-        runs.sort_by(|(a, a_key, _), (b, b_key, _)| (a, a_key).cmp(&(b, b_key)));
-        let mut bytes = 0;
-        let lines = runs.into_iter().filter_map(|(_, key, run)| Some(SweepRecord { key, line: record::line(run)? }));
-        let fits = |record: &SweepRecord| {
-            bytes += record.line.len();
-            bytes <= RECORDS
-        };
-        lines.take(MOST_RECORDS).take_while(fits).collect()
     }
 
     /// The condition.

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use millrace_contract::{Removed, SWEEP_ENV, SweepReport, SweepTask};
 use serde_json::{Value, json};
 
-use super::Around;
+use super::{Needs, sweep_is_due};
 use crate::api::{ArchiveStatus, MLPipeline, MLPipelineRun, MLPipelineStatus, ModelVersion};
 use crate::config::Config;
 use crate::names;
@@ -93,8 +93,14 @@ impl World {
             }));
             looks.jobs.push(Arc::new(view));
         }
-        let around = Around { runs: self.runs.clone(), versions: self.versions.clone(), ..Around::default() };
-        PipelineObserved { runs: self.runs.clone(), looks, around, ..PipelineObserved::default() }
+        let mut observed = PipelineObserved { runs: self.runs.clone(), looks, ..PipelineObserved::default() };
+        if sweep_is_due(&self.pipeline, &observed, self.now) {
+            let mut needs = Needs::of(&self.pipeline).unwrap();
+            self.runs.iter().for_each(|run| needs.run(json!(run)));
+            self.versions.iter().for_each(|version| needs.object(&json!(version)));
+            observed.needs = Some(needs);
+        }
+        observed
     }
 
     fn plan(&self) -> Plan<MLPipelineStatus> {
@@ -311,7 +317,6 @@ fn what_a_model_version_or_a_kept_run_has_the_address_of_is_held() {
     world.run("hit", Some(1), gone);
     world.run("own", Some(1), "pvc://lake/runs/own-own-uid-/say/attempts/1/outputs/m");
     world.version("team", "pvc://lake/runs/older-1234567/fit/attempts/2/outputs/m");
-    world.version("other", "pvc://lake/runs/foreign-1234/fit/attempts/2/outputs/m");
     world.version("team", "s3://lake/runs/bucket-1234/fit/outputs/m");
     world.pass();
     assert_eq!(world.told().held, ["old-12345678/fit/attempts/1/outputs/m", "older-1234567/fit/attempts/2/outputs/m"]);
