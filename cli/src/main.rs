@@ -12,6 +12,7 @@ mod connect;
 mod cp;
 mod diff;
 mod error;
+mod history;
 mod lint;
 mod local;
 mod logs;
@@ -52,6 +53,7 @@ enum Command {
     Logs(logs::Logs),
     Tree(tree::Tree),
     Cp(cp::Cp),
+    History(history::History),
     Advise(advise::Advise),
     Retry(retry::Retry),
     Approve(approve::Approve),
@@ -120,6 +122,7 @@ async fn carry_out(target: &Target, command: Command) -> Result<Answer, Error> {
         Command::Run(command) => Box::pin(run::run(&target.connect().await?, command)).await,
         Command::Logs(command) => Box::pin(logs::logs(&target.connect().await?, &command)).await,
         Command::Cp(command) => Box::pin(cp::cp(&target.connect().await?, &command)).await,
+        Command::History(command) => Box::pin(history::history(&target.connect().await?, &command)).await,
         Command::Advise(command) => advise::advise(&target.connect().await?, &command).await,
         Command::Tree(command) => tree::tree(&target.connect().await?, &command).await,
         Command::Retry(command) => Box::pin(retry::retry(&target.connect().await?, &command)).await,

@@ -10,7 +10,7 @@ use clap::Args;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::AttachParams;
-use millrace_core::reader::{self as core_reader, MOUNT, Reader};
+use millrace_core::reader::{self as core_reader, From, MOUNT, Reader};
 use millrace_files::digest;
 use tokio::io::AsyncReadExt;
 
@@ -53,8 +53,7 @@ pub async fn cp(cluster: &Cluster, command: &Cp) -> Result<Answer, Error> {
         prefix: "millrace-cp-",
         agent: &agent,
         arguments: vec!["wait".to_owned()],
-        claim: &source.claim,
-        folder,
+        from: From::Claim { claim: &source.claim, folder },
         owner: source.owner.clone(),
         settings: source.settings.as_ref(),
         seconds: i64::try_from(SECONDS + source.size / (1024 * 1024)).unwrap_or(i64::MAX),

@@ -9,7 +9,7 @@ use kube::api::LogParams;
 use millrace_contract::{LogPart, WantedLog};
 use millrace_core::api::MLPipelineRun;
 use millrace_core::names;
-use millrace_core::reader::{self as core_reader, MOUNT, Reader};
+use millrace_core::reader::{self as core_reader, From, MOUNT, Reader};
 
 use super::MAIN;
 use crate::connect::Cluster;
@@ -52,8 +52,7 @@ pub async fn pod(
         prefix: "millrace-logs-",
         agent: &agent,
         arguments,
-        claim,
-        folder: Some(&folder),
+        from: From::Claim { claim, folder: Some(&folder) },
         owner: reader::owner(run),
         settings: None,
         seconds: SECONDS,

@@ -3,6 +3,7 @@
 pub mod advice;
 pub mod changes;
 pub mod document;
+pub mod history;
 pub mod prefix;
 pub mod problems;
 pub mod rollout;

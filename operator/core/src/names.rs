@@ -9,6 +9,8 @@ pub const PIPELINE_LABEL: &str = "millrace.dev/pipeline";
 pub const PIPELINE_UID_LABEL: &str = "millrace.dev/pipeline-uid";
 /// The trigger that it looks for.
 pub const TRIGGER_LABEL: &str = "millrace.dev/trigger";
+/// As the value of that label: it looks for no data, it keeps the store in order. No trigger has a name with a capital.
+pub const SWEEP: &str = "Archive";
 /// The run a Job, a pod or a ModelVersion belongs to (its name, shortened to fit a label).
 pub const RUN_LABEL: &str = "millrace.dev/run";
 /// The run's uid: the label that decides.
@@ -92,6 +94,13 @@ pub fn run_folder(run: &str, uid: &str) -> String {
     format!("runs/{run}-{}", uid.get(..SHORT).unwrap_or(uid))
 }
 
+/// The folder in a store in which a pipeline's finished runs are recorded. The uid keeps a pipeline that was made again under an old name away
+/// from what is another's.
+#[must_use]
+pub fn history_folder(pipeline: &str, uid: &str) -> String {
+    format!("history/{pipeline}-{}", uid.get(..SHORT).unwrap_or(uid))
+}
+
 /// Claim and path of `pvc://<claim>/<path>`. A path that climbs is none.
 #[must_use]
 pub fn claim_and_path(uri: &str) -> Option<(&str, &str)> {
@@ -126,6 +135,12 @@ pub fn model_version(model: &str, version: i64) -> String {
 #[must_use]
 pub fn triggered_run(pipeline: &str, key: &str) -> String {
     joined(&[pipeline, &sha256_hex(key.as_bytes())[..SHORT]])
+}
+
+/// The Job that keeps a pipeline's store in order.
+#[must_use]
+pub fn sweep(pipeline: &str, key: &str) -> String {
+    joined(&[pipeline, "archive", &sha256_hex(key.as_bytes())[..SHORT]])
 }
 
 /// The Job that looks for data for a trigger. What it is told is in `key`: told anything else it is another Job.

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, LocalObjectReference, PersistentVolumeClaimVolumeSource, Pod, Volume, VolumeMount,
+    Container, EnvVar, LocalObjectReference, PersistentVolumeClaimVolumeSource, Pod, PodSpec, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::json;
 
 use crate::api::{AgentImage, PodSettings, Resources};
-use crate::{names, pod};
+use crate::{names, pod, store};
 
 /// Where the folder is mounted.
 pub const MOUNT: &str = "/millrace/read";
@@ -27,9 +27,7 @@ pub struct Reader<'a> {
     pub agent: &'a AgentImage,
     /// Arguments of the agent.
     pub arguments: Vec<String>,
-    pub claim: &'a str,
-    /// The folder of the claim that is mounted, or the whole.
-    pub folder: Option<&'a str>,
+    pub from: From<'a>,
     /// With it the pod goes.
     pub owner: OwnerReference,
     /// Of the stage that made it: its user, and the nodes where it may run.
@@ -38,10 +36,25 @@ pub struct Reader<'a> {
     pub seconds: i64,
 }
 
-/// The pod: restricted, without a token, and with one folder of the claim, read-only.
+/// Where it lies.
+#[derive(Clone, Debug)]
+pub enum From<'a> {
+    /// The folder of the claim is mounted, or the whole.
+    Claim { claim: &'a str, folder: Option<&'a str> },
+    /// The agent gets at it by itself.
+    Objects {
+        /// The Secret with the credentials; without it the service account counts.
+        secret: Option<&'a str>,
+        account: Option<&'a str>,
+        /// A variable, and what it tells the agent.
+        told: (String, String),
+    },
+}
+
+/// The pod: restricted, without a token, and with one folder of the claim, read-only, or the credentials of one store.
 #[must_use]
 pub fn pod(reader: Reader<'_>) -> Pod {
-    let Reader { prefix, agent, arguments, claim, folder, owner, settings, seconds } = reader;
+    let Reader { prefix, agent, arguments, from, owner, settings, seconds } = reader;
     let mut spec = pod::base();
     let mut main = Container {
         name: pod::MAIN.to_owned(),
@@ -50,23 +63,9 @@ pub fn pod(reader: Reader<'_>) -> Pod {
         command: Some(vec![AGENT.to_owned()]),
         args: Some(arguments),
         security_context: Some(pod::container_security()),
-        volume_mounts: Some(vec![VolumeMount {
-            name: STORE.to_owned(),
-            mount_path: MOUNT.to_owned(),
-            sub_path: folder.map(str::to_owned),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
         ..Container::default()
     };
-    spec.volumes = Some(vec![Volume {
-        name: STORE.to_owned(),
-        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-            claim_name: claim.to_owned(),
-            ..PersistentVolumeClaimVolumeSource::default()
-        }),
-        ..Volume::default()
-    }]);
+    reach(from, &mut spec, &mut main);
     let own = settings.cloned().unwrap_or_default();
     let settings = PodSettings {
         run_as_user: own.run_as_user,
@@ -100,6 +99,33 @@ pub fn pod(reader: Reader<'_>) -> Pod {
     }
 }
 
+fn reach(from: From<'_>, spec: &mut PodSpec, main: &mut Container) {
+    match from {
+        From::Claim { claim, folder } => {
+            main.volume_mounts = Some(vec![VolumeMount {
+                name: STORE.to_owned(),
+                mount_path: MOUNT.to_owned(),
+                sub_path: folder.map(str::to_owned),
+                read_only: Some(true),
+                ..VolumeMount::default()
+            }]);
+            spec.volumes = Some(vec![Volume {
+                name: STORE.to_owned(),
+                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                    claim_name: claim.to_owned(),
+                    ..PersistentVolumeClaimVolumeSource::default()
+                }),
+                ..Volume::default()
+            }]);
+        }
+        From::Objects { secret, account, told: (name, value) } => {
+            main.env = Some(vec![EnvVar { name, value: Some(pod::escape(&value)), value_from: None }]);
+            main.env_from = store::environment(secret);
+            spec.service_account_name = account.filter(|_| secret.is_none()).map(str::to_owned);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
@@ -119,8 +145,7 @@ mod tests {
             prefix,
             agent: &agent,
             arguments,
-            claim: "artifacts",
-            folder,
+            from: From::Claim { claim: "artifacts", folder },
             owner,
             settings,
             seconds: 60
@@ -142,6 +167,23 @@ mod tests {
         assert_eq!(spec["containers"][0]["imagePullPolicy"], "Never");
         assert_eq!(pod["metadata"]["labels"].as_object().unwrap().len(), 1, "no label of a run's pods");
         assert!(made(None, None)["spec"]["containers"][0]["volumeMounts"][0].get("subPath").is_none());
+    }
+
+    #[test]
+    fn of_a_bucket_it_has_the_credentials_of_one_store_and_no_volume() {
+        let agent = AgentImage { image: "registry/agent:1".into(), ..AgentImage::default() };
+        let of = |secret: Option<&'static str>| {
+            let from = From::Objects { secret, account: Some("reads"), told: ("ASK".into(), "$(HOME)".into()) };
+            let owner = OwnerReference::default();
+            let arguments = vec!["history".to_owned()];
+            json!(pod(Reader { prefix: "h-", agent: &agent, arguments, from, owner, settings: None, seconds: 60 }))
+        };
+        let spec = &of(Some("keys"))["spec"];
+        assert_eq!(spec["containers"][0]["env"], json!([{ "name": "ASK", "value": "$$(HOME)" }]));
+        assert_eq!(spec["containers"][0]["envFrom"][0]["secretRef"]["name"], "keys");
+        assert!(spec.get("volumes").is_none() && spec.get("serviceAccountName").is_none());
+        assert_eq!(of(None)["spec"]["serviceAccountName"], "reads");
+        assert_eq!(of(None)["spec"]["automountServiceAccountToken"], json!(false));
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod report;
 mod send;
 mod signals;
 mod supervise;
+mod sweep;
 mod sync;
 mod tail;
 mod task;
@@ -51,6 +52,8 @@ const USAGE: &str =
        millrace-agent copy FOLDER                 copy this program to FOLDER/millrace-agent
        millrace-agent logs FOLDER [--item N] STAGE[:ATTEMPT]…   write the logs that are kept in a run's folder
        millrace-agent send PATH                   write the files of an artifact
+       millrace-agent sweep                       record runs in a store and take out what nobody needs (what is in MILLRACE_SWEEP_0 …)
+       millrace-agent history [FOLDER] MOST       write the newest records of runs (of which store is in MILLRACE_SWEEP_0)
        millrace-agent wait                        do nothing until it is asked to stop";
 
 /// What the program `millrace-agent` does with these arguments. The process is the agent's from here on.
@@ -66,6 +69,11 @@ pub fn act(arguments: &[OsString]) -> ExitCode {
         },
         Some((name, [folder, wanted @ ..])) if name == "logs" => read(logs::write(Path::new(folder), wanted)),
         Some((name, [path])) if name == "send" => read(send::write(Path::new(path))),
+        Some((name, [])) if name == "sweep" => stoppable(sweep::sweep),
+        Some((name, [rest @ .., most])) if name == "history" && rest.len() < 2 => match number(most) {
+            Some(most) => stoppable(|stop| sweep::history(rest.first().map(Path::new), most, stop)),
+            None => fail(USAGE, exit::USAGE),
+        },
         Some((name, [])) if name == "wait" => read(signals::wait()),
         Some((name, [])) if name == "--version" => {
             let _ = writeln!(std::io::stdout(), "millrace-agent {}", env!("CARGO_PKG_VERSION"));
@@ -83,18 +91,26 @@ fn hide() -> Result<(), ExitCode> {
 }
 
 fn fetch() -> ExitCode {
+    stoppable(|stop| {
+        let budget = remote::Budget::of(cgroup::Cgroup::find().memory_limit());
+        remote::fetch(&place::Place::from_env(), budget, stop)
+    })
+}
+
+/// Work of the agent alone, which has credentials and ends when it is asked to.
+fn stoppable(work: impl FnOnce(&dyn Fn() -> bool) -> Result<(), String>) -> ExitCode {
     if let Err(failed) = hide() {
         return failed;
     }
-    let fetched =
-        signals::Inbox::open().map_err(|error| format!("failed to prepare for signals: {error}")).and_then(|inbox| {
-            let budget = remote::Budget::of(cgroup::Cgroup::find().memory_limit());
-            remote::fetch(&place::Place::from_env(), budget, &|| inbox.asked_to_stop())
-        });
-    match fetched {
+    let inbox = signals::Inbox::open().map_err(|error| format!("failed to prepare for signals: {error}"));
+    match inbox.and_then(|inbox| work(&|| inbox.asked_to_stop())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, exit::TRY_AGAIN),
     }
+}
+
+fn number(text: &std::ffi::OsStr) -> Option<usize> {
+    text.to_str()?.parse().ok()
 }
 
 fn run(rest: &[OsString]) -> ExitCode {

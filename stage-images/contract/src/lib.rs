@@ -1,5 +1,5 @@
 //! What the operator says to what runs in pods, and what it hears: the task that goes into a stage's pod, the report that comes out,
-//! the manifest that stays in the store; what a pod looks for and finds; what a model server counted for drift. Only data types, their names and bounds; no I/O.
+//! the manifest that stays in the store; what a pod looks for and finds, or takes out of a store; what a model server counted for drift. Only data types, their names and bounds; no I/O.
 //!
 //! The words for people are in `docs/stage-contract.md`.
 
@@ -12,6 +12,7 @@ mod parts;
 mod paths;
 mod report;
 mod store;
+mod sweep;
 mod task;
 
 pub use drift::{
@@ -29,6 +30,10 @@ pub use paths::{
 };
 pub use report::{Outcome, OutputRecord, Report, ReportReason, Usage};
 pub use store::{FETCH_ENV, Fetch, STORE_ENV, StoreKind, TaskSource, TaskStore, output_key};
+pub use sweep::{
+    MOST_RECORDS, RECORD_KEY, Removed, SWEEP_ENV, SWEEP_FOLDERS, SWEEP_HISTORY_DIR, SWEEP_RECORDS, SWEEP_RUNS_DIR,
+    SweepArtifacts, SweepRecord, SweepReport, SweepTask,
+};
 pub use task::{ArtifactKind, Task, TaskInput, TaskOutput};
 
 /// The environment variable in which the pod gets its [`Task`] as JSON.

@@ -1,6 +1,7 @@
 //! One pass: observe, plan, carry out.
 
 mod gates;
+mod needs;
 mod observe;
 mod routing;
 mod warnings;

@@ -14,7 +14,7 @@ use millrace_core::api::{
 use millrace_core::autoscale::Window;
 use millrace_core::deployment::DeploymentView;
 use millrace_core::names;
-use millrace_core::pipeline::{Frozen, FrozenKind, Looks, PipelineObserved};
+use millrace_core::pipeline::{Frozen, FrozenKind, Looks, PipelineObserved, sweep_is_due};
 use millrace_core::plan::{Refusal, sooner};
 use millrace_core::run::{Claim, JobView, Peer, PodView};
 use millrace_core::{deployment, run};
@@ -59,7 +59,7 @@ impl Passes {
             }
         }
         let (looks, look_again) = self.looks(id, pipeline, now).await;
-        let observed = PipelineObserved {
+        let mut observed = PipelineObserved {
             templates: self.stores.templates_for(&id.namespace, &self.config.catalog_namespace),
             model_deployments: watched_models(pipeline).filter_map(model).collect(),
             runs,
@@ -70,8 +70,12 @@ impl Passes {
                 .filter_map(|key| self.stores.pipelines.get(key))
                 .collect(),
             looks,
+            needs: None,
             refusals,
         };
+        if sweep_is_due(pipeline, &observed, now) {
+            observed.needs = self.needs(id, pipeline, &observed).await;
+        }
         (observed, look_again)
     }
 

@@ -137,6 +137,16 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
                 "should match",
             ),
             (json!({ "store": { "pvc": null, "azure": { "container": "lake" } } }), "account: Required value"),
+            (
+                json!({ "store": null, "history": { "archive": {} } }),
+                "history.archive writes into the store: write store",
+            ),
+            (
+                json!({ "history": { "artifacts": {} } }),
+                "artifacts are taken out by the pod of the archive: write archive too",
+            ),
+            (json!({ "history": { "archive": { "every": "often" } } }), "should match"),
+            (json!({ "history": { "archive": {}, "artifacts": { "dryRun": "yes" } } }), "must be of type boolean"),
             (json!({ "params": { "rate": { "minimum": 2 } } }), "minimum must not be greater than maximum"),
             (json!({ "params": { "rate": { "type": "string" } } }), "minimum and maximum need type number or integer"),
             (json!({ "params": { "rate": { "type": "float" } } }), "Unsupported value"),

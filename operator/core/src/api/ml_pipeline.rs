@@ -6,7 +6,10 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cache, Condition, Lock, ParamSpec, Retry, Stage, Store, Triggers, TriggersStatus, schema};
+use super::{
+    Archive, ArchiveStatus, Artifacts, Cache, Condition, Lock, ParamSpec, Retry, Stage, Store, Triggers,
+    TriggersStatus, schema,
+};
 
 /// A graph of stages with parameters, and what starts a run of it.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +37,9 @@ use super::{Cache, Condition, Lock, ParamSpec, Retry, Stage, Store, Triggers, Tr
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!has(self.history) || !has(self.history.archive) || has(self.store)", "message": "history.archive writes into the store: write store, or take archive out" }
+]))]
 pub struct MLPipelineSpec {
     /// Parameters by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -111,6 +117,9 @@ pub enum ConcurrencyPolicy {
 /// Which finished runs are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!has(self.artifacts) || has(self.archive)", "message": "artifacts are taken out by the pod of the archive: write archive too, archive: {} is enough" }
+]))]
 pub struct History {
     /// Default 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,6 +133,12 @@ pub struct History {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub ttl: Option<String>,
+    /// Finished runs are written into the store. Default: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Archive>,
+    /// Artifacts of deleted runs are taken out of the store. Default: they stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Artifacts>,
 }
 
 /// What a stage has unless it says otherwise.
@@ -156,7 +171,7 @@ pub struct Defaults {
 pub struct MLPipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Accepted`, and kstatus's `Ready`, `Reconciling`, `Stalled`.
+    /// `Accepted`, and kstatus's `Ready`, `Reconciling`, `Stalled`; `TriggersReady` and `Archived` where there is something to say of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -169,4 +184,7 @@ pub struct MLPipelineStatus {
     /// How far the other triggers have come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggers: Option<TriggersStatus>,
+    /// How far `history.archive` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Box<ArchiveStatus>>,
 }

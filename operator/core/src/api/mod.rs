@@ -2,6 +2,7 @@
 //! across fields is in CEL rules beside the type, what CEL cannot see is in `pipeline::validate` and its like.
 
 mod approve;
+mod archive;
 mod cache;
 mod conditions;
 mod crds;
@@ -28,6 +29,7 @@ mod store;
 mod triggers;
 
 pub use approve::{Approval, ApprovalStatus, Approve, Decision};
+pub use archive::{Archive, ArchiveError, ArchiveStatus, Artifacts, RemovedArtifacts};
 pub use cache::{Cache, CacheMode, CacheOrigin, CacheStatus};
 pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;

@@ -9,8 +9,10 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{History, MLPipelineRun};
 use crate::duration;
-use crate::plan::{Delete, DeleteKind};
+use crate::plan::{Delete, DeleteKind, sooner};
 use crate::run::{parent, retry_asked};
+
+use super::sweep::Gate;
 
 /// How many runs of each outcome are kept unless something is said.
 const KEEP: u32 = 10;
@@ -23,13 +25,24 @@ struct Finished<'a> {
     succeeded: bool,
 }
 
-/// The runs to delete, oldest first, and how long until the next one's time is up. One that is `awaited` is to start another one yet.
+/// Which runs go.
+pub(super) struct Expired {
+    /// The runs to delete, oldest first.
+    pub delete: Vec<Delete>,
+    /// How many of them should have been recorded, and are not.
+    pub lost: usize,
+    /// How long until the next one's time is up.
+    pub next: Option<Duration>,
+}
+
+/// The runs to delete. One that is `awaited` is to start another one yet, and the gate holds one that is to be recorded.
 pub(super) fn expired(
     history: Option<&History>,
     runs: &[Arc<MLPipelineRun>],
     awaited: impl Fn(&MLPipelineRun) -> bool,
+    gate: &Gate<'_>,
     now: Timestamp,
-) -> (Vec<Delete>, Option<Duration>) {
+) -> Expired {
     let ended = runs.iter().filter_map(|run| finished(run).filter(|_| !awaited(run)));
     let mut finished: Vec<Finished<'_>> = ended.collect();
     finished.sort_by(|a, b| (a.ended, a.name).cmp(&(b.ended, b.name)));
@@ -51,7 +64,27 @@ pub(super) fn expired(
             next = next.into_iter().chain(left).min();
         }
     }
-    (delete, next)
+    recorded(delete, runs, gate, next)
+}
+
+/// Of these runs those that are recorded, or wait no more for that.
+fn recorded(delete: Vec<Delete>, runs: &[Arc<MLPipelineRun>], gate: &Gate<'_>, next: Option<Duration>) -> Expired {
+    let of = |which: &dyn Fn(&MLPipelineRun) -> bool| -> BTreeSet<&str> {
+        runs.iter().filter(|run| which(run)).filter_map(|run| run.metadata.uid.as_deref()).collect()
+    };
+    let (held, unrecorded) = (of(&|run| gate.holds(run)), of(&|run| !gate.is_recorded(run)));
+    let waiting = delete.iter().filter(|run| held.contains(run.uid.as_str())).count();
+    let mut too_many = Gate::too_many(waiting);
+    let next = if waiting > too_many { sooner(next, gate.opens) } else { next };
+    let goes = |run: &Delete| {
+        let waits = held.contains(run.uid.as_str());
+        let goes = !waits || too_many > 0;
+        too_many -= usize::from(waits && goes);
+        goes
+    };
+    let delete: Vec<Delete> = delete.into_iter().filter(goes).collect();
+    let lost = delete.iter().filter(|run| unrecorded.contains(run.uid.as_str())).count();
+    Expired { delete, lost, next }
 }
 
 /// The runs to delete, and before them what only they ran: it belongs to the pipeline and would stay as long as that. Where it

@@ -7,6 +7,7 @@ mod history;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod sweep;
 mod triggers;
 
 #[cfg(test)]
@@ -15,5 +16,6 @@ pub(crate) use check::UNKNOWN_TEMPLATE;
 pub use check::{bind_params, check, check_template};
 pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage, stage_path};
 pub use plan::{Looks, PipelineObserved, plan, plan_template};
+pub use sweep::{Needs, OutputRecord, RunRecord, StageRecord, sweep_is_due};
 pub(crate) use triggers::circles;
 pub use triggers::starts;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
+use super::sweep::{self, Gate, Needs};
 use super::{Frozen, check, check_template, foreign, history, triggers};
 use crate::api::{
     Condition, ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineStatus, ModelDeployment, StageTemplate,
@@ -31,12 +32,14 @@ pub struct PipelineObserved {
     pub upstream_runs: BTreeMap<String, Vec<Arc<MLPipelineRun>>>,
     /// The pipelines that follow it.
     pub followers: Vec<Arc<MLPipeline>>,
-    /// What looks for data for it.
+    /// What looks for data for it, and keeps its store in order.
     pub looks: Looks,
+    /// What is needed of its store. Read where a pod is to be made that keeps it in order.
+    pub needs: Option<Needs>,
     pub refusals: Vec<Refusal>,
 }
 
-/// The Jobs that look for data for a pipeline. `stage` of a view is the trigger.
+/// The Jobs of a pipeline: they look for data, and `stage` of a view is the trigger, or keep its store in order.
 #[derive(Clone, Debug, Default)]
 pub struct Looks {
     pub jobs: Vec<Arc<JobView>>,
@@ -59,11 +62,16 @@ pub fn plan(
     }
     let name = pipeline.metadata.name.as_deref().unwrap_or_default();
     let awaited = |run: &MLPipelineRun| observed.followers.iter().any(|by| triggers::awaits(by, name, run));
-    let (expired, next) = history::expired(pipeline.spec.history.as_ref(), &observed.runs, awaited, now);
-    plan.requeue = next;
     let old = pipeline.status.clone().unwrap_or_default();
     let mut new = old.clone();
     new.observed_generation = pipeline.metadata.generation;
+    let swept = sweep::look(pipeline, observed, config, &mut new, now);
+    plan.create.extend(swept.create.into_iter().map(|job| Create::Look(Box::new(job))));
+    let runs = &observed.runs;
+    let kept = pipeline.spec.history.as_ref();
+    let gate = Gate::of(kept, new.archive.as_deref(), runs.iter().map(AsRef::as_ref), now);
+    let expired = history::expired(kept, runs, awaited, &gate, now);
+    plan.requeue = sooner(swept.next, expired.next);
     let accepted = accepted(name, pipeline, observed, config);
     let unlikely = foreign::in_pipeline(&pipeline.spec);
     let mut standing = standing(accepted.as_ref().map(drop), &unlikely);
@@ -85,8 +93,8 @@ pub fn plan(
                     // The status is written when the runs were seen: one write instead of two. What was seen already is written now: its run
                     // may be deleted.
                     None => {
-                        waits = (&new.triggers, &new.last_change, &new.conditions)
-                            == (&old.triggers, &old.last_change, &old.conditions);
+                        waits = (&new.triggers, &new.last_change, &new.conditions, &new.archive)
+                            == (&old.triggers, &old.last_change, &old.conditions, &old.archive);
                     }
                 }
             }
@@ -94,8 +102,10 @@ pub fn plan(
         Err(_) => looks = triggers::orphans(pipeline, observed),
     }
     // A crash in between leaves a run that has ended and needs what it ran no more.
-    plan.delete = history::with_revisions(&pipeline.metadata, &observed.runs, &expired, starts.as_deref());
-    plan.delete.extend(looks);
+    plan.delete = history::with_revisions(&pipeline.metadata, runs, &expired.delete, starts.as_deref());
+    plan.delete.extend(looks.into_iter().chain(swept.delete));
+    plan.events.extend(swept.events);
+    plan.events.extend(unrecorded(expired.lost));
     if waits {
         return plan;
     }
@@ -105,6 +115,13 @@ pub fn plan(
         plan.status = Some(new);
     }
     plan
+}
+
+/// Runs that go without a record.
+fn unrecorded(runs: usize) -> Option<Event> {
+    let message =
+        format!("{runs} finished runs are deleted before they are in the archive: it could not be written for a day");
+    (runs > 0).then(|| Event::warning("NotArchived", message))
 }
 
 /// What the pipeline would run, or what is wrong with it by itself and with the pipelines that it follows.

@@ -9,6 +9,7 @@ mod download;
 mod error;
 mod pieces;
 mod stage;
+mod sweep;
 mod upload;
 
 pub use collect::{Together, put_together};
@@ -16,6 +17,7 @@ pub use download::{bring, fetch};
 pub use error::RemoteError;
 pub use pieces::Budget;
 pub use stage::RemoteStage;
+pub use sweep::{RemoteShelf, records};
 
 use std::future::Future;
 use std::sync::Arc;

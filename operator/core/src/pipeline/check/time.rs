@@ -1,17 +1,20 @@
 //! Durations and retries.
 
+use std::time::Duration;
+
 use super::Problems;
-use crate::api::{MLPipelineSpec, Retry};
+use crate::api::{History, MLPipelineSpec, Retry};
 use crate::duration as text;
 
 /// The longest time between two looks for data.
-const WEEK: std::time::Duration = std::time::Duration::from_hours(7 * 24);
+const WEEK: Duration = Duration::from_hours(7 * 24);
 
 /// The durations of a pipeline outside its stages.
 pub(super) fn pipeline(spec: &MLPipelineSpec, problems: &mut Problems) {
     duration(spec.timeout.as_deref(), "spec.timeout", problems);
     if let Some(history) = &spec.history {
         duration(history.ttl.as_deref(), "spec.history.ttl", problems);
+        archive(history, problems);
     }
     for (name, trigger) in spec.triggers.iter().flat_map(|triggers| &triggers.on_model) {
         let at = format!("spec.triggers.onModel.{name}");
@@ -34,6 +37,25 @@ pub(super) fn pipeline(spec: &MLPipelineSpec, problems: &mut Problems) {
         retry(defaults.retry.as_ref(), "spec.defaults.retry", problems);
         let age = defaults.cache.as_ref().and_then(|cache| cache.max_age.as_deref());
         duration(age, "spec.defaults.cache.maxAge", problems);
+    }
+}
+
+/// How often a pod looks at the store, and how long it lets artifacts be.
+fn archive(history: &History, problems: &mut Problems) {
+    const DAY: Duration = Duration::from_hours(24);
+    let every = history.archive.as_ref().and_then(|archive| archive.every.as_deref());
+    let grace = history.artifacts.as_ref().and_then(|artifacts| artifacts.grace_period.as_deref());
+    for (at, value, least, most) in [
+        ("spec.history.archive.every", every, Duration::from_secs(10), 30 * DAY),
+        ("spec.history.artifacts.gracePeriod", grace, Duration::ZERO, 1000 * DAY),
+    ] {
+        checked(value, at, 0, problems);
+        let Some((value, parsed)) = value.and_then(|value| Some((value, text::parse(value)?))) else { continue };
+        if parsed < least || parsed > most {
+            let (least, days) = (least.as_secs(), most.as_secs() / DAY.as_secs());
+            let message = format!("`{value}` is out of bounds: write {least}s to {days}d");
+            problems.add(at, "InvalidDuration", message);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod upstream;
 mod upstream_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
@@ -36,7 +37,7 @@ use crate::config::Config;
 use crate::duration;
 use crate::names;
 use crate::plan::{Delete, DeleteKind, Event, sooner};
-use crate::run::bound;
+use crate::run::{JobView, bound};
 
 pub use change::starts;
 pub(crate) use circle::find as circles;
@@ -182,7 +183,9 @@ pub(super) fn orphans(pipeline: &MLPipeline, observed: &PipelineObserved) -> Vec
 
 /// The pipeline's own Jobs that look for data, as far as they are to go.
 fn of_looks(pipeline: &MLPipeline, observed: &PipelineObserved, goes: impl Fn(&str) -> bool) -> Vec<Delete> {
-    let jobs = observed.looks.jobs.iter().filter(|job| !job.deleting && job.owner == pipeline.metadata.uid);
+    let of_data =
+        |job: &&Arc<JobView>| job.stage != names::SWEEP && !job.deleting && job.owner == pipeline.metadata.uid;
+    let jobs = observed.looks.jobs.iter().filter(of_data);
     let delete = |job: &str, uid: &str| Delete { kind: DeleteKind::Job, name: job.to_owned(), uid: uid.to_owned() };
     jobs.filter(|job| goes(&job.name)).map(|job| delete(&job.name, &job.uid)).collect()
 }

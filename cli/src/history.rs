@@ -1,0 +1,119 @@
+//! `history`: the finished runs of a pipeline that are recorded in its store, those that are deleted too.
+
+use clap::Args;
+use futures::AsyncReadExt;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use kube::Api;
+use kube::api::LogParams;
+use millrace_contract::{SWEEP_ENV, SWEEP_RECORDS, SweepTask};
+use millrace_core::api::MLPipeline;
+use millrace_core::pipeline::RunRecord;
+use millrace_core::reader::{self as core_reader, From, MOUNT, Reader};
+use millrace_core::{names, pod, store};
+use serde_json::Value;
+
+use crate::Answer;
+use crate::connect::Cluster;
+use crate::error::Error;
+use crate::output::{self, Format};
+use crate::reader::{self, Rights};
+use crate::show;
+
+/// The pod ends after this, if nobody deletes it.
+const SECONDS: i64 = 900;
+
+/// List the finished runs of a pipeline that are in its archive, the newest first
+#[derive(Args)]
+pub struct History {
+    #[arg(value_name = "PIPELINE")]
+    name: String,
+    /// So many at most
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+    /// The agent's image for the pod that reads the store; default: the one that runs of the namespace noted
+    #[arg(long)]
+    image: Option<String>,
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub async fn history(cluster: &Cluster, command: &History) -> Result<Answer, Error> {
+    let pipeline = cluster.get::<MLPipeline>(&command.name).await?;
+    let archive = pipeline.spec.history.as_ref().and_then(|history| history.archive.as_ref());
+    if archive.is_none() && pipeline.status.as_ref().is_none_or(|status| status.archive.is_none()) {
+        return Err(Error::said(format!(
+            "the finished runs of pipeline {} are not recorded: write spec.history.archive, archive: {{}} is enough",
+            command.name
+        )));
+    }
+    let pod = reading(cluster, &pipeline, command).await?;
+    let text =
+        reader::with(cluster, pod, Rights::Logs, |api, pod| async move { said(cluster, &api, &pod).await }).await?;
+    let lines = text.lines().filter(|line| !line.is_empty());
+    match command.output {
+        Format::Json => {
+            let all: Result<Vec<Value>, _> =
+                lines.map(|line| serde_json::from_str(line).map_err(|_| odd(line))).collect();
+            output::json(&all?)?;
+        }
+        Format::Table => {
+            let all: Result<Vec<RunRecord>, _> =
+                lines.map(|line| serde_json::from_str(line).map_err(|_| odd(line))).collect();
+            output::print(&show::history::runs(&all?, Timestamp::now()))?;
+        }
+    }
+    Ok(Answer::Yes)
+}
+
+/// What the agent said instead of a record.
+fn odd(line: &str) -> Error {
+    Error::said(format!("the pod that reads the store says: {line}{}", reader::if_older(line)))
+}
+
+/// A pod that writes the records.
+async fn reading(cluster: &Cluster, pipeline: &MLPipeline, command: &History) -> Result<Pod, Error> {
+    let agent = reader::agent(cluster, None, command.image.as_deref()).await?;
+    let uid = pipeline.metadata.uid.clone().unwrap_or_default();
+    let folder = names::history_folder(&command.name, &uid);
+    let place = pipeline.spec.store.as_ref();
+    let place = place.ok_or_else(|| Error::said(format!("pipeline {} has no store", command.name)))?;
+    let most = command.limit.to_string();
+    let objects = store::objects(place, "");
+    let below = format!("{folder}/{SWEEP_RECORDS}");
+    let (arguments, from) = match &objects {
+        None => {
+            let from = From::Claim { claim: store::claim(place).unwrap_or_default(), folder: Some(&below) };
+            (vec!["history".to_owned(), MOUNT.to_owned(), most], from)
+        }
+        Some(objects) => {
+            let mut source = objects.source();
+            source.key = source.key.trim_end_matches('/').to_owned();
+            let task = SweepTask { folder: folder.clone(), store: Some(source), ..SweepTask::default() };
+            let told = serde_json::to_string(&task).map_err(std::io::Error::from)?;
+            let account = pipeline.spec.defaults.as_ref().and_then(|usual| usual.service_account_name.as_deref());
+            let from = From::Objects { secret: objects.secret(), account, told: (format!("{SWEEP_ENV}0"), told) };
+            (vec!["history".to_owned(), most], from)
+        }
+    };
+    Ok(core_reader::pod(Reader {
+        prefix: "millrace-history-",
+        agent: &agent,
+        arguments,
+        from,
+        owner: reader::owner(pipeline),
+        settings: None,
+        seconds: SECONDS,
+    }))
+}
+
+/// All that the pod writes.
+async fn said(cluster: &Cluster, api: &Api<Pod>, pod: &str) -> Result<String, Error> {
+    let parameters = LogParams { container: Some(pod::MAIN.to_owned()), follow: true, ..LogParams::default() };
+    let failed = |error| Rights::Logs.failed(cluster, "read the log of", format!("pod {pod}"), error);
+    let mut stream = Box::pin(api.log_stream(pod, &parameters).await.map_err(failed)?);
+    let mut bytes = Vec::new();
+    let read = stream.read_to_end(&mut bytes).await;
+    read.map_err(|_| Error::said(format!("the log of pod {pod} broke off")))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
