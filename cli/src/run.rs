@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::api::{ObjectMeta, PostParams};
 use millrace_core::api::{MLPipeline, MLPipelineRun, MLPipelineRunSpec, ParamSpec, ParamType, PipelineRef, Value};
 use millrace_core::pipeline::bind_params;
-use millrace_core::problem;
+use millrace_core::{names, problem};
 
 use crate::connect::Cluster;
 use crate::error::Error;
@@ -74,7 +74,10 @@ fn of(pipeline: &str) -> MLPipelineRun {
         pipeline_ref: Some(PipelineRef { name: pipeline.to_owned() }),
         ..MLPipelineRunSpec::default()
     };
-    let metadata = ObjectMeta { generate_name: Some(format!("{pipeline}-")), ..ObjectMeta::default() };
+    // As runs that a trigger started have it, so that `kubectl get mlr -l` finds both.
+    let labels = [(names::PIPELINE_LABEL.to_owned(), names::label_value(pipeline))].into();
+    let generate_name = Some(format!("{pipeline}-"));
+    let metadata = ObjectMeta { generate_name, labels: Some(labels), ..ObjectMeta::default() };
     MLPipelineRun { metadata, spec, status: None }
 }
 

@@ -37,6 +37,8 @@ pub struct Field {
     pub key: String,
     pub place: Place,
     pub value: Node,
+    /// What kubectl makes of the key where that is another one: its YAML is 1.1, in which `n` and `on` are truths.
+    pub otherwise: Option<bool>,
 }
 
 /// Why a text is no YAML.
@@ -49,7 +51,9 @@ pub struct Fault {
 /// The documents of a text.
 pub fn documents(text: &str) -> Result<Vec<Node>, Fault> {
     let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_multiple_with_options::<Node>(text, options).map_err(|error| {
+    let parsed = serde_saphyr::from_multiple_with_options::<Node>(text, options);
+    let lines: Vec<&str> = text.lines().collect();
+    parsed.map(|nodes| nodes.into_iter().map(|node| node.as_kubectl_reads(&lines)).collect()).map_err(|error| {
         let place = error.location().map(|at| Place { line: at.line(), column: at.column() }).unwrap_or_default();
         // The place is told once.
         let said = error.to_string();
@@ -58,7 +62,36 @@ pub fn documents(text: &str) -> Result<Vec<Node>, Fault> {
     })
 }
 
+/// A truth of YAML 1.1 that is text in YAML 1.2.
+fn truth(word: &str) -> Option<bool> {
+    match word {
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
+        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
+        _ => None,
+    }
+}
+
 impl Node {
+    /// Marks the keys that stand there without quotes and are no text for kubectl.
+    fn as_kubectl_reads(mut self, lines: &[&str]) -> Self {
+        self.content = match self.content {
+            Content::List(items) => Content::List(items.into_iter().map(|item| item.as_kubectl_reads(lines)).collect()),
+            Content::Map(fields) => {
+                let marked = fields.into_iter().map(|mut field| {
+                    let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or_default();
+                    let line = lines.get(index(field.place.line)).copied().unwrap_or_default();
+                    let plain = line.chars().skip(index(field.place.column)).take(field.key.len()).eq(field.key.chars());
+                    field.otherwise = truth(&field.key).filter(|_| plain);
+                    field.value = field.value.as_kubectl_reads(lines);
+                    field
+                });
+                Content::Map(marked.collect())
+            }
+            other => other,
+        };
+        self
+    }
+
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.fields().iter().find(|field| field.key == key).map(|field| &field.value)
@@ -188,7 +221,7 @@ impl<'de> Visitor<'de> for Any {
         let mut fields = Vec::new();
         while let Some((key, value)) = entries.next_entry::<Spanned<String>, Node>()? {
             let place = Place { line: key.referenced.line(), column: key.referenced.column() };
-            fields.push(Field { key: key.value, place, value });
+            fields.push(Field { key: key.value, place, value, otherwise: None });
         }
         Ok(Content::Map(fields))
     }
@@ -233,6 +266,17 @@ spec:
         assert_eq!((at("metadata.labels.a.b/c"), at("metadata.labels.a.b")), ((3, 32), (3, 49)));
         assert_eq!((at("spec.list"), at("spec.list[1]"), at("spec.list[7]")), ((5, 3), (5, 15), (5, 3)));
         assert_eq!((at("spec.missing.more"), at("spec.long"), at("spec.1")), ((4, 1), (6, 3), (9, 3)));
+    }
+
+    #[test]
+    fn keys_that_are_truths_for_kubectl_are_marked_unless_they_are_quoted() {
+        let text = "stages:\n  n: { 'y': 1, \"on\": 2, off: 3, north: 4 }\n";
+        let fields = |node: &Node| node.fields().iter().map(|f| (f.key.clone(), f.otherwise)).collect::<Vec<_>>();
+        let stages = documents(text).unwrap().remove(0).get("stages").unwrap().clone();
+        assert_eq!(fields(&stages), [("n".to_owned(), Some(false))]);
+        let inner = fields(stages.get("n").unwrap());
+        let marks: Vec<_> = inner.iter().map(|(key, mark)| (key.as_str(), *mark)).collect();
+        assert_eq!(marks, [("y", None), ("on", None), ("off", Some(false)), ("north", None)]);
     }
 
     #[test]

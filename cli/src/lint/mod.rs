@@ -43,29 +43,38 @@ pub struct Finding {
 
 pub fn lint(command: &Lint) -> Result<Answer, Error> {
     let files = files::find(&command.filename)?;
-    let (findings, objects) = findings(&files, &files::find(&command.templates)?);
+    let Found { findings, objects, halted } = findings(&files, &files::find(&command.templates)?);
     match command.output {
         Format::Json => output::json(&findings.iter().map(show::problems::document).collect::<Vec<_>>())?,
-        Format::Table => output::print(&show::problems::list(&findings, objects, files.len()))?,
+        Format::Table => output::print(&show::problems::list(&findings, objects, files.len(), halted))?,
     }
     Ok((!findings.iter().any(|finding| finding.is_error)).into())
 }
 
-/// Everything that is found, and how many objects were looked at.
-fn findings(files: &[File], beside: &[File]) -> (Vec<Finding>, usize) {
+/// What is found.
+struct Found {
+    findings: Vec<Finding>,
+    /// How many were looked at.
+    objects: usize,
+    /// Some of them have not the shape, so what the operator checks was not looked at.
+    halted: bool,
+}
+
+fn findings(files: &[File], beside: &[File]) -> Found {
     let known = Known::of(files, beside);
     let mut findings = Vec::new();
-    let mut objects = 0;
+    let (mut objects, mut halted) = (0, false);
     for file in files {
         match &file.objects {
             Ok(found) => {
                 objects += found.len();
+                halted |= found.iter().any(|object| !shape(object).is_empty());
                 findings.extend(found.iter().flat_map(|object| of_object(&file.path, object, &known)));
             }
             Err(fault) => findings.push(unread(&file.path, fault)),
         }
     }
-    (findings, objects)
+    Found { findings, objects, halted }
 }
 
 /// What is wrong with an object, in the order of its lines.
@@ -89,10 +98,12 @@ pub fn of_object(path: &str, object: &Object, known: &Known) -> Vec<Finding> {
     findings
 }
 
-/// What the apiserver would refuse: the schema, and, if that holds, its rules.
+/// What the apiserver would refuse: by the schema, and by its rules.
 pub fn shape(object: &Object) -> Vec<Problem> {
-    let found = schema::object(object);
-    if found.is_empty() { rules::object(object) } else { found }
+    let mut found = schema::object(object);
+    // A rule over what is of another type or not there says nothing.
+    found.extend(rules::object(object));
+    found
 }
 
 fn unread(path: &str, fault: &Fault) -> Finding {

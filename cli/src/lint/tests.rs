@@ -9,7 +9,7 @@ fn found(text: &str) -> Vec<(u64, u64, String, String)> {
     let path = folder.path().join("f.yaml");
     fs::write(&path, text).unwrap();
     let files = files::find(&[path.display().to_string()]).unwrap();
-    let (findings, _) = findings(&files, &[]);
+    let Found { findings, .. } = findings(&files, &[]);
     findings.into_iter().map(|f| (f.place.line, f.place.column, f.problem.path, f.problem.message)).collect()
 }
 
@@ -29,7 +29,7 @@ fn every_example_and_every_stock_template_passes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let paths = ["examples", "charts/millrace/catalog"].map(|folder| root.join(folder).display().to_string());
     let files = files::find(&paths).unwrap();
-    let (findings, objects) = findings(&files, &[]);
+    let Found { findings, objects, .. } = findings(&files, &[]);
     assert_eq!(findings, []);
     assert!(objects >= 11, "{objects} objects");
 }
@@ -142,4 +142,14 @@ fn a_service_account_is_the_clusters_business() {
         "{HEAD}spec:\n  defaults: {{ serviceAccountName: trainer }}\n  stages: {{ a: {{ container: {{ image: i, command: [c] }} }} }}\n"
     );
     assert_eq!(places(&text), []);
+}
+
+#[test]
+fn what_kubectl_reads_otherwise_or_nobody_reads_is_told() {
+    let text = format!("{HEAD}spec:\n  params: {{ n: {{ type: integer }} }}\n  stages: {{ a: {{ container: {{ image: i, command: [c] }} }} }}\n");
+    assert!(found(&text)[0].3.contains("kubectl reads the key `n` as false: write it in quotes"), "{:?}", found(&text));
+    let text = text.replace("n:", "\"n\":");
+    assert_eq!(found(&text), []);
+    let text = text.replace("millrace.dev", "millrace.io");
+    assert!(found(&text)[0].3.contains("there is no millrace.io/v1alpha1: write millrace.dev/v1alpha1"), "{:?}", found(&text));
 }

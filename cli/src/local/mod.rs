@@ -225,7 +225,7 @@ impl Mistakes {
     fn told(&self, format: Format) -> Result<Answer, Error> {
         match format {
             Format::Json => output::json(&self.findings.iter().map(problems::document).collect::<Vec<_>>())?,
-            Format::Table => output::print(&problems::list(&self.findings, self.objects, self.files))?,
+            Format::Table => output::print(&problems::list(&self.findings, self.objects, self.files, false))?,
         }
         Ok(Answer::No)
     }

@@ -7,18 +7,20 @@ use serde_json::{Value, json};
 use super::style::{BAD, DIM, GOOD, WAITS, paint};
 use crate::lint::Finding;
 
-/// One a line, and how many there are.
-pub fn list(findings: &[Finding], objects: usize, files: usize) -> String {
+/// One a line, and how many there are. `halted`: more may be found once these are mended.
+pub fn list(findings: &[Finding], objects: usize, files: usize, halted: bool) -> String {
     let mut text: String = findings.iter().map(|finding| format!("{}\n", line(finding))).collect();
     let errors = findings.iter().filter(|finding| finding.is_error).count();
     let looked = format!("{} in {}", counted(objects, "object"), counted(files, "file"));
     let verdict = match (errors, findings.len() - errors) {
+        (0, 0) if objects == 0 => paint("nothing of millrace.dev is in there", WAITS),
         (0, 0) => paint("no mistakes", GOOD),
         (0, warnings) => paint(&counted(warnings, "warning"), WAITS),
         (errors, 0) => paint(&counted(errors, "mistake"), BAD),
         (errors, warnings) => paint(&format!("{}, {}", counted(errors, "mistake"), counted(warnings, "warning")), BAD),
     };
-    let _ = writeln!(text, "{looked}: {verdict}");
+    let rest = if halted { "; what the operator checks is looked at when these are mended" } else { "" };
+    let _ = writeln!(text, "{looked}: {verdict}{rest}");
     text
 }
 
@@ -67,12 +69,14 @@ mod tests {
             is_error,
         };
         assert_eq!(
-            stripped(&list(&[finding(true), finding(false)], 1, 2)),
+            stripped(&list(&[finding(true), finding(false)], 1, 2, false)),
             "p.yaml:3:5: error: spec.timeout: write 1h (MLPipeline p)\n\
              p.yaml:3:5: warning: spec.timeout: write 1h (MLPipeline p)\n\
              1 object in 2 files: 1 mistake, 1 warning\n"
         );
-        assert_eq!(stripped(&list(&[], 2, 1)), "2 objects in 1 file: no mistakes\n");
+        assert_eq!(stripped(&list(&[], 2, 1, false)), "2 objects in 1 file: no mistakes\n");
+        assert_eq!(stripped(&list(&[], 0, 1, false)), "0 objects in 1 file: nothing of millrace.dev is in there\n");
+        assert!(list(&[finding(true)], 1, 1, true).ends_with("is looked at when these are mended\n"));
         assert_eq!(document(&finding(true))["line"], 3);
     }
 }

@@ -206,7 +206,8 @@ pub struct MLPipelineRunStatus {
     /// The ControllerRevision that holds what this run runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<String>,
-    /// Stages that succeeded of all: `3/7`. Skipped ones and those taken from the cache are told too: `3/7, 4 skipped`, `3/7, 2 cached`.
+    /// Stages that succeeded of all: `3/7`. Those that failed, were skipped or were taken from the cache are told too: `3/7, 1 failed, 3 skipped`,
+    /// `3/7, 2 cached`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
     /// What all stages used together.

@@ -24,6 +24,7 @@ use super::{Condition, StoreAccess, Value, schema};
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Model", type_ = "string", json_path = ".spec.model"),
     printcolumn(name = "Version", type_ = "integer", json_path = ".spec.version"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Format", type_ = "string", json_path = ".spec.format"),
     printcolumn(name = "Metrics", type_ = "string", json_path = ".status.summary"),
     printcolumn(name = "Run", type_ = "string", json_path = ".spec.lineage.run"),

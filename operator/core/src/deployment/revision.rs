@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
-use super::{Observed, autoscaler, objects, queries};
+use super::{Observed, VERSION_ANNOTATION, autoscaler, look, objects, queries};
 use crate::api::{ModelDeployment, ModelVersion};
 use crate::autoscale::SHORTEST_TO_ZERO;
 use crate::config::Config;
@@ -65,7 +65,7 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
         ));
     }
     let model = &deployment.spec.model;
-    let Some(version) = model.version else { return Intent::NoVersion };
+    let Some(version) = model.version.or_else(|| promoted(deployment, observed)) else { return Intent::NoVersion };
     let registered: BTreeMap<i64, &ModelVersion> = observed
         .model_versions
         .iter()
@@ -77,6 +77,9 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
         .map(|candidate| (candidate.spec.version, candidate.as_ref()))
         .collect();
     let Some(found) = registered.get(&version) else {
+        if model.version.is_none() {
+            return Intent::NoVersion;
+        }
         return Intent::Unknown(unknown(&model.name, version, &registered));
     };
     let own_server = deployment.spec.server.as_ref().is_none_or(|server| server.container.is_none());
@@ -113,6 +116,15 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
     // The pod itself is hashed: whatever changes what runs, another image after an upgrade too, is another revision.
     let hash = names::sha256_hex(serde_json::to_string(&template).unwrap_or_default().as_bytes());
     Intent::Serve(Box::new(Revision { name: names::joined(&[name, &hash[..SHORT]]), version, template }))
+}
+
+/// The version of the promoted revision: without one in the spec it stays, and what else is written of it is carried out.
+fn promoted(deployment: &ModelDeployment, observed: &Observed) -> Option<i64> {
+    let stable = look::stable(deployment)?;
+    let mut own = observed.deployments.iter().filter(|view| view.owner == deployment.metadata.uid);
+    let view = own.find(|view| view.name == stable)?;
+    let is_of_model = view.labels.get(names::MODEL_LABEL) == Some(&deployment.spec.model.name);
+    view.annotations.get(VERSION_ANNOTATION)?.parse().ok().filter(|_| is_of_model)
 }
 
 fn unknown(model: &str, version: i64, registered: &BTreeMap<i64, &ModelVersion>) -> String {

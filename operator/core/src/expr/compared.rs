@@ -7,7 +7,8 @@ use cel::common::ast::{Expr, LiteralValue, operators as op};
 
 use super::{ExprError, parse};
 
-/// The texts in `name == 'text'`, `name != 'text'` and `name in ['text', …]`, wherever they stand outside of macros.
+/// The texts in `name == 'text'`, `name != 'text'` and `name in ['text', …]`, wherever they stand outside of macros. The name may be one with
+/// members, as `run.status` is.
 pub fn compared(expression: &str, name: &str) -> Result<BTreeSet<String>, ExprError> {
     let tree = parse::parse(expression)?;
     let mut found = BTreeSet::new();
@@ -18,7 +19,7 @@ pub fn compared(expression: &str, name: &str) -> Result<BTreeSet<String>, ExprEr
 fn walk(node: &IdedExpr, name: &str, found: &mut BTreeSet<String>) {
     match &node.expr {
         Expr::Call(call) => {
-            let named = |node: &IdedExpr| matches!(&node.expr, Expr::Ident(ident) if ident == name);
+            let named = |node: &IdedExpr| dotted(node).is_some_and(|node| node == name);
             match (call.func_name.as_str(), call.args.as_slice()) {
                 (op::EQUALS | op::NOT_EQUALS, [left, right]) if named(left) || named(right) => {
                     found.extend([left, right].into_iter().filter_map(text));
@@ -43,6 +44,14 @@ fn walk(node: &IdedExpr, name: &str, found: &mut BTreeSet<String>) {
     }
 }
 
+fn dotted(node: &IdedExpr) -> Option<String> {
+    match &node.expr {
+        Expr::Ident(ident) => Some(ident.clone()),
+        Expr::Select(select) if !select.test => Some(format!("{}.{}", dotted(&select.operand)?, select.field)),
+        _ => None,
+    }
+}
+
 fn text(node: &IdedExpr) -> Option<String> {
     match &node.expr {
         Expr::Literal(LiteralValue::String(text)) => Some(text.inner().to_owned()),
@@ -59,6 +68,9 @@ mod tests {
         let found = |expression: &str| compared(expression, "reason").unwrap().into_iter().collect::<Vec<_>>();
         assert_eq!(found("reason == 'OOM' || exitCode > 2.0 && !('Error' != reason)"), ["Error", "OOM"]);
         assert_eq!(found("attempt < 3 ? reason in ['A', 'B'] : other == 'C'"), ["A", "B"]);
-        assert!(found("reason.startsWith('OOM') || other == 'x'").is_empty());
+        assert!(found("reason.startsWith('OOM') || other == 'x' || a.reason == 'y'").is_empty());
+        let of = |name: &str| compared("stages.a.status != 'X' || run.status == 'Y'", name).unwrap();
+        assert_eq!(of("stages.a.status"), ["X".to_owned()].into());
+        assert_eq!((of("run.status"), of("status")), (["Y".to_owned()].into(), BTreeSet::new()));
     }
 }

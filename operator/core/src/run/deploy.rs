@@ -123,7 +123,8 @@ fn look(
         if refusal.reason == FIELD_OWNED {
             let message = format!(
                 "spec.model.version of ModelDeployment {target} belongs to somebody else: {}. Leave it out of what \
-                 they apply, and it is the pipeline's",
+                 they apply, or take it out by hand, and it is the pipeline's: kubectl patch modeldeployment {target} \
+                 --type merge -p '{{\"spec\":{{\"model\":{{\"version\":null}}}}}}'",
                 refusal.message
             );
             return failed("FieldOwned", message, status);

@@ -105,10 +105,10 @@ pub(super) fn running(
 ) {
     let count = |state: StageState| status.stages.values().filter(|stage| stage.state == state).count();
     let (succeeded, skipped, all) = (count(StageState::Succeeded), count(StageState::Skipped), frozen.stages.len());
-    let apart = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
     let cached = status.stages.values().filter(|stage| is_cached(stage)).count();
-    let taken = if cached > 0 { format!(", {cached} cached") } else { String::new() };
-    status.progress = Some(format!("{succeeded}/{all}{taken}{apart}"));
+    let apart = [(cached, "cached"), (count(StageState::Failed), "failed"), (skipped, "skipped")];
+    let apart = apart.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!(", {count} {word}"));
+    status.progress = Some(format!("{succeeded}/{all}{}", apart.collect::<String>()));
     promoted(status, frozen, end, now);
     let message = match end {
         None => {

@@ -44,6 +44,31 @@ fn an_unknown_version_leaves_alone_what_is_served() {
 }
 
 #[test]
+fn without_a_version_the_promoted_one_stays_and_another_setting_is_carried_out() {
+    let mut cluster = Cluster::serving_version_1();
+    let served = cluster.owner.status.clone().unwrap().served_revision;
+    cluster.owner.spec.model.version = None;
+    cluster.edited();
+    cluster.settle();
+    assert_eq!(cluster.owner.status.clone().unwrap().served_revision, served);
+    assert_eq!(cluster.condition("Ready").0, "True");
+    let server = serde_json::from_value(serde_json::json!({ "resources": { "limits": { "memory": "600Mi" } } }));
+    cluster.owner.spec.server = Some(server.unwrap());
+    cluster.edited();
+    cluster.settle();
+    cluster.pods_get_ready();
+    cluster.settle();
+    let status = cluster.owner.status.clone().unwrap();
+    assert_eq!((status.served_version, cluster.condition("Ready").0.as_str()), (Some(1), "True"));
+    assert_ne!(status.served_revision, served);
+    // Of another model nothing is known.
+    cluster.owner.spec.model.name = "others".to_owned();
+    cluster.edited();
+    cluster.settle();
+    assert_eq!(cluster.owner.status.clone().unwrap().served_revision, status.served_revision);
+}
+
+#[test]
 fn the_first_version_is_served_when_its_pods_answer() {
     let mut cluster = Cluster::new();
     cluster.set_version(1);

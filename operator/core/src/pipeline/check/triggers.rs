@@ -11,6 +11,16 @@ use crate::pipeline::triggers::{Fault, claim_of, names_of_model, of_schedule};
 /// The triggers of a pipeline.
 pub(super) fn check(spec: &MLPipelineSpec, problems: &mut Problems) {
     let Some(triggers) = &spec.triggers else { return };
+    if triggers.on_change {
+        for (name, param) in &spec.params {
+            if !param.optional && param.default.is_none() {
+                let message = format!(
+                    "a run that a change starts has no value for the parameter `{name}`: give it a default, write optional: true, or leave onChange out"
+                );
+                problems.add("spec.triggers.onChange", "MissingParameter", message);
+            }
+        }
+    }
     name::labels(&triggers.schedules, "spec.triggers.schedules", "a schedule", problems);
     name::labels(&triggers.on_model, "spec.triggers.onModel", "a trigger", problems);
     name::labels(&triggers.backfills, "spec.triggers.backfills", "a backfill", problems);

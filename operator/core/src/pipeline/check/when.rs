@@ -9,6 +9,10 @@ use super::resolve::Resolved;
 use crate::api::MLPipelineSpec;
 use crate::expr::{self, Type};
 
+/// A stage that is asked about has ended.
+const ENDS_OF_STAGES: &[&str] = &["Succeeded", "Failed", "Skipped"];
+const ENDS_OF_RUNS: &[&str] = &["Succeeded", "Failed", "Canceled"];
+
 /// Checks a `when` and draws its edges.
 pub(super) fn check(
     name: &str,
@@ -27,6 +31,27 @@ pub(super) fn check(
     }
     let mut references = References::default();
     references.take(expr::check(when, &expression::run_names(resolved, spec, all), &Type::Boolean), &path, problems);
+    statuses(when, &path, resolved.finally, all, problems);
     let tie = |status: bool| if status { Tie::WhenStatus } else { Tie::WhenValue };
     references.edges(name, tie, all, edges, problems);
+}
+
+/// A status that no run or stage ever has would never be true, in silence.
+fn statuses(
+    when: &str,
+    path: &str,
+    finally: bool,
+    all: &BTreeMap<&str, Resolved<'_>>,
+    problems: &mut Problems,
+) {
+    let stages = all.keys().map(|name| (format!("stages.{}.status", expr::in_expression(name)), ENDS_OF_STAGES));
+    let run = finally.then(|| ("run.status".to_owned(), ENDS_OF_RUNS));
+    for (name, known) in stages.chain(run) {
+        for text in expr::compared(when, &name).unwrap_or_default() {
+            if !known.contains(&text.as_str()) {
+                let hint = expr::did_you_mean(&text, known.iter().copied());
+                problems.add(path, "InvalidExpression", format!("`{name}` is never `{text}`: {hint}"));
+            }
+        }
+    }
 }

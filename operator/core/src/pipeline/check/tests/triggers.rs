@@ -22,6 +22,10 @@ fn a_schedule_has_times_that_come_and_values_that_fit() {
     let mut required = schedule(json!({}));
     required["params"]["day"] = json!({ "type": "string" });
     refused(required, &at("params.day"), "the parameter `day` is required");
+    let mut required = json!({ "triggers": { "onChange": true } });
+    assert!(checked(required.clone()).is_ok());
+    required["params"]["day"] = json!({ "type": "string" });
+    refused(required, "spec.triggers.onChange", "no value for the parameter `day`: give it a default");
     let named = json!({ "triggers": { "schedules": { "every day": { "cron": "@daily" } } } });
     refused(named, "spec.triggers.schedules.every day", "is no name for a schedule");
 }
