@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::LogParams;
-use millrace_contract::{SWEEP_ENV, SWEEP_RECORDS, SweepTask};
+use millrace_contract::{SWEEP_ENV, SWEEP_RECORDS, SweepTask, TaskSource};
 use millrace_core::api::MLPipeline;
 use millrace_core::pipeline::RunRecord;
 use millrace_core::reader::{self as core_reader, From, MOUNT, Reader};
@@ -87,8 +87,8 @@ async fn reading(cluster: &Cluster, pipeline: &MLPipeline, command: &History) ->
             (vec!["history".to_owned(), MOUNT.to_owned(), most], from)
         }
         Some(objects) => {
-            let mut source = objects.source();
-            source.key = source.key.trim_end_matches('/').to_owned();
+            let TaskSource { store, key } = objects.source();
+            let source = TaskSource { store, key: key.trim_end_matches('/').to_owned() };
             let task = SweepTask { folder: folder.clone(), store: Some(source), ..SweepTask::default() };
             let told = serde_json::to_string(&task).map_err(std::io::Error::from)?;
             let account = pipeline.spec.defaults.as_ref().and_then(|usual| usual.service_account_name.as_deref());

@@ -65,7 +65,6 @@ pub fn pod(reader: Reader<'_>) -> Pod {
         security_context: Some(pod::container_security()),
         ..Container::default()
     };
-    reach(from, &mut spec, &mut main);
     let own = settings.cloned().unwrap_or_default();
     let settings = PodSettings {
         run_as_user: own.run_as_user,
@@ -80,6 +79,7 @@ pub fn pod(reader: Reader<'_>) -> Pod {
         ..PodSettings::default()
     };
     pod::settings_into(&mut spec, &mut main, &settings, &BTreeMap::new());
+    reach(from, &mut spec, &mut main);
     let secrets = agent.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
     spec.image_pull_secrets.get_or_insert_default().extend(secrets);
     spec.automount_service_account_token = Some(false);

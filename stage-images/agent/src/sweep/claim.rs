@@ -28,22 +28,22 @@ impl Claim {
     pub fn open(place: &Place) -> Self {
         Self { runs: place.at(SWEEP_RUNS_DIR), history: place.at(SWEEP_HISTORY_DIR) }
     }
+}
 
-    /// A file whose name says what is in it, or that only this pod writes: whole or not at all.
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), SweepError> {
-        let new = path.with_extension(format!("new-{}", std::process::id()));
-        let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
-            let file = regular::write(&new, bytes)?;
-            file.sync_all()?;
-            fs::rename(&new, path)
-        });
-        written.map_err(|source| SweepError::new("StoreNotWritable", StoreError::new(path, source)))
-    }
+/// A file whose name says what is in it, or that only this pod writes: whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), SweepError> {
+    let new = path.with_extension(format!("new-{}", std::process::id()));
+    let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
+        let file = regular::write(&new, bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    });
+    written.map_err(|source| SweepError::new("StoreNotWritable", StoreError::new(path, source)))
 }
 
 impl Shelf for Claim {
     fn record(&self, name: &str, lines: &[u8]) -> Result<(), SweepError> {
-        self.write(&self.history.join(SWEEP_RECORDS).join(name), lines)
+        write(&self.history.join(SWEEP_RECORDS).join(name), lines)
     }
 
     fn folders(&self) -> Result<Option<Vec<u8>>, SweepError> {
@@ -56,7 +56,7 @@ impl Shelf for Claim {
     }
 
     fn note(&self, folders: &[u8]) -> Result<(), SweepError> {
-        self.write(&self.history.join(SWEEP_FOLDERS), folders)
+        write(&self.history.join(SWEEP_FOLDERS), folders)
     }
 
     fn clear(&self, folder: &str, keep: &dyn Fn(&str) -> bool, dry_run: bool) -> Result<Cleared, SweepError> {

@@ -31,7 +31,7 @@ fn hours(count: i64) -> SignedDuration {
 }
 
 impl World {
-    fn new(history: Value) -> Self {
+    fn new(history: &Value) -> Self {
         let spec = json!({
             "store": { "pvc": { "claimName": "lake" } }, "history": history,
             "stages": { "say": { "container": { "image": "i", "command": ["echo"] } } },
@@ -96,8 +96,8 @@ impl World {
         let mut observed = PipelineObserved { runs: self.runs.clone(), looks, ..PipelineObserved::default() };
         if sweep_is_due(&self.pipeline, &observed, self.now) {
             let mut needs = Needs::of(&self.pipeline).unwrap();
-            self.runs.iter().for_each(|run| needs.run(json!(run)));
-            self.versions.iter().for_each(|version| needs.object(&json!(version)));
+            self.runs.iter().for_each(|run| needs.run(json!(**run)));
+            self.versions.iter().for_each(|version| needs.object(&json!(**version)));
             observed.needs = Some(needs);
         }
         observed
@@ -165,7 +165,7 @@ impl World {
 
 #[test]
 fn finished_runs_are_recorded_together_and_deleted_only_then() {
-    let mut world = World::new(json!({ "keepSucceeded": 1, "archive": { "every": "2h" } }));
+    let mut world = World::new(&json!({ "keepSucceeded": 1, "archive": { "every": "2h" } }));
     for (name, ago) in [("b", Some(2)), ("a", Some(3)), ("c", Some(1)), ("d", None)] {
         world.run(name, ago, "pvc://lake/runs/x/say/m");
     }
@@ -199,7 +199,7 @@ fn finished_runs_are_recorded_together_and_deleted_only_then() {
 
 #[test]
 fn a_record_says_what_is_known_of_a_run() {
-    let mut world = World::new(json!({ "archive": {} }));
+    let mut world = World::new(&json!({ "archive": {} }));
     world.run("a", Some(1), "pvc://lake/runs/a/say/m");
     world.pass();
     let record: Value = serde_json::from_str(&world.told().records[0].line).unwrap();
@@ -216,7 +216,7 @@ fn a_record_says_what_is_known_of_a_run() {
 
 #[test]
 fn without_an_archive_nothing_waits_and_no_pod_is_made() {
-    let mut world = World::new(json!({ "keepSucceeded": 0 }));
+    let mut world = World::new(&json!({ "keepSucceeded": 0 }));
     world.run("a", Some(1), "");
     assert_eq!(world.pass().0, ["a"]);
     assert!(world.job.is_none() && world.pipeline.status.as_ref().unwrap().archive.is_none());
@@ -224,7 +224,7 @@ fn without_an_archive_nothing_waits_and_no_pod_is_made() {
 
 #[test]
 fn a_pipeline_that_is_quiet_has_no_pods() {
-    let mut world = World::new(json!({ "archive": { "every": "1h" }, "artifacts": {} }));
+    let mut world = World::new(&json!({ "archive": { "every": "1h" }, "artifacts": {} }));
     world.run("a", Some(1), "");
     world.pass();
     world.does(0, None, Removed::default());
@@ -237,7 +237,7 @@ fn a_pipeline_that_is_quiet_has_no_pods() {
 #[test]
 fn what_lies_in_runs_that_are_gone_is_looked_at_when_its_time_comes() {
     let artifacts = json!({ "archive": { "every": "1h" }, "artifacts": { "gracePeriod": "5h" } });
-    let mut world = World::new(artifacts);
+    let mut world = World::new(&artifacts);
     world.run("a", Some(1), "");
     world.run("b", None, "");
     world.pass();
@@ -272,7 +272,7 @@ fn what_lies_in_runs_that_are_gone_is_looked_at_when_its_time_comes() {
 #[test]
 fn a_dry_run_tells_once_and_the_real_one_follows_when_it_is_no_dry_run_any_more() {
     let history = |dry_run: bool| json!({ "archive": { "every": "1h" }, "artifacts": { "dryRun": dry_run } });
-    let mut world = World::new(history(true));
+    let mut world = World::new(&history(true));
     world.run("a", Some(1), "");
     world.pass();
     assert!(world.told().artifacts.unwrap().dry_run);
@@ -295,7 +295,7 @@ fn a_dry_run_tells_once_and_the_real_one_follows_when_it_is_no_dry_run_any_more(
 
 #[test]
 fn fifty_finished_runs_do_not_wait() {
-    let mut world = World::new(json!({ "archive": {} }));
+    let mut world = World::new(&json!({ "archive": {} }));
     world.run("first", Some(1), "");
     world.pass();
     world.does(0, None, Removed::default());
@@ -312,7 +312,7 @@ fn fifty_finished_runs_do_not_wait() {
 #[test]
 fn what_a_model_version_or_a_kept_run_has_the_address_of_is_held() {
     let gone = "pvc://lake/runs/old-12345678/fit/attempts/1/outputs/m";
-    let mut world = World::new(json!({ "archive": {}, "artifacts": {} }));
+    let mut world = World::new(&json!({ "archive": {}, "artifacts": {} }));
     // From the cache: its output lies in a run that is gone.
     world.run("hit", Some(1), gone);
     world.run("own", Some(1), "pvc://lake/runs/own-own-uid-/say/attempts/1/outputs/m");
@@ -333,7 +333,7 @@ fn what_a_model_version_or_a_kept_run_has_the_address_of_is_held() {
 
 #[test]
 fn more_than_a_pod_can_be_told_takes_nothing_out() {
-    let mut world = World::new(json!({ "archive": {}, "artifacts": {} }));
+    let mut world = World::new(&json!({ "archive": {}, "artifacts": {} }));
     for n in 0..4000 {
         world.version("team", &format!("pvc://lake/runs/gone-{n:08}/fit/attempts/1/outputs/{}", "m".repeat(63)));
     }
@@ -346,7 +346,7 @@ fn more_than_a_pod_can_be_told_takes_nothing_out() {
 
 #[test]
 fn a_store_that_cannot_be_written_is_told_and_keeps_runs_for_a_day() {
-    let mut world = World::new(json!({ "keepSucceeded": 0, "archive": { "every": "1h" } }));
+    let mut world = World::new(&json!({ "keepSucceeded": 0, "archive": { "every": "1h" } }));
     world.run("a", Some(300), "");
     world.pass();
     world.fails();
@@ -376,7 +376,7 @@ fn a_store_that_cannot_be_written_is_told_and_keeps_runs_for_a_day() {
 
 #[test]
 fn five_hundred_runs_wait_at_most() {
-    let mut world = World::new(json!({ "keepSucceeded": 0, "archive": {} }));
+    let mut world = World::new(&json!({ "keepSucceeded": 0, "archive": {} }));
     for n in 0..503 {
         world.run(&format!("r{n:03}"), Some(1000 - n), "");
     }
@@ -387,7 +387,7 @@ fn five_hundred_runs_wait_at_most() {
 
 #[test]
 fn a_run_that_is_begun_again_is_recorded_again() {
-    let mut world = World::new(json!({ "archive": { "every": "1h" } }));
+    let mut world = World::new(&json!({ "archive": { "every": "1h" } }));
     world.run("a", Some(1), "");
     world.pass();
     world.does(0, None, Removed::default());
@@ -403,7 +403,7 @@ fn a_run_that_is_begun_again_is_recorded_again() {
 
 #[test]
 fn what_keeps_the_pod_is_told_in_the_words_of_who_knows() {
-    let mut world = World::new(json!({ "archive": {} }));
+    let mut world = World::new(&json!({ "archive": {} }));
     world.run("a", Some(1), "");
     world.pass();
     let mut observed = world.observed();
@@ -426,7 +426,7 @@ fn what_keeps_the_pod_is_told_in_the_words_of_who_knows() {
 
 #[test]
 fn the_pod_sees_the_runs_and_its_own_history_and_has_no_rights() {
-    let mut world = World::new(json!({ "archive": {} }));
+    let mut world = World::new(&json!({ "archive": {} }));
     world.run("a", Some(1), "");
     world.pass();
     let job = json!(world.job.as_ref().unwrap());
