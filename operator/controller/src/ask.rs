@@ -13,7 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use millrace_core::api::{ModelDeployment, ScaleMetric};
 use millrace_core::autoscale::{Counted, Timed};
-use millrace_core::deployment::{counted, followed, has_news, is_awake, is_due, is_settled, queries, watched};
+use millrace_core::deployment::{counted, followed, has_news, is_awake, is_due, is_settled, queries, timed, watched};
 use millrace_core::routing::{ADMIN_PORT, ModelReport, Report};
 use millrace_routes::Stats;
 use tokio::sync::Semaphore;
@@ -226,7 +226,7 @@ impl Asker {
                 let said = stats.models.get(&id.name).and_then(|said| said.queries.get(query));
                 self.stores.loads.answered(&id, &target.uid, query, said, now);
             }
-            let timed = (follow.metric == ScaleMetric::Latency).then(|| Timed::of(stats, &id.name, counted(model)));
+            let timed = (follow.metric == ScaleMetric::Latency).then(|| Timed::of(stats, &id.name, timed(model)));
             if let Some(timed) = timed.flatten() {
                 self.stores.loads.took(&id, &target.uid, timed, now);
             }

@@ -36,7 +36,7 @@ pub use observed::{DeploymentView, Observed, ServiceView};
 pub use plan::plan;
 pub use queries::queries;
 pub use revision::check;
-pub use scaling::{counted, followed, is_awake, is_due};
+pub use scaling::{counted, followed, is_awake, is_due, timed};
 pub use status::is_settled;
 pub use traffic::LONGEST_DRAIN;
 pub(crate) use traffic::exposed;
