@@ -101,7 +101,7 @@ mod tests {
     fn hear(tally: &mut Tally, router: &str, second: i64, queries: &[(&str, QueryStats)]) {
         let queries = queries.iter().map(|(id, said)| ((*id).to_owned(), said.clone())).collect();
         let revisions = BTreeMap::from([("new".to_owned(), RevisionStats::default())]);
-        let model = ModelStats { generation: 7, revisions, security: None, queries };
+        let model = ModelStats { generation: 7, revisions, queries, ..ModelStats::default() };
         let models = BTreeMap::from([("m".to_owned(), model)]);
         let stats = Stats { pod: "r".to_owned(), boot: 1, at_us: u64::try_from(second).unwrap(), models };
         tally.heard(router, "m", &stats, start() + SignedDuration::from_secs(second));

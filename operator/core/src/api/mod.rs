@@ -15,6 +15,7 @@ mod model_version;
 mod monitoring;
 mod nested;
 mod param;
+mod payload_log;
 mod pipeline_trigger;
 mod pod_settings;
 mod prometheus;
@@ -50,6 +51,7 @@ pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVers
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};
 pub use nested::{NestedOutput, NestedPipeline};
 pub use param::{ParamSpec, ParamType, Value};
+pub use payload_log::{LogMode, LogSink, PayloadLog, PayloadLogStatus};
 pub use pipeline_trigger::{EndedRun, PipelineTrigger, PipelineTriggerStatus, UpstreamOutcome};
 pub use pod_settings::{
     AgentPath, Container, EnvValue, KeyRef, PodSettings, ResourceClaim, Resources, TopologySpread, Volume, VolumeClaim,

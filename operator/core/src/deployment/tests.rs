@@ -4,6 +4,7 @@ mod cluster;
 mod decisions;
 mod drift;
 mod monitoring;
+mod payload_log;
 mod pods;
 mod rollouts;
 mod routers;
