@@ -82,7 +82,7 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             (stage(json!({ "timeout": "soon" })), "should match"),
             (
                 stage(json!({ "uses": "t" })),
-                "a stage is exactly one of uses, container, pipeline, approve, register and deploy",
+                "a stage is exactly one of uses, container, pipeline, approve, register, deploy and report",
             ),
             (stage(json!({ "container": null, "outputs": null, "timeout": null })), "a stage is exactly one of"),
             (stage(json!({ "with": { "a": 1 } })), "with and overrides belong to a stage with uses"),
@@ -359,17 +359,17 @@ async fn what_is_asked_of_prometheus_is_held_to_its_bounds() {
                 ),
                 "tokenSecret needs",
             ),
-            (rollout(&json!({ "max": 0.1 })), "exactly one of metric and prometheus"),
+            (rollout(&json!({ "max": 0.1 })), "exactly one of metric, prometheus and live"),
             (
                 rollout(&json!({ "live": "accuracy", "metric": "ErrorRate", "min": 1 })),
-                "exactly one of metric and prometheus",
+                "exactly one of metric, prometheus and live",
             ),
             (rollout(&json!({ "live": "a b", "min": 1 })), "should match"),
             (
                 rollout(
                     &json!({ "metric": "ErrorRate", "max": 1, "prometheus": { "address": "http://p", "query": "up" } }),
                 ),
-                "exactly one of metric and prometheus",
+                "exactly one of metric, prometheus and live",
             ),
             (rollout(&json!({ "metric": "ErrorRate", "max": -1 })), "must be 0 or more"),
             (

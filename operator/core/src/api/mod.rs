@@ -7,6 +7,7 @@ mod conditions;
 mod crds;
 mod data_trigger;
 mod for_each;
+mod live;
 mod locks;
 mod ml_pipeline;
 mod ml_pipeline_run;
@@ -34,6 +35,7 @@ pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
 pub use data_trigger::{DataError, DataSecret, DataTrigger, DataTriggerStatus, S3Access};
 pub use for_each::{ForEach, ItemRange};
+pub use live::{LiveMetrics, Report};
 pub(crate) use locks::bounds;
 pub use locks::{Lock, LocksStatus};
 pub use ml_pipeline::{

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Condition, DriftStatus, Monitoring, PayloadLogStatus, PodSettings, PrometheusQuery, Rollout,
+    Condition, DriftStatus, LiveMetrics, Monitoring, PayloadLogStatus, PodSettings, PrometheusQuery, Rollout,
     RolloutControl, RolloutRecord, RolloutStatus, Routing, Security, schema,
 };
 
@@ -305,6 +305,10 @@ pub struct ModelDeploymentStatus {
     pub drift: Option<DriftStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<PayloadLogStatus>,
+    /// What `report` stages brought once there were labels, of the five versions that were reported last, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["version"]), length(max = 5))]
+    pub live: Vec<LiveMetrics>,
     /// What was promoted or given up, the last ten, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]

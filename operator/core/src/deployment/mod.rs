@@ -8,6 +8,7 @@
 mod autoscaler;
 mod chosen;
 pub(crate) mod drift;
+mod live;
 mod look;
 mod model;
 mod monitoring;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use autoscaler::{AutoscalerView, autoscaler_asked};
 pub use drift::{Applied, asked, digest};
+pub use live::{Live, is_told, live, promoted_version, take_report};
 pub use monitoring::{Monitored, has_drift_news, monitored};
 pub use objects::{READY_PATH, SERVER_PORT};
 pub use observed::{DeploymentView, Observed, ServiceView};

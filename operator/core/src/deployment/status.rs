@@ -106,6 +106,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
         rollout: traffic.rollout.clone(),
         drift: old.drift.clone(),
         log: old.log.clone(),
+        live: old.live.clone(),
         history: history(&old.history, &traffic.records),
         revisions: revisions(deployment, intent, observed, traffic),
     };

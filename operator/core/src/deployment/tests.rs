@@ -3,6 +3,7 @@
 mod cluster;
 mod decisions;
 mod drift;
+mod live;
 mod monitoring;
 mod payload_log;
 mod pods;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::graph::{self, Turn};
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{approve, attempt, container, deploy, finish, gate, locks, nested, register, scope};
+use super::{approve, attempt, container, deploy, finish, gate, locks, nested, register, report, scope};
 use crate::api::{StageState, StageStatus};
 use crate::expr::{self, ExprError};
 use crate::pipeline::{FrozenKind, FrozenStage};
@@ -63,6 +63,7 @@ fn has_begun(pass: &Pass<'_>, name: &str, stage: &FrozenStage, status: &StageSta
             !register::is_refused(pass, name, status.retries, register)
         }
         (FrozenKind::Deploy(_), StageState::Pending) => status.model_version.is_some(),
+        (FrozenKind::Report(_), StageState::Pending) => false,
         _ => true,
     }
 }
@@ -140,5 +141,6 @@ fn step(
         FrozenKind::Approve(approve) => approve::step(pass, name, approve, old, stages, effects),
         FrozenKind::Register(register) => register::step(pass, name, register, old, stages, effects),
         FrozenKind::Deploy(deploy) => deploy::step(pass, name, deploy, old, stages, effects),
+        FrozenKind::Report(report) => report::step(pass, name, report, old, stages, effects),
     }
 }

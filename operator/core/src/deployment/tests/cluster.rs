@@ -298,7 +298,7 @@ impl Cluster {
                 }));
                 self.autoscaler = Some(*wanted);
             }
-            Apply::DeployVersion { .. } => panic!("a ModelDeployment does not set its own version"),
+            Apply::DeployVersion { .. } | Apply::LiveMetrics { .. } => panic!("not a ModelDeployment's: {apply:?}"),
         }
     }
 
