@@ -56,14 +56,13 @@ fn part(pass: &Pass<'_>, order: &[&str], finally: bool, stages: &mut Stages, eff
 /// ModelDeployment, or for an apiserver that refuses what it makes.
 fn has_begun(pass: &Pass<'_>, name: &str, stage: &FrozenStage, status: &StageStatus) -> bool {
     match (&stage.kind, status.state) {
-        (_, StageState::Waiting) | (FrozenKind::Approve(_), StageState::Pending) => false,
+        (_, StageState::Waiting) | (FrozenKind::Approve(_) | FrozenKind::Report(_), StageState::Pending) => false,
         (FrozenKind::Container(_), StageState::Pending) => container::has_job(pass, status),
         (FrozenKind::Pipeline(_), StageState::Pending) => nested::has_run(pass, name, status),
         (FrozenKind::Register(register), StageState::Running) => {
             !register::is_refused(pass, name, status.retries, register)
         }
         (FrozenKind::Deploy(_), StageState::Pending) => status.model_version.is_some(),
-        (FrozenKind::Report(_), StageState::Pending) => false,
         _ => true,
     }
 }

@@ -81,7 +81,7 @@ fn only_a_report_of_its_version_since_the_step_began_judges_a_canary() {
     assert!(cluster.message().contains("waits for a report"), "{}", cluster.message());
     report(&mut cluster, 2, 0.85, 1000);
     assert_eq!(cluster.owner.status.as_ref().unwrap().served_version, Some(2), "{}", cluster.message());
-    assert_eq!(live(&cluster.owner).unwrap().metrics["accuracy"], 0.85);
+    assert_eq!(live(&cluster.owner).unwrap().metrics, [("accuracy".to_owned(), 0.85)].into());
 }
 
 #[test]
