@@ -118,7 +118,7 @@ async fn carry_out(target: &Target, command: Command) -> Result<Answer, Error> {
     match command {
         Command::Lint(lint) => lint::lint(&lint),
         Command::Completion(completion) => completion::completion(&completion),
-        Command::Rollout(command) => rollout::rollout(&target.connect().await?, command).await,
+        Command::Rollout(command) => Box::pin(rollout::rollout(&target.connect().await?, command)).await,
         Command::Run(command) => Box::pin(run::run(&target.connect().await?, command)).await,
         Command::Logs(command) => Box::pin(logs::logs(&target.connect().await?, &command)).await,
         Command::Cp(command) => Box::pin(cp::cp(&target.connect().await?, &command)).await,

@@ -72,6 +72,7 @@ class Examples(Local):
             "fan-out": ("tell", "6 estimates of 21000 points"),
             "branches": ("report", "the model is thorough"),
             "approval": ("ship", "shipped"),
+            "labels": ("score", '"accuracy": 0.75'),
         }
         for example, (stage, words) in expected.items():
             with self.subTest(example):

@@ -83,7 +83,11 @@ fn samples(runs: &[MLPipelineRun]) -> BTreeMap<String, Vec<Sample>> {
 fn asked(frozen: &Frozen) -> BTreeMap<String, Resources> {
     let resources = |kind: &FrozenKind| match kind {
         FrozenKind::Container(container) => container.container.settings.resources.clone(),
-        FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => None,
+        FrozenKind::Pipeline(_)
+        | FrozenKind::Approve(_)
+        | FrozenKind::Register(_)
+        | FrozenKind::Deploy(_)
+        | FrozenKind::Report(_) => None,
     };
     frozen.stages.iter().filter_map(|(name, stage)| Some((name.clone(), resources(&stage.kind)?))).collect()
 }

@@ -130,7 +130,11 @@ fn in_claim(uri: &str) -> Result<(String, String), Error> {
 fn settings(frozen: &Frozen, stage: &str) -> Option<PodSettings> {
     match &frozen.stages.get(stage)?.kind {
         FrozenKind::Container(container) => Some(container.container.settings.clone()),
-        FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => None,
+        FrozenKind::Pipeline(_)
+        | FrozenKind::Approve(_)
+        | FrozenKind::Register(_)
+        | FrozenKind::Deploy(_)
+        | FrozenKind::Report(_) => None,
     }
 }
 

@@ -82,6 +82,7 @@ fn program(stage: &FrozenStage) -> Value {
         FrozenKind::Approve(approve) => json!({ "when": stage.when, "approve": approve }),
         FrozenKind::Register(register) => json!({ "when": stage.when, "register": register }),
         FrozenKind::Deploy(deploy) => json!({ "when": stage.when, "deploy": deploy }),
+        FrozenKind::Report(report) => json!({ "when": stage.when, "report": report }),
     }
 }
 

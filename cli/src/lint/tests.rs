@@ -67,7 +67,7 @@ fn the_rules_of_the_schema_hold() {
         format!("{HEAD}spec:\n  stages:\n    a:\n      uses: ingest\n      container: {{ image: i, command: [c] }}\n");
     let found = found(&text);
     assert_eq!(places(&text), [at(6, 5, "spec.stages.a")]);
-    assert_eq!(found[0].3, "a stage is exactly one of uses, container, pipeline, approve, register and deploy");
+    assert_eq!(found[0].3, "a stage is exactly one of uses, container, pipeline, approve, register, deploy and report");
     let text = "\
 apiVersion: millrace.dev/v1alpha1
 kind: ModelDeployment

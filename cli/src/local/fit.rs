@@ -32,7 +32,11 @@ pub fn missing(frozen: &Frozen, base: &str, here: &Here<'_>) -> Vec<Problem> {
     let mut found = Vec::new();
     let deployed = frozen.stages.values().filter_map(|stage| match &stage.kind {
         FrozenKind::Deploy(deploy) => Some(deploy.model_deployment.as_str()),
-        FrozenKind::Container(_) | FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) => None,
+        FrozenKind::Container(_)
+        | FrozenKind::Pipeline(_)
+        | FrozenKind::Approve(_)
+        | FrozenKind::Register(_)
+        | FrozenKind::Report(_) => None,
     });
     let deployed: BTreeSet<&str> = deployed.collect();
     for (name, stage) in &frozen.stages {
@@ -52,7 +56,7 @@ pub fn missing(frozen: &Frozen, base: &str, here: &Here<'_>) -> Vec<Problem> {
                 );
                 found.push(Problem::new(format!("{at}.approve"), NOT_HERE, message));
             }
-            FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => {}
+            FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) | FrozenKind::Report(_) => {}
         }
     }
     found

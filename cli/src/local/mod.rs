@@ -362,6 +362,9 @@ fn deployments(home: &Home, frozen: &Frozen, files: &[File]) -> Result<Deploymen
             FrozenKind::Container(container) => {
                 read.extend(container.inputs.values().filter_map(|input| input.deployed.clone()));
             }
+            FrozenKind::Report(report) => {
+                read.insert(report.model_deployment.clone());
+            }
             FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) => {}
         }
     }

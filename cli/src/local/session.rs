@@ -12,6 +12,7 @@ use millrace_core::api::{
     Approval, Cancel, Decision, MLPipeline, MLPipelineRun, MLPipelineRunStatus, ModelVersion, StageState, StageTemplate,
 };
 use millrace_core::config::Config;
+use millrace_core::deployment::take_report;
 use millrace_core::pipeline::{Frozen, FrozenKind};
 use millrace_core::plan::{Apply, Create, Delete, DeleteKind, NAME_TAKEN, Plan, Refusal, sooner};
 use millrace_core::run::{self, Observed};
@@ -216,6 +217,13 @@ impl Session {
                 }
                 Ok(())
             }
+            // For as long as this run: nothing is served that it could be said of.
+            Apply::LiveMetrics { model_deployment, live } => {
+                if let Some(found) = self.deployments.get_mut(&model_deployment) {
+                    take_report(Arc::make_mut(found).status.get_or_insert_default(), &live);
+                }
+                Ok(())
+            }
             // Of a ModelDeployment: there is nothing that serves.
             Apply::Deployment(_) | Apply::Autoscaler(_) | Apply::Service(_) | Apply::Scale { .. } => Ok(()),
         }
@@ -295,7 +303,11 @@ impl Session {
 fn pod_templates(frozen: &Frozen) -> BTreeMap<String, Arc<PodTemplate>> {
     let containers = frozen.stages.values().filter_map(|stage| match &stage.kind {
         FrozenKind::Container(container) => container.container.settings.pod_template.clone(),
-        FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => None,
+        FrozenKind::Pipeline(_)
+        | FrozenKind::Approve(_)
+        | FrozenKind::Register(_)
+        | FrozenKind::Deploy(_)
+        | FrozenKind::Report(_) => None,
     });
     let empty = PodTemplate {
         template: Some(k8s_openapi::api::core::v1::PodTemplateSpec::default()),

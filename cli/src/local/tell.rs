@@ -116,7 +116,9 @@ fn left(run: &MLPipelineRun, frozen: &Frozen, home: &Home) -> String {
                 let target = &deploy.model_deployment;
                 format!("{target} would serve {version} from now on; nothing is served here")
             }
-            FrozenKind::Container(_) | FrozenKind::Pipeline(_) | FrozenKind::Approve(_) => continue,
+            FrozenKind::Container(_) | FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Report(_) => {
+                continue;
+            }
         };
         let _ = writeln!(text, "{line}");
     }

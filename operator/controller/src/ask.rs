@@ -13,7 +13,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use millrace_core::api::{ModelDeployment, ScaleMetric};
 use millrace_core::autoscale::{Counted, Timed};
-use millrace_core::deployment::{counted, followed, has_news, is_awake, is_due, is_settled, queries, watched};
+use millrace_core::deployment::{
+    counted, followed, has_log_news, has_news, is_awake, is_due, is_settled, queries, timed, watched,
+};
 use millrace_core::routing::{ADMIN_PORT, ModelReport, Report};
 use millrace_routes::Stats;
 use tokio::sync::Semaphore;
@@ -37,7 +39,8 @@ const AT_ONCE: usize = 64;
 const OF_NAMESPACE: usize = 16;
 /// What they are asked for.
 const STATS: &str = "/stats";
-/// A longer answer is none: so much, and so much for each revision and each query of Prometheus that there is.
+/// A longer answer is none: so much, and so much for each revision each query of Prometheus and each model
+/// that there is.
 const ANSWER_BYTES: usize = 16 << 10;
 const REVISION_BYTES: usize = 4 << 10;
 const QUERY_BYTES: usize = 1 << 10;
@@ -138,7 +141,7 @@ impl Asker {
                 judged.insert(id.clone());
             }
             let revisions = 1 + deployment.status.as_ref().map_or(0, |status| status.revisions.len());
-            *bytes += REVISION_BYTES * revisions + QUERY_BYTES * queries(deployment).len();
+            *bytes += REVISION_BYTES * revisions + QUERY_BYTES * (1 + queries(deployment).len());
         });
         let now = Instant::now();
         self.due.retain(|namespace, _| namespaces.contains_key(namespace));
@@ -209,7 +212,10 @@ impl Asker {
             let id = Id::new(&target.namespace, name);
             if news {
                 queue.push(id);
-            } else if self.is_due(&id, &model, now) || self.has_verdict(&id, &model, now) {
+            } else if self.is_due(&id, &model, now)
+                || self.has_verdict(&id, &model, now)
+                || self.is_lost(&id, &model, now)
+            {
                 queue.push_unless_failing(id);
             }
         }
@@ -226,7 +232,7 @@ impl Asker {
                 let said = stats.models.get(&id.name).and_then(|said| said.queries.get(query));
                 self.stores.loads.answered(&id, &target.uid, query, said, now);
             }
-            let timed = (follow.metric == ScaleMetric::Latency).then(|| Timed::of(stats, &id.name, counted(model)));
+            let timed = (follow.metric == ScaleMetric::Latency).then(|| Timed::of(stats, &id.name, timed(model)));
             if let Some(timed) = timed.flatten() {
                 self.stores.loads.took(&id, &target.uid, timed, now);
             }
@@ -240,6 +246,16 @@ impl Asker {
     fn has_verdict(&self, id: &Id, model: &ModelDeployment, now: Timestamp) -> bool {
         let measured = watched(model).and_then(|_| self.stores.tallies.measured(id));
         measured.is_some_and(|measured| has_news(model, &measured, now))
+    }
+
+    /// Whether a pass would write what became of the payload log.
+    fn is_lost(&self, id: &Id, model: &ModelDeployment, now: Timestamp) -> bool {
+        if model.spec.monitoring.as_ref().is_none_or(|monitoring| monitoring.log.is_none()) {
+            return false;
+        }
+        let routers = self.stores.routers.group(&id.namespace);
+        let reports: Vec<_> = routers.values().filter_map(|router| self.stores.reports.get(&router.pod.uid)).collect();
+        has_log_news(model, reports.iter().map(AsRef::as_ref), now)
     }
 
     /// Whether a pass would choose another number of pods: none is made for nothing.
@@ -289,7 +305,8 @@ mod tests {
 
     fn report(generation: u64, pods: u64, is_busy: bool) -> Report {
         let revisions = BTreeMap::from([("a".to_owned(), RevisionReport { pods, is_busy })]);
-        Report { models: BTreeMap::from([("m".to_owned(), ModelReport { generation, revisions, security: None })]) }
+        let said = ModelReport { generation, revisions, ..ModelReport::default() };
+        Report { models: BTreeMap::from([("m".to_owned(), said)]) }
     }
 
     #[test]

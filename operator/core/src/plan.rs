@@ -11,7 +11,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 
-use crate::api::{MLPipelineRun, ModelVersion};
+use crate::api::{LiveMetrics, MLPipelineRun, ModelVersion};
 
 /// The earlier of two times to look again, if there is one.
 #[must_use]
@@ -80,6 +80,11 @@ pub enum Apply {
     DeployVersion {
         model_deployment: String,
         version: i64,
+    },
+    /// `status.live` of a ModelDeployment.
+    LiveMetrics {
+        model_deployment: String,
+        live: Box<LiveMetrics>,
     },
 }
 

@@ -1,17 +1,18 @@
-//! Bodies as they pass through: counted, bounded, copied for a shadow, never collected.
+//! Bodies as they pass through: counted, bounded, shown to those who copy them, never collected.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::HeaderMap;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::{HeaderMap, Response};
 use millrace_routes::Outcome;
 
 use crate::callers::{InHand, Timer, Wait};
 use crate::fault::Fault;
 use crate::flight::{Flight, grpc_outcome};
+use crate::log::Recording;
 use crate::shadow::Tee;
 use crate::state::Lease;
 use crate::upstream::Taken;
@@ -27,12 +28,67 @@ pub enum BodyError {
     Silent,
 }
 
+/// Who gets a copy of a request and of its answer.
+#[derive(Clone, Debug, Default)]
+pub struct Copies {
+    pub tee: Option<Arc<Tee>>,
+    pub log: Option<Arc<Recording>>,
+}
+
+impl Copies {
+    fn request_data(&self, data: &Bytes) {
+        if let Some(tee) = &self.tee {
+            tee.request_data(data);
+        }
+        if let Some(log) = &self.log {
+            log.request_data(data);
+        }
+    }
+
+    fn request_ended(&self) {
+        if let Some(tee) = &self.tee {
+            tee.request_ended();
+        }
+        if let Some(log) = &self.log {
+            log.request_ended();
+        }
+    }
+
+    /// The head of the answer, of a pod of this revision.
+    pub fn answered<B>(&self, response: &Response<B>, revision: &str) {
+        if let Some(tee) = &self.tee {
+            tee.response(response);
+        }
+        if let Some(log) = &self.log {
+            log.answered(response, revision);
+        }
+    }
+
+    fn answer_data(&self, data: &Bytes) {
+        if let Some(tee) = &self.tee {
+            tee.response_data(data);
+        }
+        if let Some(log) = &self.log {
+            log.answer_data(data);
+        }
+    }
+
+    fn answer_ended(&self) {
+        if let Some(tee) = &self.tee {
+            tee.response_ended();
+        }
+        if let Some(log) = &self.log {
+            log.answer_ended();
+        }
+    }
+}
+
 /// What goes to a pod.
 #[derive(Debug)]
 pub struct RequestBody {
     inner: Source,
     bounds: Option<Bounds>,
-    tee: Option<Arc<Tee>>,
+    copies: Copies,
 }
 
 #[derive(Debug)]
@@ -52,15 +108,15 @@ struct Bounds {
 }
 
 impl RequestBody {
-    pub fn new(body: Incoming, tee: Option<Arc<Tee>>) -> Self {
-        if let Some(tee) = tee.as_ref().filter(|_| body.is_end_stream()) {
-            tee.request_ended();
+    pub fn new(body: Incoming, copies: Copies) -> Self {
+        if body.is_end_stream() {
+            copies.request_ended();
         }
-        Self { inner: Source::Client(body), bounds: None, tee }
+        Self { inner: Source::Client(body), bounds: None, copies }
     }
 
     pub fn copy(chunks: Vec<Bytes>) -> Self {
-        Self { inner: Source::Copy(chunks.into_iter()), bounds: None, tee: None }
+        Self { inner: Source::Copy(chunks.into_iter()), bounds: None, copies: Copies::default() }
     }
 
     /// It may have `bytes` and be silent for so long. What is returned says whether it kept to that.
@@ -117,14 +173,10 @@ impl Body for RequestBody {
             if this.bounds.as_mut().is_some_and(|bounds| !bounds.has_room(data)) {
                 return Poll::Ready(Some(Err(BodyError::TooLong)));
             }
-            if let Some(tee) = &this.tee {
-                tee.request_data(data);
-            }
+            this.copies.request_data(data);
         }
-        if let Some(tee) = &this.tee
-            && (frame.is_none() || body.is_end_stream())
-        {
-            tee.request_ended();
+        if frame.is_none() || body.is_end_stream() {
+            this.copies.request_ended();
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Read)))
     }
@@ -165,7 +217,7 @@ pub struct Hold {
     pub flight: Flight,
     pub lease: Lease,
     pub taken: Taken,
-    pub tee: Option<Arc<Tee>>,
+    pub copies: Copies,
     pub is_grpc: bool,
 }
 
@@ -193,11 +245,9 @@ impl ResponseBody {
 
     fn complete(&mut self) {
         let Some(hold) = self.hold.take() else { return };
-        let Hold { flight, lease, taken, tee, is_grpc: _ } = *hold;
+        let Hold { flight, lease, taken, copies, is_grpc: _ } = *hold;
         taken.give_back(&lease.pod);
-        if let Some(tee) = tee {
-            tee.response_ended();
-        }
+        copies.answer_ended();
         flight.complete();
     }
 
@@ -225,9 +275,9 @@ impl Body for ResponseBody {
                 if let Some(trailers) = frame.trailers_ref() {
                     self.trailers(trailers);
                 } else if let Some(data) = frame.data_ref()
-                    && let Some(tee) = self.hold.as_ref().and_then(|hold| hold.tee.as_ref())
+                    && let Some(hold) = &self.hold
                 {
-                    tee.response_data(data);
+                    hold.copies.answer_data(data);
                 }
                 // Nobody asks again after the last byte of a known length.
                 if self.is_end_stream() {

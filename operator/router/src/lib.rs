@@ -1,5 +1,5 @@
 //! The data plane: one proxy for all models of a namespace. `state` is what is known of models, revisions and pods; `proxy` takes a
-//! request through it; `callers` bounds what they may take; `door` says who is let in; `query` asks Prometheus; `control` brings routes, endpoints and starts from zero; `count` is what
+//! request through it; `callers` bounds what they may take; `door` says who is let in; `query` asks Prometheus; `log` sends copies to a sink; `control` brings routes, endpoints and starts from zero; `count` is what
 //! is counted.
 
 mod admin;
@@ -8,12 +8,14 @@ mod callers;
 mod choose;
 mod control;
 mod count;
+mod dial;
 mod door;
 mod endpoints;
 mod fault;
 mod flight;
 mod headers;
 mod listen;
+mod log;
 mod proxy;
 mod query;
 mod refuse;

@@ -12,12 +12,13 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use millrace_routes::Protocol;
 
-use crate::body::{Hold, RequestBody, ResponseBody};
+use crate::body::{Copies, Hold, RequestBody, ResponseBody};
 use crate::callers::{Connection, HEADERS, InHand, Stage};
 use crate::count::Span;
 use crate::fault::Fault;
 use crate::flight::{self, Flight};
 use crate::headers::{self, Peer};
+use crate::log::Recording;
 use crate::refuse::Why;
 use crate::shadow::Tee;
 use crate::state::{Held, Lease, Model, Phase, Policy, Refusal, Revision, State};
@@ -49,7 +50,7 @@ struct Asked {
     /// It wants to be a websocket.
     upgrade: Option<OnUpgrade>,
     fault: Option<Arc<Fault>>,
-    tee: Option<Arc<Tee>>,
+    copies: Copies,
 }
 
 /// A pod's answer, and all that stays in use until its end.
@@ -116,14 +117,14 @@ impl Caller {
         if upgrades {
             headers::insert_websocket(request.headers_mut());
         }
-        let tee = if upgrades { None } else { Tee::begin(&self.state, &policy, &revision, &request) };
+        let copies = if upgrades { Copies::default() } else { self.copies(&policy, &revision, &request) };
         let mut fault = None;
         let request = request.map(|body| {
-            let mut body = RequestBody::new(body, tee.clone());
+            let mut body = RequestBody::new(body, copies.clone());
             fault = body.bound(limit, self.silence);
             body
         });
-        let asked = Asked { policy, arrived, is_grpc, upgrade, fault, tee };
+        let asked = Asked { policy, arrived, is_grpc, upgrade, fault, copies };
         match self.send(&asked, &mut flight, revision, request).await {
             Ok((response, lease, taken, held, sent, revision)) => {
                 Ok(self.answer(asked, Answered { response, flight, lease, taken, held, sent, revision }))
@@ -235,11 +236,16 @@ impl Caller {
             headers::insert_websocket(response.headers_mut());
             return response.map(|_| ResponseBody::own(""));
         }
-        if let Some(tee) = &asked.tee {
-            tee.response(&response);
+        let Asked { copies, is_grpc, .. } = asked;
+        copies.answered(&response, &revision.name);
+        response.map(|body| ResponseBody::pod(body, Hold { flight, lease, taken, copies, is_grpc }))
+    }
+
+    fn copies<B>(&self, policy: &Policy, revision: &Arc<Revision>, request: &Request<B>) -> Copies {
+        Copies {
+            tee: Tee::begin(&self.state, policy, revision, request),
+            log: Recording::begin(policy, &revision.name, request),
         }
-        response
-            .map(|body| ResponseBody::pod(body, Hold { flight, lease, taken, tee: asked.tee, is_grpc: asked.is_grpc }))
     }
 }
 

@@ -15,14 +15,18 @@ use crate::control::configmap;
 use crate::control::scale::{KubeScaler, Scaler};
 use crate::control::watch_file::WatchedFile;
 use crate::count::Metrics;
+use crate::dial::Reach;
 use crate::door;
 use crate::endpoints;
 use crate::listen;
-use crate::query::{self, Reach};
+use crate::log::Logs;
+use crate::query;
 use crate::shadow::{self, ShadowQueue};
 use crate::state::{Phase, State};
 use crate::worker::Workers;
 
+/// For so long the end waits for sinks.
+const SINKS: Duration = Duration::from_secs(5);
 /// How often the end looks whether everything is done.
 const DONE_EVERY: Duration = Duration::from_millis(20);
 
@@ -66,6 +70,7 @@ pub enum RouterError {
 /// A router that runs.
 pub struct Router {
     state: Arc<State>,
+    logs: Logs,
     /// Where `/readyz` and the others are.
     pub admin: SocketAddr,
 }
@@ -112,9 +117,11 @@ impl Router {
             }
         };
         tokio::spawn(door::follow(state.clone()));
-        tokio::spawn(query::follow(state.clone(), Reach { mounted: mounted.clone(), loopback }));
-        tokio::spawn(Table::new(state.clone(), workers, address, mounted).follow(documents));
-        Ok(Self { state, admin })
+        let reach = Arc::new(Reach { mounted: mounted.clone(), loopback });
+        let logs = Logs::start(reach.clone()).map_err(RouterError::Thread)?;
+        tokio::spawn(query::follow(state.clone(), reach));
+        tokio::spawn(Table::new(state.clone(), workers, address, mounted, logs.clone()).follow(documents));
+        Ok(Self { state, logs, admin })
     }
 
     /// Stops being ready, serves for `leave` whoever still comes, then takes nobody new and waits up to `drain` for what is in hand.
@@ -130,6 +137,13 @@ impl Router {
         };
         // What is over by then is none.
         drop(tokio::time::timeout(drain, done).await);
+        let sent = async {
+            while !self.logs.is_empty() {
+                tokio::time::sleep(DONE_EVERY).await;
+            }
+        };
+        // Nor is a sink worth a longer end.
+        drop(tokio::time::timeout(SINKS, sent).await);
         self.state.callers.connections()
     }
 }

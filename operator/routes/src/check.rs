@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::document::{HeaderRule, Model, Revision, Routes};
+use crate::log::{Log, Sink};
 use crate::query::Query;
-use crate::security::{Auth, Per, Security};
+use crate::security::{Auth, Entry, Per, Security};
 
 /// Why a document was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,9 @@ impl Model {
         for query in &self.queries {
             query.check(&|field: &str| at(&format!("queries[{}].{field}", query.id)))?;
         }
+        if let Some(log) = &self.log {
+            log.check(&|field: &str| at(&format!("log.{field}")))?;
+        }
         self.security
             .as_ref()
             .map_or(Ok(()), |security| security.check(&|field: &str| at(&format!("security.{field}"))))
@@ -109,29 +113,51 @@ impl Query {
         let Self { id, address, query, token, ca } = self;
         let named = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric());
         ensure(named, || at("id"), "must be letters and digits")?;
-        let (http, https) = (address.starts_with("http://"), address.starts_with("https://"));
-        // A query or a fragment would swallow what is asked, and a user is a secret in a place for none.
-        let plain = address.len() <= Self::LONGEST
-            && address.bytes().all(|b| (b'!'..=b'~').contains(&b) && !b"?#@".contains(&b));
-        ensure(
-            (http || https) && plain,
-            || at("address"),
-            "must begin with http:// or https://, without user, query and fragment",
-        )?;
+        dialled(address, at)?;
         ensure(!query.is_empty() && query.len() <= Self::LONGEST, || at("query"), "must not be empty or too long")?;
-        ensure(https == ca.is_some(), || at("ca"), "must be there for https, and for nothing else")?;
-        ensure(https || token.is_none(), || at("token"), "must not go over a connection that others may read")?;
-        for (field, entry) in [("token", token), ("ca", ca)] {
-            let Some(entry) = entry else { continue };
-            ensure(
-                is_folder(&entry.name),
-                || at(&format!("{field}.name")),
-                "must be the name of a Secret or ConfigMap",
-            )?;
-            ensure(is_file(&entry.key), || at(&format!("{field}.key")), "must be a key of a Secret or ConfigMap")?;
-        }
-        Ok(())
+        trusted(address, token.as_ref(), ca.as_ref(), at)
     }
+}
+
+impl Log {
+    fn check(&self, at: &dyn Fn(&str) -> String) -> Result<(), Problem> {
+        let Self { namespace, model, versions: _, sampling, body_bytes, sink } = self;
+        ensure(is_name(namespace), || at("namespace"), "must be lower-case letters, digits, - and .")?;
+        ensure(is_name(model), || at("model"), "must be lower-case letters, digits, - and .")?;
+        ensure(*sampling > 0.0 && *sampling <= 1.0, || at("sampling"), "must be over 0 and up to 1")?;
+        ensure(*body_bytes <= Self::LONGEST_BODY, || at("bodyBytes"), "must not be more than 1048576")?;
+        let Sink { address, batched: _, token, ca } = sink;
+        let at = |field: &str| at(&format!("sink.{field}"));
+        dialled(address, &at)?;
+        trusted(address, token.as_ref(), ca.as_ref(), &at)
+    }
+}
+
+/// An address that a router may be told to dial. A query or a fragment would swallow what is asked, and a user is a secret in a place for none.
+fn dialled(address: &str, at: &dyn Fn(&str) -> String) -> Result<(), Problem> {
+    let known = address.starts_with("http://") || address.starts_with("https://");
+    let plain =
+        address.len() <= Query::LONGEST && address.bytes().all(|b| (b'!'..=b'~').contains(&b) && !b"?#@".contains(&b));
+    let says = "must begin with http:// or https://, without user, query and fragment";
+    ensure(known && plain, || at("address"), says)
+}
+
+/// What an address is trusted by, and what it is told.
+fn trusted(
+    address: &str,
+    token: Option<&Entry>,
+    ca: Option<&Entry>,
+    at: &dyn Fn(&str) -> String,
+) -> Result<(), Problem> {
+    let https = address.starts_with("https://");
+    ensure(https == ca.is_some(), || at("ca"), "must be there for https, and for nothing else")?;
+    ensure(https || token.is_none(), || at("token"), "must not go over a connection that others may read")?;
+    for (field, entry) in [("token", token), ("ca", ca)] {
+        let Some(entry) = entry else { continue };
+        ensure(is_folder(&entry.name), || at(&format!("{field}.name")), "must be the name of a Secret or ConfigMap")?;
+        ensure(is_file(&entry.key), || at(&format!("{field}.key")), "must be a key of a Secret or ConfigMap")?;
+    }
+    Ok(())
 }
 
 impl Revision {
@@ -293,6 +319,28 @@ mod tests {
         assert!(problem.to_string().contains("token: must not go over"), "{problem}");
         let many = (0..33).map(|i| format!(r#"{{"id": "{i}", "address": "http://p", "query": "up"}}"#));
         assert!(with(&many.collect::<Vec<_>>().join(",")).is_err());
+    }
+
+    #[test]
+    fn a_log_is_read_and_what_is_wrong_of_it_named() {
+        let with = |log: &str| {
+            Routes::parse(GOOD.replacen(r#""limits""#, &format!(r#""log": {log}, "limits""#), 1).as_bytes())
+        };
+        let full = r#"{"namespace": "team", "model": "penguins", "versions": {"a": 1}, "sampling": 0.01, "bodyBytes": 65536,
+            "sink": {"address": "https://sink:8443/events", "batched": true,
+                     "token": {"of": "Secret", "name": "t", "key": "k"}, "ca": {"of": "ConfigMap", "name": "c", "key": "ca.crt"}}}"#;
+        let routes = with(full).unwrap();
+        assert_eq!(Routes::parse(&serde_json::to_vec(&routes).unwrap()).unwrap(), routes);
+        for (from, to, expected) in [
+            ("0.01", "0", "log.sampling: must be over 0"),
+            ("65536", "1048577", "log.bodyBytes: must not be more"),
+            ("https://sink", "https://user:word@sink", "log.sink.address: must begin"),
+            ("https://", "http://", "log.sink.ca: must be there for https"),
+            (r#""name": "t""#, r#""name": "../t""#, "log.sink.token.name: must be the name"),
+        ] {
+            let Err(RoutesError::Wrong(problem)) = with(&full.replacen(from, to, 1)) else { panic!("{to} was taken") };
+            assert!(problem.to_string().starts_with(&format!("models[penguins].{expected}")), "{problem}");
+        }
     }
 
     #[test]

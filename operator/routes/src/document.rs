@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::log::Log;
 use crate::query::Query;
 use crate::security::Security;
 
@@ -47,6 +48,9 @@ pub struct Model {
     /// What is asked of a Prometheus for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queries: Vec<Query>,
+    /// What of its requests and answers is sent to a sink. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Log>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,12 +3,14 @@
 
 mod check;
 mod document;
+mod log;
 mod query;
 mod security;
 mod stats;
 
 pub use check::{Problem, RoutesError};
 pub use document::{BUCKETS, HeaderRule, Limits, Model, Protocol, Queue, ROUTES_KEY, Revision, Routes, Shadow, Sticky};
+pub use log::{Log, LogStats, Sink};
 pub use query::{Query, QueryStats};
 pub use security::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls, Use};
 pub use stats::{Histogram, ModelStats, Outcome, RevisionStats, SecurityStats, ShadowStats, Stats};

@@ -90,6 +90,7 @@ impl Source {
             Use::ApiKeys => format!("{objects}/{name}/keys"),
             Use::Jwks(key) => format!("{objects}/{name}/jwks/{key}"),
             Use::Prometheus(key) => format!("{objects}/{name}/prometheus/{key}"),
+            Use::Log(key) => format!("{objects}/{name}/log/{key}"),
         }
     }
 }
@@ -105,6 +106,8 @@ pub enum Use<'a> {
     Jwks(&'a str),
     /// This entry: a token, or a certificate authority.
     Prometheus(&'a str),
+    /// The same for a sink of requests and answers.
+    Log(&'a str),
 }
 
 /// Requests that this router lets through.

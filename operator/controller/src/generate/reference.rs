@@ -144,7 +144,7 @@ mod tests {
             "## ModelDeployment",
             "| `spec.stages.<name>.gate.otherwise` | `Reject`, `Fail` |",
             "| `spec.scale.max` | integer | Pods at most. Default: `min`, but at least 1. (at least `1`; at most `1000`) |",
-            "a stage is exactly one of uses, container, pipeline, approve, register and deploy",
+            "a stage is exactly one of uses, container, pipeline, approve, register, deploy and report",
             "**required** Stages by name.",
         ] {
             assert!(page.contains(part), "{part}");

@@ -374,7 +374,11 @@ impl Passes {
 fn templates_of_frozen(frozen: &Frozen) -> BTreeSet<String> {
     let containers = frozen.stages.values().filter_map(|stage| match &stage.kind {
         FrozenKind::Container(container) => Some(container),
-        FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => None,
+        FrozenKind::Pipeline(_)
+        | FrozenKind::Approve(_)
+        | FrozenKind::Register(_)
+        | FrozenKind::Deploy(_)
+        | FrozenKind::Report(_) => None,
     });
     containers.filter_map(|c| c.container.settings.pod_template.clone()).collect()
 }

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
-use millrace_core::api::{API_VERSION, ModelDeployment};
+use millrace_core::api::{API_VERSION, LiveMetrics, ModelDeployment};
 use millrace_core::deployment::{self, Applied, DeploymentView};
 use millrace_core::names::{DEPLOY_MANAGER, FIELD_MANAGER};
 use millrace_core::plan::{Apply, Refusal};
@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::Writer;
 use super::error::{WriteError, code, name_taken, owned_by_another, refused, written};
-use crate::key::Id;
+use crate::key::{Id, Kind};
 use crate::metrics::Verb;
 use crate::store::{
     self, Item, Shelf, Stores, autoscaler, autoscaler_view, controller_uid, deployment_view, server_deployment,
@@ -61,7 +61,24 @@ impl Writer {
             Apply::DeployVersion { model_deployment, version } => {
                 self.deploy_version(namespace, &model_deployment, version).await
             }
+            Apply::LiveMetrics { model_deployment, live } => {
+                self.report(namespace, &model_deployment, &live).await?;
+                Ok(None)
+            }
         }
+    }
+
+    /// Puts a report into a ModelDeployment's status. Where that has changed meanwhile, the run whose report it is hears of the change.
+    async fn report(&self, namespace: &str, name: &str, live: &LiveMetrics) -> Result<(), WriteError> {
+        let id = Id::new(namespace, name);
+        let Some(found) = self.stores.deployments.get(&id) else { return Ok(()) };
+        let mut status = found.status.clone().unwrap_or_default();
+        if deployment::take_report(&mut status, live) {
+            self.write_status(&*found, &status).await?;
+            // Its rollout may be judged by it.
+            self.queues.of(Kind::Deployment).push(id);
+        }
+        Ok(())
     }
 
     /// Keeps what became of a Deployment.

@@ -82,7 +82,7 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             (stage(json!({ "timeout": "soon" })), "should match"),
             (
                 stage(json!({ "uses": "t" })),
-                "a stage is exactly one of uses, container, pipeline, approve, register and deploy",
+                "a stage is exactly one of uses, container, pipeline, approve, register, deploy and report",
             ),
             (stage(json!({ "container": null, "outputs": null, "timeout": null })), "a stage is exactly one of"),
             (stage(json!({ "with": { "a": 1 } })), "with and overrides belong to a stage with uses"),
@@ -296,7 +296,7 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             ),
             (control(&json!({ "revision": "m-1", "action": "Approve" })), "Approve needs step"),
             (control(&json!({ "action": "Abort" })), "Required value"),
-            (json!({ "monitoring": {} }), "monitoring needs drift"),
+            (json!({ "monitoring": {} }), "monitoring says nothing"),
             (drift(&json!({ "window": "soon" })), "should match"),
             (drift(&json!({ "method": "Wasserstein" })), "Unsupported value"),
             (drift(&json!({ "threshold": 0 })), "threshold must be 0.001 or more"),
@@ -306,10 +306,43 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             (drift(&json!({ "features": [""] })), "at least 1 chars long"),
             (
                 json!({ "monitoring": { "drift": {} }, "server": { "batching": null, "container": { "image": "i" } } }),
-                "monitoring is for Millrace's own model server",
+                "monitoring.drift is for Millrace's own model server",
             ),
             (json!({ "routing": { "headers": { "x": { "header": "a b", "value": "v", "to": "Canary" } } } }), "should match"),
             (json!({ "routing": { "headers": { "x": { "header": "a", "value": "v", "to": "m-1" } } } }), "Unsupported value"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_payload_log_is_held_to_its_bounds() {
+    let entry = json!({ "name": "n", "key": "k" });
+    refuses(
+        "ModelDeployment",
+        &[
+            (payload_log(&json!({ "sink": { "address": "http://s" } })), "Required value"),
+            (payload_log(&json!({ "sampling": 1 })), "Required value"),
+            (payload_log(&json!({ "sampling": 0, "sink": { "address": "http://s" } })), "sampling must be from 0.0001"),
+            (payload_log(&json!({ "sampling": 2, "sink": { "address": "http://s" } })), "less than or equal to 1"),
+            (
+                payload_log(&json!({ "sampling": 1, "maxBodyBytes": 2_000_000, "sink": { "address": "http://s" } })),
+                "less than or equal to 1048576",
+            ),
+            (payload_log(&json!({ "sampling": 1, "sink": { "address": "kafka://s" } })), "should match"),
+            (payload_log(&json!({ "sampling": 1, "sink": { "address": "https://s" } })), "https needs caConfigMap"),
+            (
+                payload_log(&json!({ "sampling": 1, "sink": { "address": "http://s", "tokenSecret": entry } })),
+                "tokenSecret needs",
+            ),
+            (
+                payload_log(&json!({ "sampling": 1, "sink": { "address": "http://s", "caConfigMap": entry } })),
+                "caConfigMap is for",
+            ),
+            (
+                payload_log(&json!({ "sampling": 1, "sink": { "address": "http://s", "mode": "Binary" } })),
+                "Unsupported value",
+            ),
         ],
     )
     .await;
@@ -336,12 +369,17 @@ async fn what_is_asked_of_prometheus_is_held_to_its_bounds() {
                 ),
                 "tokenSecret needs",
             ),
-            (rollout(&json!({ "max": 0.1 })), "exactly one of metric and prometheus"),
+            (rollout(&json!({ "max": 0.1 })), "exactly one of metric, prometheus and live"),
+            (
+                rollout(&json!({ "live": "accuracy", "metric": "ErrorRate", "min": 1 })),
+                "exactly one of metric, prometheus and live",
+            ),
+            (rollout(&json!({ "live": "a b", "min": 1 })), "should match"),
             (
                 rollout(
                     &json!({ "metric": "ErrorRate", "max": 1, "prometheus": { "address": "http://p", "query": "up" } }),
                 ),
-                "exactly one of metric and prometheus",
+                "exactly one of metric, prometheus and live",
             ),
             (rollout(&json!({ "metric": "ErrorRate", "max": -1 })), "must be 0 or more"),
             (
@@ -361,6 +399,10 @@ fn prometheus(asked: &Value) -> Value {
 /// A canary with one analysis.
 fn rollout(analysis: &Value) -> Value {
     json!({ "rollout": { "strategy": "Canary", "steps": [{ "weight": 5, "hold": "1m" }], "analysis": { "a": analysis } } })
+}
+
+fn payload_log(log: &Value) -> Value {
+    json!({ "monitoring": { "log": log } })
 }
 
 fn drift(drift: &Value) -> Value {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Asked, Measured, outside};
+use super::{Asked, Measured, outside, reported};
 use crate::api::{Analysis, AnalysisMetric, AnalysisStatus, Verdict};
+use crate::deployment::Live;
 
 /// Where the spec says nothing.
 const MIN_SAMPLES: u32 = 100;
@@ -24,10 +25,15 @@ fn needed(analysis: &Analysis) -> u64 {
 
 /// Judges every analysis. Without `measured` nothing was counted yet.
 #[must_use]
-pub fn judge(analyses: &BTreeMap<String, Analysis>, measured: Option<&Measured>) -> Vec<AnalysisStatus> {
-    let judged = analyses.iter().map(|(name, analysis)| match (&analysis.prometheus, analysis.metric) {
+pub fn judge(
+    analyses: &BTreeMap<String, Analysis>,
+    measured: Option<&Measured>,
+    live: Live<'_>,
+) -> Vec<AnalysisStatus> {
+    let judged = analyses.iter().map(|(name, analysis)| match (&analysis.prometheus, &analysis.live) {
         (Some(_), _) => outside::judge(name, analysis, measured),
-        (None, metric) => one(name, analysis, metric.unwrap_or_default(), measured),
+        (None, Some(metric)) => reported::judge(name, analysis, metric, live),
+        (None, None) => one(name, analysis, analysis.metric.unwrap_or_default(), measured),
     });
     judged.collect()
 }

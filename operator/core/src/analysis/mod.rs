@@ -4,6 +4,7 @@
 //! /stats of each router ─► Tally (one for each rollout, of one step) ─► Measured ─┐
 //! spec.rollout.analysis ──────────────────────────────────────────────────────────┴─► judge ─► a verdict for each
 //! ```
+//! A live metric is a figure of the step if it was reported after that, and of the version that comes.
 //! What Prometheus answers to the routers is a figure of the step if it was asked after the step was in force.
 //! What a router counted before it had the step in force says nothing of the step, and what it counted before a start anew is lost: a
 //! verdict then waits for as many requests again.
@@ -12,6 +13,7 @@ mod answers;
 mod counts;
 mod judge;
 mod outside;
+mod reported;
 mod tally;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(super) fn judge(name: &str, analysis: &Analysis, measured: Option<&Measured>
     };
     let (candidate, stable) = (of(|asks| Some(&asks.candidate)), of(|asks| asks.stable.as_ref()));
     let compares = analysis.max_ratio_to_stable.is_some();
-    let (verdict, message) = verdict(analysis, &candidate, &stable, samples);
+    let (verdict, message) = verdict(analysis, &candidate, &stable, samples, "Prometheus says");
     AnalysisStatus {
         name: name.to_owned(),
         verdict,
@@ -28,7 +28,14 @@ pub(super) fn judge(name: &str, analysis: &Analysis, measured: Option<&Measured>
     }
 }
 
-fn verdict(analysis: &Analysis, candidate: &Answer, stable: &Answer, samples: u64) -> (Verdict, String) {
+/// `says`: how the message begins.
+pub(super) fn verdict(
+    analysis: &Analysis,
+    candidate: &Answer,
+    stable: &Answer,
+    samples: u64,
+    says: &str,
+) -> (Verdict, String) {
     let compares = analysis.max_ratio_to_stable;
     let asked = [Some(("", candidate)), compares.map(|_| (" of the promoted revision", stable))];
     for (whose, answer) in asked.iter().flatten() {
@@ -44,7 +51,7 @@ fn verdict(analysis: &Analysis, candidate: &Answer, stable: &Answer, samples: u6
     let Some(figure) = candidate.value.filter(|_| samples >= needed) else {
         return (Verdict::Inconclusive, format!("{samples} of {needed} requests"));
     };
-    let head = format!("Prometheus says {}", rounded(figure));
+    let head = format!("{says} {}", rounded(figure));
     if let Some(max) = analysis.max.filter(|max| figure > *max) {
         return (Verdict::Failed, format!("{head}, more than max {max}"));
     }
@@ -80,6 +87,7 @@ mod tests {
 
     use crate::analysis::{Asks, Step, Tally, judge};
     use crate::api::{Analysis, Verdict};
+    use crate::deployment::Live;
 
     fn said(value: Option<f64>, age_s: Option<u64>, errors: u64) -> QueryStats {
         let problem = (errors > 0 || value.is_none()).then(|| "words".to_owned());
@@ -101,7 +109,7 @@ mod tests {
     fn hear(tally: &mut Tally, router: &str, second: i64, queries: &[(&str, QueryStats)]) {
         let queries = queries.iter().map(|(id, said)| ((*id).to_owned(), said.clone())).collect();
         let revisions = BTreeMap::from([("new".to_owned(), RevisionStats::default())]);
-        let model = ModelStats { generation: 7, revisions, security: None, queries };
+        let model = ModelStats { generation: 7, revisions, queries, ..ModelStats::default() };
         let models = BTreeMap::from([("m".to_owned(), model)]);
         let stats = Stats { pod: "r".to_owned(), boot: 1, at_us: u64::try_from(second).unwrap(), models };
         tally.heard(router, "m", &stats, start() + SignedDuration::from_secs(second));
@@ -112,7 +120,7 @@ mod tests {
         whole.as_object_mut().unwrap().extend(analysis.as_object().unwrap().clone());
         let analysis: Analysis = serde_json::from_value(whole).unwrap();
         let analyses = BTreeMap::from([("a".to_owned(), analysis)]);
-        let judged = judge(&analyses, Some(&tally.measured())).remove(0);
+        let judged = judge(&analyses, Some(&tally.measured()), Live::default()).remove(0);
         (judged.verdict, judged.message)
     }
 

@@ -7,6 +7,7 @@ use millrace_routes::{Histogram, ModelStats, Outcome, RevisionStats, ShadowStats
 
 use super::{Answers, Asked, Counts, Measured, Step, Tally, judge};
 use crate::api::{Analysis, AnalysisMetric, Verdict};
+use crate::deployment::Live;
 
 fn step() -> Step {
     let asked = vec![Asked { metric: AnalysisMetric::ErrorRate, samples: 100, compares: false }];
@@ -90,7 +91,7 @@ fn the_last_minutes_decide_in_a_long_step() {
 fn judged(analysis: Analysis, candidate: Counts, stable: Counts) -> (Verdict, String) {
     let measured =
         Measured { step: step(), since: Timestamp::UNIX_EPOCH, candidate, stable, answers: Answers::default() };
-    let all = judge(&BTreeMap::from([("x".to_owned(), analysis)]), Some(&measured));
+    let all = judge(&BTreeMap::from([("x".to_owned(), analysis)]), Some(&measured), Live::default());
     (all[0].verdict, all[0].message.clone())
 }
 
@@ -105,7 +106,10 @@ fn limits_are_what_may_just_be() {
     let (verdict, message) = judged(max(0.05), counts(100, 6), counts(0, 0));
     assert_eq!((verdict, message.as_str()), (Verdict::Failed, "ErrorRate 0.06 over 100 requests, more than max 0.05"));
     assert_eq!(judged(max(0.05), counts(99, 99), counts(0, 0)), (Verdict::Inconclusive, "99 of 100 requests".into()));
-    assert_eq!(judge(&BTreeMap::from([("x".to_owned(), max(1.0))]), None)[0].verdict, Verdict::Inconclusive);
+    assert_eq!(
+        judge(&BTreeMap::from([("x".to_owned(), max(1.0))]), None, Live::default())[0].verdict,
+        Verdict::Inconclusive
+    );
     let min = Analysis { metric: Some(AnalysisMetric::Agreement), min: Some(0.5), ..Analysis::default() };
     let shadow = |agreed, failed| Counts {
         shadow: ShadowStats { agreed, failed, dropped: 10_000, ..ShadowStats::default() },

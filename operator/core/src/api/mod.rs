@@ -8,6 +8,7 @@ mod conditions;
 mod crds;
 mod data_trigger;
 mod for_each;
+mod live;
 mod locks;
 mod ml_pipeline;
 mod ml_pipeline_run;
@@ -16,6 +17,7 @@ mod model_version;
 mod monitoring;
 mod nested;
 mod param;
+mod payload_log;
 mod pipeline_trigger;
 mod pod_settings;
 mod prometheus;
@@ -35,6 +37,7 @@ pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
 pub use data_trigger::{DataError, DataSecret, DataTrigger, DataTriggerStatus, S3Access};
 pub use for_each::{ForEach, ItemRange};
+pub use live::{LiveMetrics, Report};
 pub(crate) use locks::bounds;
 pub use locks::{Lock, LocksStatus};
 pub use ml_pipeline::{
@@ -52,6 +55,7 @@ pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVers
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};
 pub use nested::{NestedOutput, NestedPipeline};
 pub use param::{ParamSpec, ParamType, Value};
+pub use payload_log::{LogMode, LogSink, PayloadLog, PayloadLogStatus};
 pub use pipeline_trigger::{EndedRun, PipelineTrigger, PipelineTriggerStatus, UpstreamOutcome};
 pub use pod_settings::{
     AgentPath, Container, EnvValue, KeyRef, PodSettings, ResourceClaim, Resources, TopologySpread, Volume, VolumeClaim,

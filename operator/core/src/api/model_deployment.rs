@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Condition, DriftStatus, Monitoring, PodSettings, PrometheusQuery, Rollout, RolloutControl, RolloutRecord,
-    RolloutStatus, Routing, Security, schema,
+    Condition, DriftStatus, LiveMetrics, Monitoring, PayloadLogStatus, PodSettings, PrometheusQuery, Rollout,
+    RolloutControl, RolloutRecord, RolloutStatus, Routing, Security, schema,
 };
 
 /// A model behind an address. The version is left to a pipeline's `deploy` stage, or written here.
@@ -48,7 +48,7 @@ use super::{
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "!(has(self.monitoring) && has(self.server) && has(self.server.container))", "message": "monitoring is for Millrace's own model server: leave out monitoring or server.container" }
+    { "rule": "!(has(self.monitoring) && has(self.monitoring.drift) && has(self.server) && has(self.server.container))", "message": "monitoring.drift is for Millrace's own model server: leave out drift or server.container" }
 ]))]
 pub struct ModelDeploymentSpec {
     pub model: DeployedModel,
@@ -264,7 +264,8 @@ pub struct ModelDeploymentStatus {
     pub observed_generation: Option<i64>,
     /// `Accepted`, kstatus's `Ready`, `Reconciling`, `Stalled`, and, where `scale` is set, `ScalingActive`: whether Millrace chooses the
     /// number of pods, and why it chose the one of `desiredReplicas`. Where `monitoring.drift` is set, `Drifted`: whether a feature or the
-    /// predictions have drifted; `Unknown` says why nobody can tell. Where `security` is set, `Secured`: whether every router has it in force,
+    /// predictions have drifted; `Unknown` says why nobody can tell. Where `monitoring.log` is set, `PayloadLogged`: whether its events reach
+    /// the sink. Where `security` is set, `Secured`: whether every router has it in force,
     /// and which Secret is missing or broken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -302,6 +303,12 @@ pub struct ModelDeploymentStatus {
     pub rollout: Option<RolloutStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DriftStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PayloadLogStatus>,
+    /// What `report` stages brought once there were labels, of the five versions that were reported last, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["version"]), length(max = 5))]
+    pub live: Vec<LiveMetrics>,
     /// What was promoted or given up, the last ten, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]

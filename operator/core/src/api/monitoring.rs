@@ -4,17 +4,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::{PayloadLog, schema};
 
-/// What is watched of the promoted revision. Turning it on or off, or changing it, restarts no pod.
+/// What is watched: `drift` of the promoted revision, `log` of every revision that callers' requests go to. Turning it on or off, or
+/// changing it, restarts no pod of the model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "has(self.drift)", "message": "monitoring needs drift: write drift: {} for its defaults, or leave monitoring out" }
+    { "rule": "has(self.drift) || has(self.log)", "message": "monitoring says nothing: write drift, as drift: {} for its defaults, or log, or leave it out" }
 ]))]
 pub struct Monitoring {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // In a box, as `security` is.
+    pub log: Option<Box<PayloadLog>>,
 }
 
 /// How far the rows that the model is asked for, and what it answers, are from the rows that it was trained on, as the version's

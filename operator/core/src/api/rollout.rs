@@ -80,8 +80,8 @@ pub struct RolloutStep {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "has(self.metric) != has(self.prometheus)", "message": "exactly one of metric and prometheus is required" },
-    { "rule": "has(self.prometheus) || ((!has(self.max) || self.max >= 0.0) && (!has(self.min) || self.min >= 0.0))", "message": "max and min of a metric must be 0 or more" },
+    { "rule": "[has(self.metric), has(self.prometheus), has(self.live)].filter(x, x).size() == 1", "message": "exactly one of metric, prometheus and live is required" },
+    { "rule": "!has(self.metric) || ((!has(self.max) || self.max >= 0.0) && (!has(self.min) || self.min >= 0.0))", "message": "max and min of a metric must be 0 or more" },
     { "rule": "!(has(self.prometheus) && has(self.maxRatioToStable)) || self.prometheus.query.contains('$[[')", "message": "maxRatioToStable needs $[[ revision ]] in prometheus.query: it is asked once more with the promoted revision there" },
     { "rule": "has(self.max) || has(self.min) || has(self.maxRatioToStable)", "message": "a limit is missing: write max, min or maxRatioToStable" },
     { "rule": "!has(self.max) || !has(self.min) || self.min <= self.max", "message": "min must not be above max" },
@@ -89,13 +89,18 @@ pub struct RolloutStep {
     { "rule": "!has(self.maxRatioToStable) || !has(self.metric) || self.metric != 'Agreement'", "message": "Agreement has nothing to be compared with: write min" }
 ]))]
 pub struct Analysis {
-    /// What the routers count. Either this or `prometheus`.
+    /// What the routers count. Exactly one of this, `prometheus` and `live`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<AnalysisMetric>,
     /// The figure is the answer to this query, as far as it was asked after the step was in force. Without any answer five times in a row it
     /// is an error, which does what a failure does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusQuery>,
+    /// The figure is this metric of what a pipeline's `report` stage brought of the new revision's version after the step was in force: a report
+    /// of another version, or an earlier one, says nothing. `minSamples` are the report's samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_.-]*$"))]
+    pub live: Option<String>,
     /// More than this fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1e15, max = 1e15))]
@@ -110,7 +115,7 @@ pub struct Analysis {
     #[schemars(range(min = 0.01, max = 1000.0))]
     pub max_ratio_to_stable: Option<f64>,
     /// Requests that have to have ended before the figure says anything, of each of the revisions that are compared. Default 100, and
-    /// none with `prometheus`, where the requests of the new revision count.
+    /// none with `prometheus`, where the requests of the new revision count, and with `live`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub min_samples: Option<u32>,

@@ -6,13 +6,13 @@ pub use millrace_contract::ArtifactKind as ArtifactType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Approve, Cache, Container, ForEach, Lock, NestedPipeline, PodSettings, Value, schema};
+use super::{Approve, Cache, Container, ForEach, Lock, NestedPipeline, PodSettings, Report, Value, schema};
 
-/// One step of a pipeline: exactly one of `uses`, `container`, `pipeline`, `approve`, `register` and `deploy`.
+/// One step of a pipeline: exactly one of `uses`, `container`, `pipeline`, `approve`, `register`, `deploy` and `report`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "[has(self.uses), has(self.container), has(self.pipeline), has(self.approve), has(self.register), has(self.deploy)].filter(x, x).size() == 1", "message": "a stage is exactly one of uses, container, pipeline, approve, register and deploy" },
+    { "rule": "[has(self.uses), has(self.container), has(self.pipeline), has(self.approve), has(self.register), has(self.deploy), has(self.report)].filter(x, x).size() == 1", "message": "a stage is exactly one of uses, container, pipeline, approve, register, deploy and report" },
     { "rule": "has(self.uses) || !(has(self.with) || has(self.overrides))", "message": "with and overrides belong to a stage with uses" },
     { "rule": "has(self.container) || !has(self.outputs)", "message": "outputs belong to a stage with container: with uses they come from the StageTemplate" },
     { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.forEach) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, forEach, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" },
@@ -77,6 +77,9 @@ pub struct Stage {
     /// Sets the version that a ModelDeployment serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deploy: Option<Deploy>,
+    /// Brings the live metrics of a ModelDeployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
     /// How often a failed stage is tried again. Failures of the infrastructure (an eviction, a lost node) are not counted.
     /// Default: the StageTemplate's, else `defaults.retry`, else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

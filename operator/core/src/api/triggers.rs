@@ -109,19 +109,21 @@ pub struct Backfill {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelTrigger {
-    /// A ModelDeployment of the namespace that has `monitoring`.
+    /// A ModelDeployment of the namespace. For `drift` it needs `monitoring.drift`.
     #[schemars(length(min = 1, max = 50))]
     pub model_deployment: String,
     /// A CEL expression over `drift`, which has figures of `status.drift` of the ModelDeployment: `share`, `samples`, `drifted`, `compared`,
-    /// `outliers`, `predictions` (null where there are none) and, by name, `features`, those that the status lists. While there are too few
-    /// rows for a figure, it does not hold.
+    /// `outliers`, `predictions` (null where there are none) and, by name, `features`, those that the status lists; and over `live`, the metrics
+    /// by name that a `report` stage brought last of the promoted version, as `live.accuracy < 0.75`. While there are too few rows for a figure, or
+    /// nothing was reported of that version, it does not hold.
     #[schemars(length(min = 1, max = 1024))]
     pub when: String,
     /// So long without a break. Default `0s`.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub for_: Option<String>,
-    /// With fewer rows it does not hold. Default: `minSamples` of the ModelDeployment's `monitoring`.
+    /// With fewer rows, or fewer samples of the report where `when` asks for `live`, it does not hold. Default: `minSamples` of the
+    /// ModelDeployment's `monitoring.drift`, and none of a report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub min_samples: Option<i64>,

@@ -31,13 +31,16 @@ pub(super) struct Answers {
     since: Timestamp,
     said: analysis::Answers,
     values: VecDeque<(Timestamp, f64)>,
+    /// When the question of the last number was asked.
+    last: Option<Timestamp>,
     /// When the answer was above 0 last, or nobody knew.
     busy: Timestamp,
 }
 
 impl Answers {
     pub fn new(now: Timestamp) -> Self {
-        Self { of: String::new(), since: now, said: analysis::Answers::default(), values: VecDeque::new(), busy: now }
+        let (of, said, values) = (String::new(), analysis::Answers::default(), VecDeque::new());
+        Self { of, since: now, said, values, last: None, busy: now }
     }
 
     /// A router's report. Another query begins from nothing.
@@ -51,6 +54,12 @@ impl Answers {
         let Some((asked, value)) = newest.asked.zip(newest.value) else { return };
         // Between two routers' words the same question seems to be asked some milliseconds apart.
         let apart = Duration::from_secs(1);
+        // After a time without any, what came before says nothing, and a minute of answers begins anew.
+        if self.last.replace(asked).is_some_and(|last| since(last, asked) > FRESH) {
+            self.values.clear();
+            self.since = now;
+            self.busy = self.busy.max(asked);
+        }
         if self.values.back().is_none_or(|(at, _)| since(*at, asked) >= apart) {
             self.values.push_back((asked, value));
             if value > 0.0 {

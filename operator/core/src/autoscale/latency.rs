@@ -7,7 +7,7 @@
 //!   processor sharing): with `c` requests at a time in a pod it is busy for the share `ρ = c / (1 + c)`, and a request takes `s / (1 − ρ)`.
 //!   So with `m` instead of `n` pods it takes `observed × (1 − ρ) / (1 − ρ n / m)`.
 //! - What was measured with another number of pods counts for nothing: while pods are on their way, and for some seconds after, the number
-//!   stays.
+//!   stays. Where as many as now have served for a minute, what is missing is no pod on its way: pods may come, and none goes.
 
 use super::decide::{floor, pods, within};
 use super::latencies::{CALM, SOON, Seen};
@@ -35,11 +35,13 @@ pub(super) fn decide(config: &Config, window: &Window, target: f64, state: State
     }
     let name = format!("Latency{}", config.percentile.as_str());
     let stays = |why: String| Decision { replicas: current, why: format!("{why}: {}", pods(current)) };
-    if available < current {
+    let missing = available < current;
+    if missing && (available == 0 || calm.is_none()) {
         return stays(format!("{name} is not looked at while pods come"));
     }
+    let calm = calm.filter(|_| window.complete && !missing);
     let Some(observed) = observed(soon, target, available) else {
-        return match calm.filter(|_| window.complete).and_then(|calm| fewer(config, &calm, target, current)) {
+        return match calm.and_then(|calm| fewer(config, &calm, target, current)) {
             Some(replicas) => Decision { replicas, why: format!("few requests in a minute: {}", pods(replicas)) },
             None => stays("too few requests to tell".to_owned()),
         };
@@ -56,7 +58,6 @@ pub(super) fn decide(config: &Config, window: &Window, target: f64, state: State
         };
         return Decision { replicas, why: format!("{says}: {}{limit}", pods(replicas)) };
     }
-    let calm = calm.filter(|_| window.complete);
     match calm.and_then(|calm| Some((calm, fewer(config, &calm, target, current)?))) {
         Some((calm, replicas)) => {
             let took = calm.took.unwrap_or(observed);

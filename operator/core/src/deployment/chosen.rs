@@ -124,7 +124,13 @@ pub(super) fn events(
         );
         events.push(Event::warning("ReplicasChanged", message));
     }
-    if let (Mode::Chosen(_) | Mode::Handed(_), Some(before)) = (scaling.mode, old.desired_replicas)
+    let before = match scaling.mode {
+        Mode::Chosen(_) => old.desired_replicas,
+        // Nothing is written there while its autoscaler has the number.
+        Mode::Handed(_) => old.desired_replicas.or(Some(view.wanted)),
+        Mode::Left | Mode::Pinned(_) => None,
+    };
+    if let Some(before) = before
         && before != decision.replicas
     {
         events.push(Event::normal("Scaled", format!("from {before} to {}: {}", decision.replicas, decision.why)));

@@ -141,17 +141,15 @@ fn faults(path: &str, asked: &PrometheusQuery) -> Vec<Problem> {
     let faults = checked.faults.into_iter();
     let mut problems: Vec<Problem> =
         faults.map(|fault| Problem::new(format!("{path}.query"), "InvalidExpression", fault.to_string())).collect();
-    // The schema says how an address looks; this says what of it a router can use.
-    let port =
-        asked.address.rsplit_once(':').and_then(|(_, rest)| rest.split('/').next()).filter(|port| !port.is_empty());
-    if let Some(port) = port.filter(|port| port.parse::<u16>().map_or(true, |port| port == 0)) {
-        problems.push(Problem::new(
-            format!("{path}.address"),
-            "InvalidAddress",
-            format!("\"{port}\" is no port: write one from 1 to 65535"),
-        ));
-    }
+    problems.extend(port_fault(&format!("{path}.address"), &asked.address));
     problems
+}
+
+/// The schema says how an address looks; this says what of it a router can use.
+pub(super) fn port_fault(path: &str, address: &str) -> Option<Problem> {
+    let port = address.rsplit_once(':').and_then(|(_, rest)| rest.split('/').next()).filter(|port| !port.is_empty())?;
+    let wrong = port.parse::<u16>().map_or(true, |port| port == 0);
+    wrong.then(|| Problem::new(path, "InvalidAddress", format!("\"{port}\" is no port: write one from 1 to 65535")))
 }
 
 #[cfg(test)]

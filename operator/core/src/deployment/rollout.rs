@@ -13,6 +13,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
+use super::live::Live;
 use super::look::{Look, WHOLE, complete, knowing};
 use super::revision::Revision;
 use super::steps::{self, Step, steps};
@@ -258,7 +259,7 @@ impl Coming<'_> {
         let none = BTreeMap::new();
         let analyses = look.asked_for().map_or(&none, |rollout| &rollout.analysis);
         let measured = look.observed.measured.as_ref().filter(|measured| self.is_of(measured, &status));
-        let judged = analysis::judge(analyses, measured);
+        let judged = analysis::judge(analyses, measured, Live::of(look.owner));
         refresh(&mut status, judged.clone(), look);
         let approved = self.approves(status.step);
         let waited = since(began.0, look.now);
@@ -487,8 +488,11 @@ fn bad(judged: &[AnalysisStatus]) -> Option<(&'static str, &AnalysisStatus)> {
 }
 
 fn awaited(analyses: &BTreeMap<String, Analysis>, name: &str) -> &'static str {
-    let asks = analyses.get(name).is_some_and(|analysis| analysis.prometheus.is_some());
-    if asks { "a figure" } else { "more requests" }
+    match analyses.get(name) {
+        Some(Analysis { prometheus: Some(_), .. }) => "a figure",
+        Some(Analysis { live: Some(_), .. }) => "a report",
+        _ => "more requests",
+    }
 }
 
 fn figures(judged: &[AnalysisStatus]) -> String {

@@ -200,6 +200,11 @@ pub fn counted(deployment: &ModelDeployment) -> impl Iterator<Item = &str> {
     revisions.filter(|revision| revision.sample.is_none()).map(|revision| revision.name.as_str())
 }
 
+/// The revision whose requests' time counts, where the number of pods follows that: how fast another one is says nothing of its pods.
+pub fn timed(deployment: &ModelDeployment) -> impl Iterator<Item = &str> {
+    stable(deployment).into_iter()
+}
+
 /// Whether routers are to be asked every second: at zero they start a pod by themselves.
 #[must_use]
 pub fn is_awake(deployment: &ModelDeployment) -> bool {

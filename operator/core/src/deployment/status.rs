@@ -12,7 +12,7 @@ use super::traffic::Traffic;
 use super::words::{self, Reason};
 use super::{
     DeploymentView, Observed, PORT_ANNOTATION, READY_PATH_ANNOTATION, VERSION_ANNOTATION, chosen, look, monitoring,
-    objects, plan, scaling, security,
+    objects, payload_log, plan, scaling, security,
 };
 use crate::api::{
     Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, RolloutOutcome,
@@ -105,12 +105,15 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
         stable_revision: traffic.stable.clone(),
         rollout: traffic.rollout.clone(),
         drift: old.drift.clone(),
+        log: old.log.clone(),
+        live: old.live.clone(),
         history: history(&old.history, &traffic.records),
         revisions: revisions(deployment, intent, observed, traffic),
     };
     conditions(&mut status.conditions, &verdict, deployment.metadata.generation, now);
     chosen::condition(&mut status, &old, deployment, scaling, now);
     let drifted = monitoring::report(&mut status, deployment, observed.drift.as_ref(), now);
+    let logged = payload_log::report(&mut status, deployment, observed, now);
     let secured = security::report(&mut status, deployment, observed, now);
     plan.events = events(&old, &status, &verdict, intent);
     plan.events.extend(traffic.events.iter().cloned());
@@ -122,6 +125,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     }));
     plan.events.extend(chosen::events(&old, deployment, scaling, stable));
     plan.events.extend(drifted);
+    plan.events.extend(logged);
     plan.events.extend(secured);
     // A write of the same status fails if the ModelDeployment has changed meanwhile: an old look deletes nothing.
     let fence = !plan.delete.is_empty();

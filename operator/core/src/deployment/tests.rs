@@ -3,7 +3,9 @@
 mod cluster;
 mod decisions;
 mod drift;
+mod live;
 mod monitoring;
+mod payload_log;
 mod pods;
 mod rollouts;
 mod routers;

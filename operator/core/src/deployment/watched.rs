@@ -2,6 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::live::Live;
 use super::look::stable;
 use super::queries;
 use super::rollout::is_news;
@@ -33,5 +34,5 @@ pub fn has_news(deployment: &ModelDeployment, measured: &Measured, now: Timestam
     let analyses = deployment.spec.rollout.as_ref().map(|rollout| &rollout.analysis);
     let rollout = deployment.status.as_ref().and_then(|status| status.rollout.as_ref());
     let (Some(analyses), Some(rollout)) = (analyses, rollout) else { return false };
-    is_news(rollout, &analysis::judge(analyses, Some(measured)), now)
+    is_news(rollout, &analysis::judge(analyses, Some(measured), Live::of(deployment)), now)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{
     Approve, CacheMode, Container, Deploy, ForEach, Gate, Input, NestedPipeline, OnFailure, Output, ParamSpec,
-    Register, Retry, Store, Value, is_stop,
+    Register, Report, Retry, Store, Value, is_stop,
 };
 use crate::names;
 
@@ -50,7 +50,7 @@ pub fn stage_path(finally: bool, stage: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FrozenStage {
-    /// Every stage that this one refers to, in `needs`, inputs, `register`, `deploy` or an expression. Sorted.
+    /// Every stage that this one refers to, in `needs`, inputs, `register`, `deploy`, `report` or an expression. Sorted.
     pub needs: Vec<String>,
     /// How it hangs on those of `needs` whose product it does not use.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -99,6 +99,7 @@ pub enum FrozenKind {
     Approve(Approve),
     Register(Register),
     Deploy(Deploy),
+    Report(Report),
 }
 
 /// A stage that runs a program: written in place, or resolved from a StageTemplate.

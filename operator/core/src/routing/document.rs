@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use kube_core::ResourceExt;
-use millrace_routes::{HeaderRule, Limits, Model, Protocol, Queue, Revision, Routes, Shadow, Sticky};
+use millrace_routes::{
+    HeaderRule, Limits, Log, Model, Protocol, Queue, Revision, Routes, Shadow, Sink, Source, Sticky,
+};
 
 use super::security;
-use crate::api::{HeaderRoute, ModelDeployment, RevisionStatus, RouteTo};
+use crate::api::{HeaderRoute, LogMode, LogSink, ModelDeployment, PayloadLog, RevisionStatus, RouteTo};
 use crate::autoscale::starts_from_zero;
 use crate::deployment::{READY_PATH, SERVER_PORT, exposed, queries};
 use crate::names::sha256_hex;
@@ -70,7 +72,31 @@ fn routed(model: &ModelDeployment, port: u16, routers: i32) -> Model {
         limits: limits(model),
         security: model.spec.security.as_ref().map(|asked| security::document(asked, routers)),
         queries: queries(model),
+        log: log(model),
     }
+}
+
+/// Bytes of a body that an event has, where the spec says nothing.
+const BODY_BYTES: u64 = 64 << 10;
+
+fn log(model: &ModelDeployment) -> Option<Log> {
+    let PayloadLog { sampling, max_body_bytes, sink } = model.spec.monitoring.as_ref()?.log.as_deref()?;
+    let LogSink { address, mode, token_secret, ca_config_map } = sink;
+    let revisions = model.status.iter().flat_map(|status| &status.revisions);
+    let bytes = max_body_bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(BODY_BYTES);
+    Some(Log {
+        namespace: model.namespace().unwrap_or_default(),
+        model: model.spec.model.name.clone(),
+        versions: revisions.filter_map(|revision| Some((revision.name.clone(), revision.version?))).collect(),
+        sampling: *sampling,
+        body_bytes: bytes.min(Log::LONGEST_BODY),
+        sink: Sink {
+            address: address.clone(),
+            batched: *mode == Some(LogMode::Batched),
+            token: token_secret.as_ref().map(|entry| security::entry(Source::Secret, entry)),
+            ca: ca_config_map.as_ref().map(|entry| security::entry(Source::ConfigMap, entry)),
+        },
+    })
 }
 
 fn limits(model: &ModelDeployment) -> Limits {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millrace_routes::{Routes, SecurityStats, Stats};
+use millrace_routes::{LogStats, Routes, SecurityStats, Stats};
 
 use crate::api::ModelDeployment;
 use crate::deployment::{Applied, DeploymentView, digest};
@@ -111,6 +111,8 @@ pub struct ModelReport {
     pub generation: u64,
     pub revisions: BTreeMap<String, RevisionReport>,
     pub security: Option<SecurityReport>,
+    /// What became of the events of the payload log. It changes with every request.
+    pub log: Option<LogStats>,
 }
 
 /// What a router has in force of `spec.security`.
@@ -131,9 +133,14 @@ impl SecurityReport {
     /// Bounded: anybody's pod may have answered.
     fn of(said: &SecurityStats) -> Self {
         let SecurityStats { id, closed, problems } = said;
-        let plain = |text: &String| head(&text.replace(|c: char| c.is_control(), " "), PROBLEM);
-        Self { id: head(id, PROBLEM), closed: *closed, problems: problems.iter().take(PROBLEMS).map(plain).collect() }
+        let problems = problems.iter().take(PROBLEMS).map(|text| plain(text)).collect();
+        Self { id: head(id, PROBLEM), closed: *closed, problems }
     }
+}
+
+/// Bounded, and in one line.
+fn plain(text: &str) -> String {
+    head(&text.replace(|c: char| c.is_control(), " "), PROBLEM)
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,17 +164,23 @@ impl Report {
             });
             let asked = model.spec.security.is_some();
             let security = said.security.as_ref().filter(|_| asked).map(SecurityReport::of);
-            Some((name, ModelReport { generation: said.generation, revisions: revisions.collect(), security }))
+            let asked = model.spec.monitoring.as_ref().is_some_and(|monitoring| monitoring.log.is_some());
+            let log = said.log.as_ref().filter(|_| asked).map(|said| {
+                let problem = said.problem.as_deref().map(plain);
+                LogStats { problem, ..said.clone() }
+            });
+            let (generation, revisions) = (said.generation, revisions.collect());
+            Some((name, ModelReport { generation, revisions, security, log }))
         });
         Self { models: known.collect() }
     }
 }
 
 impl ModelReport {
-    /// The same but for what is in flight to others than these revisions.
+    /// The same but for what is in flight to others than these revisions, and what was counted of the payload log.
     #[must_use]
     pub fn with_flight_of(&self, revisions: &BTreeSet<&str>) -> Self {
-        let mut report = self.clone();
+        let mut report = Self { log: None, ..self.clone() };
         report.revisions.iter_mut().for_each(|(name, said)| said.is_busy &= revisions.contains(name.as_str()));
         report
     }

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, KeyToPath, SecretVolumeSource, Volume, VolumeMount};
 use millrace_routes::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls, Use};
 
-use crate::api::{self, Jwks, JwksKey, JwtRules, ModelDeployment, PrometheusQuery, RateLimit, RatePer};
+use crate::api::{
+    self, Jwks, JwksKey, JwtRules, LogSink, ModelDeployment, PayloadLog, PrometheusQuery, RateLimit, RatePer,
+};
 use crate::names::sha256_hex;
 
 /// Hex characters of a digest.
@@ -51,6 +53,11 @@ fn tokens(rules: &JwtRules) -> Option<Jwt> {
     Some(Jwt { issuer: issuer.clone(), audiences: audiences.clone(), jwks })
 }
 
+/// An entry of an object of the namespace.
+pub(super) fn entry(of: Source, entry: &JwksKey) -> Entry {
+    Entry { of, name: entry.name.clone(), key: entry.key.clone() }
+}
+
 /// The share of one of so many routers.
 fn rate(limit: &RateLimit, knows_callers: bool, routers: i32) -> Rate {
     let RateLimit { requests_per_second, burst, per } = limit;
@@ -89,7 +96,7 @@ fn named(models: &[&ModelDeployment]) -> BTreeMap<String, Mounted> {
         let keys = match usage {
             Use::Tls => Some(vec!["tls.crt".to_owned(), "tls.key".to_owned()]),
             Use::ApiKeys => None,
-            Use::Jwks(key) | Use::Prometheus(key) => Some(vec![key.to_owned()]),
+            Use::Jwks(key) | Use::Prometheus(key) | Use::Log(key) => Some(vec![key.to_owned()]),
         };
         all.insert(of.folder(name, usage), Mounted { of, name: name.to_owned(), keys });
     };
@@ -99,6 +106,14 @@ fn named(models: &[&ModelDeployment]) -> BTreeMap<String, Mounted> {
         let entries = [(Source::Secret, token_secret), (Source::ConfigMap, ca_config_map)];
         for (of, entry) in entries.into_iter().filter_map(|(of, entry)| Some((of, entry.as_ref()?))) {
             add(of, &entry.name, Use::Prometheus(&entry.key));
+        }
+    }
+    let logs = models.iter().filter_map(|model| model.spec.monitoring.as_ref()?.log.as_deref());
+    for PayloadLog { sampling: _, max_body_bytes: _, sink } in logs {
+        let LogSink { address: _, mode: _, token_secret, ca_config_map } = sink;
+        let entries = [(Source::Secret, token_secret), (Source::ConfigMap, ca_config_map)];
+        for (of, entry) in entries.into_iter().filter_map(|(of, entry)| Some((of, entry.as_ref()?))) {
+            add(of, &entry.name, Use::Log(&entry.key));
         }
     }
     for security in models.iter().filter_map(|model| model.spec.security.as_ref()) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::graph::{self, Turn};
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{approve, attempt, container, deploy, finish, gate, locks, nested, register, scope};
+use super::{approve, attempt, container, deploy, finish, gate, locks, nested, register, report, scope};
 use crate::api::{StageState, StageStatus};
 use crate::expr::{self, ExprError};
 use crate::pipeline::{FrozenKind, FrozenStage};
@@ -56,7 +56,7 @@ fn part(pass: &Pass<'_>, order: &[&str], finally: bool, stages: &mut Stages, eff
 /// ModelDeployment, or for an apiserver that refuses what it makes.
 fn has_begun(pass: &Pass<'_>, name: &str, stage: &FrozenStage, status: &StageStatus) -> bool {
     match (&stage.kind, status.state) {
-        (_, StageState::Waiting) | (FrozenKind::Approve(_), StageState::Pending) => false,
+        (_, StageState::Waiting) | (FrozenKind::Approve(_) | FrozenKind::Report(_), StageState::Pending) => false,
         (FrozenKind::Container(_), StageState::Pending) => container::has_job(pass, status),
         (FrozenKind::Pipeline(_), StageState::Pending) => nested::has_run(pass, name, status),
         (FrozenKind::Register(register), StageState::Running) => {
@@ -140,5 +140,6 @@ fn step(
         FrozenKind::Approve(approve) => approve::step(pass, name, approve, old, stages, effects),
         FrozenKind::Register(register) => register::step(pass, name, register, old, stages, effects),
         FrozenKind::Deploy(deploy) => deploy::step(pass, name, deploy, old, stages, effects),
+        FrozenKind::Report(report) => report::step(pass, name, report, old, stages, effects),
     }
 }

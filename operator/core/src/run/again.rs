@@ -89,7 +89,7 @@ fn stages<'a>(frozen: &'a Frozen, old: &Stages, asked: &RetryFrom) -> BTreeMap<&
                 FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) => {
                     status.start_time.is_some()
                 }
-                FrozenKind::Deploy(_) => false,
+                FrozenKind::Deploy(_) | FrozenKind::Report(_) => false,
             };
             again.insert(name, anew);
         }

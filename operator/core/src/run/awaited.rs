@@ -69,6 +69,7 @@ pub(super) fn absent(pass: &Pass<'_>, wanted: &str) -> String {
 fn named(stage: &FrozenStage) -> impl Iterator<Item = &str> {
     let (deployed, inputs) = match &stage.kind {
         FrozenKind::Deploy(deploy) => (Some(deploy.model_deployment.as_str()), None),
+        FrozenKind::Report(report) => (Some(report.model_deployment.as_str()), None),
         FrozenKind::Container(container) => (None, Some(container.inputs.values())),
         FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) => (None, None),
     };

@@ -327,7 +327,11 @@ pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages, effects: &mut Eff
         let grace = match pass.frozen.stages.get(stage).map(|stage| &stage.kind) {
             Some(FrozenKind::Container(container)) => job::grace_seconds(&container.container),
             Some(
-                FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_),
+                FrozenKind::Pipeline(_)
+                | FrozenKind::Approve(_)
+                | FrozenKind::Register(_)
+                | FrozenKind::Deploy(_)
+                | FrozenKind::Report(_),
             )
             | None => 0,
         };

@@ -54,7 +54,13 @@ pub(super) fn step(
 fn wanted(pass: &Pass<'_>, deploy: &Deploy, stages: &Stages) -> Result<(String, String, i64), String> {
     let model = match pass.frozen.stages.get(&deploy.version).map(|stage| &stage.kind) {
         Some(FrozenKind::Register(register)) => &register.model,
-        Some(FrozenKind::Container(_) | FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Deploy(_))
+        Some(
+            FrozenKind::Container(_)
+            | FrozenKind::Pipeline(_)
+            | FrozenKind::Approve(_)
+            | FrozenKind::Deploy(_)
+            | FrozenKind::Report(_),
+        )
         | None => {
             return Err(format!("`{}` is no stage that registers a model", deploy.version));
         }

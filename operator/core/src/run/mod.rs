@@ -36,6 +36,7 @@ mod pass;
 mod plan;
 mod register;
 mod render;
+mod report;
 mod retry;
 mod scope;
 mod start;

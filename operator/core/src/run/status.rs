@@ -146,7 +146,7 @@ fn promoted(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Option<&End>
             FrozenKind::Approve(_) => status.reason.as_deref() != Some(WHEN_FALSE),
             FrozenKind::Deploy(_) => true,
             FrozenKind::Pipeline(_) => status.reason.as_deref() == Some(GATE_REJECTED),
-            FrozenKind::Register(_) => false,
+            FrozenKind::Register(_) | FrozenKind::Report(_) => false,
         })
         .map(|(name, _, status)| (name, status))
         .collect();

@@ -13,6 +13,7 @@ use millrace_core::api::{
     ModelDeploymentStatus, ModelVersion, StageStatus, set_condition,
 };
 use millrace_core::config::Config;
+use millrace_core::deployment::take_report;
 use millrace_core::names;
 use millrace_core::pipeline::Frozen;
 use millrace_core::plan::{Apply, Create, Delete, DeleteKind, Event, FIELD_OWNED, Plan, Refusal};
@@ -377,7 +378,16 @@ impl Cluster {
     }
 
     fn apply(&mut self, apply: Apply) {
-        let Apply::DeployVersion { model_deployment, version } = apply else { panic!("not a run's: {apply:?}") };
+        let (model_deployment, version) = match apply {
+            Apply::DeployVersion { model_deployment, version } => (model_deployment, version),
+            Apply::LiveMetrics { model_deployment, live } => {
+                assert_eq!(model_deployment, "served");
+                let found = self.deployment.as_mut().unwrap();
+                take_report(found.status.get_or_insert_default(), &live);
+                return;
+            }
+            other => panic!("not a run's: {other:?}"),
+        };
         assert_eq!(model_deployment, "served");
         if self.version_owned {
             let words = "conflict with \"kubectl\": .spec.model.version";

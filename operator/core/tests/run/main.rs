@@ -15,6 +15,7 @@ mod locks;
 mod model;
 mod nested;
 mod node;
+mod report;
 mod retries;
 mod waits;
 

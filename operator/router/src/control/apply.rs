@@ -11,6 +11,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::door::Door;
 use crate::listen::Listener;
+use crate::log::{Logs, Ring};
 use crate::state::{Model, Policy, Revision, State};
 use crate::worker::Workers;
 
@@ -23,14 +24,15 @@ pub struct Table {
     pub address: IpAddr,
     /// Where Secrets and ConfigMaps are mounted.
     mounted: PathBuf,
+    logs: Logs,
     listeners: HashMap<String, Listener>,
     /// The ports that could not be had, by model.
     failed: HashMap<String, u16>,
 }
 
 impl Table {
-    pub fn new(state: Arc<State>, workers: Workers, address: IpAddr, mounted: PathBuf) -> Self {
-        Self { state, workers, address, mounted, listeners: HashMap::new(), failed: HashMap::new() }
+    pub fn new(state: Arc<State>, workers: Workers, address: IpAddr, mounted: PathBuf, logs: Logs) -> Self {
+        Self { state, workers, address, mounted, logs, listeners: HashMap::new(), failed: HashMap::new() }
     }
 
     /// Takes every document that comes, until the sender is gone. One that is not right leaves what is.
@@ -120,13 +122,16 @@ impl Table {
         gone.extend(old.iter().filter(|r| !targets.iter().any(|t| Arc::ptr_eq(t, r))).cloned());
         let door = before.as_ref().and_then(|policy| policy.door.as_ref());
         let door = Door::next(door, document.security.as_ref(), &self.mounted);
-        let policy = Policy::new(document, targets, door);
+        let logged = known.as_ref().map_or_else(Arc::default, |model| model.logged.clone());
+        let ring = before.as_ref().and_then(|policy| policy.log.as_ref());
+        let ring = Ring::next(ring, document.log.as_ref(), &document.name, &logged, &self.logs);
+        let policy = Policy::new(document, targets, door, ring);
         match known {
             Some(model) => {
                 model.set_policy(policy);
                 model
             }
-            None => Arc::new(Model::new(&document.name, policy)),
+            None => Arc::new(Model::new(&document.name, policy, logged)),
         }
     }
 

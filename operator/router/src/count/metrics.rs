@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use millrace_routes::Outcome;
+use millrace_routes::{LogStats, Outcome};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -67,6 +67,7 @@ impl Collector for Counted {
         histogram(encoder, &rows, "queue_wait", "Time that held requests waited for a pod", |r| &r.counters.waited)?;
         spans(encoder, &rows)?;
         doors(encoder, &self.0.models())?;
+        logs(encoder, &self.0.models())?;
         router(encoder, &self.0)
     }
 }
@@ -175,6 +176,19 @@ fn doors(encoder: &mut DescriptorEncoder, models: &[Arc<Model>]) -> Encoded {
         let Some(door) = &model.policy().door else { continue };
         let value = door.stats().problems.len() as u64;
         family.encode_family(&[("model", model.name.as_str())])?.encode_gauge(&value)?;
+    }
+    Ok(())
+}
+
+fn logs(encoder: &mut DescriptorEncoder, models: &[Arc<Model>]) -> Encoded {
+    let help = "Events of the payload log by what became of them";
+    let mut family = encoder.encode_descriptor("log_events", help, None, MetricType::Counter)?;
+    for model in models.iter().filter(|model| model.policy().log.is_some()) {
+        let LogStats { delivered, dropped, failed, problem: _ } = model.logged.stats();
+        for (result, value) in [("delivered", delivered), ("dropped", dropped), ("failed", failed)] {
+            let labels = [("model", model.name.as_str()), ("result", result)];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
     }
     Ok(())
 }

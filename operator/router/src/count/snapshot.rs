@@ -18,7 +18,8 @@ pub fn snapshot(state: &State) -> Stats {
         });
         let security = policy.door.as_ref().map(|door| door.stats());
         let queries = policy.queries.iter().map(|query| (query.id.clone(), state.answers.stats(&query.id))).collect();
-        Some((model.name.clone(), ModelStats { generation, revisions: revisions.collect(), security, queries }))
+        let log = policy.log.as_ref().map(|_| model.logged.stats());
+        Some((model.name.clone(), ModelStats { generation, revisions: revisions.collect(), security, queries, log }))
     });
     Stats {
         pod: state.pod.clone(),

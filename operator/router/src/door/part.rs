@@ -50,7 +50,7 @@ impl<T: Readable> Part<T> {
         }
         let key = match usage {
             Use::Tls | Use::ApiKeys => None,
-            Use::Jwks(key) | Use::Prometheus(key) => Some(key.to_owned()),
+            Use::Jwks(key) | Use::Prometheus(key) | Use::Log(key) => Some(key.to_owned()),
         };
         let part = Self {
             object: format!("{} {name}", of.as_str()),

@@ -5,13 +5,13 @@ mod answer;
 mod http;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use millrace_routes::{Query, QueryStats};
 use tokio::sync::Semaphore;
 
+use crate::dial::Reach;
 use crate::state::{State, lock};
 use answer::Answer;
 
@@ -25,15 +25,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const AT_ONCE: usize = 8;
 /// Characters of what is said of a question.
 const LONGEST: usize = 300;
-
-/// What may be asked, and by what.
-#[derive(Debug)]
-pub struct Reach {
-    /// Where Secrets and ConfigMaps are mounted.
-    pub mounted: PathBuf,
-    /// Addresses of this very host too, where there is no cluster.
-    pub loopback: bool,
-}
 
 /// The last answer to each query, by its id.
 #[derive(Debug, Default)]
@@ -109,8 +100,8 @@ fn plain(text: &str) -> String {
 }
 
 /// Asks for as long as the process lives.
-pub async fn follow(state: Arc<State>, reach: Reach) {
-    let (reach, at_once) = (Arc::new(reach), Arc::new(Semaphore::new(AT_ONCE)));
+pub async fn follow(state: Arc<State>, reach: Arc<Reach>) {
+    let at_once = Arc::new(Semaphore::new(AT_ONCE));
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

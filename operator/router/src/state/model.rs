@@ -9,6 +9,7 @@ use millrace_routes::{Model as Document, Query};
 use super::{Revision, lock, read, write};
 use crate::choose::Chooser;
 use crate::door::Door;
+use crate::log::{Counts, Ring};
 use crate::refuse::Reason;
 
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub struct Model {
     /// The generation of the last policy under which its port was open.
     in_force: Mutex<Option<u64>>,
     refused: [AtomicU64; Reason::ALL.len()],
+    pub logged: Arc<Counts>,
 }
 
 /// What the newest document says of a model. A request keeps the one that it began with.
@@ -33,6 +35,7 @@ pub struct Policy {
     /// `None`: whoever comes is let in.
     pub door: Option<Arc<Door>>,
     pub queries: Vec<Arc<Query>>,
+    pub log: Option<Arc<Ring>>,
 }
 
 #[derive(Debug)]
@@ -44,7 +47,12 @@ pub struct Shadow {
 
 impl Policy {
     /// `targets` are the document's revisions, in its order.
-    pub fn new(document: &Document, targets: Vec<Arc<Revision>>, door: Option<Arc<Door>>) -> Self {
+    pub fn new(
+        document: &Document,
+        targets: Vec<Arc<Revision>>,
+        door: Option<Arc<Door>>,
+        log: Option<Arc<Ring>>,
+    ) -> Self {
         let shadow = document.shadow.as_ref().and_then(|shadow| {
             Some(Shadow {
                 revision: targets.iter().find(|r| r.name == shadow.revision)?.clone(),
@@ -61,17 +69,19 @@ impl Policy {
             answer_within: document.limits.answer_ms.map(Duration::from_millis),
             door,
             queries: document.queries.iter().cloned().map(Arc::new).collect(),
+            log,
         }
     }
 }
 
 impl Model {
-    pub fn new(name: &str, policy: Policy) -> Self {
+    pub fn new(name: &str, policy: Policy, logged: Arc<Counts>) -> Self {
         Self {
             name: name.to_owned(),
             policy: RwLock::new(Arc::new(policy)),
             in_force: Mutex::new(None),
             refused: [const { AtomicU64::new(0) }; Reason::ALL.len()],
+            logged,
         }
     }
 

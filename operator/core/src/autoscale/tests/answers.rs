@@ -100,3 +100,24 @@ fn without_an_answer_the_number_stays_whatever_it_is() {
     // Nobody says anything any more.
     assert!(look(&history, 500).blind.is_some_and(|blind| !blind.early));
 }
+
+#[test]
+fn the_first_answer_after_a_time_without_takes_nothing_away() {
+    let mut history = History::new(at(0));
+    for second in 1..=100 {
+        hear(&mut history, second, [Some(&answer(95.0, 0)), None]);
+    }
+    // Prometheus was away; what is done at a time was done all the while.
+    for second in 101..=400 {
+        let age = u64::try_from(second - 100).unwrap();
+        hear(&mut history, second, [Some(&QueryStats { errors: 9, ..answer(95.0, age) }), None]);
+    }
+    assert!(look(&history, 400).blind.is_some());
+    for second in 401..=480 {
+        hear(&mut history, second, [Some(&answer(0.0, 0)), None]);
+        let window = look(&history, second);
+        assert_eq!(window.peak.is_some(), second >= 461, "{second} {window:?}");
+        // Nothing for thirty seconds, which are counted from the first answer on.
+        assert_eq!(chosen(&window, 10), if second < 431 { 10 } else { 0 }, "{second} {window:?}");
+    }
+}

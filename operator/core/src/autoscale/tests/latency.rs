@@ -226,6 +226,15 @@ fn what_is_decided_says_why() {
 }
 
 #[test]
+fn a_pod_that_does_not_come_in_a_minute_keeps_none_from_coming_and_lets_none_go() {
+    let says = |soon, calm, available| chosen(soon, calm, 3, available).0;
+    let (late, early) = (seen(500.0, 30.0), seen(20.0, 1.0));
+    assert_eq!((says(late, None, 2), says(late, Some(late), 2)), (3, 5), "2 pods at two and a half times the target");
+    assert_eq!((says(early, Some(early), 2), says(early, Some(early), 3)), (3, 2));
+    assert_eq!(says(late, Some(late), 0), 3, "nothing was measured of no pod");
+}
+
+#[test]
 fn what_was_measured_with_other_pods_counts_for_nothing() {
     let mut history = History::new(Timestamp::UNIX_EPOCH);
     let follow = Follow { metric: ScaleMetric::Latency, percentile: Percentile::P50, query: None };

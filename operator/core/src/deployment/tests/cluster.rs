@@ -129,7 +129,7 @@ impl Cluster {
                     problems: self.broken.clone(),
                 });
                 let revisions = revisions.collect();
-                (model.name.clone(), ModelReport { generation: model.generation, revisions, security })
+                (model.name.clone(), ModelReport { generation: model.generation, revisions, security, log: None })
             });
             Router { pod: Arc::new(router(i)), report: Some(Arc::new(Report { models: models.collect() })) }
         });
@@ -298,7 +298,7 @@ impl Cluster {
                 }));
                 self.autoscaler = Some(*wanted);
             }
-            Apply::DeployVersion { .. } => panic!("a ModelDeployment does not set its own version"),
+            Apply::DeployVersion { .. } | Apply::LiveMetrics { .. } => panic!("not a ModelDeployment's: {apply:?}"),
         }
     }
 

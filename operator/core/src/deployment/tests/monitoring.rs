@@ -12,7 +12,7 @@ const SKEWED: [u64; 5] = [0, 50, 150, 350, 450];
 
 fn watched() -> Cluster {
     let mut cluster = Cluster::serving_version_1();
-    cluster.owner.spec.monitoring = Some(Monitoring { drift: Some(Drift::default()) });
+    cluster.owner.spec.monitoring = Some(Monitoring { drift: Some(Drift::default()), log: None });
     cluster.edited();
     cluster.settle();
     cluster.events.clear();
@@ -89,7 +89,7 @@ fn another_threshold_is_judged_at_once() {
     let mut cluster = watched();
     hear(&mut cluster, counted(1000, SKEWED));
     let drift = Drift { threshold: Some(1.0), ..Drift::default() };
-    cluster.owner.spec.monitoring = Some(Monitoring { drift: Some(drift) });
+    cluster.owner.spec.monitoring = Some(Monitoring { drift: Some(drift), log: None });
     cluster.edited();
     cluster.settle();
     assert_eq!(cluster.condition("Drifted"), pair("False", "NoDrift"));
@@ -140,7 +140,7 @@ fn a_window_that_is_none_is_refused_with_what_to_write() {
     for window in ["4m59s", "8d"] {
         let mut cluster = watched();
         let drift = Drift { window: Some(window.to_owned()), ..Drift::default() };
-        cluster.owner.spec.monitoring = Some(Monitoring { drift: Some(drift) });
+        cluster.owner.spec.monitoring = Some(Monitoring { drift: Some(drift), log: None });
         cluster.edited();
         cluster.settle();
         assert_eq!(cluster.condition("Accepted"), pair("False", "InvalidDuration"));

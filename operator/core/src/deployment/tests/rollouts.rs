@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::cluster::{Cluster, pair};
 use crate::analysis::{Answers, Counts, Measured};
 use crate::api::{RolloutOutcome, RolloutStatus, Routing};
-use crate::deployment::{counted, has_news, is_settled, watched};
+use crate::deployment::{counted, has_news, is_settled, timed, watched};
 use crate::run::PodView;
 
 /// Version 1 is served by four pods, version 2 is asked for and its pods answer.
@@ -111,6 +111,13 @@ fn canary() -> serde_json::Value {
         "steps": [{ "weight": 5, "hold": "2m" }, { "weight": 50, "hold": "5m" }],
         "analysis": { "errors": { "metric": "ErrorRate", "max": 0.01, "minSamples": 200 } }
     })
+}
+
+#[test]
+fn how_long_a_canary_takes_says_nothing_of_the_promoted_revisions_pods() {
+    let (cluster, old, _) = rolling(canary());
+    assert_eq!(counted(&cluster.owner).count(), 2, "both have requests of callers");
+    assert_eq!(timed(&cluster.owner).collect::<Vec<_>>(), [old.as_str()]);
 }
 
 #[test]

@@ -395,6 +395,8 @@ fn with_an_autoscaler_it_goes_to_zero_and_a_routers_start_is_kept() {
     cluster.settle();
     assert_eq!((wanted(&cluster, &name), cluster.condition("Ready")), (0, pair("True", "AtZero")));
     assert_eq!(cluster.condition("ScalingActive"), pair("True", "CPU"));
+    let told: Vec<_> = cluster.events.iter().filter(|event| event.reason == "Scaled").map(|e| &e.message).collect();
+    assert_eq!(told, ["from 1 to 0: no request for 5m: 0 pods"]);
     idle(&mut cluster, 0);
     cluster.change(&name, |view| view.wanted = 1);
     cluster.settle();

@@ -54,6 +54,9 @@ fn kind(
     if let Some(deploy) = &stage.deploy {
         return Some(FrozenKind::Deploy(deploy.clone()));
     }
+    if let Some(report) = &stage.report {
+        return Some(FrozenKind::Report(report.clone()));
+    }
     let template = resolved.template;
     let mut container = match (&stage.container, template) {
         (Some(own), _) => own.clone(),

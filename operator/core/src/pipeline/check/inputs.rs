@@ -99,7 +99,7 @@ pub(super) fn output(
         return None;
     };
     let resolved = existing(stage, producer, path, tie, all, edges, problems)?;
-    if matches!(resolved.kind, Kind::Approve | Kind::Register | Kind::Deploy) {
+    if matches!(resolved.kind, Kind::Approve | Kind::Register | Kind::Deploy | Kind::Report) {
         let message = format!("the stage `{producer}` has no outputs: name a stage with uses, container or pipeline");
         problems.add(path, "UnknownOutput", message);
         return None;

@@ -26,6 +26,7 @@ pub(super) enum Kind {
     Approve,
     Register,
     Deploy,
+    Report,
     /// Says too little or too much; that was already found wrong.
     Unclear,
 }
@@ -106,13 +107,13 @@ fn resolve<'a>(
         (stage.approve.is_some(), Kind::Approve),
         (stage.register.is_some(), Kind::Register),
         (stage.deploy.is_some(), Kind::Deploy),
+        (stage.report.is_some(), Kind::Report),
     ];
     let given: Vec<Kind> = given.into_iter().filter(|(given, _)| *given).map(|(_, kind)| kind).collect();
     let kind = match given.as_slice() {
         [kind] => *kind,
         _ => {
-            let message =
-                "a stage is exactly one of uses, container, pipeline, approve, register and deploy: write one of them";
+            let message = "a stage is exactly one of uses, container, pipeline, approve, register, deploy and report: write one of them";
             problems.add(&at, "InvalidStage", message);
             Kind::Unclear
         }

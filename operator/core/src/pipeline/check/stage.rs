@@ -10,7 +10,7 @@ use super::resolve::{Kind, Resolved};
 use super::{
     Problems, approve, cache, container, for_each, freeze, gate, inputs, locks, name, nested, params, retry, time, when,
 };
-use crate::api::{ArtifactType, MLPipelineSpec, ParamSpec};
+use crate::api::{ArtifactType, MLPipelineSpec, ParamSpec, Report};
 use crate::config::Config;
 use crate::expr::{self, Names, Type};
 
@@ -47,6 +47,7 @@ pub(super) fn check(
         Kind::Approve => approve::check(name, resolved, spec, all, edges, problems),
         Kind::Register => register(name, resolved, &at, all, edges, problems),
         Kind::Deploy => deploy(name, resolved, &at, all, edges, problems),
+        Kind::Report => report(name, resolved, &at, all, edges, problems),
         Kind::Unclear => {}
     }
 }
@@ -207,18 +208,52 @@ fn register(
         problems.add(path, "WrongArtifactType", message);
     }
     if let Some(metrics) = &register.metrics {
-        let path = format!("{at}.register.metrics");
-        let found = inputs::existing(name, metrics, &path, Tie::Uses, all, edges, problems);
-        let has_none = |found: &Resolved<'_>| {
-            matches!(found.kind, Kind::Approve | Kind::Register | Kind::Deploy)
-                || found.stage.for_each.is_some()
-                || found.stage.pipeline.as_ref().is_some_and(|nested| nested.results.is_none())
-        };
-        if found.is_some_and(has_none) {
-            let message =
-                format!("the stage `{metrics}` has no metrics: name a stage with uses or container, without forEach");
-            problems.add(path, "InvalidReference", message);
-        }
+        measures(name, metrics, format!("{at}.register.metrics"), all, edges, problems);
+    }
+}
+
+/// The stage of this name, if it has metrics.
+fn measures<'a, 'b>(
+    name: &str,
+    metrics: &str,
+    path: String,
+    all: &'b BTreeMap<&'a str, Resolved<'a>>,
+    edges: &mut Edges,
+    problems: &mut Problems,
+) -> Option<&'b Resolved<'a>> {
+    let found = inputs::existing(name, metrics, &path, Tie::Uses, all, edges, problems)?;
+    let has_none = matches!(found.kind, Kind::Approve | Kind::Register | Kind::Deploy | Kind::Report)
+        || found.stage.for_each.is_some()
+        || found.stage.pipeline.as_ref().is_some_and(|nested| nested.results.is_none());
+    if has_none {
+        let message =
+            format!("the stage `{metrics}` has no metrics: name a stage with uses or container, without forEach");
+        problems.add(path, "InvalidReference", message);
+        return None;
+    }
+    Some(found)
+}
+
+fn report(
+    name: &str,
+    resolved: &Resolved<'_>,
+    at: &str,
+    all: &BTreeMap<&str, Resolved<'_>>,
+    edges: &mut Edges,
+    problems: &mut Problems,
+) {
+    let Some(Report { model_deployment, metrics, version, samples }) = &resolved.stage.report else { return };
+    name::label(model_deployment, &format!("{at}.report.modelDeployment"), "a ModelDeployment", problems);
+    let Some(found) = measures(name, metrics, format!("{at}.report.metrics"), all, edges, problems) else { return };
+    // A program of one's own declares none.
+    let Some(declared) = found.template.map(|template| &template.metrics).filter(|metrics| !metrics.is_empty()) else {
+        return;
+    };
+    for (field, metric) in [("version", version), ("samples", samples)] {
+        let Some(metric) = metric.as_ref().filter(|metric| !declared.contains_key(*metric)) else { continue };
+        let hint = expr::did_you_mean(metric, declared.keys().map(String::as_str));
+        let message = format!("the stage `{metrics}` has no metric `{metric}`: {hint}");
+        problems.add(format!("{at}.report.{field}"), "UnknownMetric", message);
     }
 }
 
@@ -235,7 +270,9 @@ fn deploy(
     time::duration(deploy.timeout.as_deref(), &format!("{at}.deploy.timeout"), problems);
     let path = format!("{at}.deploy.version");
     let found = inputs::existing(name, &deploy.version, &path, Tie::Uses, all, edges, problems);
-    if found.is_some_and(|found| matches!(found.kind, Kind::Program | Kind::Pipeline | Kind::Approve | Kind::Deploy)) {
+    if found.is_some_and(|found| {
+        matches!(found.kind, Kind::Program | Kind::Pipeline | Kind::Approve | Kind::Deploy | Kind::Report)
+    }) {
         let registers = all.iter().filter(|(_, stage)| stage.kind == Kind::Register).map(|(name, _)| *name);
         let list = registers.collect::<Vec<_>>().join(", ");
         let hint = if list.is_empty() { "add a stage with register".to_owned() } else { format!("name one of {list}") };

@@ -9,10 +9,13 @@ use serde_json::{Map, Value, json};
 
 use super::{Kind, Look, Start, has_ended, since};
 use crate::api::{DriftStatus, ModelTrigger, ModelTriggerStatus};
-use crate::duration;
 use crate::expr::{self, Names, Scope, Type};
 use crate::problem::head;
+use crate::{deployment, duration};
 
+/// What is watched, and what was reported.
+const DRIFT: &str = "drift";
+const LIVE: &str = "live";
 /// After a start nothing starts for so long, unless something else is said.
 const COOLDOWN: Duration = Duration::from_hours(1);
 /// A message of a status.
@@ -29,11 +32,11 @@ pub(in crate::pipeline) fn names() -> Names {
     let mut drift = numbers(&["share", "samples", "drifted", "compared", "outliers"]);
     drift.insert("features".to_owned(), Type::map_of(Type::Record(feature)));
     drift.insert("predictions".to_owned(), Type::Record(predictions).or_null());
-    Names::from([("drift".to_owned(), Type::Record(drift))])
+    Names::from([(DRIFT.to_owned(), Type::Record(drift)), (LIVE.to_owned(), Type::map_of(Type::Number))])
 }
 
 /// Their values. What is not counted of a feature, because it is of the other sort, is 0.
-fn scope(drift: &DriftStatus) -> Scope {
+fn drift_value(drift: &DriftStatus) -> Value {
     let features = drift.features.iter().map(|feature| {
         let value = json!({
             "value": feature.value,
@@ -54,7 +57,7 @@ fn scope(drift: &DriftStatus) -> Scope {
             "probabilityShift": predictions.probability_shift.unwrap_or_default(),
         })
     });
-    let drift = json!({
+    json!({
         "share": drift.share,
         "samples": drift.samples,
         "drifted": drift.drifted,
@@ -62,8 +65,7 @@ fn scope(drift: &DriftStatus) -> Scope {
         "outliers": drift.outliers.unwrap_or_default(),
         "features": Value::Object(features.collect::<Map<_, _>>()),
         "predictions": predictions,
-    });
-    Scope::new().with("drift", drift)
+    })
 }
 
 /// Looks at one trigger: what its status says then.
@@ -138,14 +140,31 @@ fn holds(look: &Look<'_>, trigger: &ModelTrigger) -> Result<bool, String> {
     let name = &trigger.model_deployment;
     let model =
         look.observed.model_deployments.get(name).ok_or_else(|| format!("there is no ModelDeployment {name}"))?;
-    if model.spec.monitoring.as_ref().is_none_or(|monitoring| monitoring.drift.is_none()) {
-        return Err(format!("nothing is watched of ModelDeployment {name}: write spec.monitoring.drift there"));
+    let named = expr::check(&trigger.when, &names(), &Type::Boolean).references;
+    let asks = |of: &str| named.iter().any(|path| path.first().is_some_and(|name| name == of));
+    let least = trigger.min_samples.unwrap_or_default();
+    let (mut scope, mut lacks) = (Scope::new(), false);
+    if asks(DRIFT) {
+        if model.spec.monitoring.as_ref().is_none_or(|monitoring| monitoring.drift.is_none()) {
+            return Err(format!("nothing is watched of ModelDeployment {name}: write spec.monitoring.drift there"));
+        }
+        let drift = model.status.as_ref().and_then(|status| status.drift.as_ref());
+        match drift.filter(|drift| drift.share.is_some() && drift.samples >= least) {
+            Some(drift) => scope = scope.with(DRIFT, drift_value(drift)),
+            None => lacks = true,
+        }
     }
-    let Some(drift) = model.status.as_ref().and_then(|status| status.drift.as_ref()) else { return Ok(false) };
-    if drift.share.is_none() || trigger.min_samples.is_some_and(|least| drift.samples < least) {
-        return Ok(false);
+    if asks(LIVE) {
+        match deployment::live(model).filter(|live| live.samples.unwrap_or_default() >= least) {
+            Some(live) => scope = scope.with(LIVE, json!(live.metrics)),
+            None => lacks = true,
+        }
     }
-    expr::eval_bool(&trigger.when, &scope(drift)).map_err(|error| format!("when: {error}"))
+    match expr::eval_bool(&trigger.when, &scope) {
+        // `a || b` holds where `b` does, though nothing is known of `a`.
+        Err(_) if lacks => Ok(false),
+        holds => holds.map_err(|error| format!("when: {error}")),
+    }
 }
 
 fn after(time: Timestamp, wait: Duration) -> Timestamp {

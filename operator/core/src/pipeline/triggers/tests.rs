@@ -581,3 +581,39 @@ fn with_too_few_rows_or_none_nothing_holds_and_it_says_why_where_somebody_can_me
     world.settle();
     assert_eq!(world.runs.len(), 1);
 }
+
+#[test]
+fn what_was_reported_of_the_promoted_version_starts_a_run_too() {
+    let when = "live.accuracy < 0.75";
+    let mut world = World::new(degraded(json!({ "for": "0s", "when": when, "minSamples": 1000 })));
+    let reported = |world: &mut World, version: i64, accuracy: f64, samples: i64| {
+        let spec = json!({ "model": { "name": "m" } });
+        let mut model = ModelDeployment::new("m", serde_json::from_value(spec).unwrap());
+        let live = json!({
+            "version": version, "samples": samples, "metrics": { "accuracy": accuracy }, "run": "r", "stage": "s", "model": "m",
+        });
+        let revision = json!({ "name": "m-1", "version": 2, "replicas": 1, "readyReplicas": 1, "weight": 100 });
+        let status = json!({ "stableRevision": "m-1", "revisions": [revision], "live": [live] });
+        model.status = Some(serde_json::from_value(status).unwrap());
+        world.models.insert("m".to_owned(), Arc::new(model));
+        world.settle();
+    };
+    // Of another version, of too few, and good enough.
+    for (version, accuracy, samples) in [(1, 0.5, 5000), (2, 0.5, 999), (2, 0.75, 5000)] {
+        reported(&mut world, version, accuracy, samples);
+        assert_eq!((world.runs.len(), world.degraded().message), (0, None), "{version} {accuracy} {samples}");
+    }
+    reported(&mut world, 2, 0.74, 1000);
+    assert_eq!(world.runs.len(), 1);
+    assert!(world.events[0].contains("because `live.accuracy < 0.75` holds"), "{:?}", world.events);
+    let both = json!({ "for": "0s", "when": "drift.share > 0.3 || live.accuracy < 0.75" });
+    let mut world = World::new(degraded(both));
+    reported(&mut world, 2, 0.5, 1);
+    assert!(world.degraded().message.unwrap().contains("write spec.monitoring.drift there"));
+    // Drift is watched, and there were too few rows yet: each of the two is enough.
+    let mut watched = (*world.models["m"]).clone();
+    watched.spec.monitoring = Some(serde_json::from_value(json!({ "drift": {} })).unwrap());
+    world.models.insert("m".to_owned(), Arc::new(watched));
+    world.settle();
+    assert_eq!(world.runs.len(), 1);
+}

@@ -179,7 +179,11 @@ pub fn serializes(run: &MLPipelineRun, observed: &Observed) -> bool {
     if let Some(frozen) = &observed.frozen {
         return frozen.stages.values().any(|stage| match &stage.kind {
             FrozenKind::Container(container) => container.cache.as_ref().is_some_and(|cache| cache.serialize),
-            FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => false,
+            FrozenKind::Pipeline(_)
+            | FrozenKind::Approve(_)
+            | FrozenKind::Register(_)
+            | FrozenKind::Deploy(_)
+            | FrozenKind::Report(_) => false,
         });
     }
     let spec = run.spec.pipeline.as_ref().or(observed.pipeline.as_ref().map(|pipeline| &pipeline.spec));

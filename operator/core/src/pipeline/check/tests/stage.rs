@@ -34,6 +34,25 @@ fn what_belongs_to_another_kind_of_stage_is_refused() {
 }
 
 #[test]
+fn a_report_needs_a_stage_that_has_the_metrics() {
+    let tell = |report: Value| json!({ "stages": { "tell": { "report": report } } });
+    all_refused(&[
+        (tell(json!({ "modelDeployment": "m", "metrics": "nosuch" })), "spec.stages.tell.report.metrics", "nosuch"),
+        (
+            tell(json!({ "modelDeployment": "m", "metrics": "deploy" })),
+            "spec.stages.tell.report.metrics",
+            "the stage `deploy` has no metrics",
+        ),
+        (
+            tell(json!({ "modelDeployment": "m", "metrics": "score", "samples": "f2" })),
+            "spec.stages.tell.report.samples",
+            "the stage `score` has no metric `f2`",
+        ),
+        (tell(json!({ "modelDeployment": "M!", "metrics": "score" })), "spec.stages.tell.report.modelDeployment", "M!"),
+    ]);
+}
+
+#[test]
 fn a_program_that_could_not_or_may_not_run_is_refused() {
     let fit = |container: Value| stage("fit", json!({ "container": container }));
     let at = "spec.stages.fit.container";

@@ -1,0 +1,129 @@
+//! What the status says of the payload log: whether events arrive, and how many were lost. While all of them do, nothing is written.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use millrace_routes::LogStats;
+
+use super::Observed;
+use crate::api::{Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, PayloadLogStatus, set_condition};
+use crate::duration::since;
+use crate::plan::Event;
+use crate::problem::Problem;
+use crate::routing::Report;
+
+/// The condition.
+const LOGGED: &str = "PayloadLogged";
+/// Reasons.
+const DELIVERING: &str = "Delivering";
+const DROPPED: &str = "EventsDropped";
+const FAILED: &str = "SinkFailed";
+const UNKNOWN: &str = "NoRouter";
+/// It turns for the worse after so long at the earliest, and for the better, or other counts are written, after the second.
+const SOON: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// What is to be said.
+struct Judged {
+    reason: &'static str,
+    message: String,
+    counts: PayloadLogStatus,
+}
+
+/// Whether a pass would write what these routers say.
+#[must_use]
+pub fn has_log_news<'a>(
+    deployment: &ModelDeployment,
+    reports: impl Iterator<Item = &'a Report>,
+    now: Timestamp,
+) -> bool {
+    heard(deployment, reports).is_some_and(|said| news(deployment, &said, now).is_some())
+}
+
+/// The sum over the routers. `None` where none says anything of it.
+fn heard<'a>(deployment: &ModelDeployment, reports: impl Iterator<Item = &'a Report>) -> Option<LogStats> {
+    deployment.spec.monitoring.as_ref()?.log.as_ref()?;
+    let model = deployment.metadata.name.as_deref()?;
+    let said = reports.filter_map(|report| report.models.get(model)?.log.clone());
+    said.reduce(|a, b| LogStats {
+        delivered: a.delivered.saturating_add(b.delivered),
+        dropped: a.dropped.saturating_add(b.dropped),
+        failed: a.failed.saturating_add(b.failed),
+        problem: a.problem.or(b.problem),
+    })
+}
+
+fn news(deployment: &ModelDeployment, said: &LogStats, now: Timestamp) -> Option<Judged> {
+    let status = deployment.status.as_ref();
+    let old = status.and_then(|status| status.log.as_ref());
+    let known = status.and_then(|status| condition(&status.conditions));
+    let known = known.filter(|known| known.observed_generation == deployment.metadata.generation);
+    let judged = judge(old, said, now);
+    let (Some(old), Some(known)) = (old, known.filter(|known| known.reason != UNKNOWN)) else { return Some(judged) };
+    let waited = old.observed_time.as_ref().map_or(Duration::MAX, |written| since(written.0, now));
+    let worse = judged.reason != DELIVERING && known.reason == DELIVERING;
+    let lost = (judged.counts.dropped, judged.counts.failed) != (old.dropped, old.failed);
+    let turns = judged.reason != known.reason || judged.message != known.message;
+    (worse && waited >= SOON || (turns || lost) && waited >= PAUSE).then_some(judged)
+}
+
+fn judge(old: Option<&PayloadLogStatus>, said: &LogStats, now: Timestamp) -> Judged {
+    let LogStats { delivered, dropped, failed, problem } = said;
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let (delivered, dropped, failed) = (count(*delivered), count(*dropped), count(*failed));
+    let counts = PayloadLogStatus { observed_time: Some(Time(now)), delivered, dropped, failed };
+    let before = old.map_or(0, |old| old.dropped);
+    let (reason, message) = match problem {
+        Some(problem) => (FAILED, format!("events are lost: {problem}")),
+        None if dropped > before => {
+            let more = dropped - before;
+            let message = format!(
+                "{more} events had no room, because they come faster than the sink takes them: write a smaller sampling, mode: Batched, or a smaller maxBodyBytes"
+            );
+            (DROPPED, message)
+        }
+        None => (DELIVERING, String::new()),
+    };
+    Judged { reason, message, counts }
+}
+
+fn condition(conditions: &[Condition]) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == LOGGED)
+}
+
+/// Sets `status.log` and the condition. An event tells when something begins to be lost.
+pub(super) fn report(
+    status: &mut ModelDeploymentStatus,
+    deployment: &ModelDeployment,
+    observed: &Observed,
+    now: Timestamp,
+) -> Option<Event> {
+    if deployment.spec.monitoring.as_ref().is_none_or(|monitoring| monitoring.log.is_none()) {
+        status.log = None;
+        status.conditions.retain(|condition| condition.type_ != LOGGED);
+        return None;
+    }
+    let generation = deployment.metadata.generation;
+    let was = condition(&status.conditions).map(|condition| condition.reason.clone());
+    let Some(said) = heard(deployment, observed.routers.pods.iter().filter_map(|router| router.report.as_deref()))
+    else {
+        if was.is_none() {
+            let message = "no router has said yet that it sends events";
+            set_condition(&mut status.conditions, LOGGED, ConditionStatus::Unknown, UNKNOWN, message, generation, now);
+        }
+        return None;
+    };
+    let Judged { reason, message, counts } = news(deployment, &said, now)?;
+    let well = reason == DELIVERING;
+    let truth = if well { ConditionStatus::True } else { ConditionStatus::False };
+    set_condition(&mut status.conditions, LOGGED, truth, reason, &message, generation, now);
+    status.log = Some(counts);
+    (!well && was.as_deref() != Some(reason)).then(|| Event::warning(reason, &message))
+}
+
+/// What no schema can see.
+pub(super) fn check(deployment: &ModelDeployment) -> Option<Problem> {
+    let log = deployment.spec.monitoring.as_ref()?.log.as_ref()?;
+    super::queries::port_fault("spec.monitoring.log.sink.address", &log.sink.address)
+}

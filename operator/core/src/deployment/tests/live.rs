@@ -1,0 +1,122 @@
+//! A rollout that is judged by what `report` stages bring.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+
+use super::cluster::Cluster;
+use crate::api::{LiveMetrics, RolloutStatus, Verdict};
+use crate::deployment::{live, take_report};
+
+/// Version 2 has half of the requests, and this is asked of its accuracy.
+fn rolling(limits: &Value) -> Cluster {
+    let mut cluster = Cluster::serving_version_1();
+    let mut analysis = json!({ "live": "accuracy" });
+    analysis.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
+    let rollout = json!({
+        "strategy": "Canary", "steps": [{ "weight": 50, "hold": "1m" }], "analysis": { "truth": analysis },
+    });
+    cluster.owner.spec.rollout = Some(serde_json::from_value(rollout).unwrap());
+    cluster.set_version(2);
+    cluster.edited();
+    go_on(&mut cluster, 0);
+    assert!(rollout_of(&cluster).step_start_time.is_some());
+    cluster
+}
+
+fn go_on(cluster: &mut Cluster, seconds: i64) {
+    cluster.wait(seconds);
+    for _ in 0..3 {
+        cluster.settle();
+        cluster.pods_get_ready();
+        cluster.routers_report();
+    }
+    cluster.settle();
+}
+
+fn rollout_of(cluster: &Cluster) -> RolloutStatus {
+    cluster.owner.status.clone().unwrap().rollout.unwrap()
+}
+
+/// A run says this of a version.
+fn report(cluster: &mut Cluster, version: i64, accuracy: f64, samples: i64) {
+    let report = LiveMetrics {
+        version,
+        time: Some(Time(cluster.now)),
+        samples: Some(samples),
+        metrics: [("accuracy".to_owned(), accuracy)].into(),
+        run: format!("score-{}", cluster.now.as_second()),
+        stage: "tell".to_owned(),
+        model: "penguins".to_owned(),
+    };
+    assert!(take_report(cluster.owner.status.as_mut().unwrap(), &report));
+    go_on(cluster, 0);
+}
+
+fn verdict(cluster: &Cluster) -> (Verdict, String) {
+    let analysis = rollout_of(cluster).analysis.remove(0);
+    (analysis.verdict, analysis.message)
+}
+
+#[test]
+fn only_a_report_of_its_version_since_the_step_began_judges_a_canary() {
+    let mut cluster = rolling(&json!({ "min": 0.8, "minSamples": 100 }));
+    assert_eq!(
+        verdict(&cluster),
+        (Verdict::Inconclusive, "no figure: nothing was reported since the step began".to_owned())
+    );
+    // Of the promoted version, and of this one before: a bad one of either would roll it back.
+    report(&mut cluster, 1, 0.1, 1000);
+    let mut old = rollout_of(&cluster);
+    let began = old.step_start_time.clone().unwrap().0;
+    report(&mut cluster, 2, 0.9, 99);
+    // Another figure of the same verdict is written after a while.
+    go_on(&mut cluster, 15);
+    assert_eq!(verdict(&cluster), (Verdict::Inconclusive, "99 of 100 requests".to_owned()));
+    old.step_start_time = Some(Time(began + k8s_openapi::jiff::SignedDuration::from_secs(10)));
+    cluster.owner.status.as_mut().unwrap().rollout = Some(old);
+    go_on(&mut cluster, 15);
+    assert_eq!(verdict(&cluster).0, Verdict::Inconclusive);
+    go_on(&mut cluster, 60);
+    assert_eq!(rollout_of(&cluster).step, 1, "it waits for a report: {}", cluster.message());
+    assert!(cluster.message().contains("waits for a report"), "{}", cluster.message());
+    report(&mut cluster, 2, 0.85, 1000);
+    assert_eq!(cluster.owner.status.as_ref().unwrap().served_version, Some(2), "{}", cluster.message());
+    assert_eq!(live(&cluster.owner).unwrap().metrics, [("accuracy".to_owned(), 0.85)].into());
+}
+
+#[test]
+fn one_that_is_wrong_too_often_is_rolled_back() {
+    let mut cluster = rolling(&json!({ "min": 0.8 }));
+    report(&mut cluster, 2, 0.7, 1000);
+    let rejected = rollout_of(&cluster).rejected.unwrap();
+    assert!(rejected.message.contains("live accuracy is 0.7, less than min 0.8"), "{}", rejected.message);
+    assert_eq!(cluster.owner.status.as_ref().unwrap().served_version, Some(1));
+}
+
+#[test]
+fn both_versions_are_compared_by_reports_of_the_same_step() {
+    let mut cluster = rolling(&json!({ "maxRatioToStable": 1.1 }));
+    report(&mut cluster, 2, 0.9, 1000);
+    go_on(&mut cluster, 15);
+    let lacks = "no figure of the promoted revision: nothing was reported since the step began";
+    assert_eq!(verdict(&cluster), (Verdict::Inconclusive, lacks.to_owned()));
+    report(&mut cluster, 1, 0.85, 1000);
+    assert_eq!(verdict(&cluster).0, Verdict::Passed);
+}
+
+#[test]
+fn five_versions_are_kept_and_none_of_another_model() {
+    let mut cluster = Cluster::serving_version_1();
+    for version in 1..8 {
+        cluster.wait(1);
+        report(&mut cluster, version, 0.5, 1);
+    }
+    let versions = |cluster: &Cluster| -> Vec<i64> {
+        cluster.owner.status.as_ref().unwrap().live.iter().map(|live| live.version).collect()
+    };
+    assert_eq!(versions(&cluster), [7, 6, 5, 4, 3]);
+    assert!(live(&cluster.owner).is_none(), "nothing is kept of version 1");
+    let other = LiveMetrics { version: 9, model: "other".to_owned(), ..LiveMetrics::default() };
+    assert!(take_report(cluster.owner.status.as_mut().unwrap(), &other));
+    assert_eq!(versions(&cluster), [9]);
+}
