@@ -80,7 +80,8 @@ impl Node {
                 let marked = fields.into_iter().map(|mut field| {
                     let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or_default();
                     let line = lines.get(index(field.place.line)).copied().unwrap_or_default();
-                    let plain = line.chars().skip(index(field.place.column)).take(field.key.len()).eq(field.key.chars());
+                    let plain =
+                        line.chars().skip(index(field.place.column)).take(field.key.len()).eq(field.key.chars());
                     field.otherwise = truth(&field.key).filter(|_| plain);
                     field.value = field.value.as_kubectl_reads(lines);
                     field

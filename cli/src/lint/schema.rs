@@ -113,7 +113,8 @@ fn object_of(node: &Node, schema: &Value, path: &str, found: &mut Vec<Problem>) 
     for field in node.fields() {
         let at = join(path, &field.key);
         if let Some(truth) = field.otherwise {
-            let message = format!("kubectl reads the key `{}` as {truth}: write it in quotes, or another name", field.key);
+            let message =
+                format!("kubectl reads the key `{}` as {truth}: write it in quotes, or another name", field.key);
             found.push(Problem::new(at.as_str(), "AmbiguousKey", message));
         }
         match properties.and_then(|known| known.get(&field.key)) {

@@ -120,7 +120,7 @@ fn templates_of_other_tools_are_warnings() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f.yaml");
     fs::write(&path, text).unwrap();
-    let (findings, _) = findings(&files::find(&[folder.path().display().to_string()]).unwrap(), &[]);
+    let Found { findings, .. } = findings(&files::find(&[folder.path().display().to_string()]).unwrap(), &[]);
     assert_eq!(findings.iter().map(|finding| (finding.place.line, finding.is_error)).collect::<Vec<_>>(), [(9, false)]);
 }
 
@@ -146,10 +146,16 @@ fn a_service_account_is_the_clusters_business() {
 
 #[test]
 fn what_kubectl_reads_otherwise_or_nobody_reads_is_told() {
-    let text = format!("{HEAD}spec:\n  params: {{ n: {{ type: integer }} }}\n  stages: {{ a: {{ container: {{ image: i, command: [c] }} }} }}\n");
+    let text = format!(
+        "{HEAD}spec:\n  params: {{ n: {{ type: integer }} }}\n  stages: {{ a: {{ container: {{ image: i, command: [c] }} }} }}\n"
+    );
     assert!(found(&text)[0].3.contains("kubectl reads the key `n` as false: write it in quotes"), "{:?}", found(&text));
     let text = text.replace("n:", "\"n\":");
     assert_eq!(found(&text), []);
     let text = text.replace("millrace.dev", "millrace.io");
-    assert!(found(&text)[0].3.contains("there is no millrace.io/v1alpha1: write millrace.dev/v1alpha1"), "{:?}", found(&text));
+    assert!(
+        found(&text)[0].3.contains("there is no millrace.io/v1alpha1: write millrace.dev/v1alpha1"),
+        "{:?}",
+        found(&text)
+    );
 }

@@ -70,7 +70,11 @@ pub fn plan(name: &str, version: &ModelVersion, frozen: &Frozen, pinned: bool) -
 fn registered<'a>(version: &ModelVersion, lineage: &Lineage, frozen: &'a Frozen) -> Option<&'a Register> {
     let of = |stage: &'a FrozenStage| match &stage.kind {
         FrozenKind::Register(register) => Some(register),
-        FrozenKind::Container(_) | FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Deploy(_) => None,
+        FrozenKind::Container(_)
+        | FrozenKind::Pipeline(_)
+        | FrozenKind::Approve(_)
+        | FrozenKind::Deploy(_)
+        | FrozenKind::Report(_) => None,
     };
     let fits = |register: &&Register| {
         let producer = register.from.split_once('.').map(|(stage, _)| stage);
@@ -99,7 +103,7 @@ fn kept<'a>(frozen: &'a Frozen, roots: impl Iterator<Item = &'a str>) -> Result<
                     nested.name, nested.name
                 ));
             }
-            FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) => {}
+            FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) | FrozenKind::Report(_) => {}
         }
     }
     Ok(kept)

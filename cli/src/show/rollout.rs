@@ -119,8 +119,10 @@ fn says(deployment: &ModelDeployment) -> String {
 
 fn versions(deployment: &ModelDeployment, status: &ModelDeploymentStatus) -> String {
     let model = &deployment.spec.model;
-    let asked =
-        model.version.map_or_else(|| "no version is asked for, so the promoted one stays".to_owned(), |v| format!("version {v} is asked for"));
+    let asked = model.version.map_or_else(
+        || "no version is asked for, so the promoted one stays".to_owned(),
+        |v| format!("version {v} is asked for"),
+    );
     let served = status.served_version.map_or_else(|| "none is served".to_owned(), |v| format!("{v} is served"));
     format!("{}, {asked}, {served}", model.name)
 }

@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn after_a_look_that_found_something_the_next_pod_waits_for_poll_and_no_longer() {
-        let first = |after, now| Wait::new(&LookTask { after, ..task(Some((Some("1"), None)), 0) }).first(now).as_secs();
+        let first =
+            |after, now| Wait::new(&LookTask { after, ..task(Some((Some("1"), None)), 0) }).first(now).as_secs();
         assert_eq!(first(None, 1000), 0);
         assert_eq!(first(Some(1040), 1000), 40);
         assert_eq!(first(Some(900), 1000), 0);

@@ -37,13 +37,7 @@ pub(super) fn check(
 }
 
 /// A status that no run or stage ever has would never be true, in silence.
-fn statuses(
-    when: &str,
-    path: &str,
-    finally: bool,
-    all: &BTreeMap<&str, Resolved<'_>>,
-    problems: &mut Problems,
-) {
+fn statuses(when: &str, path: &str, finally: bool, all: &BTreeMap<&str, Resolved<'_>>, problems: &mut Problems) {
     let stages = all.keys().map(|name| (format!("stages.{}.status", expr::in_expression(name)), ENDS_OF_STAGES));
     let run = finally.then(|| ("run.status".to_owned(), ENDS_OF_RUNS));
     for (name, known) in stages.chain(run) {

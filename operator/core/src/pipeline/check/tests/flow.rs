@@ -22,7 +22,11 @@ fn a_when_is_checked_as_a_gate_is() {
     refused(when("run.status == 'Failed'"), at, "`run.status` is unknown");
     refused(when("stages.load.metrics.f1 == 'x'"), at, "with the same type");
     refused(when("stages.load.status == 'succeeded'"), at, "is never `succeeded`: did you mean `Succeeded`?");
-    refused(when("stages.load.status in ['Failed', 'Done']"), at, "is never `Done`: there is Succeeded, Failed, Skipped");
+    refused(
+        when("stages.load.status in ['Failed', 'Done']"),
+        at,
+        "is never `Done`: there is Succeeded, Failed, Skipped",
+    );
     refused(finally(json!({ "when": "run.status == 'failed'" })), "spec.finally.tell.when", "did you mean `Failed`?");
 }
 
