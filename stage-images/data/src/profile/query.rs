@@ -26,8 +26,10 @@ pub fn number(column: &Asked) -> String {
 /// What is counted of a column in the pass over all of them.
 pub fn counts(index: usize, column: &Asked) -> Vec<String> {
     let name = quoted(&column.name);
+    // The function knows doubles, but not halves.
+    let double = format!("CAST({name} AS DOUBLE)");
     let present = if column.arrow.is_floating() {
-        format!("count(CASE WHEN NOT isnan({name}) THEN 1 END)")
+        format!("count(CASE WHEN NOT isnan({double}) THEN 1 END)")
     } else {
         format!("count({name})")
     };
@@ -44,7 +46,7 @@ pub fn counts(index: usize, column: &Asked) -> Vec<String> {
                 add(format!("{function}({number})"), name);
             }
             if column.arrow.is_floating() {
-                let infinite = format!("abs(CAST({name} AS DOUBLE)) > {:e} AND NOT isnan({name})", f64::MAX);
+                let infinite = format!("abs({double}) > {:e} AND NOT isnan({double})", f64::MAX);
                 add(format!("count(CASE WHEN {infinite} THEN 1 END)"), "infinite");
             }
         }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, Row, Statement};
 use super::rows::Rows;
 use super::statement::{self, Found};
 use super::{DatabaseError, Read};
+use crate::ingest::layout::check_names;
 use crate::ingest::params::{Params, SqlParams};
 use crate::types::ColumnType;
 
@@ -22,8 +23,13 @@ pub fn ingest(path: &Path, sql: &SqlParams, params: &Params, to: &Path) -> Resul
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(opened)?;
     // Its first read is what says that the file is no database.
     connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema").map_err(opened)?;
+    let base = statement::base(sql);
+    // Not run: for its names alone, two of which would get another one below.
+    let names =
+        connection.prepare(&base).map_err(query)?.column_names().into_iter().map(ToOwned::to_owned).collect::<Vec<_>>();
+    check_names(&name, &names)?;
     // As a part of another query it can only be one that selects.
-    let base = format!("SELECT * FROM (\n{}\n)", statement::base(sql));
+    let base = format!("SELECT * FROM (\n{base}\n)");
     let found = {
         let mut statement = connection.prepare(&base).map_err(query)?;
         columns(&mut statement).map_err(read)?
