@@ -103,7 +103,7 @@ pub async fn logs(cluster: &Cluster, command: &Logs) -> Result<Answer, Error> {
     let over = tree::end(&run).is_some()
         || stage.is_some_and(|stage| stage.state.ended() || attempt.is_some_and(|attempt| attempt < stage.attempts));
     if command.follow && !over {
-        follow(cluster, &command.run, &wanted).await?;
+        Box::pin(follow(cluster, &command.run, &wanted)).await?;
     } else {
         all(cluster, &run, &wanted, command.image.as_deref()).await?;
     }
@@ -115,7 +115,7 @@ pub async fn until_end(cluster: &Cluster, name: &str) -> Result<Answer, Error> {
     let run = cluster.get::<MLPipelineRun>(name).await?;
     let uid = run.metadata.uid.unwrap_or_default();
     let wanted = Wanted { uid, stage: None, item: None, attempt: None, kept: false, tail: None, prefix: true };
-    follow(cluster, name, &wanted).await?;
+    Box::pin(follow(cluster, name, &wanted)).await?;
     let run = cluster.get::<MLPipelineRun>(name).await?;
     tree::show(cluster, &run, Format::Table).await?;
     Ok((tree::end(&run) == Some(true)).into())

@@ -110,7 +110,7 @@ pub fn script(text: &str, more: &Value) -> Value {
 
 /// Waits until something is so; a test that waits in vain fails.
 pub fn eventually(what: &str, so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while !so() {
         assert!(Instant::now() < end, "in vain waited for: {what}");
         std::thread::sleep(Duration::from_millis(20));

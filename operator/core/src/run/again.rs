@@ -64,7 +64,7 @@ pub(super) fn begin(
             let cache = CacheStatus { refresh: asked.stage.as_deref() == Some(name), lost, ..CacheStatus::default() };
             let cache = Some(Box::new(cache)).filter(|cache| **cache != CacheStatus::default());
             let (attempts, usage, memory) = (status.attempts, status.usage.take(), status.memory.take());
-            *status = StageStatus { attempts, retries, inputs, usage, cache, memory, ..StageStatus::default() };
+            *status = StageStatus { attempts, retries, memory, inputs, usage, cache, ..StageStatus::default() };
         }
     }
     Ok(new)
