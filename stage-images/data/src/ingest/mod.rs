@@ -35,6 +35,8 @@ pub enum IngestError {
     #[error(transparent)]
     Workplace(#[from] WorkplaceError),
     #[error(transparent)]
+    Address(#[from] database::AddressError),
+    #[error(transparent)]
     Database(#[from] database::DatabaseError),
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -48,8 +50,8 @@ pub enum IngestError {
 
 /// Runs the stage.
 pub async fn run(params: &Params, place: &Workplace) -> Result<(), IngestError> {
-    match Address::parse(&params.source) {
-        Some(address) => from_database(&address, params, place),
+    match Address::parse(&params.source)? {
+        Some(address) => from_database(&address, params, place).await,
         None => from_files(params, place).await,
     }
 }
@@ -66,8 +68,8 @@ async fn from_files(params: &Params, place: &Workplace) -> Result<(), IngestErro
     report(place, &say::names(source.files.iter().map(|file| &file.name)), rows, &schema)
 }
 
-fn from_database(address: &Address, params: &Params, place: &Workplace) -> Result<(), IngestError> {
-    let read = database::ingest(address, params, place.output("data")?)?;
+async fn from_database(address: &Address, params: &Params, place: &Workplace) -> Result<(), IngestError> {
+    let read = database::ingest(address, params, place.output("data")?).await?;
     if let Some(watermark) = &read.watermark {
         place.write_result("watermark", &json!(watermark))?;
     }

@@ -101,7 +101,7 @@ pub struct S3Params {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SqlParams {
     /// A query that selects.
     #[serde(default)]
@@ -112,6 +112,9 @@ pub struct SqlParams {
     /// Only rows that are new since another run.
     #[serde(default)]
     pub watermark: Option<Watermark>,
+    /// No TLS: for a server that only this cluster reaches.
+    #[serde(default)]
+    pub allow_plaintext: Option<bool>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -29,7 +29,9 @@ pub enum SourceError {
     },
     #[error("parameter source: the folder {path} has no files")]
     EmptyFolder { path: String },
-    #[error("parameter source: `{scheme}://` is not supported, expected a path, http://, https://, s3:// or sqlite:")]
+    #[error(
+        "parameter source: `{scheme}://` is not supported, expected a path, http://, https://, s3://, postgresql:// or sqlite:"
+    )]
     Scheme { scheme: String },
     #[error("failed to read {name}")]
     Read {
@@ -49,7 +51,9 @@ pub enum SourceError {
     Http(#[from] HttpError),
     #[error(transparent)]
     S3(#[from] S3Error),
-    #[error("parameter sql: it is for databases, but the source is none; leave it out, or write sqlite:/path")]
+    #[error(
+        "parameter sql: it is for databases, but the source is none; leave it out, or write postgresql://… or sqlite:…"
+    )]
     NoDatabase,
 }
 

@@ -11,6 +11,7 @@ mod http;
 mod ingest;
 mod look;
 mod memory;
+mod postgres;
 mod predict;
 mod profile;
 mod s3;

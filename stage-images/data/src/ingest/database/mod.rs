@@ -1,16 +1,21 @@
 //! Rows of a database into a table: one query, read as a stream, in one snapshot, by a session that can only read.
+//!
+//! Credentials come from the environment alone: what is in `with` is in the pipeline, in the run's status and in logs.
 
 mod address;
+mod copied;
+mod postgres;
 mod rows;
 mod sqlite;
 mod statement;
+mod tls;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use ::arrow::datatypes::Schema;
 
-pub use address::Address;
+pub use address::{Address, AddressError};
 
 use super::layout::LayoutError;
 use super::params::{Format, Params, SqlParams};
@@ -27,6 +32,39 @@ pub enum DatabaseError {
     QueryOrTable { found: &'static str },
     #[error("parameter {parameter}: it is for files, but the source is a database; leave it out")]
     ForFiles { parameter: &'static str },
+    #[error("there is no user for {address}: name one in the address (postgresql://user@host/database), or set PGUSER")]
+    NoUser { address: String },
+    #[error("failed to connect to {address}")]
+    Dial {
+        address: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("failed to connect to {address}: it does not answer within {seconds} s")]
+    Slow { address: String, seconds: u64 },
+    #[error(
+        "failed to sign in to {address} as {user}; the password is taken from PGPASSWORD, and TLS is asked for unless sql.allowPlaintext is true"
+    )]
+    SignIn {
+        address: String,
+        user: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    #[error("failed to prepare TLS for {address}: {reason}")]
+    Tls { address: String, reason: String },
+    #[error("parameter sql: {address} does not take the query")]
+    PostgresQuery {
+        address: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    #[error("failed to read from {address}")]
+    PostgresRead {
+        address: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
     #[error(
         "parameter source: there is no file {path}; mount the folder of the database into the stage with `volumes`, or correct the path"
     )]
@@ -78,10 +116,12 @@ pub struct Read {
 }
 
 /// Reads what the parameters ask of the database, and writes it to a folder.
-pub fn ingest(address: &Address, params: &Params, to: &Path) -> Result<Read, DatabaseError> {
+pub async fn ingest(address: &Address, params: &Params, to: &Path) -> Result<Read, DatabaseError> {
     let sql = check(params)?;
-    let Address::Sqlite(path) = address;
-    let read = sqlite::ingest(path, sql, params, to)?;
+    let read = match address {
+        Address::Postgres(server) => postgres::ingest(server, sql, params, to).await?,
+        Address::Sqlite(path) => sqlite::ingest(path, sql, params, to)?,
+    };
     if read.rows == 0 && sql.watermark.is_none() {
         return Err(DatabaseError::NoRows { name: address.name() });
     }

@@ -55,7 +55,7 @@ impl<'a> Rows<'a> {
         for (index, builder) in self.builders.iter_mut().enumerate() {
             let column = &self.plan.columns[index];
             let value = row.get(index).and_then(Option::as_ref).map(AsRef::as_ref);
-            let value = value.map(|value| plain(value, column.column_type));
+            let value = value.and_then(|value| plain(value, column.column_type));
             let Some(value) = value else {
                 builder.push_null();
                 continue;
@@ -113,12 +113,13 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// A value in the words of the other formats.
-fn plain(value: &str, column_type: ColumnType) -> &str {
+/// A value in the words of the other formats; none for NaN, which is what missing numbers are.
+fn plain(value: &str, column_type: ColumnType) -> Option<&str> {
     match (column_type, value) {
-        (ColumnType::Boolean, "1") => "true",
-        (ColumnType::Boolean, "0") => "false",
-        _ => value,
+        (ColumnType::Boolean, "t" | "1") => Some("true"),
+        (ColumnType::Boolean, "f" | "0") => Some("false"),
+        (ColumnType::Number, "NaN") => None,
+        _ => Some(value),
     }
 }
 

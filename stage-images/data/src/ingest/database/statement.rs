@@ -104,7 +104,7 @@ fn mark(sql: &SqlParams, found: &[Found], columns: &[Found]) -> Result<Option<Ma
     Ok(Some(Mark { index, name: name.clone(), column_type, above: above.map(ToOwned::to_owned) }))
 }
 
-/// A name as SQL quotes it.
+/// A name as both databases quote it.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -1,0 +1,94 @@
+//! PostgreSQL: its own COPY streams the rows, in one snapshot, in a transaction that can only read.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::net::TcpStream;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Config, NoTls};
+
+use super::address::Server;
+use super::copied::Copied;
+use super::rows::Rows;
+use super::statement::{self, Found};
+use super::tls::Tls;
+use super::{DatabaseError, Read};
+use crate::ingest::params::{Params, SqlParams};
+use crate::types::ColumnType;
+
+const CONNECT_SECONDS: u64 = 20;
+
+/// One form of each value, whatever the server is set to.
+const SESSION: &str = "SET datestyle TO ISO, YMD; SET timezone TO 'UTC'; SET bytea_output TO hex; SET extra_float_digits TO 1; \
+    SET client_encoding TO 'UTF8'; SET standard_conforming_strings TO on; \
+    BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+pub async fn ingest(server: &Server, sql: &SqlParams, params: &Params, to: &Path) -> Result<Read, DatabaseError> {
+    let client = connect(server, sql).await?;
+    let query = |source| DatabaseError::PostgresQuery { address: server.name(), source };
+    let read = |source| DatabaseError::PostgresRead { address: server.name(), source };
+    client.batch_execute(SESSION).await.map_err(read)?;
+    let base = client.prepare(&statement::base(sql)).await.map_err(query)?;
+    let found: Vec<Found> = base
+        .columns()
+        .iter()
+        .map(|column| Found { name: column.name().to_owned(), column_type: column_type(column.type_()) })
+        .collect();
+    let plan = statement::plan(&server.name(), sql, params, &found)?;
+    let copy = format!("COPY ({}) TO STDOUT", plan.query);
+    // Prepared by the driver, so it is one statement whatever the query has in it.
+    let mut stream = Box::pin(client.copy_out(&copy).await.map_err(query)?);
+    let mut rows = Rows::create(server.name(), &plan, params.max_bytes, to)?;
+    let mut copied = Copied::default();
+    while let Some(bytes) = stream.next().await {
+        let bytes = bytes.map_err(read)?;
+        rows.count(bytes.len())?;
+        copied.take(&bytes, |row| rows.push(row))?;
+    }
+    rows.finish()
+}
+
+async fn connect(server: &Server, sql: &SqlParams) -> Result<Client, DatabaseError> {
+    let address = server.name();
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let user = server.user.clone().or_else(|| variable("PGUSER"));
+    let user = user.ok_or_else(|| DatabaseError::NoUser { address: address.clone() })?;
+    let mut config = Config::new();
+    config.user(&user).dbname(&server.database).application_name("millrace");
+    if let Some(password) = variable("PGPASSWORD") {
+        config.password(password);
+    }
+    let dialing = TcpStream::connect((server.host.as_str(), server.port));
+    let stream = tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS), dialing)
+        .await
+        .map_err(|_| DatabaseError::Slow { address: address.clone(), seconds: CONNECT_SECONDS })?
+        .map_err(|source| DatabaseError::Dial { address: address.clone(), source })?;
+    let refused = |source| DatabaseError::SignIn { address: address.clone(), user: user.clone(), source };
+    // Each connection is a task that moves its bytes; what goes wrong there comes out of the client.
+    if sql.allow_plaintext.unwrap_or(false) {
+        config.ssl_mode(SslMode::Disable);
+        let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(refused)?;
+        tokio::spawn(connection);
+        Ok(client)
+    } else {
+        config.ssl_mode(SslMode::Require);
+        let tls = Tls::new(&server.host).map_err(|reason| DatabaseError::Tls { address: address.clone(), reason })?;
+        let (client, connection) = config.connect_raw(stream, tls).await.map_err(refused)?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+}
+
+/// The type of a table's column for one of the server's. What has no word here is its text.
+fn column_type(own: &Type) -> ColumnType {
+    match *own {
+        Type::BOOL => ColumnType::Boolean,
+        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID => ColumnType::Integer,
+        Type::FLOAT4 | Type::FLOAT8 | Type::NUMERIC => ColumnType::Number,
+        Type::DATE => ColumnType::Date,
+        Type::TIMESTAMP | Type::TIMESTAMPTZ => ColumnType::Timestamp,
+        _ => ColumnType::String,
+    }
+}
