@@ -384,9 +384,10 @@ impl Coming<'_> {
         let other = self.look.control().filter(|control| control.revision != self.revision.name);
         let other = other.map_or_else(String::new, |other| format!(" (it is of revision {} now)", other.revision));
         let says = format!(
-            "{}; it waits for a person ({reason}: {}): set spec.control{other} to revision {}, and action Approve with step {}, Promote or Abort",
+            "{}; it waits for a person ({reason}: {}): type kubectl millrace rollout approve, promote or abort {}, or set spec.control{other} to revision {}, and action Approve with step {}, Promote or Abort",
             self.head(at),
             mark.message,
+            self.look.model,
             self.name(),
             at.max(1)
         );
