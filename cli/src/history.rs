@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::LogParams;
 use millrace_contract::{SWEEP_ENV, SWEEP_RECORDS, SweepTask, TaskSource};
-use millrace_core::api::MLPipeline;
+use millrace_core::api::{AgentImage, MLPipeline};
 use millrace_core::pipeline::RunRecord;
 use millrace_core::reader::{self as core_reader, From, MOUNT, Reader};
 use millrace_core::{names, pod, store};
@@ -20,6 +20,8 @@ use crate::output::{self, Format};
 use crate::reader::{self, Rights};
 use crate::show;
 
+/// More than the agent writes.
+const BYTES: u64 = 16 * 1024 * 1024;
 /// The pod ends after this, if nobody deletes it.
 const SECONDS: i64 = 900;
 
@@ -29,9 +31,9 @@ pub struct History {
     #[arg(value_name = "PIPELINE")]
     name: String,
     /// So many at most
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=2000))]
     limit: u32,
-    /// The agent's image for the pod that reads the store; default: the one that runs of the namespace noted
+    /// The agent's image for the pod that reads the store; default: the one that the pipeline noted, or runs of the namespace
     #[arg(long)]
     image: Option<String>,
     #[arg(short, long, value_enum, default_value_t)]
@@ -73,7 +75,13 @@ fn odd(line: &str) -> Error {
 
 /// A pod that writes the records.
 async fn reading(cluster: &Cluster, pipeline: &MLPipeline, command: &History) -> Result<Pod, Error> {
-    let agent = reader::agent(cluster, None, command.image.as_deref()).await?;
+    // No run may be left.
+    let noted = pipeline.status.as_ref().and_then(|status| status.archive.as_ref()?.agent.clone());
+    let agent = match (noted, &command.image) {
+        (Some(noted), None) => noted,
+        (Some(noted), Some(image)) => AgentImage { image: image.clone(), ..noted },
+        (None, asked) => reader::agent(cluster, None, asked.as_deref()).await?,
+    };
     let uid = pipeline.metadata.uid.clone().unwrap_or_default();
     let folder = names::history_folder(&command.name, &uid);
     let place = pipeline.spec.store.as_ref();
@@ -107,13 +115,41 @@ async fn reading(cluster: &Cluster, pipeline: &MLPipeline, command: &History) ->
     }))
 }
 
-/// All that the pod writes.
+/// All that the pod writes. What it writes as it fails is no record.
 async fn said(cluster: &Cluster, api: &Api<Pod>, pod: &str) -> Result<String, Error> {
     let parameters = LogParams { container: Some(pod::MAIN.to_owned()), follow: true, ..LogParams::default() };
     let failed = |error| Rights::Logs.failed(cluster, "read the log of", format!("pod {pod}"), error);
-    let mut stream = Box::pin(api.log_stream(pod, &parameters).await.map_err(failed)?);
+    let stream = Box::pin(api.log_stream(pod, &parameters).await.map_err(failed)?);
     let mut bytes = Vec::new();
-    let read = stream.read_to_end(&mut bytes).await;
-    read.map_err(|_| Error::said(format!("the log of pod {pod} broke off")))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let read = stream.take(BYTES).read_to_end(&mut bytes).await;
+    let broke_off = || Error::said(format!("the log of pod {pod} broke off"));
+    if read.map_err(|_| broke_off())? as u64 >= BYTES {
+        return Err(Error::said(format!("pod {pod} writes too much: write a smaller --limit")));
+    }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let ended = reader::ended(api, pod).await;
+    match ended.map_err(|error| Rights::Logs.failed(cluster, "read", format!("pod {pod}"), error))? {
+        Some(0) => Ok(text),
+        Some(code) => Err(unread(pod, code, &text)),
+        None => Err(broke_off()),
+    }
+}
+
+/// The store could not be read: what the agent said last.
+fn unread(pod: &str, code: i32, text: &str) -> Error {
+    let said = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing was said");
+    Error::said(format!("pod {pod} could not read the store and ended with {code}: {said}{}", reader::if_older(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_pod_said_last_is_why_the_store_was_not_read() {
+        let error = unread("h-1", 1, "first\nno rights in the bucket\n\n").to_string();
+        assert!(error.contains("h-1") && error.ends_with("ended with 1: no rights in the bucket"), "{error}");
+        assert!(unread("h-1", 1, "").to_string().ends_with("nothing was said"));
+        assert!(unread("h-1", 1, "usage: millrace-agent").to_string().contains("older version"));
+    }
 }

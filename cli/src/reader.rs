@@ -20,6 +20,8 @@ use crate::{output, patch};
 const LOOK: Duration = Duration::from_millis(300);
 /// How long it is waited for.
 const PATIENCE: Duration = Duration::from_mins(5);
+/// How long after its log has ended a pod may take to say how it ended.
+const LATE: Duration = Duration::from_secs(30);
 /// What the program ends with if it is interrupted: there is no answer.
 const INTERRUPTED: i32 = 2;
 /// Runs that are looked through for one that names the agent's image.
@@ -169,6 +171,26 @@ async fn begun(api: &Api<Pod>, name: &str) -> Result<(), Failed> {
     }
 }
 
+/// Waits until the pod says how its program ended: with this code. None if nobody says so.
+pub async fn ended(api: &Api<Pod>, name: &str) -> Result<Option<i32>, kube::Error> {
+    let since = Instant::now();
+    loop {
+        let pod = api.get(name).await?;
+        let over = pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Failed"));
+        let code = exit_code(&pod);
+        if code.is_some() || over || since.elapsed() > LATE {
+            return Ok(code);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn exit_code(pod: &Pod) -> Option<i32> {
+    let mut containers = pod.status.as_ref()?.container_statuses.iter().flatten();
+    let main = containers.find(|container| container.name == pod::MAIN)?;
+    Some(main.state.as_ref()?.terminated.as_ref()?.exit_code)
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Standing {
     Begun,
@@ -218,6 +240,19 @@ mod tests {
 
     fn of(status: &Value) -> Standing {
         standing(&serde_json::from_value(json!({ "metadata": {}, "status": status })).unwrap())
+    }
+
+    #[test]
+    fn a_pod_says_how_its_program_ended() {
+        let code = |state: Value| {
+            let container = |name: &str, state: &Value| json!({ "name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state });
+            let other = json!({ "terminated": { "exitCode": 9 } });
+            let status = json!({ "containerStatuses": [container("other", &other), container("main", &state)] });
+            exit_code(&serde_json::from_value(json!({ "metadata": {}, "status": status })).unwrap())
+        };
+        assert_eq!(code(json!({ "running": {} })), None);
+        assert_eq!(code(json!({ "terminated": { "exitCode": 0 } })), Some(0));
+        assert_eq!(code(json!({ "terminated": { "exitCode": 2 } })), Some(2));
     }
 
     #[test]

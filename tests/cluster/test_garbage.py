@@ -122,14 +122,15 @@ class OnAClaim(Garbage, CacheTest):
         self.gone("r1")
         said = self.artifacts(dry_run=True)
         self.assertEqual((said["runs"], said["first"]), (1, [self.folder(first)]))
-        self.assertTrue([e for e in self.events() if e.startswith("ArtifactsUnneeded") and self.folder(first) in e], self.events())
+        # It is written after the status.
+        wait_for("an event", lambda: [e for e in self.events() if e.startswith("ArtifactsUnneeded") and self.folder(first) in e])
         there = self.files(self.folder(first))
         self.assertIn("make/attempts/1/outputs/data", there)
         self.assertEqual(said["files"], len(there))
         self.recorded("r1")
         self.pipeline({"make": MAKE}, params=WORD, store=STORE, history=history(keep=0))
         self.assertEqual(self.artifacts(dry_run=False)["files"], said["files"])
-        self.assertEqual(self.files(self.folder(first)), [])
+        wait_for("the end of all files", lambda: self.files(self.folder(first)) == [], 60, every=5)
 
     def test_what_a_kept_run_took_from_the_cache_stays_and_is_taken_again(self):
         image = self.pinned()

@@ -136,7 +136,7 @@ class Logs(CommandLine, ClusterTest):
         self.run_inline({"a": script("echo first"), "b": script("echo second", needs=["a"])}, store=STORE)
         self.succeeded()
         self.forget("a")
-        process = self.start("logs", "r", "--image", "registry.invalid/absent:1")
+        process = self.spawn("logs", "r", "--image", "registry.invalid/absent:1")
         wait_for("the pod", lambda: self.get("pods", selector=READERS)["items"])
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=60)

@@ -84,6 +84,16 @@ class PayloadLog(ModelTest):
 
         return wait_for(f"PayloadLogged={status} {reason}", turned, seconds)
 
+    def begun(self) -> None:
+        """Whichever router is asked logs it: one that says so is not yet both."""
+        self.logged("True", "Delivering")
+
+        def both():
+            found = self.counted("delivered")
+            return len(found) == 2 and None not in found
+
+        wait_for("both routers have the log in their routes", both)
+
     def first(self, **spec) -> None:
         self.register(1)
         self.serve(1, **spec)
@@ -91,7 +101,7 @@ class PayloadLog(ModelTest):
 
     def test_a_request_and_its_answer_come_to_the_sink_without_anything_secret(self):
         self.first(**self.log())
-        self.logged("True", "Delivering")
+        self.begun()
         self.ask(authorization="Bearer s3cret", cookie="a=s3cret", x_api_key="s3cret", x_request_id="mine-1")
         wait_for("two events", lambda: len(self.sink.events()) == 2, 30)
         asked, answer = sorted(self.sink.events(), key=lambda event: event["type"])
@@ -125,7 +135,7 @@ class PayloadLog(ModelTest):
         self.assertFalse(condition(self.get("modeldeployment", "m"), "PayloadLogged"))
         self.ask(3)
         self.serve(1, **self.log(sink={"mode": "Batched"}, maxBodyBytes=16))
-        self.logged("True", "Delivering")
+        self.begun()
         self.ask(5)
         wait_for("ten events", lambda: len(self.sink.events()) == 10, 30)
         self.assertEqual(self.sink.kinds(), {"application/cloudevents-batch+json"})
@@ -143,7 +153,7 @@ class PayloadLog(ModelTest):
 
     def test_a_sink_that_refuses_slows_nobody_and_is_told_of_with_what_was_lost(self):
         self.first(**self.log())
-        self.logged("True", "Delivering")
+        self.begun()
         self.sink.status = 403
         # The condition turns 15 seconds after it was written at the earliest.
         began = time.monotonic()
@@ -153,7 +163,7 @@ class PayloadLog(ModelTest):
         self.assertIn(f"{self.sink.address}: the sink answers 403", condition(told, "PayloadLogged")["message"])
         self.assertEqual(condition(told, "Ready")["status"], "True")
         self.assertGreaterEqual(told["status"]["log"]["failed"], 1)
-        self.assertTrue(any(event.startswith("SinkFailed: events are lost") for event in self.events()))
+        wait_for("an event", lambda: any(event.startswith("SinkFailed: events are lost") for event in self.events()), 30)
         self.sink.status = 202
         # Each router has to have delivered something, and it turns back a minute later at the earliest.
         self.ask(40)
@@ -162,15 +172,20 @@ class PayloadLog(ModelTest):
 
     def lost(self, result: str) -> int:
         """What the routers' metrics say of all of them."""
-        total = 0
+        return sum(count or 0 for count in self.counted(result))
+
+    def counted(self, result: str) -> list[int | None]:
+        """What each router's metrics say; None of one whose routes have no log of the model."""
+        series = f'millrace_router_log_events_total{{model="m",result="{result}"}} '
+        found = []
         for pod in self.routers():
             connection = http.client.HTTPConnection(pod["status"]["podIP"], 9090, timeout=10)
             connection.request("GET", "/metrics")
             text = connection.getresponse().read().decode()
             connection.close()
-            series = f'millrace_router_log_events_total{{model="m",result="{result}"}} '
-            total += sum(int(line.removeprefix(series)) for line in text.splitlines() if line.startswith(series))
-        return total
+            counts = [int(line.removeprefix(series)) for line in text.splitlines() if line.startswith(series)]
+            found.append(counts[0] if counts else None)
+        return found
 
     def test_what_cannot_be_a_sink_is_refused_with_what_to_write(self):
         self.register(1)

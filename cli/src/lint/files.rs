@@ -6,12 +6,10 @@ use std::io::Read;
 use std::path::Path;
 
 use millrace_core::api::GROUP;
+use millrace_core::expr;
 
 use crate::error::Error;
 use crate::yaml::{Fault, Node, documents};
-
-/// What is in the name of every group that is meant to be Millrace's.
-const NAME: &str = "millrace";
 
 /// A file with its objects, or why it is no YAML.
 pub struct File {
@@ -98,7 +96,8 @@ pub fn parse(path: &str, text: &str) -> File {
 
 fn object(node: Node) -> Option<Object> {
     // One of a group that is called nearly so is looked at too: nobody else would say that it is the wrong one.
-    let ours = node.get("apiVersion")?.text()?.split('/').next()?.contains(NAME);
+    let group = node.get("apiVersion")?.text()?.split('/').next()?;
+    let ours = expr::nearest(group, [GROUP]).is_some();
     let kind = node.get("kind").and_then(Node::text).unwrap_or_default().to_owned();
     let named = |key: &str| node.get("metadata").and_then(|metadata| metadata.get(key)).and_then(Node::text);
     let name = named("name").or_else(|| named("generateName")).unwrap_or_default().to_owned();

@@ -101,8 +101,11 @@ pub fn of_object(path: &str, object: &Object, known: &Known) -> Vec<Finding> {
 /// What the apiserver would refuse: by the schema, and by its rules.
 pub fn shape(object: &Object) -> Vec<Problem> {
     let mut found = schema::object(object);
-    // A rule over what is of another type or not there says nothing.
-    found.extend(rules::object(object));
+    // A rule over a field that is wrong itself, or has wrong ones, would say the same once more.
+    let wrong: Vec<String> = found.iter().map(|problem| problem.path.clone()).collect();
+    let mut broken = rules::object(object);
+    broken.retain(|problem| !wrong.iter().any(|path| path.starts_with(&problem.path)));
+    found.extend(broken);
     found
 }
 

@@ -114,6 +114,7 @@ impl RunSettings {
         let given = |list: &[String]| list.iter().filter(|s| !s.is_empty()).cloned().collect::<Vec<_>>();
         Config {
             operator_namespace: self.lease_namespace.clone(),
+            namespaces: self.namespaces(),
             catalog_namespace: self.catalog_namespace.clone(),
             agent_image: self.agent_image.clone(),
             server_image: self.server_image.clone(),

@@ -11,6 +11,8 @@ use crate::api::AgentImage;
 pub struct Config {
     /// Where the operator itself runs.
     pub operator_namespace: String,
+    /// The namespaces to work in; empty for all. Nothing can be read in others.
+    pub namespaces: Vec<String>,
     /// Where StageTemplates and PodTemplates for everyone live.
     pub catalog_namespace: String,
     /// Brings the agent into images that do not carry it.

@@ -6,10 +6,14 @@
 #[path = "support/s3.rs"]
 mod s3;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use millrace_contract::{REPORT_LIMIT, Removed, SweepReport};
 use s3::{Server, credentials};
@@ -18,6 +22,8 @@ use tempfile::TempDir;
 
 const AGENT: &str = env!("CARGO_BIN_EXE_millrace-agent");
 const HISTORY: &str = "history/shop-01234567";
+/// Every sweep of a test is told more than the one before.
+static LOOKS: AtomicU64 = AtomicU64::new(1);
 
 /// A store with runs in it.
 trait Store {
@@ -113,7 +119,9 @@ fn agent(store: &dyn Store, arguments: &[String], task: &Value) -> (bool, String
 
 /// A sweep of a pipeline whose runs these are.
 fn sweep(store: &dyn Store, kept: &[&str], more: &Value) -> SweepReport {
-    let mut task = json!({ "folder": HISTORY, "kept": kept });
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let look = LOOKS.fetch_add(1, Ordering::Relaxed);
+    let mut task = json!({ "folder": HISTORY, "kept": kept, "look": look, "now": time });
     if !store.of().is_null() {
         task["store"] = store.of();
     }
@@ -283,9 +291,56 @@ fn no_link_is_followed_and_what_a_program_locked_goes_too() {
 
     sweep(&store, &["kept-1", "old-2"], &now(false));
     sweep(&store, &["kept-1"], &now(false));
-    let SweepReport::Failed { reason, message, .. } = sweep(&store, &["kept-1"], &now(false)) else { panic!("a link") };
-    assert_eq!(reason, "NotRemoved", "{message}");
+    let told = sweep(&store, &["kept-1"], &now(false));
+    let SweepReport::Done { left: 1, next: Some(0), not_removed: Some(why), .. } = &told else { panic!("{told:?}") };
+    assert!(why.contains("old-2"), "{why}");
     assert!(there(&store, "runs/kept-1/make/precious"));
+}
+
+#[test]
+fn a_pod_that_comes_after_one_that_was_evicted_is_no_second_look() {
+    let store = folder();
+    put(&store, "runs/old-1/make/x");
+    sweep(&store, &["old-1"], &now(false));
+    let same = with(now(false), "look", json!(1_000_000));
+    for _ in 0..3 {
+        assert_eq!(done(sweep(&store, &[], &same)), (1, Some(0), Removed::default()));
+        assert!(there(&store, "runs/old-1/make/x"));
+    }
+    let next = with(now(false), "look", json!(1_000_001));
+    assert_eq!(done(sweep(&store, &[], &next)).2.files, 1);
+}
+
+#[test]
+fn what_cannot_be_taken_out_is_told_and_keeps_nothing_else() {
+    let store = folder();
+    // Deeper than anybody needs, and beside it what goes.
+    put(&store, &format!("runs/deep-1/{}x", "d/".repeat(210)));
+    put(&store, "runs/deep-1/z/file");
+    put(&store, "runs/old-1/make/x");
+    // A folder whose name is no text, in what is needed and beside it.
+    for parent in ["runs/old-1/make/outputs/m", "runs/old-1/make"] {
+        let odd = store.path(parent).join(OsStr::from_bytes(b"odd-\xff"));
+        fs::create_dir_all(&odd).unwrap();
+        fs::write(odd.join(OsStr::from_bytes(b"\xfe")), "odd").unwrap();
+    }
+    sweep(&store, &["deep-1", "old-1"], &now(false));
+    let held = with(now(false), "held", json!(["old-1/make/outputs/m"]));
+    sweep(&store, &[], &held);
+    let more = with(held, "records", records(&[("k1", "a", 1)]));
+    let told = sweep(&store, &[], &more);
+    let SweepReport::Done { recorded, left, next, removed, not_removed: Some(why), .. } = &told else {
+        panic!("{told:?}")
+    };
+    assert!(why.contains("folders lie in each other"), "{why}");
+    assert_eq!((recorded.len(), *left, *next, removed.files), (1, 2, Some(0), 3));
+    assert!(!there(&store, "runs/deep-1/z") && there(&store, "runs/deep-1/d"));
+    assert_eq!(fs::read_dir(store.path("runs/old-1/make")).unwrap().count(), 1, "only what is needed");
+    assert_eq!(fs::read_dir(store.path("runs/old-1/make/outputs/m")).unwrap().count(), 1);
+    // It is tried again, and goes once it can.
+    fs::rename(store.path("runs/deep-1/d/d"), store.path("aside")).unwrap();
+    assert_eq!(done(sweep(&store, &[], &with(now(false), "held", json!(["old-1/make/outputs/m"])))).0, 1);
+    assert!(!there(&store, "runs/deep-1"));
 }
 
 #[test]

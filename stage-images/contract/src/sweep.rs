@@ -31,6 +31,12 @@ pub const MOST_RECORDS: usize = 200;
 pub struct SweepTask {
     /// The pipeline's folder below `history`.
     pub folder: String,
+    /// Counts what was said before. Pods of one task are one look, however many of them begin.
+    #[serde(default)]
+    pub look: u64,
+    /// When it was read what is needed, in Unix seconds: the pod's own clock does not count.
+    #[serde(default)]
+    pub now: u64,
     /// The store's root, unless it is a claim: that is mounted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<TaskSource>,
@@ -87,6 +93,12 @@ pub enum SweepReport {
         next: Option<u64>,
         /// What was taken out, or would have been.
         removed: Removed,
+        /// It was not: only told.
+        #[serde(default)]
+        dry_run: bool,
+        /// Why something that was to go is there yet. All else is done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        not_removed: Option<String>,
     },
     /// One word, and a sentence that says what to do.
     #[serde(rename_all = "camelCase")]

@@ -14,8 +14,10 @@ use crate::key::Id;
 use crate::store::{Kept, keep, whole};
 use crate::wake::{self, bound_of, pipeline_of};
 
-/// How often a run is asked for whose write may or may not have been done. Where nobody answers nobody's write is done either.
+/// How often a run is asked for whose write may or may not have been done. Where nobody answers for so long, hardly anybody's write is done.
 const ASKED: u32 = 6;
+/// A write whose answer did not come may still be on its way.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Pipelines share a gate now and then: it costs a wait, never a run.
@@ -65,6 +67,7 @@ impl Passes {
             return ended;
         }
         let api: Api<MLPipelineRun> = Api::namespaced(self.client.clone(), &id.namespace);
+        tokio::time::sleep(ON_ITS_WAY).await;
         for time in 0..ASKED {
             if let Ok(found) = api.get_opt(&id.name).await {
                 // One that is gone is taken away by the watch.

@@ -109,6 +109,16 @@ fn what_is_right_or_was_there_or_cannot_be_read_is_admitted() {
 }
 
 #[test]
+fn a_fault_that_was_there_already_is_a_warning() {
+    let mut edited = wrong();
+    edited["concurrency"] = json!({ "policy": "Queue" });
+    let review = review("UPDATE", "MLPipeline", &object("MLPipeline", &edited), &object("MLPipeline", &wrong()));
+    let answer = answered(&review);
+    assert_eq!(answer["allowed"], true, "{answer}");
+    assert!(answer["warnings"][0].as_str().unwrap().contains("there is no stage `b`"), "{answer}");
+}
+
+#[test]
 fn warnings_are_lines_that_a_header_takes() {
     let text = format!("{{{{ params.x }}}}\n{}", "y".repeat(900));
     let stages: serde_json::Map<String, Value> =

@@ -61,24 +61,23 @@ impl Writer {
             Apply::DeployVersion { model_deployment, version } => {
                 self.deploy_version(namespace, &model_deployment, version).await
             }
-            Apply::LiveMetrics { model_deployment, live } => {
-                self.report(namespace, &model_deployment, &live).await?;
-                Ok(None)
-            }
+            Apply::LiveMetrics { model_deployment, live } => self.report(namespace, &model_deployment, &live).await,
         }
     }
 
     /// Puts a report into a ModelDeployment's status. Where that has changed meanwhile, the run whose report it is hears of the change.
-    async fn report(&self, namespace: &str, name: &str, live: &LiveMetrics) -> Result<(), WriteError> {
+    async fn report(&self, namespace: &str, name: &str, live: &LiveMetrics) -> Result<Option<Refusal>, WriteError> {
         let id = Id::new(namespace, name);
-        let Some(found) = self.stores.deployments.get(&id) else { return Ok(()) };
+        let Some(found) = self.stores.deployments.get(&id) else { return Ok(None) };
         let mut status = found.status.clone().unwrap_or_default();
         if deployment::take_report(&mut status, live) {
-            self.write_status(&*found, &status).await?;
+            if let Err(error) = self.write_status(&*found, &status).await {
+                return not_taken(name, error).map(Some);
+            }
             // Its rollout may be judged by it.
             self.queues.of(Kind::Deployment).push(id);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Keeps what became of a Deployment.
@@ -241,6 +240,17 @@ impl Writer {
     }
 }
 
+/// The run whose report it is hears why the apiserver does not take it. It is no refusal of the ModelDeployment's spec, which a `deploy` stage
+/// of the same run may be waiting for.
+fn not_taken(name: &str, error: WriteError) -> Result<Refusal, WriteError> {
+    match error {
+        WriteError::Request { verb, object: _, source } => {
+            refused(verb, &format!("ModelDeployment/live {name}"), *source)
+        }
+        error @ WriteError::Content { .. } => Err(error),
+    }
+}
+
 /// True if it is news. `found` is the shape that was there.
 pub(super) fn remember(all: &store::Applied, id: &Id, uid: String, found: Option<u64>, made: Applied) -> bool {
     let made = match all.get(id, &uid) {
@@ -302,4 +312,26 @@ fn metadata_over(found: ObjectMeta, wanted: ObjectMeta) -> ObjectMeta {
     metadata.labels.get_or_insert_default().extend(wanted.labels.unwrap_or_default());
     metadata.annotations.get_or_insert_default().extend(wanted.annotations.unwrap_or_default());
     metadata
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_will_never_be_taken_is_a_refusal_of_its_own_and_the_rest_is_tried_again() {
+        let error = |code: u16| {
+            let mut status = kube::core::Status::failure("status.live: Invalid value", "Invalid");
+            status.code = code;
+            WriteError::new("write", "the status of ModelDeployment m", kube::Error::Api(status.boxed()))
+        };
+        for code in [400, 403, 422] {
+            let refusal = not_taken("m", error(code)).unwrap();
+            assert_eq!((refusal.object.as_str(), refusal.code), ("ModelDeployment/live m", code));
+            assert_eq!((refusal.reason.as_str(), refusal.message.as_str()), ("Invalid", "status.live: Invalid value"));
+        }
+        for code in [429, 500, 503] {
+            assert!(not_taken("m", error(code)).is_err(), "{code}");
+        }
+    }
 }

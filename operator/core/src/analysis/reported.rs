@@ -8,7 +8,7 @@ use crate::deployment::Live;
 
 pub(super) fn judge(name: &str, analysis: &Analysis, metric: &str, live: Live<'_>) -> AnalysisStatus {
     let compares = analysis.max_ratio_to_stable.is_some();
-    let (candidate, stable) = (answer(metric, live.candidate), answer(metric, live.stable));
+    let (candidate, stable) = (answer(metric, live, live.candidate), answer(metric, live, live.stable));
     let samples = live.candidate.and_then(|live| live.samples).unwrap_or_default();
     let counted = u64::try_from(samples).unwrap_or_default();
     let says = format!("live {metric} is");
@@ -23,10 +23,10 @@ pub(super) fn judge(name: &str, analysis: &Analysis, metric: &str, live: Live<'_
     }
 }
 
-fn answer(metric: &str, live: Option<&LiveMetrics>) -> Answer {
+fn answer(metric: &str, all: Live<'_>, live: Option<&LiveMetrics>) -> Answer {
     let value = live.and_then(|live| live.metrics.get(metric)).copied();
     let why = match live {
-        None => "nothing was reported since the step began".to_owned(),
+        None => all.lacks(),
         Some(live) => format!("MLPipelineRun {} reported no {metric}", live.run),
     };
     Answer { value, problem: value.is_none().then_some(why), ..Answer::default() }

@@ -4,11 +4,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::{AgentImage, schema};
 
 /// Finished runs are written into the store, one line of JSON each. A pod of the namespace does that, for all that have ended since the last
-/// one. A run that is not wanted any more is deleted when it is written; it waits up to a day longer than `every` for a store that cannot be
-/// written.
+/// one. A run that is not wanted any more is deleted when it is written. Where that fails it waits for a day from the first failure on, and more than 500
+/// runs do not wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Archive {
@@ -65,7 +65,17 @@ pub struct ArchiveStatus {
     /// What the last pod that found anything took out, or would have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<RemovedArtifacts>,
-    /// What keeps the pod from its work.
+    /// Which store it is, by a digest of where it lies. In another one everything begins anew.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 16))]
+    pub store: String,
+    /// The agent's image: `kubectl millrace history` reads by it, also when no run is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentImage>,
+    /// Since when runs could not be written: the first failure after the last pod that ended well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Time>,
+    /// What keeps the pod from its work, or something from being taken out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ArchiveError>,
 }
@@ -92,7 +102,7 @@ pub struct RemovedArtifacts {
     pub first: Vec<String>,
 }
 
-/// Why runs cannot be archived.
+/// Why runs cannot be archived, or artifacts not be taken out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArchiveError {

@@ -36,7 +36,7 @@ pub struct Report {
 #[serde(rename_all = "camelCase")]
 pub struct LiveMetrics {
     pub version: i64,
-    /// When the `report` stage began.
+    /// When the stage began whose metrics these are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
     /// Answers that they are of.

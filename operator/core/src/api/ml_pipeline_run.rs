@@ -305,7 +305,7 @@ pub struct StageStatus {
     pub champion: BTreeMap<String, f64>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, OutputStatus>,
-    /// `register`: the ModelVersion. `deploy`: the version that was set.
+    /// `register`: the ModelVersion. `deploy`: the version that was set. `report`: the version that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

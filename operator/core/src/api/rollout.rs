@@ -119,7 +119,8 @@ pub struct Analysis {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub min_samples: Option<u32>,
-    /// A step waits so long for them, or for an answer with a number, and then for a person. Default `30m`, and `hold` at least.
+    /// A step waits so long for them, or for an answer with a number, and then for a person. Default `30m`, with
+    /// `live` `7d`, and `hold` at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub max_hold: Option<String>,

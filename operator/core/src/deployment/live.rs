@@ -14,6 +14,8 @@ const KEPT: usize = 5;
 pub struct Live<'a> {
     pub candidate: Option<&'a LiveMetrics>,
     pub stable: Option<&'a LiveMetrics>,
+    /// The version of both, where only settings change: then there is no figure of either.
+    pub shared: Option<i64>,
 }
 
 impl<'a> Live<'a> {
@@ -21,10 +23,23 @@ impl<'a> Live<'a> {
         let Some(status) = &deployment.status else { return Self::default() };
         let Some(rollout) = &status.rollout else { return Self::default() };
         let Some(began) = &rollout.step_start_time else { return Self::default() };
+        let promoted = promoted_version(status);
+        if rollout.version.is_some() && rollout.version == promoted {
+            return Self { shared: promoted, ..Self::default() };
+        }
         // The apiserver keeps whole seconds.
         let after = |live: &&LiveMetrics| live.time.as_ref().is_some_and(|at| at.0.as_second() >= began.0.as_second());
         let of = |version: Option<i64>| self::of(deployment, status, version?).filter(after);
-        Self { candidate: of(rollout.version), stable: of(promoted_version(status)) }
+        Self { candidate: of(rollout.version), stable: of(promoted), shared: None }
+    }
+
+    /// Why there is no figure of a revision.
+    #[must_use]
+    pub fn lacks(&self) -> String {
+        match self.shared {
+            Some(version) => format!("both revisions are of version {version}: a report cannot tell them apart"),
+            None => "nothing was reported since the step began".to_owned(),
+        }
     }
 }
 
@@ -49,9 +64,9 @@ fn of<'a>(deployment: &ModelDeployment, status: &'a ModelDeploymentStatus, versi
     status.live.iter().find(|live| live.version == version && live.model == deployment.spec.model.name)
 }
 
-/// The status with this report. False where it has it, or a later one of the same version, already.
+/// The status with this report. False where there is nothing to write.
 pub fn take_report(status: &mut ModelDeploymentStatus, report: &LiveMetrics) -> bool {
-    if status.live.iter().any(|there| is_told(there, report)) {
+    if is_told(&status.live, report) {
         return false;
     }
     status.live.retain(|there| there.model == report.model && there.version != report.version);
@@ -61,11 +76,17 @@ pub fn take_report(status: &mut ModelDeploymentStatus, report: &LiveMetrics) -> 
     true
 }
 
-/// There is nothing to write: it is there, or a later one of the same version.
+/// There is nothing to write: it is there, or a later one of the same version, or so many of other versions are later that it would not be
+/// kept.
 #[must_use]
-pub fn is_told(there: &LiveMetrics, report: &LiveMetrics) -> bool {
-    let same = there.run == report.run && there.stage == report.stage && second(there) == second(report);
-    there.version == report.version && there.model == report.model && (same || second(there) > second(report))
+pub fn is_told(live: &[LiveMetrics], report: &LiveMetrics) -> bool {
+    let of_model = |there: &&LiveMetrics| there.model == report.model;
+    let is_later = |there: &&LiveMetrics| second(there) > second(report);
+    let told = |there: &LiveMetrics| {
+        let same = there.run == report.run && there.stage == report.stage && second(there) == second(report);
+        there.version == report.version && (same || is_later(&there))
+    };
+    live.iter().filter(of_model).any(told) || live.iter().filter(of_model).filter(is_later).count() >= KEPT
 }
 
 fn second(live: &LiveMetrics) -> i64 {

@@ -20,6 +20,8 @@ const DELIVERING: &str = "Delivering";
 const DROPPED: &str = "EventsDropped";
 const FAILED: &str = "SinkFailed";
 const UNKNOWN: &str = "NoRouter";
+/// What is said with it.
+const NOT_TOLD: &str = "no router has said yet that it sends events";
 /// It turns for the worse after so long at the earliest, and for the better, or other counts are written, after the second.
 const SOON: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_mins(1);
@@ -31,21 +33,19 @@ struct Judged {
     counts: PayloadLogStatus,
 }
 
-/// Whether a pass would write what these routers say.
+/// Whether a pass would write what these routers say. While another one runs that says nothing, it may write less.
 #[must_use]
 pub fn has_log_news<'a>(
     deployment: &ModelDeployment,
     reports: impl Iterator<Item = &'a Report>,
     now: Timestamp,
 ) -> bool {
-    heard(deployment, reports).is_some_and(|said| news(deployment, &said, now).is_some())
+    heard(deployment, reports).is_some_and(|said| news(deployment, said, true, now).is_some())
 }
 
 /// The sum over the routers. `None` where none says anything of it.
 fn heard<'a>(deployment: &ModelDeployment, reports: impl Iterator<Item = &'a Report>) -> Option<LogStats> {
-    deployment.spec.monitoring.as_ref()?.log.as_ref()?;
-    let model = deployment.metadata.name.as_deref()?;
-    let said = reports.filter_map(|report| report.models.get(model)?.log.clone());
+    let said = reports.filter_map(|report| says(deployment, report).cloned());
     said.reduce(|a, b| LogStats {
         delivered: a.delivered.saturating_add(b.delivered),
         dropped: a.dropped.saturating_add(b.dropped),
@@ -54,13 +54,37 @@ fn heard<'a>(deployment: &ModelDeployment, reports: impl Iterator<Item = &'a Rep
     })
 }
 
-fn news(deployment: &ModelDeployment, said: &LogStats, now: Timestamp) -> Option<Judged> {
+/// What a router says of the sink of the spec. Its problem begins with the address that it has: with another one, its routes are old.
+fn says<'a>(deployment: &ModelDeployment, report: &'a Report) -> Option<&'a LogStats> {
+    let asked = deployment.spec.monitoring.as_ref()?.log.as_ref()?;
+    let said = report.models.get(deployment.metadata.name.as_deref()?)?.log.as_ref()?;
+    let of = |problem: &String| problem.strip_prefix(&asked.sink.address).is_some_and(|why| why.starts_with(": "));
+    said.problem.as_ref().is_none_or(of).then_some(said)
+}
+
+/// Every router that runs is in the sum: what is missing there is gone for good.
+fn is_whole(deployment: &ModelDeployment, observed: &Observed) -> bool {
+    let mut routers = observed.routers.pods.iter().filter(|router| router.pod.is_running());
+    routers.all(|router| router.report.as_deref().is_some_and(|report| says(deployment, report).is_some()))
+}
+
+fn news(deployment: &ModelDeployment, said: LogStats, whole: bool, now: Timestamp) -> Option<Judged> {
     let status = deployment.status.as_ref();
     let old = status.and_then(|status| status.log.as_ref());
     let known = status.and_then(|status| condition(&status.conditions));
     let known = known.filter(|known| known.observed_generation == deployment.metadata.generation);
-    let judged = judge(old, said, now);
-    let (Some(old), Some(known)) = (old, known.filter(|known| known.reason != UNKNOWN)) else { return Some(judged) };
+    // A router that is away for a while comes back with what it had: that is not lost then.
+    let said = match old.filter(|_| !whole) {
+        Some(old) => at_least(said, old),
+        None => said,
+    };
+    let Some(known) = known else { return Some(judge_anew(&said, now)) };
+    let (Some(old), true) = (old, known.reason != UNKNOWN) else {
+        // A router that has not heard of the change yet says what was so before.
+        let believed = said.problem.is_none() || since(known.last_transition_time.0, now) >= SOON;
+        return believed.then(|| judge(None, &said, now));
+    };
+    let judged = judge(Some(old), &said, now);
     let waited = old.observed_time.as_ref().map_or(Duration::MAX, |written| since(written.0, now));
     let worse = judged.reason != DELIVERING && known.reason == DELIVERING;
     let lost = (judged.counts.dropped, judged.counts.failed) != (old.dropped, old.failed);
@@ -68,12 +92,32 @@ fn news(deployment: &ModelDeployment, said: &LogStats, now: Timestamp) -> Option
     (worse && waited >= SOON || (turns || lost) && waited >= PAUSE).then_some(judged)
 }
 
+fn at_least(said: LogStats, old: &PayloadLogStatus) -> LogStats {
+    let count = |said: u64, old: i64| said.max(u64::try_from(old).unwrap_or_default());
+    LogStats {
+        delivered: count(said.delivered, old.delivered),
+        dropped: count(said.dropped, old.dropped),
+        failed: count(said.failed, old.failed),
+        problem: said.problem,
+    }
+}
+
+/// For a spec of which nothing was said yet. A problem may be of the settings before.
+fn judge_anew(said: &LogStats, now: Timestamp) -> Judged {
+    let judged = judge(None, said, now);
+    if said.problem.is_some() {
+        return Judged { reason: UNKNOWN, message: NOT_TOLD.to_owned(), ..judged };
+    }
+    judged
+}
+
+/// What had no room counts since `old`, which is of the same spec; else from now on.
 fn judge(old: Option<&PayloadLogStatus>, said: &LogStats, now: Timestamp) -> Judged {
     let LogStats { delivered, dropped, failed, problem } = said;
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let (delivered, dropped, failed) = (count(*delivered), count(*dropped), count(*failed));
     let counts = PayloadLogStatus { observed_time: Some(Time(now)), delivered, dropped, failed };
-    let before = old.map_or(0, |old| old.dropped);
+    let before = old.map_or(dropped, |old| old.dropped);
     let (reason, message) = match problem {
         Some(problem) => (FAILED, format!("events are lost: {problem}")),
         None if dropped > before => {
@@ -105,21 +149,26 @@ pub(super) fn report(
         return None;
     }
     let generation = deployment.metadata.generation;
-    let was = condition(&status.conditions).map(|condition| condition.reason.clone());
+    let was = condition(&status.conditions).cloned();
     let Some(said) = heard(deployment, observed.routers.pods.iter().filter_map(|router| router.report.as_deref()))
     else {
-        if was.is_none() {
-            let message = "no router has said yet that it sends events";
-            set_condition(&mut status.conditions, LOGGED, ConditionStatus::Unknown, UNKNOWN, message, generation, now);
+        if was.is_none_or(|was| was.observed_generation != generation) {
+            set_condition(&mut status.conditions, LOGGED, ConditionStatus::Unknown, UNKNOWN, NOT_TOLD, generation, now);
         }
         return None;
     };
-    let Judged { reason, message, counts } = news(deployment, &said, now)?;
-    let well = reason == DELIVERING;
-    let truth = if well { ConditionStatus::True } else { ConditionStatus::False };
+    let Judged { reason, message, counts } = news(deployment, said, is_whole(deployment, observed), now)?;
+    let truth = match reason {
+        DELIVERING => ConditionStatus::True,
+        UNKNOWN => ConditionStatus::Unknown,
+        _ => ConditionStatus::False,
+    };
     set_condition(&mut status.conditions, LOGGED, truth, reason, &message, generation, now);
-    status.log = Some(counts);
-    (!well && was.as_deref() != Some(reason)).then(|| Event::warning(reason, &message))
+    if truth != ConditionStatus::Unknown {
+        status.log = Some(counts);
+    }
+    let turns = was.is_none_or(|was| was.reason != reason);
+    (truth == ConditionStatus::False && turns).then(|| Event::warning(reason, &message))
 }
 
 /// What no schema can see.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
-use super::{Observed, VERSION_ANNOTATION, autoscaler, look, objects, payload_log, queries};
+use super::{Observed, autoscaler, live, objects, payload_log, queries};
 use crate::api::{ModelDeployment, ModelVersion};
 use crate::autoscale::SHORTEST_TO_ZERO;
 use crate::config::Config;
@@ -65,7 +65,7 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
         ));
     }
     let model = &deployment.spec.model;
-    let Some(version) = model.version.or_else(|| promoted(deployment, observed)) else { return Intent::NoVersion };
+    let Some(version) = model.version.or_else(|| promoted(deployment)) else { return Intent::NoVersion };
     let registered: BTreeMap<i64, &ModelVersion> = observed
         .model_versions
         .iter()
@@ -118,13 +118,12 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
     Intent::Serve(Box::new(Revision { name: names::joined(&[name, &hash[..SHORT]]), version, template }))
 }
 
-/// The version of the promoted revision: without one in the spec it stays, and what else is written of it is carried out.
-fn promoted(deployment: &ModelDeployment, observed: &Observed) -> Option<i64> {
-    let stable = look::stable(deployment)?;
-    let mut own = observed.deployments.iter().filter(|view| view.owner == deployment.metadata.uid);
-    let view = own.find(|view| view.name == stable)?;
-    let is_of_model = view.labels.get(names::MODEL_LABEL) == Some(&deployment.spec.model.name);
-    view.annotations.get(VERSION_ANNOTATION)?.parse().ok().filter(|_| is_of_model)
+/// The version of the promoted revision: without one in the spec it stays, and what else is written of it is carried out. The status says it: the
+/// revision's Deployment may be gone, or not made yet.
+fn promoted(deployment: &ModelDeployment) -> Option<i64> {
+    let status = deployment.status.as_ref()?;
+    let is_of_model = status.served_model.as_ref() == Some(&deployment.spec.model.name);
+    live::promoted_version(status).filter(|_| is_of_model)
 }
 
 fn unknown(model: &str, version: i64, registered: &BTreeMap<i64, &ModelVersion>) -> String {

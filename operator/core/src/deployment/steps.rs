@@ -8,6 +8,8 @@ use crate::duration;
 
 /// Where the spec says nothing.
 const MAX_HOLD: Duration = Duration::from_mins(30);
+/// The same for what is reported once labels have come.
+const MAX_HOLD_OF_LIVE: Duration = Duration::from_hours(7 * 24);
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +50,30 @@ fn percent(sample: f64) -> i32 {
     (sample * f64::from(WHOLE) - 1e-9).ceil() as i32
 }
 
-/// So long a step waits for the requests that an analysis needs.
+/// So long a step waits for the requests that an analysis needs, or for the report.
 pub(super) fn max_hold(analysis: &Analysis, hold: Duration) -> Duration {
-    analysis.max_hold.as_deref().and_then(duration::parse).unwrap_or(MAX_HOLD).max(hold)
+    let unsaid = if analysis.live.is_some() { MAX_HOLD_OF_LIVE } else { MAX_HOLD };
+    analysis.max_hold.as_deref().and_then(duration::parse).unwrap_or(unsaid).max(hold)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn labels_take_days_and_requests_minutes_unless_it_is_said() {
+        let hour = Duration::from_hours(1);
+        let week = hour * 24 * 7;
+        let longest = |analysis: Value, hold: Duration| {
+            let analysis: Analysis = serde_json::from_value(analysis).unwrap();
+            max_hold(&analysis, hold)
+        };
+        assert_eq!(longest(json!({ "metric": "ErrorRate", "max": 0.1 }), Duration::ZERO), hour / 2);
+        assert_eq!(longest(json!({ "metric": "ErrorRate", "max": 0.1 }), hour), hour);
+        assert_eq!(longest(json!({ "live": "accuracy", "min": 0.8 }), hour), week);
+        assert_eq!(longest(json!({ "live": "accuracy", "min": 0.8 }), week * 2), week * 2);
+        assert_eq!(longest(json!({ "live": "accuracy", "min": 0.8, "maxHold": "2h" }), Duration::ZERO), hour * 2);
+    }
 }

@@ -34,8 +34,8 @@ pub struct PipelineObserved {
     pub followers: Vec<Arc<MLPipeline>>,
     /// What looks for data for it, and keeps its store in order.
     pub looks: Looks,
-    /// What is needed of its store. Read where a pod is to be made that keeps it in order.
-    pub needs: Option<Needs>,
+    /// What is needed of its store, or why that cannot be read. Read where a pod is to be made that keeps it in order.
+    pub needs: Option<Result<Needs, String>>,
     pub refusals: Vec<Refusal>,
 }
 

@@ -22,8 +22,8 @@ const ADMIN: &str = "admin";
 const LEAVE: i64 = 10;
 /// Seconds that requests in hand may take after that.
 const DRAIN: i64 = 300;
-/// Seconds that the process needs to end.
-const EXIT: i64 = 5;
+/// Seconds that the process needs to end: for five of them it waits for sinks of payload logs.
+const EXIT: i64 = 10;
 
 pub(super) fn deployment(home: &Home<'_>, config: &Config) -> Deployment {
     Deployment {
@@ -129,4 +129,21 @@ fn apart() -> Affinity {
 
 fn pods() -> LabelSelector {
     LabelSelector { match_labels: Some(selector()), ..LabelSelector::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_has_time_for_all_that_it_waits_for_at_its_end() {
+        let pod = pod(&Home { namespace: "team", owners: &[] }, &Config::default());
+        let args = pod.containers[0].args.as_ref().unwrap();
+        let seconds =
+            |name: &str| -> i64 { args.iter().find_map(|arg| arg.strip_prefix(name)).unwrap().parse().unwrap() };
+        // Of sinks, in the router's own code.
+        let sinks = 5;
+        let longest = seconds("--leave-seconds=") + seconds("--drain-seconds=") + sinks;
+        assert!(pod.termination_grace_period_seconds.unwrap() > longest, "the process has to end too");
+    }
 }

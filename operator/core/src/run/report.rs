@@ -2,16 +2,21 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::attempt::fail;
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{awaited, deadline};
+use super::{awaited, deadline, register};
 use crate::api::{LiveMetrics, ModelDeployment, Report, StageState, StageStatus};
 use crate::deployment::{is_told, promoted_version};
 use crate::plan::Apply;
+use crate::{duration, names};
 
-/// For so long it waits for the ModelDeployment, or for an apiserver that refuses.
+/// For so long it waits for the ModelDeployment, for an apiserver that refuses, and until the report is there.
 const LIMIT: Duration = Duration::from_hours(1);
 const PAUSE: Duration = Duration::from_secs(15);
+/// What is refused of a ModelDeployment's status: of its spec, a `deploy` stage of the run may be refused.
+const REFUSED: &str = "ModelDeployment/live";
 /// What a double holds exactly.
 const LARGEST: f64 = 9_007_199_254_740_992.0;
 
@@ -40,33 +45,53 @@ pub(super) fn step(
         status.state = StageState::Pending;
         return waits(status, "ModelDeploymentNotFound", &awaited::absent(pass, target), effects);
     };
-    let live = match told(report, found, stages) {
+    let live = match told(report, found, old.model_version.as_deref(), stages) {
         Ok(live) => LiveMetrics {
-            time: Some(started.clone()),
+            time: Some(measured_since(pass, stages.get(&report.metrics)).unwrap_or_else(|| started.clone())),
             run: pass.run_name().to_owned(),
             stage: name.to_owned(),
-            model: found.spec.model.name.clone(),
             ..live
         },
         Err((reason, message)) => return fail(pass, name, status, reason, &message, effects),
     };
     status.state = StageState::Running;
-    let there = found.status.iter().flat_map(|status| &status.live);
-    if there.into_iter().any(|there| is_told(there, &live)) {
+    // Written before the report is: what is promoted meanwhile makes it no other version's.
+    status.model_version = Some(names::model_version(&live.model, live.version));
+    if found.status.as_ref().is_some_and(|status| is_told(&status.live, &live)) {
         status.state = StageState::Succeeded;
         status.completion_time = Some(pass.time());
         (status.reason, status.message) = (None, None);
         return status;
     }
-    if let Some(refusal) = pass.refusal("ModelDeployment", target) {
+    if let Some(refusal) = pass.refusal(REFUSED, target) {
         return waits(status, &refusal.reason, &refusal.message, effects);
     }
+    if pass.left(Some(&started), LIMIT).is_none() {
+        let limit = duration::format(LIMIT);
+        let message = format!("waited for {limit}: the report is not in status.live of ModelDeployment {target}");
+        return fail(pass, name, status, "ReportTimeout", &message, effects);
+    }
+    // Whatever becomes of the write: nothing else may tell of it.
+    effects.again(PAUSE);
     effects.apply.push(Apply::LiveMetrics { model_deployment: target.clone(), live: Box::new(live) });
     status
 }
 
-/// Version, samples and metrics; or why there is nothing to tell.
-fn told(report: &Report, found: &ModelDeployment, stages: &Stages) -> Result<LiveMetrics, (&'static str, String)> {
+/// Since when they were measured, however late they are told. What is from the cache was measured when it was made.
+fn measured_since(pass: &Pass<'_>, stage: Option<&StageStatus>) -> Option<Time> {
+    let from = stage.and_then(|stage| stage.cache.as_ref()?.from.as_ref()).map(|from| &from.time);
+    let began = || stage.and_then(|stage| stage.start_time.as_ref());
+    let of_run = || pass.run.status.as_ref().and_then(|status| status.start_time.as_ref());
+    from.or_else(began).or_else(of_run).cloned()
+}
+
+/// Model, version, samples and metrics; or why there is nothing to tell. `kept`: the version that an earlier step found.
+fn told(
+    report: &Report,
+    found: &ModelDeployment,
+    kept: Option<&str>,
+    stages: &Stages,
+) -> Result<LiveMetrics, (&'static str, String)> {
     let Report { model_deployment, metrics: stage, version, samples } = report;
     let mut metrics = stages.get(stage).map(|status| status.metrics.clone()).unwrap_or_default();
     let mut take = |name: &str, field: &str| {
@@ -81,9 +106,18 @@ fn told(report: &Report, found: &ModelDeployment, stages: &Stages) -> Result<Liv
         let why = format!("metric `{name}` of stage `{stage}` is {number}, and report.{field} needs a whole number");
         value.ok_or(("BadMetric", why))
     };
-    let version = match version {
-        Some(name) => whole(take(name, "version")?, 1.0, name, "version")?,
-        None => found.status.as_ref().and_then(promoted_version).ok_or_else(|| {
+    let model = &found.spec.model.name;
+    let is_of_another = |kept: &str| {
+        let message = format!(
+            "ModelDeployment {model_deployment} serves the model `{model}` by now, and the report is of {kept}: start a new run"
+        );
+        ("WrongModel", message)
+    };
+    let kept = kept.map(|kept| register::number(model, kept).ok_or_else(|| is_of_another(kept))).transpose()?;
+    let version = match (version, kept) {
+        (Some(name), _) => whole(take(name, "version")?, 1.0, name, "version")?,
+        (None, Some(kept)) => kept,
+        (None, None) => found.status.as_ref().and_then(promoted_version).ok_or_else(|| {
             let message = format!(
                 "ModelDeployment {model_deployment} has no promoted version yet: let report.version name the metric that has it"
             );
@@ -97,5 +131,5 @@ fn told(report: &Report, found: &ModelDeployment, stages: &Stages) -> Result<Liv
     if metrics.is_empty() {
         return Err(("MetricAbsent", format!("stage `{stage}` has no metric that could be reported")));
     }
-    Ok(LiveMetrics { version, samples, metrics, ..LiveMetrics::default() })
+    Ok(LiveMetrics { version, samples, metrics, model: model.clone(), ..LiveMetrics::default() })
 }

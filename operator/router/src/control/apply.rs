@@ -84,7 +84,11 @@ impl Table {
         }
         for model in self.state.models() {
             if !models.contains_key(&model.name) {
-                gone.extend(model.policy().targets.iter().cloned());
+                let policy = model.policy();
+                gone.extend(policy.targets.iter().cloned());
+                if let Some(ring) = &policy.log {
+                    ring.stop();
+                }
             }
         }
         let targets: Vec<Arc<Revision>> =

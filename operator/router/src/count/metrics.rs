@@ -183,8 +183,9 @@ fn doors(encoder: &mut DescriptorEncoder, models: &[Arc<Model>]) -> Encoded {
 fn logs(encoder: &mut DescriptorEncoder, models: &[Arc<Model>]) -> Encoded {
     let help = "Events of the payload log by what became of them";
     let mut family = encoder.encode_descriptor("log_events", help, None, MetricType::Counter)?;
-    for model in models.iter().filter(|model| model.policy().log.is_some()) {
-        let LogStats { delivered, dropped, failed, problem: _ } = model.logged.stats();
+    for model in models {
+        let Some(ring) = &model.policy().log else { continue };
+        let LogStats { delivered, dropped, failed, problem: _ } = ring.stats();
         for (result, value) in [("delivered", delivered), ("dropped", dropped), ("failed", failed)] {
             let labels = [("model", model.name.as_str()), ("result", result)];
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;

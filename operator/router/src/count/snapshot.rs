@@ -18,7 +18,7 @@ pub fn snapshot(state: &State) -> Stats {
         });
         let security = policy.door.as_ref().map(|door| door.stats());
         let queries = policy.queries.iter().map(|query| (query.id.clone(), state.answers.stats(&query.id))).collect();
-        let log = policy.log.as_ref().map(|_| model.logged.stats());
+        let log = policy.log.as_ref().map(|ring| ring.stats());
         Some((model.name.clone(), ModelStats { generation, revisions: revisions.collect(), security, queries, log }))
     });
     Stats {

@@ -14,11 +14,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use super::record::Record;
-use super::{Counts, event};
+use super::{Outlet, event};
 use crate::dial::{self, Reach, Stream};
 
+/// What the router calls itself.
+pub const AGENT: &str = "millrace-router";
 const STRUCTURED: &str = "application/cloudevents+json";
 const BATCHED: &str = "application/cloudevents-batch+json";
+/// What it sends to sinks.
+pub const KINDS: [&str; 2] = [STRUCTURED, BATCHED];
 /// Requests whose events are in one batch, and bytes of their bodies.
 const BATCH: usize = 64;
 const BATCH_BYTES: u64 = 1 << 20;
@@ -32,25 +36,17 @@ const HEAD_BYTES: usize = 16 << 10;
 /// Characters of what is said of a failure.
 const LONGEST: usize = 300;
 
-/// Until the ring's sender is gone and it is empty.
-pub async fn run(sink: Sink, mut records: mpsc::Receiver<Record>, counts: Arc<Counts>, reach: Arc<Reach>) {
+/// Until the ring's sender is gone and it is empty, or it is stopped.
+pub async fn run(sink: Sink, mut records: mpsc::Receiver<Record>, outlet: Arc<Outlet>, reach: Arc<Reach>) {
     let mut line = Line { sink, reach, open: None, well: true };
-    while let Some(first) = records.recv().await {
-        let mut batch = vec![first];
-        if line.sink.batched {
-            fill(&mut batch, &mut records);
-        }
-        let events: Vec<String> = batch.iter().flat_map(event::events).collect();
-        if line.sink.batched {
-            let count = events.len() as u64;
-            note(&counts, count, line.deliver(&format!("[{}]", events.join(",")), BATCHED).await);
-        } else {
-            for event in events {
-                note(&counts, 1, line.deliver(&event, STRUCTURED).await);
-            }
-        }
-        // Their bytes are taken until here.
-        drop(batch);
+    tokio::select! {
+        () = outlet.stopped.notified() => {}
+        () = line.empty(&mut records, &outlet) => {}
+    }
+    // Requests that are still collected find it closed.
+    records.close();
+    while let Some(record) = records.recv().await {
+        outlet.counts.drops(record.events());
     }
 }
 
@@ -68,10 +64,25 @@ fn fill(batch: &mut Vec<Record>, records: &mut mpsc::Receiver<Record>) {
     }
 }
 
-fn note(counts: &Counts, events: u64, delivered: Result<(), String>) {
-    match delivered {
-        Ok(()) => counts.delivers(events),
-        Err(why) => counts.fails(events, &plain(&why)),
+/// Events in hand. Those of which nothing is known when the sending stops are dropped.
+struct Left<'a> {
+    outlet: &'a Outlet,
+    events: u64,
+}
+
+impl Left<'_> {
+    fn note(&mut self, events: u64, delivered: Result<(), String>) {
+        self.events -= events;
+        match delivered {
+            Ok(()) => self.outlet.delivers(events),
+            Err(why) => self.outlet.fails(events, &plain(&why)),
+        }
+    }
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.outlet.counts.drops(self.events);
     }
 }
 
@@ -102,6 +113,30 @@ impl From<String> for Failed {
 }
 
 impl Line {
+    /// Until the ring's sender is gone.
+    async fn empty(&mut self, records: &mut mpsc::Receiver<Record>, outlet: &Outlet) {
+        while let Some(first) = records.recv().await {
+            let mut batch = vec![first];
+            if self.sink.batched {
+                fill(&mut batch, records);
+            }
+            let events: Vec<String> = batch.iter().flat_map(event::events).collect();
+            let count = events.len() as u64;
+            let mut left = Left { outlet, events: count };
+            if self.sink.batched {
+                let sent = self.deliver(&format!("[{}]", events.join(",")), BATCHED).await;
+                left.note(count, sent);
+            } else {
+                for event in events {
+                    let sent = self.deliver(&event, STRUCTURED).await;
+                    left.note(1, sent);
+                }
+            }
+            // Their bytes are taken until here.
+            drop(batch);
+        }
+    }
+
     async fn deliver(&mut self, body: &str, kind: &'static str) -> Result<(), String> {
         if !self.well {
             tokio::time::sleep(PAUSES[1]).await;
@@ -131,7 +166,7 @@ impl Line {
         let uri: Uri = address.parse().map_err(|_| format!("{address} is no address"))?;
         let mut request = Request::post(uri.path())
             .header(HOST, uri.authority().map(ToString::to_string).unwrap_or_default())
-            .header(USER_AGENT, "millrace-router")
+            .header(USER_AGENT, AGENT)
             .header(CONTENT_TYPE, kind)
             .body(Full::new(Bytes::from(body.to_owned())))
             .map_err(|error| error.to_string())?;

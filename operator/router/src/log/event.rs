@@ -4,7 +4,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::jiff::Timestamp;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::record::{Answer, Payload, Record};
@@ -13,6 +12,8 @@ pub const REQUEST: &str = "dev.millrace.inference.request";
 pub const RESPONSE: &str = "dev.millrace.inference.response";
 /// What a body is that nobody says anything of.
 const BYTES: &str = "application/octet-stream";
+/// Lists and objects in one another that a body may have as JSON. Some readers take 100, and the event and its list are around it.
+const DEEPEST: usize = 90;
 
 /// The events of a record.
 pub fn events(record: &Record) -> Vec<String> {
@@ -88,5 +89,39 @@ fn as_json(payload: &Payload) -> Option<&str> {
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_json = kind == "application/json" || kind.ends_with("+json");
     let text = std::str::from_utf8(&payload.data).ok().filter(|_| is_json)?;
-    serde_json::from_str::<IgnoredAny>(text).ok().map(|_| text)
+    // What one reader would not take costs everybody in the list their events.
+    serde_json::from_str::<Value>(text).ok().filter(|value| is_flat(value, DEEPEST)).map(|_| text)
+}
+
+/// No deeper than that.
+fn is_flat(value: &Value, levels: usize) -> bool {
+    match (value, levels.checked_sub(1)) {
+        (Value::Array(items), Some(left)) => items.iter().all(|item| is_flat(item, left)),
+        (Value::Object(fields), Some(left)) => fields.values().all(|field| is_flat(field, left)),
+        (Value::Array(_) | Value::Object(_), None) => false,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(data: &str) -> Payload {
+        let (kind, length) = (Some("application/json; charset=utf-8".to_owned()), data.len() as u64);
+        Payload { kind, data: data.as_bytes().to_vec(), length, ended: true, ..Payload::default() }
+    }
+
+    #[test]
+    fn json_is_what_every_reader_takes_and_stays_as_it_was_written() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        for text in ["{\"a\": 1.10}", " [1, 2] ", "\"\\ud83d\\ude00\"", &nested(DEEPEST)] {
+            assert_eq!(as_json(&payload(text)), Some(text));
+        }
+        for text in ["\"\\ud800\"", "1},{\"a\":2", "{", "1e999", &nested(DEEPEST + 1), &nested(100_000)] {
+            assert_eq!(as_json(&payload(text)), None, "{}", text.get(..40).unwrap_or(text));
+        }
+        let zipped = Payload { encoding: Some("gzip".to_owned()), ..payload("1") };
+        assert_eq!(as_json(&zipped), None);
+    }
 }

@@ -4,13 +4,15 @@
 mod deliver;
 mod event;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use millrace_routes::{Log, LogStats};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 pub use record::Recording;
 
@@ -52,49 +54,53 @@ impl Logs {
 /// What became of a model's events, for as long as its name is in the routes.
 #[derive(Debug, Default)]
 pub struct Counts {
-    pub delivered: AtomicU64,
-    pub dropped: AtomicU64,
-    pub failed: AtomicU64,
-    problem: Mutex<Option<String>>,
+    delivered: AtomicU64,
+    dropped: AtomicU64,
+    failed: AtomicU64,
 }
 
 impl Counts {
-    pub fn stats(&self) -> LogStats {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        LogStats {
-            delivered: read(&self.delivered),
-            dropped: read(&self.dropped),
-            failed: read(&self.failed),
-            problem: lock(&self.problem).clone(),
-        }
+    fn drops(&self, events: u64) {
+        self.dropped.fetch_add(events, Ordering::Relaxed);
     }
+}
 
+/// One sink of one model, for as long as the routes name it. Another one has its own, so that nothing that is said of the one is taken for
+/// words of the other.
+#[derive(Debug)]
+pub struct Outlet {
+    counts: Arc<Counts>,
+    problem: Mutex<Option<String>>,
+    stopped: Notify,
+}
+
+impl Outlet {
     fn delivers(&self, events: u64) {
         *lock(&self.problem) = None;
-        self.delivered.fetch_add(events, Ordering::Relaxed);
+        self.counts.delivered.fetch_add(events, Ordering::Relaxed);
     }
 
     fn fails(&self, events: u64, why: &str) {
-        self.failed.fetch_add(events, Ordering::Relaxed);
+        self.counts.failed.fetch_add(events, Ordering::Relaxed);
         *lock(&self.problem) = Some(why.to_owned());
     }
 }
 
-/// The ring of one model, and what is to be in it. Where the routes say something else, another one takes its place, and this one is
-/// emptied.
-#[derive(Debug)]
+/// The ring of one model, and what is to be in it. Where the routes say something else of the same sink, another one takes its place and has
+/// the same way there; where they name another sink or none, what waits is dropped.
+#[derive(Clone, Debug)]
 pub struct Ring {
     asked: Log,
     /// The ModelDeployment.
     model: String,
-    counts: Arc<Counts>,
+    outlet: Arc<Outlet>,
     sender: mpsc::Sender<Record>,
     bytes: Arc<AtomicUsize>,
     all: Arc<AtomicUsize>,
 }
 
 impl Ring {
-    /// The one before, if the routes say the same of it.
+    /// The one before, if the routes say the same of it. One whose sink is not in the routes any more is stopped.
     pub fn next(
         before: Option<&Arc<Self>>,
         asked: Option<&Log>,
@@ -102,14 +108,38 @@ impl Ring {
         counts: &Arc<Counts>,
         logs: &Logs,
     ) -> Option<Arc<Self>> {
+        let same = before.filter(|before| asked.is_some_and(|asked| asked.sink == before.asked.sink));
+        if let (Some(before), None) = (before, same) {
+            before.stop();
+        }
         let asked = asked?;
-        if let Some(before) = before.filter(|before| before.asked == *asked) {
-            return Some(before.clone());
+        if let Some(before) = same {
+            if before.asked == *asked {
+                return Some(before.clone());
+            }
+            return Some(Arc::new(Self { asked: asked.clone(), ..Self::clone(before) }));
         }
         let (sender, records) = mpsc::channel(QUEUED);
-        let bytes = before.map_or_else(Arc::default, |before| before.bytes.clone());
-        logs.thread.spawn(deliver::run(asked.sink.clone(), records, counts.clone(), logs.reach.clone()));
-        let (model, counts, all) = (model.to_owned(), counts.clone(), logs.bytes.clone());
-        Some(Arc::new(Self { asked: asked.clone(), model, counts, sender, bytes, all }))
+        let outlet = Outlet { counts: counts.clone(), problem: Mutex::default(), stopped: Notify::new() };
+        let outlet = Arc::new(outlet);
+        logs.thread.spawn(deliver::run(asked.sink.clone(), records, outlet.clone(), logs.reach.clone()));
+        let (model, bytes, all) = (model.to_owned(), Arc::default(), logs.bytes.clone());
+        Some(Arc::new(Self { asked: asked.clone(), model, outlet, sender, bytes, all }))
+    }
+
+    /// Nothing is sent to its sink any more: what waits, or is still collected, is dropped and counted.
+    pub fn stop(&self) {
+        self.outlet.stopped.notify_one();
+    }
+
+    pub fn stats(&self) -> LogStats {
+        let Outlet { counts, problem, .. } = self.outlet.as_ref();
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        LogStats {
+            delivered: read(&counts.delivered),
+            dropped: read(&counts.dropped),
+            failed: read(&counts.failed),
+            problem: lock(problem).clone(),
+        }
     }
 }

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, USER_AGENT};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::{BYTES, MODEL_BYTES, OVERHEAD, Ring};
+use super::{BYTES, MODEL_BYTES, OVERHEAD, Ring, deliver};
 use crate::state::{Policy, lock};
 
 /// By which a caller finds its request again.
@@ -97,16 +97,17 @@ impl Drop for Taken {
 }
 
 impl Recording {
-    /// `None` if this request is not logged. Inferences are POSTs: probes and questions for metadata are none.
+    /// `None` if this request is not logged. Inferences are POSTs: probes and questions for metadata are none. Nor are events of a log, or a
+    /// sink that is a logged model would never have them all.
     pub fn begin<B>(policy: &Policy, revision: &str, request: &Request<B>) -> Option<Arc<Self>> {
         let ring = policy.log.as_ref().filter(|_| request.method() == Method::POST)?;
-        if fastrand::f64() >= ring.asked.sampling {
+        if is_events(request.headers()) || fastrand::f64() >= ring.asked.sampling {
             return None;
         }
         let mut taken = Taken { of: [ring.bytes.clone(), ring.all.clone()], bytes: 0 };
         if !taken.add(OVERHEAD) {
             // Its answer would be another.
-            ring.counts.dropped.fetch_add(2, Ordering::Relaxed);
+            ring.outlet.counts.drops(2);
             return None;
         }
         let record = Record {
@@ -176,7 +177,7 @@ impl Recording {
         // A copy: a piece would keep the whole buffer that it was read into.
         payload.data.extend_from_slice(data);
         if !record.taken.add(data.len()) {
-            record.ring.counts.dropped.fetch_add(2, Ordering::Relaxed);
+            record.ring.outlet.counts.drops(2);
             *guard = None;
         }
     }
@@ -199,9 +200,17 @@ impl Record {
     fn queue(self) {
         let sender = self.ring.sender.clone();
         if let Err(TrySendError::Full(record) | TrySendError::Closed(record)) = sender.try_send(self) {
-            record.ring.counts.dropped.fetch_add(record.events(), Ordering::Relaxed);
+            record.ring.outlet.counts.drops(record.events());
         }
     }
+}
+
+/// A router sends it to its sink.
+fn is_events(headers: &HeaderMap) -> bool {
+    let is = |name: &HeaderName, known: &[&str]| {
+        headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| known.contains(&value))
+    };
+    is(&USER_AGENT, &[deliver::AGENT]) && is(&CONTENT_TYPE, &deliver::KINDS)
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

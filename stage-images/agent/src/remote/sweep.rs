@@ -1,5 +1,6 @@
 //! A sweep of a store of objects.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -67,32 +68,40 @@ impl Shelf for RemoteShelf<'_> {
             text.trim_start_matches('/').to_owned()
         };
         let store = &self.remote.store;
-        let mut cleared = Cleared::default();
+        let (mut cleared, kept) = (Cleared::default(), Cell::new(false));
         let work = async {
             let listed = store.list(Some(&whole)).map_err(self.remote.failed(Doing::Read, &whole));
             let goes = listed.try_filter(|found| {
                 let path = below(&found.location);
                 // Nothing that only begins with the folder's name.
-                std::future::ready(path.starts_with(&format!("{folder}/")) && !keep(&path))
+                let within = path.starts_with(&format!("{folder}/"));
+                let stays = within && keep(&path);
+                kept.set(kept.get() || stays);
+                std::future::ready(within && !stays)
             });
             let mut parts = std::pin::pin!(goes.try_chunks(HELD));
             while let Some(part) = parts.try_next().await.map_err(|error| error.1)? {
-                cleared.files += part.len() as u64;
-                cleared.bytes += part.iter().map(|found| found.size).sum::<u64>();
-                if dry_run {
-                    continue;
-                }
+                let bytes = part.iter().map(|found| found.size).sum::<u64>();
                 let deletes = part.iter().map(|found| async {
                     match store.delete(&found.location).await {
                         Err(object_store::Error::NotFound { .. }) => Ok(()),
                         done => done.map_err(self.remote.failed(Doing::Write, &found.location)),
                     }
                 });
-                stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+                if !dry_run {
+                    stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+                }
+                cleared.files += part.len() as u64;
+                cleared.bytes += bytes;
             }
             Ok(())
         };
-        self.remote.wait(&self.stop, work).map_err(|error| told(&error))?;
+        match self.remote.wait(&self.stop, work) {
+            Ok(()) => cleared.gone = !dry_run && !kept.get(),
+            // Who may write may not always take out.
+            Err(error @ RemoteError::Refused { doing: Doing::Write, .. }) => cleared.stays = Some(error.to_string()),
+            Err(error) => return Err(told(&error)),
+        }
         Ok(cleared)
     }
 }

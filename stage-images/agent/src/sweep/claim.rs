@@ -1,6 +1,7 @@
 //! A claim. Programs of stages wrote what lies there, so no link is followed, not even one that appears meanwhile: every folder is held open,
 //! and what is in it is named from there.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -60,13 +61,11 @@ impl Shelf for Claim {
     }
 
     fn clear(&self, folder: &str, keep: &dyn Fn(&str) -> bool, dry_run: bool) -> Result<Cleared, SweepError> {
-        let failed = |error: StoreError| SweepError::new("NotRemoved", error);
-        let runs = opened(&self.runs).map_err(|source| failed(StoreError::new(&self.runs, source)))?;
         let mut walk = Walk { keep, dry_run, shown: &self.runs, cleared: Cleared::default() };
-        match walk.folder(&runs, folder, folder, 0) {
-            Ok(_) => Ok(walk.cleared),
-            Err(error) => Err(failed(error)),
-        }
+        let runs = opened(&self.runs).map_err(|source| StoreError::new(&self.runs, source));
+        let done = runs.and_then(|runs| walk.folder(&runs, OsStr::new(folder), folder, 0));
+        let gone = walk.went(done);
+        Ok(Cleared { gone: gone && !dry_run, ..walk.cleared })
     }
 }
 
@@ -78,8 +77,16 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Whether something went. The first that did not is told, and does not keep the rest.
+    fn went(&mut self, done: Result<bool, StoreError>) -> bool {
+        done.unwrap_or_else(|error| {
+            self.cleared.stays.get_or_insert_with(|| error.to_string());
+            false
+        })
+    }
+
     /// Takes out what is in a folder, and the folder where nothing stays. Whether it went.
-    fn folder(&mut self, above: &File, name: &str, path: &str, depth: usize) -> Result<bool, StoreError> {
+    fn folder(&mut self, above: &File, name: &OsStr, path: &str, depth: usize) -> Result<bool, StoreError> {
         let shown = self.shown.join(path);
         let failed = |source: io::Error| StoreError::new(&shown, source);
         let here = at(above, name);
@@ -101,19 +108,15 @@ impl Walk<'_> {
         for entry in fs::read_dir(of(&folder)).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
-            let Some(name) = name.to_str() else {
-                // Millrace takes no such name for an output: nothing can need it.
-                empty &= self.file(&entry.path(), &folder).map_err(failed)?;
-                continue;
+            // A name that is no text is needed with the folder that it lies in.
+            let path = format!("{path}/{}", name.to_string_lossy());
+            let done = match entry.file_type() {
+                Ok(kind) if kind.is_dir() => self.folder(&folder, &name, &path, depth + 1),
+                Ok(_) if (self.keep)(&path) => Ok(false),
+                Ok(_) => self.file(&at(&folder, &name), &folder).map_err(failed),
+                Err(error) => Err(failed(error)),
             };
-            let path = format!("{path}/{name}");
-            if entry.file_type().map_err(failed)?.is_dir() {
-                empty &= self.folder(&folder, name, &path, depth + 1)?;
-            } else if (self.keep)(&path) {
-                empty = false;
-            } else {
-                empty &= self.file(&at(&folder, name), &folder).map_err(failed)?;
-            }
+            empty &= self.went(done);
         }
         if empty && !self.dry_run {
             match fs::remove_dir(&here) {
@@ -131,7 +134,7 @@ impl Walk<'_> {
             found => found?,
         };
         if found.is_dir() {
-            // Of a name that is no text.
+            // It was none a moment ago.
             return Ok(false);
         }
         if !self.dry_run {
@@ -160,6 +163,6 @@ fn of(folder: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()))
 }
 
-fn at(folder: &File, name: &str) -> PathBuf {
+fn at(folder: &File, name: &OsStr) -> PathBuf {
     of(folder).join(name)
 }

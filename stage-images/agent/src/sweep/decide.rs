@@ -20,6 +20,9 @@ pub struct Known {
     /// Its run is gone: since when nothing more of it is needed than what is held. Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unneeded_since: Option<u64>,
+    /// The look that found it so. Another pod of the same task has no other eyes.
+    #[serde(default)]
+    pub look: u64,
     /// What is needed, below the folder of the runs.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub held: BTreeSet<String>,
@@ -37,9 +40,11 @@ pub struct Decided {
     pub next: Option<u64>,
 }
 
-/// Notes which folders there are and which are needed. Only one that was found unneeded before, and long enough ago, is cleared.
-pub fn decide(known: &mut Folders, task: &SweepTask, now: u64) -> Decided {
-    let mut decided = Decided::default();
+/// Notes which folders there are and which are needed. Only one that an earlier look found unneeded, and long enough ago, is cleared.
+pub fn decide(known: &mut Folders, task: &SweepTask) -> Decided {
+    let (now, mut decided) = (task.now, Decided::default());
+    // Who may write in the store may have written this too.
+    known.folders.retain(|folder, _| is_name(folder));
     for folder in &task.kept {
         known.folders.insert(folder.clone(), Known::default());
     }
@@ -49,10 +54,12 @@ pub fn decide(known: &mut Folders, task: &SweepTask, now: u64) -> Decided {
         let held: BTreeSet<String> = task.held.iter().filter(|path| meets(path, folder)).cloned().collect();
         let grace = artifacts.grace_seconds;
         let left = match known.unneeded_since {
-            // What was needed until now has its time too.
-            Some(since) if known.held.is_subset(&held) => grace.saturating_sub(now.saturating_sub(since)),
+            // What was needed until now has its time too. A time that is to come, or a look, is of another count: it begins anew.
+            Some(since) if known.held.is_subset(&held) && since <= now && known.look <= task.look => {
+                grace.saturating_sub(now - since)
+            }
             _ => {
-                *known = Known { unneeded_since: Some(now), held, cleared: false };
+                *known = Known { unneeded_since: Some(now), look: task.look, held, cleared: false };
                 decided.next = decided.next.into_iter().chain([grace]).min();
                 continue;
             }
@@ -61,13 +68,18 @@ pub fn decide(known: &mut Folders, task: &SweepTask, now: u64) -> Decided {
         if known.cleared {
             continue;
         }
-        if left == 0 {
+        if left == 0 && known.look < task.look {
             decided.clear.push(folder.clone());
         } else {
             decided.next = decided.next.into_iter().chain([left]).min();
         }
     }
     decided
+}
+
+/// The name of a folder of a run, and no way to another one.
+fn is_name(folder: &str) -> bool {
+    !matches!(folder, "" | "." | "..") && !folder.contains(['/', '\0'])
 }
 
 /// A file is needed: it is held, or lies in what is held. The manifest of a stage stays with its outputs: it says what they are.
@@ -93,16 +105,17 @@ mod tests {
 
     const GRACE: u64 = 100;
 
-    fn task(kept: &[&str], held: &[&str]) -> SweepTask {
+    /// Every second is a look of its own.
+    fn task(now: u64, kept: &[&str], held: &[&str]) -> SweepTask {
         let all = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
         let artifacts = Some(SweepArtifacts { grace_seconds: GRACE, dry_run: false });
-        SweepTask { kept: all(kept), held: all(held), artifacts, ..SweepTask::default() }
+        SweepTask { look: now, now, kept: all(kept), held: all(held), artifacts, ..SweepTask::default() }
     }
 
     /// What each look clears, when what is kept and held at these times is this.
     fn cleared(looks: &[(u64, &[&str], &[&str])]) -> Vec<Vec<String>> {
         let mut known = Folders::default();
-        looks.iter().map(|(now, kept, held)| decide(&mut known, &task(kept, held), *now).clear).collect()
+        looks.iter().map(|(now, kept, held)| decide(&mut known, &task(*now, kept, held)).clear).collect()
     }
 
     #[test]
@@ -130,24 +143,59 @@ mod tests {
     #[test]
     fn what_is_cleared_but_for_what_is_held_is_looked_at_again_when_that_is_not_needed_any_more() {
         let mut known = Folders::default();
-        decide(&mut known, &task(&["a"], &[]), 0);
-        decide(&mut known, &task(&[], &["a/s/m"]), 10);
+        decide(&mut known, &task(0, &["a"], &[]));
+        decide(&mut known, &task(10, &[], &["a/s/m"]));
         known.folders.get_mut("a").unwrap().cleared = true;
-        assert_eq!(decide(&mut known, &task(&[], &["a/s/m", "b/x"]), 500), Decided::default());
+        assert_eq!(decide(&mut known, &task(500, &[], &["a/s/m", "b/x"])), Decided::default());
         // A run took it from the cache, and the ModelVersion went.
-        assert_eq!(decide(&mut known, &task(&[], &["a/s/m", "a/t"]), 600), Decided::default());
-        assert_eq!(decide(&mut known, &task(&[], &[]), 700), Decided { clear: vec![], next: Some(GRACE) });
-        assert_eq!(decide(&mut known, &task(&[], &[]), 750), Decided { clear: vec![], next: Some(50) });
-        assert_eq!(decide(&mut known, &task(&[], &[]), 800).clear, ["a"]);
+        assert_eq!(decide(&mut known, &task(600, &[], &["a/s/m", "a/t"])), Decided::default());
+        assert_eq!(decide(&mut known, &task(700, &[], &[])), Decided { clear: vec![], next: Some(GRACE) });
+        assert_eq!(decide(&mut known, &task(750, &[], &[])), Decided { clear: vec![], next: Some(50) });
+        assert_eq!(decide(&mut known, &task(800, &[], &[])).clear, ["a"]);
+    }
+
+    #[test]
+    fn two_pods_of_one_task_are_one_look() {
+        let mut known = Folders::default();
+        decide(&mut known, &task(0, &["a"], &[]));
+        let mut told = task(10, &[], &[]);
+        told.artifacts = Some(SweepArtifacts { grace_seconds: 0, dry_run: false });
+        // The first one is evicted before it says anything, and another one is told the same.
+        for _ in 0..3 {
+            assert_eq!(decide(&mut known, &told), Decided { clear: vec![], next: Some(0) });
+        }
+        let next = SweepTask { look: 11, ..told };
+        assert_eq!(decide(&mut known, &next).clear, ["a"]);
+    }
+
+    #[test]
+    fn a_time_that_is_to_come_and_a_look_that_was_not_yet_begin_anew() {
+        for (look, since) in [(1, 5000), (7, 1)] {
+            let marked = Known { unneeded_since: Some(since), look, ..Known::default() };
+            let mut known = Folders { folders: [("a".to_owned(), marked)].into() };
+            let told = SweepTask { look: 5, ..task(1000, &[], &[]) };
+            assert_eq!(decide(&mut known, &told), Decided { clear: vec![], next: Some(GRACE) });
+            let anew = Known { unneeded_since: Some(1000), look: 5, ..Known::default() };
+            assert_eq!(known.folders["a"], anew);
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_of_a_folder_is_forgotten() {
+        let marked = || Known { unneeded_since: Some(0), ..Known::default() };
+        let names = ["", ".", "..", "a/b", "../other", "/", "a\0", "a"];
+        let mut known = Folders { folders: names.map(|name| (name.to_owned(), marked())).into() };
+        assert_eq!(decide(&mut known, &task(1000, &[], &[])).clear, ["a"]);
+        assert_eq!(known.folders.len(), 1);
     }
 
     #[test]
     fn without_artifacts_it_is_only_noted_which_folders_there_are() {
         let mut known = Folders::default();
-        let only = SweepTask { artifacts: None, ..task(&["a"], &[]) };
         for now in [0, 1000, 2000] {
-            assert_eq!(decide(&mut known, &SweepTask { kept: vec![], ..only.clone() }, now), Decided::default());
-            decide(&mut known, &only, now);
+            let only = SweepTask { artifacts: None, ..task(now, &["a"], &[]) };
+            assert_eq!(decide(&mut known, &SweepTask { kept: vec![], ..only.clone() }), Decided::default());
+            decide(&mut known, &only);
         }
         assert_eq!(known.folders, BTreeMap::from([("a".to_owned(), Known::default())]));
     }

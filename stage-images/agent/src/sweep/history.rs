@@ -11,6 +11,9 @@ use serde::Deserialize;
 use crate::manifest::SIZE_LIMIT;
 use crate::remote;
 
+/// Bytes of what is shown: a container's log is kept whole up to 10 MiB. What is older is left out.
+const BYTES: usize = 8 * 1024 * 1024;
+
 /// What of a record is looked at here. Times are of one form, so that they are in order as texts.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,6 +27,7 @@ struct Head {
 struct Newest {
     most: usize,
     lines: BTreeMap<(String, String), String>,
+    bytes: usize,
 }
 
 impl Newest {
@@ -31,10 +35,13 @@ impl Newest {
     fn take(&mut self, text: &str) {
         for line in text.lines() {
             let Ok(Head { uid, completion_time }) = serde_json::from_str(line) else { continue };
-            self.lines.insert((completion_time, uid), line.to_owned());
+            self.bytes += line.len();
+            let same = self.lines.insert((completion_time, uid), line.to_owned());
+            self.bytes -= same.map_or(0, |same| same.len());
             // A run that was begun again is remembered by its last end, so a few more are needed than are shown.
-            if self.lines.len() > self.most.saturating_mul(2) {
-                self.lines.pop_first();
+            while self.lines.len() > self.most.saturating_mul(2) || self.bytes > BYTES {
+                let Some((_, oldest)) = self.lines.pop_first() else { break };
+                self.bytes -= oldest.len();
             }
         }
     }
@@ -48,7 +55,7 @@ impl Newest {
 
 /// Writes at most so many records, of a folder or of the store that the environment names.
 pub fn write(folder: Option<&Path>, most: usize, stop: &dyn Fn() -> bool) -> Result<(), String> {
-    let mut newest = Newest { most, lines: BTreeMap::new() };
+    let mut newest = Newest { most, lines: BTreeMap::new(), bytes: 0 };
     match folder {
         Some(folder) => of_folder(folder, &mut newest)?,
         None => {
@@ -93,9 +100,23 @@ mod tests {
     fn the_newest_runs_are_shown_once_each_by_their_last_end() {
         let line =
             |uid: &str, minute: u32| format!(r#"{{"uid":"{uid}","completionTime":"2026-01-01T00:{minute:02}:00Z"}}"#);
-        let mut newest = Newest { most: 2, lines: BTreeMap::new() };
+        let mut newest = Newest { most: 2, lines: BTreeMap::new(), bytes: 0 };
         newest.take(&[line("a", 1), "no record".into(), line("b", 2), line("c", 0)].join("\n"));
         newest.take(&[line("a", 3), line("b", 2)].join("\n"));
         assert_eq!(newest.shown().cloned().collect::<Vec<_>>(), [line("a", 3), line("b", 2)]);
+    }
+
+    #[test]
+    fn the_oldest_are_left_out_where_all_would_be_too_much() {
+        let line = |minute: u32| {
+            let why = "x".repeat(BYTES / 3);
+            format!(r#"{{"uid":"{minute}","completionTime":"2026-01-01T00:{minute:02}:00Z","why":"{why}"}}"#)
+        };
+        let mut newest = Newest { most: 100, lines: BTreeMap::new(), bytes: 0 };
+        for minute in [3, 1, 2, 4, 4] {
+            newest.take(&line(minute));
+        }
+        assert!(newest.shown().eq([&line(4), &line(3)]));
+        assert_eq!(newest.bytes, line(3).len() + line(4).len());
     }
 }

@@ -8,7 +8,6 @@ mod history;
 use std::fmt::Display;
 use std::fs;
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use millrace_contract::{REPORT_LIMIT, Removed, SWEEP_ENV, SweepReport, SweepTask};
 
@@ -25,6 +24,8 @@ const NAME: usize = 16;
 const FIRST: usize = 5;
 /// The longest message of a report.
 const MESSAGE: usize = 1500;
+/// A message is not cut any shorter than this.
+const SHORTEST: usize = 100;
 
 /// Why the store is not in order: one word, and what to do.
 #[derive(Debug)]
@@ -40,10 +41,14 @@ impl SweepError {
 }
 
 /// Files that went, or would have gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cleared {
     pub files: u64,
     pub bytes: u64,
+    /// The folder is there no more.
+    pub gone: bool,
+    /// Why something that was to go is there yet.
+    pub stays: Option<String>,
 }
 
 /// What a store can do for a sweep.
@@ -105,9 +110,8 @@ fn carry_out(shelf: &dyn Shelf, task: &SweepTask, recorded: &mut Vec<String>) ->
         })?,
         None => Folders::default(),
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let decided = decide::decide(&mut known, task, now);
-    let (removed, failed) = clear(shelf, task, &mut known, &decided);
+    let decided = decide::decide(&mut known, task);
+    let Taken { removed, not_removed, failed } = clear(shelf, task, &mut known, &decided);
     let bytes = serde_json::to_vec(&known).map_err(|error| SweepError::new("Bug", error))?;
     if before.as_ref() != Some(&bytes) {
         shelf.note(&bytes)?;
@@ -121,8 +125,11 @@ fn carry_out(shelf: &dyn Shelf, task: &SweepTask, recorded: &mut Vec<String>) ->
         kept,
         // Without a word about artifacts nobody knows whether something is needed.
         left: if task.artifacts.is_some() { (known.folders.len() as u64).saturating_sub(kept) } else { 0 },
-        next: decided.next,
+        // What could not be taken out is tried again as soon as there is to be a pod.
+        next: if not_removed.is_some() { Some(0) } else { decided.next },
         removed,
+        dry_run: is_dry_run(task),
+        not_removed: not_removed.map(|why| why.chars().take(MESSAGE).collect()),
     })
 }
 
@@ -138,38 +145,59 @@ fn record(shelf: &dyn Shelf, task: &SweepTask) -> Result<(), SweepError> {
     Ok(())
 }
 
+fn is_dry_run(task: &SweepTask) -> bool {
+    task.artifacts.as_ref().is_none_or(|artifacts| artifacts.dry_run)
+}
+
+/// What came of it.
+#[derive(Default)]
+struct Taken {
+    removed: Removed,
+    /// Why something that was to go is there yet.
+    not_removed: Option<String>,
+    /// The store itself does not answer as it should.
+    failed: Option<SweepError>,
+}
+
 /// Takes out what was decided. One folder that cannot be cleared does not keep the others; the first error is told.
-fn clear(shelf: &dyn Shelf, task: &SweepTask, known: &mut Folders, decided: &Decided) -> (Removed, Option<SweepError>) {
-    let dry_run = task.artifacts.as_ref().is_none_or(|artifacts| artifacts.dry_run);
-    let (mut removed, mut failed) = (Removed::default(), None);
+fn clear(shelf: &dyn Shelf, task: &SweepTask, known: &mut Folders, decided: &Decided) -> Taken {
+    let dry_run = is_dry_run(task);
+    let mut taken = Taken::default();
     for folder in &decided.clear {
         let held = known.folders.get(folder).map(|known| known.held.clone()).unwrap_or_default();
         match shelf.clear(folder, &|file| decide::is_held(&held, file), dry_run) {
-            Ok(Cleared { files, bytes }) => {
+            Ok(Cleared { files, bytes, gone, stays }) => {
                 let verb = if dry_run { "would be" } else { "are" };
                 let _ = writeln!(std::io::stdout(), "{folder}: {files} files ({bytes} bytes) {verb} taken out");
                 if files > 0 {
+                    let removed = &mut taken.removed;
                     removed.runs += 1;
                     removed.files += files;
                     removed.bytes += bytes;
                     removed.first.extend((removed.first.len() < FIRST).then(|| folder.clone()));
                 }
+                if let Some(why) = stays {
+                    let _ = writeln!(std::io::stderr(), "{folder}: {why}");
+                    taken.not_removed.get_or_insert(why);
+                    continue;
+                }
                 if dry_run {
                     continue;
                 }
-                if held.is_empty() {
+                if gone {
                     known.folders.remove(folder);
                 } else if let Some(known) = known.folders.get_mut(folder) {
-                    known.cleared = true;
+                    // Where nothing is held, somebody writes in it yet.
+                    known.cleared = !held.is_empty();
                 }
             }
             Err(error) => {
                 let _ = writeln!(std::io::stderr(), "{folder}: {}", error.message);
-                failed.get_or_insert(error);
+                taken.failed.get_or_insert(error);
             }
         }
     }
-    (removed, failed)
+    taken
 }
 
 /// As JSON within the limit. What is left out of a report of success is only names.
@@ -177,10 +205,12 @@ fn fitting(mut report: SweepReport) -> String {
     let size = |report: &SweepReport| serde_json::to_string(report).unwrap_or_default();
     while size(&report).len() > REPORT_LIMIT {
         match &mut report {
-            SweepReport::Done { removed, .. } if !removed.first.is_empty() => drop(removed.first.pop()),
-            SweepReport::Failed { message, .. } if !message.is_empty() => {
+            SweepReport::Done { not_removed: Some(message), .. } | SweepReport::Failed { message, .. }
+                if message.len() > SHORTEST =>
+            {
                 message.truncate(message.floor_char_boundary(message.len() / 2));
             }
+            SweepReport::Done { removed, .. } if !removed.first.is_empty() => drop(removed.first.pop()),
             // It is recorded twice then, which is one time too many and no loss.
             SweepReport::Done { recorded, .. } | SweepReport::Failed { recorded, .. } => drop(recorded.pop()),
         }

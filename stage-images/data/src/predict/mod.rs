@@ -3,6 +3,7 @@
 //! The table is scored in pieces, as many at a time as there are threads and memory for.
 
 mod columns;
+mod memory;
 mod params;
 mod pieces;
 
@@ -19,6 +20,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::json;
 
 use columns::{Columns, ColumnsError};
+use memory::{AtOnce, VALUE_BYTES, at_once};
 pub use params::Params;
 use pieces::{Opened, Piece};
 
@@ -55,10 +57,6 @@ pub enum PredictError {
 
 /// Rows that are scored at once if nothing else is said.
 const BATCH_ROWS: usize = 4096;
-/// What a thread needs beside the model: a row group that is read, and one that is written.
-const THREAD_BYTES: u64 = 128 << 20;
-/// What ONNX Runtime needs for a model, relative to its file.
-const MODEL_FACTOR: u64 = 4;
 
 /// Runs the stage.
 pub fn run(params: &Params, place: &Workplace) -> Result<(), PredictError> {
@@ -73,7 +71,10 @@ pub fn run(params: &Params, place: &Workplace) -> Result<(), PredictError> {
     }
     let pieces = pieces::pieces(&files);
     let batch_rows = params.batch_size.map_or(BATCH_ROWS, |rows| rows.get() as usize);
-    let workers = workers(limits::memory_bytes(), engine::threads(), model.bytes).min(pieces.len());
+    let row_bytes = row_bytes(&files, &columns, &model);
+    let AtOnce { workers, batch_rows } =
+        at_once(limits::memory_bytes(), engine::threads(), model.bytes, row_bytes, batch_rows);
+    let workers = workers.min(pieces.len());
     let started = Instant::now();
     if pieces.is_empty() {
         // A table without rows is one, too.
@@ -97,10 +98,16 @@ fn open(folder: &Path) -> Result<Model, PredictError> {
     Model::open_with(folder, None, 1).map_err(PredictError::Open)
 }
 
-/// As many as half of the memory holds, one at least.
-fn workers(memory: u64, threads: usize, model_bytes: u64) -> usize {
-    let each = THREAD_BYTES + MODEL_FACTOR * model_bytes;
-    usize::try_from(memory / 2 / each).unwrap_or(usize::MAX).clamp(1, threads)
+/// Whether a column of the data is read.
+fn needed(column: &str, columns: &Columns, model: &Model) -> bool {
+    columns.kept.iter().any(|kept| kept == column) || model.signature.inputs.iter().any(|input| input.name == column)
+}
+
+/// What a row takes in a batch: so much for each value, and what the files say of their size, which texts may have.
+fn row_bytes(files: &[Opened], columns: &Columns, model: &Model) -> u64 {
+    let values = (model.signature.inputs.len() + columns.schema.fields().len()) as u64;
+    let stored = files.iter().map(|file| file.row_bytes(|column| needed(column, columns, model))).max();
+    values * VALUE_BYTES + stored.unwrap_or_default()
 }
 
 struct Task<'a> {
@@ -155,10 +162,8 @@ impl Task<'_> {
         let name = || file.path.display().to_string();
         let opened = File::open(&file.path).map_err(|source| DatasetError::Read { path: file.path.clone(), source })?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(opened, file.metadata.clone());
-        let needed = |column: &String| {
-            self.columns.kept.contains(column) || model.signature.inputs.iter().any(|input| input.name == *column)
-        };
-        let roots = file.schema().fields().iter().enumerate().filter(|(_, field)| needed(field.name()));
+        let roots = file.schema().fields().iter().enumerate();
+        let roots = roots.filter(|(_, field)| needed(field.name(), self.columns, model));
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots.map(|(index, _)| index));
         let reader = builder
             .with_projection(mask)
@@ -181,18 +186,5 @@ impl Task<'_> {
         }
         sink.finish()?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_are_as_many_threads_as_memory_holds_models() {
-        assert_eq!(workers(64 << 30, 16, 1 << 20), 16);
-        assert_eq!(workers(1 << 30, 16, 1 << 20), 3);
-        assert_eq!(workers(1 << 30, 2, 1 << 20), 2);
-        assert_eq!(workers(256 << 20, 16, 1 << 30), 1);
     }
 }

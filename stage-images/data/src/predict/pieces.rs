@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::file::metadata::RowGroupMetaData;
 
 use crate::dataset::{self, DatasetError};
 
@@ -31,6 +32,22 @@ pub struct Opened {
 impl Opened {
     pub fn schema(&self) -> &SchemaRef {
         self.metadata.schema()
+    }
+
+    /// The bytes of a row in these columns, of the row group where they are most: decoded, where the file says it, for a text that
+    /// is there often is stored once.
+    pub fn row_bytes(&self, needed: impl Fn(&str) -> bool) -> u64 {
+        let of_group = |group: &RowGroupMetaData| {
+            let columns = group.columns().iter();
+            let columns =
+                columns.filter(|column| column.column_path().parts().first().is_some_and(|root| needed(root)));
+            let bytes = columns.map(|column| {
+                let decoded = column.unencoded_byte_array_data_bytes().unwrap_or_default();
+                column.uncompressed_size().max(decoded).unsigned_abs()
+            });
+            bytes.sum::<u64>().div_ceil(group.num_rows().unsigned_abs().max(1))
+        };
+        self.metadata.metadata().row_groups().iter().map(of_group).max().unwrap_or_default()
     }
 }
 

@@ -10,7 +10,7 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
 use super::correlate::{Correlations, Matrix};
-use super::query::{Answers, counts, number, quoted};
+use super::query::{self, Answers, counts, number, quoted};
 use super::spread::{Histogram, QUANTILES, Quantiles, Top};
 use crate::types::ColumnType;
 use crate::{engine, say};
@@ -158,12 +158,9 @@ impl Measure<'_> {
         let value = number(asked);
         let mut different = answers.whole(&format!("distinct_{index}"));
         let quantiles = if few {
-            let query = format!(
-                "SELECT v, count(*) AS n FROM (SELECT {value} AS v FROM data) WHERE v IS NOT NULL GROUP BY v ORDER BY v"
-            );
             let mut quantiles = Quantiles::new(values);
             different = 0;
-            self.each(&query, |batch| {
+            self.each(&query::different(asked), |batch| {
                 let counts = batch.column(1).as_primitive::<Int64Type>().values();
                 for (value, count) in batch.column(0).as_primitive::<Float64Type>().values().iter().zip(counts) {
                     quantiles.take(*value, count.unsigned_abs());

@@ -23,6 +23,15 @@ pub fn number(column: &Asked) -> String {
     }
 }
 
+/// The different values of a number column in ascending order, as doubles (`v`), and how often each is there (`n`). What is
+/// no floating number is grouped as it is: above 2^53 several integers are one double.
+pub fn different(column: &Asked) -> String {
+    let (own, double) =
+        if column.arrow.is_floating() { (number(column), "k") } else { (quoted(&column.name), "CAST(k AS DOUBLE)") };
+    let grouped = format!("SELECT k, count(*) AS n FROM (SELECT {own} AS k FROM data) WHERE k IS NOT NULL GROUP BY k");
+    format!("SELECT {double} AS v, n FROM ({grouped}) ORDER BY v")
+}
+
 /// What is counted of a column in the pass over all of them.
 pub fn counts(index: usize, column: &Asked) -> Vec<String> {
     let name = quoted(&column.name);

@@ -104,6 +104,41 @@ fn a_watermark_reads_what_is_new_and_says_what_it_reached() {
 }
 
 #[test]
+fn times_of_a_watermark_are_compared_whatever_their_form() {
+    let (folder, source) = database(
+        "CREATE TABLE events (id INTEGER PRIMARY KEY, at DATETIME);
+         INSERT INTO events VALUES (1, '2026-11-02T09:00:00Z'), (2, '2026-11-02 10:00:00'), (3, '2026-11-02T10:00:00+02:00'),
+             (4, '2026-11-02 09:00:00.000001'), (5, NULL);",
+    );
+    let params = |above: &str| json!({"sql": {"table": "events", "watermark": {"column": "at", "above": above}}, "columns": ["id"]});
+    // As text, 2 and 4 are below the mark, and 3, which is earlier, is above it.
+    let run = ingest(&source, params("2026-11-02T09:00:00Z")).well();
+    assert_eq!(run.table("data").rows, [["2"], ["4"]]);
+    assert_eq!(run.result("watermark"), json!("2026-11-02 10:00:00"));
+    let again = ingest(&source, params("2026-11-02 10:00:00")).well();
+    assert_eq!((again.result("rows"), again.result("watermark")), (json!(0), json!("2026-11-02 10:00:00")));
+    let add = "INSERT INTO events VALUES (6, 'a while ago')";
+    Connection::open(folder.path().join("shop.db")).unwrap().execute_batch(add).unwrap();
+    let error = ingest(&source, params("2026-11-02 10:00:00")).error();
+    assert!(error.contains("row 5, column at: 'a while ago' is no timestamp"), "{error}");
+}
+
+#[test]
+fn a_value_and_a_query_without_end_are_refused_before_they_fill_memory() {
+    let (_folder, source) = database(
+        "CREATE TABLE files (id INTEGER PRIMARY KEY, raw BLOB); INSERT INTO files VALUES (1, x'00'), (2, zeroblob(9437184));",
+    );
+    let error = ingest(&source, json!({"sql": {"table": "files"}})).error();
+    assert!(error.contains("row 2, column raw: a value of 18874370 bytes as text, expected at most 16 MiB"), "{error}");
+    let kept = ingest(&source, json!({"sql": {"table": "files"}, "columns": ["id"]})).well();
+    assert_eq!(kept.result("rows"), json!(2));
+    // Its column has no declared type, so its values are looked at first.
+    let query = "WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g) SELECT n FROM g";
+    let error = ingest(&source, json!({"sql": {"query": query}, "maxBytes": 1000})).error();
+    assert!(error.contains("but maxBytes is 1000"), "{error}");
+}
+
+#[test]
 fn many_rows_are_read_in_batches_in_their_order() {
     let (_folder, source) = database(
         "CREATE TABLE numbers (n INTEGER, text TEXT);

@@ -263,3 +263,15 @@ fn a_connection_is_verified_and_what_fails_is_told_without_secrets() {
     let error = stage("ingest").run(&json!({"source": source, "sql": {"table": "orders"}})).error();
     assert!(error.contains(&format!("failed to connect to 127.0.0.1:{free}/postgres")), "{error}");
 }
+
+#[test]
+fn a_server_that_takes_the_connection_and_says_nothing_is_not_waited_for() {
+    // The system takes connections for a listener that accepts none.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let source = format!("postgresql://me@127.0.0.1:{}/postgres", silent.local_addr().unwrap().port());
+    let started = Instant::now();
+    let params = json!({"source": source, "sql": {"table": "orders", "allowPlaintext": true}});
+    let error = stage("ingest").run(&params).error();
+    assert!(error.contains("it does not answer within 20 s"), "{error}");
+    assert!(started.elapsed() < Duration::from_mins(1), "{:?}", started.elapsed());
+}

@@ -64,6 +64,16 @@ fn each_column_is_described_by_its_type() {
 }
 
 #[test]
+fn integers_that_are_the_same_double_are_different_values() {
+    // 2^53 and the next integer, which a double cannot hold.
+    let run = profile("id\n9007199254740992\n9007199254740993\n9007199254740993\n", &json!({})).well();
+    let report = report(&run);
+    let id = column(&report, "id");
+    assert_eq!((&id["type"], &id["count"]), (&json!("integer"), &json!(3)));
+    assert_eq!((&id["distinct"], &id["distinct_exact"]), (&json!(2), &json!(true)));
+}
+
+#[test]
 fn the_page_stands_alone_and_what_the_data_says_is_text_in_it() {
     let run = profile(&BIRDS.replace("note", "<script>"), &json!({})).well();
     let page = run.text("report", "report.html");

@@ -61,6 +61,12 @@ fn without_a_version_the_promoted_one_stays_and_another_setting_is_carried_out()
     let status = cluster.owner.status.clone().unwrap();
     assert_eq!((status.served_version, cluster.condition("Ready").0.as_str()), (Some(1), "True"));
     assert_ne!(status.served_revision, served);
+    // What somebody deletes comes back.
+    cluster.observed.deployments.clear();
+    cluster.settle();
+    assert_eq!(cluster.observed.deployments.len(), 1);
+    cluster.pods_get_ready();
+    cluster.settle();
     // Of another model nothing is known.
     cluster.owner.spec.model.name = "others".to_owned();
     cluster.edited();

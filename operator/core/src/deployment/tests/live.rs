@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::cluster::Cluster;
 use crate::api::{LiveMetrics, RolloutStatus, Verdict};
-use crate::deployment::{live, take_report};
+use crate::deployment::{Live, live, take_report};
 
 /// Version 2 has half of the requests, and this is asked of its accuracy.
 fn rolling(limits: &Value) -> Cluster {
@@ -105,6 +105,21 @@ fn both_versions_are_compared_by_reports_of_the_same_step() {
 }
 
 #[test]
+fn a_rollout_of_settings_is_not_judged_by_the_figures_of_the_version_that_both_have() {
+    let mut cluster = rolling(&json!({ "min": 0.8 }));
+    report(&mut cluster, 1, 0.1, 1000);
+    report(&mut cluster, 2, 0.9, 1000);
+    let found = Live::of(&cluster.owner);
+    assert_eq!((found.candidate.unwrap().version, found.stable.unwrap().version, found.shared), (2, 1, None));
+    assert_eq!(found.lacks(), "nothing was reported since the step began");
+    // The same rollout, of version 1 with other settings.
+    cluster.owner.status.as_mut().unwrap().rollout.as_mut().unwrap().version = Some(1);
+    let found = Live::of(&cluster.owner);
+    assert_eq!((found.candidate, found.stable, found.shared), (None, None, Some(1)));
+    assert_eq!(found.lacks(), "both revisions are of version 1: a report cannot tell them apart");
+}
+
+#[test]
 fn five_versions_are_kept_and_none_of_another_model() {
     let mut cluster = Cluster::serving_version_1();
     for version in 1..8 {
@@ -116,6 +131,12 @@ fn five_versions_are_kept_and_none_of_another_model() {
     };
     assert_eq!(versions(&cluster), [7, 6, 5, 4, 3]);
     assert!(live(&cluster.owner).is_none(), "nothing is kept of version 1");
+    let status = cluster.owner.status.as_mut().unwrap();
+    let old = LiveMetrics { version: 1, ..status.live[4].clone() };
+    let older = LiveMetrics { time: Some(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH)), ..old.clone() };
+    assert!(!take_report(status, &older), "it would not be kept");
+    assert!(take_report(status, &old), "as old as the oldest");
+    assert_eq!(versions(&cluster), [7, 6, 5, 4, 1]);
     let other = LiveMetrics { version: 9, model: "other".to_owned(), ..LiveMetrics::default() };
     assert!(take_report(cluster.owner.status.as_mut().unwrap(), &other));
     assert_eq!(versions(&cluster), [9]);

@@ -38,6 +38,19 @@ fn hear(cluster: &mut Cluster, said: [LogStats; 2]) -> usize {
     cluster.writes - before
 }
 
+/// The same while the other router gives no answer.
+fn hear_one(cluster: &mut Cluster, said: LogStats) -> usize {
+    let before = cluster.writes;
+    let routers = &mut cluster.observed.routers.pods;
+    let mut report = Report::clone(routers[0].report.as_ref().unwrap());
+    report.models.get_mut("penguins").unwrap().log = Some(said);
+    routers[0].report = Some(Arc::new(report));
+    let other = routers[1].report.take();
+    cluster.pass();
+    cluster.observed.routers.pods[1].report = other;
+    cluster.writes - before
+}
+
 fn said(delivered: u64, dropped: u64, failed: u64, problem: Option<&str>) -> LogStats {
     LogStats { delivered, dropped, failed, problem: problem.map(str::to_owned) }
 }
@@ -86,6 +99,72 @@ fn while_all_arrive_nothing_is_written_and_what_is_lost_once_a_minute() {
     assert_eq!(cluster.owner.status.as_ref().unwrap().log, None);
     let conditions = &cluster.owner.status.as_ref().unwrap().conditions;
     assert!(conditions.iter().all(|condition| condition.type_ != "PayloadLogged"));
+}
+
+#[test]
+fn what_a_router_had_dropped_is_not_lost_again_when_it_answers_again() {
+    let mut cluster = logged();
+    let both = || [said(20, 0, 0, None), said(20, 5, 0, None)];
+    assert_eq!(hear(&mut cluster, [said(0, 0, 0, None), said(0, 0, 0, None)]), 1);
+    cluster.wait(60);
+    assert_eq!(hear(&mut cluster, both()), 1);
+    assert_eq!(cluster.condition("PayloadLogged"), pair("False", "EventsDropped"));
+    cluster.wait(60);
+    assert_eq!(hear(&mut cluster, both()), 1);
+    assert_eq!(cluster.condition("PayloadLogged"), pair("True", "Delivering"));
+    cluster.wait(60);
+    assert_eq!(hear_one(&mut cluster, said(20, 0, 0, None)), 0);
+    cluster.wait(60);
+    assert_eq!(hear(&mut cluster, both()), 0);
+    assert_eq!((cluster.condition("PayloadLogged"), status(&cluster).dropped), (pair("True", "Delivering"), 5));
+    // More than both had.
+    assert_eq!(hear_one(&mut cluster, said(20, 6, 0, None)), 1);
+    assert_eq!(cluster.condition("PayloadLogged"), pair("False", "EventsDropped"));
+    // Others have come, and count from 0.
+    cluster.wait(60);
+    assert_eq!(hear(&mut cluster, [said(0, 0, 0, None), said(0, 0, 0, None)]), 1);
+    assert_eq!((cluster.condition("PayloadLogged"), status(&cluster).dropped), (pair("True", "Delivering"), 0));
+    cluster.wait(60);
+    assert_eq!(hear(&mut cluster, [said(0, 1, 0, None), said(0, 0, 0, None)]), 1);
+    assert_eq!(cluster.condition("PayloadLogged"), pair("False", "EventsDropped"));
+    // What was dropped before a change does not say that the change was not enough.
+    cluster.edited();
+    assert_eq!(hear(&mut cluster, [said(0, 2, 0, None), said(0, 0, 0, None)]), 1);
+    assert_eq!((cluster.condition("PayloadLogged"), status(&cluster).dropped), (pair("True", "Delivering"), 2));
+}
+
+#[test]
+fn what_was_so_before_a_change_is_not_said_of_what_is_asked_for_now() {
+    let mut cluster = logged();
+    let (old, new) = (Some("http://sink: gone"), Some("http://other: gone"));
+    assert_eq!(hear(&mut cluster, [said(0, 0, 0, None), said(0, 0, 0, None)]), 1);
+    cluster.wait(60);
+    assert_eq!(hear(&mut cluster, [said(0, 0, 1, old), said(0, 0, 1, old)]), 1);
+    assert_eq!(cluster.condition("PayloadLogged"), pair("False", "SinkFailed"));
+    let sink = LogSink { address: "http://other".to_owned(), ..LogSink::default() };
+    set(&mut cluster, PayloadLog { sampling: 0.5, sink, ..PayloadLog::default() });
+    assert_eq!(cluster.condition("PayloadLogged"), pair("Unknown", "NoRouter"));
+    cluster.wait(60);
+    assert_eq!(hear(&mut cluster, [said(0, 0, 2, old), said(0, 0, 2, old)]), 0, "both have the old routes");
+    assert_eq!(hear(&mut cluster, [said(0, 0, 2, old), said(1, 0, 2, None)]), 1);
+    assert_eq!(cluster.condition("PayloadLogged"), pair("True", "Delivering"));
+    cluster.wait(60);
+    let fail = || [said(1, 0, 3, new), said(1, 0, 3, new)];
+    assert_eq!(hear(&mut cluster, fail()), 1);
+    assert_eq!(cluster.condition("PayloadLogged"), pair("False", "SinkFailed"));
+    // Another token for the same address: it is given time.
+    cluster.edited();
+    assert_eq!(hear(&mut cluster, fail()), 1);
+    assert_eq!(cluster.condition("PayloadLogged"), pair("Unknown", "NoRouter"));
+    cluster.wait(14);
+    assert_eq!(hear(&mut cluster, fail()), 0);
+    cluster.wait(1);
+    assert_eq!(hear(&mut cluster, fail()), 1);
+    assert_eq!(cluster.condition("PayloadLogged"), pair("False", "SinkFailed"));
+    cluster.edited();
+    assert_eq!(hear(&mut cluster, fail()), 1);
+    assert_eq!(hear(&mut cluster, [said(2, 0, 3, None), said(2, 0, 3, None)]), 1, "it is better at once");
+    assert_eq!(cluster.condition("PayloadLogged"), pair("True", "Delivering"));
 }
 
 #[test]

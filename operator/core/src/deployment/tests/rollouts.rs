@@ -450,6 +450,20 @@ fn a_shadow_gets_copies_and_has_to_agree() {
 }
 
 #[test]
+fn recreate_without_a_version_carries_out_another_setting_of_the_promoted_one() {
+    let (mut cluster, old) = before(serde_json::json!({ "strategy": "Recreate" }));
+    let version = cluster.owner.spec.model.version.take();
+    let server = serde_json::json!({ "resources": { "limits": { "memory": "600Mi" } } });
+    cluster.owner.spec.server = Some(serde_json::from_value(server).unwrap());
+    cluster.edited();
+    ready(&mut cluster);
+    ready(&mut cluster);
+    let status = cluster.owner.status.clone().unwrap();
+    assert_ne!(status.served_revision, Some(old));
+    assert_eq!((status.served_version, cluster.condition("Ready")), (version, pair("True", "Serving")));
+}
+
+#[test]
 fn recreate_makes_nothing_new_until_the_old_pods_are_gone() {
     let (mut cluster, old) = before(serde_json::json!({ "strategy": "Recreate" }));
     // Nobody says how many: as many as there were.

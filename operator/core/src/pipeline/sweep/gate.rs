@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{every, record};
+use super::record;
 use crate::api::{ArchiveStatus, History, MLPipelineRun};
 use crate::duration;
 
-/// So long after a record was due a run waits for it no more.
+/// So long after the store was first seen to fail a run waits for its record no more.
 const LONGEST: Duration = Duration::from_hours(24);
 /// So many runs wait at most.
 const MOST: usize = 500;
@@ -18,7 +18,8 @@ const MOST: usize = 500;
 pub(in crate::pipeline) struct Gate<'a> {
     /// None where nothing is recorded.
     archive: Option<&'a ArchiveStatus>,
-    /// How long until no run waits any more; zero if that is so.
+    /// How long until no run waits any more; zero if that is so. None while nothing is known to fail: that a pod is long in coming, because the
+    /// operator was away, takes no run.
     pub(in crate::pipeline) opens: Option<Duration>,
 }
 
@@ -30,13 +31,11 @@ impl<'a> Gate<'a> {
         now: Timestamp,
     ) -> Self {
         let archive = archive.filter(|_| history.is_some_and(|history| history.archive.is_some()));
-        let opens = archive.zip(history).and_then(|(archive, history)| {
-            // It was due when there was something to record, and its pause was over.
+        let opens = archive.and_then(|archive| {
+            let failing = archive.failing_since.as_ref()?.0;
             let waits = runs.into_iter().filter(|run| !is_done(archive, run)).filter_map(record::ended);
             let first = waits.map(|time| time.0).min()?;
-            let last = archive.last_time.as_ref().and_then(|time| time.0.checked_add(every(history)).ok());
-            let due = last.or(archive.start_time.as_ref().map(|time| time.0)).map_or(first, |due| due.max(first));
-            Some(duration::since(now, due.checked_add(LONGEST).ok()?))
+            Some(duration::since(now, failing.max(first).checked_add(LONGEST).ok()?))
         });
         Self { archive, opens }
     }

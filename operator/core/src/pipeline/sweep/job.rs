@@ -1,6 +1,7 @@
 //! The Job that keeps a pipeline's store in order: one small pod of the agent, that is told everything and knows nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
@@ -11,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use millrace_contract::{SWEEP_ENV, SWEEP_HISTORY_DIR, SWEEP_RUNS_DIR, SweepTask};
 
-use crate::api::{API_VERSION, MLPipeline, Store};
+use crate::api::{API_VERSION, MLPipeline, Stage, StageTemplate, Store};
 use crate::config::Config;
 use crate::store;
 use crate::{names, pod};
@@ -26,6 +27,9 @@ const FAILURES: i32 = 3;
 /// What is not done by then is done by the next one.
 const LONGEST_SECONDS: i64 = 3600;
 
+/// StageTemplates by name.
+type Templates = BTreeMap<String, Arc<StageTemplate>>;
+
 /// Its name follows from how many of them have said something: there is one at a time.
 pub(super) fn name(pipeline: &MLPipeline, reports: i64) -> String {
     let of = &pipeline.metadata;
@@ -33,7 +37,14 @@ pub(super) fn name(pipeline: &MLPipeline, reports: i64) -> String {
     names::sweep(of.name.as_deref().unwrap_or_default(), &format!("{uid}/{reports}"))
 }
 
-pub(super) fn build(pipeline: &MLPipeline, store: &Store, name: String, task: &SweepTask, config: &Config) -> Job {
+pub(super) fn build(
+    pipeline: &MLPipeline,
+    templates: &Templates,
+    store: &Store,
+    name: String,
+    task: &SweepTask,
+    config: &Config,
+) -> Job {
     let of = &pipeline.metadata;
     let (owner, uid) = (of.name.clone().unwrap_or_default(), of.uid.clone().unwrap_or_default());
     let labels = BTreeMap::from([
@@ -42,7 +53,7 @@ pub(super) fn build(pipeline: &MLPipeline, store: &Store, name: String, task: &S
         (names::PIPELINE_UID_LABEL.to_owned(), uid.clone()),
         (names::TRIGGER_LABEL.to_owned(), names::SWEEP.to_owned()),
     ]);
-    let spec = pod_spec(pipeline, store, task, config);
+    let spec = pod_spec(pipeline, templates, store, task, config);
     Job {
         metadata: ObjectMeta {
             name: Some(name),
@@ -72,9 +83,9 @@ pub(super) fn build(pipeline: &MLPipeline, store: &Store, name: String, task: &S
     }
 }
 
-fn pod_spec(pipeline: &MLPipeline, store: &Store, task: &SweepTask, config: &Config) -> PodSpec {
+fn pod_spec(pipeline: &MLPipeline, templates: &Templates, store: &Store, task: &SweepTask, config: &Config) -> PodSpec {
     let mut spec = pod::base();
-    user(pipeline, &mut spec);
+    user(pipeline, templates, &mut spec);
     let quantity = |amounts: &[(&str, &str)]| {
         Some(amounts.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect())
     };
@@ -120,17 +131,33 @@ fn pod_spec(pipeline: &MLPipeline, store: &Store, task: &SweepTask, config: &Con
     spec
 }
 
-/// The user whose files the stages write, if all of them have the same one.
-fn user(pipeline: &MLPipeline, spec: &mut PodSpec) {
-    let containers = pipeline.spec.stages.values().chain(pipeline.spec.finally.values());
-    let mut users: Vec<(Option<i64>, Option<i64>)> = containers
-        .filter_map(|stage| stage.container.as_ref())
-        .map(|container| (container.settings.run_as_user, container.settings.run_as_group))
-        .collect();
-    users.dedup();
-    let ([(user, group)], Some(security)) = (users.as_slice(), spec.security_context.as_mut()) else { return };
-    security.run_as_user = user.or(security.run_as_user);
-    security.run_as_group = group.or(security.run_as_group);
+/// User and group whose files the stages write, each if all of them have the same one.
+fn user(pipeline: &MLPipeline, templates: &Templates, spec: &mut PodSpec) {
+    let stages = pipeline.spec.stages.values().chain(pipeline.spec.finally.values());
+    let all: Vec<(Option<i64>, Option<i64>)> = stages.filter_map(|stage| user_of(stage, templates)).collect();
+    let only = |users: BTreeSet<Option<i64>>| users.first().copied().flatten().filter(|_| users.len() == 1);
+    let Some(security) = spec.security_context.as_mut() else { return };
+    if let Some(user) = only(all.iter().map(|(user, _)| *user).collect()) {
+        security.run_as_user = Some(user);
+    }
+    if let Some(group) = only(all.iter().map(|(_, group)| *group).collect()) {
+        // As a stage's pod has it.
+        security.run_as_group = Some(group);
+        security.fs_group = Some(group);
+    }
+}
+
+/// None of a stage that has no pod, and of one whose StageTemplate is not there.
+fn user_of(stage: &Stage, templates: &Templates) -> Option<(Option<i64>, Option<i64>)> {
+    if let Some(container) = &stage.container {
+        return Some((container.settings.run_as_user, container.settings.run_as_group));
+    }
+    let usual = &templates.get(stage.uses.as_ref()?)?.spec.container.settings;
+    let own = stage.overrides.as_ref();
+    Some((
+        own.and_then(|own| own.run_as_user).or(usual.run_as_user),
+        own.and_then(|own| own.run_as_group).or(usual.run_as_group),
+    ))
 }
 
 /// The task, in parts that a program can be given.

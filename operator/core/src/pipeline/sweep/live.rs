@@ -71,13 +71,16 @@ impl Root {
 #[derive(Clone, Debug)]
 pub struct Needs {
     root: Root,
+    namespace: String,
     pipeline: String,
     done: BTreeSet<String>,
     /// What any text names, below the folder of the runs.
     named: BTreeSet<String>,
-    /// Folders of the runs of the namespace that are there, and those of the pipeline's.
+    /// Folders of all runs that are there, and those of the pipeline's.
     there: BTreeSet<String>,
     own: BTreeSet<String>,
+    /// What runs that have not ended run, by namespace and name.
+    frozen: BTreeSet<(String, String)>,
     /// Runs that are to be recorded, the oldest first.
     records: BTreeMap<(Timestamp, String), String>,
 }
@@ -89,38 +92,54 @@ impl Needs {
         let done = pipeline.status.as_ref().and_then(|status| status.archive.as_ref());
         Some(Self {
             root: Root::of(pipeline.spec.store.as_ref()?)?,
+            namespace: pipeline.metadata.namespace.clone().unwrap_or_default(),
             pipeline: pipeline.metadata.name.clone()?,
             done: done.iter().flat_map(|archive| archive.done.iter().cloned()).collect(),
             named: BTreeSet::new(),
             there: BTreeSet::new(),
             own: BTreeSet::new(),
+            frozen: BTreeSet::new(),
             records: BTreeMap::new(),
         })
     }
 
-    /// A run of the namespace. One that this program cannot read is there all the same.
+    /// A run, of the pipeline or of anything else. One that this program cannot read is there all the same.
     pub fn run(&mut self, run: Value) {
         self.object(&run);
         let text = |path: &str| run.pointer(path).and_then(Value::as_str);
+        let namespace = text("/metadata/namespace").unwrap_or_default().to_owned();
+        let frozen = text("/status/frozen").map(str::to_owned);
+        // A name counts in its namespace only.
+        let is_own = namespace == self.namespace && text("/spec/pipelineRef/name") == Some(&self.pipeline);
         if let (Some(name), Some(uid)) = (text("/metadata/name"), text("/metadata/uid")) {
             let folder = names::run_folder(name, uid);
             let folder = folder.strip_prefix("runs/").unwrap_or(&folder).to_owned();
             self.there.insert(folder.clone());
-            if text("/spec/pipelineRef/name") != Some(&self.pipeline) {
-                return;
+            if is_own {
+                self.own.insert(folder);
             }
-            self.own.insert(folder);
         }
-        let Ok(run) = serde_json::from_value::<MLPipelineRun>(run) else { return };
-        let (Some(ended), Some(key)) = (record::ended(&run), record::key(&run)) else { return };
-        if !self.done.contains(&key)
-            && let Some(line) = record::line(&run)
+        let run = serde_json::from_value::<MLPipelineRun>(run).ok();
+        let Some((run, ended)) = run.as_ref().and_then(|run| Some((run, record::ended(run)?.0))) else {
+            // It goes on, or nobody can tell.
+            self.frozen.extend(frozen.map(|name| (namespace, name)));
+            return;
+        };
+        let told = || Some((record::key(run)?, record::line(run)?));
+        if is_own
+            && let Some((key, line)) = told()
+            && !self.done.contains(&key)
         {
-            self.records.insert((ended.0, key), line);
+            self.records.insert((ended, key), line);
             if self.records.len() > MOST_RECORDS {
                 self.records.pop_last();
             }
         }
+    }
+
+    /// The ControllerRevisions that runs go on with, by namespace and name. What they name is needed as what a run names: it may stand nowhere else.
+    pub fn frozen(&self) -> impl Iterator<Item = &(String, String)> {
+        self.frozen.iter()
     }
 
     /// Anything else that may have the address of an artifact.
@@ -219,6 +238,28 @@ mod tests {
         ] {
             assert_eq!(named_in(root, text), paths, "{text}");
         }
+    }
+
+    #[test]
+    fn a_run_of_another_namespace_is_there_and_is_none_of_the_pipelines() {
+        let spec = json!({ "store": { "s3": { "bucket": "lake" } }, "stages": {} });
+        let mut pipeline = MLPipeline::new("p", serde_json::from_value(spec).unwrap());
+        pipeline.metadata.namespace = Some("team".to_owned());
+        let mut needs = Needs::of(&pipeline).unwrap();
+        for (namespace, ended) in [("team", false), ("team", true), ("other", false), ("other", true)] {
+            let name = format!("{namespace}-{ended}");
+            needs.run(json!({
+                "apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun",
+                "metadata": { "name": name, "uid": "12345678-9", "namespace": namespace },
+                "spec": { "pipelineRef": { "name": "p" }, "params": { "from": format!("s3://lake/runs/gone-{name}/x") } },
+                "status": { "frozen": format!("p-{ended}"), "completionTime": ended.then_some("2026-01-01T00:00:00Z") },
+            }));
+        }
+        assert_eq!(needs.kept(), ["team-false-12345678", "team-true-12345678"]);
+        assert_eq!(needs.held(), ["gone-other-false/x", "gone-other-true/x", "gone-team-false/x", "gone-team-true/x"]);
+        assert_eq!(needs.records(usize::MAX).count(), 1);
+        let going = [("other", "p-false"), ("team", "p-false")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert!(needs.frozen().eq(going.iter()));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod gate;
 mod job;
 mod live;
+mod place;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -23,8 +24,8 @@ use millrace_contract::{REPORT_LIMIT, Removed, SweepArtifacts, SweepRecord, Swee
 
 use super::PipelineObserved;
 use crate::api::{
-    ArchiveError, ArchiveStatus, Condition, ConditionStatus, History, MLPipeline, MLPipelineStatus, RemovedArtifacts,
-    Store, set_condition,
+    ArchiveError, ArchiveStatus, Condition, ConditionStatus, History, MLPipeline, MLPipelineRun, MLPipelineStatus,
+    RemovedArtifacts, Store, set_condition,
 };
 use crate::config::Config;
 use crate::plan::{Delete, DeleteKind, Event, sooner};
@@ -44,8 +45,9 @@ const GRACE: Duration = Duration::from_hours(7 * 24);
 const RETRY: Duration = Duration::from_mins(5);
 /// A pod that waits for longer than this has something to say.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// So many runs that are to be recorded do not wait for `every`.
+/// So many runs that are to be recorded do not wait for `every`, only for this.
 const ENOUGH: usize = 50;
+const SOON: Duration = Duration::from_mins(1);
 /// Bytes of the records for one pod.
 const RECORDS: usize = 256 * 1024;
 /// Bytes of what one pod is told to keep.
@@ -92,8 +94,15 @@ pub(super) fn look(
     };
     let mut archive = status.archive.take().unwrap_or_default();
     archive.start_time.get_or_insert(Time(now));
+    archive.agent = Some(config.agent());
     let mut sweep = Sweep { pipeline, history, store, observed, now, swept: Swept::default() };
-    sweep.goes_on(&mut archive, config);
+    if place::is_another(&archive, store) {
+        // The status comes first here too.
+        place::begins_anew(&mut archive, now);
+    } else {
+        sweep.goes_on(&mut archive, config);
+    }
+    archive.store = place::digest(store);
     sweep.tell(&archive, &mut status.conditions);
     status.archive = Some(archive);
     sweep.swept
@@ -107,6 +116,9 @@ pub fn sweep_is_due(pipeline: &MLPipeline, observed: &PipelineObserved, now: Tim
     let mut archive =
         pipeline.status.as_ref().and_then(|status| status.archive.as_deref().cloned()).unwrap_or_default();
     archive.start_time.get_or_insert(Time(now));
+    if place::is_another(&archive, store) {
+        return false;
+    }
     let name = job::name(pipeline, archive.reports);
     let sweep = Sweep { pipeline, history, store, observed, now, swept: Swept::default() };
     !jobs(pipeline, observed).any(|job| job.name == name) && sweep.due(&archive).is_some_and(|due| due <= now)
@@ -130,21 +142,28 @@ impl Sweep<'_> {
             self.swept.next = sooner(self.swept.next, Some(left));
             return;
         }
-        let Some(needs) = &self.observed.needs else {
-            // They could not be read.
-            self.swept.next = sooner(self.swept.next, Some(PATIENCE));
-            return;
+        let needs = match &self.observed.needs {
+            Some(Ok(needs)) => needs,
+            Some(Err(message)) => {
+                self.fails(archive, "NeedsNotReadable", message);
+                return;
+            }
+            // Nobody has tried yet.
+            None => {
+                self.swept.next = sooner(self.swept.next, Some(PATIENCE));
+                return;
+            }
         };
         let object = format!("Job {name}");
         if let Some(refusal) = self.observed.refusals.iter().find(|refusal| refusal.object == object) {
             self.fails(archive, &refusal.reason, &refusal.message);
         }
-        let task = self.task(needs);
+        let task = self.task(needs, archive.reports);
         if self.history.artifacts.is_some() && task.artifacts.is_none() {
             let message = "nothing is taken out: more runs and addresses need artifacts than one pod can be told; keep fewer runs";
             self.swept.events.push(Event::warning("ArtifactsKept", message));
         }
-        self.swept.create = Some(job::build(self.pipeline, self.store, name, &task, config));
+        self.swept.create = Some(job::build(self.pipeline, &self.observed.templates, self.store, name, &task, config));
     }
 
     /// What the pod of a Job said as it ended.
@@ -162,17 +181,22 @@ impl Sweep<'_> {
                 self.recorded(archive, recorded);
                 self.fails(archive, &reason, &message);
             }
-            SweepReport::Done { recorded, kept, left, next, removed } => {
+            SweepReport::Done { recorded, kept, left, next, removed, dry_run, not_removed } => {
                 self.recorded(archive, recorded);
-                if archive.error.take().is_some() {
+                if archive.failing_since.take().is_some() {
                     self.swept.events.push(Event::normal("ArchiveWorks", "the archive can be written again"));
+                }
+                match not_removed {
+                    // It is done all the same, and keeps no run.
+                    Some(message) => self.lacks(archive, "NotRemoved", &message),
+                    None => archive.error = None,
                 }
                 archive.last_time = Some(Time(self.now));
                 archive.kept = number(kept);
                 archive.left = number(left);
                 let at = |seconds: u64| self.now.checked_add(Duration::from_secs(seconds)).ok().map(Time);
                 archive.next_time = next.and_then(at);
-                self.removed(archive, removed);
+                self.removed(archive, removed, dry_run);
             }
         }
     }
@@ -185,8 +209,8 @@ impl Sweep<'_> {
         archive.done = done.into_iter().take(MOST_DONE).collect();
     }
 
-    fn removed(&mut self, archive: &mut ArchiveStatus, removed: Removed) {
-        let dry_run = self.history.artifacts.as_ref().is_some_and(|artifacts| artifacts.dry_run);
+    /// What went, or would have: the pod knows what it was told, and the spec may be another one by now.
+    fn removed(&mut self, archive: &mut ArchiveStatus, removed: Removed, dry_run: bool) {
         let Removed { runs, files, bytes, first } = removed;
         if runs == 0 {
             // What would have gone before is not there any more, or is needed again.
@@ -213,8 +237,14 @@ impl Sweep<'_> {
         archive.artifacts = Some(new);
     }
 
-    /// Notes what keeps the pod from its work. The same is told once.
+    /// Notes what keeps the pod from its work.
     fn fails(&mut self, archive: &mut ArchiveStatus, reason: &str, message: &str) {
+        archive.failing_since.get_or_insert(Time(self.now));
+        self.lacks(archive, reason, message);
+    }
+
+    /// Notes what is wrong. The same is told once.
+    fn lacks(&mut self, archive: &mut ArchiveStatus, reason: &str, message: &str) {
         let (reason, message) = (head(reason, 60), head(message, MESSAGE));
         if archive.error.as_ref().is_none_or(|error| error.reason != reason) {
             self.swept.events.push(Event::warning("ArchiveFailed", format!("{reason}: {message}")));
@@ -263,13 +293,17 @@ impl Sweep<'_> {
             |time: &Option<Time>, pause: Duration| time.as_ref().and_then(|time| time.0.checked_add(pause).ok());
         let next = after(&archive.last_time, every).or(after(&archive.start_time, Duration::ZERO))?;
         let done: BTreeSet<&String> = archive.done.iter().collect();
-        let keys = self.observed.runs.iter().filter_map(|run| record::key(run));
-        let ended = keys.filter(|key| !done.contains(key)).count();
+        let ended = |run: &MLPipelineRun| record::key(run).is_some_and(|key| !done.contains(&key));
+        let runs: Vec<&MLPipelineRun> =
+            self.observed.runs.iter().map(AsRef::as_ref).filter(|run: &&MLPipelineRun| ended(run)).collect();
+        // The run that a nested one belongs to is what `history` counts.
+        let many = runs.iter().filter(|run| crate::run::parent(run).is_none()).count() >= ENOUGH;
         let there = i64::try_from(self.observed.runs.len()).unwrap_or(i64::MAX);
         let takes_out = self.history.artifacts.is_some();
-        let due = if ended >= ENOUGH {
-            self.now
-        } else if ended > 0 || (takes_out && there < archive.kept) || self.is_no_dry_run_any_more(archive) {
+        let due = if many {
+            // More than what is noted of is not recorded for ever: it must not be without a pause.
+            after(&archive.last_time, SOON.min(every)).unwrap_or(self.now)
+        } else if !runs.is_empty() || (takes_out && there < archive.kept) || self.is_no_dry_run_any_more(archive) {
             next
         } else if takes_out && archive.left > 0 {
             // What is held may be needed no more at any time. Where only time has to pass it is known when, but for a change of the spec.
@@ -289,7 +323,7 @@ impl Sweep<'_> {
     }
 
     /// What a pod is told now.
-    fn task(&self, needs: &Needs) -> SweepTask {
+    fn task(&self, needs: &Needs, reports: i64) -> SweepTask {
         let of = &self.pipeline.metadata;
         let (kept, held) = (needs.kept(), needs.held());
         let fits = kept.iter().chain(&held).map(|path| path.len() + 3).sum::<usize>() <= KEPT;
@@ -309,6 +343,8 @@ impl Sweep<'_> {
                 of.name.as_deref().unwrap_or_default(),
                 of.uid.as_deref().unwrap_or_default(),
             ),
+            look: u64::try_from(reports).unwrap_or_default(),
+            now: u64::try_from(self.now.as_second()).unwrap_or_default(),
             store,
             kept,
             held,

@@ -9,7 +9,7 @@ use millrace_contract::{Removed, SWEEP_ENV, SweepReport, SweepTask};
 use serde_json::{Value, json};
 
 use super::{Needs, sweep_is_due};
-use crate::api::{ArchiveStatus, MLPipeline, MLPipelineRun, MLPipelineStatus, ModelVersion};
+use crate::api::{ArchiveStatus, MLPipeline, MLPipelineRun, MLPipelineStatus, ModelVersion, StageTemplate};
 use crate::config::Config;
 use crate::names;
 use crate::pipeline::{Looks, PipelineObserved, plan};
@@ -98,7 +98,7 @@ impl World {
             let mut needs = Needs::of(&self.pipeline).unwrap();
             self.runs.iter().for_each(|run| needs.run(json!(**run)));
             self.versions.iter().for_each(|version| needs.object(&json!(**version)));
-            observed.needs = Some(needs);
+            observed.needs = Some(Ok(needs));
         }
         observed
     }
@@ -137,8 +137,21 @@ impl World {
     /// The pod did what it was told.
     fn does(&mut self, left: u64, next: Option<u64>, removed: Removed) {
         let told = self.told();
-        let recorded = told.records.into_iter().map(|record| record.key).collect();
-        self.said = Some(SweepReport::Done { recorded, kept: told.kept.len() as u64, left, next, removed });
+        assert_eq!(told.now, u64::try_from(self.now.as_second()).unwrap());
+        self.did(&told, left, next, removed, None);
+    }
+
+    fn did(&mut self, told: &SweepTask, left: u64, next: Option<u64>, removed: Removed, not_removed: Option<String>) {
+        let recorded = told.records.iter().map(|record| record.key.clone()).collect();
+        let dry_run = told.artifacts.as_ref().is_none_or(|artifacts| artifacts.dry_run);
+        let kept = told.kept.len() as u64;
+        self.said = Some(SweepReport::Done { recorded, kept, left, next, removed, dry_run, not_removed });
+    }
+
+    /// It was told of it long ago.
+    fn does_late(&mut self) {
+        let told = self.told();
+        self.did(&told, 0, None, Removed::default(), None);
     }
 
     fn fails(&mut self) {
@@ -304,9 +317,102 @@ fn fifty_finished_runs_do_not_wait() {
         world.run(&format!("r{n}"), Some(0), "");
     }
     assert!(!world.begins());
+    // A run of a stage is not what `history` counts.
+    world.run("nested", Some(0), "");
+    let mut nested = (*world.runs.pop().unwrap()).clone();
+    nested.metadata.owner_references = serde_json::from_value(json!([
+        { "apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun", "name": "r0", "uid": "u", "controller": true },
+    ]))
+    .unwrap();
+    world.runs.push(Arc::new(nested));
+    world.now += SignedDuration::from_mins(5);
+    assert!(!world.begins());
     world.run("last", Some(0), "");
     assert!(world.begins());
-    assert_eq!(world.told().records.len(), 50);
+    assert_eq!(world.told().records.len(), 51);
+    assert_eq!(world.told().look, 1, "one has said something");
+    // There is a pause, whatever is left.
+    world.does(0, None, Removed::default());
+    world.pass();
+    for n in 50..120 {
+        world.run(&format!("r{n}"), Some(0), "");
+    }
+    assert!(!world.begins());
+    world.now += SignedDuration::from_mins(1);
+    assert!(world.begins());
+}
+
+#[test]
+fn what_is_told_is_told_of_what_the_pod_did_and_not_of_what_it_would_do_now() {
+    let history = |dry_run: bool| json!({ "archive": { "every": "1h" }, "artifacts": { "dryRun": dry_run } });
+    let mut world = World::new(&history(true));
+    world.run("a", Some(1), "");
+    world.pass();
+    world.does(1, None, Removed { runs: 1, files: 1, bytes: 2, first: vec!["x".into()] });
+    world.pipeline.spec.history = serde_json::from_value(history(false)).unwrap();
+    assert_eq!(world.pass().1, ["ArtifactsUnneeded"]);
+    assert!(world.status().artifacts.unwrap().dry_run);
+}
+
+#[test]
+fn what_cannot_be_taken_out_is_told_and_keeps_no_run() {
+    let mut world = World::new(&json!({ "keepSucceeded": 0, "archive": { "every": "1h" }, "artifacts": {} }));
+    world.run("a", Some(1), "");
+    world.pass();
+    let told = world.told();
+    world.did(&told, 1, Some(0), Removed::default(), Some("no rights".to_owned()));
+    assert_eq!(world.pass(), (vec!["a".to_owned()], vec!["ArchiveFailed".to_owned()]));
+    assert_eq!(world.archived(), Some(("False".into(), "NotRemoved".into())));
+    assert!(world.status().last_time.is_some() && world.status().failing_since.is_none());
+    assert!(!world.begins());
+    world.now += hours(1);
+    assert!(world.begins());
+    let told = world.told();
+    world.did(&told, 0, None, Removed::default(), None);
+    world.pass();
+    assert_eq!(world.archived().unwrap().0, "True");
+}
+
+#[test]
+fn what_cannot_be_read_is_told_and_makes_no_pod() {
+    let mut world = World::new(&json!({ "archive": {}, "artifacts": {} }));
+    world.run("a", Some(1), "");
+    let observed = PipelineObserved { needs: Some(Err("modelversions: forbidden".to_owned())), ..world.observed() };
+    let plan = plan(&world.pipeline, &observed, &Config::default(), world.now);
+    assert!(plan.create.iter().all(|create| !matches!(create, Create::Look(_))));
+    world.pipeline.status = plan.status;
+    assert_eq!(world.archived(), Some(("False".into(), "NeedsNotReadable".into())));
+    assert_eq!(world.status().error.unwrap().message, "modelversions: forbidden");
+    assert!(!world.begins());
+    world.now += SignedDuration::from_mins(5);
+    assert!(world.begins());
+}
+
+#[test]
+fn an_operator_that_was_away_deletes_no_run_before_its_record() {
+    let mut world = World::new(&json!({ "keepSucceeded": 0, "archive": { "every": "1h" } }));
+    world.run("a", Some(1), "");
+    world.pass();
+    world.now += hours(1000);
+    assert_eq!(world.pass().0, [] as [&str; 0]);
+    world.does_late();
+    assert_eq!(world.pass(), (vec!["a".to_owned()], vec![]));
+}
+
+#[test]
+fn in_another_store_everything_begins_anew() {
+    let mut world = World::new(&json!({ "archive": { "every": "1h" }, "artifacts": {} }));
+    world.run("a", Some(1), "");
+    world.pass();
+    world.does(0, None, Removed::default());
+    world.pass();
+    assert_eq!((world.status().done.len(), world.status().reports), (1, 1));
+    world.pipeline.spec.store = serde_json::from_value(json!({ "pvc": { "claimName": "pond" } })).unwrap();
+    assert!(!world.begins(), "the status comes first");
+    let status = world.status();
+    assert_eq!((status.done.len(), status.reports, status.runs, status.last_time), (0, 2, 1, None));
+    assert!(world.begins());
+    assert_eq!((world.told().records.len(), world.told().look), (1, 2));
 }
 
 #[test]
@@ -325,6 +431,7 @@ fn what_a_model_version_or_a_kept_run_has_the_address_of_is_held() {
     let store = json!({ "s3": { "bucket": "lake", "secretRef": { "name": "keys" } } });
     world.pipeline.spec.store = serde_json::from_value(store).unwrap();
     world.version("other", "s3://lake/runs/foreign-1234/fit/outputs/m");
+    assert!(!world.begins(), "it is another store");
     assert!(world.begins());
     let told = world.told();
     assert_eq!(told.held, ["bucket-1234/fit/outputs/m", "foreign-1234/fit/outputs/m"]);
@@ -438,13 +545,53 @@ fn the_pod_sees_the_runs_and_its_own_history_and_has_no_rights() {
     assert_eq!(pod["securityContext"]["runAsUser"], json!(65532));
     assert_eq!(pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"], json!(false));
     assert!(pod["containers"][0].get("envFrom").is_none());
+    assert_eq!(world.status().agent, Some(Config::default().agent()));
 
     let store = json!({ "s3": { "bucket": "lake", "prefix": "teams/a", "secretRef": { "name": "keys" } } });
     world.pipeline.spec.store = serde_json::from_value(store).unwrap();
+    world.begins();
     assert!(world.begins());
     let job = json!(world.job.as_ref().unwrap());
     let pod = &job["spec"]["template"]["spec"];
     assert!(pod.get("volumes").is_none());
     assert_eq!(pod["containers"][0]["envFrom"][0]["secretRef"]["name"], "keys");
     assert_eq!(world.told().store.unwrap().key, "teams/a");
+}
+
+#[test]
+fn the_pod_is_the_user_that_all_stages_are() {
+    let user = |stages: Value| {
+        let mut world = World::new(&json!({ "archive": {} }));
+        world.pipeline.spec.stages = serde_json::from_value(stages).unwrap();
+        world.run("a", Some(1), "");
+        let template: StageTemplate = serde_json::from_value(json!({
+            "apiVersion": "millrace.dev/v1alpha1", "kind": "StageTemplate", "metadata": { "name": "t" },
+            "spec": { "container": { "image": "i", "command": ["c"], "runAsUser": 7, "runAsGroup": 8 } },
+        }))
+        .unwrap();
+        let templates = [("t".to_owned(), Arc::new(template))].into();
+        let observed = PipelineObserved { templates, ..world.observed() };
+        let made = plan(&world.pipeline, &observed, &Config::default(), world.now).create;
+        let job = made.into_iter().find_map(|create| if let Create::Look(job) = create { Some(job) } else { None });
+        let security = json!(job.unwrap())["spec"]["template"]["spec"]["securityContext"].clone();
+        ["runAsUser", "runAsGroup", "fsGroup"].map(|name| security[name].as_i64().unwrap())
+    };
+    let own = |user: Option<i64>, group: Option<i64>| {
+        let mut container = json!({ "image": "i", "command": ["c"] });
+        container["runAsUser"] = json!(user);
+        container["runAsGroup"] = json!(group);
+        json!({ "container": container })
+    };
+    let usual = 65532;
+    for (stages, expected) in [
+        (json!({ "a": own(None, None), "b": own(None, None) }), [usual; 3]),
+        (json!({ "a": own(Some(7), Some(8)), "b": own(Some(7), Some(8)) }), [7, 8, 8]),
+        (json!({ "a": own(Some(7), Some(8)), "b": own(Some(9), Some(8)), "c": own(Some(7), Some(8)) }), [usual, 8, 8]),
+        (json!({ "a": own(Some(7), Some(8)), "b": { "uses": "t" } }), [7, 8, 8]),
+        (json!({ "a": own(Some(7), None), "b": { "uses": "t" } }), [7, usual, usual]),
+        (json!({ "a": { "uses": "t", "overrides": { "runAsUser": 9 } } }), [9, 8, 8]),
+        (json!({ "a": { "uses": "t" }, "b": { "uses": "t", "overrides": { "runAsUser": 9 } } }), [usual, 8, 8]),
+    ] {
+        assert_eq!(user(stages.clone()), expected, "{stages}");
+    }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::{Kind, Look, Start, has_ended, since};
-use crate::api::{DriftStatus, ModelTrigger, ModelTriggerStatus};
+use crate::api::{DriftStatus, LiveMetrics, ModelTrigger, ModelTriggerStatus};
 use crate::expr::{self, Names, Scope, Type};
 use crate::problem::head;
 use crate::{deployment, duration};
@@ -99,7 +99,7 @@ pub(super) fn look(
         next = start(name, trigger, &new);
     }
     new.message = None;
-    match holds(look, trigger) {
+    match holds(look, trigger, new.last_time.as_ref()) {
         Ok(true) => {}
         Ok(false) => {
             new.holds_since = None;
@@ -135,8 +135,8 @@ fn start<'a>(name: &'a str, trigger: &ModelTrigger, status: &ModelTriggerStatus)
     Start::of(Kind::Model, name, key, &trigger.params)
 }
 
-/// Whether it holds now; or why nobody can say.
-fn holds(look: &Look<'_>, trigger: &ModelTrigger) -> Result<bool, String> {
+/// Whether it holds now; or why nobody can say. `last`: its last start.
+fn holds(look: &Look<'_>, trigger: &ModelTrigger, last: Option<&Time>) -> Result<bool, String> {
     let name = &trigger.model_deployment;
     let model =
         look.observed.model_deployments.get(name).ok_or_else(|| format!("there is no ModelDeployment {name}"))?;
@@ -155,7 +155,8 @@ fn holds(look: &Look<'_>, trigger: &ModelTrigger) -> Result<bool, String> {
         }
     }
     if asks(LIVE) {
-        match deployment::live(model).filter(|live| live.samples.unwrap_or_default() >= least) {
+        let enough = |live: &&LiveMetrics| live.samples.unwrap_or_default() >= least && is_news(live, last);
+        match deployment::live(model).filter(enough) {
             Some(live) => scope = scope.with(LIVE, json!(live.metrics)),
             None => lacks = true,
         }
@@ -165,6 +166,12 @@ fn holds(look: &Look<'_>, trigger: &ModelTrigger) -> Result<bool, String> {
         Err(_) if lacks => Ok(false),
         holds => holds.map_err(|error| format!("when: {error}")),
     }
+}
+
+/// What was measured before the last start has started that, or would start the same again and again until somebody reports anew.
+fn is_news(live: &LiveMetrics, last: Option<&Time>) -> bool {
+    let second = |time: &Time| time.0.as_second();
+    last.is_none_or(|last| live.time.as_ref().is_some_and(|time| second(time) > second(last)))
 }
 
 fn after(time: Timestamp, wait: Duration) -> Timestamp {

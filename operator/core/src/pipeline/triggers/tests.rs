@@ -583,6 +583,33 @@ fn with_too_few_rows_or_none_nothing_holds_and_it_says_why_where_somebody_can_me
 }
 
 #[test]
+fn one_report_starts_one_run_however_long_no_other_comes() {
+    for when in ["live.accuracy < 0.75", "live.accuracy < 0.75 || drift.share > 0.3"] {
+        let mut world = World::new(degraded(json!({ "for": "0s", "when": when })));
+        let reported = |world: &mut World| {
+            let spec = json!({ "model": { "name": "m" }, "monitoring": { "drift": {} } });
+            let mut model = ModelDeployment::new("m", serde_json::from_value(spec).unwrap());
+            let live = json!({
+                "version": 2, "time": world.now.to_string(), "metrics": { "accuracy": 0.5 }, "run": "r", "stage": "s", "model": "m",
+            });
+            let revision = json!({ "name": "m-1", "version": 2, "replicas": 1, "readyReplicas": 1, "weight": 100 });
+            let status = json!({ "stableRevision": "m-1", "revisions": [revision], "live": [live] });
+            model.status = Some(serde_json::from_value(status).unwrap());
+            world.models.insert("m".to_owned(), Arc::new(model));
+        };
+        reported(&mut world);
+        world.live(1);
+        assert_eq!(world.runs.len(), 1, "{when}");
+        world.end_all();
+        world.live(300);
+        assert_eq!((world.runs.len(), world.degraded().message), (1, None), "{when}");
+        reported(&mut world);
+        world.live(1);
+        assert_eq!(world.runs.len(), 2, "{when}");
+    }
+}
+
+#[test]
 fn what_was_reported_of_the_promoted_version_starts_a_run_too() {
     let when = "live.accuracy < 0.75";
     let mut world = World::new(degraded(json!({ "for": "0s", "when": when, "minSamples": 1000 })));

@@ -97,6 +97,11 @@ pub enum DatabaseError {
     WatermarkAbove { column: String, found: String, expected: &'static str },
     #[error("{name}, row {row}, column {column}: '{found}' is no {expected}; declare another type in schema")]
     Value { name: String, row: u64, column: String, found: String, expected: &'static str },
+    #[error(
+        "{name}, row {row}, column {column}: a value of {bytes} bytes as text, expected at most {} MiB; name the columns to keep in columns, without this one",
+        limit >> 20
+    )]
+    LongValue { name: String, row: u64, column: String, bytes: usize, limit: usize },
     #[error("{name}: the query gives no rows; correct it, or set sql.watermark if there may be none that are new")]
     NoRows { name: String },
     #[error(transparent)]

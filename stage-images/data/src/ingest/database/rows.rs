@@ -29,7 +29,11 @@ pub struct Rows<'a> {
     held: usize,
     held_bytes: usize,
     read: u64,
+    /// Rows that are not above the watermark.
+    old: u64,
     bytes: u64,
+    /// What rows are to be above, where the database does not compare it.
+    above: Option<Key>,
     high: Option<(Key, String)>,
 }
 
@@ -46,11 +50,57 @@ impl<'a> Rows<'a> {
         let schema = Arc::new(Schema::new(plan.columns.iter().map(field).collect::<Vec<_>>()));
         let builders = schema.fields().iter().map(|field| ColumnBuilder::new(field.data_type())).collect();
         let sink = FolderSink::create(to, &schema)?;
-        Ok(Self { name, plan, limit, schema, builders, sink, held: 0, held_bytes: 0, read: 0, bytes: 0, high: None })
+        let mark = plan.mark.as_ref().filter(|mark| !mark.compared);
+        let above = mark.and_then(|mark| key(mark.above.as_deref()?, mark));
+        Ok(Self {
+            name,
+            plan,
+            limit,
+            schema,
+            builders,
+            sink,
+            held: 0,
+            held_bytes: 0,
+            read: 0,
+            old: 0,
+            bytes: 0,
+            above,
+            high: None,
+        })
+    }
+
+    /// Where a row has the value that says whether it is new, if the database does not.
+    pub fn compares(&self) -> Option<usize> {
+        self.above.and(self.plan.mark.as_ref()).map(|mark| mark.index)
+    }
+
+    /// Whether a row with this value in the watermark's column is new. One that is not is left out.
+    pub fn is_new(&mut self, value: &str) -> Result<bool, DatabaseError> {
+        let (Some(above), Some(mark)) = (self.above, &self.plan.mark) else { return Ok(true) };
+        let key = key(value, mark).ok_or_else(|| self.no_mark(value, mark, self.number()))?;
+        let new = key > above;
+        self.old += u64::from(!new);
+        Ok(new)
+    }
+
+    /// The number of the row that comes next, from 1.
+    pub fn number(&self) -> u64 {
+        self.read + self.old + 1
+    }
+
+    fn no_mark(&self, value: &str, mark: &Mark, row: u64) -> DatabaseError {
+        DatabaseError::Value {
+            name: self.name.clone(),
+            row,
+            column: mark.name.clone(),
+            found: say::excerpt(value, 60),
+            expected: mark.column_type.word(),
+        }
     }
 
     /// Takes a row: a value, or none, for each column of the plan, and the watermark's after them if it is none of those.
     pub fn push<S: AsRef<str>>(&mut self, row: &[Option<S>]) -> Result<(), DatabaseError> {
+        let number = self.number();
         self.read += 1;
         for (index, builder) in self.builders.iter_mut().enumerate() {
             let column = &self.plan.columns[index];
@@ -63,7 +113,7 @@ impl<'a> Rows<'a> {
             if !builder.push(value) {
                 return Err(DatabaseError::Value {
                     name: self.name.clone(),
-                    row: self.read,
+                    row: number,
                     column: column.name.clone(),
                     found: say::excerpt(value, 60),
                     expected: column.column_type.word(),
@@ -73,13 +123,7 @@ impl<'a> Rows<'a> {
         }
         if let Some(mark) = &self.plan.mark {
             let value = row.get(mark.index).and_then(Option::as_ref).map(AsRef::as_ref).unwrap_or_default();
-            let key = key(value, mark).ok_or_else(|| DatabaseError::Value {
-                name: self.name.clone(),
-                row: self.read,
-                column: mark.name.clone(),
-                found: say::excerpt(value, 60),
-                expected: mark.column_type.word(),
-            })?;
+            let key = key(value, mark).ok_or_else(|| self.no_mark(value, mark, number))?;
             if self.high.as_ref().is_none_or(|(high, _)| key > *high) {
                 self.high = Some((key, value.to_owned()));
             }

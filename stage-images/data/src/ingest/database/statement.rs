@@ -7,6 +7,21 @@ use crate::ingest::values;
 use crate::say;
 use crate::types::ColumnType;
 
+/// Whose SQL it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    Postgres,
+    Sqlite,
+}
+
+impl Dialect {
+    /// Whether it compares values of a type as what they are. SQLite has no type for times: it would compare their texts, of
+    /// which `2026-11-02T09:00` and `2026-11-02 10:00` have another order.
+    fn compares(self, column_type: ColumnType) -> bool {
+        self == Self::Postgres || !matches!(column_type, ColumnType::Date | ColumnType::Timestamp)
+    }
+}
+
 /// A column as the database has it.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -29,6 +44,8 @@ pub struct Mark {
     pub name: String,
     pub column_type: ColumnType,
     pub above: Option<String>,
+    /// Whether the query leaves out what is not above; otherwise whoever reads the rows does.
+    pub compared: bool,
 }
 
 /// The query whose rows are wanted, as it is written or for a table.
@@ -43,7 +60,13 @@ pub fn base(sql: &SqlParams) -> String {
 }
 
 /// The columns and rows wanted, of all that the query gives.
-pub fn plan(name: &str, sql: &SqlParams, params: &Params, found: &[Found]) -> Result<Plan, DatabaseError> {
+pub fn plan(
+    name: &str,
+    dialect: Dialect,
+    sql: &SqlParams,
+    params: &Params,
+    found: &[Found],
+) -> Result<Plan, DatabaseError> {
     let header: Vec<String> = found.iter().map(|column| column.name.clone()).collect();
     check_names(name, &header)?;
     let chosen = choose(name, params, &header)?;
@@ -55,7 +78,7 @@ pub fn plan(name: &str, sql: &SqlParams, params: &Params, found: &[Found]) -> Re
             Found { name: name.clone(), column_type: declared.unwrap_or(*column_type) }
         })
         .collect();
-    let mark = mark(sql, found, &columns)?;
+    let mark = mark(dialect, sql, found, &columns)?;
     let mut read: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
     let mut rows = String::new();
     if let Some(mark) = &mark {
@@ -64,8 +87,8 @@ pub fn plan(name: &str, sql: &SqlParams, params: &Params, found: &[Found]) -> Re
             read.push(column.clone());
         }
         rows = match &mark.above {
-            Some(above) => format!(" WHERE {column} > {}", literal(above, mark.column_type)),
-            None => format!(" WHERE {column} IS NOT NULL"),
+            Some(above) if mark.compared => format!(" WHERE {column} > {}", literal(above, mark.column_type)),
+            _ => format!(" WHERE {column} IS NOT NULL"),
         };
     }
     // On lines of its own: the query may end with a comment.
@@ -73,7 +96,7 @@ pub fn plan(name: &str, sql: &SqlParams, params: &Params, found: &[Found]) -> Re
     Ok(Plan { query, columns, mark })
 }
 
-fn mark(sql: &SqlParams, found: &[Found], columns: &[Found]) -> Result<Option<Mark>, DatabaseError> {
+fn mark(dialect: Dialect, sql: &SqlParams, found: &[Found], columns: &[Found]) -> Result<Option<Mark>, DatabaseError> {
     let Some(watermark) = &sql.watermark else { return Ok(None) };
     let name = &watermark.column;
     let own = found.iter().find(|column| column.name == *name).ok_or_else(|| DatabaseError::WatermarkColumn {
@@ -101,11 +124,12 @@ fn mark(sql: &SqlParams, found: &[Found], columns: &[Found]) -> Result<Option<Ma
         });
     }
     let index = columns.iter().position(|column| column.name == *name).unwrap_or(columns.len());
-    Ok(Some(Mark { index, name: name.clone(), column_type, above: above.map(ToOwned::to_owned) }))
+    let compared = dialect.compares(column_type);
+    Ok(Some(Mark { index, name: name.clone(), column_type, above: above.map(ToOwned::to_owned), compared }))
 }
 
 /// A name as both databases quote it.
-fn quoted(name: &str) -> String {
+pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -123,6 +147,10 @@ mod tests {
     use crate::params::parse;
 
     fn planned(params: &str) -> Result<Plan, String> {
+        planned_for(Dialect::Postgres, params)
+    }
+
+    fn planned_for(dialect: Dialect, params: &str) -> Result<Plan, String> {
         let params: Params = parse("ingest", params).unwrap();
         let column = |name: &str, column_type| Found { name: name.into(), column_type };
         let found = [
@@ -130,7 +158,7 @@ mod tests {
             column("a \"b\"", ColumnType::String),
             column("at", ColumnType::Timestamp),
         ];
-        plan("db", params.sql.as_ref().unwrap(), &params, &found).map_err(|error| error.to_string())
+        plan("db", dialect, params.sql.as_ref().unwrap(), &params, &found).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -154,6 +182,20 @@ mod tests {
         assert!(above(r#""""#).unwrap().query.ends_with("WHERE \"at\" IS NOT NULL"));
         let message = above(r#""2026' OR '1'='1""#).unwrap_err();
         assert!(message.contains("is no timestamp, which the column at holds"), "{message}");
+    }
+
+    #[test]
+    fn sqlite_does_not_compare_the_texts_of_times() {
+        let sql = |column: &str, above: &str| {
+            format!(
+                r#"{{"source": "x", "sql": {{"table": "t", "watermark": {{"column": "{column}", "above": "{above}"}}}}}}"#
+            )
+        };
+        let plan = planned_for(Dialect::Sqlite, &sql("at", "2026-11-01 00:00:00")).unwrap();
+        assert!(plan.query.ends_with("WHERE \"at\" IS NOT NULL"), "{}", plan.query);
+        assert!(!plan.mark.unwrap().compared);
+        let plan = planned_for(Dialect::Sqlite, &sql("id", "7")).unwrap();
+        assert!(plan.query.ends_with("WHERE \"id\" > 7") && plan.mark.unwrap().compared, "{}", plan.query);
     }
 
     #[test]
