@@ -92,8 +92,9 @@ class OnAClaim(Garbage, CacheTest):
         said = self.artifacts(dry_run=False)
         self.assertEqual((said["runs"], said["first"]), (1, [self.folder(first)]))
         self.assertGreaterEqual(said["files"], 2, said)
-        # Without a word of what is held: the model, and the manifest that says what it is.
-        self.assertEqual(self.files(self.folder(first)), ["make/attempts/1/outputs/model", "make/manifest.json"])
+        # What is held: the model, and the manifest that says what it is, under both of its names.
+        manifests = ["make/attempts/1/manifest.json", "make/manifest.json"]
+        self.assertEqual(self.files(self.folder(first)), sorted([*manifests, "make/attempts/1/outputs/model"]))
         self.assertIn("make/attempts/1/outputs/data", self.files(self.folder(beside)))
         wait_for("an event", lambda: [e for e in self.events() if e.startswith("ArtifactsRemoved")])
         with tempfile.TemporaryDirectory() as here:
@@ -145,7 +146,8 @@ class OnAClaim(Garbage, CacheTest):
         self.assertEqual(self.succeeded("r2")["stages"]["make"]["cache"]["from"]["run"], "r1")
         self.gone("r1")
         self.artifacts(dry_run=False)
-        self.assertEqual(self.files(self.folder(first)), ["make/attempts/1/outputs/data", "make/manifest.json"])
+        manifests = ["make/attempts/1/manifest.json", "make/manifest.json"]
+        self.assertEqual(self.files(self.folder(first)), sorted([*manifests, "make/attempts/1/outputs/data"]))
         self.start("r3")
         third = self.succeeded("r3")["stages"]
         self.assertEqual((third["make"]["reason"], third["make"]["outputs"]["data"]["uri"]), ("CacheHit", made["uri"]))

@@ -86,7 +86,7 @@ fn a_stage_that_exits_with_1_fails_the_run_with_its_last_lines() {
     let (status, reason, message) = cluster.condition("Succeeded").unwrap();
     assert_eq!((status, reason), ("False", "StageFailed"));
     assert_eq!(message, "stage `s1` failed: Error: Traceback: no luck");
-    assert_eq!(cluster.status().progress.as_deref(), Some("1/3, 1 skipped"));
+    assert_eq!(cluster.status().progress.as_deref(), Some("1/3, 1 failed, 1 skipped"));
     assert_eq!(cluster.condition("Stalled").unwrap().0, "True");
     assert_eq!(cluster.condition("Reconciling"), None, "it is there only while it is true");
     assert!(cluster.events.iter().any(|event| event.warning && event.message.contains("no luck")));

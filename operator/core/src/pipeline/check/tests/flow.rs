@@ -80,7 +80,7 @@ fn what_is_in_finally_comes_after_all_else_and_nobody_waits_for_it() {
     super::merge(&mut named, stage("fit", json!({ "needs": ["tell"] })));
     refused(named, "spec.stages.fit.needs[0]", "the stage `tell` is in finally");
     let mut named = finally(json!({}));
-    super::merge(&mut named, stage("fit", json!({ "when": "stages.tell.status == 'x'" })));
+    super::merge(&mut named, stage("fit", json!({ "when": "stages.tell.status == 'Failed'" })));
     refused(named, "spec.stages.fit.when", "stages.tell");
     let same = json!({ "finally": { "fit": { "container": { "image": "i", "command": ["c"] } } } });
     refused(same, "spec.finally.fit", "give this one another name");
