@@ -53,7 +53,7 @@ pub fn documents(text: &str) -> Result<Vec<Node>, Fault> {
     let options = serde_saphyr::options! { with_snippet: false };
     let parsed = serde_saphyr::from_multiple_with_options::<Node>(text, options);
     let lines: Vec<&str> = text.lines().collect();
-    parsed.map(|nodes| nodes.into_iter().map(|node| node.as_kubectl_reads(&lines)).collect()).map_err(|error| {
+    parsed.map(|nodes| nodes.into_iter().map(|node| node.marked(&lines)).collect()).map_err(|error| {
         let place = error.location().map(|at| Place { line: at.line(), column: at.column() }).unwrap_or_default();
         // The place is told once.
         let said = error.to_string();
@@ -73,20 +73,20 @@ fn truth(word: &str) -> Option<bool> {
 
 impl Node {
     /// Marks the keys that stand there without quotes and are no text for kubectl.
-    fn as_kubectl_reads(mut self, lines: &[&str]) -> Self {
+    fn marked(mut self, lines: &[&str]) -> Self {
         self.content = match self.content {
-            Content::List(items) => Content::List(items.into_iter().map(|item| item.as_kubectl_reads(lines)).collect()),
+            Content::List(items) => Content::List(items.into_iter().map(|item| item.marked(lines)).collect()),
             Content::Map(fields) => {
-                let marked = fields.into_iter().map(|mut field| {
+                let fields = fields.into_iter().map(|mut field| {
                     let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or_default();
                     let line = lines.get(index(field.place.line)).copied().unwrap_or_default();
                     let plain =
                         line.chars().skip(index(field.place.column)).take(field.key.len()).eq(field.key.chars());
                     field.otherwise = truth(&field.key).filter(|_| plain);
-                    field.value = field.value.as_kubectl_reads(lines);
+                    field.value = field.value.marked(lines);
                     field
                 });
-                Content::Map(marked.collect())
+                Content::Map(fields.collect())
             }
             other => other,
         };
