@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::api::core::v1::{LocalObjectReference, ResourceRequirements};
 
 use crate::api::AgentImage;
 
@@ -52,6 +52,12 @@ impl Config {
     pub(crate) fn agent(&self) -> AgentImage {
         let (image, pull_secrets) = (self.agent_image.clone(), self.image_pull_secrets.clone());
         AgentImage { pull_policy: self.image_pull_policy.clone(), image, pull_secrets }
+    }
+
+    /// The credentials for Millrace's own images, as a pod names them.
+    pub(crate) fn pull_secrets(&self) -> Option<Vec<LocalObjectReference>> {
+        let named = self.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
+        Some(named.collect::<Vec<_>>()).filter(|secrets| !secrets.is_empty())
     }
 
     /// When this image is pulled. The cluster decides for images that are not Millrace's.

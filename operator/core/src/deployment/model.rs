@@ -1,12 +1,8 @@
 //! How a model gets into its server's pod: mounted from a claim, or fetched by the agent before the server starts.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, EnvVar, PersistentVolumeClaimVolumeSource, ResourceRequirements, Volume,
-    VolumeMount,
+    Container, EmptyDirVolumeSource, EnvVar, PersistentVolumeClaimVolumeSource, Volume, VolumeMount,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use millrace_contract::{FETCH_ENV, Fetch};
 
 use super::objects::MODEL_DIR;
@@ -56,14 +52,7 @@ pub(super) fn fetched(
         digest: artifact.digest.clone(),
         size: artifact.size,
     };
-    let quantities = |cpu: Option<&str>, memory: &str| {
-        let cpu = cpu.map(|cpu| ("cpu".to_owned(), Quantity(cpu.to_owned())));
-        Some(cpu.into_iter().chain([("memory".to_owned(), Quantity(memory.to_owned()))]).collect::<BTreeMap<_, _>>())
-    };
     Some(Container {
-        name: pod::AGENT_INIT.to_owned(),
-        image: Some(config.agent_image.clone()),
-        image_pull_policy: config.pull_policy_of(&config.agent_image),
         command: Some(["/millrace-agent", "fetch"].map(str::to_owned).to_vec()),
         env: Some(vec![EnvVar {
             name: FETCH_ENV.to_owned(),
@@ -72,15 +61,8 @@ pub(super) fn fetched(
         }]),
         env_from: store::environment(objects.secret()),
         // Bytes on their way to the disk count too, but those the kernel gives up.
-        resources: Some(ResourceRequirements {
-            requests: quantities(Some("10m"), "32Mi"),
-            limits: quantities(None, "128Mi"),
-            ..ResourceRequirements::default()
-        }),
-        security_context: Some(pod::container_security()),
+        resources: pod::small("10m", "32Mi", "128Mi"),
         volume_mounts: Some(vec![VolumeMount { read_only: None, ..mount.clone() }]),
-        // Its last line says why.
-        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        ..Container::default()
+        ..pod::own_container(pod::AGENT_INIT, &config.agent_image, config)
     })
 }

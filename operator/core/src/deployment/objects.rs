@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, Lifecycle, LifecycleHandler, LocalObjectReference, PodTemplateSpec, Service, ServicePort,
-    ServiceSpec, SleepAction,
+    Container, ContainerPort, Lifecycle, LifecycleHandler, PodTemplateSpec, Service, ServicePort, ServiceSpec,
+    SleepAction,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -50,8 +50,7 @@ pub(super) fn server_pod(
     let server = deployment.spec.server.clone().unwrap_or_default();
     let mut spec = pod::base();
     spec.termination_grace_period_seconds = Some(TERMINATION);
-    let secrets = config.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
-    spec.image_pull_secrets = Some(secrets.collect::<Vec<_>>()).filter(|secrets| !secrets.is_empty());
+    spec.image_pull_secrets = config.pull_secrets();
     let (volume, mount) = model::mounted(place);
     spec.volumes = Some(vec![volume]);
     spec.init_containers = model::fetched(place, version, &mount, config).map(|init| vec![init]);

@@ -9,6 +9,7 @@ mod plan;
 mod plan_tests;
 mod sweep;
 mod triggers;
+mod worker;
 
 #[cfg(test)]
 pub(crate) use check::REASONS;

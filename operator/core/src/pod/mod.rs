@@ -3,6 +3,7 @@
 
 mod check;
 mod hardened;
+mod own;
 mod probe;
 mod resources;
 mod settings;
@@ -14,6 +15,7 @@ mod tests;
 
 pub use check::check;
 pub use hardened::{USER, base, container_security};
+pub(crate) use own::{own_container, small};
 pub use probe::http_probe;
 pub use resources::{amount, is_extended};
 pub use settings::{escape, quantity, settings_into};

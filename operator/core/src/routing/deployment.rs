@@ -2,9 +2,8 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, ContainerPort, EnvVar, EnvVarSource, LocalObjectReference, ObjectFieldSelector,
-    PodAffinityTerm, PodAntiAffinity, PodSpec, PodTemplateSpec, SecurityContext, TopologySpreadConstraint,
-    WeightedPodAffinityTerm,
+    Affinity, Container, ContainerPort, EnvVar, EnvVarSource, ObjectFieldSelector, PodAffinityTerm, PodAntiAffinity,
+    PodSpec, PodTemplateSpec, SecurityContext, TopologySpreadConstraint, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -53,11 +52,10 @@ pub(super) fn deployment(home: &Home<'_>, config: &Config) -> Deployment {
 fn pod(home: &Home<'_>, config: &Config) -> PodSpec {
     let (volumes, mounts) = security::volumes(home.owners);
     let main = container(home.namespace, config);
-    let secrets = config.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
     PodSpec {
         service_account_name: Some(ROUTER.to_owned()),
         automount_service_account_token: Some(true),
-        image_pull_secrets: Some(secrets.collect::<Vec<_>>()).filter(|secrets| !secrets.is_empty()),
+        image_pull_secrets: config.pull_secrets(),
         termination_grace_period_seconds: Some(LEAVE + DRAIN + EXIT),
         affinity: Some(apart()),
         topology_spread_constraints: Some(vec![TopologySpreadConstraint {

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Container as PodContainer, EmptyDirVolumeSource, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSpec,
-    ResourceRequirements, Volume, VolumeMount,
+    Volume, VolumeMount,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use millrace_contract::{AGENT_COPY_DIR, INPUTS_DIR, STAGE_DIR, TaskSource};
 
 use super::inputs::Mounted;
@@ -123,24 +122,11 @@ pub(super) fn agent(config: &Config, spec: &mut PodSpec, main: &mut PodContainer
         empty_dir: Some(EmptyDirVolumeSource::default()),
         ..Volume::default()
     });
-    let quantities = |cpu: Option<&str>| {
-        let cpu = cpu.map(|cpu| ("cpu".to_owned(), Quantity(cpu.to_owned())));
-        Some(cpu.into_iter().chain([("memory".to_owned(), Quantity("32Mi".to_owned()))]).collect())
-    };
     spec.init_containers.get_or_insert_default().push(PodContainer {
-        name: pod::AGENT_INIT.to_owned(),
-        image: Some(config.agent_image.clone()),
-        image_pull_policy: config.pull_policy_of(&config.agent_image),
         command: Some(["/millrace-agent", "copy", AGENT_COPY_DIR].map(str::to_owned).to_vec()),
-        // No CPU limit: a copy that is throttled delays every stage.
-        resources: Some(ResourceRequirements {
-            requests: quantities(Some("10m")),
-            limits: quantities(None),
-            ..ResourceRequirements::default()
-        }),
-        security_context: Some(pod::container_security()),
+        resources: pod::small("10m", "32Mi", "32Mi"),
         volume_mounts: Some(vec![mount.clone()]),
-        ..PodContainer::default()
+        ..pod::own_container(pod::AGENT_INIT, &config.agent_image, config)
     });
     main.volume_mounts.get_or_insert_default().push(VolumeMount { read_only: Some(true), ..mount });
 }

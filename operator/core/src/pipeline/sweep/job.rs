@@ -3,28 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{
-    Container, EnvVar, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec,
-    ResourceRequirements, Volume, VolumeMount,
-};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Container, EnvVar, PersistentVolumeClaimVolumeSource, PodSpec, Volume, VolumeMount};
 use millrace_contract::{SWEEP_ENV, SWEEP_HISTORY_DIR, SWEEP_RUNS_DIR, SweepTask};
 
-use crate::api::{API_VERSION, MLPipeline, Stage, StageTemplate, Store};
+use crate::api::{MLPipeline, Stage, StageTemplate, Store};
 use crate::config::Config;
-use crate::store;
-use crate::{names, pod};
+use crate::pipeline::worker;
+use crate::{names, pod, store};
 
 const AGENT: &str = "/millrace-agent";
 const STORE: &str = "millrace-store";
 /// A string that a program is given has at most 128 KiB.
 const PART: usize = 96 * 1024;
-/// A Job whose pods fail over and over is made again after so long.
-const AGAIN_SECONDS: i32 = 300;
 const FAILURES: i32 = 3;
-/// What is not done by then is done by the next one.
 const LONGEST_SECONDS: i64 = 3600;
 
 /// StageTemplates by name.
@@ -45,69 +37,25 @@ pub(super) fn build(
     task: &SweepTask,
     config: &Config,
 ) -> Job {
-    let of = &pipeline.metadata;
-    let (owner, uid) = (of.name.clone().unwrap_or_default(), of.uid.clone().unwrap_or_default());
-    let labels = BTreeMap::from([
-        (names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned()),
-        (names::PIPELINE_LABEL.to_owned(), names::label_value(&owner)),
-        (names::PIPELINE_UID_LABEL.to_owned(), uid.clone()),
-        (names::TRIGGER_LABEL.to_owned(), names::SWEEP.to_owned()),
-    ]);
-    let spec = pod_spec(pipeline, templates, store, task, config);
-    Job {
-        metadata: ObjectMeta {
-            name: Some(name),
-            namespace: of.namespace.clone(),
-            labels: Some(labels.clone()),
-            owner_references: Some(vec![OwnerReference {
-                api_version: API_VERSION.to_owned(),
-                kind: "MLPipeline".to_owned(),
-                name: owner,
-                uid,
-                controller: Some(true),
-                block_owner_deletion: None,
-            }]),
-            ..ObjectMeta::default()
-        },
-        spec: Some(JobSpec {
-            backoff_limit: Some(FAILURES),
-            active_deadline_seconds: Some(LONGEST_SECONDS),
-            ttl_seconds_after_finished: Some(AGAIN_SECONDS),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-                spec: Some(spec),
-            },
-            ..JobSpec::default()
-        }),
-        ..Job::default()
-    }
+    let mut job =
+        worker::job(pipeline, name, names::SWEEP, FAILURES, pod_spec(pipeline, templates, store, task, config));
+    // What is not done by then is done by the next one.
+    job.spec.get_or_insert_default().active_deadline_seconds = Some(LONGEST_SECONDS);
+    job
 }
 
 fn pod_spec(pipeline: &MLPipeline, templates: &Templates, store: &Store, task: &SweepTask, config: &Config) -> PodSpec {
-    let mut spec = pod::base();
-    user(pipeline, templates, &mut spec);
-    let quantity = |amounts: &[(&str, &str)]| {
-        Some(amounts.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect())
-    };
     let mut main = Container {
-        name: pod::MAIN.to_owned(),
-        image: Some(config.agent_image.clone()),
-        image_pull_policy: config.pull_policy_of(&config.agent_image),
         command: Some(vec![AGENT.to_owned()]),
         args: Some(vec!["sweep".to_owned()]),
         env: Some(told(task)),
-        resources: Some(ResourceRequirements {
-            requests: quantity(&[("cpu", "10m"), ("memory", "32Mi")]),
-            limits: quantity(&[("memory", "256Mi")]),
-            ..ResourceRequirements::default()
-        }),
-        security_context: Some(pod::container_security()),
-        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        ..Container::default()
+        resources: pod::small("10m", "32Mi", "256Mi"),
+        ..pod::own_container(pod::MAIN, &config.agent_image, config)
     };
+    let mut volumes = None;
     if let Some(claim) = store::claim(store) {
         let source = PersistentVolumeClaimVolumeSource { claim_name: claim.to_owned(), read_only: None };
-        spec.volumes =
+        volumes =
             Some(vec![Volume { name: STORE.to_owned(), persistent_volume_claim: Some(source), ..Volume::default() }]);
         let mount = |path: &str, folder: &str| VolumeMount {
             name: STORE.to_owned(),
@@ -119,15 +67,14 @@ fn pod_spec(pipeline: &MLPipeline, templates: &Templates, store: &Store, task: &
     }
     let objects = store::objects(store, "");
     main.env_from = store::environment(objects.as_ref().and_then(store::Objects::secret));
+    let mut spec = worker::pod(main, config);
+    spec.volumes = volumes;
+    user(pipeline, templates, &mut spec);
     // Its identity may be what reaches the store. It has no token of the cluster, whosever it is.
     if objects.is_some_and(|objects| objects.secret().is_none()) {
         let usual = pipeline.spec.defaults.as_ref();
         spec.service_account_name = usual.and_then(|defaults| defaults.service_account_name.clone());
     }
-    let secrets = config.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
-    spec.image_pull_secrets = Some(secrets.collect()).filter(|secrets: &Vec<_>| !secrets.is_empty());
-    spec.restart_policy = Some("Never".to_owned());
-    spec.containers = vec![main];
     spec
 }
 

@@ -25,17 +25,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use super::PipelineObserved;
 use crate::api::{
-    API_VERSION, ConcurrencyPolicy, Condition, ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineRunSpec,
-    MLPipelineStatus, PipelineRef, RunTrigger, Triggers, TriggersStatus, Value, set_condition,
+    ConcurrencyPolicy, Condition, ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineRunSpec, MLPipelineStatus,
+    PipelineRef, RunTrigger, Triggers, TriggersStatus, Value, set_condition,
 };
 use crate::config::Config;
 use crate::duration;
 use crate::names;
+use crate::pipeline::worker;
 use crate::plan::{Delete, DeleteKind, Event, sooner};
 use crate::run::{JobView, bound};
 
@@ -355,14 +356,7 @@ fn run(of: &ObjectMeta, name: String, start: Start<'_>) -> MLPipelineRun {
             name: Some(name),
             namespace: of.namespace.clone(),
             labels: Some(labels.into()),
-            owner_references: Some(vec![OwnerReference {
-                api_version: API_VERSION.to_owned(),
-                kind: "MLPipeline".to_owned(),
-                name: owner.clone(),
-                uid: of.uid.clone().unwrap_or_default(),
-                controller: Some(true),
-                block_owner_deletion: None,
-            }]),
+            owner_references: Some(vec![worker::owner(of)]),
             ..ObjectMeta::default()
         },
         spec: MLPipelineRunSpec {
