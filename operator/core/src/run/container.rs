@@ -166,6 +166,9 @@ fn step(
             if old.state == StageState::Running {
                 return old.clone();
             }
+            if let Some(Words { reason, message }) = words.as_ref().filter(|words| words.reason == NO_IMAGE) {
+                return attempt::fail(pass, name, old.clone(), reason, message, effects);
+            }
             if let Some(left) = soon(pass, seen.pod, words.as_ref()) {
                 effects.again(left);
                 return old.clone();
@@ -315,6 +318,8 @@ pub(super) fn has_job(pass: &Pass<'_>, status: &StageStatus) -> bool {
     status.attempts > 1 || status.attempts == 1 && (pass.refusal("Job", name).is_none() || seen())
 }
 
+/// The kubelet's word for what is no name of an image: it will not become one.
+const NO_IMAGE: &str = "InvalidImageName";
 /// How much longer than its grace period a pod of a stage that was given up is waited for: one on a node that is lost may stay for ever.
 const PATIENCE: Duration = Duration::from_mins(5);
 /// As long at most is waited for a program that is killed: a kubelet that has asked it to stop before may let it have all of its grace period.

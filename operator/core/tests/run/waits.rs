@@ -27,6 +27,21 @@ fn an_image_that_is_not_there_is_waited_for_with_the_kubelets_words_and_fails_in
 }
 
 #[test]
+fn what_is_no_name_of_an_image_fails_at_once() {
+    let mut cluster = Cluster::new(pipeline(json!({ "s": stage(json!({})) }))).fate("s", 1, Fate::NoImage);
+    for _ in 0..2 {
+        cluster.reconcile();
+        crate::node::tick(&mut cluster);
+    }
+    let main = cluster.pods[0].main.as_mut().unwrap();
+    main.waiting = Some(words("InvalidImageName", "couldn't parse image name \"No Image\""));
+    cluster.reconcile();
+    let status = cluster.stage("s");
+    assert_eq!((status.state, status.reason.as_deref()), (StageState::Failed, Some("InvalidImageName")));
+    assert!(status.message.as_ref().unwrap().contains("No Image"), "{:?}", status.message);
+}
+
+#[test]
 fn a_job_that_the_apiserver_refuses_is_tried_again_with_its_words_until_it_takes_it() {
     let mut cluster = Cluster::new(pipeline(json!({ "s": stage(json!({})) })));
     cluster.refuse_jobs = Some((403, "exceeded quota: pods=0"));
