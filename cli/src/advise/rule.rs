@@ -125,7 +125,15 @@ fn memory(samples: &[Sample], now: Figures, notes: &mut Vec<String>) -> Figures 
     } else {
         used.map(|used| used * MARGIN)
     };
-    judged(Figures { used, proposed: proposed.map(up_to_step), ..now })
+    let proposed = proposed.map(up_to_step);
+    if let (Some(request), Some(limit), Some(proposed)) = (now.request, now.limit, proposed)
+        && request < proposed
+        && proposed < limit
+    {
+        let (proposed, limit) = (mebibytes(proposed), mebibytes(limit));
+        notes.push(format!("{proposed} of memory is both its request and its limit, which was {limit}"));
+    }
+    judged(Figures { used, proposed, ..now })
 }
 
 fn cpu(samples: &[Sample], now: Figures, notes: &mut Vec<String>) -> Figures {

@@ -195,6 +195,12 @@ async fn all(cluster: &Cluster, run: &MLPipelineRun, wanted: &Wanted, image: Opt
     if !missed.is_empty() {
         print(cluster, run, wanted, missed.into_iter().map(Source::Kept).collect(), image).await?;
     }
+    for (name, nested) in status.stages.iter().filter_map(|(name, stage)| Some((name, stage.run.as_ref()?))) {
+        if wanted.stage.as_ref().is_none_or(|wanted| wanted == name) {
+            let nested = &nested.name;
+            output::warn(&format!("{name} is a run of its own: kubectl millrace logs {nested}"));
+        }
+    }
     Ok(())
 }
 

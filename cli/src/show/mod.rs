@@ -11,6 +11,8 @@ pub mod stages;
 pub mod style;
 pub mod table;
 
+use std::io::IsTerminal;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use millrace_core::duration;
@@ -27,8 +29,9 @@ pub fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Cond
     conditions.iter().find(|condition| condition.type_ == kind)
 }
 
-/// The first line of a text, of at most so many characters.
+/// The first line of a text: on a terminal of at most so many characters, into a file or a pipe the whole of it.
 pub fn brief(text: &str, most: usize) -> String {
     let line = text.lines().next().unwrap_or_default().trim();
-    if line.chars().count() <= most { line.to_owned() } else { line.chars().take(most - 1).chain(['…']).collect() }
+    let fits = line.chars().count() <= most || !std::io::stdout().is_terminal();
+    if fits { line.to_owned() } else { line.chars().take(most - 1).chain(['…']).collect() }
 }
