@@ -6,6 +6,7 @@ Needs `make install` and, for all but `chain`, `start` and `sizes`, the cluster 
 its processes on this machine).
 """
 
+import functools
 import json
 import os
 import signal
@@ -56,6 +57,7 @@ def agent_image() -> str:
     raise SystemExit("no StageTemplate ingest: run make install")
 
 
+@functools.cache
 def program() -> dict:
     """A trivial program that every image with the agent has: the agent's own version."""
     return {"image": agent_image(), "command": ["/usr/local/bin/millrace-agent", "--version"]}
