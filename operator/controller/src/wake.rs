@@ -6,9 +6,7 @@ use std::collections::HashMap;
 use millrace_core::api::{ConcurrencyPolicy, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::deployment::{AutoscalerView, DeploymentView, ServiceView};
 use millrace_core::names::ROUTER;
-use millrace_core::run::{
-    Claim, FRONT, Peer, PodView, Slot, asks, bound, claims, has_asked, lock_names, parent, priority,
-};
+use millrace_core::run::{Claim, FRONT, Peer, Slot, asks, bound, claims, has_asked, lock_names, parent, priority};
 
 use crate::key::{Id, Kind};
 use crate::queue::Queue;
@@ -285,13 +283,6 @@ fn wake_runs(stores: &Stores, queues: &Queues, namespace: &str) {
 pub fn of_run<V>(stores: &Stores, queues: &Queues, _: &Id, group: &str, _: &V, _gone: bool) {
     if let Some(id) = stores.run_id(group) {
         queues.runs.push(id);
-    }
-}
-
-/// A pod of a run. One of many items wakes nobody: its Job counts them, and its run looks every few seconds.
-pub fn stage_pod(stores: &Stores, queues: &Queues, id: &Id, group: &str, pod: &PodView, gone: bool) {
-    if pod.index.is_none() {
-        of_run(stores, queues, id, group, pod, gone);
     }
 }
 

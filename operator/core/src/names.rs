@@ -17,6 +17,8 @@ pub const RUN_LABEL: &str = "millrace.dev/run";
 pub const RUN_UID_LABEL: &str = "millrace.dev/run-uid";
 pub const STAGE_LABEL: &str = "millrace.dev/stage";
 pub const ATTEMPT_LABEL: &str = "millrace.dev/attempt";
+/// On a pod that runs one of a stage's items. Nobody watches these: there may be ten thousand.
+pub const ITEM_LABEL: &str = "millrace.dev/item";
 /// Where the Job controller writes which item of an Indexed Job a pod is for.
 pub const ITEM_INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
 /// How often `retryFrom` had begun the stage again that made a ModelVersion; none for the first time.

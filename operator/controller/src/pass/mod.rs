@@ -1,6 +1,7 @@
 //! One pass: observe, plan, carry out.
 
 mod gates;
+mod items;
 mod needs;
 mod observe;
 mod routing;

@@ -140,6 +140,7 @@ impl Passes {
         let jobs: Vec<_> = self.stores.jobs.group(&uid).into_values().collect();
         let mut pods: Vec<_> = self.stores.stage_pods.group(&uid).into_values().collect();
         pods.extend(self.unseen_pods(&id.namespace, run, &jobs, &pods).await?);
+        pods.extend(self.item_pods(&id.namespace, run, &jobs).await?);
         let (job_warnings, of_jobs) = self.warnings.of(&self.client, &id.namespace, &jobs, &pods, now).await;
         let of_pods = self.warnings.tell(&self.client, &id.namespace, &mut pods, now).await;
         let look_again = sooner(of_jobs, of_pods);
@@ -234,7 +235,10 @@ impl Passes {
                 let pipeline =
                     pipeline_of(other).and_then(|name| self.stores.pipelines.get(&Id::new(&id.namespace, name)));
                 let pods = || self.stores.stage_pods.group(&other.uid().unwrap_or_default());
-                let runs = |stage: &str| pods().values().any(|pod| pod.stage == stage && run::runs(pod));
+                // Of the pods of items only their own run knows: it does not end before they have.
+                let items = |stage: &str| run::has_item_pods(other, stage);
+                let runs =
+                    |stage: &str| items(stage) || pods().values().any(|pod| pod.stage == stage && run::runs(pod));
                 found.extend(run::claims(other, run::priority(other, pipeline.as_deref()), runs));
             }
         });
@@ -277,6 +281,7 @@ impl Passes {
         };
         let unseen = jobs.iter().find(|job| {
             (job.complete || job.failed.is_some())
+                && job.items.is_none()
                 && awaited(job)
                 && !pods.iter().any(|pod| pod.owner.as_ref() == Some(&job.uid))
         });

@@ -116,10 +116,11 @@ fn in_preparation(pod: &PodView) -> bool {
         && waiting.all(|words| ordinary.contains(&words.reason.as_str()))
 }
 
-/// A Job that goes on and has no pod.
+/// A Job that goes on and has no pod. Those of items are not looked at while some of them run.
 fn lonely(job: &JobView, pods: &[Arc<PodView>]) -> bool {
     let over = job.complete || job.failed.is_some() || job.deleting;
-    !over && !pods.iter().any(|pod| pod.owner.as_ref() == Some(&job.uid))
+    let runs = job.items.as_ref().is_some_and(|items| items.ready > 0);
+    !over && !runs && !pods.iter().any(|pod| pod.owner.as_ref() == Some(&job.uid))
 }
 
 fn newest(events: Vec<Event>) -> Option<Words> {
@@ -137,7 +138,7 @@ fn newest(events: Vec<Event>) -> Option<Words> {
 mod tests {
     use serde_json::json;
 
-    use millrace_core::run::ContainerView;
+    use millrace_core::run::{ContainerView, JobItems};
 
     use super::*;
 
@@ -148,7 +149,10 @@ mod tests {
         assert!(lonely(&job, &[]));
         assert!(lonely(&job, &[pod("another")]));
         assert!(!lonely(&job, &[pod("j")]));
-        assert!(!lonely(&JobView { complete: true, ..job }, &[]));
+        assert!(!lonely(&JobView { complete: true, ..job.clone() }, &[]));
+        let items = |ready| Some(JobItems { ready, ..JobItems::default() });
+        assert!(lonely(&JobView { items: items(0), ..job.clone() }, &[]));
+        assert!(!lonely(&JobView { items: items(1), ..job }, &[]));
     }
 
     #[test]

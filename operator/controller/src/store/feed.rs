@@ -14,7 +14,9 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use millrace_core::api::MLPipelineRun;
-use millrace_core::names::{DEPLOYMENT_LABEL, PIPELINE_UID_LABEL, ROUTER, ROUTER_LABEL, ROUTES, RUN_UID_LABEL};
+use millrace_core::names::{
+    DEPLOYMENT_LABEL, ITEM_LABEL, PIPELINE_UID_LABEL, ROUTER, ROUTER_LABEL, ROUTES, RUN_UID_LABEL,
+};
 use millrace_core::routing::{PartView, is_ours};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -88,6 +90,8 @@ pub fn start(
     if scopes.is_empty() {
         scopes.push(String::new());
     }
+    // The pods of items are asked for when something is the matter (`pass/items.rs`).
+    let but_items = format!("{RUN_UID_LABEL},!{ITEM_LABEL}");
     let starter = Starter { client, stores, queues, feeds: &feeds };
     for scope in &scopes {
         let all = |labels| Select { scope, labels, name: "" };
@@ -107,7 +111,8 @@ pub fn start(
         );
         let of_runs = all(RUN_UID_LABEL);
         starter.start(of_runs, Feed { kind: "Job", shelf: |s| &s.jobs, view: job, wake: wake::of_run });
-        starter.start(of_runs, Feed { kind: "Pod", shelf: |s| &s.stage_pods, view: stage_pod, wake: wake::stage_pod });
+        let of_stages = all(&but_items);
+        starter.start(of_stages, Feed { kind: "Pod", shelf: |s| &s.stage_pods, view: stage_pod, wake: wake::of_run });
         let of_looks = all(PIPELINE_UID_LABEL);
         starter.start(of_looks, Feed { kind: "Job", shelf: |s| &s.look_jobs, view: look_job, wake: wake::look });
         starter.start(of_looks, Feed { kind: "Pod", shelf: |s| &s.look_pods, view: look_pod, wake: wake::look });

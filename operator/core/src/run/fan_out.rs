@@ -10,7 +10,7 @@ use super::classify::{self, Standing};
 use super::ending::{Ending, Failure, Wanted};
 use super::pass::{Effects, Pass, Stages, clip, since};
 use super::{JobItems, JobView, PodView, Words, attempt, container, job};
-use crate::api::{ItemsStatus, JobRef, StageState, StageStatus};
+use crate::api::{ItemsStatus, JobRef, MLPipelineRun, StageState, StageStatus};
 use crate::duration;
 use crate::pipeline::FrozenContainer;
 use crate::plan::{Delete, DeleteKind};
@@ -33,6 +33,14 @@ const TOLD: usize = 3;
 /// The items run, and nothing is collected yet.
 pub(super) fn runs_items(stage: &FrozenContainer, status: &StageStatus) -> bool {
     stage.for_each.is_some() && !collects(status)
+}
+
+/// The pods of this stage of a run are those of items.
+#[must_use]
+pub fn has_item_pods(run: &MLPipelineRun, stage: &str) -> bool {
+    let status = run.status.as_ref().and_then(|status| status.stages.get(stage));
+    let over = |status: &StageStatus| matches!(status.state, StageState::Succeeded | StageState::Skipped);
+    status.is_some_and(|status| status.items.is_some() && !collects(status) && !over(status))
 }
 
 /// What the items made is put together.

@@ -79,7 +79,10 @@ pub(super) fn items(
         job::deadline(stage, task.grace_seconds).map(|deadline| deadline.saturating_add(pending));
     let list = read(list, &mut spec);
     of_one_item(pass, name, status.retries, &mut spec);
-    let template = job::over_pod_template(pass, name, &container, job::template(pass, name, status.attempts, spec))?;
+    let mut template = job::template(pass, name, status.attempts, spec);
+    let labels = &mut template.metadata.get_or_insert_default().labels;
+    labels.get_or_insert_default().insert(names::ITEM_LABEL.to_owned(), "true".to_owned());
+    let template = job::over_pod_template(pass, name, &container, template)?;
     let completions = i32::try_from(total).unwrap_or(i32::MAX);
     let disrupted =
         PodFailurePolicyOnPodConditionsPattern { type_: "DisruptionTarget".to_owned(), status: "True".to_owned() };

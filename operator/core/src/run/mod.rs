@@ -49,6 +49,7 @@ pub use approve::{asks, has_asked, misplaced, superseded};
 pub use cache::{CacheIndex, CacheSnapshot, serializes};
 pub use classify::runs;
 pub(crate) use classify::waiting as pod_waits;
+pub use fan_out::has_item_pods;
 pub use locks::{Claim, claims, has_locks, lock_names, takes_locks};
 pub use nested::{Above, DEEPEST, ended_by, parent};
 pub use observed::{ContainerView, JobItems, JobView, Observed, PodView, Terminated, Words};
