@@ -93,11 +93,9 @@ impl Watches {
         let mut tasks = Vec::new();
         for scope in scopes {
             let labels = |labels| Select { scope, labels, name: "" };
-            let shelf = |s: &Stores| &s.http_routes;
-            let feed = Feed { kind: "HTTPRoute", shelf, view: http_route, wake: wake::http_route };
+            let feed = Feed { kind: "HTTPRoute", shelf: |s| &s.http_routes, view: http_route, wake: wake::http_route };
             tasks.push(starter.start(labels(DEPLOYMENT_LABEL), feed));
-            let shelf = |s: &Stores| &s.gateways;
-            let feed = Feed { kind: "Gateway", shelf, view: gateway, wake: wake::gateway };
+            let feed = Feed { kind: "Gateway", shelf: |s| &s.gateways, view: gateway, wake: wake::gateway };
             tasks.push(starter.start(labels(""), feed));
         }
         Self { feeds, tasks }
