@@ -7,6 +7,7 @@ import random
 import subprocess
 import threading
 import time
+from typing import Self
 
 from harness import ROOT, Refused, condition, get, kubectl, resource, wait_for
 from models import REQUEST, ModelTest
@@ -71,7 +72,7 @@ class StandIn:
         self.threads = [threading.Thread(target=self.follow, daemon=True)]
         self.threads += [threading.Thread(target=self.call, daemon=True) for _ in range(CALLERS)]
 
-    def __enter__(self) -> "StandIn":
+    def __enter__(self) -> Self:
         for thread in self.threads:
             thread.start()
         return self
