@@ -64,6 +64,11 @@ ok
 renders "the routers' resources" '--router-resources=.*requests.*50m' --set router.replicas=3
 renders "the routers' image" '--operator-image=registry\.example\.com/ml/operator:0\.1\.0$'
 refuses "an unknown value of the routers" "additional properties 'replica' not allowed" --set router.replica=3
+renders "rights to HTTPRoutes where they are used" '^ +- httproutes$' --set gatewayAPI.enabled=true
+renders "what the operator may use of the Gateway API" '--gateway-api=true$' --set gatewayAPI.enabled=true
+renders "where Gateways have their pods" '--gateway-namespaces=envoy,istio$' --set 'gatewayAPI.proxyNamespaces={envoy,istio}'
+refuses "a hostile namespace of Gateways" "/gatewayAPI/proxyNamespaces/0" --set 'gatewayAPI.proxyNamespaces={a --no-lease}'
+refuses "an unknown value of the Gateway API" "additional properties 'enable' not allowed" --set gatewayAPI.enable=true
 renders "two replicas with a budget" '^kind: PodDisruptionBudget$'
 renders "a network policy" '^kind: NetworkPolicy$' --set networkPolicy.enabled=true
 
@@ -94,10 +99,11 @@ lacks() {
 lacks "one replica" '^kind: PodDisruptionBudget$' --set replicas=1
 lacks "with namespaces" '^kind: ClusterRoleBinding$' --set 'namespaces={a}'
 lacks "a chart without a webhook" 'webhook'
+lacks "a chart without the Gateway API" 'httproutes|gateway\.networking'
 lacks "a webhook with its certificate given" '^kind: Secret$' "${webhook[@]}"
 lacks "an image that was not replaced" '\$\{image:'
 
-render --set networkPolicy.enabled=true "${webhook[@]}" >"$work/all.yaml"
+render --set networkPolicy.enabled=true --set gatewayAPI.enabled=true "${webhook[@]}" >"$work/all.yaml"
 helm template millrace-crds millrace-crds >"$work/crds.yaml"
 python3 - "$work/all.yaml" "$work/crds.yaml" <<'PYTHON'
 import sys

@@ -48,7 +48,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "millrace.rules" -}}
 {{- $rules := list }}
 {{- range (.root.Files.Get "generated/rules.yaml" | fromYaml).rules }}
-{{- if eq (or (has "leases" .resources) (has "podtemplates" .resources)) $.here }}
+{{- $used := or (not (has "gateway.networking.k8s.io" .apiGroups)) $.root.Values.gatewayAPI.enabled }}
+{{- if and $used (eq (or (has "leases" .resources) (has "podtemplates" .resources)) $.here) }}
 {{- if has "bind" .verbs }}
 {{- $_ := set . "resourceNames" (list (printf "%s-router" (include "millrace.clusterName" $.root))) }}
 {{- end }}

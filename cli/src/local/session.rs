@@ -173,6 +173,7 @@ impl Session {
                 DeleteKind::Run
                 | DeleteKind::Deployment
                 | DeleteKind::Autoscaler
+                | DeleteKind::HttpRoute
                 | DeleteKind::Service
                 | DeleteKind::ControllerRevision => false,
             };
@@ -225,7 +226,11 @@ impl Session {
                 Ok(())
             }
             // Of a ModelDeployment: there is nothing that serves.
-            Apply::Deployment(_) | Apply::Autoscaler(_) | Apply::Service(_) | Apply::Scale { .. } => Ok(()),
+            Apply::Deployment(_)
+            | Apply::Autoscaler(_)
+            | Apply::HttpRoute(_)
+            | Apply::Service(_)
+            | Apply::Scale { .. } => Ok(()),
         }
     }
 

@@ -32,6 +32,9 @@ pub fn status(deployment: &ModelDeployment, now: Timestamp) -> String {
         field("Restarts", &if rollout.restarts > 0 { rollout.restarts.to_string() } else { String::new() });
     }
     field("Address", status.address.as_ref().map_or("", |address| address.url.as_str()));
+    if let Some(url) = status.address.as_ref().and_then(|address| address.gateway_url.as_deref()) {
+        field("Gateway", url);
+    }
     if !status.revisions.is_empty() {
         text.push_str("Revisions:\n");
         let rows = status.revisions.iter().map(|revision| {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Client, Config as KubeConfig};
+use millrace_core::deployment::GatewayApi;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -59,6 +60,15 @@ pub async fn serve(settings: RunSettings) -> Result<(), ServeError> {
     let metrics = Metrics::new();
     let (stores, queues) = (Arc::new(Stores::default()), Arc::new(Queues::default()));
     let feeds = store::start(&watches, &settings.namespaces(), &settings.catalog_namespace, &stores, &queues);
+    if settings.gateway_api {
+        let mut scopes = settings.namespaces();
+        if scopes.is_empty() {
+            scopes.push(String::new());
+        }
+        tokio::spawn(store::follow_gateways(watches.clone(), scopes, stores.clone(), queues.clone()));
+    } else {
+        stores.gateway_api.set(GatewayApi::Disabled, &stores, &queues);
+    }
     let listener = listen(settings.listen).await?;
     if let (Some(address), Some(folder)) = (settings.webhook_listen, &settings.webhook_certificate) {
         // Every replica answers: what it says does not depend on the lease.

@@ -62,6 +62,12 @@ pub struct RunSettings {
     /// Whether NetworkPolicies are made for the routers and the pods behind them.
     #[arg(long, env = "MILLRACE_ROUTER_NETWORK_POLICIES", default_value_t = true, action = clap::ArgAction::Set)]
     pub router_network_policies: bool,
+    /// Whether ModelDeployments may ask for HTTPRoutes. The Gateway API may be installed later.
+    #[arg(long, env = "MILLRACE_GATEWAY_API", default_value_t = false, action = clap::ArgAction::Set)]
+    pub gateway_api: bool,
+    /// Namespaces in which Gateways have their pods, where those are not the Gateways' own, separated by commas.
+    #[arg(long, env = "MILLRACE_GATEWAY_NAMESPACES", value_delimiter = ',')]
+    pub gateway_namespaces: Vec<String>,
     /// Image of the stock data stages: its program looks for new data. Without it `onData` cannot work.
     #[arg(long, env = "MILLRACE_DATA_IMAGE", default_value = "")]
     pub data_image: String,
@@ -130,6 +136,7 @@ impl RunSettings {
                 replicas: self.router_replicas,
                 resources: self.router_resources.clone(),
                 network_policies: self.router_network_policies,
+                gateway_namespaces: given(&self.gateway_namespaces),
             },
         }
     }
@@ -201,6 +208,14 @@ mod tests {
         assert!(run(&["--webhook-listen=0.0.0.0:9443", "--webhook-certificate=/tls"]).is_ok());
         let error = run(&["--webhook-listen=0.0.0.0:9443"]).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains("--webhook-certificate"), "{error}");
+    }
+
+    #[test]
+    fn the_gateway_api_is_off_unless_it_is_asked_for() {
+        assert!(!run(&[]).unwrap().gateway_api);
+        let settings = run(&["--gateway-api=true", "--gateway-namespaces=a,"]).unwrap();
+        assert!(settings.gateway_api);
+        assert_eq!(settings.config().router.gateway_namespaces, ["a"]);
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use millrace_core::api::{ConcurrencyPolicy, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
-use millrace_core::deployment::{AutoscalerView, DeploymentView, ServiceView};
+use millrace_core::deployment::{AutoscalerView, DeploymentView, GatewayView, RouteView, ServiceView};
 use millrace_core::names::ROUTER;
 use millrace_core::run::{Claim, FRONT, Peer, Slot, asks, bound, claims, has_asked, lock_names, parent, priority};
 
 use crate::key::{Id, Kind};
 use crate::queue::Queue;
-use crate::store::Stores;
+use crate::store::{Stores, names_gateway};
 
 /// One queue a kind.
 #[derive(Default)]
@@ -309,6 +309,23 @@ pub fn autoscaler(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: 
         stores.applied_autoscalers.forget(id);
     }
     of_deployment(stores, queues, id, group, view, gone);
+}
+
+/// The `HTTPRoute` of a ModelDeployment.
+pub fn http_route(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &RouteView, gone: bool) {
+    if gone {
+        stores.applied_http_routes.forget(id);
+    }
+    of_deployment(stores, queues, id, group, view, gone);
+}
+
+/// A Gateway: those that name it look again.
+pub fn gateway(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &GatewayView, _gone: bool) {
+    stores.deployments.each(None, |key, deployment| {
+        if names_gateway(deployment, id) {
+            queues.deployments.push(key.clone());
+        }
+    });
 }
 
 /// Something of a ModelDeployment; `group` is its namespace and name.

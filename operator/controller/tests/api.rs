@@ -5,6 +5,7 @@
 
 mod api {
     mod controller;
+    mod gateway;
     mod lease;
     mod schema;
     mod support;

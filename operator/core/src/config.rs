@@ -45,6 +45,8 @@ pub struct RouterConfig {
     pub resources: ResourceRequirements,
     /// Whether NetworkPolicies are made for the routers and for the pods behind them.
     pub network_policies: bool,
+    /// Namespaces in which Gateways have their pods, besides their own: they are let to the pods that a Gateway leads to.
+    pub gateway_namespaces: Vec<String>,
 }
 
 impl Config {

@@ -13,6 +13,7 @@ pub mod drift;
 pub mod duration;
 pub mod expr;
 pub mod figure;
+pub mod gateway_api;
 pub mod item;
 pub mod model_version;
 pub mod names;

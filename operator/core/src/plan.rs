@@ -12,6 +12,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 
 use crate::api::{LiveMetrics, MLPipelineRun, ModelVersion};
+use crate::gateway_api::HTTPRoute;
 
 /// The earlier of two times to look again, if there is one.
 #[must_use]
@@ -70,6 +71,7 @@ pub enum Apply {
     Deployment(Box<Deployment>),
     Service(Box<Service>),
     Autoscaler(Box<HorizontalPodAutoscaler>),
+    HttpRoute(Box<HTTPRoute>),
     /// `replicas` through the scale subresource of a Deployment, if they still are what was seen: a router may have started a pod.
     Scale {
         deployment: String,
@@ -106,6 +108,7 @@ pub enum DeleteKind {
     Deployment,
     Service,
     Autoscaler,
+    HttpRoute,
     /// What runs ran. `uid` is the owner's: one of another owner stays.
     ControllerRevision,
 }

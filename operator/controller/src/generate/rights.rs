@@ -24,6 +24,7 @@ const READ: &[&str] = &["get", "list", "watch"];
 const KEEP: &[&str] = &["get", "list", "watch", "create", "patch"];
 const RBAC: &str = "rbac.authorization.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
+const GATEWAYS: &str = "gateway.networking.k8s.io";
 
 const RIGHTS: &[Right] = &[
     Right {
@@ -97,6 +98,19 @@ const RIGHTS: &[Right] = &[
         group: "autoscaling",
         resources: &["horizontalpodautoscalers"],
         verbs: &["get", "list", "watch", "create", "update", "delete"],
+    },
+    // The chart gives these two where gatewayAPI.enabled is set.
+    Right {
+        what_for: "ways in through Gateways",
+        group: GATEWAYS,
+        resources: &["httproutes"],
+        verbs: &["get", "list", "watch", "create", "update", "delete"],
+    },
+    Right {
+        what_for: "where a Gateway answers, and whether it is there",
+        group: GATEWAYS,
+        resources: &["gateways"],
+        verbs: READ,
     },
     Right { what_for: "why a Job has no pod", group: "", resources: &["events"], verbs: &["list"] },
     Right { what_for: "events", group: "events.k8s.io", resources: &["events"], verbs: &["create"] },

@@ -325,6 +325,7 @@ impl Passes {
             services,
             autoscaler,
             applied_autoscaler,
+            gateways: self.gateways(id, deployment),
             routers: self.routers(id),
             load,
             measured: deployment::watched(deployment).and_then(|_| self.stores.tallies.measured(id)),
@@ -334,6 +335,21 @@ impl Passes {
             refusals,
         };
         Ok((observed, look_again))
+    }
+
+    /// What there is of the Gateway API for a model.
+    fn gateways(&self, id: &Id, deployment: &ModelDeployment) -> deployment::Gateways {
+        let stores = &self.stores;
+        let route = stores.http_routes.get(id);
+        let applied = route.as_ref().and_then(|there| stores.applied_http_routes.get(id, &there.uid));
+        let readable = |namespace: &str| {
+            self.config.namespaces.is_empty() || self.config.namespaces.iter().any(|one| one == namespace)
+        };
+        let named = deployment::named_gateways(deployment).filter(|(namespace, _)| readable(namespace));
+        let named = named.map(|(namespace, name)| {
+            (deployment::gateway_key(namespace, name), stores.gateways.get(&Id::new(namespace, name)))
+        });
+        deployment::Gateways { api: stores.gateway_api.get(), route, applied, named: named.collect() }
     }
 
     /// The load of the model whose pods follow it.

@@ -20,6 +20,7 @@ use millrace_core::names::{
 use millrace_core::routing::{PartView, is_ours};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::Stores;
 use super::lenient::Lenient;
@@ -65,13 +66,13 @@ impl Feeds {
 }
 
 /// What one watch does with what it sees.
-struct Feed<K, V> {
-    kind: &'static str,
-    shelf: fn(&Stores) -> &Shelf<V>,
+pub(super) struct Feed<K, V> {
+    pub kind: &'static str,
+    pub shelf: fn(&Stores) -> &Shelf<V>,
     /// Group and view of an object; nothing if it is none of ours.
-    view: fn(K) -> Option<(String, V)>,
+    pub view: fn(K) -> Option<(String, V)>,
     /// Whom a change wakes, and what else is to be known of it. The last argument is true if the object is gone.
-    wake: fn(&Stores, &Queues, &Id, &str, &V, bool),
+    pub wake: fn(&Stores, &Queues, &Id, &str, &V, bool),
 }
 
 /// Sees an object before it becomes a view.
@@ -192,24 +193,24 @@ pub fn start(
 
 /// What a watch is of.
 #[derive(Clone, Copy)]
-struct Select<'a> {
+pub(super) struct Select<'a> {
     /// A namespace, or "" for all of them.
-    scope: &'a str,
+    pub scope: &'a str,
     /// A label selector, or "".
-    labels: &'a str,
+    pub labels: &'a str,
     /// The one name, or "" for all: the right to watch may be for one name too.
-    name: &'a str,
+    pub name: &'a str,
 }
 
-struct Starter<'a> {
-    client: &'a Client,
-    stores: &'a Arc<Stores>,
-    queues: &'a Arc<Queues>,
-    feeds: &'a Arc<Feeds>,
+pub(super) struct Starter<'a> {
+    pub client: &'a Client,
+    pub stores: &'a Arc<Stores>,
+    pub queues: &'a Arc<Queues>,
+    pub feeds: &'a Arc<Feeds>,
 }
 
 impl Starter<'_> {
-    fn start<K, V>(&self, select: Select<'_>, feed: Feed<K, V>)
+    pub fn start<K, V>(&self, select: Select<'_>, feed: Feed<K, V>) -> JoinHandle<()>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -219,11 +220,11 @@ impl Starter<'_> {
             + 'static,
         V: Send + Sync + 'static,
     {
-        self.start_noting(select, feed, |_, _, _| {});
+        self.start_noting(select, feed, |_, _, _| {})
     }
 
     /// The same, with somebody who sees each object whole.
-    fn start_noting<K, V>(&self, select: Select<'_>, feed: Feed<K, V>, note: Note<K>)
+    fn start_noting<K, V>(&self, select: Select<'_>, feed: Feed<K, V>, note: Note<K>) -> JoinHandle<()>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -244,7 +245,7 @@ impl Starter<'_> {
             config = config.fields(&format!("metadata.name={name}"));
         }
         let (stores, queues, feeds) = (self.stores.clone(), self.queues.clone(), self.feeds.clone());
-        tokio::spawn(follow(api, config, scope.to_owned(), (feed, note), stores, queues, feeds));
+        tokio::spawn(follow(api, config, scope.to_owned(), (feed, note), stores, queues, feeds))
     }
 }
 
@@ -434,7 +435,7 @@ fn router_pod(pod: k8s_openapi::api::core::v1::Pod) -> Option<(String, millrace_
 }
 
 /// `namespace/name` of the ModelDeployment that something belongs to.
-fn served_group<K: Resource<DynamicType = ()>>(object: &K) -> Option<String> {
+pub(super) fn served_group<K: Resource<DynamicType = ()>>(object: &K) -> Option<String> {
     let name = label(object.meta(), DEPLOYMENT_LABEL)?;
     Some(Id::new(object.namespace()?, name).to_string())
 }

@@ -4,6 +4,7 @@ mod applied;
 mod cached;
 mod drifts;
 mod feed;
+mod gateways;
 mod hurry;
 mod lenient;
 mod loads;
@@ -23,13 +24,14 @@ pub use feed::{
     Feeds, News, autoscaler, job, keep, look_job, part, router_deployment, routes, server_deployment, service, start,
     whole,
 };
+pub use gateways::{Presence, follow_gateways, http_route, names_gateway};
 pub use hurry::Hurry;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 pub use loads::Loads;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::autoscale::{Follow, Window};
-use millrace_core::deployment::{AutoscalerView, DeploymentView, ServiceView};
+use millrace_core::deployment::{AutoscalerView, DeploymentView, GatewayView, RouteView, ServiceView};
 use millrace_core::routing::{PartView, RouterPod, RoutesView};
 use millrace_core::run::{JobView, PodView};
 pub use project::{
@@ -63,10 +65,15 @@ pub struct Stores {
     pub server_deployments: Shelf<DeploymentView>,
     pub services: Shelf<ServiceView>,
     pub autoscalers: Shelf<AutoscalerView>,
+    /// The same; `Gateway`s are everybody's. Empty where there is no Gateway API.
+    pub http_routes: Shelf<RouteView>,
+    pub gateways: Shelf<GatewayView>,
+    pub gateway_api: Presence,
     /// What became of the Deployments, Services and HorizontalPodAutoscalers that were applied.
     pub applied: Applied,
     pub applied_services: Applied,
     pub applied_autoscalers: Applied,
+    pub applied_http_routes: Applied,
     /// What is for a namespace's routers, grouped by namespace.
     pub routes: Shelf<RoutesView>,
     pub router_deployments: Shelf<DeploymentView>,
@@ -128,7 +135,7 @@ impl Stores {
     }
 
     /// Objects on each shelf, for the metrics.
-    pub fn sizes(&self) -> [(&'static str, usize); 20] {
+    pub fn sizes(&self) -> [(&'static str, usize); 22] {
         [
             ("pipelines", self.pipelines.len()),
             ("runs", self.runs.len()),
@@ -143,6 +150,8 @@ impl Stores {
             ("server_deployments", self.server_deployments.len()),
             ("services", self.services.len()),
             ("autoscalers", self.autoscalers.len()),
+            ("http_routes", self.http_routes.len()),
+            ("gateways", self.gateways.len()),
             ("routes", self.routes.len()),
             ("router_deployments", self.router_deployments.len()),
             ("routers", self.routers.len()),

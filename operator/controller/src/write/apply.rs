@@ -13,7 +13,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use millrace_core::api::{API_VERSION, LiveMetrics, ModelDeployment};
-use millrace_core::deployment::{self, Applied, DeploymentView};
+use millrace_core::deployment::{self, Applied, DeploymentView, route_view};
+use millrace_core::gateway_api::HTTPRoute;
 use millrace_core::names::{DEPLOY_MANAGER, FIELD_MANAGER};
 use millrace_core::plan::{Apply, Refusal};
 use serde::Serialize;
@@ -25,8 +26,8 @@ use super::error::{WriteError, code, name_taken, owned_by_another, refused, writ
 use crate::key::{Id, Kind};
 use crate::metrics::Verb;
 use crate::store::{
-    self, Item, Shelf, Stores, autoscaler, autoscaler_view, controller_uid, deployment_view, server_deployment,
-    service, service_view, whole,
+    self, Item, Shelf, Stores, autoscaler, autoscaler_view, controller_uid, deployment_view, http_route,
+    server_deployment, service, service_view, whole,
 };
 use crate::wake::{self, Queues};
 
@@ -56,6 +57,11 @@ impl Writer {
                 let is_free = has_controller_of(wanted.meta());
                 let put = self.put(namespace, &*wanted, autoscaler_over, is_free, shape_of_autoscaler).await?;
                 Ok(put.map(|put| self.autoscaler_made(namespace, deployment::autoscaler_asked(&wanted), put)).err())
+            }
+            Apply::HttpRoute(wanted) => {
+                let is_free = has_controller_of(wanted.meta());
+                let put = self.put(namespace, &*wanted, http_route_over, is_free, shape_of_http_route).await?;
+                Ok(put.map(|put| self.http_route_made(namespace, deployment::route_asked(&wanted), put)).err())
             }
             Apply::Scale { deployment, from, replicas } => self.scale(namespace, &deployment, from, replicas).await,
             Apply::DeployVersion { model_deployment, version } => {
@@ -105,6 +111,15 @@ impl Writer {
         let applied = Applied::new(asked, view.shape, 0);
         let news = remember(&self.stores.applied_autoscalers, &id, view.uid, before, applied);
         self.put_made(&self.stores.autoscalers, &id, made, autoscaler, wake::autoscaler, news);
+    }
+
+    fn http_route_made(&self, namespace: &str, asked: u64, put: Put<HTTPRoute>) {
+        let Put { made, before } = put;
+        let id = Id::new(namespace, made.name_any());
+        let view = route_view(&made);
+        let applied = Applied::new(asked, view.shape, 0);
+        let news = remember(&self.stores.applied_http_routes, &id, view.uid, before, applied);
+        self.put_made(&self.stores.http_routes, &id, made, http_route, wake::http_route, news);
     }
 
     /// Keeps an object that was put. Where that is news though the object did not change, no watch tells.
@@ -273,6 +288,10 @@ fn shape_of_autoscaler(autoscaler: &HorizontalPodAutoscaler) -> u64 {
     autoscaler_view(autoscaler).shape
 }
 
+fn shape_of_http_route(route: &HTTPRoute) -> u64 {
+    route_view(route).shape
+}
+
 fn shape_of_service(service: &Service) -> u64 {
     service_view(service).shape
 }
@@ -304,6 +323,10 @@ fn service_over(found: Service, wanted: Service) -> Service {
 
 fn autoscaler_over(found: HorizontalPodAutoscaler, wanted: HorizontalPodAutoscaler) -> HorizontalPodAutoscaler {
     HorizontalPodAutoscaler { metadata: metadata_over(found.metadata, wanted.metadata), ..wanted }
+}
+
+fn http_route_over(found: HTTPRoute, wanted: HTTPRoute) -> HTTPRoute {
+    HTTPRoute { metadata: metadata_over(found.metadata, wanted.metadata), spec: wanted.spec, status: None }
 }
 
 /// Others may have labels and annotations of theirs there.

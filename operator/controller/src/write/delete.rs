@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Resource, ResourceExt};
 use millrace_core::api::MLPipelineRun;
+use millrace_core::gateway_api::HTTPRoute;
 use millrace_core::plan::{Delete, DeleteKind};
 use serde::de::DeserializeOwned;
 
@@ -30,6 +31,7 @@ impl Writer {
             DeleteKind::Autoscaler => {
                 self.delete_one::<HorizontalPodAutoscaler>(namespace, "HorizontalPodAutoscaler", &name, uid, None).await
             }
+            DeleteKind::HttpRoute => self.delete_one::<HTTPRoute>(namespace, "HTTPRoute", &name, uid, None).await,
             DeleteKind::ControllerRevision => self.delete_revision(namespace, &name, &uid).await,
         }
     }

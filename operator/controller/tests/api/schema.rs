@@ -503,3 +503,86 @@ async fn the_cluster_has_the_crds_of_this_code() {
         assert_eq!(found.spec.versions, wanted.spec.versions, "{name} is not the one of this code: install it again");
     }
 }
+
+#[tokio::test]
+async fn what_a_gateway_cannot_do_is_refused_with_what_to_write_instead() {
+    let gateway = json!({ "parentRefs": [{ "name": "edge" }] });
+    let direct = |change: Value| {
+        let mut all = json!({ "routing": { "provider": "GatewayAPI", "gateway": gateway } });
+        merged(&mut all, &change);
+        all
+    };
+    let canary = |analysis: Value| json!({ "rollout": { "strategy": "Canary", "steps": [{ "weight": 5, "hold": "1m" }], "analysis": { "a": analysis } } });
+    let prometheus = json!({ "address": "http://prometheus:9090", "query": "up" });
+    let headers: serde_json::Map<String, Value> = (0..16)
+        .map(|i| (format!("h{i}"), json!({ "header": "x-model", "value": i.to_string(), "to": "Canary" })))
+        .collect();
+    let path = |path: &str| json!({ "routing": { "gateway": { "parentRefs": [{ "name": "edge" }], "path": path } } });
+    refuses(
+        "ModelDeployment",
+        &[
+            (json!({ "routing": { "provider": "GatewayAPI" } }), "provider: GatewayAPI needs gateway"),
+            (
+                json!({ "routing": { "provider": "Mesh", "gateway": gateway } }),
+                "spec.routing.provider: Unsupported value",
+            ),
+            (json!({ "routing": { "gateway": { "parentRefs": [] } } }), "spec.routing.gateway.parentRefs"),
+            (json!({ "routing": { "gateway": {} } }), "parentRefs: Required value"),
+            (
+                json!({ "routing": { "gateway": { "parentRefs": [{ "name": "edge" }], "hostnames": ["http://a"] } } }),
+                "hostnames[0]",
+            ),
+            (path("v2"), "spec.routing.gateway.path"),
+            (path("/a/"), "spec.routing.gateway.path"),
+            (path("//a"), "spec.routing.gateway.path"),
+            (path("/a/../b"), "path must not have the segments . and .."),
+            (path("/a/."), "path must not have the segments . and .."),
+            (direct(json!({ "routing": { "sticky": { "header": "x-user" } } })), "a Gateway knows no sticky header"),
+            (direct(json!({ "routing": { "headers": headers } })), "an HTTPRoute has room for 15 headers"),
+            (direct(json!({ "security": { "maxBodyBytes": 1024 } })), "security holds at the routers"),
+            (
+                json!({ "routing": { "gateway": gateway }, "security": { "tls": { "secretName": "s" } } }),
+                "the Gateway ends TLS and speaks HTTP to the routers",
+            ),
+            (
+                direct(json!({ "monitoring": { "log": { "sampling": 1, "sink": { "address": "http://sink" } } } })),
+                "monitoring.log is of the requests at the routers",
+            ),
+            (direct(json!({ "scale": { "min": 0, "max": 1 } })), "a Gateway starts no pod and does not wait for one"),
+            (direct(json!({ "scale": { "min": 1, "max": 4, "target": 8 } })), "write metric: CPU or Prometheus"),
+            (
+                direct(json!({ "scale": { "max": 4, "target": 8, "metric": "Latency" } })),
+                "the routers count nothing for scale.metric",
+            ),
+            (
+                direct(json!({ "rollout": { "strategy": "Recreate" } })),
+                "a Gateway does not wait until the new pods are there",
+            ),
+            (
+                direct(canary(json!({ "metric": "ErrorRate", "max": 0.1 }))),
+                "the routers count nothing for an analysis with metric",
+            ),
+            (
+                direct(canary(json!({ "prometheus": prometheus, "max": 1, "minSamples": 10 }))),
+                "minSamples are requests at the routers",
+            ),
+        ],
+    )
+    .await;
+    let client = client().await;
+    let cpu = json!({ "min": 1, "max": 4, "target": 70, "metric": "CPU" });
+    for change in [
+        direct(json!({ "scale": cpu })),
+        direct(json!({ "scale": { "min": 2, "max": 2 } })),
+        direct(json!({ "scale": { "metric": "External" } })),
+        direct(canary(json!({ "prometheus": prometheus, "max": 1 }))),
+        direct(canary(json!({ "live": "accuracy", "min": 0.8, "minSamples": 10 }))),
+        path("/v2/models/m"),
+        path("/"),
+        json!({ "routing": { "gateway": gateway, "sticky": { "header": "x-user" } }, "scale": { "min": 0, "max": 1 } }),
+    ] {
+        let mut wanted = object("ModelDeployment", "a", &valid("ModelDeployment"));
+        merged(&mut wanted["spec"], &change);
+        create(&client, "default", &wanted, true).await.unwrap_or_else(|e| panic!("{change} is refused: {e}"));
+    }
+}

@@ -135,6 +135,11 @@ impl Controller {
         Self::spawn(namespace, &["--no-lease".to_owned()])
     }
 
+    /// The same, with HTTPRoutes of the Gateway API.
+    pub fn start_with_gateways(namespace: &str) -> Self {
+        Self::spawn(namespace, &["--no-lease".to_owned(), "--gateway-api=true".to_owned()])
+    }
+
     /// One of several, of which the one with the lease `controller` in that namespace works.
     pub fn start_replica(namespace: &str, identity: &str) -> Self {
         let lease = [format!("--lease-namespace={namespace}"), "--lease-name=controller".to_owned()];

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Condition, DriftStatus, LiveMetrics, Monitoring, PayloadLogStatus, PodSettings, PrometheusQuery, Rollout,
-    RolloutControl, RolloutRecord, RolloutStatus, Routing, Security, schema,
+    Condition, DriftStatus, GatewayStatus, LiveMetrics, Monitoring, PayloadLogStatus, PodSettings, PrometheusQuery,
+    Rollout, RolloutControl, RolloutRecord, RolloutStatus, Routing, Security, schema,
 };
 
 /// A model behind an address. The version is left to a pipeline's `deploy` stage, or written here.
@@ -48,7 +48,15 @@ use super::{
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "!(has(self.monitoring) && has(self.monitoring.drift) && has(self.server) && has(self.server.container))", "message": "monitoring.drift is for Millrace's own model server: leave out drift or server.container" }
+    { "rule": "!(has(self.monitoring) && has(self.monitoring.drift) && has(self.server) && has(self.server.container))", "message": "monitoring.drift is for Millrace's own model server: leave out drift or server.container" },
+    { "rule": "!(has(self.routing) && has(self.routing.gateway) && has(self.security) && has(self.security.tls))", "message": "the Gateway ends TLS and speaks HTTP to the routers: leave out security.tls or routing.gateway" },
+    { "rule": by_router("!has(self.security)"), "message": "security holds at the routers, which routing.provider: GatewayAPI passes by: write provider: Router, to which routing.gateway leads as well, or leave out security and have the Gateway do it" },
+    { "rule": by_router("!has(self.monitoring) || !has(self.monitoring.log)"), "message": "monitoring.log is of the requests at the routers, which routing.provider: GatewayAPI passes by: write provider: Router, to which routing.gateway leads as well, or leave out log" },
+    { "rule": by_router("!has(self.scale) || !has(self.scale.min) || self.scale.min > 0"), "message": "a Gateway starts no pod and does not wait for one, as scale.min: 0 needs it: write min: 1, or routing.provider: Router, to which routing.gateway leads as well" },
+    { "rule": by_router("!has(self.scale) || !has(self.scale.max) || (has(self.scale.metric) && self.scale.metric in ['CPU', 'Prometheus']) || self.scale.max == (has(self.scale.min) ? self.scale.min : 1)"), "message": "the routers count nothing for scale.metric, as routing.provider: GatewayAPI passes by them: write metric: CPU or Prometheus, or provider: Router, to which routing.gateway leads as well" },
+    { "rule": by_router("!has(self.rollout) || self.rollout.strategy != 'Recreate'"), "message": "a Gateway does not wait until the new pods are there, as rollout.strategy: Recreate needs it: write Canary, or routing.provider: Router, to which routing.gateway leads as well" },
+    { "rule": by_router("!has(self.rollout) || !has(self.rollout.analysis) || self.rollout.analysis.all(a, !has(self.rollout.analysis[a].metric))"), "message": "the routers count nothing for an analysis with metric, as routing.provider: GatewayAPI passes by them: write prometheus: {address, query} over what the Gateway or the servers count, or provider: Router, to which routing.gateway leads as well" },
+    { "rule": by_router("!has(self.rollout) || !has(self.rollout.analysis) || self.rollout.analysis.all(a, !has(self.rollout.analysis[a].prometheus) || !has(self.rollout.analysis[a].minSamples))"), "message": "minSamples are requests at the routers, which routing.provider: GatewayAPI passes by: leave it out beside prometheus, and let the query have no answer while there are too few" }
 ]))]
 pub struct ModelDeploymentSpec {
     pub model: DeployedModel,
@@ -68,6 +76,11 @@ pub struct ModelDeploymentSpec {
     pub security: Option<Box<Security>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<Monitoring>,
+}
+
+/// A rule that holds where the requests of a Gateway do not come to the routers.
+fn by_router(rule: &str) -> String {
+    format!("!(has(self.routing) && has(self.routing.provider) && self.routing.provider == 'GatewayAPI') || ({rule})")
 }
 
 /// Which model.
@@ -266,7 +279,8 @@ pub struct ModelDeploymentStatus {
     /// number of pods, and why it chose the one of `desiredReplicas`. Where `monitoring.drift` is set, `Drifted`: whether a feature or the
     /// predictions have drifted; `Unknown` says why nobody can tell. Where `monitoring.log` is set, `PayloadLogged`: whether its events reach
     /// the sink. Where `security` is set, `Secured`: whether every router has it in force,
-    /// and which Secret is missing or broken.
+    /// and which Secret is missing or broken. Where `routing.gateway` is set, `Routed`: whether every Gateway has accepted the newest `HTTPRoute`, or
+    /// what it says instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -301,6 +315,9 @@ pub struct ModelDeploymentStatus {
     pub stable_revision: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
+    /// Where `routing.gateway` is set and was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DriftStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -322,7 +339,11 @@ pub struct ModelDeploymentStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Address {
+    /// Of the Service, within the cluster: the routers answer there, with every `routing.provider`.
     pub url: String,
+    /// Where `routing.gateway` is accepted: the first of its hosts, or of the Gateway's addresses, and its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_url: Option<String>,
 }
 
 /// One revision: a Deployment named by the hash of what it runs.

@@ -1,13 +1,20 @@
-//! Which requests go to which revision, besides the shares of a rollout.
+//! Which requests go to which revision, besides the shares of a rollout, and how they come in.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which requests go to which revision, besides the shares of a rollout.
+use super::{GatewayRoute, Provider};
+
+/// Which requests go to which revision, besides the shares of a rollout, and how they come in besides the Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!has(self.provider) || self.provider != 'GatewayAPI' || has(self.gateway)", "message": "provider: GatewayAPI needs gateway: {parentRefs: [{name: ...}]}, the Gateways that split the requests" },
+    { "rule": "!has(self.provider) || self.provider != 'GatewayAPI' || !has(self.sticky)", "message": "a Gateway knows no sticky header: leave out sticky, or write provider: Router, to which gateway leads as well" },
+    { "rule": "!has(self.provider) || self.provider != 'GatewayAPI' || !has(self.headers) || size(self.headers) <= 15", "message": "an HTTPRoute has room for 15 headers: write fewer, or provider: Router, to which gateway leads as well" }
+]))]
 pub struct Routing {
     /// Rules by name. The first in the order of their names that a request matches decides, before `sticky` and the shares.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -16,6 +23,12 @@ pub struct Routing {
     /// Callers stay with their revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<StickyHeader>,
+    /// Who splits the requests that come through `gateway`. Default `Router`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
+    /// Requests come through these Gateways too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayRoute>,
 }
 
 /// Requests whose header has exactly this value.

@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{DeploymentView, Observed, scaling};
+use super::{DeploymentView, Observed, gateway, scaling};
 use crate::api::{
     ModelDeployment, ModelDeploymentStatus, RevisionStatus, Rollout, RolloutControl, RolloutOutcome, RolloutStatus,
 };
@@ -84,11 +84,12 @@ impl<'a> Look<'a> {
         self.find(name).is_some_and(|view| view.available > 0)
     }
 
-    /// Which router that callers come to does not have the shares that the status has.
+    /// Which router that callers come to, or which Gateway, does not have the shares that the status has.
     pub fn not_in_force(&self, name: &str) -> Option<String> {
         let Some(view) = self.find(name) else { return Some("its Deployment is gone".to_owned()) };
         let asked = Asked { pods: 0, ..knowing(self.model, view, self.generation) };
-        self.observed.routers.unprepared(asked)
+        let unprepared = self.observed.routers.unprepared(asked);
+        unprepared.or_else(|| gateway::not_in_force(self.owner, self.observed))
     }
 
     /// Nobody is to be served: there is nothing that a pod could show.

@@ -8,6 +8,7 @@
 mod autoscaler;
 mod chosen;
 pub(crate) mod drift;
+mod gateway;
 mod live;
 mod look;
 mod model;
@@ -32,6 +33,11 @@ mod tests;
 
 pub use autoscaler::{AutoscalerView, autoscaler_asked};
 pub use drift::{Applied, asked, digest};
+pub(crate) use gateway::splits;
+pub use gateway::{
+    GatewayApi, GatewayView, Gateways, RouteView, gateway_key, gateway_view, named as named_gateways, route_asked,
+    route_view,
+};
 pub use live::{Live, is_told, live, promoted_version, take_report};
 pub use monitoring::{Monitored, has_drift_news, monitored};
 pub use objects::{READY_PATH, SERVER_PORT};

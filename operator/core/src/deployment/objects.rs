@@ -27,6 +27,8 @@ pub(super) const MODEL_DIR: &str = "/mnt/models";
 pub const SERVER_PORT: u16 = 8080;
 /// What the server answers with 200 when it can serve.
 pub const READY_PATH: &str = "/v2/health/ready";
+/// The port of the address without TLS.
+pub(super) const ADDRESS_PORT: i32 = 80;
 /// Name of the server's port.
 const HTTP: &str = "http";
 /// Seconds from SIGTERM to SIGKILL unless the settings say otherwise: longer than drain and grace together.
@@ -180,7 +182,7 @@ fn own_port(owner: &ModelDeployment, port: i32) -> ServicePort {
     if speaks_tls(owner) {
         return ServicePort { name: Some("https".to_owned()), ..service_port(443, target) };
     }
-    service_port(80, target)
+    service_port(ADDRESS_PORT, target)
 }
 
 /// Whether the address speaks TLS.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PodTemplate;
 use k8s_openapi::jiff::Timestamp;
 
-use super::AutoscalerView;
 use super::drift::Applied;
+use super::{AutoscalerView, Gateways};
 use millrace_contract::DriftCounts;
 
 use crate::analysis::Measured;
@@ -38,6 +38,8 @@ pub struct Observed {
     /// The HorizontalPodAutoscaler of this name that carries our label, and what it was when it was applied last.
     pub autoscaler: Option<Arc<AutoscalerView>>,
     pub applied_autoscaler: Option<Applied>,
+    /// The way in through Gateways, where one is asked for or there.
+    pub gateways: Gateways,
     /// The routers of the namespace.
     pub routers: Routers,
     /// What they counted of all callers' requests, where the number of pods follows it.

@@ -11,7 +11,7 @@ use super::revision::{Intent, Revision, intent};
 use super::scaling::{self, Scaling};
 use super::status::{self, Situation};
 use super::traffic::{self, Traffic};
-use super::{DeploymentView, Observed, autoscaler, objects};
+use super::{DeploymentView, Observed, autoscaler, gateway, objects};
 use crate::api::{ModelDeployment, ModelDeploymentStatus};
 use crate::config::Config;
 use crate::plan::{Apply, Plan, sooner};
@@ -47,7 +47,11 @@ pub fn plan(
     }
     let situation =
         Situation { deployment, intent: &intent, taken, traffic: &traffic, scaling: &scaling, observed, now };
+    let (invalid, free) = (matches!(intent, Intent::Invalid(_)), situation.taken.is_none());
     status::report(&mut plan, &situation);
+    if free && !invalid {
+        gateway::turn(&mut plan, deployment, observed, now);
+    }
     // Nobody watches PodTemplates either.
     if !observed.refusals.is_empty() || matches!(intent, Intent::NoPodTemplate(_)) {
         plan.requeue = sooner(plan.requeue, Some(AFTER_REFUSAL));
@@ -107,6 +111,7 @@ fn effects(
     });
     plan.apply.extend(wanted.map(|service| Apply::Service(Box::new(service))));
     plan.delete.clone_from(&traffic.delete);
+    plan.delete.extend(gateway::unwanted(deployment, observed));
     match autoscaler::turn(deployment, scales, traffic, stable, observed, now) {
         autoscaler::Turn::Leave => {}
         autoscaler::Turn::Apply(apply) => plan.apply.push(*apply),

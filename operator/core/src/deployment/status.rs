@@ -11,8 +11,8 @@ use super::scaling::Scaling;
 use super::traffic::Traffic;
 use super::words::{self, Reason};
 use super::{
-    DeploymentView, Observed, PORT_ANNOTATION, READY_PATH_ANNOTATION, VERSION_ANNOTATION, chosen, look, monitoring,
-    objects, payload_log, plan, scaling, security,
+    DeploymentView, Observed, PORT_ANNOTATION, READY_PATH_ANNOTATION, VERSION_ANNOTATION, chosen, gateway, look,
+    monitoring, objects, payload_log, plan, scaling, security,
 };
 use crate::api::{
     Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, RolloutOutcome,
@@ -77,6 +77,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     // Until the routers lead to another one, the address answers with what it answered with.
     let main = traffic.main().and_then(|name| find(observed, name));
     let led_to = main.filter(|view| astray(deployment, view, traffic, observed).is_none());
+    let led_to = led_to.filter(|_| gateway::not_in_force(deployment, observed).is_none());
     let (served_revision, served_model, served_version) = match led_to {
         Some(view) => (Some(view.name.clone()), view.labels.get(MODEL_LABEL).cloned(), version(view)),
         None => (old.served_revision.clone(), old.served_model.clone(), old.served_version),
@@ -90,6 +91,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
                 if objects::speaks_tls(deployment) { "https" } else { "http" },
                 deployment.metadata.namespace.as_deref().unwrap_or_default()
             ),
+            gateway_url: gateway::url(deployment, observed),
         }),
         served_model,
         served_version,
@@ -104,6 +106,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
         }),
         stable_revision: traffic.stable.clone(),
         rollout: traffic.rollout.clone(),
+        gateway: gateway::status(deployment, observed, now),
         drift: old.drift.clone(),
         log: old.log.clone(),
         live: old.live.clone(),
@@ -115,6 +118,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     let drifted = monitoring::report(&mut status, deployment, observed.drift.as_ref(), now);
     let logged = payload_log::report(&mut status, deployment, observed, now);
     let secured = security::report(&mut status, deployment, observed, now);
+    let refused_there = gateway::report(&mut status, deployment, observed, now);
     plan.events = events(&old, &status, &verdict, intent);
     plan.events.extend(traffic.events.iter().cloned());
     // Without steps it is told as the version that is served.
@@ -127,6 +131,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     plan.events.extend(drifted);
     plan.events.extend(logged);
     plan.events.extend(secured);
+    plan.events.extend(refused_there);
     // A write of the same status fails if the ModelDeployment has changed meanwhile: an old look deletes nothing.
     let fence = !plan.delete.is_empty();
     plan.status = (fence || deployment.status.as_ref() != Some(&status)).then_some(status);
@@ -260,7 +265,8 @@ fn routed(mut verdict: Verdict, view: &DeploymentView, situation: &Situation<'_>
         let lack = security::lack(deployment, observed).filter(security::Lack::is_grave)?;
         Some((lack.reason, lack.message))
     };
-    let lack = changed.or_else(missing).or_else(astray).or_else(insecure);
+    let unrouted = || gateway::address_lack(deployment, observed).map(|lack| (lack.reason, lack.message));
+    let lack = changed.or_else(missing).or_else(astray).or_else(insecure).or_else(unrouted);
     let Some((reason, words)) = lack else { return verdict };
     if verdict.ready {
         verdict.reason = reason;
@@ -357,7 +363,7 @@ fn refused(mut verdict: Verdict, observed: &Observed) -> Verdict {
     let Some(refusal) = observed.refusals.iter().chain(&observed.routers.refusals).next() else { return verdict };
     let message = format!("{} was refused: {} ({})", refusal.object, refusal.message, refusal.code);
     // The address is not what it should be, whatever answers behind it.
-    verdict.ready &= !refusal.object.starts_with("Service ");
+    verdict.ready &= !["Service ", "HTTPRoute "].iter().any(|kind| refusal.object.starts_with(kind));
     verdict.message = if verdict.ready { format!("{}; {message}", verdict.message) } else { message };
     // A quota (403), a conflict and an apiserver that is busy may pass without a change of the spec.
     let passes = matches!(refusal.code, 403 | 409 | 429 | 500..);

@@ -1,6 +1,6 @@
 //! What a ModelDeployment decides, alone and in a simulated cluster.
 
-mod cluster;
+pub(super) mod cluster;
 mod decisions;
 mod drift;
 mod live;

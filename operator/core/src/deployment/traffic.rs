@@ -7,13 +7,14 @@
 //! The weights in the status are what the routes are made of, so the status says what may be so at most: they are written there before
 //! a router hears of them. What is looked at besides may be a little old. So nothing is deleted but after a status write from this very
 //! state of the ModelDeployment (the caller sees to that), and a revision that had traffic goes only when routers say, of the generation
-//! of routes in which it has none, that nothing is in flight to it.
+//! of routes in which it has none, that nothing is in flight to it, and Gateways that split requests have accepted a route without it.
 
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::gateway::{self, Left};
 use super::look::{Look, WHOLE, knowing, stable};
 use super::revision::Revision;
 use super::rollout::{Turn, turn};
@@ -217,7 +218,14 @@ fn has_drained(known: &RevisionStatus, look: &Look<'_>, turn: &Turn, requeue: &m
     let warm = warm(known, look, turn).and_then(|longest| left(longest, since.0, look.now));
     // Who waits for a pod of it waits in vain, and holds up everybody.
     let longest = if view.available == 0 { LONGEST_WAIT } else { LONGEST_DRAIN };
-    let left = warm.or_else(|| left(longest, since.0, look.now).filter(|_| !drained()));
+    let routers = |gone: bool| left(longest, since.0, look.now).filter(|_| !(gone && drained()));
+    let left = warm.or_else(|| match gateway::left(look) {
+        // Requests would go to pods that are not there, for as long as the Gateway does not look.
+        Left::Stale if view.available > 0 => Some(LONGEST_DRAIN),
+        Left::In(more) => routers(true).max(Some(more)),
+        Left::Unsaid | Left::Stale => routers(false),
+        Left::Now => routers(true),
+    });
     *requeue = sooner(*requeue, left);
     left.is_none()
 }

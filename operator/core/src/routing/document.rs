@@ -105,7 +105,7 @@ fn limits(model: &ModelDeployment) -> Limits {
 }
 
 /// The rules that lead to a revision that there is.
-fn headers(model: &ModelDeployment) -> Vec<HeaderRule> {
+pub(crate) fn headers(model: &ModelDeployment) -> Vec<HeaderRule> {
     let status = model.status.as_ref();
     let canary = exposed(status.and_then(|status| status.rollout.as_ref())).map(|rollout| rollout.revision.as_str());
     let stable = status.and_then(|status| status.stable_revision.as_deref());

@@ -16,6 +16,7 @@ mod security;
 mod tests;
 
 pub use deployment::ADMIN_PORT;
+pub(crate) use document::headers as header_rules;
 pub use objects::{RouterObject, is_ours, key, selector};
 pub use observed::{
     ModelReport, Observed, PartView, Report, RevisionReport, Router, RouterPod, Routers, RoutesView, SecurityReport,

@@ -104,7 +104,7 @@ fn routers(home: &Home<'_>, config: &Config) -> Vec<RouterObject> {
     ];
     if config.router.network_policies {
         wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_routers(home))));
-        wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_servers(home, &config.operator_namespace))));
+        wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_servers(home, config))));
     }
     wanted.push(RouterObject::Deployment(Box::new(deployment(home, config))));
     wanted

@@ -15,11 +15,14 @@ use millrace_contract::SERVER_ADMIN_PORT;
 use super::deployment::ADMIN_PORT;
 use super::document::{PORTS, server_port};
 use super::objects::{Home, selector};
-use crate::deployment::SERVER_PORT;
+use crate::config::Config;
+use crate::deployment::{SERVER_PORT, named_gateways, splits};
 use crate::names::{REVISION_LABEL, ROUTER};
 
 /// The policy of the pods behind the routers.
 pub const SERVERS_POLICY: &str = "millrace-servers";
+/// Every namespace has its name in it.
+const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 
 pub(super) fn budget(home: &Home<'_>) -> PodDisruptionBudget {
     PodDisruptionBudget {
@@ -52,8 +55,8 @@ pub(super) fn to_routers(home: &Home<'_>) -> NetworkPolicy {
     }
 }
 
-/// The servers' ports take the routers, and the port of what they count takes the operator. A scraper needs a policy of its own.
-pub(super) fn to_servers(home: &Home<'_>, operator: &str) -> NetworkPolicy {
+/// The servers' ports take the routers, and the Gateways that lead to them, and the port of what they count takes the operator. A scraper needs a policy of its own.
+pub(super) fn to_servers(home: &Home<'_>, config: &Config) -> NetworkPolicy {
     let of_revisions =
         LabelSelectorRequirement { key: REVISION_LABEL.to_owned(), operator: "Exists".to_owned(), values: None };
     let revisions = home.owners.iter().filter_map(|owner| owner.status.as_ref()).flat_map(|status| &status.revisions);
@@ -62,7 +65,9 @@ pub(super) fn to_servers(home: &Home<'_>, operator: &str) -> NetworkPolicy {
         from: Some(vec![NetworkPolicyPeer { pod_selector: Some(routers()), ..NetworkPolicyPeer::default() }]),
         ports: Some(ports.into_iter().map(|port| tcp(port, None)).collect()),
     };
-    let namespace = BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), operator.to_owned())]);
+    let from_gateways = of_gateways(home, config)
+        .map(|peer| NetworkPolicyIngressRule { from: Some(vec![peer]), ports: ingress.ports.clone() });
+    let namespace = BTreeMap::from([(NAMESPACE_LABEL.to_owned(), config.operator_namespace.clone())]);
     let of_operator = LabelSelector { match_labels: Some(namespace), ..LabelSelector::default() };
     let asked = NetworkPolicyIngressRule {
         from: Some(vec![NetworkPolicyPeer { namespace_selector: Some(of_operator), ..NetworkPolicyPeer::default() }]),
@@ -76,10 +81,27 @@ pub(super) fn to_servers(home: &Home<'_>, operator: &str) -> NetworkPolicy {
                 ..LabelSelector::default()
             }),
             policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some(vec![ingress, asked]),
+            ingress: Some([ingress, asked].into_iter().chain(from_gateways).collect()),
             egress: None,
         }),
     }
+}
+
+/// Where a Gateway that leads to pods itself has its own: in its namespace, or where its controller keeps them.
+fn of_gateways(home: &Home<'_>, config: &Config) -> Option<NetworkPolicyPeer> {
+    let splitting = home.owners.iter().filter(|owner| splits(owner)).flat_map(|owner| named_gateways(owner));
+    let mut namespaces: BTreeSet<String> = splitting.map(|(namespace, _)| namespace.to_owned()).collect();
+    if namespaces.is_empty() {
+        return None;
+    }
+    namespaces.extend(config.router.gateway_namespaces.iter().cloned());
+    let one_of = LabelSelectorRequirement {
+        key: NAMESPACE_LABEL.to_owned(),
+        operator: "In".to_owned(),
+        values: Some(namespaces.into_iter().collect()),
+    };
+    let selector = LabelSelector { match_expressions: Some(vec![one_of]), ..LabelSelector::default() };
+    Some(NetworkPolicyPeer { namespace_selector: Some(selector), ..NetworkPolicyPeer::default() })
 }
 
 /// This port, or all up to the last one.

@@ -259,6 +259,31 @@ fn policies_that_are_not_wanted_any_more_go() {
 }
 
 #[test]
+fn gateways_that_split_requests_themselves_are_let_to_the_pods_and_others_are_not() {
+    let peers = |provider: &str| {
+        let gateway = serde_json::json!({ "parentRefs": [{ "name": "a" }, { "name": "b", "namespace": "infra" }] });
+        let routing = serde_json::json!({ "provider": provider, "gateway": gateway });
+        let mut model = model("m", &[100]);
+        Arc::make_mut(&mut model).spec.routing = serde_json::from_value(routing).unwrap();
+        let observed = Observed { models: vec![model], ..Observed::default() };
+        let mut config = config();
+        config.router.gateway_namespaces = vec!["proxies".to_owned()];
+        let steps = plan("team", &observed, &config, Timestamp::UNIX_EPOCH).apply.into_iter();
+        let policies = steps.filter_map(|step| match step.object {
+            RouterObject::NetworkPolicy(policy) => Some(policy),
+            _ => None,
+        });
+        let servers = policies.into_iter().find(|policy| policy.metadata.name.as_deref() == Some(SERVERS_POLICY));
+        let ingress = servers.unwrap().spec.unwrap().ingress.unwrap();
+        let selectors =
+            ingress.into_iter().flat_map(|rule| rule.from.unwrap()).filter_map(|peer| peer.namespace_selector);
+        selectors.filter_map(|selector| selector.match_expressions?[0].values.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(peers("GatewayAPI"), [["infra", "proxies", "team"]]);
+    assert!(peers("Router").is_empty());
+}
+
+#[test]
 fn a_model_keeps_its_port_whatever_becomes_of_the_routes() {
     // Made in another order than that of their names.
     let (z, a) = (model("z", &[100]), model("a", &[100]));

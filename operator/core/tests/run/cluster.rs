@@ -410,7 +410,11 @@ impl Cluster {
             }
             DeleteKind::Pod => self.pods.retain(|pod| pod.uid != delete.uid),
             DeleteKind::Run => self.run.metadata.deletion_timestamp = Some(Time(self.now)),
-            DeleteKind::Deployment | DeleteKind::Service | DeleteKind::Autoscaler | DeleteKind::ControllerRevision => {
+            DeleteKind::Deployment
+            | DeleteKind::Service
+            | DeleteKind::Autoscaler
+            | DeleteKind::HttpRoute
+            | DeleteKind::ControllerRevision => {
                 panic!("not a run's: {delete:?}")
             }
         }

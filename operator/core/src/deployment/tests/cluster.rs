@@ -12,7 +12,8 @@ use millrace_routes::{ROUTES_KEY, Routes};
 use crate::api::{ModelArtifact, ModelDeployment, ModelDeploymentStatus, ModelVersion, ModelVersionSpec, Scale};
 use crate::config::Config;
 use crate::deployment::{
-    Applied, AutoscalerView, DeploymentView, Observed, ServiceView, asked, autoscaler_asked, plan,
+    Applied, AutoscalerView, DeploymentView, Observed, RouteView, ServiceView, asked, autoscaler_asked, plan,
+    route_asked, route_view,
 };
 use crate::names::ROUTES;
 use crate::plan::{Apply, DeleteKind, Event, Plan};
@@ -191,6 +192,7 @@ impl Cluster {
                     DeleteKind::Deployment => self.observed.deployments.retain(|view| view.uid != delete.uid),
                     DeleteKind::Service => self.observed.services.retain(|_, service| service.uid != delete.uid),
                     DeleteKind::Autoscaler => self.observed.autoscaler = None,
+                    DeleteKind::HttpRoute => self.observed.gateways.route = None,
                     DeleteKind::Job | DeleteKind::Pod | DeleteKind::Run | DeleteKind::ControllerRevision => {
                         panic!("a ModelDeployment has no {delete:?}")
                     }
@@ -297,6 +299,20 @@ impl Cluster {
                     active: words,
                 }));
                 self.autoscaler = Some(*wanted);
+            }
+            Apply::HttpRoute(wanted) => {
+                let mut wanted = *wanted;
+                let before = self.observed.gateways.route.clone();
+                let asked = route_asked(&wanted);
+                let known = before.as_ref().map(|view| view.shape);
+                assert_ne!(known, Some(asked), "the HTTPRoute is applied for nothing");
+                wanted.metadata.uid = Some("route".to_owned());
+                wanted.metadata.generation = Some(before.as_ref().map_or(0, |view| view.generation) + 1);
+                let parents = before.as_ref().map(|view| view.parents.clone()).unwrap_or_default();
+                let made = Applied::new(asked, asked, 0);
+                let applied = self.observed.gateways.applied.map_or(made, |old| made.after(&old, known, self.now));
+                self.observed.gateways.applied = Some(applied);
+                self.observed.gateways.route = Some(Arc::new(RouteView { parents, ..route_view(&wanted) }));
             }
             Apply::DeployVersion { .. } | Apply::LiveMetrics { .. } => panic!("not a ModelDeployment's: {apply:?}"),
         }
