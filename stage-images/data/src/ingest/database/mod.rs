@@ -4,6 +4,7 @@
 
 mod address;
 mod copied;
+mod mysql;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -25,6 +26,9 @@ use super::source::SourceError;
 use crate::say;
 use crate::sink::SinkError;
 
+/// What a server's client says.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     #[error(
@@ -33,10 +37,12 @@ pub enum DatabaseError {
     NoSql,
     #[error("parameter sql: found {found}, expected one of query and table")]
     QueryOrTable { found: &'static str },
-    #[error("parameter {parameter}: it is for files, but the source is a database; leave it out")]
+    #[error("parameter {parameter}: it is not for databases, but the source is one; leave it out")]
     ForFiles { parameter: &'static str },
-    #[error("there is no user for {address}: name one in the address (postgresql://user@host/database), or set PGUSER")]
-    NoUser { address: String },
+    #[error(
+        "there is no user for {address}: name one in the address ({scheme}://user@host/database), or set {variable}"
+    )]
+    NoUser { address: String, scheme: &'static str, variable: &'static str },
     #[error("failed to connect to {address}")]
     Dial {
         address: String,
@@ -46,27 +52,28 @@ pub enum DatabaseError {
     #[error("failed to connect to {address}: it does not answer within {seconds} s")]
     Slow { address: String, seconds: u64 },
     #[error(
-        "failed to sign in to {address} as {user}; the password is taken from PGPASSWORD, and TLS is asked for unless sql.allowPlaintext is true"
+        "failed to sign in to {address} as {user}; the password is taken from {password}, and TLS is asked for unless sql.allowPlaintext is true"
     )]
     SignIn {
         address: String,
         user: String,
+        password: &'static str,
         #[source]
-        source: tokio_postgres::Error,
+        source: Cause,
     },
     #[error("failed to prepare TLS for {address}: {reason}")]
     Tls { address: String, reason: String },
     #[error("parameter sql: {address} does not take the query")]
-    PostgresQuery {
+    ServerQuery {
         address: String,
         #[source]
-        source: tokio_postgres::Error,
+        source: Cause,
     },
     #[error("failed to read from {address}")]
-    PostgresRead {
+    ServerRead {
         address: String,
         #[source]
-        source: tokio_postgres::Error,
+        source: Cause,
     },
     #[error(
         "parameter source: there is no file {path}; mount the folder of the database into the stage with `volumes`, or correct the path"
@@ -150,6 +157,7 @@ pub async fn ingest(address: &Address, params: &Params, since: &Since, to: &Path
     let sql = &above(check(params)?, since)?;
     let read = match address {
         Address::Postgres(server) => postgres::ingest(server, sql, params, to).await?,
+        Address::Mysql(server) => mysql::ingest(server, sql, params, to).await?,
         Address::Sqlite(path) => sqlite::ingest(path, sql, params, to)?,
     };
     if read.rows == 0 && sql.watermark.is_none() {
@@ -175,7 +183,15 @@ fn above(sql: &SqlParams, since: &Since) -> Result<SqlParams, DatabaseError> {
 
 fn check(params: &Params) -> Result<&SqlParams, DatabaseError> {
     let format = params.format.is_some_and(|format| format != Format::Auto);
-    for (parameter, there) in [("format", format), ("csv", params.csv.is_some()), ("s3", params.s3.is_some())] {
+    let there = [
+        ("format", format),
+        ("csv", params.csv.is_some()),
+        ("s3", params.s3.is_some()),
+        ("gcs", params.gcs.is_some()),
+        ("azure", params.azure.is_some()),
+        ("kafka", params.kafka.is_some()),
+    ];
+    for (parameter, there) in there {
         if there {
             return Err(DatabaseError::ForFiles { parameter });
         }
