@@ -1,11 +1,13 @@
 //! `ingest`: brings data in. Finds the source, learns its types over all rows, writes one table as Parquet.
 
+mod clouds;
 mod columns;
 mod csv;
 mod database;
 pub mod http;
 mod infer;
 mod jsonl;
+mod kafka;
 mod layout;
 mod lines;
 mod params;
@@ -24,6 +26,7 @@ use ::arrow::datatypes::Schema;
 use serde_json::{Value, json};
 
 use database::Address;
+use kafka::Topic;
 use params::Format;
 pub use params::{Params, S3Params};
 use position::Since;
@@ -40,6 +43,10 @@ pub enum IngestError {
     Address(#[from] database::AddressError),
     #[error(transparent)]
     Database(#[from] database::DatabaseError),
+    #[error(transparent)]
+    TopicAddress(#[from] kafka::AddressError),
+    #[error(transparent)]
+    Kafka(#[from] kafka::KafkaError),
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error(transparent)]
@@ -70,6 +77,9 @@ pub async fn run(params: &Params, place: &Workplace) -> Result<(), IngestError> 
 
 /// Brings what is new since a position into a folder.
 async fn read(params: &Params, since: &Since, to: &Path) -> Result<Read, IngestError> {
+    if let Some(topic) = Topic::parse(&params.source)? {
+        return from_topic(&topic, params, since, to).await;
+    }
     match Address::parse(&params.source)? {
         Some(address) => from_database(&address, params, since, to).await,
         None => from_files(params, to).await,
@@ -93,6 +103,20 @@ async fn from_database(address: &Address, params: &Params, since: &Since, to: &P
     let position = read.position(params).map(|position| json!(position));
     let results = read.watermark.iter().map(|watermark| ("watermark", json!(watermark))).collect();
     Ok(Read { rows: read.rows, schema: read.schema, from: address.name(), position, results })
+}
+
+/// The offsets of a topic as a result: all facts of a stage together may have 1 KiB.
+const OFFSETS_BYTES: usize = 700;
+
+async fn from_topic(topic: &Topic, params: &Params, since: &Since, to: &Path) -> Result<Read, IngestError> {
+    let kafka::Read { rows, schema, position } = kafka::ingest(topic, params, since, to).await?;
+    let offsets = json!(position.offsets);
+    let fits = offsets.to_string().len() <= OFFSETS_BYTES;
+    if !fits {
+        say::line(format!("the result offsets is left out, because it is too long for a status: {offsets}"));
+    }
+    let results = fits.then_some(("offsets", offsets)).into_iter().collect();
+    Ok(Read { rows, schema, from: topic.name(), position: Some(json!(position)), results })
 }
 
 /// Reads and writes on this thread: nothing else runs in this process meanwhile.
