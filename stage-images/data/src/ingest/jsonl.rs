@@ -66,7 +66,16 @@ const BATCH_BYTES: usize = 8 << 20;
 
 /// Writes all files as one table. The columns and their types.
 pub fn ingest(files: &[SourceFile], params: &Params, to: &Path) -> Result<(u64, Arc<Schema>), JsonlError> {
-    let schema = Arc::new(survey(files, params)?);
+    write(files, params, survey(files, params, Declared::AreThere)?, to)
+}
+
+/// The same for a part of what there is: it may have no rows, and no value in any row for a column that is declared.
+pub fn ingest_any(files: &[SourceFile], params: &Params, to: &Path) -> Result<(u64, Arc<Schema>), JsonlError> {
+    write(files, params, survey(files, params, Declared::MayMiss)?, to)
+}
+
+fn write(files: &[SourceFile], params: &Params, schema: Schema, to: &Path) -> Result<(u64, Arc<Schema>), JsonlError> {
+    let schema = Arc::new(schema);
     let mut sink = FolderSink::create(to, &schema)?;
     for file in files {
         let mut lines = open(file, params)?;
@@ -241,7 +250,14 @@ fn keys_in_order(text: &[u8]) -> Vec<String> {
     serde_json::from_slice::<Keys>(text).map(|keys| keys.0).unwrap_or_default()
 }
 
-fn survey(files: &[SourceFile], params: &Params) -> Result<Schema, JsonlError> {
+/// What is expected of the columns that the parameters declare.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Declared {
+    AreThere,
+    MayMiss,
+}
+
+fn survey(files: &[SourceFile], params: &Params, expected: Declared) -> Result<Schema, JsonlError> {
     let name = &files[0].name;
     let mut objects = Objects {
         files,
@@ -257,7 +273,10 @@ fn survey(files: &[SourceFile], params: &Params) -> Result<Schema, JsonlError> {
     if let Some(error) = objects.failed {
         return Err(error);
     }
-    if objects.rows == 0 {
+    if expected == Declared::MayMiss {
+        let declared = params.schema.iter().flat_map(|schema| schema.keys());
+        objects.order.extend(declared.filter(|column| !objects.known.contains(*column)).cloned());
+    } else if objects.rows == 0 {
         return Err(JsonlError::Empty { name: name.clone() });
     }
     let inferred = inferred.map_err(|source| JsonlError::Infer { name: name.clone(), source })?;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::kafka::Offsets;
 use crate::types::ColumnType;
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Params {
-    /// A path (file, folder, pattern), an `http(s)://` address, `s3://bucket/key`, or a database.
+    /// A path (file, folder, pattern), an `http(s)://` address, `s3://bucket/key`, a database, or a topic.
     pub source: String,
     #[serde(default)]
     pub format: Option<Format>,
@@ -23,9 +24,16 @@ pub struct Params {
     pub columns: Option<Vec<String>>,
     #[serde(default)]
     pub s3: Option<S3Params>,
+    #[serde(default)]
+    pub gcs: Option<GcsParams>,
+    #[serde(default)]
+    pub azure: Option<AzureParams>,
     /// What is read of a database.
     #[serde(default)]
     pub sql: Option<SqlParams>,
+    /// What is read of a topic.
+    #[serde(default)]
+    pub kafka: Option<KafkaParams>,
     #[serde(default)]
     pub max_bytes: Option<u64>,
 }
@@ -100,6 +108,30 @@ pub struct S3Params {
     pub anonymous: Option<bool>,
 }
 
+/// An endpoint that begins with `http://` is asked without TLS.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GcsParams {
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Ask without a signature: for public buckets.
+    #[serde(default)]
+    pub anonymous: Option<bool>,
+}
+
+/// The same for Azure Blob Storage.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AzureParams {
+    /// The account that has the container, if the address does not name it.
+    #[serde(default)]
+    pub account: Option<String>,
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    #[serde(default)]
+    pub anonymous: Option<bool>,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SqlParams {
@@ -142,6 +174,66 @@ impl TryFrom<serde_json::Value> for Bound {
             other => Err(format!("found {}, expected a number or a text", crate::params::kind(&other))),
         }
     }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct KafkaParams {
+    /// The first offset to read, by partition: the result `offsets` of an earlier run. Of a partition that is not named all is read.
+    #[serde(default)]
+    pub from: Option<Offsets>,
+    /// Of partitions that `from` does not name only messages that are not older than this time.
+    #[serde(default)]
+    pub since: Option<String>,
+    /// At most so many messages; the next run goes on behind them.
+    #[serde(default)]
+    pub max_messages: Option<u64>,
+    /// What messages have beside their value, as columns.
+    #[serde(default)]
+    pub metadata: Option<Vec<Metadata>>,
+    /// What is done where messages of `from` are deleted already.
+    #[serde(default)]
+    pub deleted: Option<Deleted>,
+    #[serde(default)]
+    pub sasl: Option<Sasl>,
+    /// No TLS: for brokers that only this cluster reaches.
+    #[serde(default)]
+    pub allow_plaintext: Option<bool>,
+    /// Files in PEM, for brokers that tell clients by their certificates.
+    #[serde(default)]
+    pub client_certificate: Option<String>,
+    #[serde(default)]
+    pub client_key: Option<String>,
+}
+
+/// A fact of a message; its column is named `_partition`, `_offset`, `_timestamp` or `_key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metadata {
+    Partition,
+    Offset,
+    Timestamp,
+    Key,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deleted {
+    /// The stage fails and says what is missing.
+    #[default]
+    Fail,
+    /// It goes on with the oldest message that is there.
+    Skip,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Sasl {
+    #[serde(rename = "PLAIN")]
+    Plain,
+    #[serde(rename = "SCRAM-SHA-256")]
+    Scram256,
+    #[serde(rename = "SCRAM-SHA-512")]
+    Scram512,
 }
 
 impl CsvParams {

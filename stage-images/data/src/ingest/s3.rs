@@ -1,4 +1,4 @@
-//! Fetches an object, or all objects below a prefix, from S3 and what speaks its protocol.
+//! Fetches an object, or all objects below a prefix: from S3 and what speaks its protocol here, from the other clouds in `clouds.rs`.
 
 use std::path::Path;
 
@@ -12,25 +12,33 @@ use super::params::S3Params;
 use super::source::{SourceError, SourceFile, check_size};
 
 #[derive(Debug, thiserror::Error)]
-pub enum S3Error {
-    #[error(
-        "parameter source: `{address}` names no object; write s3://bucket/key, or s3://bucket/prefix/ for all below it"
-    )]
-    Address { address: String },
-    #[error("parameter s3: the client cannot be made; set s3.endpoint, s3.region, and s3.allowHttp for http://")]
-    Client(#[source] object_store::Error),
+pub enum ObjectError {
+    #[error("parameter source: `{address}` names no object; write {form}key, or {form}prefix/ for all below it")]
+    Address { address: String, form: &'static str },
+    #[error("the client cannot be made; set {settings}")]
+    Client {
+        settings: &'static str,
+        #[source]
+        source: object_store::Error,
+    },
     #[error(
         "there is no object {name}; correct the bucket or the key, or end it with `/` to take all objects below it"
     )]
     NotFound { name: String },
-    #[error("{name}: there is no such bucket; correct the bucket, or s3.endpoint")]
-    NoBucket { name: String },
+    #[error("{name}: there is no such bucket; correct it, or {endpoint}")]
+    NoBucket { name: String, endpoint: &'static str },
     #[error(
-        "{name}: access is refused; give the stage AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of an account that may read it (from a Secret, in `env`), or set s3.anonymous for a public bucket: {answer}"
+        "{name}: access is refused; give the stage {credentials} of an account that may read it (from a Secret, in `env`), or set {anonymous} for what is public: {answer}"
     )]
-    Refused { name: String, answer: String },
+    Refused { name: String, credentials: &'static str, anonymous: &'static str, answer: String },
     #[error("failed to fetch {name}; {hint}: {answer}")]
     Transfer { name: String, hint: &'static str, answer: String },
+    #[error(
+        "{address}: nobody says whose container it is; set azure.account, or write abfss://container@account.dfs.core.windows.net/key"
+    )]
+    NoAccount { address: String },
+    #[error("parameter azure.account: found {account}, but the address names {named}; leave out one of them")]
+    OtherAccount { named: String, account: String },
     #[error("there are no objects below {name}")]
     EmptyPrefix { name: String },
     #[error("failed to write what was fetched from {name}")]
@@ -48,31 +56,84 @@ pub async fn fetch(
     folder: &Path,
     limit: Option<u64>,
 ) -> Result<(Vec<SourceFile>, Option<String>), SourceError> {
-    let no_address = || S3Error::Address { address: crate::say::excerpt(address, 200) };
+    let no_address = || ObjectError::Address { address: crate::say::excerpt(address, 200), form: "s3://bucket/" };
     let (bucket, key) = address.trim_start_matches("s3://").split_once('/').ok_or_else(no_address)?;
     if bucket.is_empty() || key.is_empty() {
         return Err(no_address().into());
     }
     let store = client(bucket, options)?;
-    let objects = find(&store, address, key).await?;
-    let total = objects.iter().map(|object| object.size).sum();
-    check_size(address, total, limit)?;
-    let mut files = Vec::with_capacity(objects.len());
-    for (index, object) in objects.iter().enumerate() {
-        let name = format!("s3://{bucket}/{}", object.location);
-        let path = folder.join(format!("object-{index}"));
-        download(&store, object, &name, &path).await?;
-        files.push(SourceFile { name, path });
-    }
-    Ok((files, version(&objects)))
+    Bucket { store: &store, root: format!("s3://{bucket}"), explain }.fetch(key, folder, limit).await
 }
 
-pub fn client(bucket: &str, options: &S3Params) -> Result<AmazonS3, S3Error> {
+/// A bucket, as people know it, and what its errors mean.
+pub struct Bucket<'a> {
+    pub store: &'a dyn ObjectStore,
+    pub root: String,
+    pub explain: fn(&str, &object_store::Error) -> ObjectError,
+}
+
+impl Bucket<'_> {
+    /// Fetches an object, or all below a key that ends with `/`.
+    pub async fn fetch(
+        &self,
+        key: &str,
+        folder: &Path,
+        limit: Option<u64>,
+    ) -> Result<(Vec<SourceFile>, Option<String>), SourceError> {
+        let objects = self.find(key).await?;
+        let total = objects.iter().map(|object| object.size).sum();
+        check_size(&format!("{}/{key}", self.root), total, limit)?;
+        let mut files = Vec::with_capacity(objects.len());
+        for (index, object) in objects.iter().enumerate() {
+            let name = format!("{}/{}", self.root, object.location);
+            let path = folder.join(format!("object-{index}"));
+            self.download(object, &name, &path).await?;
+            files.push(SourceFile { name, path });
+        }
+        Ok((files, version(&objects)))
+    }
+
+    async fn find(&self, key: &str) -> Result<Vec<ObjectMeta>, ObjectError> {
+        let name = format!("{}/{key}", self.root);
+        let path = object_store::path::Path::from(key);
+        if !key.ends_with('/') {
+            return Ok(vec![self.store.head(&path).await.map_err(|source| (self.explain)(&name, &source))?]);
+        }
+        let mut found = Vec::new();
+        let mut listing = self.store.list(Some(&path));
+        while let Some(object) = listing.next().await {
+            let object = object.map_err(|source| (self.explain)(&name, &source))?;
+            if is_data(&object) {
+                found.push(object);
+            }
+        }
+        if found.is_empty() {
+            return Err(ObjectError::EmptyPrefix { name });
+        }
+        found.sort_by(|a, b| a.location.cmp(&b.location));
+        Ok(found)
+    }
+
+    async fn download(&self, object: &ObjectMeta, name: &str, path: &Path) -> Result<(), ObjectError> {
+        let write = |source| ObjectError::Write { name: name.into(), source };
+        let read = |source: object_store::Error| (self.explain)(name, &source);
+        let mut bytes = self.store.get(&object.location).await.map_err(read)?.into_stream();
+        let mut file = tokio::fs::File::create(path).await.map_err(write)?;
+        while let Some(chunk) = bytes.next().await {
+            file.write_all(&chunk.map_err(read)?).await.map_err(write)?;
+        }
+        file.flush().await.map_err(write)
+    }
+}
+
+/// Retries within a minute: a wrong endpoint is told soon.
+pub fn retry() -> RetryConfig {
+    RetryConfig { max_retries: 4, retry_timeout: std::time::Duration::from_mins(1), ..RetryConfig::default() }
+}
+
+pub fn client(bucket: &str, options: &S3Params) -> Result<AmazonS3, ObjectError> {
     let S3Params { endpoint, region, allow_http, anonymous } = options;
-    // Retries within a minute: a wrong endpoint is told soon.
-    let retry =
-        RetryConfig { max_retries: 4, retry_timeout: std::time::Duration::from_mins(1), ..RetryConfig::default() };
-    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry());
     if let Some(endpoint) = endpoint {
         builder = builder.with_endpoint(endpoint);
     }
@@ -87,45 +148,14 @@ pub fn client(bucket: &str, options: &S3Params) -> Result<AmazonS3, S3Error> {
     if let Some(anonymous) = anonymous {
         builder = builder.with_skip_signature(*anonymous);
     }
-    builder.build().map_err(S3Error::Client)
-}
-
-async fn find(store: &AmazonS3, name: &str, key: &str) -> Result<Vec<ObjectMeta>, S3Error> {
-    let path = object_store::path::Path::from(key);
-    if !key.ends_with('/') {
-        return Ok(vec![store.head(&path).await.map_err(|source| explain(name, &source))?]);
-    }
-    let mut found = Vec::new();
-    let mut listing = store.list(Some(&path));
-    while let Some(object) = listing.next().await {
-        let object = object.map_err(|source| explain(name, &source))?;
-        if is_data(&object) {
-            found.push(object);
-        }
-    }
-    if found.is_empty() {
-        return Err(S3Error::EmptyPrefix { name: name.into() });
-    }
-    found.sort_by(|a, b| a.location.cmp(&b.location));
-    Ok(found)
+    let settings = "s3.endpoint, s3.region, and s3.allowHttp for http://";
+    builder.build().map_err(|source| ObjectError::Client { settings, source })
 }
 
 /// Neither hidden nor a marker. A folder's own marker object has no bytes.
 pub fn is_data(object: &ObjectMeta) -> bool {
     let hidden = object.location.filename().is_some_and(|file| file.starts_with(['.', '_']));
     !hidden && object.size > 0
-}
-
-async fn download(store: &AmazonS3, object: &ObjectMeta, name: &str, path: &Path) -> Result<(), S3Error> {
-    let write = |source| S3Error::Write { name: name.into(), source };
-    let answer = store.get(&object.location).await.map_err(|source| explain(name, &source))?;
-    let mut file = tokio::fs::File::create(path).await.map_err(write)?;
-    let mut bytes = answer.into_stream();
-    while let Some(chunk) = bytes.next().await {
-        let chunk = chunk.map_err(|source| explain(name, &source))?;
-        file.write_all(&chunk).await.map_err(write)?;
-    }
-    file.flush().await.map_err(write)
 }
 
 fn version(objects: &[ObjectMeta]) -> Option<String> {
@@ -172,26 +202,52 @@ impl Version {
     }
 }
 
-pub fn explain(name: &str, source: &object_store::Error) -> S3Error {
-    let name = name.to_owned();
-    let text = crate::say::one_line(source);
-    // A server answers with pages of XML: they must not push what to do out of a log's last lines.
-    let answer = crate::say::excerpt(&text, 300);
-    match source {
-        object_store::Error::NotFound { .. } => S3Error::NotFound { name },
-        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-            S3Error::Refused { name, answer }
-        }
+/// What an answer of S3 means.
+pub fn explain(name: &str, source: &object_store::Error) -> ObjectError {
+    let words = Words {
+        credentials: "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        anonymous: "s3.anonymous",
+        endpoint: "s3.endpoint",
         // Of the answer to a listing the client makes no error of its own.
-        _ if text.contains("NoSuchBucket") => S3Error::NoBucket { name },
-        _ if text.contains("403 Forbidden") || text.contains("401 Unauthorized") => S3Error::Refused { name, answer },
-        _ => {
-            let hint = if text.contains("169.254.") {
-                "no AWS_ACCESS_KEY_ID is set, and this machine gives no credentials by itself: give the stage the usual AWS_ variables from a Secret, or set s3.anonymous"
-            } else {
-                "look at s3.endpoint, s3.region and s3.allowHttp, and at the network"
-            };
-            S3Error::Transfer { name, hint, answer }
+        no_bucket: "NoSuchBucket",
+        nobody: "no AWS_ACCESS_KEY_ID is set, and this machine gives no credentials by itself: give the stage the usual AWS_ variables from a Secret, or set s3.anonymous",
+        network: "look at s3.endpoint, s3.region and s3.allowHttp, and at the network",
+    };
+    words.explain(name, source)
+}
+
+/// What a cloud calls things.
+pub struct Words {
+    pub credentials: &'static str,
+    pub anonymous: &'static str,
+    pub endpoint: &'static str,
+    /// In an answer: there is no such bucket.
+    pub no_bucket: &'static str,
+    pub nobody: &'static str,
+    pub network: &'static str,
+}
+
+impl Words {
+    pub fn explain(&self, name: &str, source: &object_store::Error) -> ObjectError {
+        let name = name.to_owned();
+        let text = crate::say::one_line(source);
+        // A server answers with pages of XML: they must not push what to do out of a log's last lines.
+        let answer = crate::say::excerpt(&text, 300);
+        let Self { credentials, anonymous, endpoint, no_bucket, nobody, network } = *self;
+        match source {
+            _ if text.contains(no_bucket) => ObjectError::NoBucket { name, endpoint },
+            object_store::Error::NotFound { .. } => ObjectError::NotFound { name },
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                ObjectError::Refused { name, credentials, anonymous, answer }
+            }
+            _ if text.contains("403 Forbidden") || text.contains("401 Unauthorized") => {
+                ObjectError::Refused { name, credentials, anonymous, answer }
+            }
+            // The address at which machines of a cloud ask who they are.
+            _ if text.contains("169.254.") || text.contains("metadata.google.internal") => {
+                ObjectError::Transfer { name, hint: nobody, answer }
+            }
+            _ => ObjectError::Transfer { name, hint: network, answer },
         }
     }
 }

@@ -8,9 +8,10 @@ use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use super::clouds;
 use super::http::{self, HttpError};
 use super::params::{Format, Params};
-use super::s3::{self, S3Error};
+use super::s3::{self, ObjectError};
 use crate::{dataset, say};
 
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,7 @@ pub enum SourceError {
     #[error("parameter source: the folder {path} has no files")]
     EmptyFolder { path: String },
     #[error(
-        "parameter source: `{scheme}://` is not supported, expected a path, http://, https://, s3://, postgresql:// or sqlite:"
+        "parameter source: `{scheme}://` is not supported, expected a path, http://, https://, s3://, gs://, az://, abfs://, kafka://, postgresql://, mysql:// or sqlite:"
     )]
     Scheme { scheme: String },
     #[error("failed to read {name}")]
@@ -50,11 +51,17 @@ pub enum SourceError {
     #[error(transparent)]
     Http(#[from] HttpError),
     #[error(transparent)]
-    S3(#[from] S3Error),
+    Objects(#[from] ObjectError),
     #[error(
-        "parameter sql: it is for databases, but the source is none; leave it out, or write postgresql://… or sqlite:…"
+        "parameter sql: it is for databases, but the source is none; leave it out, or write postgresql://…, mysql://… or sqlite:…"
     )]
     NoDatabase,
+    #[error("parameter {parameter}: it is for {expected} addresses, but the source is another; leave it out")]
+    OtherCloud { parameter: &'static str, expected: &'static str },
+    #[error(
+        "parameter kafka: it is for topics, but the source is none; leave it out, or write kafka://broker:9092/topic"
+    )]
+    NoTopic,
 }
 
 /// One file of the source.
@@ -94,6 +101,16 @@ pub async fn resolve(params: &Params) -> Result<Source, SourceError> {
     if params.sql.is_some() {
         return Err(SourceError::NoDatabase);
     }
+    if params.kafka.is_some() {
+        return Err(SourceError::NoTopic);
+    }
+    let scheme = source.split_once("://").map_or("", |(scheme, _)| scheme);
+    if params.gcs.is_some() && scheme != "gs" {
+        return Err(SourceError::OtherCloud { parameter: "gcs", expected: "gs://" });
+    }
+    if params.azure.is_some() && !matches!(scheme, "az" | "abfs" | "abfss") {
+        return Err(SourceError::OtherCloud { parameter: "azure", expected: "az:// and abfs://" });
+    }
     let (files, version, fetched) = match source.split_once("://") {
         Some(("http" | "https", _)) => {
             let folder = TempDir::new().map_err(SourceError::Temporary)?;
@@ -104,6 +121,18 @@ pub async fn resolve(params: &Params) -> Result<Source, SourceError> {
             let folder = TempDir::new().map_err(SourceError::Temporary)?;
             let options = params.s3.clone().unwrap_or_default();
             let (files, version) = s3::fetch(source, &options, folder.path(), params.max_bytes).await?;
+            (files, version, Some(folder))
+        }
+        Some(("gs", _)) => {
+            let folder = TempDir::new().map_err(SourceError::Temporary)?;
+            let options = params.gcs.clone().unwrap_or_default();
+            let (files, version) = clouds::fetch_gcs(source, &options, folder.path(), params.max_bytes).await?;
+            (files, version, Some(folder))
+        }
+        Some(("az" | "abfs" | "abfss", _)) => {
+            let folder = TempDir::new().map_err(SourceError::Temporary)?;
+            let options = params.azure.clone().unwrap_or_default();
+            let (files, version) = clouds::fetch_azure(source, &options, folder.path(), params.max_bytes).await?;
             (files, version, Some(folder))
         }
         Some(("file", path)) => (local(path)?, None, None),

@@ -8,7 +8,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use super::files::Fingerprint;
 use super::{Fault, Seen, amount, brief};
 use crate::ingest::S3Params;
-use crate::ingest::s3::{S3Error, Version, client, explain, is_data};
+use crate::ingest::s3::{ObjectError, Version, client, explain, is_data};
 
 /// `path` is what stands behind `s3://`.
 pub(super) async fn look(uri: &str, path: &str, options: Option<&LookS3>) -> Result<Seen, Fault> {
@@ -43,7 +43,7 @@ pub(super) async fn look(uri: &str, path: &str, options: Option<&LookS3>) -> Res
                 // The answer to a question for the head has no words: a listing tells whether there is a bucket.
                 let listed = store.list(Some(&Path::from(key))).next().await;
                 return match listed.map(|object| object.map_err(|error| explain(uri, &error))) {
-                    Some(Err(error @ S3Error::NoBucket { .. })) => Err(fault(error)),
+                    Some(Err(error @ ObjectError::NoBucket { .. })) => Err(fault(error)),
                     _ => Ok(Seen::nothing()),
                 };
             }
@@ -58,35 +58,36 @@ pub(super) async fn look(uri: &str, path: &str, options: Option<&LookS3>) -> Res
     Ok(Seen::new(version.finish().unwrap_or_else(|| print.version()), found))
 }
 
-fn fault(error: S3Error) -> Fault {
+fn fault(error: ObjectError) -> Fault {
     match error {
-        S3Error::Refused { name, .. } => {
+        ObjectError::Refused { name, .. } => {
             let message = format!(
                 "{name}: access is refused; name in secretRef a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of an account that may list and read it, or set s3.anonymous for a public bucket"
             );
             Fault::lasting("Refused", message)
         }
-        S3Error::NoBucket { name } => {
+        ObjectError::NoBucket { name, .. } => {
             let message = format!("{name}: there is no such bucket; correct the bucket, or s3.endpoint");
             Fault::lasting("NoSuchBucket", message)
         }
-        S3Error::Transfer { name, answer, .. } if answer.contains("169.254.") => {
+        ObjectError::Transfer { name, answer, .. } if answer.contains("169.254.") => {
             let message = format!(
                 "{name}: there are no credentials; name in secretRef a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set s3.anonymous for a public bucket"
             );
             Fault::lasting("NoCredentials", message)
         }
-        S3Error::Transfer { name, answer, .. } => {
+        ObjectError::Transfer { name, answer, .. } => {
             let hint = "look at s3.endpoint, s3.region and s3.allowHttp, and at the network";
             Fault::passing("Unreachable", brief(&format!("{name}: {hint}: {answer}")))
         }
-        S3Error::Client(error) => {
-            let message = "the client cannot be made; set s3.endpoint, s3.region, and s3.allowHttp for http://";
-            Fault::lasting("BadAddress", brief(&format!("{message}: {error}")))
+        ObjectError::Client { settings, source } => {
+            Fault::lasting("BadAddress", brief(&format!("the client cannot be made; set {settings}: {source}")))
         }
-        other @ (S3Error::Address { .. }
-        | S3Error::NotFound { .. }
-        | S3Error::EmptyPrefix { .. }
-        | S3Error::Write { .. }) => Fault::lasting("BadAddress", brief(&other.to_string())),
+        other @ (ObjectError::Address { .. }
+        | ObjectError::NotFound { .. }
+        | ObjectError::EmptyPrefix { .. }
+        | ObjectError::NoAccount { .. }
+        | ObjectError::OtherAccount { .. }
+        | ObjectError::Write { .. }) => Fault::lasting("BadAddress", brief(&other.to_string())),
     }
 }

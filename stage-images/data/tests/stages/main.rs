@@ -4,13 +4,16 @@
 #![allow(clippy::float_cmp, reason = "the same figure is meant, to the bit")]
 #![allow(clippy::needless_pass_by_value, reason = "parameters are written where they are used")]
 
+mod clouds;
 mod csv_errors;
 mod database;
 mod evaluate;
 mod http;
 mod ingest;
+mod kafka;
 mod look;
 mod memory;
+mod mysql;
 mod postgres;
 mod predict;
 mod profile;

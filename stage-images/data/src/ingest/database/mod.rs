@@ -4,6 +4,7 @@
 
 mod address;
 mod copied;
+mod mysql;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -14,13 +15,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::arrow::datatypes::Schema;
+use serde::{Deserialize, Serialize};
 
 pub use address::{Address, AddressError};
 
 use super::layout::LayoutError;
-use super::params::{Format, Params, SqlParams};
+use super::params::{Bound, Format, Params, SqlParams};
+use super::position::{PositionError, Since};
 use super::source::SourceError;
+use crate::say;
 use crate::sink::SinkError;
+
+/// What a server's client says.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -30,10 +37,12 @@ pub enum DatabaseError {
     NoSql,
     #[error("parameter sql: found {found}, expected one of query and table")]
     QueryOrTable { found: &'static str },
-    #[error("parameter {parameter}: it is for files, but the source is a database; leave it out")]
+    #[error("parameter {parameter}: it is not for databases, but the source is one; leave it out")]
     ForFiles { parameter: &'static str },
-    #[error("there is no user for {address}: name one in the address (postgresql://user@host/database), or set PGUSER")]
-    NoUser { address: String },
+    #[error(
+        "there is no user for {address}: name one in the address ({scheme}://user@host/database), or set {variable}"
+    )]
+    NoUser { address: String, scheme: &'static str, variable: &'static str },
     #[error("failed to connect to {address}")]
     Dial {
         address: String,
@@ -43,27 +52,28 @@ pub enum DatabaseError {
     #[error("failed to connect to {address}: it does not answer within {seconds} s")]
     Slow { address: String, seconds: u64 },
     #[error(
-        "failed to sign in to {address} as {user}; the password is taken from PGPASSWORD, and TLS is asked for unless sql.allowPlaintext is true"
+        "failed to sign in to {address} as {user}; the password is taken from {password}, and TLS is asked for unless sql.allowPlaintext is true"
     )]
     SignIn {
         address: String,
         user: String,
+        password: &'static str,
         #[source]
-        source: tokio_postgres::Error,
+        source: Cause,
     },
     #[error("failed to prepare TLS for {address}: {reason}")]
     Tls { address: String, reason: String },
     #[error("parameter sql: {address} does not take the query")]
-    PostgresQuery {
+    ServerQuery {
         address: String,
         #[source]
-        source: tokio_postgres::Error,
+        source: Cause,
     },
     #[error("failed to read from {address}")]
-    PostgresRead {
+    ServerRead {
         address: String,
         #[source]
-        source: tokio_postgres::Error,
+        source: Cause,
     },
     #[error(
         "parameter source: there is no file {path}; mount the folder of the database into the stage with `volumes`, or correct the path"
@@ -104,6 +114,12 @@ pub enum DatabaseError {
     LongValue { name: String, row: u64, column: String, bytes: usize, limit: usize },
     #[error("{name}: the query gives no rows; correct it, or set sql.watermark if there may be none that are new")]
     NoRows { name: String },
+    #[error(
+        "parameter sql.watermark.column: it is {found}, but what was read before goes up to a value of {expected}; take {expected} again, or give what is read now a name of its own in table.position"
+    )]
+    OtherColumn { found: String, expected: String },
+    #[error(transparent)]
+    Position(#[from] PositionError),
     #[error(transparent)]
     Layout(#[from] LayoutError),
     #[error(transparent)]
@@ -120,11 +136,28 @@ pub struct Read {
     pub watermark: Option<String>,
 }
 
+/// Where the next run goes on: above the value that this one has reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    pub column: String,
+    pub above: String,
+}
+
+impl Read {
+    /// None: it is not read by a watermark, or no row was ever read.
+    pub fn position(&self, params: &Params) -> Option<Position> {
+        let column = params.sql.as_ref()?.watermark.as_ref()?.column.clone();
+        Some(Position { column, above: self.watermark.clone()? })
+    }
+}
+
 /// Reads what the parameters ask of the database, and writes it to a folder.
-pub async fn ingest(address: &Address, params: &Params, to: &Path) -> Result<Read, DatabaseError> {
-    let sql = check(params)?;
+pub async fn ingest(address: &Address, params: &Params, since: &Since, to: &Path) -> Result<Read, DatabaseError> {
+    let sql = &above(check(params)?, since)?;
     let read = match address {
         Address::Postgres(server) => postgres::ingest(server, sql, params, to).await?,
+        Address::Mysql(server) => mysql::ingest(server, sql, params, to).await?,
         Address::Sqlite(path) => sqlite::ingest(path, sql, params, to)?,
     };
     if read.rows == 0 && sql.watermark.is_none() {
@@ -133,9 +166,32 @@ pub async fn ingest(address: &Address, params: &Params, to: &Path) -> Result<Rea
     Ok(read)
 }
 
+/// What was reached before is more than what a person has written.
+fn above(sql: &SqlParams, since: &Since) -> Result<SqlParams, DatabaseError> {
+    let mut sql = sql.clone();
+    if let (Some(watermark), Some(since)) = (&mut sql.watermark, since.get::<Position>()?) {
+        if watermark.column != since.column {
+            return Err(DatabaseError::OtherColumn {
+                found: say::excerpt(&watermark.column, 60),
+                expected: say::excerpt(&since.column, 60),
+            });
+        }
+        watermark.above = Some(Bound(since.above));
+    }
+    Ok(sql)
+}
+
 fn check(params: &Params) -> Result<&SqlParams, DatabaseError> {
     let format = params.format.is_some_and(|format| format != Format::Auto);
-    for (parameter, there) in [("format", format), ("csv", params.csv.is_some()), ("s3", params.s3.is_some())] {
+    let there = [
+        ("format", format),
+        ("csv", params.csv.is_some()),
+        ("s3", params.s3.is_some()),
+        ("gcs", params.gcs.is_some()),
+        ("azure", params.azure.is_some()),
+        ("kafka", params.kafka.is_some()),
+    ];
+    for (parameter, there) in there {
         if there {
             return Err(DatabaseError::ForFiles { parameter });
         }
@@ -145,5 +201,43 @@ fn check(params: &Params) -> Result<&SqlParams, DatabaseError> {
         (Some(_), Some(_)) => Err(DatabaseError::QueryOrTable { found: "both" }),
         (None, None) => Err(DatabaseError::QueryOrTable { found: "neither" }),
         _ => Ok(sql),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::parse;
+    use serde_json::json;
+
+    #[test]
+    fn what_was_reached_before_is_read_above_and_another_column_is_refused() {
+        let params: Params = parse(
+            "ingest",
+            r#"{"source": "sqlite:/x", "sql": {"table": "t", "watermark": {"column": "id", "above": 3}}}"#,
+        )
+        .unwrap();
+        let sql = params.sql.as_ref().unwrap();
+        let bound = |since: Since| above(sql, &since).map(|sql| sql.watermark.unwrap().above.unwrap().0);
+        assert_eq!(bound(Since::default()).unwrap(), "3");
+        assert_eq!(bound(Since::new(Some(json!({ "column": "id", "above": "17" })))).unwrap(), "17");
+        let message = bound(Since::new(Some(json!({ "column": "at", "above": "17" })))).unwrap_err().to_string();
+        assert!(message.contains("it is id") && message.contains("a value of at"), "{message}");
+    }
+
+    #[test]
+    fn the_next_run_goes_on_above_what_was_reached() {
+        let read = |watermark: Option<&str>| Read {
+            rows: 0,
+            schema: Arc::new(Schema::empty()),
+            watermark: watermark.map(ToOwned::to_owned),
+        };
+        let marked = r#"{"source": "sqlite:/x", "sql": {"table": "t", "watermark": {"column": "id"}}}"#;
+        let marked: Params = parse("ingest", marked).unwrap();
+        let whole: Params = parse("ingest", r#"{"source": "sqlite:/x", "sql": {"table": "t"}}"#).unwrap();
+        let reached = Position { column: "id".into(), above: "9".into() };
+        assert_eq!(read(Some("9")).position(&marked), Some(reached));
+        assert_eq!(read(None).position(&marked), None);
+        assert_eq!(read(None).position(&whole), None);
     }
 }

@@ -8,7 +8,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, Error, NoTls};
 
 use super::address::Server;
 use super::copied::Copied;
@@ -35,9 +35,9 @@ pub async fn ingest(server: &Server, sql: &SqlParams, params: &Params, to: &Path
     let client = tokio::time::timeout(Duration::from_secs(seconds), connect(server, sql))
         .await
         .map_err(|_| DatabaseError::Slow { address: server.name(), seconds })??;
-    let query = |source| DatabaseError::PostgresQuery { address: server.name(), source };
-    let read = |source| DatabaseError::PostgresRead { address: server.name(), source };
-    let base = client.prepare(&statement::base(sql)).await.map_err(query)?;
+    let query = |source: Error| DatabaseError::ServerQuery { address: server.name(), source: source.into() };
+    let read = |source: Error| DatabaseError::ServerRead { address: server.name(), source: source.into() };
+    let base = client.prepare(&statement::base(Dialect::Postgres, sql)).await.map_err(query)?;
     let found: Vec<Found> = base
         .columns()
         .iter()
@@ -62,7 +62,8 @@ async fn connect(server: &Server, sql: &SqlParams) -> Result<Client, DatabaseErr
     let address = server.name();
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = server.user.clone().or_else(|| variable("PGUSER"));
-    let user = user.ok_or_else(|| DatabaseError::NoUser { address: address.clone() })?;
+    let nobody = || DatabaseError::NoUser { address: address.clone(), scheme: "postgresql", variable: "PGUSER" };
+    let user = user.ok_or_else(nobody)?;
     let mut config = Config::new();
     config.user(&user).dbname(&server.database).application_name("millrace");
     if let Some(password) = variable("PGPASSWORD") {
@@ -72,7 +73,12 @@ async fn connect(server: &Server, sql: &SqlParams) -> Result<Client, DatabaseErr
     let stream = TcpStream::connect((server.host.as_str(), server.port)).await.map_err(dialed)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(4);
     SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(dialed)?;
-    let refused = |source| DatabaseError::SignIn { address: address.clone(), user: user.clone(), source };
+    let refused = |source: Error| DatabaseError::SignIn {
+        address: address.clone(),
+        user: user.clone(),
+        password: "PGPASSWORD",
+        source: source.into(),
+    };
     // Each connection is a task that moves its bytes; what goes wrong there comes out of the client.
     let client = if sql.allow_plaintext.unwrap_or(false) {
         config.ssl_mode(SslMode::Disable);
@@ -87,7 +93,7 @@ async fn connect(server: &Server, sql: &SqlParams) -> Result<Client, DatabaseErr
         client
     };
     let session = client.batch_execute(SESSION).await;
-    session.map_err(|source| DatabaseError::PostgresRead { address: address.clone(), source })?;
+    session.map_err(|source| DatabaseError::ServerRead { address: address.clone(), source: source.into() })?;
     Ok(client)
 }
 

@@ -6,7 +6,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
 use super::rows::Rows;
-use super::statement::{self, Dialect, Found, Plan, quoted};
+use super::statement::{self, Dialect, Found, Plan};
 use super::{DatabaseError, Read};
 use crate::ingest::layout::check_names;
 use crate::ingest::params::{Params, SqlParams};
@@ -28,7 +28,7 @@ pub fn ingest(path: &Path, sql: &SqlParams, params: &Params, to: &Path) -> Resul
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(opened)?;
     // Its first read is what says that the file is no database.
     connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema").map_err(opened)?;
-    let base = statement::base(sql);
+    let base = statement::base(Dialect::Sqlite, sql);
     // Not run: for its names alone, two of which would get another one below.
     let names =
         connection.prepare(&base).map_err(query)?.column_names().into_iter().map(ToOwned::to_owned).collect::<Vec<_>>();
@@ -120,7 +120,7 @@ fn look(connection: &Connection, base: &str, names: &[String], limit: Option<u64
     if names.is_empty() {
         return Ok(seen);
     }
-    let selected: Vec<String> = names.iter().map(|name| quoted(name)).collect();
+    let selected: Vec<String> = names.iter().map(|name| Dialect::Sqlite.quoted(name)).collect();
     let mut statement = connection.prepare(&format!("SELECT {} FROM ({base}) AS source", selected.join(", ")))?;
     let mut rows = statement.query([])?;
     let mut bytes = 0;

@@ -11,6 +11,7 @@ use crate::types::ColumnType;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     Postgres,
+    Mysql,
     Sqlite,
 }
 
@@ -18,8 +19,32 @@ impl Dialect {
     /// Whether it compares values of a type as what they are. SQLite has no type for times: it would compare their texts, of
     /// which `2026-11-02T09:00` and `2026-11-02 10:00` have another order.
     fn compares(self, column_type: ColumnType) -> bool {
-        self == Self::Postgres || !matches!(column_type, ColumnType::Date | ColumnType::Timestamp)
+        self != Self::Sqlite || !matches!(column_type, ColumnType::Date | ColumnType::Timestamp)
     }
+
+    /// A name as the database quotes it.
+    pub fn quoted(self, name: &str) -> String {
+        match self {
+            Self::Postgres | Self::Sqlite => format!("\"{}\"", name.replace('"', "\"\"")),
+            Self::Mysql => format!("`{}`", name.replace('`', "``")),
+        }
+    }
+
+    /// A value that was found to be of the type. Numbers are not quoted: SQLite would compare text.
+    fn literal(self, value: &str, column_type: ColumnType) -> String {
+        match column_type {
+            ColumnType::Integer | ColumnType::Number => value.to_owned(),
+            // MySQL knows neither `Z` nor, in MariaDB, an offset: the same moment, in the session's UTC.
+            ColumnType::Timestamp if self == Self::Mysql => format!("'{}'", in_utc(value)),
+            _ => format!("'{}'", value.replace('\'', "''")),
+        }
+    }
+}
+
+/// A timestamp as `2026-11-21 12:00:00.5`.
+fn in_utc(value: &str) -> String {
+    let moment = values::timestamp(value).and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
+    moment.map_or_else(String::new, |moment| moment.to_string().replace('T', " ").replace('Z', ""))
 }
 
 /// A column as the database has it.
@@ -49,11 +74,12 @@ pub struct Mark {
 }
 
 /// The query whose rows are wanted, as it is written or for a table.
-pub fn base(sql: &SqlParams) -> String {
+pub fn base(dialect: Dialect, sql: &SqlParams) -> String {
     match (&sql.query, &sql.table) {
         (Some(query), _) => query.trim().trim_end_matches(';').to_owned(),
         (None, table) => {
-            let parts: Vec<String> = table.as_deref().unwrap_or_default().split('.').map(quoted).collect();
+            let parts: Vec<String> =
+                table.as_deref().unwrap_or_default().split('.').map(|name| dialect.quoted(name)).collect();
             format!("SELECT * FROM {}", parts.join("."))
         }
     }
@@ -79,20 +105,20 @@ pub fn plan(
         })
         .collect();
     let mark = mark(dialect, sql, found, &columns)?;
-    let mut read: Vec<String> = columns.iter().map(|column| quoted(&column.name)).collect();
+    let mut read: Vec<String> = columns.iter().map(|column| dialect.quoted(&column.name)).collect();
     let mut rows = String::new();
     if let Some(mark) = &mark {
-        let column = quoted(&mark.name);
+        let column = dialect.quoted(&mark.name);
         if mark.index == read.len() {
             read.push(column.clone());
         }
         rows = match &mark.above {
-            Some(above) if mark.compared => format!(" WHERE {column} > {}", literal(above, mark.column_type)),
+            Some(above) if mark.compared => format!(" WHERE {column} > {}", dialect.literal(above, mark.column_type)),
             _ => format!(" WHERE {column} IS NOT NULL"),
         };
     }
     // On lines of its own: the query may end with a comment.
-    let query = format!("SELECT {} FROM (\n{}\n) AS source{rows}", read.join(", "), base(sql));
+    let query = format!("SELECT {} FROM (\n{}\n) AS source{rows}", read.join(", "), base(dialect, sql));
     Ok(Plan { query, columns, mark })
 }
 
@@ -126,19 +152,6 @@ fn mark(dialect: Dialect, sql: &SqlParams, found: &[Found], columns: &[Found]) -
     let index = columns.iter().position(|column| column.name == *name).unwrap_or(columns.len());
     let compared = dialect.compares(column_type);
     Ok(Some(Mark { index, name: name.clone(), column_type, above: above.map(ToOwned::to_owned), compared }))
-}
-
-/// A name as both databases quote it.
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A value that was found to be of the type. Numbers are not quoted: SQLite would compare text.
-fn literal(value: &str, column_type: ColumnType) -> String {
-    match column_type {
-        ColumnType::Integer | ColumnType::Number => value.to_owned(),
-        _ => format!("'{}'", value.replace('\'', "''")),
-    }
 }
 
 #[cfg(test)]
@@ -182,6 +195,16 @@ mod tests {
         assert!(above(r#""""#).unwrap().query.ends_with("WHERE \"at\" IS NOT NULL"));
         let message = above(r#""2026' OR '1'='1""#).unwrap_err();
         assert!(message.contains("is no timestamp, which the column at holds"), "{message}");
+    }
+
+    #[test]
+    fn mysql_has_quotes_and_times_of_its_own() {
+        let sql = r#"{"source": "x", "sql": {"table": "shop.or`ders", "watermark": {"column": "at", "above": "2026-11-01T02:00:00.5+02:00"}}}"#;
+        let plan = planned_for(Dialect::Mysql, sql).unwrap();
+        assert_eq!(
+            plan.query,
+            "SELECT `id`, `a \"b\"`, `at` FROM (\nSELECT * FROM `shop`.`or``ders`\n) AS source WHERE `at` > '2026-11-01 00:00:00.5'"
+        );
     }
 
     #[test]

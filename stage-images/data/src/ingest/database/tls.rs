@@ -1,4 +1,4 @@
-//! TLS for a connection to PostgreSQL, as it is for HTTP here: always verified, against the certificates of the image or those that `SSL_CERT_FILE` names.
+//! TLS for a connection to a database, as it is for HTTP here: always verified, against the certificates of the image or those that `SSL_CERT_FILE` names.
 
 use std::future::Future;
 use std::io::{Error, Result};
@@ -12,10 +12,20 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as RustlsStream;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// Makes a connection to one host a secure one.
+/// The certificates that are trusted.
+pub fn authorities() -> std::result::Result<Vec<CertificateDer<'static>>, String> {
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        let why = found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
+        return Err(format!("no certificate of an authority could be read: {why}"));
+    }
+    Ok(found.certs)
+}
+
+/// Makes a connection to one host a secure one, for the driver of PostgreSQL.
 pub struct Tls {
     connector: TlsConnector,
     host: ServerName<'static>,
@@ -23,13 +33,8 @@ pub struct Tls {
 
 impl Tls {
     pub fn new(host: &str) -> std::result::Result<Self, String> {
-        let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(found.certs);
-        if roots.is_empty() {
-            let why = found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
-            return Err(format!("no certificate of an authority could be read: {why}"));
-        }
+        roots.add_parsable_certificates(authorities()?);
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
