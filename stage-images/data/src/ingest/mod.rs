@@ -10,6 +10,7 @@ mod layout;
 mod lines;
 mod params;
 mod parquet;
+pub mod position;
 mod records;
 pub mod s3;
 mod source;
@@ -20,11 +21,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::arrow::datatypes::Schema;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use database::Address;
 use params::Format;
 pub use params::{Params, S3Params};
+use position::Since;
 use source::{Source, SourceError};
 
 use crate::workplace::{Workplace, WorkplaceError};
@@ -48,32 +50,49 @@ pub enum IngestError {
     Parquet(#[from] parquet::ParquetSourceError),
 }
 
+/// What a source has brought: its rows are in a folder.
+pub struct Read {
+    pub rows: u64,
+    pub schema: Arc<Schema>,
+    /// What was read, for people.
+    pub from: String,
+    /// Where the next run goes on, as JSON of the source's own. None: nobody can say.
+    pub position: Option<Value>,
+    /// Results besides `rows` and `columns`.
+    pub results: Vec<(&'static str, Value)>,
+}
+
 /// Runs the stage.
 pub async fn run(params: &Params, place: &Workplace) -> Result<(), IngestError> {
+    let read = read(params, &Since::default(), place.output("data")?).await?;
+    report(place, &read)
+}
+
+/// Brings what is new since a position into a folder.
+async fn read(params: &Params, since: &Since, to: &Path) -> Result<Read, IngestError> {
     match Address::parse(&params.source)? {
-        Some(address) => from_database(&address, params, place).await,
-        None => from_files(params, place).await,
+        Some(address) => from_database(&address, params, since, to).await,
+        None => from_files(params, to).await,
     }
 }
 
-async fn from_files(params: &Params, place: &Workplace) -> Result<(), IngestError> {
-    let to = place.output("data")?.to_path_buf();
+async fn from_files(params: &Params, to: &Path) -> Result<Read, IngestError> {
     let source = source::resolve(params).await?;
     let format = source::format(params, &source.files)?;
-    let (rows, schema) = write(&source, format, params, &to)?;
-    place.write_result("source_digest", &json!(source.digest))?;
+    let (rows, schema) = write(&source, format, params, to)?;
+    let from = say::names(source.files.iter().map(|file| &file.name));
+    let mut results = vec![("source_digest", json!(source.digest))];
     if let Some(version) = &source.version {
-        place.write_result("source_version", &json!(version))?;
+        results.push(("source_version", json!(version)));
     }
-    report(place, &say::names(source.files.iter().map(|file| &file.name)), rows, &schema)
+    Ok(Read { rows, schema, from, position: Some(json!({ "digest": source.digest })), results })
 }
 
-async fn from_database(address: &Address, params: &Params, place: &Workplace) -> Result<(), IngestError> {
-    let read = database::ingest(address, params, place.output("data")?).await?;
-    if let Some(watermark) = &read.watermark {
-        place.write_result("watermark", &json!(watermark))?;
-    }
-    report(place, &address.name(), read.rows, &read.schema)
+async fn from_database(address: &Address, params: &Params, since: &Since, to: &Path) -> Result<Read, IngestError> {
+    let read = database::ingest(address, params, since, to).await?;
+    let position = read.position(params).map(|position| json!(position));
+    let results = read.watermark.iter().map(|watermark| ("watermark", json!(watermark))).collect();
+    Ok(Read { rows: read.rows, schema: read.schema, from: address.name(), position, results })
 }
 
 /// Reads and writes on this thread: nothing else runs in this process meanwhile.
@@ -86,9 +105,13 @@ fn write(source: &Source, format: Format, params: &Params, to: &Path) -> Result<
     })
 }
 
-fn report(place: &Workplace, from: &str, rows: u64, schema: &Schema) -> Result<(), IngestError> {
+fn report(place: &Workplace, read: &Read) -> Result<(), IngestError> {
+    let Read { rows, schema, from, results, .. } = read;
     place.write_result("rows", &json!(rows))?;
     place.write_result("columns", &json!(schema.fields().len()))?;
+    for (name, value) in results {
+        place.write_result(name, value)?;
+    }
     say::line(format!("{rows} rows, {} columns from {from}", schema.fields().len()));
     for field in schema.fields() {
         say::line(format!("  {}: {}", field.name(), types::word(field.data_type())));

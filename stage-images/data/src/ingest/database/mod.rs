@@ -14,12 +14,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::arrow::datatypes::Schema;
+use serde::{Deserialize, Serialize};
 
 pub use address::{Address, AddressError};
 
 use super::layout::LayoutError;
-use super::params::{Format, Params, SqlParams};
+use super::params::{Bound, Format, Params, SqlParams};
+use super::position::{PositionError, Since};
 use super::source::SourceError;
+use crate::say;
 use crate::sink::SinkError;
 
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +107,12 @@ pub enum DatabaseError {
     LongValue { name: String, row: u64, column: String, bytes: usize, limit: usize },
     #[error("{name}: the query gives no rows; correct it, or set sql.watermark if there may be none that are new")]
     NoRows { name: String },
+    #[error(
+        "parameter sql.watermark.column: it is {found}, but what was read before goes up to a value of {expected}; take {expected} again, or give what is read now a name of its own in table.position"
+    )]
+    OtherColumn { found: String, expected: String },
+    #[error(transparent)]
+    Position(#[from] PositionError),
     #[error(transparent)]
     Layout(#[from] LayoutError),
     #[error(transparent)]
@@ -120,9 +129,25 @@ pub struct Read {
     pub watermark: Option<String>,
 }
 
+/// Where the next run goes on: above the value that this one has reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    pub column: String,
+    pub above: String,
+}
+
+impl Read {
+    /// None: it is not read by a watermark, or no row was ever read.
+    pub fn position(&self, params: &Params) -> Option<Position> {
+        let column = params.sql.as_ref()?.watermark.as_ref()?.column.clone();
+        Some(Position { column, above: self.watermark.clone()? })
+    }
+}
+
 /// Reads what the parameters ask of the database, and writes it to a folder.
-pub async fn ingest(address: &Address, params: &Params, to: &Path) -> Result<Read, DatabaseError> {
-    let sql = check(params)?;
+pub async fn ingest(address: &Address, params: &Params, since: &Since, to: &Path) -> Result<Read, DatabaseError> {
+    let sql = &above(check(params)?, since)?;
     let read = match address {
         Address::Postgres(server) => postgres::ingest(server, sql, params, to).await?,
         Address::Sqlite(path) => sqlite::ingest(path, sql, params, to)?,
@@ -131,6 +156,21 @@ pub async fn ingest(address: &Address, params: &Params, to: &Path) -> Result<Rea
         return Err(DatabaseError::NoRows { name: address.name() });
     }
     Ok(read)
+}
+
+/// What was reached before is more than what a person has written.
+fn above(sql: &SqlParams, since: &Since) -> Result<SqlParams, DatabaseError> {
+    let mut sql = sql.clone();
+    if let (Some(watermark), Some(since)) = (&mut sql.watermark, since.get::<Position>()?) {
+        if watermark.column != since.column {
+            return Err(DatabaseError::OtherColumn {
+                found: say::excerpt(&watermark.column, 60),
+                expected: say::excerpt(&since.column, 60),
+            });
+        }
+        watermark.above = Some(Bound(since.above));
+    }
+    Ok(sql)
 }
 
 fn check(params: &Params) -> Result<&SqlParams, DatabaseError> {
@@ -145,5 +185,43 @@ fn check(params: &Params) -> Result<&SqlParams, DatabaseError> {
         (Some(_), Some(_)) => Err(DatabaseError::QueryOrTable { found: "both" }),
         (None, None) => Err(DatabaseError::QueryOrTable { found: "neither" }),
         _ => Ok(sql),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::parse;
+    use serde_json::json;
+
+    #[test]
+    fn what_was_reached_before_is_read_above_and_another_column_is_refused() {
+        let params: Params = parse(
+            "ingest",
+            r#"{"source": "sqlite:/x", "sql": {"table": "t", "watermark": {"column": "id", "above": 3}}}"#,
+        )
+        .unwrap();
+        let sql = params.sql.as_ref().unwrap();
+        let bound = |since: Since| above(sql, &since).map(|sql| sql.watermark.unwrap().above.unwrap().0);
+        assert_eq!(bound(Since::default()).unwrap(), "3");
+        assert_eq!(bound(Since::new(Some(json!({ "column": "id", "above": "17" })))).unwrap(), "17");
+        let message = bound(Since::new(Some(json!({ "column": "at", "above": "17" })))).unwrap_err().to_string();
+        assert!(message.contains("it is id") && message.contains("a value of at"), "{message}");
+    }
+
+    #[test]
+    fn the_next_run_goes_on_above_what_was_reached() {
+        let read = |watermark: Option<&str>| Read {
+            rows: 0,
+            schema: Arc::new(Schema::empty()),
+            watermark: watermark.map(ToOwned::to_owned),
+        };
+        let marked = r#"{"source": "sqlite:/x", "sql": {"table": "t", "watermark": {"column": "id"}}}"#;
+        let marked: Params = parse("ingest", marked).unwrap();
+        let whole: Params = parse("ingest", r#"{"source": "sqlite:/x", "sql": {"table": "t"}}"#).unwrap();
+        let reached = Position { column: "id".into(), above: "9".into() };
+        assert_eq!(read(Some("9")).position(&marked), Some(reached));
+        assert_eq!(read(None).position(&marked), None);
+        assert_eq!(read(None).position(&whole), None);
     }
 }
