@@ -1,8 +1,10 @@
 //! `ingest`: brings data in. Finds the source, learns its types over all rows, writes one table as Parquet.
 
+mod append;
 mod columns;
 mod csv;
 mod database;
+mod delta;
 pub mod http;
 mod infer;
 mod jsonl;
@@ -10,10 +12,10 @@ mod layout;
 mod lines;
 mod params;
 mod parquet;
-pub mod position;
+mod position;
 mod records;
 pub mod s3;
-mod source;
+pub mod source;
 mod text;
 pub mod values;
 
@@ -29,6 +31,7 @@ pub use params::{Params, S3Params};
 use position::Since;
 use source::{Source, SourceError};
 
+use crate::table::TableError;
 use crate::workplace::{Workplace, WorkplaceError};
 use crate::{say, types};
 
@@ -48,6 +51,12 @@ pub enum IngestError {
     Jsonl(#[from] jsonl::JsonlError),
     #[error(transparent)]
     Parquet(#[from] parquet::ParquetSourceError),
+    #[error(transparent)]
+    Delta(#[from] delta::DeltaError),
+    #[error(transparent)]
+    Append(#[from] append::AppendError),
+    #[error(transparent)]
+    Table(#[from] TableError),
 }
 
 /// What a source has brought: its rows are in a folder.
@@ -64,12 +73,21 @@ pub struct Read {
 
 /// Runs the stage.
 pub async fn run(params: &Params, place: &Workplace) -> Result<(), IngestError> {
+    if let Some(target) = &params.table {
+        return append::run(params, target, place).await;
+    }
     let read = read(params, &Since::default(), place.output("data")?).await?;
     report(place, &read)
 }
 
 /// Brings what is new since a position into a folder.
 async fn read(params: &Params, since: &Since, to: &Path) -> Result<Read, IngestError> {
+    if params.format == Some(Format::Delta) {
+        return Ok(delta::read(params, since, to).await?);
+    }
+    if params.delta.is_some() {
+        return Err(delta::DeltaError::NoDelta.into());
+    }
     match Address::parse(&params.source)? {
         Some(address) => from_database(&address, params, since, to).await,
         None => from_files(params, to).await,
@@ -99,7 +117,7 @@ async fn from_database(address: &Address, params: &Params, since: &Since, to: &P
 fn write(source: &Source, format: Format, params: &Params, to: &Path) -> Result<(u64, Arc<Schema>), IngestError> {
     let files = &source.files;
     Ok(match format {
-        Format::Csv | Format::Auto => csv::ingest(files, params, to)?,
+        Format::Csv | Format::Auto | Format::Delta => csv::ingest(files, params, to)?,
         Format::Jsonl => jsonl::ingest(files, params, to)?,
         Format::Parquet => parquet::ingest(files, params, to)?,
     })
