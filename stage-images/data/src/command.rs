@@ -1,9 +1,10 @@
 //! The command line: `millrace-data <stage> --params JSON`.
 
 use crate::workplace::{Workplace, WorkplaceError};
-use crate::{engine, evaluate, ingest, look, params, predict, profile, transform, validate};
+use crate::{engine, evaluate, ingest, look, params, predict, profile, say, transform, validate};
 
-const USAGE: &str = "usage: millrace-data ingest|validate|transform|profile|evaluate|predict|look --params JSON";
+const USAGE: &str =
+    "usage: millrace-data ingest|validate|transform|profile|evaluate|predict|look --params JSON [--param NAME=TEXT]...";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -82,13 +83,22 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Stage, String),
         None => return Err(usage("no stage is named".into())),
     };
     let mut json = None;
+    let mut single = Vec::new();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--params" => json = Some(arguments.next().ok_or_else(|| usage("--params has no value".into()))?),
+            "--param" => single.push(arguments.next().ok_or_else(|| usage("--param has no value".into()))?),
             other => return Err(usage(format!("unknown argument `{other}`"))),
         }
     }
-    Ok((stage, json.ok_or_else(|| usage("--params is missing".into()))?))
+    let mut json = json.ok_or_else(|| usage("--params is missing".into()))?;
+    for parameter in single {
+        let (name, text) = parameter
+            .split_once('=')
+            .ok_or_else(|| usage(format!("--param {} is not NAME=TEXT", say::excerpt(&parameter, 60))))?;
+        json = params::with_text(&json, name, text);
+    }
+    Ok((stage, json))
 }
 
 #[cfg(test)]
@@ -102,11 +112,22 @@ mod tests {
     #[test]
     fn a_stage_and_its_parameters_are_read() {
         assert_eq!(parsed(&["ingest", "--params", "{}"]), Ok((Stage::Ingest, "{}".into())));
+        // The text of a parameter is its text, whatever is in it.
+        let found = parsed(&["ingest", "--params", r#"{"a":{"c":1}}"#, "--param", r#"a.b=x","source":"=y"#]);
+        let found: serde_json::Value = serde_json::from_str(&found.unwrap().1).unwrap();
+        assert_eq!(found, serde_json::json!({ "a": { "c": 1, "b": "x\",\"source\":\"=y" } }));
     }
 
     #[test]
     fn a_wrong_command_line_says_what_to_write() {
-        for wrong in [&["bake"][..], &[], &["ingest"], &["ingest", "--params"], &["ingest", "--verbose"]] {
+        for wrong in [
+            &["bake"][..],
+            &[],
+            &["ingest"],
+            &["ingest", "--params"],
+            &["ingest", "--verbose"],
+            &["ingest", "--params", "{}", "--param", "x"],
+        ] {
             assert!(parsed(wrong).unwrap_err().contains("usage: millrace-data ingest|validate"), "{wrong:?}");
         }
     }

@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{DataFrame, ParquetReadOptions, SessionContext};
@@ -73,6 +74,16 @@ pub fn batches(
         readers.push(builder.with_batch_size(batch_rows).build().map_err(damaged)?);
     }
     Ok(readers.into_iter().flatten())
+}
+
+/// The columns of a table's first file.
+pub fn schema(path: &Path) -> Result<Schema, DatasetError> {
+    let file = files(path)?.into_iter().next().unwrap_or_else(|| path.into());
+    check_magic(&file)?;
+    let opened = File::open(&file).map_err(|source| DatasetError::Read { path: file.clone(), source })?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(opened)
+        .map_err(|source| DatasetError::Damaged { path: file.clone(), source })?;
+    Ok(builder.schema().as_ref().clone())
 }
 
 /// The Parquet files of a table, sorted by path. Hidden files and marker files (`_SUCCESS`) are none.

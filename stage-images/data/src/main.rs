@@ -20,6 +20,7 @@ mod profile;
 mod say;
 mod sink;
 mod svg;
+mod table;
 mod transform;
 mod types;
 mod validate;

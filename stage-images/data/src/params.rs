@@ -37,6 +37,18 @@ pub fn parse<T: DeserializeOwned>(stage: &'static str, json: &str) -> Result<T, 
     })
 }
 
+/// The parameters with one more, a text, at a path of names. What is no object stays as it is: it is refused when it is read.
+pub fn with_text(json: &str, path: &str, text: &str) -> String {
+    let Ok(mut all) = serde_json::from_str::<serde_json::Value>(json) else { return json.to_owned() };
+    let mut at = &mut all;
+    for name in path.split('.') {
+        let Some(fields) = at.as_object_mut() else { return json.to_owned() };
+        at = fields.entry(name).or_insert_with(|| serde_json::json!({}));
+    }
+    *at = text.into();
+    all.to_string()
+}
+
 /// `serde_json` adds a position in the one-line JSON text, which nobody has before them.
 fn without_position(message: &str) -> String {
     message.rfind(" at line ").map_or(message, |at| &message[..at]).to_owned()

@@ -97,10 +97,31 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             (json!({ "stages": { "register": { "cache": {} } } }), "cache belongs to a stage with uses or container"),
             (stage(json!({ "cache": { "mode": "On" } })), "Unsupported value"),
             (stage(json!({ "cache": { "maxAge": 60 } })), "must be of type string"),
-            (stage(json!({ "inputs": { "a": {} } })), "exactly one of from and deployed is required"),
+            (stage(json!({ "inputs": { "a": {} } })), "exactly one of from, deployed and table is required"),
             (
                 stage(json!({ "inputs": { "a": { "deployed": "d", "default": { "from": "b.c" } } } })),
                 "default belongs to an input with from",
+            ),
+            (
+                stage(json!({ "inputs": { "a": { "from": "b.c", "table": { "uri": "s3://a/b" } } } })),
+                "exactly one of from, deployed and table is required",
+            ),
+            (
+                stage(json!({ "inputs": { "a": { "window": "1d", "table": { "uri": "s3://a/b" } } } })),
+                "window belongs to an input with table, whose timeColumn says when a row was",
+            ),
+            (
+                stage(json!({ "inputs": { "a": { "optional": true, "table": { "uri": "s3://a/b" } } } })),
+                "an input with table cannot be optional",
+            ),
+            (
+                stage(json!({ "inputs": { "a": { "table": { "uri": "pvc://a/b", "access": { "region": "eu" } } } } })),
+                "access is for addresses that begin with s3://",
+            ),
+            (stage(json!({ "inputs": { "a": { "table": { "uri": "https://a/b" } } } })), "should match"),
+            (
+                stage(json!({ "inputs": { "a": { "table": { "uri": "s3://a/b", "version": "last" } } } })),
+                "should match",
             ),
             (stage(json!({ "retry": { "limit": 1000 } })), "less than or equal to 100"),
             (container(json!({ "command": null })), "command or script is required"),

@@ -29,6 +29,7 @@ mod security;
 mod stage;
 mod stage_template;
 mod store;
+mod table;
 mod triggers;
 
 pub use approve::{Approval, ApprovalStatus, Approve, Decision};
@@ -77,6 +78,7 @@ pub use stage::{
 };
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};
 pub use store::{AzureStore, GcsStore, PvcStore, S3Store, SecretName, Store, StoreAccess};
+pub use table::TableInput;
 pub use triggers::{
     Backfill, BackfillStatus, Missed, ModelTrigger, ModelTriggerStatus, Schedule, ScheduleStatus, Triggers,
     TriggersStatus,

@@ -15,6 +15,11 @@ pub fn optional_duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "nullable": true, "pattern": r"^([0-9]{1,9}(ms|s|m|h|d))+$", "maxLength": 32 })
 }
 
+/// The number of a table's snapshot, or text with templates that make one; the field may be absent.
+pub fn table_version(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "nullable": true, "pattern": r"^([0-9]{1,18}|.*\$\[\[.+\]\].*)$", "maxLength": 256 })
+}
+
 /// A point in time, as RFC 3339 has it.
 pub fn time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "date-time" })

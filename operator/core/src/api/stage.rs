@@ -6,7 +6,7 @@ pub use millrace_contract::ArtifactKind as ArtifactType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Approve, Cache, Container, ForEach, Lock, NestedPipeline, PodSettings, Report, Value, schema};
+use super::{Approve, Cache, Container, ForEach, Lock, NestedPipeline, PodSettings, Report, TableInput, Value, schema};
 
 /// One step of a pipeline: exactly one of `uses`, `container`, `pipeline`, `approve`, `register`, `deploy` and `report`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -99,12 +99,14 @@ pub struct Stage {
     pub pending_timeout: Option<String>,
 }
 
-/// Where an input comes from: exactly one of `from` and `deployed`.
+/// Where an input comes from: exactly one of `from`, `deployed` and `table`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "has(self.from) != has(self.deployed)", "message": "exactly one of from and deployed is required" },
-    { "rule": "!has(self.default) || has(self.from)", "message": "default belongs to an input with from" }
+    { "rule": "[has(self.from), has(self.deployed), has(self.table)].filter(x, x).size() == 1", "message": "exactly one of from, deployed and table is required" },
+    { "rule": "!has(self.default) || has(self.from)", "message": "default belongs to an input with from" },
+    { "rule": "!has(self.window) || (has(self.table) && has(self.table.timeColumn))", "message": "window belongs to an input with table, whose timeColumn says when a row was" },
+    { "rule": "!has(self.table) || !has(self.optional) || !self.optional", "message": "an input with table cannot be optional: a table that is not there fails the stage" }
 ]))]
 pub struct Input {
     /// Another stage's output: `<stage>.<output>`.
@@ -119,6 +121,15 @@ pub struct Input {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub deployed: Option<String>,
+    /// A snapshot of a table, as a folder of Parquet files. It is read when the stage would begin, by a stage of its own that is called
+    /// `<stage>-<input>`: its results have the version, and every attempt of this stage sees the same rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Box<TableInput>>,
+    /// Only rows whose `timeColumn` lies in so long a time before the run's: `run.scheduledTime`, else when the table is read. The
+    /// end does not belong to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub window: Option<String>,
     /// Run without this input where it is not there: nothing deployed yet, or neither `from` nor `default` was made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,

@@ -1,9 +1,11 @@
 //! `ingest`: brings data in. Finds the source, learns its types over all rows, writes one table as Parquet.
 
+mod append;
 mod clouds;
 mod columns;
 mod csv;
 mod database;
+mod delta;
 pub mod http;
 mod infer;
 mod jsonl;
@@ -15,7 +17,7 @@ mod parquet;
 pub mod position;
 mod records;
 pub mod s3;
-mod source;
+pub mod source;
 mod text;
 pub mod values;
 
@@ -32,6 +34,7 @@ pub use params::{Params, S3Params};
 use position::Since;
 use source::{Source, SourceError};
 
+use crate::table::TableError;
 use crate::workplace::{Workplace, WorkplaceError};
 use crate::{say, types};
 
@@ -55,6 +58,12 @@ pub enum IngestError {
     Jsonl(#[from] jsonl::JsonlError),
     #[error(transparent)]
     Parquet(#[from] parquet::ParquetSourceError),
+    #[error(transparent)]
+    Delta(#[from] delta::DeltaError),
+    #[error(transparent)]
+    Append(#[from] append::AppendError),
+    #[error(transparent)]
+    Table(#[from] TableError),
 }
 
 /// What a source has brought: its rows are in a folder.
@@ -71,6 +80,9 @@ pub struct Read {
 
 /// Runs the stage.
 pub async fn run(params: &Params, place: &Workplace) -> Result<(), IngestError> {
+    if let Some(target) = &params.table {
+        return append::run(params, target, place).await;
+    }
     let read = read(params, &Since::default(), place.output("data")?).await?;
     report(place, &read)
 }
@@ -79,6 +91,12 @@ pub async fn run(params: &Params, place: &Workplace) -> Result<(), IngestError> 
 async fn read(params: &Params, since: &Since, to: &Path) -> Result<Read, IngestError> {
     if let Some(topic) = Topic::parse(&params.source)? {
         return from_topic(&topic, params, since, to).await;
+    }
+    if params.format == Some(Format::Delta) {
+        return Ok(delta::read(params, since, to).await?);
+    }
+    if params.delta.is_some() {
+        return Err(delta::DeltaError::NoDelta.into());
     }
     match Address::parse(&params.source)? {
         Some(address) => from_database(&address, params, since, to).await,
@@ -123,7 +141,7 @@ async fn from_topic(topic: &Topic, params: &Params, since: &Since, to: &Path) ->
 fn write(source: &Source, format: Format, params: &Params, to: &Path) -> Result<(u64, Arc<Schema>), IngestError> {
     let files = &source.files;
     Ok(match format {
-        Format::Csv | Format::Auto => csv::ingest(files, params, to)?,
+        Format::Csv | Format::Auto | Format::Delta => csv::ingest(files, params, to)?,
         Format::Jsonl => jsonl::ingest(files, params, to)?,
         Format::Parquet => parquet::ingest(files, params, to)?,
     })

@@ -34,6 +34,12 @@ pub struct Params {
     /// What is read of a topic.
     #[serde(default)]
     pub kafka: Option<KafkaParams>,
+    /// What is read of a Delta table.
+    #[serde(default)]
+    pub delta: Option<DeltaParams>,
+    /// The Delta table that the rows are appended to.
+    #[serde(default)]
+    pub table: Option<TableParams>,
     #[serde(default)]
     pub max_bytes: Option<u64>,
 }
@@ -46,6 +52,7 @@ pub enum Format {
     Csv,
     Jsonl,
     Parquet,
+    Delta,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -236,6 +243,41 @@ pub enum Sasl {
     Scram512,
 }
 
+/// What is read of a Delta table.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct DeltaParams {
+    /// A snapshot; empty for the last one.
+    #[serde(default)]
+    pub version: Option<Bound>,
+    /// Only rows that came after this version; empty for the first run, which reads all.
+    #[serde(default)]
+    pub after: Option<Bound>,
+    /// A column of type date or timestamp.
+    #[serde(default)]
+    pub time_column: Option<String>,
+    /// Rows of so long before `until`.
+    #[serde(default)]
+    pub window: Option<String>,
+    /// The end of the window, which does not belong to it; empty for the time at which it is read.
+    #[serde(default)]
+    pub until: Option<String>,
+}
+
+/// The Delta table that the rows are appended to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct TableParams {
+    /// `s3://bucket/path`, or a mounted path. It is made by the first rows.
+    pub uri: String,
+    /// Whose position the table keeps: rows of the same name go on where the last ones ended.
+    #[serde(default)]
+    pub position: Option<String>,
+    /// How its bucket is reached; otherwise as the source's.
+    #[serde(default)]
+    pub s3: Option<S3Params>,
+}
+
 impl CsvParams {
     /// What stands for "no value" where nothing else is said.
     pub const NULL_VALUES: [&str; 7] = ["", "NA", "N/A", "NaN", "nan", "NULL", "null"];
@@ -264,7 +306,7 @@ mod tests {
         let message = |json: &str| parse::<Params>("ingest", json).unwrap_err().to_string();
         assert!(
             message(r#"{"source": "x", "format": "xml"}"#)
-                .contains("expected one of `auto`, `csv`, `jsonl`, `parquet`")
+                .contains("expected one of `auto`, `csv`, `jsonl`, `parquet`, `delta`")
         );
         let wrong = message(r#"{"source": "x", "schema": {"mass": "float"}}"#);
         assert!(wrong.contains("schema.mass: unknown variant `float`, expected one of `string`, `integer`"), "{wrong}");

@@ -19,6 +19,8 @@ mod predict;
 mod profile;
 mod s3;
 mod support;
+mod tables;
+mod tables_others;
 mod templates;
 mod transform;
 mod validate;

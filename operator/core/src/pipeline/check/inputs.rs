@@ -76,7 +76,7 @@ fn source(
             }
         }
         (None, Some(deployed)) => name::label(deployed, &format!("{at}.deployed"), "a ModelDeployment", problems),
-        _ => problems.add(at, "InvalidInput", "exactly one of from and deployed is required: write one of them"),
+        _ => problems.add(at, "InvalidInput", "exactly one of from, deployed and table is required: write one of them"),
     }
 }
 

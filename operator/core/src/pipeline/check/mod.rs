@@ -18,6 +18,7 @@ mod params;
 mod resolve;
 mod retry;
 mod stage;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -68,6 +69,8 @@ pub fn check(
     config: &Config,
 ) -> Result<Frozen, Vec<Problem>> {
     let mut problems = Problems::default();
+    let spec = tables::expand(spec, config, &mut problems);
+    let spec = spec.as_ref();
     declared::params(&spec.params, "spec.params", &mut problems);
     name::labels(&spec.stages, "spec.stages", "a stage", &mut problems);
     name::distinct(spec.stages.keys(), "spec.stages", &mut problems);

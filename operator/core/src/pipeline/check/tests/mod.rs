@@ -10,6 +10,7 @@ mod locks;
 mod names;
 mod retry;
 mod stage;
+mod tables;
 mod templates;
 mod triggers;
 mod values;

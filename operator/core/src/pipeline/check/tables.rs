@@ -1,0 +1,218 @@
+//! Inputs that are tables: each becomes a stage that reads a snapshot in the tenant's namespace, and an input that is what that stage
+//! made. So the version and the digest are the run's, every attempt of the reader sees the same rows, and they can be cached and healed as
+//! all that stages make.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::{Problems, name};
+use crate::api::{
+    AgentPath, Cache, CacheMode, Container, EnvValue, Input, KeyRef, MLPipelineSpec, Output, PodSettings, Resources,
+    Retry, Stage, TableInput, Volume, VolumeClaim,
+};
+use crate::config::Config;
+use crate::pipeline::stage_path;
+use crate::{duration, expr, names};
+
+/// The output of a made stage.
+const DATA: &str = "data";
+/// Where the claim of a table is mounted.
+const TABLE_DIR: &str = "/mnt/table";
+/// What a Secret may hold, and the pod that reads gets.
+const SECRET_KEYS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+/// Where no operator says which image: a check outside a cluster.
+const NO_IMAGE: &str = "millrace-data";
+/// The end of the window, for a run that is for a time.
+const RUN_TIME: &str = "$[[ run.scheduledTime == null ? '' : run.scheduledTime ]]";
+
+/// The pipeline with a stage for each table that is read. What is wrong with such an input is said here.
+pub(super) fn expand<'a>(
+    spec: &'a MLPipelineSpec,
+    config: &Config,
+    problems: &mut Problems,
+) -> Cow<'a, MLPipelineSpec> {
+    let mut spec = Cow::Borrowed(spec);
+    for finally in [false, true] {
+        let of = |spec: &MLPipelineSpec| if finally { spec.finally.clone() } else { spec.stages.clone() };
+        if of(&spec).values().all(|stage| stage.inputs.values().all(|input| input.table.is_none())) {
+            continue;
+        }
+        let mut stages = of(&spec);
+        for (reader, stage) in of(&spec) {
+            for (name, input) in &stage.inputs {
+                let Some(table) = &input.table else { continue };
+                let at = format!("{}.inputs.{name}", stage_path(finally, &reader));
+                refuse(input, table, &at, problems);
+                let made = format!("{reader}-{name}");
+                free(&made, &at, &spec, problems);
+                let before = before(&stage, &spec, finally);
+                let reads = reading(&stage, input, table, before, config);
+                stages.insert(made.clone(), reads);
+                let from = Input { from: Some(format!("{made}.{DATA}")), ..Input::default() };
+                stages.entry(reader.clone()).and_modify(|stage| drop(stage.inputs.insert(name.clone(), from)));
+            }
+        }
+        let spec = spec.to_mut();
+        if finally { spec.finally = stages } else { spec.stages = stages }
+    }
+    spec
+}
+
+/// The made stage has a name that nobody has.
+fn free(made: &str, at: &str, spec: &MLPipelineSpec, problems: &mut Problems) {
+    if !name::is_label(made) {
+        let message = format!(
+            "the stage that reads the table would be called `{made}`, which is too long: give the input or the stage a shorter name"
+        );
+        problems.add(at, "InvalidName", message);
+    }
+    let written = expr::in_expression(made);
+    let taken = spec.stages.keys().chain(spec.finally.keys()).find(|name| expr::in_expression(name) == written);
+    if let Some(taken) = taken {
+        let message = format!(
+            "the stage that reads the table is called `{made}`, and there is a stage `{taken}` already: rename that one, or the input"
+        );
+        problems.add(at, "NameTaken", message);
+    }
+}
+
+/// What the schema says too: a spec can also come from where no schema looked.
+fn refuse(input: &Input, table: &TableInput, at: &str, problems: &mut Problems) {
+    if input.from.is_some() || input.deployed.is_some() {
+        let message = "exactly one of from, deployed and table is required: write one of them";
+        problems.add(at, "InvalidInput", message);
+    }
+    if input.default.is_some() || input.optional {
+        let message = "default and optional are not for an input with table: take them out. A table that is not there fails the stage";
+        problems.add(at, "InvalidInput", message);
+    }
+    if let Some(window) = &input.window {
+        if duration::parse(window).is_none_or(|window| window.is_zero()) {
+            let message = format!("`{window}` is no time: write one such as 12h or 30d");
+            problems.add(format!("{at}.window"), "InvalidDuration", message);
+        }
+        if table.time_column.is_none() {
+            let message = "window needs the column that says when a row was: write table.timeColumn";
+            problems.add(format!("{at}.window"), "InvalidInput", message);
+        }
+    }
+    let known = match table.uri.split_once("://") {
+        Some(("s3", place)) => place.split_once('/').is_some_and(|(bucket, key)| !bucket.is_empty() && !key.is_empty()),
+        Some(("pvc", _)) => claim(&table.uri).is_some(),
+        _ => false,
+    };
+    if !known {
+        let message =
+            format!("`{}` is no address of a table: write s3://<bucket>/<path> or pvc://<claim>/<path>", table.uri);
+        problems.add(format!("{at}.table.uri"), "InvalidAddress", message);
+    }
+    if table.access.is_some() && claim(&table.uri).is_some() {
+        problems.add(format!("{at}.table.access"), "InvalidInput", "a claim needs no access: take it out");
+    }
+}
+
+fn claim(uri: &str) -> Option<(&str, &str)> {
+    names::claim_and_path(uri.strip_suffix('/').unwrap_or(uri))
+}
+
+/// The stages that the reader comes after, as far as somebody wrote them.
+fn before(stage: &Stage, spec: &MLPipelineSpec, finally: bool) -> Vec<String> {
+    let inputs = stage.inputs.values();
+    let froms = inputs.flat_map(|input| input.from.iter().chain(input.default.as_ref().map(|default| &default.from)));
+    let producers = froms.filter_map(|from| from.split_once('.')).map(|(stage, _)| stage.to_owned());
+    let producers =
+        producers.filter(|name| if finally { spec.finally.contains_key(name) } else { spec.stages.contains_key(name) });
+    let all: BTreeSet<String> = stage.needs.iter().cloned().chain(producers).collect();
+    all.into_iter().collect()
+}
+
+/// The stage that reads.
+fn reading(stage: &Stage, input: &Input, table: &TableInput, needs: Vec<String>, config: &Config) -> Stage {
+    let settings = stage.container.as_ref().map(|container| &container.settings).or(stage.overrides.as_ref());
+    let retry = stage.retry.as_ref();
+    Stage {
+        needs,
+        when: stage.when.clone(),
+        on_failure: stage.on_failure,
+        container: Some(container(input, table, settings, config)),
+        outputs: BTreeMap::from([(
+            DATA.to_owned(),
+            Output { description: Some("Rows of the snapshot, as Parquet files.".to_owned()), ..Output::default() },
+        )]),
+        // A table changes: every run looks. What reads the rows is cached by their digest.
+        cache: Some(Cache { mode: CacheMode::Off, ..Cache::default() }),
+        retry: retry.map(|retry| Retry { limit: retry.limit, backoff: retry.backoff.clone(), ..Retry::default() }),
+        pending_timeout: stage.pending_timeout.clone(),
+        ..Stage::default()
+    }
+}
+
+fn container(input: &Input, table: &TableInput, reader: Option<&PodSettings>, config: &Config) -> Container {
+    let mut settings = PodSettings {
+        service_account_name: reader.and_then(|settings| settings.service_account_name.clone()),
+        resources: Some(Resources {
+            requests: [("cpu", "100m"), ("memory", "128Mi")]
+                .map(|(name, amount)| (name.to_owned(), json!(amount)))
+                .into(),
+            limits: [("memory".to_owned(), json!("1Gi"))].into(),
+        }),
+        ..PodSettings::default()
+    };
+    let source = match claim(&table.uri) {
+        Some((claim, path)) => {
+            let volume = Volume {
+                config_map: None,
+                secret: None,
+                claim: Some(VolumeClaim { name: claim.to_owned() }),
+                memory: None,
+                mount_path: TABLE_DIR.to_owned(),
+                sub_path: None,
+                read_only: true,
+            };
+            settings.volumes.insert("table".to_owned(), volume);
+            format!("{TABLE_DIR}/{path}")
+        }
+        None => table.uri.clone(),
+    };
+    let access = table.access.clone().unwrap_or_default();
+    if let Some(secret) = &access.secret_ref {
+        for key in SECRET_KEYS {
+            let from = KeyRef { name: secret.name.clone(), key: key.to_owned(), optional: key == SECRET_KEYS[2] };
+            settings.env.insert(key.to_owned(), EnvValue { secret: Some(from), ..EnvValue::default() });
+        }
+    }
+    let mut params = json!({ "source": source, "format": "delta", "delta": {} });
+    if let Some(column) = &table.time_column {
+        params["delta"]["timeColumn"] = json!(column);
+    }
+    if let Some(window) = &input.window {
+        params["delta"]["window"] = json!(window);
+    }
+    if !table.columns.is_empty() {
+        params["columns"] = json!(table.columns);
+    }
+    if access.endpoint.is_some() || access.region.is_some() {
+        let http = access.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+        params["s3"] =
+            json!({ "endpoint": access.endpoint, "region": access.region, "allowHttp": http.then_some(true) });
+    }
+    // Nothing of it is a template; what is one is an argument of its own, so that no value becomes another parameter.
+    let mut args = vec!["--params".to_owned(), params.to_string().replace("$[[", "\\u0024[[")];
+    if let Some(version) = &table.version {
+        args.extend(["--param".to_owned(), format!("delta.version={version}")]);
+    }
+    if input.window.is_some() {
+        args.extend(["--param".to_owned(), format!("delta.until={RUN_TIME}")]);
+    }
+    let image = Some(&config.data_image).filter(|image| !image.is_empty());
+    Container {
+        image: image.cloned().unwrap_or_else(|| NO_IMAGE.to_owned()),
+        command: Some(["millrace-data", "ingest"].map(str::to_owned).into()),
+        args,
+        script: None,
+        agent: Some(AgentPath { path: "/usr/local/bin/millrace-agent".to_owned() }),
+        settings,
+    }
+}

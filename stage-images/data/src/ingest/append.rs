@@ -1,0 +1,128 @@
+//! What a source has that is new goes into a table, with the position that was reached in the same commit.
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use super::params::{Params, TableParams};
+use super::position::Since;
+use super::{IngestError, read, report};
+use crate::say;
+use crate::table::{Batch, Table};
+use crate::workplace::Workplace;
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    #[error(
+        "parameter table: nobody can say what of the source is new; write sql.watermark, so that the table keeps how far it was read"
+    )]
+    NoPosition,
+    #[error("failed to make a temporary folder")]
+    Temporary(#[source] std::io::Error),
+}
+
+/// Runs the stage with a table as its end. There is no output `data`: what an attempt appended is in the table, and not what another reads.
+pub async fn run(params: &Params, target: &TableParams, place: &Workplace) -> Result<(), IngestError> {
+    if params.sql.as_ref().is_some_and(|sql| sql.watermark.is_none()) {
+        return Err(AppendError::NoPosition.into());
+    }
+    let access = target.s3.clone().or_else(|| params.s3.clone()).unwrap_or_default();
+    let table = Table::at(&target.uri, &access)?;
+    let source = identity(params, target);
+    let before = match table.last().await? {
+        Some(snapshot) => table.marked(&snapshot, &source).await?,
+        None => None,
+    };
+    let reached = before.as_ref().map(|before| before.mark.position.clone());
+    let folder = TempDir::new().map_err(AppendError::Temporary)?;
+    let staged = folder.path().join("new");
+    let mut read = read(params, &Since::new(reached.clone()), &staged).await?;
+    // A source that is read as a whole has nothing new if it is what it was.
+    if reached.is_some() && read.position == reached {
+        read.rows = 0;
+    }
+    let run = this_run();
+    // What an earlier attempt of this stage has appended, which was not there to tell of it, counts too.
+    let rows_before = before.as_ref().filter(|before| run.is_some() && before.mark.run == run);
+    let rows_before = rows_before.map_or(0, |before| before.mark.rows);
+    let position = read.position.clone().or(reached.clone());
+    let appended = match &position {
+        Some(position) if read.rows > 0 || (before.is_some() && Some(position) != reached.as_ref()) => {
+            let batch = Batch {
+                source: &source,
+                after: before.as_ref().map(|before| before.version),
+                staged: &staged,
+                rows: read.rows,
+                run: run.as_deref(),
+                rows_before,
+                position,
+            };
+            Some(table.append(&batch, &folder.path().join("files")).await?)
+        }
+        None if read.rows > 0 => return Err(AppendError::NoPosition.into()),
+        _ => None,
+    };
+    // Where nothing is new, what was appended last: also by an attempt that could not tell of it any more.
+    let version = appended.as_ref().map(|appended| appended.version);
+    let version = version.or_else(|| before.as_ref().and_then(|before| u64::try_from(before.version).ok()));
+    if let Some(version) = version {
+        read.results.push(("table_version", json!(version.to_string())));
+    }
+    read.results.push(("table", json!(target.uri)));
+    read.rows += rows_before;
+    report(place, &read)?;
+    say::line(match &appended {
+        Some(appended) if appended.created => format!("made the table {}", target.uri),
+        Some(appended) => format!("version {} of {}", appended.version, target.uri),
+        None => format!("nothing is new for {}", target.uri),
+    });
+    Ok(())
+}
+
+/// The run and its stage, in every attempt of theirs.
+fn this_run() -> Option<String> {
+    let of = ["MILLRACE_NAMESPACE", "MILLRACE_RUN", "MILLRACE_STAGE"].map(|name| std::env::var(name).ok());
+    of.into_iter().collect::<Option<Vec<_>>>().map(|of| of.join("/"))
+}
+
+/// Under which name the table keeps the position: the one that is given, or one of what is read.
+fn identity(params: &Params, target: &TableParams) -> String {
+    if let Some(name) = &target.position {
+        return format!("millrace/{name}");
+    }
+    let sql = params.sql.as_ref();
+    let read = json!([
+        params.source,
+        sql.and_then(|sql| sql.query.as_ref()),
+        sql.and_then(|sql| sql.table.as_ref()),
+        sql.and_then(|sql| sql.watermark.as_ref()).map(|watermark| &watermark.column),
+    ]);
+    let digest = format!("{:x}", Sha256::digest(read.to_string()));
+    format!("millrace/{}", &digest[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::parse;
+
+    #[test]
+    fn a_source_has_its_own_position_in_a_table() {
+        let of = |params: &str| {
+            let params: Params = parse("ingest", params).unwrap();
+            identity(&params, params.table.as_ref().unwrap())
+        };
+        let orders = of(
+            r#"{"source": "sqlite:/a", "sql": {"table": "t", "watermark": {"column": "id", "above": 3}}, "table": {"uri": "/t"}}"#,
+        );
+        let later = of(
+            r#"{"source": "sqlite:/a", "sql": {"table": "t", "watermark": {"column": "id"}}, "table": {"uri": "/t"}}"#,
+        );
+        assert_eq!(orders, later);
+        let other = of(
+            r#"{"source": "sqlite:/a", "sql": {"table": "u", "watermark": {"column": "id"}}, "table": {"uri": "/t"}}"#,
+        );
+        assert_ne!(orders, other);
+        assert_eq!(of(r#"{"source": "/a.csv", "table": {"uri": "/t", "position": "shop"}}"#), "millrace/shop");
+    }
+}

@@ -1,0 +1,144 @@
+//! Where a table is, and its files as they are.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use object_store::buffered::BufWriter;
+use object_store::local::LocalFileSystem;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tokio::io::AsyncWriteExt;
+
+use super::TableError;
+use crate::ingest::S3Params;
+use crate::ingest::s3;
+
+/// A table's place, whether there is one or not.
+pub struct Table {
+    /// As people write it.
+    pub name: String,
+    store: Arc<dyn ObjectStore>,
+    /// Below which it lies: of a path here the store begins at the machine's root.
+    root: String,
+    /// The path, unless it is in a bucket.
+    folder: Option<PathBuf>,
+}
+
+impl Table {
+    /// At `s3://bucket/path` or at a path here.
+    pub fn at(uri: &str, access: &S3Params) -> Result<Self, TableError> {
+        let no_address = || TableError::Address { found: crate::say::excerpt(uri, 200) };
+        let place = uri.strip_prefix("file://").unwrap_or(uri);
+        let (store, root, folder): (Arc<dyn ObjectStore>, String, Option<PathBuf>) = match place.split_once("://") {
+            Some(("s3", path)) => {
+                let (bucket, key) = path.split_once('/').ok_or_else(no_address)?;
+                let key = key.trim_matches('/');
+                if bucket.is_empty() || key.is_empty() {
+                    return Err(no_address());
+                }
+                (Arc::new(s3::client(bucket, access)?), key.to_owned(), None)
+            }
+            Some(_) => return Err(no_address()),
+            None if place.is_empty() => return Err(no_address()),
+            None => {
+                let folder = std::path::absolute(place).map_err(|_| no_address())?;
+                let root = folder.to_str().ok_or_else(no_address)?.trim_matches('/').to_owned();
+                (Arc::new(LocalFileSystem::new()), root, Some(folder))
+            }
+        };
+        Ok(Self { name: uri.to_owned(), store, root, folder })
+    }
+
+    /// As it is: a name may have what looks like an escape of an URL.
+    fn path(&self, below: &str) -> object_store::path::Path {
+        let whole = format!("{}/{below}", self.root);
+        object_store::path::Path::parse(&whole).unwrap_or_else(|_| object_store::path::Path::from(whole))
+    }
+
+    fn failed(&self, source: &object_store::Error) -> TableError {
+        TableError::Store(s3::explain(&self.name, source))
+    }
+
+    /// The names of the files directly in a folder.
+    pub(super) async fn names(&self, below: &str) -> Result<Vec<String>, TableError> {
+        let path = self.path(below);
+        let listed = self.store.list(Some(&path)).map_ok(|object| object.location);
+        let all: Vec<_> = listed.try_collect().await.map_err(|source| self.failed(&source))?;
+        let direct = all.iter().filter_map(|location| {
+            let mut rest = location.prefix_match(&path)?;
+            let name = rest.next()?.as_ref().to_owned();
+            rest.next().is_none().then_some(name)
+        });
+        Ok(direct.collect())
+    }
+
+    /// The bytes of a file, if it is there.
+    pub(super) async fn get(&self, below: &str) -> Result<Option<Vec<u8>>, TableError> {
+        match self.store.get(&self.path(below)).await {
+            Ok(found) => Ok(Some(found.bytes().await.map_err(|source| self.failed(&source))?.to_vec())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(self.failed(&source)),
+        }
+    }
+
+    /// Makes a small file at once, and only if there is none. Whether it did.
+    pub(super) async fn create(&self, below: &str, bytes: Vec<u8>) -> Result<bool, TableError> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.store.put_opts(&self.path(below), PutPayload::from(bytes), options).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
+            Err(source) => Err(self.failed(&source)),
+        }
+    }
+
+    /// Writes a small file, over the one that is there.
+    pub(super) async fn put(&self, below: &str, bytes: Vec<u8>) -> Result<(), TableError> {
+        self.store
+            .put(&self.path(below), PutPayload::from(bytes))
+            .await
+            .map(drop)
+            .map_err(|source| self.failed(&source))
+    }
+
+    /// A file of the table on this machine: itself, or a copy in a folder of ours.
+    pub(super) async fn local(&self, below: &str, work: &Path) -> Result<PathBuf, TableError> {
+        if let Some(folder) = &self.folder {
+            return Ok(folder.join(below));
+        }
+        let write = |source| TableError::Write { name: self.name.clone(), source };
+        let answer = self.store.get(&self.path(below)).await.map_err(|source| self.failed(&source))?;
+        std::fs::create_dir_all(work).map_err(write)?;
+        let path = work.join("read.parquet");
+        let mut file = tokio::fs::File::create(&path).await.map_err(write)?;
+        let mut bytes = answer.into_stream();
+        while let Some(chunk) = bytes.next().await {
+            file.write_all(&chunk.map_err(|source| self.failed(&source))?).await.map_err(write)?;
+        }
+        file.flush().await.map_err(write)?;
+        Ok(path)
+    }
+
+    /// Brings a file to its place, whole before anybody can name it. Its size.
+    pub(super) async fn bring(&self, from: &Path, below: &str) -> Result<u64, TableError> {
+        let failed = |source| TableError::Write { name: self.name.clone(), source };
+        if let Some(folder) = &self.folder {
+            return copy(from, &folder.join(below)).map_err(failed);
+        }
+        let mut source = tokio::fs::File::open(from).await.map_err(failed)?;
+        let mut target = BufWriter::new(self.store.clone(), self.path(below));
+        let size = tokio::io::copy(&mut source, &mut target).await.map_err(failed)?;
+        target.shutdown().await.map_err(failed)?;
+        Ok(size)
+    }
+}
+
+/// A copy that a machine's failure does not take back: the commit comes after it.
+fn copy(from: &Path, to: &Path) -> std::io::Result<u64> {
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut target = std::fs::File::create_new(to)?;
+    let size = std::io::copy(&mut std::fs::File::open(from)?, &mut target)?;
+    target.sync_all()?;
+    Ok(size)
+}

@@ -1,0 +1,149 @@
+//! A snapshot: the actions of a checkpoint and of the commits after it, replayed.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::log::{Listing, Mark};
+use super::protocol::Protocol;
+use super::{Table, TableError};
+
+/// A file of a table.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Add {
+    /// Below the table, as an URL has it.
+    pub path: String,
+    #[serde(default)]
+    pub partition_values: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    pub size: u64,
+    #[serde(default)]
+    pub modification_time: i64,
+    /// JSON.
+    #[serde(default)]
+    pub stats: Option<String>,
+    #[serde(default)]
+    pub deletion_vector: Option<Value>,
+}
+
+/// What a table is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    pub id: String,
+    /// JSON.
+    pub schema_string: String,
+    #[serde(default)]
+    pub partition_columns: Vec<String>,
+    #[serde(default)]
+    pub configuration: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    pub created_time: Option<i64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub version: u64,
+    pub protocol: Protocol,
+    pub metadata: Metadata,
+    pub files: BTreeMap<String, Add>,
+    /// The last version of each application.
+    pub transactions: BTreeMap<String, i64>,
+    /// Files were taken out, or it has what only others write.
+    pub foreign: bool,
+}
+
+/// A mark, and the version that has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Marked {
+    pub version: i64,
+    pub mark: Mark,
+}
+
+impl Table {
+    /// The last snapshot; none where there is no table.
+    pub async fn last(&self) -> Result<Option<Snapshot>, TableError> {
+        let listing = self.listing().await?;
+        let last = listing.commits.last().max(listing.checkpoints.keys().last()).copied();
+        match last {
+            Some(version) => self.replay(&listing, version).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The snapshot of a version.
+    pub(super) async fn snapshot(&self, version: u64) -> Result<Snapshot, TableError> {
+        let listing = self.listing().await?;
+        self.replay(&listing, version).await
+    }
+
+    async fn replay(&self, listing: &Listing, version: u64) -> Result<Snapshot, TableError> {
+        let gone = || TableError::NoVersion { name: self.name.clone(), version };
+        let mut snapshot = Snapshot { version, ..Snapshot::default() };
+        let checkpoint = listing.checkpoints.range(..=version).next_back();
+        if let Some((at, parts)) = checkpoint {
+            let work = TempDir::new().map_err(|source| TableError::Write { name: self.name.clone(), source })?;
+            for part in parts {
+                self.checkpointed(part, *at, work.path(), |action| self.apply(&mut snapshot, action, *at)).await?;
+            }
+        }
+        let first = checkpoint.map_or(0, |(at, _)| at + 1);
+        for commit in first..=version {
+            for action in self.actions(commit).await?.ok_or_else(gone)? {
+                self.apply(&mut snapshot, action, commit)?;
+            }
+        }
+        if snapshot.metadata.schema_string.is_empty() {
+            return Err(gone());
+        }
+        Ok(snapshot)
+    }
+
+    /// One action. What nobody needs to know here is passed over.
+    fn apply(&self, snapshot: &mut Snapshot, mut action: Value, version: u64) -> Result<(), TableError> {
+        let damaged = |source| TableError::Log { name: self.name.clone(), version, source };
+        let Some(fields) = action.as_object_mut() else { return Ok(()) };
+        let Some((kind, value)) = fields.iter_mut().find(|(_, value)| !value.is_null()) else { return Ok(()) };
+        let value = value.take();
+        match kind.as_str() {
+            "protocol" => snapshot.protocol = serde_json::from_value(value).map_err(damaged)?,
+            "metaData" => snapshot.metadata = serde_json::from_value(value).map_err(damaged)?,
+            "add" => {
+                let add: Add = serde_json::from_value(value).map_err(damaged)?;
+                snapshot.files.insert(add.path.clone(), add);
+            }
+            "remove" => {
+                // With another deletion vector the same file comes again, after or before this in the commit: such tables are refused as they
+                // are read, so the path says which file it is.
+                let path = value.get("path").and_then(Value::as_str).unwrap_or_default();
+                let vector = value.get("deletionVector").is_some_and(|vector| !vector.is_null());
+                if snapshot.files.get(path).is_some_and(|add| add.deletion_vector.is_some() == vector) {
+                    snapshot.files.remove(path);
+                }
+                snapshot.foreign = true;
+            }
+            "txn" => {
+                let app = value.get("appId").and_then(Value::as_str).unwrap_or_default().to_owned();
+                snapshot.transactions.insert(app, value.get("version").and_then(Value::as_i64).unwrap_or_default());
+            }
+            "commitInfo" => {}
+            _ => snapshot.foreign = true,
+        }
+        Ok(())
+    }
+
+    /// What was reached before of a source.
+    pub async fn marked(&self, snapshot: &Snapshot, source: &str) -> Result<Option<Marked>, TableError> {
+        if snapshot.metadata.configuration.contains_key("delta.setTransactionRetentionDuration") {
+            return Err(TableError::Forgets { name: self.name.clone() });
+        }
+        let Some(version) = snapshot.transactions.get(source).copied() else { return Ok(None) };
+        let gone = || TableError::PositionGone { name: self.name.clone(), version };
+        let number = u64::try_from(version).map_err(|_| gone())?;
+        let mark = self.mark(number).await?.ok_or_else(gone)?;
+        Ok(Some(Marked { version, mark }))
+    }
+}
