@@ -97,7 +97,33 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             (json!({ "stages": { "register": { "cache": {} } } }), "cache belongs to a stage with uses or container"),
             (stage(json!({ "cache": { "mode": "On" } })), "Unsupported value"),
             (stage(json!({ "cache": { "maxAge": 60 } })), "must be of type string"),
-            (stage(json!({ "inputs": { "a": {} } })), "exactly one of from and deployed is required"),
+            (stage(json!({ "inputs": { "a": {} } })), "exactly one of from, uri and deployed is required"),
+            (
+                stage(json!({ "inputs": { "a": { "from": "b.c", "uri": "https://x/y" } } })),
+                "exactly one of from, uri and deployed is required",
+            ),
+            (stage(json!({ "inputs": { "a": { "uri": "ftp://x/y" } } })), "should match"),
+            (
+                stage(json!({ "inputs": { "a": { "from": "b.c", "maxAge": "1h" } } })),
+                "digest, maxAge and access belong to an input with uri",
+            ),
+            (
+                stage(json!({ "inputs": { "a": { "uri": "https://x/y", "optional": true } } })),
+                "what a uri names has to be there",
+            ),
+            (
+                stage(json!({ "inputs": { "a": { "uri": "s3://x/y", "mode": "Uri", "maxAge": "1h" } } })),
+                "with mode: Uri nothing is read",
+            ),
+            (
+                stage(json!({ "inputs": { "a": { "uri": "s3://x/y", "maxAge": "1h", "digest": format!("sha256:{}", "0".repeat(64)) } } })),
+                "what has a digest does not age",
+            ),
+            (stage(json!({ "inputs": { "a": { "uri": "s3://x/y", "digest": "md5:0" } } })), "should match"),
+            (
+                json!({ "stages": { "register": { "code": true } } }),
+                "code belongs to a stage with uses or container",
+            ),
             (
                 stage(json!({ "inputs": { "a": { "deployed": "d", "default": { "from": "b.c" } } } })),
                 "default belongs to an input with from",
