@@ -7,6 +7,7 @@
 mod advise;
 mod approve;
 mod cancel;
+mod code;
 mod completion;
 mod connect;
 mod cp;

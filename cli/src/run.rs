@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use kube::ResourceExt;
-use kube::api::{ObjectMeta, PostParams};
-use millrace_core::api::{MLPipeline, MLPipelineRun, MLPipelineRunSpec, ParamSpec, ParamType, PipelineRef, Value};
+use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use millrace_core::api::{
+    MLPipeline, MLPipelineRun, MLPipelineRunSpec, ParamSpec, ParamType, PipelineRef, Store, Value,
+};
 use millrace_core::pipeline::bind_params;
 use millrace_core::{names, problem};
+use serde_json::json;
 
+use crate::code::{self, Code};
 use crate::connect::Cluster;
 use crate::error::Error;
 use crate::lint::files;
@@ -36,6 +40,8 @@ pub struct Run {
     #[arg(long)]
     follow: bool,
     #[command(flatten)]
+    pub code: code::Options,
+    #[command(flatten)]
     pub local: Options,
 }
 
@@ -53,6 +59,7 @@ pub async fn run(cluster: &Cluster, command: Run) -> Result<Answer, Error> {
         }
         None => run.spec.pipeline.clone(),
     };
+    let store = pipeline.as_ref().and_then(|spec| spec.store.clone());
     let declared = pipeline.map(|spec| spec.params).unwrap_or_default();
     run.spec.params.extend(given(&command.params, &declared).map_err(Error::Said)?);
     bind_params(&declared, &run.spec.params, "params").map_err(|found| Error::said(problem::every(&found)))?;
@@ -61,12 +68,49 @@ pub async fn run(cluster: &Cluster, command: Run) -> Result<Answer, Error> {
         run.metadata.name = Some(name);
         run.metadata.generate_name = None;
     }
+    let code = match Code::of(&command.code)? {
+        Some(code) => Some((code, store.ok_or_else(code::no_store)?)),
+        None => None,
+    };
+    let suspended = run.spec.suspend;
+    if let Some((code, _)) = &code {
+        run.spec.code = Some(code.spec.clone());
+        // It begins when its code is there.
+        run.spec.suspend = true;
+    }
     let parameters = PostParams { field_manager: Some(patch::MANAGER.to_owned()), ..PostParams::default() };
     let made = cluster.api::<MLPipelineRun>().create(&parameters, &run).await;
     let made = made.map_err(|error| Error::request("create", "the run", error))?;
     let name = made.name_any();
     output::line(&format!("run {name} is made"))?;
+    if let Some((code, store)) = &code {
+        bring(cluster, &made, code, store, suspended).await?;
+    }
     if command.follow { Box::pin(logs::until_end(cluster, &name)).await } else { Ok(Answer::Yes) }
+}
+
+/// Brings the code of a run that waits for it. Without its code it can never begin, and is deleted.
+async fn bring(
+    cluster: &Cluster,
+    made: &MLPipelineRun,
+    code: &Code,
+    store: &Store,
+    suspended: bool,
+) -> Result<(), Error> {
+    let name = made.name_any();
+    match code.put(cluster, made, store).await {
+        Ok(said) => output::line(&said)?,
+        Err(error) => {
+            if let Err(left) = cluster.api::<MLPipelineRun>().delete(&name, &DeleteParams::default()).await {
+                output::warn(&format!("run {name} is left, suspended: {left}"));
+            }
+            return Err(error);
+        }
+    }
+    if !suspended {
+        patch::spec::<MLPipelineRun>(cluster, &name, &json!({ "suspend": false })).await?;
+    }
+    Ok(())
 }
 
 fn of(pipeline: &str) -> MLPipelineRun {
@@ -163,8 +207,6 @@ pub fn given(pairs: &[String], declared: &BTreeMap<String, ParamSpec>) -> Result
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -130,7 +130,7 @@ fn mounted(path: &str) -> (Option<&str>, &str) {
 }
 
 /// Bytes as people read them.
-fn binary(bytes: u64) -> String {
+pub fn binary(bytes: u64) -> String {
     let unit = [(1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")].into_iter().find(|(unit, _)| bytes >= *unit);
     unit.map_or_else(|| format!("{bytes} bytes"), |(unit, name)| format!("{:.1} {name}B", bytes as f64 / unit as f64))
 }

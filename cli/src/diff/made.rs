@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use millrace_core::api::{MLPipelineRun, ModelVersion};
+use millrace_core::api::{MLPipelineRun, ModelVersion, RunCode};
 use millrace_core::figure;
 use millrace_core::pipeline::{Frozen, FrozenKind, FrozenStage, bind_params};
 use serde_json::{Map, Value, json};
@@ -37,7 +37,7 @@ impl Made {
         });
         Self([
             object(&params.unwrap_or_else(|| given.clone())),
-            code(frozen),
+            code(frozen, run.spec.code.as_ref()),
             images.collect(),
             data.collect(),
             metrics.collect(),
@@ -50,7 +50,13 @@ impl Made {
         let mut data: Map<String, Value> =
             lineage.datasets.into_iter().map(|set| (set.name, json!(set.digest))).collect();
         data.insert("the model".to_owned(), json!(spec.artifact.digest));
-        Self([object(&spec.params), code(frozen), object(&lineage.images), data, object(&spec.metrics)])
+        Self([
+            object(&spec.params),
+            code(frozen, lineage.code.as_ref()),
+            object(&lineage.images),
+            data,
+            object(&spec.metrics),
+        ])
     }
 
     /// What differs, part by part.
@@ -67,9 +73,13 @@ fn object<V: serde::Serialize>(map: &BTreeMap<String, V>) -> Map<String, Value> 
 }
 
 /// What each stage runs: the program and its settings, and what decides whether it runs.
-fn code(frozen: Option<&Frozen>) -> Map<String, Value> {
+fn code(frozen: Option<&Frozen>, folder: Option<&RunCode>) -> Map<String, Value> {
     let stages = frozen.iter().flat_map(|frozen| &frozen.stages);
-    stages.map(|(name, stage)| (name.clone(), program(stage))).collect()
+    let folder = folder.map(|folder| {
+        let RunCode { digest, size: _, commit, dirty } = folder;
+        ("--code".to_owned(), json!({ "digest": digest, "commit": commit, "dirty": dirty }))
+    });
+    stages.map(|(name, stage)| (name.clone(), program(stage))).chain(folder).collect()
 }
 
 fn program(stage: &FrozenStage) -> Value {

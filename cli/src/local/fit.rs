@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use millrace_contract::AGENT_PROGRAM;
 use millrace_core::api::Container;
 use millrace_core::expr;
 use millrace_core::pipeline::{Frozen, FrozenContainer, FrozenKind, stage_path};
@@ -138,7 +139,8 @@ fn program(container: &Container, programs: &Programs) -> Option<(&'static str, 
         (None, None) => return None,
     };
     let image = &container.image;
-    if expr::has_template(&program) || expr::has_template(image) || programs.has(image, &program) {
+    let here = program == AGENT_PROGRAM || programs.has(image, &program);
+    if here || expr::has_template(&program) || expr::has_template(image) {
         return None;
     }
     let name = programs::name(image);

@@ -30,6 +30,7 @@ use millrace_core::pipeline::{self, Frozen, FrozenKind, bind_params};
 use millrace_core::{expr, names, problem};
 use serde_json::{Value, json};
 
+use crate::code::Code;
 use crate::error::Error;
 use crate::lint::files::{File, Object};
 use crate::lint::{Finding, Known, config, of_object};
@@ -121,6 +122,10 @@ pub fn run(command: &run::Run) -> Result<Answer, Error> {
         },
     };
     let Chosen { mut run, pipeline, frozen, config } = chosen;
+    if let Some(code) = Code::of(&command.code)? {
+        code.put_here(&home.claims(), frozen.store.as_ref())?;
+        run.spec.code = Some(code.spec);
+    }
     misplaced(&approvals, &frozen)?;
     let deployments = deployments(&home, &frozen, &source.files)?;
     let here = Here {

@@ -16,6 +16,8 @@ use serde_json::Value;
 
 use super::source::Maps;
 
+/// Where the archive of a run's code is, and where it is unpacked.
+const CODE_FOLDER: &str = "/millrace/code/";
 /// Where the agent is told that `/millrace` is.
 const ROOT_ENV: &str = "MILLRACE_ROOT";
 /// Where its report goes.
@@ -202,6 +204,9 @@ fn place(path: &str, here: &Path, root: &Path) -> Result<(), String> {
         link(root.join("stage"))
     } else if let Some(name) = path.strip_prefix(INPUTS_DIR) {
         link(root.join("inputs").join(name.trim_start_matches('/')))
+    } else if let Some(below) = path.strip_prefix(CODE_FOLDER) {
+        fs::create_dir_all(root.join("code")).map_err(failed)?;
+        link(root.join("code").join(below))
     } else if path == ITEMS_PATH {
         let list = root.join("items/list");
         fs::hard_link(here, &list).or_else(|_| fs::copy(here, &list).map(|_| ())).map_err(failed)

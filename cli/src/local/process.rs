@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
+use millrace_contract::AGENT_PROGRAM;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -53,7 +54,7 @@ pub fn start(process: &Process, path: Option<&str>, writer: Writer, events: Sync
     let log = OpenOptions::new().create(true).append(true).open(&writer.log)?;
     let (reader, pipe) = io::pipe()?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg(agent::WORD).args(&process.args).stdin(Stdio::null()).process_group(0);
+    command.arg(agent::WORD).args(own_program(&process.args)?).stdin(Stdio::null()).process_group(0);
     command.stdout(pipe.try_clone()?).stderr(pipe);
     if let Some(path) = path {
         command.env("PATH", path);
@@ -65,6 +66,19 @@ pub fn start(process: &Process, path: Option<&str>, writer: Writer, events: Sync
     let id = i32::try_from(child.id()).map_err(io::Error::other)?;
     thread::Builder::new().name("output".into()).spawn(move || follow(child, reader, log, &writer, &events))?;
     Ok(id)
+}
+
+/// The agent is this program, also where it is what a stage runs.
+fn own_program(args: &[String]) -> io::Result<Vec<String>> {
+    let mut words = Vec::with_capacity(args.len() + 1);
+    for (at, word) in args.iter().enumerate() {
+        if at == 2 && word == AGENT_PROGRAM && args.first().is_some_and(|first| first == "run") {
+            words.extend([std::env::current_exe()?.display().to_string(), agent::WORD.to_owned()]);
+        } else {
+            words.push(word.clone());
+        }
+    }
+    Ok(words)
 }
 
 fn follow(mut child: Child, pipe: PipeReader, mut log: File, writer: &Writer, events: &SyncSender<Event>) {

@@ -59,6 +59,7 @@ pub fn plan(name: &str, version: &ModelVersion, frozen: &Frozen, pinned: bool) -
     let spec = MLPipelineRunSpec {
         params: params.map(|(name, value)| (name.clone(), value.clone())).collect(),
         pipeline: Some(spec),
+        code: lineage.code.clone(),
         ..MLPipelineRunSpec::default()
     };
     let metadata =
@@ -153,6 +154,7 @@ impl Planned<'_> {
             when: frozen.when.clone(),
             on_failure: frozen.on_failure,
             with: program.with.clone(),
+            code: program.code,
             inputs: program.inputs.clone(),
             for_each: program.for_each.clone(),
             cache: Some(Cache { mode: CacheMode::Off, ..Cache::default() }),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is a test's code: it fails by panicking")]
 
+mod brought;
 mod flow;
 mod items;
 mod models;

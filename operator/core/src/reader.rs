@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, EnvVar, LocalObjectReference, PersistentVolumeClaimVolumeSource, Pod, PodSpec, Volume, VolumeMount,
+    Container, EmptyDirVolumeSource, EnvVar, LocalObjectReference, PersistentVolumeClaimVolumeSource, Pod, PodSpec,
+    Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::json;
@@ -41,6 +42,8 @@ pub struct Reader<'a> {
 pub enum From<'a> {
     /// The folder of the claim is mounted, or the whole.
     Claim { claim: &'a str, folder: Option<&'a str> },
+    /// The folder of the claim is mounted, to be written to.
+    Into { claim: &'a str, folder: &'a str, told: (String, String) },
     /// The agent gets at it by itself.
     Objects {
         /// The Secret with the credentials; without it the service account counts.
@@ -51,7 +54,7 @@ pub enum From<'a> {
     },
 }
 
-/// The pod: restricted, without a token, and with one folder of the claim, read-only, or the credentials of one store.
+/// The pod: restricted, without a token, and with one folder of the claim, read-only unless it is to be written to, or the credentials of one store.
 #[must_use]
 pub fn pod(reader: Reader<'_>) -> Pod {
     let Reader { prefix, agent, arguments, from, owner, settings, seconds } = reader;
@@ -118,7 +121,23 @@ fn reach(from: From<'_>, spec: &mut PodSpec, main: &mut Container) {
                 ..Volume::default()
             }]);
         }
+        From::Into { claim, folder, told: (name, value) } => {
+            reach(From::Claim { claim, folder: Some(folder) }, spec, main);
+            main.volume_mounts.iter_mut().flatten().for_each(|mount| mount.read_only = None);
+            main.env = Some(vec![EnvVar { name, value: Some(pod::escape(&value)), value_from: None }]);
+        }
         From::Objects { secret, account, told: (name, value) } => {
+            // What is on its way is put down here.
+            main.volume_mounts = Some(vec![VolumeMount {
+                name: STORE.to_owned(),
+                mount_path: MOUNT.to_owned(),
+                ..VolumeMount::default()
+            }]);
+            spec.volumes = Some(vec![Volume {
+                name: STORE.to_owned(),
+                empty_dir: Some(EmptyDirVolumeSource::default()),
+                ..Volume::default()
+            }]);
             main.env = Some(vec![EnvVar { name, value: Some(pod::escape(&value)), value_from: None }]);
             main.env_from = store::environment(secret);
             spec.service_account_name = account.filter(|_| secret.is_none()).map(str::to_owned);
@@ -181,7 +200,7 @@ mod tests {
         let spec = &of(Some("keys"))["spec"];
         assert_eq!(spec["containers"][0]["env"], json!([{ "name": "ASK", "value": "$$(HOME)" }]));
         assert_eq!(spec["containers"][0]["envFrom"][0]["secretRef"]["name"], "keys");
-        assert!(spec.get("volumes").is_none() && spec.get("serviceAccountName").is_none());
+        assert!(spec["volumes"][0].get("emptyDir").is_some() && spec.get("serviceAccountName").is_none());
         assert_eq!(of(None)["spec"]["serviceAccountName"], "reads");
         assert_eq!(of(None)["spec"]["automountServiceAccountToken"], json!(false));
     }

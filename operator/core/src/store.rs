@@ -90,6 +90,22 @@ pub fn objects(store: &Store, folder: &str) -> Option<Objects> {
     Some(Objects { kind: StoreKind::Azure, bucket: container.clone(), key: below(prefix.as_ref()), access })
 }
 
+/// The folder of an archive of code, below a store's root.
+const CODE: &str = "code";
+/// The archive in it.
+const ARCHIVE: &str = "files.tar";
+
+/// Where a store keeps the code of this digest: the folder of a claim, else the object.
+#[must_use]
+pub fn code(store: &Store, digest: &str) -> Option<Place> {
+    let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+    let folder = format!("{CODE}/{hex}");
+    match claim(store) {
+        Some(claim) => Some(Place::Claim { claim: claim.to_owned(), path: folder }),
+        None => objects(store, &format!("{folder}/{ARCHIVE}")).map(Place::Objects),
+    }
+}
+
 /// How an artifact of a run's store is reached; nothing for a claim, whose address says all.
 #[must_use]
 pub fn access(store: Option<&Store>) -> Option<StoreAccess> {

@@ -24,7 +24,7 @@ use crate::signals::Inbox;
 use crate::supervise::Limits;
 use crate::usage::Meter;
 use crate::{
-    checkpoints, collect, command, exit, facts, folders, inputs, item, manifest, outputs, report, supervise, task,
+    checkpoints, code, collect, command, exit, facts, folders, inputs, item, manifest, outputs, report, supervise, task,
 };
 
 /// What is left to do when the report is written: to exit.
@@ -135,12 +135,16 @@ fn complete(
             Some(order) => Some(item::fill(task, items, order, arguments, place, &stop)?),
         },
     };
+    let code = task.code.as_ref().map(|code| code::unpack(code, place, budget, &stop)).transpose()?;
     let folders = folders::prepare(task, place)?;
     let (words, env) = match filled {
         None => (command::words(task.script.as_deref(), arguments, &folders)?, BTreeMap::new()),
         Some(filled) => (command::words(filled.script.as_deref(), &filled.words, &folders)?, filled.env),
     };
-    let command = command::build(&words, &env, task, place, &folders)?;
+    let mut command = command::build(&words, &env, task, place, &folders)?;
+    if let Some(code) = code {
+        command.env("MILLRACE_CODE_DIR", &code).current_dir(code);
+    }
 
     let kills_before = cgroup.oom_kills();
     let deadline = Deadline::after(task.timeout_seconds.map(Duration::from_secs));

@@ -112,6 +112,9 @@ pub fn build(
     for (name, input) in &task.inputs {
         command.env(format!("MILLRACE_INPUT_{}", env_name(name)), place.at(&input.path));
     }
+    for (name, address) in &task.handed {
+        command.env(format!("MILLRACE_INPUT_{}", env_name(name)), address);
+    }
     for name in task.outputs.keys() {
         command.env(format!("MILLRACE_OUTPUT_{}", env_name(name)), place.at(output_path(task.attempt, name)));
     }

@@ -3,6 +3,7 @@
 use millrace_contract::{REPORT_LIMIT, ReportReason};
 use thiserror::Error;
 
+use crate::code::CodeError;
 use crate::collect::CollectError;
 use crate::command::StartError;
 use crate::ending::EndError;
@@ -25,6 +26,8 @@ pub enum Failure {
     Recovery(#[from] Recovery),
     #[error(transparent)]
     Input(#[from] InputError),
+    #[error(transparent)]
+    Code(#[from] CodeError),
     #[error(transparent)]
     Items(#[from] ItemsError),
     #[error(transparent)]
@@ -60,7 +63,8 @@ impl Failure {
         match self {
             Self::Task(_) | Self::Signals(_) => ReportReason::CannotStart,
             Self::Items(error) | Self::Collect(CollectError::Items(error)) => of_items(error),
-            Self::Input(InputError::Remote { source, .. })
+            Self::Code(CodeError::Remote(source))
+            | Self::Input(InputError::Remote { source, .. })
             | Self::Remote(source)
             | Self::Collect(CollectError::Remote(source)) => of_remote(source),
             Self::Upload(source) => after(source),
@@ -80,11 +84,13 @@ impl Failure {
             | Self::Publish(PublishError::Late) => ReportReason::Timeout,
             Self::Recovery(Recovery::Stopped)
             | Self::Input(InputError::Stopped(_))
+            | Self::Code(CodeError::Stopped)
             | Self::Collect(CollectError::Stopped)
             | Self::End(EndError::Terminated { .. }) => ReportReason::Terminated,
-            Self::Input(_) | Self::Collect(CollectError::Lost { .. } | CollectError::Changed { .. }) => {
-                ReportReason::InputLost
-            }
+            Self::Code(CodeError::Unpack { .. }) => ReportReason::CannotStart,
+            Self::Code(_)
+            | Self::Input(_)
+            | Self::Collect(CollectError::Lost { .. } | CollectError::Changed { .. }) => ReportReason::InputLost,
             Self::Facts(FactsError::FileTooLarge { .. } | FactsError::TooLarge { .. })
             | Self::ReportTooLarge { .. } => ReportReason::ResultTooLarge,
             Self::Facts(FactsError::Bad { .. } | FactsError::Read { .. })
@@ -106,6 +112,7 @@ impl Failure {
             | Self::Signals(_)
             | Self::Recovery(_)
             | Self::Input(_)
+            | Self::Code(_)
             | Self::Items(_)
             | Self::Collect(_)
             | Self::Store(_)

@@ -81,8 +81,9 @@ pub fn fill(
     let words = arguments.iter().map(|word| word.to_str().map(str::to_owned).ok_or(ItemsError::NotText));
     let words: Vec<String> = words.collect::<Result<_, _>>()?;
     let path = |path: String| Value::from(place.at(path).display().to_string());
-    let inputs: Map<String, Value> =
+    let mut inputs: Map<String, Value> =
         task.inputs.keys().map(|name| (name.clone(), path(format!("{INPUTS_DIR}/{name}")))).collect();
+    inputs.extend(task.handed.iter().map(|(name, address)| (name.clone(), Value::from(address.as_str()))));
     let outputs: Map<String, Value> =
         task.outputs.keys().map(|name| (name.clone(), path(output_path(task.attempt, name)))).collect();
     let item = Item { value: &value, index, inputs: &inputs, outputs: &outputs };

@@ -7,6 +7,7 @@ mod archive;
 mod attempt;
 mod cgroup;
 mod checkpoints;
+mod code;
 mod collect;
 mod command;
 mod deadline;
@@ -16,8 +17,10 @@ mod exit;
 mod facts;
 mod failure;
 mod folders;
+mod get;
 mod inputs;
 mod item;
+mod keep;
 mod list;
 mod logs;
 mod manifest;
@@ -43,12 +46,15 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use millrace_contract::GET_FINAL;
 use nix::sys::prctl;
 
 const USAGE: &str =
     "usage: millrace-agent run -- COMMAND [ARGUMENT…]   run one attempt of a stage (the task is in MILLRACE_TASK)
        millrace-agent collect                     put together what the items of a stage made (as above)
        millrace-agent fetch                       bring artifacts from stores and compare them (which ones is in MILLRACE_FETCH)
+       millrace-agent get --uri URI --to PATH …    bring what lies at an address (credentials are in GET_…)
+       millrace-agent keep                        put an archive of code into a store (which one is in MILLRACE_CODE)
        millrace-agent copy FOLDER                 copy this program to FOLDER/millrace-agent
        millrace-agent logs FOLDER [--item N] STAGE[:ATTEMPT]…   write the logs that are kept in a run's folder
        millrace-agent send PATH                   write the files of an artifact
@@ -63,6 +69,8 @@ pub fn act(arguments: &[OsString]) -> ExitCode {
         Some((name, rest)) if name == "run" => run(rest),
         Some((name, [])) if name == "collect" => run(&[]),
         Some((name, [])) if name == "fetch" => fetch(),
+        Some((name, rest)) if name == "get" => bring(rest),
+        Some((name, [])) if name == "keep" => stoppable(|stop| keep::keep(&place::Place::from_env(), budget(), stop)),
         Some((name, [folder])) if name == "copy" => match deliver::copy_self(Path::new(folder)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error.to_string(), exit::CANNOT_WRITE),
@@ -91,10 +99,25 @@ fn hide() -> Result<(), ExitCode> {
 }
 
 fn fetch() -> ExitCode {
-    stoppable(|stop| {
-        let budget = remote::Budget::of(cgroup::Cgroup::find().memory_limit());
-        remote::fetch(&place::Place::from_env(), budget, stop)
-    })
+    stoppable(|stop| remote::fetch(&place::Place::from_env(), budget(), stop))
+}
+
+fn bring(arguments: &[OsString]) -> ExitCode {
+    if let Err(failed) = hide() {
+        return failed;
+    }
+    match get::run(arguments) {
+        Ok(said) => {
+            let _ = writeln!(std::io::stdout(), "{said}");
+            ExitCode::SUCCESS
+        }
+        // A reader of a status sees the line that begins with `error`.
+        Err(error) => fail(&format!("error: {error}"), if error.last { GET_FINAL } else { 1 }),
+    }
+}
+
+fn budget() -> remote::Budget {
+    remote::Budget::of(cgroup::Cgroup::find().memory_limit())
 }
 
 /// Work of the agent alone, which has credentials and ends when it is asked to.

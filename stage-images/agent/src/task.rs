@@ -41,6 +41,8 @@ fn check(task: &Task) -> Result<(), TaskError> {
         script: _,
         inputs,
         outputs,
+        handed: _,
+        code: _,
         timeout_seconds: _,
         grace_seconds: _,
         durable: _,

@@ -25,16 +25,18 @@ pub use look::{LONGEST_VERSION, LOOK_DIR, LookFault, LookKnown, LookReport, Look
 pub use manifest::{BlobFile, Manifest, ManifestOutput};
 pub use parts::{ArtifactHead, FilePart, LogPart, WantedLog};
 pub use paths::{
-    AGENT_COPY_DIR, INPUTS_DIR, ITEMS_PATH, LOG_DIR, OUT_DIR, STAGE_DIR, attempt_dir, checkpoint_dir, env_name,
-    item_folder, log_dir, manifest_path, output_path,
+    AGENT_COPY_DIR, AGENT_PROGRAM, CODE_ARCHIVE, CODE_DIR, INPUTS_DIR, ITEMS_PATH, LOG_DIR, OUT_DIR, STAGE_DIR,
+    attempt_dir, checkpoint_dir, env_name, item_folder, log_dir, manifest_path, output_path,
 };
 pub use report::{Outcome, OutputRecord, Report, ReportReason, Usage};
-pub use store::{FETCH_ENV, Fetch, STORE_ENV, StoreKind, TaskSource, TaskStore, output_key};
+pub use store::{
+    CODE_ENV, FETCH_ENV, Fetch, GET_ENV, GET_FINAL, Keep, STORE_ENV, StoreKind, TaskSource, TaskStore, output_key,
+};
 pub use sweep::{
     MOST_RECORDS, RECORD_KEY, Removed, SWEEP_ENV, SWEEP_FOLDERS, SWEEP_HISTORY_DIR, SWEEP_RECORDS, SWEEP_RUNS_DIR,
     SweepArtifacts, SweepRecord, SweepReport, SweepTask,
 };
-pub use task::{ArtifactKind, Task, TaskInput, TaskOutput};
+pub use task::{ArtifactKind, Task, TaskCode, TaskInput, TaskOutput};
 
 /// The environment variable in which the pod gets its [`Task`] as JSON.
 pub const TASK_ENV: &str = "MILLRACE_TASK";

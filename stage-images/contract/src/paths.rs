@@ -8,6 +8,12 @@ pub const INPUTS_DIR: &str = "/millrace/inputs";
 pub const ITEMS_PATH: &str = "/millrace/items/list";
 /// The init container copies the agent here, for images that do not carry it.
 pub const AGENT_COPY_DIR: &str = "/millrace/bin";
+/// Where the agent's own image has it.
+pub const AGENT_PROGRAM: &str = "/millrace-agent";
+/// The folder that the program of a stage runs in, if the run has code.
+pub const CODE_DIR: &str = "/millrace/code/work";
+/// The archive of that folder. On a claim the folder above is mounted; from a bucket the agent brings it.
+pub const CODE_ARCHIVE: &str = "/millrace/code/archive/files.tar";
 /// The folder for small facts, below an attempt's folder.
 pub const OUT_DIR: &str = "out";
 

@@ -7,6 +7,13 @@ pub const STORE_ENV: &str = "MILLRACE_STORE_";
 /// What `millrace-agent fetch` is to bring, as a JSON list of [`Fetch`].
 pub const FETCH_ENV: &str = "MILLRACE_FETCH";
 
+/// What `millrace-agent keep` is to put into a store, as JSON of a [`Keep`].
+pub const CODE_ENV: &str = "MILLRACE_CODE";
+/// Begins the names of the variables with what `millrace-agent get` needs to reach an address.
+pub const GET_ENV: &str = "GET_";
+/// How `millrace-agent get` ends where another try would meet the same.
+pub const GET_FINAL: u8 = 2;
+
 /// A store of objects, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -69,6 +76,18 @@ impl TaskSource {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fetch {
     pub source: TaskSource,
+    pub path: String,
+    pub digest: String,
+    pub size: u64,
+}
+
+/// A file to put into a store of objects, or at a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Keep {
+    /// Without it, it stays at the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<TaskSource>,
     pub path: String,
     pub digest: String,
     pub size: u64,

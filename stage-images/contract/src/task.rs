@@ -25,6 +25,12 @@ pub struct Task {
     pub inputs: BTreeMap<String, TaskInput>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, TaskOutput>,
+    /// Inputs of which the program gets the address, in the place of a path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub handed: BTreeMap<String, String>,
+    /// The archive of the folder that the program runs in. Without it the working directory is the image's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<TaskCode>,
     /// Seconds from the start of the command until SIGTERM; what it made has to be hashed and published within them too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
@@ -50,6 +56,18 @@ pub struct TaskInput {
     /// Bytes of all files together.
     pub size: u64,
     /// The agent brings it from here to `path`. Without it, it is there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<TaskSource>,
+}
+
+/// The archive of a folder, which the agent unpacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskCode {
+    /// Of the archive.
+    pub digest: String,
+    pub size: u64,
+    /// The agent brings it from here. Without it, it is mounted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<TaskSource>,
 }

@@ -97,14 +97,40 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             (json!({ "stages": { "register": { "cache": {} } } }), "cache belongs to a stage with uses or container"),
             (stage(json!({ "cache": { "mode": "On" } })), "Unsupported value"),
             (stage(json!({ "cache": { "maxAge": 60 } })), "must be of type string"),
-            (stage(json!({ "inputs": { "a": {} } })), "exactly one of from, deployed and table is required"),
+            (stage(json!({ "inputs": { "a": {} } })), "exactly one of from, uri, table and deployed is required"),
+            (
+                stage(json!({ "inputs": { "a": { "from": "b.c", "uri": "https://x/y" } } })),
+                "exactly one of from, uri, table and deployed is required",
+            ),
+            (stage(json!({ "inputs": { "a": { "uri": "ftp://x/y" } } })), "should match"),
+            (
+                stage(json!({ "inputs": { "a": { "from": "b.c", "maxAge": "1h" } } })),
+                "digest, maxAge and access belong to an input with uri",
+            ),
+            (
+                stage(json!({ "inputs": { "a": { "uri": "https://x/y", "optional": true } } })),
+                "optional belongs to an input with from or deployed",
+            ),
+            (
+                stage(json!({ "inputs": { "a": { "uri": "s3://x/y", "mode": "Uri", "maxAge": "1h" } } })),
+                "with mode: Uri nothing is read",
+            ),
+            (
+                stage(json!({ "inputs": { "a": { "uri": "s3://x/y", "maxAge": "1h", "digest": format!("sha256:{}", "0".repeat(64)) } } })),
+                "what has a digest does not age",
+            ),
+            (stage(json!({ "inputs": { "a": { "uri": "s3://x/y", "digest": "md5:0" } } })), "should match"),
+            (
+                json!({ "stages": { "register": { "code": true } } }),
+                "code belongs to a stage with uses or container",
+            ),
             (
                 stage(json!({ "inputs": { "a": { "deployed": "d", "default": { "from": "b.c" } } } })),
                 "default belongs to an input with from",
             ),
             (
                 stage(json!({ "inputs": { "a": { "from": "b.c", "table": { "uri": "s3://a/b" } } } })),
-                "exactly one of from, deployed and table is required",
+                "exactly one of from, uri, table and deployed is required",
             ),
             (
                 stage(json!({ "inputs": { "a": { "window": "1d", "table": { "uri": "s3://a/b" } } } })),
@@ -112,7 +138,7 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             ),
             (
                 stage(json!({ "inputs": { "a": { "optional": true, "table": { "uri": "s3://a/b" } } } })),
-                "an input with table cannot be optional",
+                "optional belongs to an input with from or deployed",
             ),
             (
                 stage(json!({ "inputs": { "a": { "table": { "uri": "pvc://a/b", "access": { "region": "eu" } } } } })),

@@ -51,7 +51,7 @@ use super::{
     { "rule": "!has(self.scheduledTime) || (self.scheduledTime >= timestamp('1970-01-01T00:00:00Z') && self.scheduledTime <= timestamp('3000-01-01T00:00:00Z'))", "message": "scheduledTime must lie in the years 1970 to 2999" },
     { "rule": "has(self.pipelineRef) != has(self.pipeline)", "message": "exactly one of pipelineRef and pipeline is required" },
     { "rule": "!has(self.pipeline) || !(has(self.pipeline.triggers) || has(self.pipeline.history) || has(self.pipeline.concurrency))", "message": "triggers, history and concurrency belong to an MLPipeline: take them out" },
-    { "rule": "has(self.pipelineRef) == has(oldSelf.pipelineRef) && (!has(self.pipelineRef) || self.pipelineRef == oldSelf.pipelineRef) && has(self.pipeline) == has(oldSelf.pipeline) && (!has(self.pipeline) || self.pipeline == oldSelf.pipeline) && has(self.params) == has(oldSelf.params) && (!has(self.params) || self.params == oldSelf.params) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.scheduledTime) == has(oldSelf.scheduledTime) && (!has(self.scheduledTime) || self.scheduledTime == oldSelf.scheduledTime) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || self.ttl == oldSelf.ttl)", "message": "the spec of a run cannot be changed, but for priority, suspend, cancel, retryFrom and approvals: create another run" }
+    { "rule": "has(self.pipelineRef) == has(oldSelf.pipelineRef) && (!has(self.pipelineRef) || self.pipelineRef == oldSelf.pipelineRef) && has(self.pipeline) == has(oldSelf.pipeline) && (!has(self.pipeline) || self.pipeline == oldSelf.pipeline) && has(self.params) == has(oldSelf.params) && (!has(self.params) || self.params == oldSelf.params) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.scheduledTime) == has(oldSelf.scheduledTime) && (!has(self.scheduledTime) || self.scheduledTime == oldSelf.scheduledTime) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || self.ttl == oldSelf.ttl) && has(self.code) == has(oldSelf.code) && (!has(self.code) || self.code == oldSelf.code)", "message": "the spec of a run cannot be changed, but for priority, suspend, cancel, retryFrom and approvals: create another run" }
 ]))]
 pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +63,9 @@ pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::any_map")]
     pub params: BTreeMap<String, Value>,
+    /// The folder that programs of stages run in. `kubectl millrace run --code` writes it, and puts the folder into the pipeline's store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<RunCode>,
     /// What started the run; set by the operator. Absent for a run that a person created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<RunTrigger>,
@@ -92,6 +95,25 @@ pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub approvals: BTreeMap<String, Approval>,
+}
+
+/// A folder of a person's, as an archive below `code/` of the pipeline's store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunCode {
+    /// Of the archive, whose name follows from it: `code/<hex>/files.tar`. The same files make the same archive.
+    #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    pub digest: String,
+    /// Bytes of the archive.
+    #[schemars(range(min = 1, max = 1_073_741_824))]
+    pub size: u64,
+    /// The git commit that was checked out there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), regex(pattern = r"^[0-9a-f]{7,64}$"))]
+    pub commit: Option<String>,
+    /// Something there was other than in that commit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dirty: bool,
 }
 
 /// How a run is ended before its time.

@@ -48,7 +48,7 @@ pub use ml_pipeline::{
 };
 pub use ml_pipeline_run::{
     AgentImage, Cancel, ItemsStatus, JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus,
-    PipelineRef, ResolvedInput, RetryFrom, RunRef, RunTrigger, StageState, StageStatus, StageUsage,
+    PipelineRef, ResolvedInput, RetryFrom, RunCode, RunRef, RunTrigger, StageState, StageStatus, StageUsage,
 };
 pub use model_deployment::{
     Address, Batching, DeployedModel, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, Percentile,
@@ -73,8 +73,8 @@ pub use routing::{HeaderRoute, RouteTo, Routing, StickyHeader};
 pub use security::{Auth, Jwks, JwksKey, JwtRules, KeySecret, RateLimit, RatePer, Security, TlsSecret};
 pub(crate) use stage::is_stop;
 pub use stage::{
-    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, MemoryGrowth, OnFailure, Otherwise, Output, Register,
-    Retry, Stage, WaitFor,
+    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, InputMode, MemoryGrowth, OnFailure, Otherwise, Output,
+    Register, Retry, Stage, UriAccess, WaitFor,
 };
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};
 pub use store::{AzureStore, GcsStore, PvcStore, S3Store, SecretName, Store, StoreAccess};

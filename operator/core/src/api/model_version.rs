@@ -6,7 +6,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, StoreAccess, Value, schema};
+use super::{Condition, RunCode, StoreAccess, Value, schema};
 
 /// A registered model. Nothing of it can be changed.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -96,6 +96,9 @@ pub struct Lineage {
     /// Every artifact that the model depends on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub datasets: Vec<Dataset>,
+    /// The folder that its stages ran in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<RunCode>,
 }
 
 /// An artifact that a model was made of.

@@ -6,7 +6,10 @@ pub use millrace_contract::ArtifactKind as ArtifactType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Approve, Cache, Container, ForEach, Lock, NestedPipeline, PodSettings, Report, TableInput, Value, schema};
+use super::{
+    Approve, Cache, Container, ForEach, KeyRef, Lock, NestedPipeline, PodSettings, Report, SecretName, TableInput,
+    Value, schema,
+};
 
 /// One step of a pipeline: exactly one of `uses`, `container`, `pipeline`, `approve`, `register`, `deploy` and `report`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +20,7 @@ use super::{Approve, Cache, Container, ForEach, Lock, NestedPipeline, PodSetting
     { "rule": "has(self.container) || !has(self.outputs)", "message": "outputs belong to a stage with container: with uses they come from the StageTemplate" },
     { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.forEach) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, forEach, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" },
     { "rule": "has(self.uses) || has(self.container) || !has(self.cache)", "message": "cache belongs to a stage with uses or container" },
+    { "rule": "has(self.uses) || has(self.container) || !has(self.code)", "message": "code belongs to a stage with uses or container" },
     { "rule": "(has(self.uses) || has(self.container) || has(self.deploy)) || !has(self.locks)", "message": "locks belong to a stage with uses, container or deploy" }
 ]))]
 pub struct Stage {
@@ -47,6 +51,10 @@ pub struct Stage {
     /// A program of one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// Whether the program runs in the folder that `kubectl millrace run --code` brought, where the run has one. Default: with `container` yes, with
+    /// `uses` no. A result is taken from the cache only if the folder is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<bool>,
     /// Another pipeline, run as a part of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<NestedPipeline>,
@@ -99,14 +107,18 @@ pub struct Stage {
     pub pending_timeout: Option<String>,
 }
 
-/// Where an input comes from: exactly one of `from`, `deployed` and `table`.
+/// Where an input comes from: exactly one of `from`, `uri`, `table` and `deployed`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "[has(self.from), has(self.deployed), has(self.table)].filter(x, x).size() == 1", "message": "exactly one of from, deployed and table is required" },
+    { "rule": "[has(self.from), has(self.uri), has(self.table), has(self.deployed)].filter(x, x).size() == 1", "message": "exactly one of from, uri, table and deployed is required" },
     { "rule": "!has(self.default) || has(self.from)", "message": "default belongs to an input with from" },
-    { "rule": "!has(self.window) || (has(self.table) && has(self.table.timeColumn))", "message": "window belongs to an input with table, whose timeColumn says when a row was" },
-    { "rule": "!has(self.table) || !has(self.optional) || !self.optional", "message": "an input with table cannot be optional: a table that is not there fails the stage" }
+    { "rule": "has(self.uri) || !(has(self.digest) || has(self.maxAge) || has(self.access))", "message": "digest, maxAge and access belong to an input with uri" },
+    { "rule": "!(has(self.uri) || has(self.table)) || !has(self.optional) || !self.optional", "message": "optional belongs to an input with from or deployed: what a uri or a table names has to be there" },
+    { "rule": "!has(self.mode) || self.mode == 'Path' || !(has(self.digest) || has(self.maxAge) || has(self.access))", "message": "with mode: Uri nothing is read: take digest, maxAge and access out" },
+    { "rule": "!has(self.mode) || self.mode == 'Path' || !has(self.table)", "message": "a table is read into a folder: take mode out" },
+    { "rule": "!has(self.digest) || !has(self.maxAge)", "message": "what has a digest does not age: take maxAge out" },
+    { "rule": "!has(self.window) || (has(self.table) && has(self.table.timeColumn))", "message": "window belongs to an input with table, whose timeColumn says when a row was" }
 ]))]
 pub struct Input {
     /// Another stage's output: `<stage>.<output>`.
@@ -117,6 +129,23 @@ pub struct Input {
     /// Without a default, and unless it is `optional`, the stage is skipped too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<InputDefault>,
+    /// An address: `https://host/file` (or `http://`), `s3://`, `gs://` or `az://` with a bucket and a path, or `pvc://<claim>/<path>`. In a bucket or on
+    /// a claim it is a file or a folder. A stage `<stage>-<input>` of its own brings what lies there into the store before this one begins,
+    /// and archives stay as they are. It may hold templates `$[[ … ]]` behind the scheme.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 1024), regex(pattern = r"^(https?|s3|gs|az|pvc)://[ -~]+$"))]
+    pub uri: Option<String>,
+    /// Of `uri`: what has to lie there, as `sha256:<hex>`. Anything else fails the stage. Of a folder it is made as the stage contract says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    pub digest: Option<String>,
+    /// Of `uri`: what another run brought is taken if it did so no longer ago than this. Default: every run brings it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub max_age: Option<String>,
+    /// Of `uri`: how it is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Box<UriAccess>>,
     /// The model that this ModelDeployment serves when the stage starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
@@ -133,6 +162,52 @@ pub struct Input {
     /// Run without this input where it is not there: nothing deployed yet, or neither `from` nor `default` was made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+    /// What the program is handed: the path of a copy or a mount, which was compared with its digest; or the address, and nothing is read.
+    #[serde(default, skip_serializing_if = "is_path")]
+    pub mode: InputMode,
+}
+
+/// What a program is handed of an input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum InputMode {
+    /// The path of a file or a folder.
+    #[default]
+    Path,
+    /// The address. How it is reached is the program's own matter, with its own credentials.
+    Uri,
+}
+
+fn is_path(mode: &InputMode) -> bool {
+    *mode == InputMode::Path
+}
+
+/// How an address is reached: what it does not say itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UriAccess {
+    /// Of `s3://`, `gs://` and `az://`: a server that is not the cloud's. Without TLS only with `http://`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 512), regex(pattern = r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$"))]
+    pub endpoint: Option<String>,
+    /// Of `s3://`. Default: us-east-1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[a-z0-9-]+$"))]
+    pub region: Option<String>,
+    /// Of `az://<container>/<path>`: the storage account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 24), regex(pattern = r"^[a-z0-9]+$"))]
+    pub account: Option<String>,
+    /// A Secret of the namespace. For a bucket its entries are those of a store's; for `https://` it has `HTTP_AUTHORIZATION`, the value of the
+    /// header `Authorization`. `ca.crt` is good for all of them. No program of a stage sees it. Default: for a bucket the identity of the
+    /// stage's service account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretName>,
+    /// The certificate authority of the server, if it is one of your own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_config_map: Option<KeyRef>,
+    /// Of a bucket that everybody may read: it is asked without a signature.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anonymous: bool,
 }
 
 /// Another source of an input.

@@ -117,6 +117,9 @@ pub struct FrozenContainer {
     pub with: BTreeMap<String, Value>,
     /// The program with its pod settings, overrides laid over, templates not yet rendered.
     pub container: Container,
+    /// Whether it runs in the run's code, as it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<bool>,
     pub inputs: BTreeMap<String, Input>,
     pub outputs: BTreeMap<String, Output>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,6 +137,14 @@ pub struct FrozenContainer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
     pub pending_timeout_seconds: u64,
+}
+
+impl FrozenContainer {
+    /// It runs in the run's code, if that has any. A StageTemplate is somebody else's program unless a person says otherwise.
+    #[must_use]
+    pub fn takes_code(&self) -> bool {
+        self.code.unwrap_or(self.template.is_none())
+    }
 }
 
 /// A checked `cache`.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::pass::{Pass, Stages};
-use super::{Words, awaited};
-use crate::api::{Input, OutputStatus, ResolvedInput, StageState, Store};
+use super::{Words, awaited, render, scope};
+use crate::api::{Input, InputMode, OutputStatus, ResolvedInput, StageState, StageStatus, Store};
+use crate::expr;
 use crate::pipeline::FrozenContainer;
 use crate::store::{self, Place};
 
@@ -14,6 +15,14 @@ pub(super) struct Mounted {
     pub place: Place,
     pub digest: String,
     pub size: u64,
+}
+
+/// An input of which the program gets the address, and reads it by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Handed {
+    pub uri: String,
+    /// Of what a stage or a ModelVersion made. Of any other address nobody knows what lies there when the program looks.
+    pub digest: Option<String>,
 }
 
 /// Why a stage cannot begin.
@@ -126,7 +135,7 @@ pub(super) fn mounted(
 ) -> Result<BTreeMap<String, Mounted>, Hindrance> {
     let own = store::access(store);
     let mut mounts = BTreeMap::new();
-    for (name, input) in inputs {
+    for (name, input) in inputs.iter().filter(|(_, input)| input.mode == InputMode::Path) {
         let (uri, digest, size, access) = if let Some(from) = &input.from {
             match artifact(input, stages) {
                 Some(output) => {
@@ -152,6 +161,42 @@ pub(super) fn mounted(
         mounts.insert(name.clone(), mount);
     }
     Ok(mounts)
+}
+
+/// Every input with `mode: Uri`; an optional one that is absent is left out.
+pub(super) fn handed(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    status: &StageStatus,
+    stages: &Stages,
+) -> Result<BTreeMap<String, Handed>, Hindrance> {
+    let mut found = BTreeMap::new();
+    for (input, of) in stage.inputs.iter().filter(|(_, of)| of.mode == InputMode::Uri) {
+        let handed = if let Some(uri) = &of.uri {
+            let uri =
+                expr::render(uri, &scope::of_run(pass, stages)).map_err(|error| render::no_value(name, &error))?;
+            Handed { uri, digest: None }
+        } else if let Some(from) = &of.from {
+            match artifact(of, stages) {
+                Some(output) => Handed { uri: output.uri.clone(), digest: Some(output.digest.clone()) },
+                None if of.optional => continue,
+                None => return Err(absent(input, from, stages)),
+            }
+        } else {
+            let Some(ResolvedInput { uri: Some(uri), digest, .. }) = status.inputs.get(input) else { continue };
+            Handed { uri: uri.clone(), digest: digest.clone() }
+        };
+        if handed.uri.starts_with("pvc://") {
+            let message = format!(
+                "input `{input}`: it lies at {}, on a claim, which has no address that a program could use: leave mode: Uri out",
+                handed.uri
+            );
+            return Err(Hindrance::fail("BadArtifact", message));
+        }
+        found.insert(input.clone(), handed);
+    }
+    Ok(found)
 }
 
 /// A stage that it reads from has not ended: what that had made was lost, and is made again.

@@ -19,7 +19,7 @@ use super::inputs::{self, Hindrance, Mounted};
 use super::items::{self, Items, LIST, List};
 use super::job;
 use super::pass::{Pass, Stages};
-use super::{mounts, render, scope};
+use super::{code, mounts, render, scope};
 use crate::api::{AgentPath, Container, ForEach, PodSettings, Resources, StageStatus};
 use crate::expr;
 use crate::item::Order;
@@ -57,8 +57,10 @@ pub(super) fn items(
     container.image =
         expr::render(&container.image, &scope::of_run(pass, stages)).map_err(|error| render::no_value(name, &error))?;
     let env = filled_in_later(&mut container.settings);
-    let order = Order::new(stage, scope::names(pass, stages), env, |input| inputs.contains_key(input));
-    let mut task = job::task(pass, name, stage, status, &container, &inputs);
+    let handed = inputs::handed(pass, name, stage, status, stages)?;
+    let is_there = |input: &str| inputs.contains_key(input) || handed.contains_key(input);
+    let order = Order::new(stage, scope::names(pass, stages), env, is_there);
+    let mut task = job::task(pass, name, stage, status, &container, &inputs, &handed);
     task.items = Some(TaskItems { total: total.into(), source, order: Some(json!(order)) });
     let text = written(name, &task)?;
     if !render::fits(&text) {
@@ -72,6 +74,9 @@ pub(super) fn items(
         return Err(Hindrance::fail("StageTooLarge", message));
     }
     let mut spec = job::pod_spec(pass, name, status.retries, &container, &inputs, &text, task.grace_seconds);
+    if let Some(code) = code::of(pass, stage) {
+        code.mount(&mut spec);
+    }
     // It only ends what nobody else did.
     // Inputs are brought before the command begins, and its timeout with it.
     let pending = i64::try_from(stage.pending_timeout_seconds).unwrap_or(i64::MAX);
@@ -142,12 +147,13 @@ pub(super) fn collect(
         },
         ..Container::default()
     };
-    let mut task = job::task(pass, name, stage, status, &container, &BTreeMap::new());
+    let mut task = job::task(pass, name, stage, status, &container, &BTreeMap::new(), &BTreeMap::new());
     // A folder for each output, and the list of items.
     let folder = |items: bool| TaskOutput { kind: ArtifactKind::Artifact, optional: false, items };
     task.outputs = stage.outputs.keys().map(|name| (name.clone(), folder(false))).collect();
     task.outputs.insert(ITEMS_OUTPUT.to_owned(), folder(true));
     task.timeout_seconds = None;
+    task.code = None;
     task.items = Some(TaskItems { total: total.into(), source, order: None });
     let text = written(name, &task)?;
     let mut spec = job::pod_spec(pass, name, status.retries, &container, &BTreeMap::new(), &text, task.grace_seconds);

@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use millrace_contract::{INPUTS_DIR, TASK_ENV, Task, TaskInput, TaskOutput, output_path};
 use serde_json::{Map, Value};
 
-use super::inputs::{self, Hindrance, Mounted};
+use super::inputs::{self, Handed, Hindrance, Mounted};
 use super::pass::{Pass, Stages};
-use super::{memory, mounts, render, scope};
+use super::{code, memory, mounts, render, scope};
 use crate::api::{Container, Output, StageStatus};
 use crate::expr::{self, Scope};
 use crate::pipeline::{FrozenContainer, bind_params};
@@ -36,12 +36,16 @@ pub(super) fn build(
     let scope = scope_of(pass, name, stage, status, &inputs, stages)?;
     let mut container = render::container(name, &pass.at(name), stage, &scope)?;
     memory::give(&mut container.settings, status);
-    let task = task(pass, name, stage, status, &container, &inputs);
+    let handed = inputs::handed(pass, name, stage, status, stages)?;
+    let task = task(pass, name, stage, status, &container, &inputs, &handed);
     let grace = task.grace_seconds;
     let task = serde_json::to_string(&task)
         .map_err(|error| Hindrance::fail("BadTask", format!("stage `{name}`: the task is no JSON: {error}")))?;
     render::task_fits(name, &pass.at(name), stage, &task)?;
-    let spec = pod_spec(pass, name, status.retries, &container, &inputs, &task, grace);
+    let mut spec = pod_spec(pass, name, status.retries, &container, &inputs, &task, grace);
+    if let Some(code) = code::of(pass, stage) {
+        code.mount(&mut spec);
+    }
     let template = over_pod_template(pass, name, &container, template(pass, name, status.attempts, spec))?;
     let pending = i64::try_from(stage.pending_timeout_seconds).unwrap_or(i64::MAX);
     let deadline = deadline(stage, grace).map(|deadline| deadline.saturating_add(pending));
@@ -62,6 +66,7 @@ pub(super) fn task(
     status: &StageStatus,
     container: &Container,
     inputs: &BTreeMap<String, Mounted>,
+    handed: &BTreeMap<String, Handed>,
 ) -> Task {
     let output = |name: &String, output: &Output| TaskOutput {
         kind: output.kind,
@@ -77,7 +82,9 @@ pub(super) fn task(
         attempt: status.attempts,
         script: container.script.clone(),
         inputs: inputs.iter().map(|(name, mounted)| (name.clone(), task_input(name, mounted))).collect(),
+        handed: handed.iter().map(|(name, handed)| (name.clone(), handed.uri.clone())).collect(),
         outputs: stage.outputs.iter().map(|(name, of)| (name.clone(), output(name, of))).collect(),
+        code: code::of(pass, stage).map(|code| code.told()),
         timeout_seconds: stage.timeout_seconds,
         grace_seconds: grace_seconds(container),
         durable: pass.frozen.store.as_ref().and_then(store::claim).is_some(),
@@ -161,9 +168,11 @@ pub(super) fn scope_of(
 ) -> Result<Scope, Hindrance> {
     let run = scope::of_run(pass, stages);
     // An optional input that is absent is null.
+    let handed = inputs::handed(pass, name, stage, status, stages)?;
     let paths = stage.inputs.keys().map(|name| {
-        let path = if inputs.contains_key(name) { format!("{INPUTS_DIR}/{name}").into() } else { Value::Null };
-        (name.clone(), path)
+        let path = if inputs.contains_key(name) { Some(format!("{INPUTS_DIR}/{name}")) } else { None };
+        let found = path.or_else(|| handed.get(name).map(|handed| handed.uri.clone()));
+        (name.clone(), found.map_or(Value::Null, Value::from))
     });
     let outputs = stage.outputs.keys().map(|name| (name.clone(), output_path(status.attempts, name).into()));
     let paths: Map<String, Value> = paths.collect();

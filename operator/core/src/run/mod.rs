@@ -12,6 +12,7 @@ mod attempt;
 mod awaited;
 mod cache;
 mod classify;
+mod code;
 mod container;
 mod control;
 mod deadline;

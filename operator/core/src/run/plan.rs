@@ -80,6 +80,10 @@ fn begin(
     now: Timestamp,
 ) -> Plan<MLPipelineRunStatus> {
     status.observed_generation = run.metadata.generation;
+    if run.spec.code.is_some() {
+        // Who brings the code does so by a pod of this image, while the run is suspended.
+        status.agent.get_or_insert_with(|| config.agent());
+    }
     // There was nothing to begin again.
     status.retry_from.clone_from(&run.spec.retry_from);
     let held = hold::held(run, observed, now);

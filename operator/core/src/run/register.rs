@@ -172,6 +172,7 @@ fn lineage(pass: &Pass<'_>, producer: &str, stages: &Stages) -> Lineage {
         params_digest: format!("sha256:{}", names::sha256_hex(&params)),
         images: above.iter().filter_map(image).collect(),
         datasets,
+        code: pass.run.spec.code.clone(),
     }
 }
 

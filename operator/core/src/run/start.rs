@@ -57,6 +57,11 @@ fn check(
     config: &Config,
 ) -> Result<(Frozen, BTreeMap<String, Value>), Vec<Problem>> {
     let frozen = pipeline::check(spec, &observed.templates, config)?;
+    if run.spec.code.is_some() && frozen.store.is_none() {
+        let message =
+            "code comes out of the pipeline's store, and it has none: write store into the pipeline, or leave code out";
+        return Err(vec![Problem::new("spec.code", "StoreMissing", message)]);
+    }
     let params = bind_params(&frozen.params, &run.spec.params, "spec.params")?;
     Ok((frozen, params))
 }

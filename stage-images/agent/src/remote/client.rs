@@ -21,18 +21,49 @@ type Entries = BTreeMap<String, String>;
 /// The client, which tries a request again for as long as `patience`. The error has what is wrong with the settings.
 pub fn open(store: &TaskStore, patience: Duration) -> Result<Arc<dyn ObjectStore>, String> {
     let entries = store.credentials.as_deref().map(entries);
+    let authority = entries.as_ref().and_then(|entries| entries.get("ca.crt")).cloned();
+    build(store, entries.as_ref(), patience, authority.as_deref(), false)
+}
+
+/// As [`open`], for somebody else's store: `anonymous` asks without a signature, and `authority` is good for its server.
+pub fn open_other(
+    store: &TaskStore,
+    patience: Duration,
+    authority: Option<&str>,
+    anonymous: bool,
+) -> Result<Arc<dyn ObjectStore>, String> {
+    let entries = store.credentials.as_deref().map(entries);
+    build(store, entries.as_ref(), patience, authority, anonymous)
+}
+
+fn build(
+    store: &TaskStore,
+    entries: Option<&Entries>,
+    patience: Duration,
+    authority: Option<&str>,
+    anonymous: bool,
+) -> Result<Arc<dyn ObjectStore>, String> {
     let retry = RetryConfig { max_retries: 100, retry_timeout: patience, ..RetryConfig::default() };
-    let options = options(store, entries.as_ref())?;
+    let options = options(store, authority)?;
     let built = match store.kind {
-        StoreKind::S3 => {
-            s3(store, entries.as_ref())?.with_retry(retry).with_client_options(options).build().map(dynamic)
-        }
-        StoreKind::Gcs => {
-            gcs(store, entries.as_ref())?.with_retry(retry).with_client_options(options).build().map(dynamic)
-        }
-        StoreKind::Azure => {
-            azure(store, entries.as_ref())?.with_retry(retry).with_client_options(options).build().map(dynamic)
-        }
+        StoreKind::S3 => s3(store, entries)?
+            .with_skip_signature(anonymous)
+            .with_retry(retry)
+            .with_client_options(options)
+            .build()
+            .map(dynamic),
+        StoreKind::Gcs => gcs(store, entries)?
+            .with_skip_signature(anonymous)
+            .with_retry(retry)
+            .with_client_options(options)
+            .build()
+            .map(dynamic),
+        StoreKind::Azure => azure(store, entries)?
+            .with_skip_signature(anonymous)
+            .with_retry(retry)
+            .with_client_options(options)
+            .build()
+            .map(dynamic),
     };
     built.map_err(|error| super::error::text(&error))
 }
@@ -49,10 +80,10 @@ fn entries(prefix: &str) -> Entries {
     std::env::vars_os().filter_map(named).filter(|(_, value)| !value.is_empty()).collect()
 }
 
-fn options(store: &TaskStore, entries: Option<&Entries>) -> Result<ClientOptions, String> {
+fn options(store: &TaskStore, authority: Option<&str>) -> Result<ClientOptions, String> {
     let plain = store.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
     let options = ClientOptions::new().with_allow_http(plain).with_connect_timeout(CONNECT).with_timeout(REQUEST);
-    let Some(authority) = entries.and_then(|entries| entries.get("ca.crt")) else { return Ok(options) };
+    let Some(authority) = authority else { return Ok(options) };
     let certificates = Certificate::from_pem_bundle(authority.as_bytes())
         .map_err(|error| format!("the Secret's ca.crt is no certificate in PEM: {error}"))?;
     Ok(certificates.into_iter().fold(options, ClientOptions::with_root_certificate))

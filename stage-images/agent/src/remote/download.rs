@@ -11,11 +11,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use millrace_contract::{FETCH_ENV, Fetch, TaskInput, TaskSource};
 use millrace_files::digest::Stop;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt};
 use percent_encoding::percent_decode_str;
 
 use super::error::Doing;
-use super::{Budget, Remote, RemoteError, pieces};
+use super::{Budget, Remote, RemoteError, client, pieces};
 use crate::inputs;
 use crate::place::Place;
 
@@ -46,6 +46,26 @@ pub fn bring(source: &TaskSource, to: &FilePath, size: u64, budget: Budget, stop
         // A copy of the pod's own, but a program that writes to its inputs should not work here and fail on a claim.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444))
             .map_err(|source| RemoteError::Disk { path, source })
+    })
+}
+
+/// What lies at an address of somebody else's store, whose digest and size nobody said.
+pub struct Others<'a> {
+    pub source: &'a TaskSource,
+    pub authority: Option<&'a str>,
+    /// Ask without a signature.
+    pub anonymous: bool,
+}
+
+/// Brings what lies there, as it is at one time: an object that is written anew meanwhile ends it. The version is that of a single object.
+pub fn take(others: &Others<'_>, to: &FilePath, budget: Budget, stop: Stop<'_>) -> Result<Option<String>, RemoteError> {
+    let store = client::open_other(&others.source.store, PATIENCE, others.authority, others.anonymous);
+    let remote = Remote::with(others.source, store)?;
+    let files = remote.wait(stop, remote.find())?;
+    remote.wait(stop, remote.download(&files, to, budget))?;
+    Ok(match files.as_slice() {
+        [only] if only.path.is_empty() => only.tag.clone(),
+        _ => None,
     })
 }
 
@@ -89,6 +109,8 @@ struct Found {
     key: Path,
     path: String,
     size: u64,
+    /// The version that is read, where it may be written anew.
+    tag: Option<String>,
 }
 
 impl Found {
@@ -114,8 +136,8 @@ impl Remote {
     /// The files of the artifact that lies here.
     async fn find(&self) -> Result<Vec<Found>, RemoteError> {
         match self.store.head(&self.root).await {
-            Ok(ObjectMeta { location, size, .. }) => {
-                return Ok(vec![Found { key: location, path: String::new(), size }]);
+            Ok(ObjectMeta { location, size, e_tag, .. }) => {
+                return Ok(vec![Found { key: location, path: String::new(), size, tag: e_tag }]);
             }
             Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => return Err(self.failed(Doing::Read, &self.root)(error)),
@@ -135,7 +157,7 @@ impl Remote {
         let plain =
             |path: &String| path.split('/').all(|part| !matches!(part, "" | "." | "..")) && !path.contains('\0');
         match path.ok().filter(plain) {
-            Some(path) => Ok(Found { key: object.location, path, size: object.size }),
+            Some(path) => Ok(Found { key: object.location, path, size: object.size, tag: object.e_tag }),
             None => {
                 let why = "its name is no path of a file below a folder".to_owned();
                 Err(RemoteError::Bad { uri: self.uri_of(&object.location), why })
@@ -154,8 +176,20 @@ impl Remote {
         let largest = files.iter().map(|file| pieces::size(file.size)).max().unwrap_or(1);
         let pieces = files.iter().flat_map(|file| pieces::of(file.size).map(move |range| (file, range)));
         let moves = stream::iter(pieces).map(async |(file, range)| {
-            let bytes = self.store.get_range(&file.key, range.clone()).await;
-            let bytes = bytes.map_err(self.failed(Doing::Read, &file.key))?;
+            let options = GetOptions {
+                range: Some(GetRange::Bounded(range.clone())),
+                if_match: file.tag.clone(),
+                ..GetOptions::default()
+            };
+            let failed = |error| match error {
+                object_store::Error::Precondition { .. } => {
+                    let why = "it was written anew while it was read".to_owned();
+                    RemoteError::Bad { uri: self.uri_of(&file.key), why }
+                }
+                error => self.failed(Doing::Read, &file.key)(error),
+            };
+            let answer = self.store.get_opts(&file.key, options).await.map_err(failed)?;
+            let bytes = answer.bytes().await.map_err(failed)?;
             let path = file.at(to);
             let written =
                 OpenOptions::new().write(true).open(&path).and_then(|file| file.write_all_at(&bytes, range.start));

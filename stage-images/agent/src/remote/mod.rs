@@ -7,14 +7,16 @@ mod client;
 mod collect;
 mod download;
 mod error;
+mod keep;
 mod pieces;
 mod stage;
 mod sweep;
 mod upload;
 
 pub use collect::{Together, put_together};
-pub use download::{bring, fetch};
+pub use download::{Others, bring, fetch, take};
 pub use error::RemoteError;
+pub use keep::{has, put};
 pub use pieces::Budget;
 pub use stage::RemoteStage;
 pub use sweep::{RemoteShelf, records};
@@ -41,9 +43,13 @@ struct Remote {
 
 impl Remote {
     fn open(place: &TaskSource, patience: Duration) -> Result<Self, RemoteError> {
+        let store = client::open(&place.store, patience);
+        Self::with(place, store)
+    }
+
+    fn with(place: &TaskSource, store: Result<Arc<dyn ObjectStore>, String>) -> Result<Self, RemoteError> {
         let uri = place.uri();
-        let store = client::open(&place.store, patience)
-            .map_err(|message| RemoteError::Settings { uri: uri.clone(), message })?;
+        let store = store.map_err(|message| RemoteError::Settings { uri: uri.clone(), message })?;
         let root = Path::parse(&place.key)
             .map_err(|error| RemoteError::Settings { uri: uri.clone(), message: format!("{error}") })?;
         // One thread: what there is to do is to wait.

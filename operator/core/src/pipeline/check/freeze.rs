@@ -73,6 +73,7 @@ fn kind(
         template_params: template.map(|template| template.params.clone()).unwrap_or_default(),
         with: stage.with.clone(),
         container,
+        code: stage.code,
         inputs: stage.inputs.clone(),
         outputs: resolved.outputs().clone(),
         gate: stage.gate.clone(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::edges::{Edges, Tie};
 use super::resolve::{Kind, Resolved};
 use super::{Problems, name};
-use crate::api::{ArtifactType, Input, TemplateInput};
+use crate::api::{ArtifactType, Input, InputMode, Store, TemplateInput};
 use crate::expr;
 
 type Stages<'a> = BTreeMap<&'a str, Resolved<'a>>;
@@ -14,6 +14,7 @@ type Stages<'a> = BTreeMap<&'a str, Resolved<'a>>;
 pub(super) fn check(
     stage: &str,
     resolved: &Resolved<'_>,
+    store: Option<&Store>,
     all: &Stages<'_>,
     edges: &mut Edges,
     problems: &mut Problems,
@@ -30,6 +31,7 @@ pub(super) fn check(
             problems.add(&at, "UnknownInput", format!("the StageTemplate takes no input `{name}`: {hint}"));
         }
         source(stage, input, &at, wanted, all, edges, problems);
+        handed_over(input, &at, store, problems);
     }
     for (name, declared) in resolved.template.iter().flat_map(|template| &template.inputs) {
         if name != "*" && !declared.optional && !inputs.contains_key(name) {
@@ -57,8 +59,8 @@ fn source(
         let message = format!("default belongs to an input with from: write from: {} instead", default.from);
         problems.add(format!("{at}.default"), "InvalidInput", message);
     }
-    match (&input.from, &input.deployed) {
-        (Some(from), None) => {
+    match (&input.from, &input.deployed, &input.uri) {
+        (Some(from), None, None) => {
             if input.optional && wanted.is_some_and(|wanted| !wanted.optional) {
                 let message = "the StageTemplate needs this input: leave optional out, or write default: { from: <stage>.<output> }";
                 problems.add(format!("{at}.optional"), "InvalidInput", message);
@@ -75,8 +77,37 @@ fn source(
                 }
             }
         }
-        (None, Some(deployed)) => name::label(deployed, &format!("{at}.deployed"), "a ModelDeployment", problems),
-        _ => problems.add(at, "InvalidInput", "exactly one of from, deployed and table is required: write one of them"),
+        // Who reads an address is a stage of its own, and its form was looked at there.
+        (None, None, Some(_)) => {}
+        (None, Some(deployed), None) => name::label(deployed, &format!("{at}.deployed"), "a ModelDeployment", problems),
+        _ => problems.add(
+            at,
+            "InvalidInput",
+            "exactly one of from, uri, table and deployed is required: write one of them",
+        ),
+    }
+}
+
+/// What the schema says of fields beside one another, for a spec that no schema saw; and that a program can use the address that it is handed.
+fn handed_over(input: &Input, at: &str, store: Option<&Store>, problems: &mut Problems) {
+    let fields =
+        [("digest", input.digest.is_some()), ("maxAge", input.max_age.is_some()), ("access", input.access.is_some())];
+    for (field, _) in fields.iter().filter(|(_, given)| *given) {
+        let message = match (&input.uri, input.mode) {
+            (None, _) => format!("{field} belongs to an input with uri: take it out"),
+            (Some(_), InputMode::Uri) => format!("with mode: Uri nothing is read: take {field} out"),
+            (Some(_), InputMode::Path) => continue,
+        };
+        problems.add(format!("{at}.{field}"), "InvalidInput", message);
+    }
+    if input.uri.is_some() && input.optional {
+        let message = "what a uri names has to be there: take optional out";
+        problems.add(format!("{at}.optional"), "InvalidInput", message);
+    }
+    let claim = store.is_none_or(|store| store.pvc.is_some());
+    if input.mode == InputMode::Uri && input.from.is_some() && claim {
+        let message = "what a stage made lies on a claim, which has no address that a program could use: leave mode out, or let the store be a bucket";
+        problems.add(format!("{at}.mode"), "InvalidInput", message);
     }
 }
 

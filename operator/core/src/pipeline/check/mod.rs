@@ -1,6 +1,7 @@
 //! The checks that no schema can make. Everything that is wrong is found in one pass and said at once; what passes comes
 //! out frozen.
 
+mod addresses;
 mod approve;
 mod cache;
 mod container;
@@ -28,7 +29,7 @@ mod when;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Frozen;
+use super::{Frozen, FrozenKind};
 use crate::api::{MLPipelineSpec, ParamSpec, StageTemplate, StageTemplateSpec, Value};
 use crate::config::Config;
 use crate::expr::{Names, Type};
@@ -64,12 +65,13 @@ impl Problems {
 
 /// Checks a pipeline and resolves its templates. Paths begin with `spec`.
 pub fn check(
-    spec: &MLPipelineSpec,
+    written: &MLPipelineSpec,
     templates: &BTreeMap<String, Arc<StageTemplate>>,
     config: &Config,
 ) -> Result<Frozen, Vec<Problem>> {
     let mut problems = Problems::default();
-    let spec = tables::expand(spec, config, &mut problems);
+    let spec = tables::expand(written, config, &mut problems);
+    let spec = addresses::expand(spec.as_ref(), templates, config, &mut problems);
     let spec = spec.as_ref();
     declared::params(&spec.params, "spec.params", &mut problems);
     name::labels(&spec.stages, "spec.stages", "a stage", &mut problems);
@@ -93,8 +95,10 @@ pub fn check(
     }
     approve::needed(&resolved, &edges, &mut problems);
     edges.check(&mut problems);
+    addresses::told_of_inputs(written, &mut problems);
     problems.result()?;
-    let frozen = freeze::freeze(spec, &resolved, &edges);
+    let mut frozen = freeze::freeze(spec, &resolved, &edges);
+    without_code(written, &mut frozen);
     let bytes = serde_json::to_vec(&frozen).map_or(0, |json| json.len());
     if bytes > FROZEN_LIMIT {
         let message = format!(
@@ -104,6 +108,18 @@ pub fn check(
         return Err(vec![Problem::new("spec.stages", "TooLarge", message)]);
     }
     Ok(frozen)
+}
+
+/// A stage that was made for an input runs a program of Millrace's, which is none of a person's code.
+fn without_code(written: &MLPipelineSpec, frozen: &mut Frozen) {
+    for (name, stage) in &mut frozen.stages {
+        let is_written = written.stages.contains_key(name) || written.finally.contains_key(name);
+        if let FrozenKind::Container(container) = &mut stage.kind
+            && !is_written
+        {
+            container.code = Some(false);
+        }
+    }
 }
 
 /// Checks a StageTemplate. Paths begin with `spec`.

@@ -70,6 +70,7 @@ fn belongs(resolved: &Resolved<'_>, at: &str, problems: &mut Problems) {
         ("forEach", stage.for_each.is_some(), program, "a stage with uses or container"),
         ("gate", stage.gate.is_some(), program, "a stage with uses or container"),
         ("cache", stage.cache.is_some(), program, "a stage with uses or container"),
+        ("code", stage.code.is_some(), program, "a stage with uses or container"),
         ("retry", stage.retry.is_some(), program, "a stage with uses or container"),
         ("timeout", stage.timeout.is_some(), program, "a stage with uses or container"),
         ("locks", !stage.locks.is_empty(), program || stage.deploy.is_some(), "a stage with uses, container or deploy"),
@@ -105,12 +106,17 @@ fn program(
         );
         problems.add("spec.store", "StoreMissing", message);
     }
-    inputs::check(name, resolved, all, edges, problems);
+    inputs::check(name, resolved, spec.store.as_ref(), all, edges, problems);
     cache::check(name, resolved, problems);
     let run = expression::run_names(resolved, spec, all);
     let mut found: Vec<References> = vec![gate::check(name, resolved, &run, problems)];
     found.push(for_each::check(name, resolved, &run, all, edges, problems));
     let each = for_each::names(resolved, run.clone());
+    let mut handed = References::default();
+    for (input, uri) in stage.inputs.iter().filter_map(|(input, of)| Some((input, of.uri.as_ref()?))) {
+        handed.text(uri, &format!("{at}.inputs.{input}.uri"), &run, problems);
+    }
+    found.push(handed);
     if let Some(own) = &stage.container {
         let path = format!("{at}.container");
         container::check(own, &path, config, problems);

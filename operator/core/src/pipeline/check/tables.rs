@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::{Problems, name};
 use crate::api::{
-    AgentPath, Cache, CacheMode, Container, EnvValue, Input, KeyRef, MLPipelineSpec, Output, PodSettings, Resources,
-    Retry, Stage, TableInput, Volume, VolumeClaim,
+    AgentPath, Cache, CacheMode, Container, EnvValue, Input, InputMode, KeyRef, MLPipelineSpec, Output, PodSettings,
+    Resources, Retry, Stage, TableInput, Volume, VolumeClaim,
 };
 use crate::config::Config;
 use crate::pipeline::stage_path;
@@ -80,9 +80,12 @@ fn free(made: &str, at: &str, spec: &MLPipelineSpec, problems: &mut Problems) {
 
 /// What the schema says too: a spec can also come from where no schema looked.
 fn refuse(input: &Input, table: &TableInput, at: &str, problems: &mut Problems) {
-    if input.from.is_some() || input.deployed.is_some() {
-        let message = "exactly one of from, deployed and table is required: write one of them";
+    if input.from.is_some() || input.deployed.is_some() || input.uri.is_some() {
+        let message = "exactly one of from, uri, table and deployed is required: write one of them";
         problems.add(at, "InvalidInput", message);
+    }
+    if input.mode == InputMode::Uri {
+        problems.add(format!("{at}.mode"), "InvalidInput", "a table is read into a folder: take mode out");
     }
     if input.default.is_some() || input.optional {
         let message = "default and optional are not for an input with table: take them out. A table that is not there fails the stage";

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::super::inputs::{self, Mounted};
+use super::super::inputs::{self, Handed, Mounted};
 use super::super::pass::{Pass, Stages};
-use super::super::{job, render};
+use super::super::{code, job, render};
 use crate::api::{Container, EnvValue, StageStatus};
 use crate::names;
 use crate::pipeline::FrozenContainer;
@@ -38,6 +38,7 @@ pub(super) fn of(
     // What hinders the stage is told by who makes the attempt.
     let hindered = |_| String::new();
     let read = inputs::mounted(&stage.inputs, &status.inputs, stages, pass.frozen.store.as_ref()).map_err(hindered)?;
+    let handed = inputs::handed(pass, name, stage, status, stages).map_err(hindered)?;
     let first = StageStatus { attempts: 0, ..status.clone() };
     let scope = job::scope_of(pass, name, stage, &first, &read, stages).map_err(hindered)?;
     let container = render::container(name, &pass.at(name), stage, &scope).map_err(hindered)?;
@@ -49,7 +50,7 @@ pub(super) fn of(
     };
     let template = job::pod_template(pass, name, &container).map_err(hindered)?;
     let salt = stage.cache.as_ref().and_then(|cache| cache.salt.as_deref());
-    let content = json!({
+    let mut content = json!({
         "version": VERSION,
         "image": image,
         "program": program(&container),
@@ -59,9 +60,18 @@ pub(super) fn of(
         "store": pass.frozen.store,
         "salt": salt,
     });
+    // Absent where there is none: the keys of stages that have none stay as they were.
+    if !handed.is_empty() {
+        let of = |handed: &Handed| json!([handed.uri, handed.digest]);
+        content["handed"] = handed.iter().map(|(name, handed)| (name.clone(), of(handed))).collect();
+    }
+    if let Some(code) = code::of(pass, stage) {
+        content["code"] = json!(code.digest);
+    }
     let key = names::sha256_hex(content.to_string().as_bytes())[..LENGTH].to_owned();
     let claims = container.settings.volumes.values().any(|volume| volume.claim.is_some());
-    Ok(Keyed { key, blind: read.is_empty() || claims })
+    let unseen = handed.values().any(|handed| handed.digest.is_none());
+    Ok(Keyed { key, blind: (read.is_empty() && handed.is_empty()) || unseen || claims })
 }
 
 /// The digest by which an image is named. What the repository or the tag beside it are called changes nothing.

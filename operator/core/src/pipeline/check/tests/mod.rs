@@ -1,5 +1,6 @@
 //! Every refusal: the field it names and the remedy it gives. Here is the pipeline that passes, which each test changes.
 
+mod addresses;
 mod approve;
 mod cache;
 mod expressions;

@@ -103,12 +103,13 @@ fn a_table_that_cannot_be_read_so_is_refused() {
     let at = "spec.stages.fit.inputs.clicks";
     let table = json!({ "uri": "s3://lake/clicks" });
     for (input, path, says) in [
-        (json!({ "table": table, "from": "load.data" }), at.to_owned(), "exactly one of from, deployed and table"),
+        (json!({ "table": table, "from": "load.data" }), at.to_owned(), "exactly one of from, uri, table and deployed"),
         (
             json!({ "table": table, "optional": true }),
             at.to_owned(),
             "default and optional are not for an input with table",
         ),
+        (json!({ "table": table, "mode": "Uri" }), format!("{at}.mode"), "a table is read into a folder"),
         (json!({ "table": table, "window": "1d" }), format!("{at}.window"), "write table.timeColumn"),
         (
             json!({ "table": { "uri": "s3://lake/clicks", "timeColumn": "at" }, "window": "0s" }),

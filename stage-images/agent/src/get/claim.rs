@@ -1,0 +1,43 @@
+//! A file or a folder of a claim, which is mounted read-only.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use millrace_files::digest::{self, DigestError};
+use millrace_files::regular;
+
+use super::GetError;
+use super::asked::Asked;
+
+/// Copies what lies there. Links are refused: they may lead out of what is asked for.
+pub fn copy(asked: &Asked) -> Result<Option<String>, GetError> {
+    let from = asked.from.as_deref().ok_or_else(|| GetError::last("--from is needed for pvc://"))?;
+    let files = digest::walk(from, &|| false).map_err(|error| match error {
+        DigestError::Missing(_) => GetError::last(format!("there is no {}", asked.uri)),
+        error => GetError::last(format!("{}: {error}", asked.uri)),
+    })?;
+    if from.is_dir() {
+        fs::create_dir_all(&asked.to).map_err(|error| GetError::disk(&asked.to, &error))?;
+    }
+    for entry in files {
+        let (of, to) = if entry.path.is_empty() {
+            (from.to_owned(), asked.to.clone())
+        } else {
+            (from.join(&entry.path), asked.to.join(&entry.path))
+        };
+        if let Some(above) = to.parent() {
+            fs::create_dir_all(above).map_err(|error| GetError::disk(above, &error))?;
+        }
+        let read = regular::open(&of).map_err(|error| GetError::last(format!("{}: {error}", of.display())))?;
+        if one(read, &to).map_err(|error| GetError::disk(&to, &error))? != entry.size {
+            return Err(GetError::passing(format!("{}: {} was written while it was read", asked.uri, entry.path)));
+        }
+    }
+    Ok(None)
+}
+
+fn one(mut from: impl Read, to: &Path) -> io::Result<u64> {
+    let mut file = File::create(to)?;
+    io::copy(&mut from, &mut file)
+}

@@ -1,0 +1,288 @@
+//! A file from a web server. A connection that breaks is taken up where it broke, if the server says by a strong ETag that the file is the same.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_contract::GET_ENV;
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE,
+    LAST_MODIFIED, RANGE,
+};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Certificate, Client, Response, StatusCode, Url};
+
+use super::GetError;
+use super::address::{self, Names};
+
+const CONNECT: Duration = Duration::from_secs(20);
+/// A transfer that stands still is ended. There is no limit for the whole: large files take long.
+const STILL: Duration = Duration::from_mins(1);
+const REDIRECTS: usize = 10;
+/// Tries in a row that brought nothing.
+const FRUITLESS: u32 = 5;
+/// All tries.
+const MOST: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Brings the file, and says which version it is, if the server does.
+pub fn get(address: &str, to: &Path, authority: Option<&str>) -> Result<Option<String>, GetError> {
+    let url = address::checked(address)?;
+    let client = client(authority)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| GetError::passing(format!("failed to begin: {error}")))?;
+    let file = File::create(to).map_err(|error| GetError::disk(to, &error))?;
+    let mut download =
+        Download { client, url, shown: address::shown(address), to, file, have: 0, whole: None, version: None };
+    runtime.block_on(download.all())
+}
+
+fn client(authority: Option<&str>) -> Result<Client, GetError> {
+    let mut builder = Client::builder()
+        .connect_timeout(CONNECT)
+        .read_timeout(STILL)
+        .redirect(Policy::custom(follow))
+        .referer(false)
+        .dns_resolver(Arc::new(Names))
+        .user_agent(concat!("millrace-agent/", env!("CARGO_PKG_VERSION")));
+    if let Some(authority) = authority {
+        let found = Certificate::from_pem_bundle(authority.as_bytes());
+        let found = found.map_err(|error| GetError::last(format!("ca.crt is no certificate in PEM: {error}")))?;
+        builder = found.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
+    }
+    builder.build().map_err(|error| GetError::last(format!("failed to begin: {}", chain(&error))))
+}
+
+/// Whoever answers does not lead where the address would not have been taken, nor from TLS to none.
+fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let why = {
+        let (from, to) = (attempt.previous().last(), attempt.url());
+        let down = from.is_some_and(|from| from.scheme() == "https") && to.scheme() != "https";
+        if attempt.previous().len() > REDIRECTS {
+            Some(format!("it leads on more than {REDIRECTS} times"))
+        } else if down {
+            Some(format!(
+                "it leads from https to {}, where everybody on the way reads along",
+                address::shown(to.as_str())
+            ))
+        } else {
+            address::refused(to)
+        }
+    };
+    match why {
+        Some(why) => attempt.error(why),
+        None => attempt.follow(),
+    }
+}
+
+/// A file on its way.
+struct Download<'a> {
+    client: Client,
+    url: Url,
+    shown: String,
+    to: &'a Path,
+    file: File,
+    /// Bytes that are here.
+    have: u64,
+    /// Bytes of the whole, once the server said so.
+    whole: Option<u64>,
+    version: Option<Version>,
+}
+
+/// What the server calls the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Version {
+    text: String,
+    /// The same bytes for sure: a rest may be asked for.
+    strong: bool,
+}
+
+impl Download<'_> {
+    async fn all(&mut self) -> Result<Option<String>, GetError> {
+        let mut fruitless = 0;
+        for _ in 0..MOST {
+            let before = self.have;
+            let error = match self.some().await {
+                Ok(()) => return Ok(self.version.take().map(|version| version.text.trim_matches('"').to_owned())),
+                Err(error) if error.last => return Err(error),
+                Err(error) => error,
+            };
+            fruitless = if self.have > before { 0 } else { fruitless + 1 };
+            if fruitless >= FRUITLESS {
+                return Err(error);
+            }
+            tokio::time::sleep((PAUSE * (1 << fruitless)).min(LONGEST_PAUSE)).await;
+        }
+        Err(GetError::passing(format!("GET {} broke {MOST} times", self.shown)))
+    }
+
+    /// One request, until it ends or breaks.
+    async fn some(&mut self) -> Result<(), GetError> {
+        let strong = self.version.clone().filter(|version| version.strong);
+        let Some(rest) = strong.filter(|_| self.have > 0) else {
+            self.from_the_beginning()?;
+            let answer = self.asked(None).await?;
+            return self.take(answer).await;
+        };
+        let answer = self.asked(Some(&rest)).await?;
+        match answer.status() {
+            StatusCode::PARTIAL_CONTENT if self.goes_on(answer.headers()) => self.take(answer).await,
+            // It is another file by now, or the server gives no parts.
+            StatusCode::OK => {
+                self.from_the_beginning()?;
+                self.take(answer).await
+            }
+            _ => {
+                self.version = None;
+                Err(GetError::passing(format!("GET {}: the server gives no rest of what it began", self.shown)))
+            }
+        }
+    }
+
+    async fn asked(&self, rest: Option<&Version>) -> Result<Response, GetError> {
+        let mut request = self.client.get(self.url.clone()).header(ACCEPT_ENCODING, "identity");
+        if let Some(given) = std::env::var(format!("{GET_ENV}HTTP_AUTHORIZATION")).ok().filter(|text| !text.is_empty())
+        {
+            let mut value = HeaderValue::from_str(given.trim())
+                .map_err(|_| GetError::last("HTTP_AUTHORIZATION of the Secret is no value of a header"))?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(Version { text, .. }) = rest {
+            request = request.header(RANGE, format!("bytes={}-", self.have)).header(IF_RANGE, text);
+        }
+        let answer = request.send().await.map_err(|error| self.broke(&error))?;
+        let status = answer.status();
+        let fits = status == StatusCode::OK || rest.is_some() && matches!(status.as_u16(), 206 | 416);
+        if fits { Ok(answer) } else { Err(refusal(&self.shown, status)) }
+    }
+
+    /// Whether a part begins where the last one ended, in a whole of the same size.
+    fn goes_on(&self, headers: &HeaderMap) -> bool {
+        let Some((first, whole)) = text(headers, CONTENT_RANGE).and_then(range) else { return false };
+        first == self.have && (self.whole.is_none() || whole.is_none() || self.whole == whole)
+    }
+
+    fn from_the_beginning(&mut self) -> Result<(), GetError> {
+        (self.have, self.whole, self.version) = (0, None, None);
+        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)).map(drop));
+        emptied.map_err(|error| GetError::disk(self.to, &error))
+    }
+
+    async fn take(&mut self, mut answer: Response) -> Result<(), GetError> {
+        if self.have == 0 {
+            self.version = version(answer.headers());
+            self.whole = answer.content_length();
+        }
+        while let Some(bytes) = answer.chunk().await.map_err(|error| self.broke(&error))? {
+            self.file.write_all(&bytes).map_err(|error| GetError::disk(self.to, &error))?;
+            self.have += bytes.len() as u64;
+        }
+        match self.whole {
+            Some(whole) if whole != self.have => {
+                Err(GetError::passing(format!("GET {}: {} of {whole} bytes came", self.shown, self.have)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn broke(&self, error: &reqwest::Error) -> GetError {
+        let said = chain(error);
+        let last = error.is_redirect() || said.contains("no request goes there");
+        let hint = if said.contains("invalid peer certificate") {
+            "; write access.caConfigMap, or ca.crt into the Secret, if the authority is one of your own"
+        } else {
+            ""
+        };
+        GetError { said: format!("GET {}: {said}{hint}", self.shown), last }
+    }
+}
+
+/// The version that the server gives the file: its ETag, else when it was changed last.
+fn version(headers: &HeaderMap) -> Option<Version> {
+    if let Some(tag) = text(headers, ETAG) {
+        let strong = tag.starts_with('"');
+        return Some(Version { text: tag.strip_prefix("W/").unwrap_or(tag).to_owned(), strong });
+    }
+    let changed = text(headers, LAST_MODIFIED)?;
+    // Within the same second it may have been changed again.
+    let strong = text(headers, DATE).is_some_and(|date| date != changed);
+    Some(Version { text: changed.to_owned(), strong })
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The first byte of a part, and the size of the whole: `bytes 5-9/10`.
+fn range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, whole) = text.strip_prefix("bytes ")?.split_once('/')?;
+    Some((range.split_once('-')?.0.parse().ok()?, whole.parse().ok()))
+}
+
+fn refusal(shown: &str, status: StatusCode) -> GetError {
+    let said = |what: &str| format!("GET {shown}: {status}; {what}");
+    match status.as_u16() {
+        401 | 403 => GetError::last(said(
+            "use an address that needs no sign-in, or name a Secret with HTTP_AUTHORIZATION in access.secretRef",
+        )),
+        404 | 410 => GetError::last(said("nothing is there: correct the address")),
+        408 | 425 | 429 | 500..=599 => GetError::passing(said("the server may do better later")),
+        _ => GetError::last(said("correct the address")),
+    }
+}
+
+/// The error with its causes in one line, each once, and without the address, which may hold secrets.
+fn chain(error: &reqwest::Error) -> String {
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    let mut all = if error.is_redirect() {
+        "it leads elsewhere".to_owned()
+    } else if error.is_timeout() {
+        "it took too long".to_owned()
+    } else if error.is_connect() {
+        "no connection".to_owned()
+    } else {
+        "the transfer broke".to_owned()
+    };
+    while let Some(found) = cause {
+        let words = found.to_string();
+        if !all.contains(&words) {
+            all = format!("{all}: {words}");
+        }
+        cause = found.source();
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(all: &[(&'static str, &str)]) -> HeaderMap {
+        all.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn a_version_is_strong_where_the_bytes_are_the_same_for_sure() {
+        let found = |all: &[(&'static str, &str)]| version(&headers(all)).map(|version| (version.text, version.strong));
+        assert_eq!(found(&[("etag", "\"a\"")]), Some(("\"a\"".into(), true)));
+        assert_eq!(found(&[("etag", "W/\"a\"")]), Some(("\"a\"".into(), false)));
+        let time = "Sun, 22 Nov 2026 14:00:00 GMT";
+        assert_eq!(found(&[("last-modified", time), ("date", time)]), Some((time.into(), false)));
+        let later = "Sun, 22 Nov 2026 14:00:09 GMT";
+        assert_eq!(found(&[("last-modified", time), ("date", later)]), Some((time.into(), true)));
+        assert_eq!(found(&[("last-modified", time)]), Some((time.into(), false)));
+        assert_eq!(found(&[]), None);
+    }
+
+    #[test]
+    fn a_part_says_where_it_begins() {
+        assert_eq!(range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(range("bytes 5-9/*"), Some((5, None)));
+        assert_eq!(range("bytes */10"), None);
+        assert_eq!(range("lines 5-9/10"), None);
+    }
+}
