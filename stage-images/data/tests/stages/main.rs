@@ -7,6 +7,7 @@
 mod csv_errors;
 mod database;
 mod evaluate;
+mod features;
 mod http;
 mod ingest;
 mod look;
