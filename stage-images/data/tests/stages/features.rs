@@ -93,8 +93,7 @@ fn what_was_learned_is_applied_to_another_table_without_learning_again() {
 #[test]
 fn the_same_rows_give_the_same_bytes() {
     let csv = "x,y,c\n1.5,2,a\n2.5,,b\n,7,a\n9,1,\n";
-    let steps =
-        json!([{"impute": "median", "addIndicator": true}, {"bin": "quantile", "bins": 2}, {"encode": "onehot"}]);
+    let steps = json!([{"impute": "median", "addIndicator": true}, {"bin": "quantile", "bins": 2, "columns": ["x", "y"]}, {"encode": "onehot"}]);
     let (one, other) = (fitted(csv, steps.clone()).well(), fitted(csv, steps).well());
     for (output, file) in
         [("features", "features.json"), ("features", "features.onnx"), ("train", "part-00000.parquet")]
@@ -113,7 +112,7 @@ fn what_is_missing_stays_missing_where_no_step_fills_it() {
 #[test]
 fn a_later_step_learns_of_what_the_earlier_ones_made() {
     // After imputing with 100 the largest is 100.
-    let csv = "x\n0\n50\n\n";
+    let csv = "x,y\n0,1\n50,2\n,3\n";
     let run = fitted(csv, json!([{"impute": "constant", "fill": 100}, {"scale": "minmax"}])).well();
     assert_eq!(run.table("train").column("x"), ["0.0", "0.5", "1.0"]);
     // A missing text that was filled is a category; products are scaled as products.

@@ -26,20 +26,24 @@ fn missing_values_unknown_texts_and_far_numbers_are_answered_as_the_features_of_
     assert!(found.iter().zip(&wanted).all(|(found, wanted)| (found - wanted).abs() < 1e-6));
 }
 
+/// A request of some of the rows.
+fn only(expected: &Value, rows: &[usize]) -> String {
+    let some = |input: &Value| {
+        let data: Vec<&Value> = rows.iter().map(|row| &input["data"][*row]).collect();
+        json!({"name": input["name"], "datatype": input["datatype"], "shape": [rows.len(), 1], "data": data})
+    };
+    let inputs: Vec<Value> = expected["request"]["inputs"].as_array().unwrap().iter().map(some).collect();
+    json!({"inputs": inputs}).to_string()
+}
+
 #[test]
 fn a_row_asked_alone_is_answered_as_in_a_batch() {
     let server = Server::ready("raw-columns", &[]);
     let (mut caller, expected) = (server.caller(), strange());
-    for row in [0, 7, 100, 200] {
-        let inputs: Vec<Value> = expected["request"]["inputs"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|input| {
-                json!({"name": input["name"], "datatype": input["datatype"], "shape": [1, 1], "data": [input["data"][row]]})
-            })
-            .collect();
-        let answer = caller.post(infer_path(), &json!({"inputs": inputs}).to_string());
+    let last = expected["rows"].as_array().unwrap().len() - 1;
+    // Nothing has a value in the last one.
+    for row in [0, 7, 100, 200, last] {
+        let answer = caller.post(infer_path(), &only(&expected, &[row]));
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         assert_eq!(answer.json()["outputs"][0]["data"], json!([expected["label"][row]]));
     }
@@ -48,10 +52,13 @@ fn a_row_asked_alone_is_answered_as_in_a_batch() {
 #[test]
 fn an_answer_is_explained_by_raw_columns() {
     let server = Server::ready("raw-columns", &[]);
-    let answer = server.caller().post("/v2/models/m/explain", &strange()["request"].to_string());
+    let answer = server.caller().post("/v2/models/m/explain", &only(&strange(), &[0, 1, 2]));
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     let answer = answer.json();
-    let names: Vec<&str> =
-        answer["outputs"][1]["data"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-    assert!(names.contains(&"city") && names.contains(&"age") && !names.contains(&"age_x_age"), "{names:?}");
+    let names = answer["outputs"][1]["data"].as_array().unwrap();
+    assert_eq!(answer["outputs"][0]["shape"], json!([3, names.len()]));
+    assert!(
+        names.contains(&json!("city")) && names.contains(&json!("age")) && !names.contains(&json!("age_x_age")),
+        "{names:?}"
+    );
 }
