@@ -180,7 +180,7 @@ impl Builder {
 
     /// The words of a text are what stands between spaces. The places that are left in rows with fewer words hold the empty
     /// text, which is no word.
-    fn words(&mut self, column: &String, words: &[String], flags: &[Flag]) {
+    fn words(&mut self, column: &str, words: &[String], flags: &[Flag]) {
         self.graph.needs(OPSET_WITH_WORDS);
         let value = self.gather(&[column]);
         let flat = self.graph.constant(&Constant::Wholes(&[-1]), &[1]);

@@ -192,7 +192,7 @@ impl Shop<'_> {
         let path = self.place.input(table)?;
         let schema = dataset::schema(path)?;
         let needed = windows.iter().flat_map(|window| window.by.iter().chain([&window.order, &window.column]));
-        self.has(table, &schema, needed)?;
+        has(table, &schema, needed)?;
         if windows.is_empty() {
             return Ok(path.to_path_buf());
         }
@@ -218,24 +218,6 @@ impl Shop<'_> {
         Ok(to)
     }
 
-    fn has<'n>(
-        &self,
-        table: &str,
-        schema: &Schema,
-        names: impl Iterator<Item = &'n String>,
-    ) -> Result<(), FeaturesError> {
-        let needed: BTreeSet<&String> = names.collect();
-        match needed.iter().find(|name| schema.field_with_name(name).is_err()) {
-            None => Ok(()),
-            Some(name) => Err(FeaturesError::Missing {
-                table: table.to_owned(),
-                column: say::excerpt(name, 60),
-                asked: say::names(&needed),
-                known: say::names(schema.fields().iter().map(|field| field.name())),
-            }),
-        }
-    }
-
     /// Writes the output of a table.
     fn write(&self, table: &str, raw: &Path, state: &State, graph: &Path) -> Result<u64, FeaturesError> {
         let to = self.place.output(table)?;
@@ -246,7 +228,7 @@ impl Shop<'_> {
             }
             return Ok(sink.finish()?);
         }
-        self.has(table, &dataset::schema(raw)?, state.inputs.iter().map(|input| &input.name))?;
+        has(table, &dataset::schema(raw)?, state.inputs.iter().map(|input| &input.name))?;
         let mut applier =
             Applier::open(graph, &state.inputs, &state.outputs).map_err(|source| apply_error(table, source))?;
         applier.transform(raw, &state.kept, to).map_err(|source| apply_error(table, source))
@@ -276,4 +258,18 @@ fn plan_windows(steps: &[Step], schema: &Schema) -> Result<Vec<Windowed>, Window
         windows.extend(made);
     }
     Ok(windows)
+}
+
+/// Whether a table has the columns that are needed.
+fn has<'n>(table: &str, schema: &Schema, names: impl Iterator<Item = &'n String>) -> Result<(), FeaturesError> {
+    let needed: BTreeSet<&String> = names.collect();
+    match needed.iter().find(|name| schema.field_with_name(name).is_err()) {
+        None => Ok(()),
+        Some(name) => Err(FeaturesError::Missing {
+            table: table.to_owned(),
+            column: say::excerpt(name, 60),
+            asked: say::names(&needed),
+            known: say::names(schema.fields().iter().map(|field| field.name())),
+        }),
+    }
 }

@@ -175,7 +175,7 @@ impl Op {
                 (*left, *right, *names) = (at(left, &keep), at(right, &keep), at(names, &keep));
             }
             Self::OneHot { flags: all, .. } | Self::Bin { flags: Some(all), .. } | Self::Words { flags: all, .. } => {
-                *all = flags(all)?
+                *all = flags(all)?;
             }
             Self::FillText { column, .. } | Self::Replace { column, .. } | Self::Bin { column, flags: None, .. } => {
                 if !live.contains(column.as_str()) {

@@ -1,5 +1,7 @@
 //! The parameters of `features`: a list of steps, each with the one key that says what it does.
 
+#![allow(clippy::struct_field_names, reason = "a step is named by its first key")]
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! What was learned, as a page: the features with what they are made of, and the verdicts of selection.
 
+use std::fmt::Write as _;
+
 use super::op::{Column, Kind};
 use super::state::{Judged, State};
 use crate::html::{escape, page, table};
@@ -51,7 +53,7 @@ pub fn html(state: &State) -> String {
         &state.outputs.iter().take(LISTED).map(feature).collect::<Vec<_>>(),
     ));
     if state.outputs.len() > LISTED {
-        body.push_str(&format!("<p class=\"soft\">The first {LISTED}; features.json has all.</p>\n"));
+        let _ = writeln!(body, "<p class=\"soft\">The first {LISTED}; features.json has all.</p>");
     }
     page("Features", &body)
 }

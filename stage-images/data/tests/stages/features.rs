@@ -1,6 +1,7 @@
 //! `features`: learned of training rows, applied through ONNX Runtime. That the figures are scikit-learn's is shown by the trainer's tests, on the
 //! tables and the artifact that the first test here makes.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -197,7 +198,7 @@ fn selection_by_what_a_feature_tells_of_the_target_keeps_the_best() {
     for row in 0..400_u32 {
         let kind = if row % 2 == 0 { "even" } else { "odd" };
         let half = if row % 8 == 0 { (row + 1) % 2 } else { row % 2 };
-        csv.push_str(&format!("{},{},{half},{kind}\n", row % 2, (row * 7919) % 400 / 2));
+        writeln!(csv, "{},{},{half},{kind}", row % 2, (row * 7919) % 400 / 2).unwrap();
     }
     let steps = json!([{"select": "mutual_information", "k": 2}]);
     let run =

@@ -10,7 +10,7 @@ mod select;
 mod words;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arrow::datatypes::Schema;
 use datafusion::error::DataFusionError;
@@ -164,7 +164,7 @@ impl<'a> Fitter<'a> {
             selection: Vec::new(),
             tables: 0,
         };
-        fitter.register(&fitter.workshop.source.to_path_buf()).await?;
+        fitter.register(fitter.workshop.source).await?;
         fitter.rows = fitter.sample().rows().await?;
         if fitter.rows == 0 {
             return Err(FitError::NoRows);
@@ -334,7 +334,7 @@ impl<'a> Fitter<'a> {
         self.selection.push(Judged { feature: feature.into(), by: by.into(), value, kept, reason });
     }
 
-    async fn register(&self, table: &PathBuf) -> Result<(), FitError> {
+    async fn register(&self, table: &Path) -> Result<(), FitError> {
         let context = self.workshop.context;
         context.deregister_table("current")?;
         let frame = dataset::open(context, table).await?;

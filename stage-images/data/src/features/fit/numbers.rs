@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::sample::Figures;
 use super::{FitError, Fitter};
 use crate::features::op::{Flag, Kind, Op};
 use crate::features::params::{Bin, BinEncoding, Binning, Impute, Imputing, Scale, Scaling};
@@ -13,77 +14,62 @@ const MOST_BINS: u32 = 1000;
 
 impl Fitter<'_> {
     pub(super) async fn impute(&mut self, step: usize, given: &Impute) -> Result<(), FitError> {
-        let wrong = |option: &'static str, reason: String| FitError::Step { step, option, reason };
-        let wanted = match (given.impute, &given.fill) {
-            (Imputing::Constant, Some(Value::Number(_) | Value::Bool(_))) => Some(Kind::Number),
-            (Imputing::Constant, Some(Value::String(text))) if !text.is_empty() => Some(Kind::Text),
-            (Imputing::Constant, None) => {
-                return Err(wrong("fill", "it is missing: impute: constant needs the value to fill in".into()));
-            }
-            (Imputing::Constant, Some(other)) => {
-                let found = if other.is_string() { "an empty text" } else { kind(other) };
-                return Err(wrong("fill", format!("found {found}, expected a number or a text")));
-            }
-            (_, Some(_)) => {
-                return Err(wrong("fill", "it does nothing here: write impute: constant, or leave fill out".into()));
-            }
-            (Imputing::MostFrequent, None) => None,
-            (Imputing::Mean | Imputing::Median, None) => Some(Kind::Number),
-        };
+        let wanted = fillable(step, given)?;
         let names = self.pick(step, "impute", given.columns.as_ref(), wanted)?;
         self.settle(&names).await?;
         let (numbers, texts): (Vec<String>, Vec<String>) =
             names.into_iter().partition(|name| self.kind(name) == Kind::Number);
         if given.add_indicator.is_some() && numbers.is_empty() {
-            let reason = "it is of numbers; of a text, encode: onehot makes a column of what is missing";
-            return Err(wrong("addIndicator", reason.into()));
+            let reason = "it is of numbers; of a text, encode: onehot makes a column of what is missing".into();
+            return Err(FitError::Step { step, option: "addIndicator", reason });
         }
         let figures = self.sample().figures(&numbers).await?;
         let mut values = Vec::with_capacity(numbers.len());
         for (name, figures) in numbers.iter().zip(&figures) {
-            let value = match given.impute {
-                Imputing::Mean => figures.mean,
-                Imputing::Median => self.sample().quantiles(name, figures.present, &[0.5]).await?[0],
-                Imputing::MostFrequent => {
-                    self.sample().numbers(name, 1).await?.values.first().map_or(f64::NAN, |(value, _)| *value)
-                }
-                Imputing::Constant => match &given.fill {
-                    Some(Value::Bool(fill)) => f64::from(u8::from(*fill)),
-                    fill => fill.as_ref().and_then(Value::as_f64).unwrap_or(f64::NAN),
-                },
-            };
+            let value = self.fill(given, name, figures).await?;
             // A column that an earlier step left without any value.
             values.push(if value.is_finite() { narrow(value) } else { 0.0 });
         }
         if given.add_indicator == Some(true) {
-            let holed: Vec<String> = numbers
-                .iter()
-                .zip(&figures)
-                .filter(|(_, figures)| figures.present < self.rows)
-                .map(|(name, _)| name.clone())
-                .collect();
-            if !holed.is_empty() {
-                let names = holed.iter().map(|name| format!("{name}_missing")).collect();
-                self.push(step, Op::Indicate { columns: holed, names })?;
+            let of = numbers.iter().zip(&figures).filter(|(_, figures)| figures.present < self.rows);
+            let columns: Vec<String> = of.map(|(name, _)| name.clone()).collect();
+            if !columns.is_empty() {
+                let names = columns.iter().map(|name| format!("{name}_missing")).collect();
+                self.push(step, Op::Indicate { columns, names })?;
             }
         }
         if !numbers.is_empty() {
             self.push(step, Op::Fill { columns: numbers, values })?;
         }
         for column in texts {
-            let value = match &given.fill {
-                Some(Value::String(fill)) => fill.clone(),
-                _ => {
-                    let counts = self.sample().words(&column, 2).await?.values;
-                    let most = counts.into_iter().map(|(text, _)| text).find(|text| !text.is_empty());
-                    // A column that an earlier step left without any text.
-                    let Some(most) = most else { continue };
-                    most
-                }
-            };
-            self.push(step, Op::FillText { column, value })?;
+            if let Some(value) = self.fill_text(given, &column).await? {
+                self.push(step, Op::FillText { column, value })?;
+            }
         }
         Ok(())
+    }
+
+    async fn fill(&self, given: &Impute, name: &str, figures: &Figures) -> Result<f64, FitError> {
+        Ok(match given.impute {
+            Imputing::Mean => figures.mean,
+            Imputing::Median => self.sample().quantiles(name, figures.present, &[0.5]).await?[0],
+            Imputing::MostFrequent => {
+                self.sample().numbers(name, 1).await?.values.first().map_or(f64::NAN, |(value, _)| *value)
+            }
+            Imputing::Constant => match &given.fill {
+                Some(Value::Bool(fill)) => f64::from(u8::from(*fill)),
+                fill => fill.as_ref().and_then(Value::as_f64).unwrap_or(f64::NAN),
+            },
+        })
+    }
+
+    /// None for a column that an earlier step left without any text.
+    async fn fill_text(&self, given: &Impute, name: &str) -> Result<Option<String>, FitError> {
+        if let Some(Value::String(fill)) = &given.fill {
+            return Ok(Some(fill.clone()));
+        }
+        let counts = self.sample().words(name, 2).await?.values;
+        Ok(counts.into_iter().map(|(text, _)| text).find(|text| !text.is_empty()))
     }
 
     pub(super) async fn scale(&mut self, step: usize, given: &Scale) -> Result<(), FitError> {
@@ -171,6 +157,24 @@ impl Fitter<'_> {
             self.push(step, Op::Bin { column, edges, flags })?;
         }
         Ok(())
+    }
+}
+
+/// What kind of columns can be filled so; none if any.
+fn fillable(step: usize, given: &Impute) -> Result<Option<Kind>, FitError> {
+    let wrong = |reason: String| Err(FitError::Step { step, option: "fill", reason });
+    match (given.impute, &given.fill) {
+        (Imputing::Constant, None) => wrong("it is missing: impute: constant needs the value to fill in".into()),
+        (Imputing::Constant, Some(Value::Number(_) | Value::Bool(_))) | (Imputing::Mean | Imputing::Median, None) => {
+            Ok(Some(Kind::Number))
+        }
+        (Imputing::Constant, Some(Value::String(text))) if !text.is_empty() => Ok(Some(Kind::Text)),
+        (Imputing::Constant, Some(other)) => {
+            let found = if other.is_string() { "an empty text" } else { kind(other) };
+            wrong(format!("found {found}, expected a number or a text"))
+        }
+        (_, Some(_)) => wrong("it does nothing here: write impute: constant, or leave fill out".into()),
+        (Imputing::MostFrequent, None) => Ok(None),
     }
 }
 

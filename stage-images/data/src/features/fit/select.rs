@@ -61,7 +61,7 @@ impl Fitter<'_> {
         for (name, figures) in names.iter().zip(self.sample().figures(names).await?) {
             let variance = if figures.std.is_finite() { figures.std * figures.std } else { 0.0 };
             // What rounding leaves of no variance at all is none.
-            let variance = if figures.min == figures.max { 0.0 } else { variance };
+            let variance = if figures.min >= figures.max { 0.0 } else { variance };
             let kept = variance > threshold;
             let than = if kept { "above" } else { "not above" };
             self.judge(
