@@ -64,6 +64,22 @@ class Penguins(Local):
         self.assertIn("species", run["stages"]["validate"]["message"])
 
 
+class Features(Local):
+    def test_features_are_learned_and_the_model_takes_the_columns_before_them(self):
+        run = self.run_local("-f", str(EXAMPLES / "features"))
+        stages = run["stages"]
+        self.assertEqual({stage["state"] for stage in stages.values()}, {"Succeeded"}, run)
+        self.assertGreater(stages["evaluate"]["metrics"]["r2"], 0.7)
+        self.assertGreater(stages["features"]["metrics"]["features"], stages["features"]["metrics"]["columns"])
+        version = (self.folder / ".millrace/models/penguin-mass-v1.yaml").read_text()
+        path = next(line.split("pvc://")[1].strip() for line in version.splitlines() if "pvc://" in line and "/model" in line)
+        signature = json.loads((self.folder / ".millrace/claims" / path / "signature.json").read_text())
+        kinds = {column["name"]: column["datatype"] for column in signature["inputs"]}
+        numbers = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm")
+        expected = dict.fromkeys(numbers, "FP32") | dict.fromkeys(("species", "island", "sex"), "BYTES")
+        self.assertEqual(kinds, expected)
+
+
 class Examples(Local):
     def test_the_other_examples_run_without_a_cluster(self):
         expected = {

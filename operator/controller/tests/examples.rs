@@ -50,7 +50,10 @@ fn templates() -> BTreeMap<String, Arc<StageTemplate>> {
 fn the_stock_stage_templates_pass() {
     let templates = templates();
     let names: Vec<&str> = templates.keys().map(String::as_str).collect();
-    assert_eq!(names, ["evaluate", "ingest", "predict", "profile", "train-tabular", "transform", "validate"]);
+    assert_eq!(
+        names,
+        ["evaluate", "features", "ingest", "predict", "profile", "train-tabular", "transform", "validate"]
+    );
     for (name, template) in &templates {
         if let Err(problems) = pipeline::check_template(&template.spec, &Config::default()) {
             panic!("{name}: {}", problem::summary(&problems));

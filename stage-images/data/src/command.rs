@@ -1,10 +1,10 @@
 //! The command line: `millrace-data <stage> --params JSON`.
 
 use crate::workplace::{Workplace, WorkplaceError};
-use crate::{engine, evaluate, ingest, look, params, predict, profile, say, transform, validate};
+use crate::{engine, evaluate, features, ingest, look, params, predict, profile, say, transform, validate};
 
 const USAGE: &str =
-    "usage: millrace-data ingest|validate|transform|profile|evaluate|predict|look --params JSON [--param NAME=TEXT]...";
+    "usage: millrace-data ingest|validate|transform|features|profile|evaluate|predict|look --params JSON [--param NAME=TEXT]...";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -24,6 +24,8 @@ pub enum CommandError {
     Validate(#[from] validate::ValidateError),
     #[error(transparent)]
     Transform(#[from] transform::TransformError),
+    #[error(transparent)]
+    Features(#[from] features::FeaturesError),
     #[error(transparent)]
     Profile(#[from] profile::ProfileError),
     #[error(transparent)]
@@ -48,6 +50,7 @@ pub fn run(arguments: impl Iterator<Item = String>) -> Result<(), CommandError> 
             Stage::Ingest => ingest::run(&params::parse("ingest", &json)?, &place).await?,
             Stage::Validate => validate::run(&params::parse("validate", &json)?, &place).await?,
             Stage::Transform => transform::run(&params::parse("transform", &json)?, &place).await?,
+            Stage::Features => features::run(&params::parse("features", &json)?, &place).await?,
             Stage::Profile => profile::run(&params::parse("profile", &json)?, &place).await?,
             Stage::Evaluate => evaluate::run(&params::parse("evaluate", &json)?, &place)?,
             Stage::Predict => predict::run(&params::parse("predict", &json)?, &place)?,
@@ -62,6 +65,7 @@ enum Stage {
     Ingest,
     Validate,
     Transform,
+    Features,
     Profile,
     Evaluate,
     Predict,
@@ -75,6 +79,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Stage, String),
         Some("ingest") => Stage::Ingest,
         Some("validate") => Stage::Validate,
         Some("transform") => Stage::Transform,
+        Some("features") => Stage::Features,
         Some("profile") => Stage::Profile,
         Some("evaluate") => Stage::Evaluate,
         Some("predict") => Stage::Predict,

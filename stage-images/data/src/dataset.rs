@@ -60,6 +60,19 @@ pub async fn open(context: &SessionContext, path: &Path) -> Result<DataFrame, Da
         .map_err(|source| DatasetError::Open { path: path.into(), source: Box::new(source) })
 }
 
+/// The columns of a table, as its first file has them.
+pub fn schema(path: &Path) -> Result<Schema, DatasetError> {
+    let files = files(path)?;
+    let Some(first) = files.first() else {
+        return Err(DatasetError::NoFiles { path: path.into(), found: "nothing".into() });
+    };
+    check_magic(first)?;
+    let opened = File::open(first).map_err(|source| DatasetError::Read { path: first.clone(), source })?;
+    let damaged = |source| DatasetError::Damaged { path: first.clone(), source };
+    let builder = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(damaged)?;
+    Ok(builder.schema().as_ref().clone())
+}
+
 /// The rows of a table in the order of its files, without the engine.
 pub fn batches(
     path: &Path,

@@ -8,6 +8,7 @@ mod command;
 mod dataset;
 mod engine;
 mod evaluate;
+mod features;
 mod html;
 mod ingest;
 mod limits;

@@ -141,6 +141,17 @@ impl Model {
     }
 }
 
+/// Any graph in ONNX Runtime, with so many of its threads.
+pub fn session(path: &Path, threads: usize) -> Result<Session, ModelError> {
+    let size = std::fs::metadata(path).map_err(|source| ModelError::Read { path: path.into(), source })?.len();
+    let environment = environment()?;
+    start(environment, path, threads).map_err(|reason| ModelError::NotOnnx {
+        path: path.into(),
+        size,
+        reason: excerpt(&reason),
+    })
+}
+
 /// The first of the largest, as argmax has it.
 pub fn largest(probabilities: &[f32]) -> u32 {
     let mut best = 0;
@@ -184,14 +195,14 @@ fn agree(path: &Path, side: &'static str, said: &[signature::Tensor], own: &[Str
     Err(ModelError::Disagree { path: path.into(), side, names: say::names(strange), own: say::names(own) })
 }
 
-fn floats(output: &'static str, value: &DynValue, expected: usize) -> Result<Vec<f32>, ModelError> {
+pub fn floats(output: &'static str, value: &DynValue, expected: usize) -> Result<Vec<f32>, ModelError> {
     let wrong =
         |found: String| ModelError::Output { output, found, expected: format!("{expected} numbers of type FP32") };
     let (_, data) = value.try_extract_tensor::<f32>().map_err(|error| wrong(excerpt(&error.to_string())))?;
     if data.len() == expected { Ok(data.to_vec()) } else { Err(wrong(format!("{} numbers", data.len()))) }
 }
 
-fn texts(output: &'static str, value: &DynValue, rows: usize) -> Result<Vec<String>, ModelError> {
+pub fn texts(output: &'static str, value: &DynValue, rows: usize) -> Result<Vec<String>, ModelError> {
     let wrong =
         |found: String| ModelError::Output { output, found, expected: format!("{rows} labels, BYTES or INT64") };
     let labels: Vec<String> = match value.dtype().tensor_type() {

@@ -1,10 +1,10 @@
 //! `profile`: describes a table for people who do not know it yet, and for later stages by its figures.
 
-mod correlate;
+pub mod correlate;
 mod figures;
 mod measure;
 mod params;
-mod query;
+pub mod query;
 mod report;
 mod spread;
 mod warn;

@@ -8,6 +8,7 @@ mod clouds;
 mod csv_errors;
 mod database;
 mod evaluate;
+mod features;
 mod http;
 mod ingest;
 mod kafka;

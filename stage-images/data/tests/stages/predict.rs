@@ -199,3 +199,31 @@ fn files_of_other_columns_and_broken_ones_are_told() {
         .error();
     assert!(error.contains("has no model.onnx, found: README.md"), "{error}");
 }
+
+#[test]
+fn a_model_with_features_takes_raw_columns_and_answers_as_the_served_one() {
+    // What the server's tests ask the same model with, and what it answers there.
+    let folder = fixture("../../server/tests/models/raw-columns");
+    let expected: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("strange.json")).unwrap()).unwrap();
+    let raw = fixture("../../train-tabular/tests/features/strange.parquet");
+    let run = stage("predict")
+        .variable("ORT_DYLIB_PATH", library())
+        .input("model", folder)
+        .input("data", raw)
+        .run(&json!({"keep": ["left"], "batchSize": 1000}))
+        .well();
+    let table = run.table("data");
+    assert_eq!(table.rows.len(), 4003);
+    let asked = expected["rows"].as_array().unwrap().iter().map(|row| usize::try_from(row.as_u64().unwrap()).unwrap());
+    let asked: Vec<usize> = asked.collect();
+    let labels = table.column("prediction");
+    assert!(asked.len() > 200);
+    assert!(asked.iter().zip(expected["label"].as_array().unwrap()).all(|(row, label)| label == labels[*row]));
+    for (class, column) in ["probability_no", "probability_yes"].into_iter().enumerate() {
+        let found = table.column(column);
+        for (row, likely) in asked.iter().zip(expected["probabilities"].as_array().unwrap()) {
+            let (found, likely) = (found[*row].parse::<f64>().unwrap(), likely[class].as_f64().unwrap());
+            assert!((found - likely).abs() < 1e-6, "row {row}, {column}: {found}, expected {likely}");
+        }
+    }
+}

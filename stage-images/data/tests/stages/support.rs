@@ -48,7 +48,7 @@ impl Stage {
         for (name, path) in &self.inputs {
             command.env(format!("MILLRACE_INPUT_{}", millrace_contract::env_name(name)), path);
         }
-        for output in ["data", "report", "train", "validation", "test"] {
+        for output in ["data", "report", "train", "validation", "test", "features"] {
             let path = folder.path().join("outputs").join(output);
             command.env(format!("MILLRACE_OUTPUT_{}", millrace_contract::env_name(output)), path);
         }

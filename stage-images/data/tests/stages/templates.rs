@@ -20,9 +20,15 @@ fn parameters(template: &str) -> Vec<String> {
 
 #[test]
 fn every_parameter_of_a_template_is_one_of_the_program() {
-    for (name, least) in
-        [("ingest", 8), ("validate", 1), ("transform", 3), ("profile", 2), ("evaluate", 5), ("predict", 3)]
-    {
+    for (name, least) in [
+        ("ingest", 8),
+        ("validate", 1),
+        ("transform", 3),
+        ("features", 5),
+        ("profile", 2),
+        ("evaluate", 5),
+        ("predict", 3),
+    ] {
         let declared = parameters(&format!("{name}.yaml"));
         assert!(declared.len() >= least, "{name}: {declared:?}");
         for parameter in declared {

@@ -17,6 +17,7 @@ mod infer;
 mod metadata;
 mod openapi;
 mod predict;
+mod raw_columns;
 mod repository;
 mod slow_callers;
 mod start;

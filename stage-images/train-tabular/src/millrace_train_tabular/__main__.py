@@ -26,12 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Imported after `settle`: numpy reads the environment once.
         from .stage import Paths, run
 
-        optional = os.environ.get("MILLRACE_INPUT_VALIDATION")
+        validation, features = (os.environ.get(f"MILLRACE_INPUT_{name}") for name in ("VALIDATION", "FEATURES"))
         paths = Paths(
             train=_path("MILLRACE_INPUT_TRAIN", "a Parquet file or folder"),
-            validation=Path(optional) if optional else None,
+            validation=Path(validation) if validation else None,
             model=_path("MILLRACE_OUTPUT_MODEL", "the folder to write the model to"),
             out=_path("MILLRACE_OUT", "the folder for metrics.json and results"),
+            features=Path(features) if features else None,
         )
         # What a library deprecates is no news to the person who reads the stage's log.
         warnings.simplefilter("ignore", category=FutureWarning)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from . import algorithms, prepare
 from .algorithms import CLASSIFICATION
 from .errors import StageError
+from .features import Features
 from .params import Params, suggestion
 from .pipeline import Pipeline
 from .table import Table
@@ -32,14 +33,15 @@ class Rows:
         return Rows(self.table.take(rows), Target(self.target.classes, self.target.values[rows]))
 
 
-def fit(name: str, task: str, params: Params, train: Rows, validation: Rows | None, threads: int) -> Pipeline:
+def fit(
+    name: str, task: str, params: Params, train: Rows, validation: Rows | None, threads: int, features: Features | None = None
+) -> Pipeline:
     """Fits on `train`; `validation` serves early stopping only."""
     algorithm = algorithms.CATALOG[name]
     estimator = algorithms.build(name, algorithm, task, params.hyperparameters, params.seed, threads)
-    prepared = prepare.fit(
-        train.table, params.preprocessing, scaled=algorithm.scaled, takes_missing=algorithm.takes_missing, algorithm=name
-    )
-    pipeline = Pipeline(task, name, prepared, estimator, train.target.classes, train.table)
+    table = features.apply(train.table) if features else train.table
+    prepared = prepare.fit(table, params.preprocessing, scaled=algorithm.scaled, takes_missing=algorithm.takes_missing, algorithm=name)
+    pipeline = Pipeline(task, name, prepared, estimator, train.target.classes, train.table, features)
     _check_size(name, pipeline, train)
     arguments: dict[str, Any] = {}
     weights = sample_weights(params.class_weight, train.target)
@@ -47,7 +49,7 @@ def fit(name: str, task: str, params: Params, train: Rows, validation: Rows | No
         if not algorithm.takes_weights:
             raise StageError(f"params.classWeight does nothing with {name}: leave it out, or use another algorithm")
         arguments["sample_weight"] = weights
-    matrix, values = pipeline.matrix(train.table), train.target.values
+    matrix, values = pipeline.prepare(table), train.target.values
     if params.early_stopping is not None:
         if not algorithm.stops_early:
             able = ", ".join(n for n, a in algorithms.CATALOG.items() if a.stops_early)

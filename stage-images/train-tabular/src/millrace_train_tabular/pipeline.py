@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .algorithms import CATALOG
+from .features import Features
 from .prepare import Prepared
 from .table import Floats, Ints, Table
 
@@ -23,8 +24,14 @@ class Pipeline:
     classes: tuple[str | int, ...]
     # The raw columns: their names, order and types count, not their rows.
     shape: Table
+    # What comes before the preparation, if the stage features has been there.
+    features: Features | None = None
 
     def matrix(self, table: Table) -> Any:
+        return self.prepare(self.features.apply(table) if self.features else table)
+
+    def prepare(self, table: Table) -> Any:
+        """The matrix of columns that are features already."""
         matrix = self.prepared.transform(table)
         return matrix.astype(np.float64) if CATALOG[self.algorithm].wide else matrix
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .algorithms import CLASSIFICATION
 from .errors import StageError
+from .features import Features
 from .fitting import Rows, fit
 from .params import CrossValidation, Params, suggestion
 from .pipeline import Pipeline
@@ -20,8 +21,10 @@ def score(pipeline: Pipeline, rows: Rows) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if np.isfinite(value)}
 
 
-def cross_validate(name: str, task: str, params: Params, how: CrossValidation, train: Rows, threads: int) -> tuple[str, list[float]]:
-    """Fits on all folds but one and scores that one, in turn; the preparation is fitted anew each time."""
+def cross_validate(
+    name: str, task: str, params: Params, how: CrossValidation, train: Rows, threads: int, features: Features | None = None
+) -> tuple[str, list[float]]:
+    """Fits on all folds but one and scores that one, in turn; the preparation is fitted anew each time, `features` are as they are."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
     rows, folds = train.table.rows, how.folds
@@ -45,7 +48,8 @@ def cross_validate(name: str, task: str, params: Params, how: CrossValidation, t
     found = []
     for kept, held in splitter.split(np.zeros(rows), train.target.values):
         part = train.take(held)
-        values = score(fit(name, task, params, train.take(kept), part if params.early_stopping else None, threads), part)
+        fitted = fit(name, task, params, train.take(kept), part if params.early_stopping else None, threads, features)
+        values = score(fitted, part)
         if metric not in values:
             raise StageError(f"params.crossValidation.metric {metric!r} is not defined on a fold of {len(held)} rows; use fewer folds")
         found.append(values[metric])

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import algorithms, parity, prepare, target
+import numpy as np
+
+from . import algorithms, features, parity, prepare, target
 from .algorithms import CLASSIFICATION
 from .errors import StageError, warn
+from .features import Features
 from .fitting import Rows, fit
 from .onnx.convert import convert
 from .params import Params, suggestion
 from .profile import profile
 from .scores import cross_validate, score
 from .signature import signature
-from .table import is_numeric, read_features, read_parquet
+from .table import Numbers, Table, is_numeric, read_features, read_parquet
 
 LEAST_ROWS = 10
 # In bytes. Measured with a forest of 72 MB: ONNX Runtime took 800 MB to load it.
@@ -30,6 +33,7 @@ class Paths:
     validation: Path | None
     model: Path
     out: Path
+    features: Path | None = None
 
 
 def run(params: Params, paths: Paths, threads: int) -> dict[str, Any]:
@@ -41,23 +45,31 @@ def run(params: Params, paths: Paths, threads: int) -> dict[str, Any]:
         raise StageError(f"input train: {raw.num_rows} rows are too few to train on; {LEAST_ROWS} is the least")
     task = target.task_of(raw.column(params.target), params.task)
     name, _ = algorithms.choose(params.algorithm, task, raw.num_rows)
-    features = _features(params, raw.column_names)
-    _check_names(features, task)
-    prepare.check_columns(params.preprocessing, features)
+    made = features.load(paths.features) if paths.features else None
+    if made:
+        features.check(made, params, raw)
+    columns = list(made.inputs) if made else _features(params, raw.column_names)
+    _check_names(columns, task)
+    prepare.check_columns(params.preprocessing, list(made.outputs) if made else columns)
     answers = target.read(raw.column(params.target), params.target, task, "train")
-    train = Rows(prepare.drop_useless(read_features(raw, features, "train")), answers)
+    table = read_features(raw, columns, "train")
+    if made:
+        made, table = _of_use(made, table)
+    else:
+        table = prepare.drop_useless(table)
+    train = Rows(table, answers)
     validation = _validation(paths.validation, params, task, train, raw) if paths.validation else None
     del raw
 
     metrics: dict[str, float] = {}
     results: dict[str, Any] = {"rows": train.table.rows, "features": len(train.table.columns), "algorithm": name}
     if params.cross_validation is not None:
-        metric, found = cross_validate(name, task, params, params.cross_validation, train, threads)
+        metric, found = cross_validate(name, task, params, params.cross_validation, train, threads, made)
         mean = sum(found) / len(found)
         metrics["cv_mean"] = mean
         metrics["cv_std"] = math.sqrt(sum((value - mean) ** 2 for value in found) / len(found))
         results["cv_metric"] = metric
-    pipeline = fit(name, task, params, train, validation, threads)
+    pipeline = fit(name, task, params, train, validation, threads, made)
     metrics |= {f"train_{key}": value for key, value in score(pipeline, train).items()}
     if validation is not None:
         metrics |= {f"validation_{key}": value for key, value in score(pipeline, validation).items()}
@@ -78,6 +90,18 @@ def run(params: Params, paths: Paths, threads: int) -> dict[str, Any]:
     for key, value in results.items():
         (paths.out / "results" / key).write_text(str(value))
     return {**results, **metrics}
+
+
+def _of_use(made: Features, raw: Table) -> tuple[Features, Table]:
+    """The features that tell something. A raw column without any value is filled as a served one is, and has no profile."""
+    for name, column in raw.columns.items():
+        gone = bool(np.all(np.isnan(column.values))) if isinstance(column, Numbers) else set(column.values) <= {""}
+        if gone:
+            raise StageError(
+                f"input train: column {name!r} has no value in any row, and the features are made of it; give the rows that the stage "
+                f"features was fitted on"
+            )
+    return made.choose(prepare.drop_useless(made.apply(raw)).columns), raw
 
 
 def _features(params: Params, columns: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ AVERAGED = ("decision-tree", "random-forest", "extra-trees")
 def convert(pipeline: Pipeline) -> bytes:
     """The bytes of `model.onnx`: the same pipeline gives the same bytes."""
     graph = Graph()
-    matrix = prepare.emit(graph, pipeline.prepared, pipeline.shape)
+    matrix = prepare.emit(graph, pipeline.prepared, pipeline.shape, pipeline.features)
     value, link = _estimator(graph, matrix, pipeline)
     value = _linked(graph, value, link)
     metadata = {METADATA_KEY: json.dumps(signature(pipeline))}

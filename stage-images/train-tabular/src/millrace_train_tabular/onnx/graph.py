@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-# Old enough for every runtime since 2022 (ONNX Runtime 1.12), new enough for all that is used here.
+# Old enough for every runtime since 2022 (ONNX Runtime 1.12), new enough for all that is used here. All that is used means the same in 20,
+# which words counted by the stage features need.
 OPSET = 17
 ML_OPSET = 3
 IR_VERSION = 8
@@ -21,6 +22,7 @@ class Graph:
         self._graph = self._model.graph
         self._graph.name = "millrace"
         self._count = 0
+        self._opset = OPSET
 
     def name(self, stem: str) -> str:
         self._count += 1
@@ -72,9 +74,15 @@ class Graph:
         self._graph.input.append(helper.make_tensor_value_info(name, kind, ["batch", 1]))
         return name
 
+    def absorb(self, other: ModelProto) -> None:
+        """Takes the nodes of a graph over, whose inputs are declared here. Its names are its own: they begin with `features/`."""
+        self._graph.node.extend(other.graph.node)
+        self._graph.initializer.extend(other.graph.initializer)
+        self._opset = max(self._opset, *(entry.version for entry in other.opset_import if entry.domain == ""))
+
     def model(self, outputs: list[Any], metadata: dict[str, str]) -> Any:
         """The finished model."""
         self._graph.output.extend(outputs)
-        self._model.opset_import.extend([helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)])
+        self._model.opset_import.extend([helper.make_opsetid("", self._opset), helper.make_opsetid("ai.onnx.ml", ML_OPSET)])
         helper.set_model_props(self._model, metadata)
         return self._model

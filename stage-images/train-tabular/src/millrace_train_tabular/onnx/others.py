@@ -54,7 +54,7 @@ def _weights(graph: Graph, squared: str, how: str) -> str:
     # A row at distance 0 outweighs all others, as in scikit-learn.
     distance = graph.node("Sqrt", [squared])
     same = graph.cast(graph.node("Equal", [distance, graph.constant(np.float32(0), "zero")]), TensorProto.DOUBLE)
-    any_same = graph.node("ReduceMax", [same], axes=[1], keepdims=1)
+    any_same = graph.node("ReduceSum", [same, graph.constant(np.array([1], dtype=np.int64), "axis")], keepdims=1)
     inverse = graph.node("Div", [graph.constant(np.float64(1), "one"), graph.double(distance)])
     return graph.node("Where", [graph.cast(any_same, TensorProto.BOOL), same, inverse])
 
@@ -63,5 +63,5 @@ def _split(graph: Graph, matrix: str, width: int) -> list[str]:
     if width == 1:
         return [matrix]
     names = [graph.name("column") for _ in range(width)]
-    graph.several("Split", [matrix], names, axis=1)
+    graph.several("Split", [matrix, graph.constant(np.ones(width, dtype=np.int64), "widths")], names, axis=1)
     return names
