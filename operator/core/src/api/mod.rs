@@ -28,6 +28,7 @@ mod security;
 mod stage;
 mod stage_template;
 mod store;
+mod stream;
 mod triggers;
 
 pub use approve::{Approval, ApprovalStatus, Approve, Decision};
@@ -75,6 +76,7 @@ pub use stage::{
 };
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};
 pub use store::{AzureStore, GcsStore, PvcStore, S3Store, SecretName, Store, StoreAccess};
+pub use stream::{KafkaSasl, KafkaStream, KafkaTls, SaslMechanism, Stream, StreamStart, StreamStatus};
 pub use triggers::{
     Backfill, BackfillStatus, Missed, ModelTrigger, ModelTriggerStatus, Schedule, ScheduleStatus, Triggers,
     TriggersStatus,

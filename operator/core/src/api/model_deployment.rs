@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Condition, DriftStatus, LiveMetrics, Monitoring, PayloadLogStatus, PodSettings, PrometheusQuery, Rollout,
-    RolloutControl, RolloutRecord, RolloutStatus, Routing, Security, schema,
+    RolloutControl, RolloutRecord, RolloutStatus, Routing, Security, Stream, StreamStatus, schema,
 };
 
 /// A model behind an address. The version is left to a pipeline's `deploy` stage, or written here.
@@ -48,7 +48,8 @@ use super::{
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "!(has(self.monitoring) && has(self.monitoring.drift) && has(self.server) && has(self.server.container))", "message": "monitoring.drift is for Millrace's own model server: leave out drift or server.container" }
+    { "rule": "!(has(self.monitoring) && has(self.monitoring.drift) && has(self.server) && has(self.server.container))", "message": "monitoring.drift is for Millrace's own model server: leave out drift or server.container" },
+    { "rule": "!(has(self.scale) && has(self.scale.metric) && self.scale.metric == 'QueueLag') || has(self.stream)", "message": "scale.metric: QueueLag follows the messages that wait for the model: write stream, with the topics" }
 ]))]
 pub struct ModelDeploymentSpec {
     pub model: DeployedModel,
@@ -68,6 +69,9 @@ pub struct ModelDeploymentSpec {
     pub security: Option<Box<Security>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<Monitoring>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // In a box, as `security` is.
+    pub stream: Option<Box<Stream>>,
 }
 
 /// Which model.
@@ -163,7 +167,8 @@ pub struct Scale {
     /// How much of the metric one pod is to take: requests at a time, requests in a second. Pods come as soon as the mean of 2 or 6 seconds
     /// asks for more than a tenth beyond it, or the mean of a minute for more than it; they go when a minute has asked for less. With
     /// `Latency`: the milliseconds that it is to be. With `Prometheus`: how much of the answer one pod is to take, as KEDA's `AverageValue`.
-    /// With `CPU`: the percent of its requested processor that a pod is to use, on average.
+    /// With `CPU`: the percent of its requested processor that a pod is to use, on average. With `QueueLag`: the messages that wait for one
+    /// pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     // The schema's minimum does not hold for whole numbers; a rule says it again.
     #[schemars(range(min = 0.01, max = 1_000_000.0))]
@@ -188,7 +193,7 @@ pub struct Scale {
 
 /// What the number of pods follows: `Concurrency`, the requests at the routers at a time, those that wait for a pod among them;
 /// `RequestRate`, the requests that come in a second; `Latency`, how long requests take, from arrival to the last byte; `Prometheus`, the
-/// answer to a query; `CPU`, the processor, by a HorizontalPodAutoscaler that Millrace makes; `External`, an HPA or KEDA that writes `replicas`, where a request still starts a pod
+/// answer to a query; `QueueLag`, the messages of `spec.stream` that wait; `CPU`, the processor, by a HorizontalPodAutoscaler that Millrace makes; `External`, an HPA or KEDA that writes `replicas`, where a request still starts a pod
 /// while that is 0. Default `Concurrency`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ScaleMetric {
@@ -201,6 +206,8 @@ pub enum ScaleMetric {
     Latency,
     /// The answer to `prometheus`.
     Prometheus,
+    /// The messages of `spec.stream` whose answers have not been written yet. One that waits starts a pod where there is none.
+    QueueLag,
     /// The share of the requested processor that pods use. A HorizontalPodAutoscaler of the ModelDeployment's name chooses between `min`, 1 at
     /// least, and `max`; it needs a metrics server. With `min: 0` Millrace still goes to zero, and a request starts a pod.
     CPU,
@@ -217,6 +224,7 @@ impl ScaleMetric {
             Self::RequestRate => "RequestRate",
             Self::Latency => "Latency",
             Self::Prometheus => "Prometheus",
+            Self::QueueLag => "QueueLag",
             Self::CPU => "CPU",
             Self::External => "External",
         }
@@ -265,7 +273,7 @@ pub struct ModelDeploymentStatus {
     /// `Accepted`, kstatus's `Ready`, `Reconciling`, `Stalled`, and, where `scale` is set, `ScalingActive`: whether Millrace chooses the
     /// number of pods, and why it chose the one of `desiredReplicas`. Where `monitoring.drift` is set, `Drifted`: whether a feature or the
     /// predictions have drifted; `Unknown` says why nobody can tell. Where `monitoring.log` is set, `PayloadLogged`: whether its events reach
-    /// the sink. Where `security` is set, `Secured`: whether every router has it in force,
+    /// the sink. Where `stream` is set, `Streaming`: whether messages are answered, and which one is in the way. Where `security` is set, `Secured`: whether every router has it in force,
     /// and which Secret is missing or broken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -305,6 +313,8 @@ pub struct ModelDeploymentStatus {
     pub drift: Option<DriftStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<PayloadLogStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamStatus>,
     /// What `report` stages brought once there were labels, of the five versions that were reported last, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["version"]), length(max = 5))]

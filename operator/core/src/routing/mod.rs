@@ -19,6 +19,7 @@ pub use deployment::ADMIN_PORT;
 pub use objects::{RouterObject, is_ours, key, selector};
 pub use observed::{
     ModelReport, Observed, PartView, Report, RevisionReport, Router, RouterPod, Routers, RoutesView, SecurityReport,
+    StreamReport,
 };
 pub use plan::{RouterPlan, Step, plan};
 pub use policies::SERVERS_POLICY;
