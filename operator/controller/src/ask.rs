@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use millrace_core::api::{ModelDeployment, ScaleMetric};
 use millrace_core::autoscale::{Counted, Timed};
 use millrace_core::deployment::{
-    counted, followed, has_log_news, has_news, is_awake, is_due, is_settled, queries, timed, watched,
+    counted, followed, has_log_news, has_news, has_stream_news, is_awake, is_due, is_settled, queries, timed, watched,
 };
 use millrace_core::routing::{ADMIN_PORT, ModelReport, Report};
 use millrace_routes::Stats;
@@ -39,8 +39,8 @@ const AT_ONCE: usize = 64;
 const OF_NAMESPACE: usize = 16;
 /// What they are asked for.
 const STATS: &str = "/stats";
-/// A longer answer is none: so much, and so much for each revision each query of Prometheus and each model
-/// that there is.
+/// A longer answer is none: so much, and so much for each revision, each query of Prometheus, each stream and
+/// each model that there is.
 const ANSWER_BYTES: usize = 16 << 10;
 const REVISION_BYTES: usize = 4 << 10;
 const QUERY_BYTES: usize = 1 << 10;
@@ -141,7 +141,8 @@ impl Asker {
                 judged.insert(id.clone());
             }
             let revisions = 1 + deployment.status.as_ref().map_or(0, |status| status.revisions.len());
-            *bytes += REVISION_BYTES * revisions + QUERY_BYTES * (1 + queries(deployment).len());
+            let figures = 1 + queries(deployment).len() + usize::from(deployment.spec.stream.is_some());
+            *bytes += REVISION_BYTES * revisions + QUERY_BYTES * figures;
         });
         let now = Instant::now();
         self.due.retain(|namespace, _| namespaces.contains_key(namespace));
@@ -214,7 +215,7 @@ impl Asker {
                 queue.push(id);
             } else if self.is_due(&id, &model, now)
                 || self.has_verdict(&id, &model, now)
-                || self.is_lost(&id, &model, now)
+                || self.has_counts(&id, &model, now)
             {
                 queue.push_unless_failing(id);
             }
@@ -229,7 +230,7 @@ impl Asker {
                 self.stores.loads.heard(&id, &target.uid, counted, now);
             }
             if let Some(query) = &follow.query {
-                let said = stats.models.get(&id.name).and_then(|said| said.queries.get(query));
+                let said = stats.models.get(&id.name).and_then(|said| follow.said(said));
                 self.stores.loads.answered(&id, &target.uid, query, said, now);
             }
             let timed = (follow.metric == ScaleMetric::Latency).then(|| Timed::of(stats, &id.name, timed(model)));
@@ -248,14 +249,16 @@ impl Asker {
         measured.is_some_and(|measured| has_news(model, &measured, now))
     }
 
-    /// Whether a pass would write what became of the payload log.
-    fn is_lost(&self, id: &Id, model: &ModelDeployment, now: Timestamp) -> bool {
-        if model.spec.monitoring.as_ref().is_none_or(|monitoring| monitoring.log.is_none()) {
+    /// Whether a pass would write what became of the payload log, or of the messages of the stream.
+    fn has_counts(&self, id: &Id, model: &ModelDeployment, now: Timestamp) -> bool {
+        let logs = model.spec.monitoring.as_ref().is_some_and(|monitoring| monitoring.log.is_some());
+        if !logs && model.spec.stream.is_none() {
             return false;
         }
         let routers = self.stores.routers.group(&id.namespace);
         let reports: Vec<_> = routers.values().filter_map(|router| self.stores.reports.get(&router.pod.uid)).collect();
-        has_log_news(model, reports.iter().map(AsRef::as_ref), now)
+        let said = || reports.iter().map(AsRef::as_ref);
+        logs && has_log_news(model, said(), now) || model.spec.stream.is_some() && has_stream_news(model, said(), now)
     }
 
     /// Whether a pass would choose another number of pods: none is made for nothing.

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millrace_core::admission::{self, Known, Verdict};
-use millrace_core::api::{MLPipeline, StageTemplate};
+use millrace_core::api::{MLPipeline, ModelDeployment, StageTemplate};
 use millrace_core::config::Config;
+use millrace_core::deployment;
 use millrace_core::pipeline::{self, FrozenKind};
 use millrace_core::problem;
 
@@ -97,6 +98,19 @@ fn the_examples_are_admitted_before_their_stage_templates_are_there() {
         let verdict = admission::pipeline(&name, &pipeline.spec, Some(&Known::default()), &Config::default());
         assert!(verdict.problems.is_empty(), "{name}: {verdict:?}");
     }
+}
+
+#[test]
+fn the_served_models_of_the_examples_pass() {
+    let config = Config { service_accounts: ["default".to_owned()].into(), ..Config::default() };
+    let mut seen = Vec::new();
+    for text in documents(&root().join("examples")).iter().filter(|text| text.contains("kind: ModelDeployment\n")) {
+        let model: ModelDeployment = serde_saphyr::from_str(text).unwrap();
+        let problems = deployment::check(&model, &config);
+        assert!(problems.is_empty(), "{}", problem::summary(&problems));
+        seen.extend(model.metadata.name.clone().filter(|_| deployment::stream(&model).is_some()));
+    }
+    assert_eq!(seen, ["penguins-stream"], "its topics are told to the routers");
 }
 
 #[test]

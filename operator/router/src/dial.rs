@@ -38,6 +38,23 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// Whether some address of the host may be dialled.
+pub async fn check(host: &str, port: u16, reach: &Reach) -> Result<(), String> {
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| format!("{host}: {error}"))?;
+    let mut why = format!("{host} has no address");
+    for address in found {
+        if may_ask(address.ip(), reach.loopback) {
+            return Ok(());
+        }
+        why = forbidden(host, address);
+    }
+    Err(why)
+}
+
+fn forbidden(host: &str, address: SocketAddr) -> String {
+    format!("{host} is {}: addresses of a node or of the pod itself are not asked", address.ip())
+}
+
 /// Opens one. `ca` is read anew each time: an authority that was renewed is used at once.
 pub async fn open(uri: &Uri, ca: Option<&Entry>, usage: Usage, reach: &Reach) -> Result<Stream, String> {
     let https = uri.scheme_str() == Some("https");
@@ -68,7 +85,7 @@ async fn connect(host: &str, port: u16, reach: &Reach) -> Result<TcpStream, Stri
     let mut why = format!("{host} has no address");
     for address in found {
         if !may_ask(address.ip(), reach.loopback) {
-            why = format!("{host} is {}: addresses of a node or of the pod itself are not asked", address.ip());
+            why = forbidden(host, address);
             continue;
         }
         match TcpStream::connect(address).await {
@@ -106,7 +123,8 @@ fn tls(ca: Option<&Entry>, usage: Usage, reach: &Reach) -> Result<Arc<ClientConf
     Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
-fn entry(entry: &Entry, usage: Usage, reach: &Reach) -> Result<Vec<u8>, String> {
+/// What is in an entry that is mounted.
+pub fn entry(entry: &Entry, usage: Usage, reach: &Reach) -> Result<Vec<u8>, String> {
     let Entry { of, name, key } = entry;
     let folder = reach.mounted.join(of.folder(name, usage(key)));
     let object = object(entry);

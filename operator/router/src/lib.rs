@@ -1,5 +1,5 @@
 //! The data plane: one proxy for all models of a namespace. `state` is what is known of models, revisions and pods; `proxy` takes a
-//! request through it; `callers` bounds what they may take; `door` says who is let in; `query` asks Prometheus; `log` sends copies to a sink; `control` brings routes, endpoints and starts from zero; `count` is what
+//! request through it; `callers` bounds what they may take; `door` says who is let in; `query` asks Prometheus; `log` sends copies to a sink; `stream` answers messages of Kafka; `control` brings routes, endpoints and starts from zero; `count` is what
 //! is counted.
 
 mod admin;
@@ -23,6 +23,7 @@ mod router;
 pub mod settings;
 mod shadow;
 mod state;
+mod stream;
 mod upgrade;
 mod upstream;
 mod worker;

@@ -78,7 +78,14 @@ async fn accept(
             };
             stream.set_nodelay(true)?;
             let stream = stream.into_std()?;
-            Ok(Some(Accepted { stream, peer, model: model.clone(), stopped: stopped.clone(), connection }))
+            Ok(Some(Accepted {
+                stream,
+                peer,
+                model: model.clone(),
+                stopped: stopped.clone(),
+                connection,
+                inside: false,
+            }))
         });
         match handed {
             Ok(Some(accepted)) => workers.serve(accepted),

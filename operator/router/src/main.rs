@@ -25,7 +25,11 @@ fn main() -> ExitCode {
 }
 
 fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
-    let filter = EnvFilter::try_new(&settings.log)?;
+    let mut filter = EnvFilter::try_new(&settings.log)?;
+    if !settings.log.contains("krafka") {
+        // It tells of every rebalance and every connection.
+        filter = filter.add_directive("krafka=error".parse()?);
+    }
     tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).init();
     // What is not on the way of a request: routes, endpoints, starts, the admin port.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

@@ -38,6 +38,8 @@ pub struct Caller {
     pub slot: usize,
     pub connection: Arc<Connection>,
     pub over_tls: bool,
+    /// This process itself: there is no door for it.
+    pub inside: bool,
     /// Between two pieces of a request body.
     pub silence: Duration,
 }
@@ -87,7 +89,7 @@ impl Caller {
     async fn route(&self, mut request: Request<Incoming>, is_grpc: bool) -> Result<Response<ResponseBody>, Why> {
         let arrived = Instant::now();
         let policy = self.model.policy();
-        if let Some(door) = &policy.door {
+        if let Some(door) = policy.door.as_ref().filter(|_| !self.inside) {
             // Before a revision is chosen: who may not come in is nobody's error, no load and wakes no pod.
             door.admit(request.headers(), self.over_tls)?;
         }

@@ -23,10 +23,13 @@ use crate::log::Logs;
 use crate::query;
 use crate::shadow::{self, ShadowQueue};
 use crate::state::{Phase, State};
+use crate::stream::Streams;
 use crate::worker::Workers;
 
 /// For so long the end waits for sinks.
 const SINKS: Duration = Duration::from_secs(5);
+/// And so long for what streams have in hand, beside the time that it goes on serving.
+const STREAMS: Duration = Duration::from_secs(8);
 /// How often the end looks whether everything is done.
 const DONE_EVERY: Duration = Duration::from_millis(20);
 
@@ -71,6 +74,7 @@ pub enum RouterError {
 pub struct Router {
     state: Arc<State>,
     logs: Logs,
+    streams: Streams,
     /// Where `/readyz` and the others are.
     pub admin: SocketAddr,
 }
@@ -119,9 +123,11 @@ impl Router {
         tokio::spawn(door::follow(state.clone()));
         let reach = Arc::new(Reach { mounted: mounted.clone(), loopback });
         let logs = Logs::start(reach.clone()).map_err(RouterError::Thread)?;
+        let streams = Streams::start(reach.clone(), state.clone(), workers.clone()).map_err(RouterError::Thread)?;
         tokio::spawn(query::follow(state.clone(), reach));
-        tokio::spawn(Table::new(state.clone(), workers, address, mounted, logs.clone()).follow(documents));
-        Ok(Self { state, logs, admin })
+        let table = Table::new(state.clone(), workers, address, mounted, logs.clone(), streams.clone());
+        tokio::spawn(table.follow(documents));
+        Ok(Self { state, logs, streams, admin })
     }
 
     /// Stops being ready, serves for `leave` whoever still comes, then takes nobody new and waits up to `drain` for what is in hand.
@@ -129,6 +135,13 @@ impl Router {
     pub async fn end(self, leave: Duration, drain: Duration) -> usize {
         self.state.enter(Phase::Leaving);
         tokio::time::sleep(leave).await;
+        let streamed = async {
+            while !self.streams.are_over() {
+                tokio::time::sleep(DONE_EVERY).await;
+            }
+        };
+        // What they have not written comes again, at another router.
+        drop(tokio::time::timeout(STREAMS.saturating_sub(leave), streamed).await);
         self.state.enter(Phase::Draining);
         let done = async {
             while self.state.callers.connections() > 0 {

@@ -31,6 +31,8 @@ pub struct Accepted {
     /// Ends when no new requests shall come over it.
     pub stopped: watch::Receiver<()>,
     pub connection: Connection,
+    /// It is this process itself that asks: it needs no TLS and shows no key.
+    pub inside: bool,
 }
 
 #[derive(Clone)]
@@ -102,7 +104,7 @@ async fn connection(
     limits: Limits,
     builder: &Builder<TokioExecutor>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let Accepted { stream, peer, model, mut stopped, connection: held } = accepted;
+    let Accepted { stream, peer, model, mut stopped, connection: held, inside } = accepted;
     let stream = TcpStream::from_std(stream)?;
     let held = Arc::new(held);
     // One that has sent nothing needs no buffers.
@@ -112,7 +114,7 @@ async fn connection(
         () = held.evicted() => return Ok(()),
     }
     let stream = tokio::select! {
-        stream = begin(stream, &model, limits) => stream,
+        stream = begin(stream, &model, limits, inside) => stream,
         () = held.evicted() => return Ok(()),
     };
     let Some(stream) = stream else { return Ok(()) };
@@ -120,7 +122,7 @@ async fn connection(
     let proto = HeaderValue::from_static(if over_tls { "https" } else { "http" });
     let peer = Peer { address: address(peer.ip()), proto };
     let connection = held.clone();
-    let caller = Arc::new(Caller { state, model, peer, slot, connection, over_tls, silence: limits.body });
+    let caller = Arc::new(Caller { state, model, peer, slot, connection, over_tls, inside, silence: limits.body });
     let service = service_fn(move |request| {
         let caller = caller.clone();
         // At once and not when it is polled first: until then the socket would take the end of what is sent for a caller that left.
@@ -139,8 +141,8 @@ async fn connection(
 }
 
 /// The connection as the model's port speaks, or nothing if TLS could not begin.
-async fn begin(stream: TcpStream, model: &Model, limits: Limits) -> Option<Socket> {
-    let Some(door) = model.policy().door.clone().filter(|door| door.is_tls()) else {
+async fn begin(stream: TcpStream, model: &Model, limits: Limits, inside: bool) -> Option<Socket> {
+    let Some(door) = model.policy().door.clone().filter(|door| !inside && door.is_tls()) else {
         return Some(Socket::Plain(stream));
     };
     let Some(config) = door.tls() else {

@@ -6,6 +6,7 @@ use crate::document::{HeaderRule, Model, Revision, Routes};
 use crate::log::{Log, Sink};
 use crate::query::Query;
 use crate::security::{Auth, Entry, Per, Security};
+use crate::stream::Stream;
 
 /// Why a document was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,9 @@ impl Model {
         if let Some(log) = &self.log {
             log.check(&|field: &str| at(&format!("log.{field}")))?;
         }
+        if let Some(stream) = &self.stream {
+            stream.check(&|field: &str| at(&format!("stream.{field}")))?;
+        }
         self.security
             .as_ref()
             .map_or(Ok(()), |security| security.check(&|field: &str| at(&format!("security.{field}"))))
@@ -131,6 +135,51 @@ impl Log {
         dialled(address, &at)?;
         trusted(address, token.as_ref(), ca.as_ref(), &at)
     }
+}
+
+impl Stream {
+    fn check(&self, at: &dyn Fn(&str) -> String) -> Result<(), Problem> {
+        let Self { id, brokers, input, output, dead_letters, group, latest: _, tls, sasl, path, in_flight } = self;
+        ensure(!id.is_empty(), || at("id"), "must not be empty")?;
+        ensure(!brokers.is_empty(), || at("brokers"), "must not be empty")?;
+        for broker in brokers {
+            ensure(is_broker(broker), || at("brokers"), "must be HOST:PORT each")?;
+        }
+        for (field, topic) in [
+            ("input", Some(input)),
+            ("output", Some(output)),
+            ("deadLetters", dead_letters.as_ref()),
+            ("group", Some(group)),
+        ] {
+            let named = topic.is_none_or(|topic| is_topic(topic));
+            ensure(named, || at(field), "must be 1 to 249 letters, digits, ., _ and -")?;
+        }
+        ensure(input != output, || at("output"), "must be another topic than input")?;
+        let apart = dead_letters.as_ref().is_none_or(|letters| letters != input && letters != output);
+        ensure(apart, || at("deadLetters"), "must be another topic than input and output")?;
+        if let Some(ca) = tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
+            ensure(is_folder(&ca.name), || at("tls.ca.name"), "must be the name of a Secret or ConfigMap")?;
+            ensure(is_file(&ca.key), || at("tls.ca.key"), "must be a key of a Secret or ConfigMap")?;
+        }
+        if let Some(sasl) = sasl {
+            ensure(is_folder(&sasl.secret), || at("sasl.secret"), "must be the name of a Secret")?;
+        }
+        let plain = path.starts_with('/') && path.bytes().all(|b| (b'!'..=b'~').contains(&b));
+        ensure(plain, || at("path"), "must begin with / and have neither spaces nor control characters")?;
+        ensure((1..=Self::MOST).contains(in_flight), || at("inFlight"), "must be from 1 to 512")
+    }
+}
+
+fn is_broker(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let named =
+        !host.is_empty() && host.len() <= 253 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+    named && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// The name of a topic, or of a group.
+fn is_topic(text: &str) -> bool {
+    (1..=249).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 /// An address that a router may be told to dial. A query or a fragment would swallow what is asked, and a user is a secret in a place for none.
@@ -340,6 +389,34 @@ mod tests {
         ] {
             let Err(RoutesError::Wrong(problem)) = with(&full.replacen(from, to, 1)) else { panic!("{to} was taken") };
             assert!(problem.to_string().starts_with(&format!("models[penguins].{expected}")), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_read_and_what_is_wrong_of_it_named() {
+        let with = |stream: &str| {
+            Routes::parse(GOOD.replacen(r#""limits""#, &format!(r#""stream": {stream}, "limits""#), 1).as_bytes())
+        };
+        let full = r#"{"id": "1", "brokers": ["kafka-0.kafka:9092"], "input": "in", "output": "out", "deadLetters": "dead",
+            "group": "millrace.team.m", "latest": true, "path": "/v2/models/m/infer", "inFlight": 32,
+            "tls": {"ca": {"of": "ConfigMap", "name": "c", "key": "ca.crt"}}, "sasl": {"mechanism": "ScramSha512", "secret": "user"}}"#;
+        let routes = with(full).unwrap();
+        assert_eq!(Routes::parse(&serde_json::to_vec(&routes).unwrap()).unwrap(), routes);
+        for (from, to, expected) in [
+            (r#"["kafka-0.kafka:9092"]"#, "[]", "brokers: must not be empty"),
+            ("kafka-0.kafka:9092", "kafka", "brokers: must be HOST:PORT"),
+            ("kafka-0.kafka:9092", "kafka:0", "brokers: must be HOST:PORT"),
+            ("kafka-0.kafka:9092", "user@kafka:1", "brokers: must be HOST:PORT"),
+            (r#""in""#, r#""a b""#, "input: must be 1 to 249"),
+            (r#""out""#, r#""in""#, "output: must be another topic"),
+            (r#""dead""#, r#""out""#, "deadLetters: must be another topic"),
+            ("/v2/models/m/infer", "v2", "path: must begin with /"),
+            (r#""inFlight": 32"#, r#""inFlight": 0"#, "inFlight: must be from 1"),
+            (r#""user""#, r#""../user""#, "sasl.secret: must be the name"),
+            ("ca.crt", "a/b", "tls.ca.key: must be a key"),
+        ] {
+            let Err(RoutesError::Wrong(problem)) = with(&full.replacen(from, to, 1)) else { panic!("{to} was taken") };
+            assert!(problem.to_string().starts_with(&format!("models[penguins].stream.{expected}")), "{problem}");
         }
     }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::log::Log;
 use crate::query::Query;
 use crate::security::Security;
+use crate::stream::Stream;
 
 /// The key of the document in its ConfigMap, and the name of its file where that is mounted.
 pub const ROUTES_KEY: &str = "routes.json";
@@ -51,6 +52,9 @@ pub struct Model {
     /// What of its requests and answers is sent to a sink. Default: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,
+    /// The messages that it answers. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Stream>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ mod log;
 mod query;
 mod security;
 mod stats;
+mod stream;
 
 pub use check::{Problem, RoutesError};
 pub use document::{BUCKETS, HeaderRule, Limits, Model, Protocol, Queue, ROUTES_KEY, Revision, Routes, Shadow, Sticky};
@@ -14,3 +15,4 @@ pub use log::{Log, LogStats, Sink};
 pub use query::{Query, QueryStats};
 pub use security::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls, Use};
 pub use stats::{Histogram, ModelStats, Outcome, RevisionStats, SecurityStats, ShadowStats, Stats};
+pub use stream::{BrokerTls, Mechanism, Obstacle, Sasl, Stream, StreamProblem, StreamStats};

@@ -91,6 +91,8 @@ impl Source {
             Use::Jwks(key) => format!("{objects}/{name}/jwks/{key}"),
             Use::Prometheus(key) => format!("{objects}/{name}/prometheus/{key}"),
             Use::Log(key) => format!("{objects}/{name}/log/{key}"),
+            Use::Broker(key) => format!("{objects}/{name}/broker/{key}"),
+            Use::Sasl => format!("{objects}/{name}/sasl"),
         }
     }
 }
@@ -108,6 +110,10 @@ pub enum Use<'a> {
     Prometheus(&'a str),
     /// The same for a sink of requests and answers.
     Log(&'a str),
+    /// This entry: the certificate authority of brokers.
+    Broker(&'a str),
+    /// Who comes to brokers, and the password.
+    Sasl,
 }
 
 /// Requests that this router lets through.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::log::LogStats;
 use crate::query::QueryStats;
+use crate::stream::StreamStats;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,6 +37,9 @@ pub struct ModelStats {
     /// Where requests and answers are sent to a sink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogStats>,
+    /// Where messages are answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamStats>,
 }
 
 /// What a router has of the settings that say who is let in.

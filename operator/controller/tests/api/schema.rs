@@ -363,6 +363,40 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
 }
 
 #[tokio::test]
+async fn a_stream_is_held_to_its_bounds() {
+    refuses(
+        "ModelDeployment",
+        &[
+            (json!({ "stream": {} }), "Required value"),
+            (json!({ "stream": { "kafka": { "brokers": ["kafka:9092"], "inputTopic": "in" } } }), "Required value"),
+            (stream(&json!({ "brokers": [] })), "at least 1 items"),
+            (stream(&json!({ "brokers": ["kafka"] })), "should match"),
+            (stream(&json!({ "brokers": ["kafka:1", "kafka:1"] })), "Duplicate value"),
+            (stream(&json!({ "inputTopic": "a b" })), "should match"),
+            (stream(&json!({ "outputTopic": "in" })), "outputTopic must be another topic than inputTopic"),
+            (stream(&json!({ "deadLetterTopic": "out" })), "deadLetterTopic must be another topic"),
+            (stream(&json!({ "start": "Middle" })), "Unsupported value"),
+            (stream(&json!({ "sasl": { "mechanism": "PLAIN", "secretName": "s" } })), "PLAIN needs tls"),
+            (stream(&json!({ "sasl": { "mechanism": "GSSAPI", "secretName": "s" } })), "Unsupported value"),
+            (stream(&json!({ "sasl": { "mechanism": "SCRAM-SHA-512" } })), "Required value"),
+            (
+                json!({ "scale": { "metric": "QueueLag", "max": 2, "target": 100 } }),
+                "scale.metric: QueueLag follows the messages that wait",
+            ),
+        ],
+    )
+    .await;
+    let mut spec =
+        stream(&json!({ "deadLetterTopic": "dead", "tls": {}, "sasl": { "mechanism": "PLAIN", "secretName": "s" } }));
+    spec["scale"] = json!({ "min": 0, "metric": "QueueLag", "max": 2, "target": 100 });
+    let mut whole = object("ModelDeployment", "a", &valid("ModelDeployment"));
+    merged(&mut whole["spec"], &spec);
+    create(&client().await, "default", &whole, true)
+        .await
+        .unwrap_or_else(|e| panic!("the whole stream is refused: {e}"));
+}
+
+#[tokio::test]
 async fn a_payload_log_is_held_to_its_bounds() {
     let entry = json!({ "name": "n", "key": "k" });
     refuses(
@@ -450,6 +484,13 @@ fn rollout(analysis: &Value) -> Value {
 
 fn payload_log(log: &Value) -> Value {
     json!({ "monitoring": { "log": log } })
+}
+
+/// With topics, and more of Kafka.
+fn stream(kafka: &Value) -> Value {
+    let mut whole = json!({ "brokers": ["kafka:9092"], "inputTopic": "in", "outputTopic": "out" });
+    whole.as_object_mut().unwrap().extend(kafka.as_object().unwrap().clone());
+    json!({ "stream": { "kafka": whole } })
 }
 
 fn drift(drift: &Value) -> Value {

@@ -29,6 +29,7 @@ mod security;
 mod stage;
 mod stage_template;
 mod store;
+mod stream;
 mod table;
 mod triggers;
 
@@ -78,6 +79,7 @@ pub use stage::{
 };
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};
 pub use store::{AzureStore, GcsStore, PvcStore, S3Store, SecretName, Store, StoreAccess};
+pub use stream::{KafkaSasl, KafkaStream, KafkaTls, SaslMechanism, Stream, StreamStart, StreamStatus};
 pub use table::TableInput;
 pub use triggers::{
     Backfill, BackfillStatus, Missed, ModelTrigger, ModelTriggerStatus, Schedule, ScheduleStatus, Triggers,

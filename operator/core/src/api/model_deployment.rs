@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Condition, DriftStatus, GatewayStatus, LiveMetrics, Monitoring, PayloadLogStatus, PodSettings, PrometheusQuery,
-    Rollout, RolloutControl, RolloutRecord, RolloutStatus, Routing, Security, schema,
+    Rollout, RolloutControl, RolloutRecord, RolloutStatus, Routing, Security, Stream, StreamStatus, schema,
 };
 
 /// A model behind an address. The version is left to a pipeline's `deploy` stage, or written here.
@@ -53,10 +53,11 @@ use super::{
     { "rule": by_router("!has(self.security)"), "message": "security holds at the routers, which routing.provider: GatewayAPI passes by: write provider: Router, to which routing.gateway leads as well, or leave out security and have the Gateway do it" },
     { "rule": by_router("!has(self.monitoring) || !has(self.monitoring.log)"), "message": "monitoring.log is of the requests at the routers, which routing.provider: GatewayAPI passes by: write provider: Router, to which routing.gateway leads as well, or leave out log" },
     { "rule": by_router("!has(self.scale) || !has(self.scale.min) || self.scale.min > 0"), "message": "a Gateway starts no pod and does not wait for one, as scale.min: 0 needs it: write min: 1, or routing.provider: Router, to which routing.gateway leads as well" },
-    { "rule": by_router("!has(self.scale) || !has(self.scale.max) || (has(self.scale.metric) && self.scale.metric in ['CPU', 'Prometheus']) || self.scale.max == (has(self.scale.min) ? self.scale.min : 1)"), "message": "the routers count nothing for scale.metric, as routing.provider: GatewayAPI passes by them: write metric: CPU or Prometheus, or provider: Router, to which routing.gateway leads as well" },
+    { "rule": by_router("!has(self.scale) || !has(self.scale.max) || (has(self.scale.metric) && self.scale.metric in ['CPU', 'Prometheus', 'QueueLag']) || self.scale.max == (has(self.scale.min) ? self.scale.min : 1)"), "message": "the routers count nothing for scale.metric, as routing.provider: GatewayAPI passes by them: write metric: CPU or Prometheus, or provider: Router, to which routing.gateway leads as well" },
     { "rule": by_router("!has(self.rollout) || self.rollout.strategy != 'Recreate'"), "message": "a Gateway does not wait until the new pods are there, as rollout.strategy: Recreate needs it: write Canary, or routing.provider: Router, to which routing.gateway leads as well" },
     { "rule": by_router("!has(self.rollout) || !has(self.rollout.analysis) || self.rollout.analysis.all(a, !has(self.rollout.analysis[a].metric))"), "message": "the routers count nothing for an analysis with metric, as routing.provider: GatewayAPI passes by them: write prometheus: {address, query} over what the Gateway or the servers count, or provider: Router, to which routing.gateway leads as well" },
-    { "rule": by_router("!has(self.rollout) || !has(self.rollout.analysis) || self.rollout.analysis.all(a, !has(self.rollout.analysis[a].prometheus) || !has(self.rollout.analysis[a].minSamples))"), "message": "minSamples are requests at the routers, which routing.provider: GatewayAPI passes by: leave it out beside prometheus, and let the query have no answer while there are too few" }
+    { "rule": by_router("!has(self.rollout) || !has(self.rollout.analysis) || self.rollout.analysis.all(a, !has(self.rollout.analysis[a].prometheus) || !has(self.rollout.analysis[a].minSamples))"), "message": "minSamples are requests at the routers, which routing.provider: GatewayAPI passes by: leave it out beside prometheus, and let the query have no answer while there are too few" },
+    { "rule": "!(has(self.scale) && has(self.scale.metric) && self.scale.metric == 'QueueLag') || has(self.stream)", "message": "scale.metric: QueueLag follows the messages that wait for the model: write stream, with the topics" }
 ]))]
 pub struct ModelDeploymentSpec {
     pub model: DeployedModel,
@@ -76,6 +77,9 @@ pub struct ModelDeploymentSpec {
     pub security: Option<Box<Security>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<Monitoring>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // In a box, as `security` is.
+    pub stream: Option<Box<Stream>>,
 }
 
 /// A rule that holds where the requests of a Gateway do not come to the routers.
@@ -176,7 +180,8 @@ pub struct Scale {
     /// How much of the metric one pod is to take: requests at a time, requests in a second. Pods come as soon as the mean of 2 or 6 seconds
     /// asks for more than a tenth beyond it, or the mean of a minute for more than it; they go when a minute has asked for less. With
     /// `Latency`: the milliseconds that it is to be. With `Prometheus`: how much of the answer one pod is to take, as KEDA's `AverageValue`.
-    /// With `CPU`: the percent of its requested processor that a pod is to use, on average.
+    /// With `CPU`: the percent of its requested processor that a pod is to use, on average. With `QueueLag`: the messages that wait for one
+    /// pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     // The schema's minimum does not hold for whole numbers; a rule says it again.
     #[schemars(range(min = 0.01, max = 1_000_000.0))]
@@ -201,7 +206,7 @@ pub struct Scale {
 
 /// What the number of pods follows: `Concurrency`, the requests at the routers at a time, those that wait for a pod among them;
 /// `RequestRate`, the requests that come in a second; `Latency`, how long requests take, from arrival to the last byte; `Prometheus`, the
-/// answer to a query; `CPU`, the processor, by a HorizontalPodAutoscaler that Millrace makes; `External`, an HPA or KEDA that writes `replicas`, where a request still starts a pod
+/// answer to a query; `QueueLag`, the messages of `spec.stream` that wait; `CPU`, the processor, by a HorizontalPodAutoscaler that Millrace makes; `External`, an HPA or KEDA that writes `replicas`, where a request still starts a pod
 /// while that is 0. Default `Concurrency`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ScaleMetric {
@@ -214,6 +219,8 @@ pub enum ScaleMetric {
     Latency,
     /// The answer to `prometheus`.
     Prometheus,
+    /// The messages of `spec.stream` whose answers have not been written yet. One that waits starts a pod where there is none.
+    QueueLag,
     /// The share of the requested processor that pods use. A HorizontalPodAutoscaler of the ModelDeployment's name chooses between `min`, 1 at
     /// least, and `max`; it needs a metrics server. With `min: 0` Millrace still goes to zero, and a request starts a pod.
     CPU,
@@ -230,6 +237,7 @@ impl ScaleMetric {
             Self::RequestRate => "RequestRate",
             Self::Latency => "Latency",
             Self::Prometheus => "Prometheus",
+            Self::QueueLag => "QueueLag",
             Self::CPU => "CPU",
             Self::External => "External",
         }
@@ -278,9 +286,9 @@ pub struct ModelDeploymentStatus {
     /// `Accepted`, kstatus's `Ready`, `Reconciling`, `Stalled`, and, where `scale` is set, `ScalingActive`: whether Millrace chooses the
     /// number of pods, and why it chose the one of `desiredReplicas`. Where `monitoring.drift` is set, `Drifted`: whether a feature or the
     /// predictions have drifted; `Unknown` says why nobody can tell. Where `monitoring.log` is set, `PayloadLogged`: whether its events reach
-    /// the sink. Where `security` is set, `Secured`: whether every router has it in force,
-    /// and which Secret is missing or broken. Where `routing.gateway` is set, `Routed`: whether every Gateway has accepted the newest `HTTPRoute`, or
-    /// what it says instead.
+    /// the sink. Where `stream` is set, `Streaming`: whether messages are answered, and which one is in the way. Where `security` is set,
+    /// `Secured`: whether every router has it in force, and which Secret is missing or broken. Where `routing.gateway` is set, `Routed`: whether
+    /// every Gateway has accepted the newest `HTTPRoute`, or what it says instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -322,6 +330,8 @@ pub struct ModelDeploymentStatus {
     pub drift: Option<DriftStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<PayloadLogStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamStatus>,
     /// What `report` stages brought once there were labels, of the five versions that were reported last, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["version"]), length(max = 5))]

@@ -1,4 +1,4 @@
-//! What Prometheus answers to the query that pods follow, as far back as decisions look.
+//! What Prometheus answers to the query that pods follow, or brokers to the question for the lag, as far back as decisions look.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::history::DOWN;
 use crate::analysis;
 use crate::duration::since;
 
-/// The answer to a question that was asked longer ago says nothing of now. Routers ask every ten seconds.
+/// The answer to a question that was asked longer ago says nothing of now. Routers ask every ten seconds or sooner.
 const FRESH: Duration = Duration::from_secs(45);
 /// Answers that are kept, whatever routers say.
 const MOST: usize = 64;
@@ -71,15 +71,15 @@ impl Answers {
         }
     }
 
-    /// The load as the answers have it. `window` knows of requests and routers.
-    pub fn seen(&self, id: &str, window: Window, now: Timestamp) -> Window {
+    /// The load as the answers have it. `window` knows of requests and routers, `not_yet` is said while there is no answer.
+    pub fn seen(&self, id: &str, not_yet: &str, window: Window, now: Timestamp) -> Window {
         let newest = self.said.of(id);
         let fresh = newest.asked.is_some_and(|asked| since(asked, now) <= FRESH);
         let Some(value) = newest.value.filter(|_| fresh && self.of == id) else {
             let early =
                 self.of != id || newest.errors == 0 && newest.asked.is_none() && since(self.since, now) <= FRESH;
             let words = newest.problem.filter(|_| self.of == id);
-            let why = words.unwrap_or_else(|| "the routers have not asked Prometheus yet".to_owned());
+            let why = words.unwrap_or_else(|| not_yet.to_owned());
             let lowered = window.lowered;
             return Window { blind: Some(Blind { why, early }), lowered, ..Window::default() };
         };

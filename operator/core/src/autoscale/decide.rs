@@ -126,8 +126,10 @@ impl Mean {
         let target = config.target.map_or_else(String::new, |target| format!(", target {target}"));
         // The query says over how long.
         let when = match config.metric {
-            ScaleMetric::Prometheus if self.most => format!("at most in {} s", self.span.as_secs()),
-            ScaleMetric::Prometheus => "now".to_owned(),
+            ScaleMetric::Prometheus | ScaleMetric::QueueLag if self.most => {
+                format!("at most in {} s", self.span.as_secs())
+            }
+            ScaleMetric::Prometheus | ScaleMetric::QueueLag => "now".to_owned(),
             _ => format!("{how} {} s", self.span.as_secs()),
         };
         let limit = match self.pods {

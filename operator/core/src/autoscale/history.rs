@@ -24,6 +24,9 @@ const ENOUGH: Duration = Duration::from_secs(45);
 const FRESH: Duration = Duration::from_secs(3);
 /// The most of each of these times is kept.
 const SLOT: i64 = 5;
+/// What is said while there was no answer yet.
+const NOT_ASKED: &str = "the routers have not asked Prometheus yet";
+const NOT_LOOKED: &str = "the routers have not asked the brokers how many messages wait yet";
 /// Slots that lie within [`DOWN`], the one that it begins in and the one that goes on.
 const SLOTS: usize = 13;
 
@@ -113,7 +116,7 @@ impl History {
         self.latencies.heard(router, timed, now);
     }
 
-    /// What Prometheus answers to a router.
+    /// What Prometheus answers to a router, or what it found of the lag.
     pub fn answered(&mut self, router: &str, id: &str, said: Option<&QueryStats>, now: Timestamp) {
         self.answers.heard(router, id, said, now);
     }
@@ -166,7 +169,8 @@ impl History {
         let window = self.window(*metric, running, now);
         match metric {
             ScaleMetric::Concurrency | ScaleMetric::RequestRate | ScaleMetric::CPU | ScaleMetric::External => window,
-            ScaleMetric::Prometheus => self.answers.seen(query.as_deref().unwrap_or_default(), window, now),
+            ScaleMetric::Prometheus => self.answers.seen(query.as_deref().unwrap_or_default(), NOT_ASKED, window, now),
+            ScaleMetric::QueueLag => self.answers.seen(query.as_deref().unwrap_or_default(), NOT_LOOKED, window, now),
             ScaleMetric::Latency => {
                 let mean = |span| self.mean(ScaleMetric::Concurrency, span).0;
                 Window { latency: Some(self.latencies.seen(percentile.share(), mean, now)), ..window }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use millrace_routes::{ModelStats, QueryStats};
+
 use crate::api::{Percentile, Scale, ScaleMetric};
 use crate::duration;
 
@@ -41,8 +43,20 @@ pub struct Follow {
     pub metric: ScaleMetric,
     /// Of `Latency`.
     pub percentile: Percentile,
-    /// The id of the query of `Prometheus`.
+    /// The id of the query of `Prometheus`, or of the stream of `QueueLag`.
     pub query: Option<String>,
+}
+
+impl Follow {
+    /// What a router says of the figure that is asked for.
+    #[must_use]
+    pub fn said<'a>(&self, stats: &'a ModelStats) -> Option<&'a QueryStats> {
+        let id = self.query.as_deref()?;
+        if self.metric == ScaleMetric::QueueLag {
+            return stats.stream.as_ref().filter(|stream| stream.id == id).map(|stream| &stream.lag);
+        }
+        stats.queries.get(id)
+    }
 }
 
 #[must_use]
@@ -65,11 +79,19 @@ pub fn mode(scale: Option<&Scale>) -> Mode {
             Mode::Handed(Config { min, max: max.unwrap_or(min).max(min).max(1), ..config })
         }
         (
-            ScaleMetric::Concurrency | ScaleMetric::RequestRate | ScaleMetric::Latency | ScaleMetric::Prometheus,
+            ScaleMetric::Concurrency
+            | ScaleMetric::RequestRate
+            | ScaleMetric::Latency
+            | ScaleMetric::Prometheus
+            | ScaleMetric::QueueLag,
             None,
         ) if min.is_none() && max.is_none() => Mode::Left,
         (
-            ScaleMetric::Concurrency | ScaleMetric::RequestRate | ScaleMetric::Latency | ScaleMetric::Prometheus,
+            ScaleMetric::Concurrency
+            | ScaleMetric::RequestRate
+            | ScaleMetric::Latency
+            | ScaleMetric::Prometheus
+            | ScaleMetric::QueueLag,
             None,
         ) => {
             let min = min.unwrap_or(1);

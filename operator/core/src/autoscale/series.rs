@@ -70,6 +70,7 @@ impl Series {
             ScaleMetric::Concurrency
             | ScaleMetric::Latency
             | ScaleMetric::Prometheus
+            | ScaleMetric::QueueLag
             | ScaleMetric::CPU
             | ScaleMetric::External => self.last.demand_us.saturating_sub(first.demand_us) as f64,
         };

@@ -15,6 +15,8 @@ const ACTIVE: &str = "ScalingActive";
 
 /// Prometheus gives no number.
 const QUERY_FAILED: &str = "QueryFailed";
+/// Nor do the brokers.
+const LAG_UNKNOWN: &str = "LagUnknown";
 /// The HorizontalPodAutoscaler has no figure, or does not do its work.
 const AUTOSCALER_FAILED: &str = "AutoscalerFailed";
 /// Its words while there is no pod.
@@ -25,9 +27,10 @@ const LONGEST: usize = 1024;
 /// Whether the condition would say for the first time that nobody knows the number, or that somebody does again.
 pub(super) fn is_news(deployment: &ModelDeployment, scaling: &Scaling) -> bool {
     let conditions = deployment.status.iter().flat_map(|status| &status.conditions);
-    let said = conditions.into_iter().find(|condition| condition.type_ == ACTIVE && condition.reason == QUERY_FAILED);
-    let asks = deployment.spec.scale.as_ref().is_some_and(|scale| scale.metric == Some(ScaleMetric::Prometheus));
-    asks && scaling.decision.is_some()
+    let metric = deployment.spec.scale.as_ref().and_then(|scale| scale.metric);
+    let Some(failed) = metric.and_then(unknown) else { return false };
+    let said = conditions.into_iter().find(|condition| condition.type_ == ACTIVE && condition.reason == failed);
+    scaling.decision.is_some()
         && match &scaling.blind {
             Some(blind) => !blind.early && said.is_none_or(|said| said.status != "False"),
             None => said.is_some(),
@@ -74,7 +77,7 @@ pub(super) fn condition(
                 (ConditionStatus::Unknown, metric.as_str(), why.to_owned())
             }
         },
-        (_, Mode::Chosen(_)) if scaling.blind.is_some() => {
+        (metric, Mode::Chosen(_)) if scaling.blind.is_some() => {
             let Some(blind) = &scaling.blind else { return };
             // An operator that has just begun knows no more than the one before.
             if blind.early && old.conditions.iter().any(|condition| condition.type_ == ACTIVE) {
@@ -83,7 +86,7 @@ pub(super) fn condition(
             let kept = status.desired_replicas.map_or_else(String::new, |pods| format!(" at {pods}"));
             let why = format!("{}; the number of pods stays{kept} until there is an answer", blind.why);
             let truth = if blind.early { ConditionStatus::Unknown } else { ConditionStatus::False };
-            (truth, QUERY_FAILED, why)
+            (truth, unknown(metric).unwrap_or(QUERY_FAILED), why)
         }
         (metric, _) => {
             let Some(decision) = &scaling.decision else { return };
@@ -98,6 +101,19 @@ pub(super) fn condition(
         }
     };
     set_condition(&mut status.conditions, ACTIVE, truth, reason, &why, deployment.metadata.generation, now);
+}
+
+/// The reason where somebody outside gives the figure, and does not.
+fn unknown(metric: ScaleMetric) -> Option<&'static str> {
+    match metric {
+        ScaleMetric::Prometheus => Some(QUERY_FAILED),
+        ScaleMetric::QueueLag => Some(LAG_UNKNOWN),
+        ScaleMetric::Concurrency
+        | ScaleMetric::RequestRate
+        | ScaleMetric::Latency
+        | ScaleMetric::CPU
+        | ScaleMetric::External => None,
+    }
 }
 
 /// What decides, if anything may.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
-use super::{Observed, autoscaler, live, objects, payload_log, queries};
+use super::{Observed, autoscaler, live, objects, payload_log, queries, stream};
 use crate::api::{ModelDeployment, ModelVersion};
 use crate::autoscale::SHORTEST_TO_ZERO;
 use crate::config::Config;
@@ -179,6 +179,7 @@ pub fn check(deployment: &ModelDeployment, config: &Config) -> Vec<Problem> {
     }
     problems.extend(queries::check(deployment));
     problems.extend(payload_log::check(deployment));
+    problems.extend(stream::check(deployment));
     problems.extend(autoscaler::check(deployment));
     if let Some(server) = &deployment.spec.server {
         problems.extend(pod::check("spec.server", &server.settings, config));

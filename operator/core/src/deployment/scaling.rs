@@ -190,7 +190,8 @@ pub fn followed(deployment: &ModelDeployment) -> Option<(&str, Follow)> {
         Mode::Handed(config) if config.min == 0 => config,
         Mode::Left | Mode::Pinned(_) | Mode::Chosen(_) | Mode::Handed(_) => return None,
     };
-    let query = queries::followed(deployment).map(|query| query.id);
+    let lag = || super::stream(deployment).filter(|_| config.metric == ScaleMetric::QueueLag).map(|stream| stream.id);
+    let query = queries::followed(deployment).map(|query| query.id).or_else(lag);
     Some((stable(deployment)?, Follow { metric: config.metric, percentile: config.percentile, query }))
 }
 

@@ -12,7 +12,7 @@ use super::traffic::Traffic;
 use super::words::{self, Reason};
 use super::{
     DeploymentView, Observed, PORT_ANNOTATION, READY_PATH_ANNOTATION, VERSION_ANNOTATION, chosen, gateway, look,
-    monitoring, objects, payload_log, plan, scaling, security,
+    monitoring, objects, payload_log, plan, scaling, security, stream,
 };
 use crate::api::{
     Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, RolloutOutcome,
@@ -109,6 +109,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
         gateway: gateway::status(deployment, observed, now),
         drift: old.drift.clone(),
         log: old.log.clone(),
+        stream: old.stream.clone(),
         live: old.live.clone(),
         history: history(&old.history, &traffic.records),
         revisions: revisions(deployment, intent, observed, traffic),
@@ -117,6 +118,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     chosen::condition(&mut status, &old, deployment, scaling, now);
     let drifted = monitoring::report(&mut status, deployment, observed.drift.as_ref(), now);
     let logged = payload_log::report(&mut status, deployment, observed, now);
+    let streamed = stream::report(&mut status, deployment, observed, now);
     let secured = security::report(&mut status, deployment, observed, now);
     let refused_there = gateway::report(&mut status, deployment, observed, now);
     plan.events = events(&old, &status, &verdict, intent);
@@ -130,6 +132,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     plan.events.extend(chosen::events(&old, deployment, scaling, stable));
     plan.events.extend(drifted);
     plan.events.extend(logged);
+    plan.events.extend(streamed);
     plan.events.extend(secured);
     plan.events.extend(refused_there);
     // A write of the same status fails if the ModelDeployment has changed meanwhile: an old look deletes nothing.

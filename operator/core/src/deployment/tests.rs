@@ -11,4 +11,5 @@ mod rollouts;
 mod routers;
 mod scaling;
 mod security;
+mod stream;
 mod swaps;

@@ -73,6 +73,7 @@ fn routed(model: &ModelDeployment, port: u16, routers: i32) -> Model {
         security: model.spec.security.as_ref().map(|asked| security::document(asked, routers)),
         queries: queries(model),
         log: log(model),
+        stream: crate::deployment::stream(model),
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) use document::headers as header_rules;
 pub use objects::{RouterObject, is_ours, key, selector};
 pub use observed::{
     ModelReport, Observed, PartView, Report, RevisionReport, Router, RouterPod, Routers, RoutesView, SecurityReport,
+    StreamReport,
 };
 pub use plan::{RouterPlan, Step, plan};
 pub use policies::SERVERS_POLICY;

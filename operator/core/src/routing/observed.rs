@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millrace_routes::{LogStats, Routes, SecurityStats, Stats};
+use millrace_routes::{LogStats, Routes, SecurityStats, Stats, StreamProblem, StreamStats};
 
 use crate::api::ModelDeployment;
 use crate::deployment::{Applied, DeploymentView, digest};
@@ -113,6 +113,46 @@ pub struct ModelReport {
     pub security: Option<SecurityReport>,
     /// What became of the events of the payload log. It changes with every request.
     pub log: Option<LogStats>,
+    /// What became of the messages of the stream. It changes all the time.
+    pub stream: Option<StreamReport>,
+}
+
+/// What a router says of the stream: it is compared, so its rate is in thousandths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamReport {
+    /// Of the settings that it has.
+    pub id: String,
+    /// Messages that wait, where it could find out a moment ago.
+    pub lag: Option<u64>,
+    pub partitions: u32,
+    pub rate: u64,
+    pub answered: u64,
+    pub rejected: u64,
+    pub retried: u64,
+    pub problem: Option<StreamProblem>,
+}
+
+/// A lag that was looked at longer ago says nothing of now.
+const LAG_FRESH: u64 = 45_000;
+
+impl StreamReport {
+    fn of(said: &StreamStats) -> Self {
+        let StreamStats { id, lag, partitions, rate, answered, rejected, retried, problem } = said;
+        let fresh = lag.age_ms.is_some_and(|age| age <= LAG_FRESH);
+        // Anybody's pod may have answered: what is no number, or none that there can be, is nothing.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let whole = |value: f64| value.clamp(0.0, 1e15).round() as u64;
+        Self {
+            id: head(id, PROBLEM),
+            lag: lag.value.filter(|value| fresh && value.is_finite()).map(whole),
+            partitions: *partitions,
+            rate: whole(if rate.is_finite() { rate * 1e3 } else { 0.0 }),
+            answered: *answered,
+            rejected: *rejected,
+            retried: *retried,
+            problem: problem.as_ref().map(|problem| StreamProblem { says: plain(&problem.says), ..problem.clone() }),
+        }
+    }
 }
 
 /// What a router has in force of `spec.security`.
@@ -169,18 +209,19 @@ impl Report {
                 let problem = said.problem.as_deref().map(plain);
                 LogStats { problem, ..said.clone() }
             });
+            let stream = said.stream.as_ref().filter(|_| model.spec.stream.is_some()).map(StreamReport::of);
             let (generation, revisions) = (said.generation, revisions.collect());
-            Some((name, ModelReport { generation, revisions, security, log }))
+            Some((name, ModelReport { generation, revisions, security, log, stream }))
         });
         Self { models: known.collect() }
     }
 }
 
 impl ModelReport {
-    /// The same but for what is in flight to others than these revisions, and what was counted of the payload log.
+    /// The same but for what is in flight to others than these revisions, and what was counted of the payload log and the stream.
     #[must_use]
     pub fn with_flight_of(&self, revisions: &BTreeSet<&str>) -> Self {
-        let mut report = Self { log: None, ..self.clone() };
+        let mut report = Self { log: None, stream: None, ..self.clone() };
         report.revisions.iter_mut().for_each(|(name, said)| said.is_busy &= revisions.contains(name.as_str()));
         report
     }

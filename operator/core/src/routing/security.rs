@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, KeyToPath, SecretVolumeSource, Volume, VolumeMount};
-use millrace_routes::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls, Use};
+use millrace_routes::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Sasl, Security, Source, Tls, Use};
 
 use crate::api::{
-    self, Jwks, JwksKey, JwtRules, LogSink, ModelDeployment, PayloadLog, PrometheusQuery, RateLimit, RatePer,
+    self, Jwks, JwksKey, JwtRules, KafkaStream, LogSink, ModelDeployment, PayloadLog, PrometheusQuery, RateLimit,
+    RatePer,
 };
 use crate::names::sha256_hex;
 
@@ -96,7 +97,8 @@ fn named(models: &[&ModelDeployment]) -> BTreeMap<String, Mounted> {
         let keys = match usage {
             Use::Tls => Some(vec!["tls.crt".to_owned(), "tls.key".to_owned()]),
             Use::ApiKeys => None,
-            Use::Jwks(key) | Use::Prometheus(key) | Use::Log(key) => Some(vec![key.to_owned()]),
+            Use::Jwks(key) | Use::Prometheus(key) | Use::Log(key) | Use::Broker(key) => Some(vec![key.to_owned()]),
+            Use::Sasl => Some(vec![Sasl::USERNAME.to_owned(), Sasl::PASSWORD.to_owned()]),
         };
         all.insert(of.folder(name, usage), Mounted { of, name: name.to_owned(), keys });
     };
@@ -114,6 +116,14 @@ fn named(models: &[&ModelDeployment]) -> BTreeMap<String, Mounted> {
         let entries = [(Source::Secret, token_secret), (Source::ConfigMap, ca_config_map)];
         for (of, entry) in entries.into_iter().filter_map(|(of, entry)| Some((of, entry.as_ref()?))) {
             add(of, &entry.name, Use::Log(&entry.key));
+        }
+    }
+    for KafkaStream { tls, sasl, .. } in models.iter().filter_map(|model| Some(&model.spec.stream.as_ref()?.kafka)) {
+        if let Some(ca) = tls.as_ref().and_then(|tls| tls.ca_config_map.as_ref()) {
+            add(Source::ConfigMap, &ca.name, Use::Broker(&ca.key));
+        }
+        if let Some(sasl) = sasl {
+            add(Source::Secret, &sasl.secret_name, Use::Sasl);
         }
     }
     for security in models.iter().filter_map(|model| model.spec.security.as_ref()) {
@@ -216,6 +226,19 @@ mod tests {
         assert_eq!(mounts(&models), pairs(&expected));
         let models = [model(None, Some(jwks("s", "a"))), model(None, Some(keys("s"))), model(None, Some(keys("s")))];
         assert_eq!(mounts(&models), pairs(&[("/secrets/s/jwks/a", "a"), ("/secrets/s/keys", "*")]));
+    }
+
+    #[test]
+    fn what_a_stream_names_is_mounted() {
+        let stream = serde_json::json!({ "kafka": {
+            "brokers": ["b:1"], "inputTopic": "i", "outputTopic": "o", "tls": { "caConfigMap": { "name": "ca", "key": "k.crt" } },
+            "sasl": { "mechanism": "PLAIN", "secretName": "user" },
+        } });
+        let stream = Some(Box::new(serde_json::from_value(stream).unwrap()));
+        let model = ModelDeployment::new("m", ModelDeploymentSpec { stream, ..ModelDeploymentSpec::default() });
+        let found = mounts(&[model]);
+        let found: Vec<(&str, &str)> = found.iter().map(|(path, entries)| (path.as_str(), entries.as_str())).collect();
+        assert_eq!(found, [("/configmaps/ca/broker/k.crt", "k.crt"), ("/secrets/user/sasl", "username password")]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::door::Door;
 use crate::listen::Listener;
 use crate::log::{Logs, Ring};
 use crate::state::{Model, Policy, Revision, State};
+use crate::stream::{Pump, Streams};
 use crate::worker::Workers;
 
 /// A port that could not be had is tried again: it passes from one model to another within milliseconds.
@@ -25,14 +26,22 @@ pub struct Table {
     /// Where Secrets and ConfigMaps are mounted.
     mounted: PathBuf,
     logs: Logs,
+    streams: Streams,
     listeners: HashMap<String, Listener>,
     /// The ports that could not be had, by model.
     failed: HashMap<String, u16>,
 }
 
 impl Table {
-    pub fn new(state: Arc<State>, workers: Workers, address: IpAddr, mounted: PathBuf, logs: Logs) -> Self {
-        Self { state, workers, address, mounted, logs, listeners: HashMap::new(), failed: HashMap::new() }
+    pub fn new(
+        state: Arc<State>,
+        workers: Workers,
+        address: IpAddr,
+        mounted: PathBuf,
+        logs: Logs,
+        streams: Streams,
+    ) -> Self {
+        Self { state, workers, address, mounted, logs, streams, listeners: HashMap::new(), failed: HashMap::new() }
     }
 
     /// Takes every document that comes, until the sender is gone. One that is not right leaves what is.
@@ -89,6 +98,9 @@ impl Table {
                 if let Some(ring) = &policy.log {
                     ring.stop();
                 }
+                if let Some(pump) = &policy.stream {
+                    pump.stop();
+                }
             }
         }
         let targets: Vec<Arc<Revision>> =
@@ -129,7 +141,9 @@ impl Table {
         let logged = known.as_ref().map_or_else(Arc::default, |model| model.logged.clone());
         let ring = before.as_ref().and_then(|policy| policy.log.as_ref());
         let ring = Ring::next(ring, document.log.as_ref(), &document.name, &logged, &self.logs);
-        let policy = Policy::new(document, targets, door, ring);
+        let pump = before.as_ref().and_then(|policy| policy.stream.as_ref());
+        let pump = Pump::next(pump, document.stream.as_ref(), &document.name, &self.streams);
+        let policy = Policy::new(document, targets, door, ring, pump);
         match known {
             Some(model) => {
                 model.set_policy(policy);

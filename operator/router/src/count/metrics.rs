@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use millrace_routes::{LogStats, Outcome};
+use millrace_routes::{LogStats, Outcome, StreamStats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -68,6 +68,7 @@ impl Collector for Counted {
         spans(encoder, &rows)?;
         doors(encoder, &self.0.models())?;
         logs(encoder, &self.0.models())?;
+        streams(encoder, &self.0.models())?;
         router(encoder, &self.0)
     }
 }
@@ -190,6 +191,35 @@ fn logs(encoder: &mut DescriptorEncoder, models: &[Arc<Model>]) -> Encoded {
             let labels = [("model", model.name.as_str()), ("result", result)];
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
         }
+    }
+    Ok(())
+}
+
+fn streams(encoder: &mut DescriptorEncoder, models: &[Arc<Model>]) -> Encoded {
+    let all: Vec<(&str, StreamStats)> = models
+        .iter()
+        .filter_map(|model| Some((model.name.as_str(), model.policy().stream.as_ref()?.stats())))
+        .collect();
+    let help = "Messages of the stream by what became of them";
+    let mut family = encoder.encode_descriptor("stream_messages", help, None, MetricType::Counter)?;
+    for (model, stats) in &all {
+        let counts = [("answered", stats.answered), ("rejected", stats.rejected), ("retried", stats.retried)];
+        for (result, value) in counts {
+            let labels = [("model", *model), ("result", result)];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+    }
+    let help = "Messages of all partitions that are not answered yet, as this router sees it";
+    let mut family = encoder.encode_descriptor("stream_lag", help, None, MetricType::Gauge)?;
+    for (model, stats) in &all {
+        if let Some(lag) = stats.lag.value {
+            family.encode_family(&[("model", *model)])?.encode_gauge(&lag)?;
+        }
+    }
+    let help = "Partitions that this router reads";
+    let mut family = encoder.encode_descriptor("stream_partitions", help, None, MetricType::Gauge)?;
+    for (model, stats) in &all {
+        family.encode_family(&[("model", *model)])?.encode_gauge(&stats.partitions)?;
     }
     Ok(())
 }

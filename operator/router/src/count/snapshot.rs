@@ -19,7 +19,9 @@ pub fn snapshot(state: &State) -> Stats {
         let security = policy.door.as_ref().map(|door| door.stats());
         let queries = policy.queries.iter().map(|query| (query.id.clone(), state.answers.stats(&query.id))).collect();
         let log = policy.log.as_ref().map(|ring| ring.stats());
-        Some((model.name.clone(), ModelStats { generation, revisions: revisions.collect(), security, queries, log }))
+        let stream = policy.stream.as_ref().map(|pump| pump.stats());
+        let revisions = revisions.collect();
+        Some((model.name.clone(), ModelStats { generation, revisions, security, queries, log, stream }))
     });
     Stats {
         pod: state.pod.clone(),

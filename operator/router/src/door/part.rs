@@ -49,8 +49,8 @@ impl<T: Readable> Part<T> {
             return old.clone();
         }
         let key = match usage {
-            Use::Tls | Use::ApiKeys => None,
-            Use::Jwks(key) | Use::Prometheus(key) | Use::Log(key) => Some(key.to_owned()),
+            Use::Tls | Use::ApiKeys | Use::Sasl => None,
+            Use::Jwks(key) | Use::Prometheus(key) | Use::Log(key) | Use::Broker(key) => Some(key.to_owned()),
         };
         let part = Self {
             object: format!("{} {name}", of.as_str()),

@@ -11,6 +11,7 @@ use crate::choose::Chooser;
 use crate::door::Door;
 use crate::log::{Counts, Ring};
 use crate::refuse::Reason;
+use crate::stream::Pump;
 
 #[derive(Debug)]
 pub struct Model {
@@ -36,6 +37,7 @@ pub struct Policy {
     pub door: Option<Arc<Door>>,
     pub queries: Vec<Arc<Query>>,
     pub log: Option<Arc<Ring>>,
+    pub stream: Option<Arc<Pump>>,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,7 @@ impl Policy {
         targets: Vec<Arc<Revision>>,
         door: Option<Arc<Door>>,
         log: Option<Arc<Ring>>,
+        stream: Option<Arc<Pump>>,
     ) -> Self {
         let shadow = document.shadow.as_ref().and_then(|shadow| {
             Some(Shadow {
@@ -70,6 +73,7 @@ impl Policy {
             door,
             queries: document.queries.iter().cloned().map(Arc::new).collect(),
             log,
+            stream,
         }
     }
 }

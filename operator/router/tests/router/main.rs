@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod admin;
+mod broker;
 mod callers;
 mod client;
+mod kafka;
 mod lifecycle;
 mod limits;
 mod log;

@@ -166,6 +166,20 @@ async fn answer(name: &'static str, seen: &Arc<Seen>, mut request: Request<Incom
             response.headers_mut().insert("content-type", "application/json".parse().unwrap());
             response
         }
+        // What it says depends on what it is told.
+        "/picky" => {
+            let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
+            let text = String::from_utf8_lossy(&body).into_owned();
+            let (status, answer) = match () {
+                () if text.contains("bad") => (400, "this one is bad".to_owned()),
+                () if text.contains("worse") => (500, "this one is worse".to_owned()),
+                () => (200, format!(r#"{{"model_version":"{name}","outputs":{text}}}"#)),
+            };
+            let mut response = Response::new(full(answer));
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+            response
+        }
         "/json-of-name" => {
             let mut response = Response::new(full(format!(r#"{{"outputs":"{name}"}}"#)));
             response.headers_mut().insert("content-type", "application/json".parse().unwrap());

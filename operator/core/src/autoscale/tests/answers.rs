@@ -121,3 +121,47 @@ fn the_first_answer_after_a_time_without_takes_nothing_away() {
         assert_eq!(chosen(&window, 10), if second < 431 { 10 } else { 0 }, "{second} {window:?}");
     }
 }
+
+#[test]
+fn the_lag_of_a_stream_is_followed_in_the_same_way() {
+    let mut history = History::new(at(0));
+    let follow =
+        Follow { metric: ScaleMetric::QueueLag, percentile: Percentile::P95, query: Some("stream".to_owned()) };
+    let look = |history: &History, second| history.look(&follow, &BTreeSet::from(ROUTERS), at(second));
+    let config = Config {
+        min: 0,
+        max: 20,
+        metric: ScaleMetric::QueueLag,
+        target: Some(100.0),
+        to_zero_after: Duration::from_secs(30),
+        percentile: Percentile::P95,
+    };
+    let decided = |window: &Window, replicas: i32, second: i64| {
+        decide(&config, window, State { replicas, available: replicas }, at(second))
+    };
+    let blind = decided(&look(&history, 1), 0, 1);
+    assert_eq!(
+        (blind.replicas, blind.why.as_str()),
+        (0, "the routers have not asked the brokers how many messages wait yet: the number stays at 0")
+    );
+    let mut second = 1;
+    let mut hear = |history: &mut History, lag: f64| {
+        second += 1;
+        for router in ROUTERS {
+            let counted = Counted { boot: 1, at_us: u64::try_from(second).unwrap() * 1_000_000, ..Counted::default() };
+            history.heard(router, counted, at(second));
+            history.answered(router, "stream", Some(&answer(lag, 0)), at(second));
+        }
+        second
+    };
+    let now = hear(&mut history, 250.0);
+    let up = decided(&look(&history, now), 0, now);
+    assert_eq!((up.replicas, up.why.as_str()), (3, "QueueLag 250.0 now, target 100: 3 pods"));
+    let mut now = hear(&mut history, 0.0);
+    assert_eq!(decided(&look(&history, now), 3, now).replicas, 3, "not before a minute with less");
+    for _ in 0..70 {
+        now = hear(&mut history, 0.0);
+    }
+    let down = decided(&look(&history, now), 3, now);
+    assert_eq!((down.replicas, down.why.as_str()), (0, "no request for 30s: 0 pods"));
+}

@@ -130,7 +130,10 @@ impl Cluster {
                     problems: self.broken.clone(),
                 });
                 let revisions = revisions.collect();
-                (model.name.clone(), ModelReport { generation: model.generation, revisions, security, log: None })
+                (
+                    model.name.clone(),
+                    ModelReport { generation: model.generation, revisions, security, ..ModelReport::default() },
+                )
             });
             Router { pod: Arc::new(router(i)), report: Some(Arc::new(Report { models: models.collect() })) }
         });
