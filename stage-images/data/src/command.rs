@@ -3,8 +3,7 @@
 use crate::workplace::{Workplace, WorkplaceError};
 use crate::{engine, evaluate, features, ingest, look, params, predict, profile, say, transform, validate};
 
-const USAGE: &str =
-    "usage: millrace-data ingest|validate|transform|features|profile|evaluate|predict|look --params JSON [--param NAME=TEXT]...";
+const USAGE: &str = "usage: millrace-data ingest|validate|transform|features|profile|evaluate|predict|look --params JSON [--param NAME=TEXT]...";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
