@@ -122,19 +122,22 @@ impl Table {
         let damaged = |source| DatasetError::Damaged { path: path.clone(), source };
         let file = std::fs::File::open(&path).map_err(|source| DatasetError::Read { path: path.clone(), source })?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(damaged)?;
-        if builder.schema().column_with_name("sidecar").is_some() {
-            return Err(TableError::Unsupported { name: self.name.clone(), what: "v2Checkpoint".into() });
-        }
         let wanted = builder.schema().fields().iter().enumerate();
-        let wanted =
-            wanted.filter(|(_, field)| ["txn", "add", "metaData", "protocol"].contains(&field.name().as_str()));
+        let wanted = wanted
+            .filter(|(_, field)| ["txn", "add", "metaData", "protocol", "sidecar"].contains(&field.name().as_str()));
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.map(|(index, _)| index));
         for batch in builder.with_projection(mask).with_batch_size(1024).build().map_err(damaged)? {
             let mut lines = LineDelimitedWriter::new(Vec::new());
             lines.write(&batch?)?;
             lines.finish()?;
             for action in serde_json::Deserializer::from_slice(&lines.into_inner()).into_iter() {
-                each(action.map_err(|source| TableError::Log { name: self.name.clone(), version, source })?)?;
+                let action: Value =
+                    action.map_err(|source| TableError::Log { name: self.name.clone(), version, source })?;
+                // The rest of the checkpoint is in files beside it.
+                if action.get("sidecar").is_some() {
+                    return Err(TableError::Unsupported { name: self.name.clone(), what: "v2Checkpoint".into() });
+                }
+                each(action)?;
             }
         }
         Ok(())

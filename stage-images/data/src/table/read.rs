@@ -64,6 +64,7 @@ impl Table {
             window.check(&all)?;
         }
         let mut files = self.files(snapshot, ask.since).await?;
+        files.sort_by(|a, b| (a.modification_time, &a.path).cmp(&(b.modification_time, &b.path)));
         files.retain(|file| ask.window.is_none_or(|window| window.may_have(file)));
         check_size(&self.name, files.iter().map(|file| file.size).sum(), ask.limit)?;
         let schema = Arc::new(all.project(&wanted.kept)?);
@@ -99,7 +100,7 @@ impl Table {
         Ok(Wanted { kept, read })
     }
 
-    /// The files that count: all of them where nothing was read before.
+    /// The files that count, in the order in which they came: all of them where nothing was read before.
     async fn files(&self, snapshot: &Snapshot, since: Option<u64>) -> Result<Vec<Add>, TableError> {
         let Some(since) = since else { return Ok(snapshot.files.values().cloned().collect()) };
         let (name, last) = (self.name.clone(), snapshot.version);

@@ -24,7 +24,7 @@ fn python() -> &'static Path {
 #[track_caller]
 fn ask(table: &Path, program: &str) -> Value {
     let text = format!(
-        "import json, sys, datetime as d\nimport pyarrow as pa\nfrom deltalake import DeltaTable, write_deltalake\npath = sys.argv[1]\n{program}"
+        "import json, sys, datetime as d\nimport pyarrow as pa\nfrom deltalake import DeltaTable, write_deltalake\npath = sys.argv[1]\n{program}\nsys.stdout.flush()\nimport os\n# Its threads sometimes outlive the interpreter, which then aborts.\nos._exit(0)"
     );
     let output = Command::new(python()).args(["-c", &text]).arg(table).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
