@@ -220,7 +220,7 @@ fn many_rows_are_streamed_and_a_database_is_only_read() {
     let error = server.ingest(json!({"sql": {"table": "numbers"}, "maxBytes": 1000})).error();
     assert!(error.contains("but maxBytes is 1000"), "{error}");
     server
-        .sql("CREATE FUNCTION shop.clear() RETURNS int MODIFIES SQL DATA BEGIN DELETE FROM shop.numbers; RETURN 1; END")
+        .sql("DELIMITER //\nCREATE FUNCTION shop.clear() RETURNS int MODIFIES SQL DATA BEGIN DELETE FROM shop.numbers; RETURN 1; END//\n")
         .unwrap();
     for query in [
         "DELETE FROM numbers",
