@@ -1,5 +1,6 @@
 //! `ingest` from a real server of MySQL's kind: Debian's MariaDB, with a password and TLS, on a folder of its own.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -104,12 +105,17 @@ fn serve() -> Server {
 impl Server {
     /// What its own client says, as the administrator; none if it fails.
     fn sql(&self, statements: &str) -> Option<String> {
-        let output = Command::new("mariadb")
+        let mut client = Command::new("mariadb")
             .args(["--no-defaults", "--user=root", "--batch", "--skip-column-names", "--default-character-set=utf8mb4"])
             .arg(format!("--socket={}", self.folder.path().join("socket").display()))
-            .args(["--execute", statements])
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
             .unwrap();
+        // A client that finds no server reads nothing.
+        let _ = client.stdin.take().unwrap().write_all(statements.as_bytes());
+        let output = client.wait_with_output().unwrap();
         output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
     }
 
