@@ -218,7 +218,7 @@ fn mistakes_are_told_with_what_to_write() {
         (&other, json!({"sql": {"table": "orders"}}), "parameter source: there is no file"),
         (&format!("sqlite:{}", text.path("text.db")), json!({"sql": {"table": "orders"}}), "as an SQLite database"),
         (&text.path("text.db"), json!({"sql": {"table": "orders"}}), "parameter sql: it is for databases"),
-        (&"mysql://me:hunter2@host/db".to_owned(), json!({}), "`mysql://` is not supported, expected a path"),
+        (&"oracle://me:hunter2@host/db".to_owned(), json!({}), "`oracle://` is not supported, expected a path"),
     ] {
         let error = ingest(source, params.clone()).error();
         assert!(error.contains(words), "{params}: {error}");

@@ -1,5 +1,6 @@
 //! `ingest` from a real server of MySQL's kind: Debian's MariaDB, with a password and TLS, on a folder of its own.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -104,12 +105,17 @@ fn serve() -> Server {
 impl Server {
     /// What its own client says, as the administrator; none if it fails.
     fn sql(&self, statements: &str) -> Option<String> {
-        let output = Command::new("mariadb")
+        let mut client = Command::new("mariadb")
             .args(["--no-defaults", "--user=root", "--batch", "--skip-column-names", "--default-character-set=utf8mb4"])
             .arg(format!("--socket={}", self.folder.path().join("socket").display()))
-            .args(["--execute", statements])
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
             .unwrap();
+        // A client that finds no server reads nothing.
+        let _ = client.stdin.take().unwrap().write_all(statements.as_bytes());
+        let output = client.wait_with_output().unwrap();
         output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
     }
 
@@ -220,7 +226,7 @@ fn many_rows_are_streamed_and_a_database_is_only_read() {
     let error = server.ingest(json!({"sql": {"table": "numbers"}, "maxBytes": 1000})).error();
     assert!(error.contains("but maxBytes is 1000"), "{error}");
     server
-        .sql("CREATE FUNCTION shop.clear() RETURNS int MODIFIES SQL DATA BEGIN DELETE FROM shop.numbers; RETURN 1; END")
+        .sql("DELIMITER //\nCREATE FUNCTION shop.clear() RETURNS int MODIFIES SQL DATA BEGIN DELETE FROM shop.numbers; RETURN 1; END//\n")
         .unwrap();
     for query in [
         "DELETE FROM numbers",

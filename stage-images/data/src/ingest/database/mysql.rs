@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mysql_async::consts::ColumnType as Kind;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Column, Conn, Error, OptsBuilder, SslOpts, Value};
+use mysql_async::{Column, Conn, Error, IoError, OptsBuilder, SslOpts, Value};
 
 use super::address::Server;
 use super::rows::Rows;
@@ -79,7 +79,7 @@ async fn connect(server: &Server, sql: &SqlParams) -> Result<Conn, DatabaseError
         .tcp_keepalive(Some(KEEPALIVE))
         .ssl_opts(if sql.allow_plaintext.unwrap_or(false) { None } else { Some(secured(&address)?) });
     let refused = |source: Error| match source {
-        Error::Io(mysql_async::IoError::Io(source)) => DatabaseError::Dial { address: address.clone(), source },
+        Error::Io(IoError::Io(source)) if !is_tls(&source) => DatabaseError::Dial { address: address.clone(), source },
         source => DatabaseError::SignIn {
             address: address.clone(),
             user: user.clone(),
@@ -93,6 +93,11 @@ async fn connect(server: &Server, sql: &SqlParams) -> Result<Conn, DatabaseError
         set.map_err(|source| DatabaseError::ServerRead { address: address.clone(), source: source.into() })?;
     }
     Ok(connection)
+}
+
+/// Whether it was TLS that failed, on a connection that was there.
+fn is_tls(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<tokio_rustls::rustls::Error>())
 }
 
 /// TLS that is verified as everywhere here.

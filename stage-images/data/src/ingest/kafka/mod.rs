@@ -36,7 +36,7 @@ pub enum KafkaError {
     #[error("parameter {parameter}: it is not for Kafka; leave it out")]
     NotForTopics { parameter: &'static str },
     #[error("parameter format: found {found}, expected jsonl or auto: values of messages are JSON objects")]
-    Format { found: &'static str },
+    Format { found: String },
     #[error("parameter kafka.since: '{found}' is no timestamp; write one as 2026-11-21T12:00:00Z")]
     Since { found: String },
     #[error("parameter kafka.maxMessages: found 0, expected at least 1")]
@@ -61,7 +61,9 @@ pub enum KafkaError {
         #[source]
         source: KrafkaError,
     },
-    #[error("there is no topic {topic}; correct parameter source, or make the topic")]
+    #[error(
+        "there is no topic {topic}, or the user may not see it; correct parameter source, make the topic, or give the user the rights DESCRIBE and READ on it"
+    )]
     NoTopic { topic: String },
     #[error("reading the topic {topic} is refused; give the user the rights DESCRIBE and READ on it")]
     Refused { topic: String },
@@ -253,8 +255,7 @@ fn check(params: &Params) -> Result<KafkaParams, KafkaError> {
     }
     match params.format {
         None | Some(Format::Auto | Format::Jsonl) => {}
-        Some(Format::Csv) => return Err(KafkaError::Format { found: "csv" }),
-        Some(Format::Parquet) => return Err(KafkaError::Format { found: "parquet" }),
+        Some(other) => return Err(KafkaError::Format { found: format!("{other:?}").to_lowercase() }),
     }
     let kafka = params.kafka.clone().unwrap_or_default();
     if kafka.max_messages == Some(0) {
