@@ -131,10 +131,20 @@ fn a_later_step_learns_of_what_the_earlier_ones_made() {
 }
 
 #[test]
+fn zero_is_one_category_whatever_its_sign() {
+    let csv = "x,y\n0.0,1\n-0.0,2\n1.5,3\n0.0,4\n";
+    let steps = json!([{"encode": "onehot", "columns": ["x"], "handleUnknown": "infrequent_if_exist"}]);
+    let run = fitted(csv, steps).well();
+    assert_eq!(columns(&run, "train"), ["x_0", "x_1.5", "y"]);
+    assert_eq!(run.table("train").column("x_0"), ["1.0", "1.0", "0.0", "1.0"]);
+}
+
+#[test]
 fn columns_that_no_step_names_pass_or_are_dropped() {
     let table = table_of("a,b,day,c\n1,2,2024-01-01,x\n3,4,2024-01-02,y\n");
     let run = |remainder: &str| {
-        let params = json!({"remainder": remainder, "steps": [{"scale": "standard", "columns": ["a"]}]});
+        let params =
+            json!({"remainder": remainder, "steps": [{"scale": "standard", "columns": ["a"]}, {"select": "variance"}]});
         features().input("train", table.output("data")).run(&params).well()
     };
     let passed = run("passthrough");

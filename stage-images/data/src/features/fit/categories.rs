@@ -110,7 +110,9 @@ impl Fitter<'_> {
             }
             Kind::Number => {
                 let counts = self.sample().numbers(column, most + 1).await?;
-                (numbers(counts.values), counts.different)
+                let (fetched, distinct) = (counts.values.len(), numbers(counts.values));
+                let different = counts.different - (fetched - distinct.len()) as u64;
+                (distinct, different)
             }
         };
         let bounded = given.max_categories.is_some() || given.min_frequency.is_some();
@@ -151,8 +153,17 @@ fn texts(counts: Vec<(String, u64)>) -> Vec<(Category, u64)> {
     counts.into_iter().map(|(text, count)| (Category::Text(text), count)).collect()
 }
 
+/// The engine tells zero and minus zero apart, and a lookup does not.
 fn numbers(counts: Vec<(f64, u64)>) -> Vec<(Category, u64)> {
-    counts.into_iter().map(|(number, count)| (Category::Number(number), count)).collect()
+    let mut found: Vec<(Category, u64)> = Vec::with_capacity(counts.len());
+    for (number, count) in counts {
+        let category = Category::Number(number + 0.0);
+        match found.iter_mut().find(|(known, _)| number == 0.0 && *known == category) {
+            Some((_, known)) => *known += count,
+            None => found.push((category, count)),
+        }
+    }
+    found
 }
 
 pub(super) fn keys(categories: &[Category]) -> Keys {

@@ -199,7 +199,10 @@ impl<'a> Fitter<'a> {
                 let found = column.kind.word();
                 return Err(wrong(format!("`{name}` is {found}, and {verb} takes {}; {hint}", wanted.word())));
             }
-            self.named.extend(column.from.iter().cloned());
+            // Whoever looks at all columns to leave some out does not ask for the rest.
+            if !matches!(verb, "select" | "drop") {
+                self.named.extend(column.from.iter().cloned());
+            }
         }
         Ok(names)
     }
