@@ -55,9 +55,9 @@ class Features(ClusterTest):
         )
         self.succeeded("score", 300)
         described = json.loads(self.logs("read"))["described"]
-        column = next(column for column in described if column["name"] == "prediction")
+        numbers = next(column for column in described if column["name"] == "prediction")["number"]
         for figure, expected in (("min", min(served)), ("max", max(served)), ("mean", sum(served) / len(served))):
-            self.assertAlmostEqual(column[figure], expected, delta=0.01, msg=figure)
+            self.assertAlmostEqual(numbers[figure], expected, delta=0.01, msg=figure)
 
     def served(self, rows: list[dict]) -> list[float]:
         """What the served model says of the rows. A text that is missing is empty."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.compose
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -160,6 +161,29 @@ def test_a_batch_of_empty_rows_is_as_those_rows_among_others() -> None:
     for name, column in empty.items():
         if isinstance(column, Numbers):
             np.testing.assert_array_equal(column.values, among[name][4000:4002], err_msg=name)
+
+
+def test_the_graph_is_valid_and_goes_before_any_model_of_its_versions() -> None:
+    graph = onnx.load(HERE / "features.onnx")
+    onnx.checker.check_model(graph, full_check=True)
+    width = len(FITTED.numbers())
+    node = onnx.helper.make_node("ReduceSum", ["x", "axes"], ["total"], keepdims=1)
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [node],
+            "mine",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", width])],
+            [onnx.helper.make_tensor_value_info("total", onnx.TensorProto.FLOAT, ["batch", 1])],
+            [onnx.numpy_helper.from_array(np.array([1], dtype=np.int64), "axes")],
+        ),
+        opset_imports=graph.opset_import,
+        ir_version=graph.ir_version,
+    )
+    whole = onnx.compose.merge_models(graph, model, io_map=[(features.NUMBERS, "x")], outputs=["total"])
+    raw = read_features(TRAIN, list(FITTED.inputs), "test")
+    given = session(whole.SerializeToString()).run(["total"], feeds(raw))[0]
+    found = [c.values for c in FITTED.apply(raw).columns.values() if isinstance(c, Numbers)]
+    np.testing.assert_allclose(given[:, 0], np.sum(found, axis=0), rtol=1e-3, atol=1e-3)
 
 
 def test_what_selection_left_out_is_no_input_and_says_why() -> None:

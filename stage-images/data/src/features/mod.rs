@@ -11,6 +11,7 @@ mod op;
 mod params;
 mod report;
 mod state;
+mod steps;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +26,9 @@ use serde_json::json;
 use apply::{Applier, ApplyError};
 use fit::{FitError, Workshop, fit};
 pub use params::Params;
-use params::{Step, Write, steps};
+use params::{Step, Write};
 use state::{GRAPH, State, StateError};
+use steps::steps;
 use window::{WindowError, Windowed};
 
 use crate::dataset::{self, DatasetError};

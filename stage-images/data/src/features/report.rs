@@ -22,12 +22,14 @@ pub fn html(state: &State) -> String {
             .iter()
             .map(|window| {
                 let current = if window.current { "with the row itself" } else { "before the row" };
+                let over = window.rows.map(|rows| format!("{rows} rows"));
+                let over = over.or_else(|| window.range.clone()).unwrap_or_default();
                 let by = if window.by.is_empty() { "the table".to_owned() } else { window.by.join(", ") };
                 [
                     window.name.as_str(),
                     window.function.word(),
                     &window.column,
-                    &format!("{} rows, {current}", window.rows),
+                    &format!("{over}, {current}"),
                     &by,
                     &window.order,
                 ]

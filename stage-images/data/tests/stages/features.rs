@@ -131,10 +131,20 @@ fn a_later_step_learns_of_what_the_earlier_ones_made() {
 }
 
 #[test]
+fn zero_is_one_category_whatever_its_sign() {
+    let csv = "x,y\n0.0,1\n-0.0,2\n1.5,3\n0.0,4\n";
+    let steps = json!([{"encode": "onehot", "columns": ["x"], "handleUnknown": "infrequent_if_exist"}]);
+    let run = fitted(csv, steps).well();
+    assert_eq!(columns(&run, "train"), ["x_0", "x_1.5", "y"]);
+    assert_eq!(run.table("train").column("x_0"), ["1.0", "1.0", "0.0", "1.0"]);
+}
+
+#[test]
 fn columns_that_no_step_names_pass_or_are_dropped() {
     let table = table_of("a,b,day,c\n1,2,2024-01-01,x\n3,4,2024-01-02,y\n");
     let run = |remainder: &str| {
-        let params = json!({"remainder": remainder, "steps": [{"scale": "standard", "columns": ["a"]}]});
+        let params =
+            json!({"remainder": remainder, "steps": [{"scale": "standard", "columns": ["a"]}, {"select": "variance"}]});
         features().input("train", table.output("data")).run(&params).well()
     };
     let passed = run("passthrough");
@@ -190,6 +200,78 @@ fn windows_look_at_earlier_rows_and_the_rows_keep_their_order() {
         .run(&json!({}))
         .error();
     assert!(error.contains("the input `data`: it has no column `day`, which the features are made of"), "{error}");
+}
+
+/// What a window is of: who, the day, and a value that may be missing.
+type Seen = (usize, usize, Option<f64>);
+
+#[test]
+fn every_window_is_what_its_rows_say() {
+    // Two rows of a person may have the same day.
+    let rows: Vec<Seen> = (0..240)
+        .map(|row| {
+            let value = (row % 11 != 0).then(|| f64::from(u32::try_from((row * 7919) % 101).unwrap()) / 4.0);
+            ((row * 31) % 5, (row * 17) % 60, value)
+        })
+        .collect();
+    let mut csv = String::from("who,day,x\n");
+    for (who, day, x) in &rows {
+        let day = jiff::civil::date(2024, 1, 1).saturating_add(jiff::Span::new().days(i64::try_from(*day).unwrap()));
+        writeln!(csv, "{who},{day},{}", x.map_or(String::new(), |x| x.to_string())).unwrap();
+    }
+    let window = |what: &str, extent: (&str, Value), current: bool| json!({"window": what, "columns": ["x"], "by": ["who"], "order": "day", extent.0: extent.1, "current": current});
+    let some = |xs: &[f64], of: f64| (!xs.is_empty()).then_some(of);
+    let mean = |xs: &[f64]| xs.iter().sum::<f64>() / xs.len() as f64;
+    let measure = |what: &str, xs: &[f64]| match what {
+        "mean" => some(xs, mean(xs)),
+        "sum" => some(xs, xs.iter().sum()),
+        "min" => some(xs, xs.iter().copied().fold(f64::INFINITY, f64::min)),
+        "max" => some(xs, xs.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+        "std" => (xs.len() > 1).then(|| {
+            let squares: f64 = xs.iter().map(|x| (x - mean(xs)).powi(2)).sum();
+            (squares / (xs.len() - 1) as f64).sqrt()
+        }),
+        _ => Some(xs.len() as f64),
+    };
+    let table = table_of(&csv);
+    for current in [true, false] {
+        for (extent, name) in [(("rows", json!(4)), "4"), (("range", json!("9d")), "9d")] {
+            let kinds = ["mean", "sum", "min", "max", "std", "count"];
+            let steps: Vec<Value> = kinds.iter().map(|what| window(what, extent.clone(), current)).collect();
+            let run = features()
+                .input("train", table.output("data"))
+                .run(&json!({"keep": ["who", "day"], "steps": steps}))
+                .well();
+            let made = run.table("train");
+            for what in kinds {
+                let column = format!("x_{what}_{name}");
+                for (at, found) in made.column(&column).into_iter().enumerate() {
+                    let (who, day, _) = rows[at];
+                    // The rows of the same person, in their order: by day, and as they came.
+                    let mut own: Vec<usize> = (0..rows.len()).filter(|row| rows[*row].0 == who).collect();
+                    own.sort_by_key(|row| (rows[*row].1, *row));
+                    let place = own.iter().position(|row| *row == at).unwrap();
+                    let inside: Vec<usize> = if name == "4" {
+                        let end = if current { place + 1 } else { place };
+                        own[end.saturating_sub(4)..end].to_vec()
+                    } else {
+                        let in_time = |row: &usize| {
+                            let other = rows[*row].1;
+                            if current { other <= day && other + 9 > day } else { other < day && other + 9 >= day }
+                        };
+                        own.into_iter().filter(in_time).collect()
+                    };
+                    let values: Vec<f64> = inside.into_iter().filter_map(|row| rows[row].2).collect();
+                    let expected = measure(what, &values);
+                    let near = match (found.parse::<f64>().ok(), expected) {
+                        (Some(found), Some(expected)) => (found - expected).abs() < 1e-4,
+                        (found, expected) => found.is_none() && expected.is_none(),
+                    };
+                    assert!(near, "{column}, current {current}, row {at}: {found}, expected {expected:?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -317,6 +399,18 @@ fn mistakes_are_told_with_the_step_and_what_to_write() {
             "steps[1]: a window sees the rows as they came",
         ),
         (steps(json!([{"window": "mean", "columns": ["age"], "order": "when"}])), "steps[0].rows is missing"),
+        (
+            steps(json!([{"window": "sum", "columns": ["age"], "order": "when", "range": "7"}])),
+            "steps[0].range: found 7, expected a time like 7d",
+        ),
+        (
+            steps(json!([{"window": "sum", "columns": ["age"], "order": "age", "range": "7d"}])),
+            "steps[0].range: it needs an order by date or timestamp, and `age` is of type integer",
+        ),
+        (
+            steps(json!([{"window": "sum", "columns": ["age"], "order": "when", "range": "7d", "rows": 7}])),
+            "steps[0].range: rows is given too",
+        ),
         (
             steps(json!([{"window": "mean", "columns": ["city"], "order": "when", "rows": 2}])),
             "`city` is of type string, and window: mean needs numbers",

@@ -1,29 +1,20 @@
-//! What is learned of categories, texts or numbers: which there are, and with a target its mean in each.
+//! What is learned of categories, texts or numbers: which there are.
 
-use arrow::array::AsArray;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use serde_json::Value;
 
-use super::sample::{Sample, number, text};
 use super::{FitError, Fitter};
 use crate::features::op::{Flag, Keys, Kind, Op};
 use crate::features::params::{Encode, Encoding, HandleUnknown};
 use crate::params::kind;
-use crate::profile::query::{Answers, quoted};
-use crate::say;
-use crate::types::ColumnType;
 
 /// Above this a text is rather an identifier or free text than a category.
-const MOST_CATEGORIES: usize = 1000;
+pub(super) const MOST_CATEGORIES: usize = 1000;
 /// Rows from which on a column that is different in more than half of them is told as free text.
 const ENOUGH_ROWS: u64 = 50;
-/// Rows of the whole table's mean that a category's mean is mixed with.
-const SMOOTH: f64 = 10.0;
 
 /// A category: what missing text is, too.
 #[derive(Clone, Debug, PartialEq)]
-enum Category {
+pub(super) enum Category {
     Text(String),
     Number(f64),
 }
@@ -119,7 +110,9 @@ impl Fitter<'_> {
             }
             Kind::Number => {
                 let counts = self.sample().numbers(column, most + 1).await?;
-                (numbers(counts.values), counts.different)
+                let (fetched, distinct) = (counts.values.len(), numbers(counts.values));
+                let different = counts.different - (fetched - distinct.len()) as u64;
+                (distinct, different)
             }
         };
         let bounded = given.max_categories.is_some() || given.min_frequency.is_some();
@@ -154,100 +147,26 @@ impl Fitter<'_> {
         });
         Ok(Found { kept, rare })
     }
-
-    /// The mean of the target in each category, mixed with the whole mean as if `smooth` rows of that were in it.
-    async fn target_means(&self, step: usize, given: &Encode, column: String) -> Result<Op, FitError> {
-        let smooth = given.smooth.unwrap_or(SMOOTH);
-        let target = self.target_number(step).await?;
-        let value = match self.kind(&column) {
-            Kind::Text => text(&column),
-            Kind::Number => number(&column),
-        };
-        let rows = format!("SELECT {value} AS v, {target} AS y FROM current");
-        let whole = Answers(self.sample().one(&format!("SELECT avg(y) AS m FROM ({rows})")).await?).number("m");
-        let whole = whole.ok_or_else(|| FitError::Step {
-            step,
-            option: "encode",
-            reason: "the target has no value in any row; filter the rows, or encode: onehot".into(),
-        })?;
-        let most = MOST_CATEGORIES;
-        let query = format!(
-            "SELECT v, count(y) AS n, avg(y) AS m FROM ({rows}) WHERE y IS NOT NULL AND v IS NOT NULL GROUP BY v ORDER BY n DESC, v LIMIT {most}"
-        );
-        let (mut categories, mut values) = (Vec::new(), Vec::new());
-        let mut failed = None;
-        let sample: Sample = self.sample();
-        sample
-            .each(&query, |batch| {
-                let counts = batch.column(1).as_primitive::<Int64Type>().values();
-                let means = batch.column(2).as_primitive::<Float64Type>().values();
-                let mixed = counts.iter().zip(means).map(|(count, mean)| {
-                    let count = *count as f64;
-                    #[allow(clippy::cast_possible_truncation, reason = "the graph computes in float32")]
-                    let mixed = ((count * mean + smooth * whole) / (count + smooth)) as f32;
-                    mixed
-                });
-                values.extend(mixed);
-                match cast(batch.column(0), &DataType::Utf8) {
-                    Ok(own) if batch.column(0).data_type() != &DataType::Float64 => {
-                        let own = own.as_string::<i32>().iter().map(|text| text.unwrap_or_default().to_owned());
-                        categories.extend(own.map(Category::Text));
-                    }
-                    Ok(_) => categories.extend(
-                        batch.column(0).as_primitive::<Float64Type>().values().iter().copied().map(Category::Number),
-                    ),
-                    Err(error) => failed = Some(error),
-                }
-            })
-            .await?;
-        if let Some(error) = failed {
-            return Err(datafusion::error::DataFusionError::from(error).into());
-        }
-        #[allow(clippy::cast_possible_truncation, reason = "the graph computes in float32")]
-        let unknown = whole as f32;
-        Ok(Op::Replace { column, keys: keys(&categories), values, unknown })
-    }
-
-    /// The target as a number: of two texts the greater one is 1.
-    async fn target_number(&self, step: usize) -> Result<String, FitError> {
-        let wrong = |reason: String| FitError::Step { step, option: "encode", reason };
-        let Some((target, of)) = &self.target else {
-            return Err(wrong("encode: target needs the parameter target: the column whose mean it takes".into()));
-        };
-        match of {
-            ColumnType::Integer | ColumnType::Number | ColumnType::Boolean => Ok(number(target)),
-            ColumnType::String => {
-                let classes = self.sample().words(target, 4).await?.values;
-                let mut classes: Vec<&String> =
-                    classes.iter().map(|(class, _)| class).filter(|class| !class.is_empty()).collect();
-                classes.sort();
-                let [_, positive] = classes.as_slice() else {
-                    let found = say::names(&classes);
-                    return Err(wrong(format!(
-                        "encode: target takes numbers, booleans or two classes, and `{target}` has other classes ({found}); write encode: onehot"
-                    )));
-                };
-                let own = text(target);
-                let positive = positive.replace('\'', "''");
-                Ok(format!("CASE WHEN {own} = '{positive}' THEN 1.0 WHEN {own} <> '' THEN 0.0 END"))
-            }
-            ColumnType::Date | ColumnType::Timestamp => Err(wrong(format!(
-                "encode: target takes numbers, booleans or two classes, and {} is a time",
-                quoted(target)
-            ))),
-        }
-    }
 }
 
 fn texts(counts: Vec<(String, u64)>) -> Vec<(Category, u64)> {
     counts.into_iter().map(|(text, count)| (Category::Text(text), count)).collect()
 }
 
+/// The engine tells zero and minus zero apart, and a lookup does not.
 fn numbers(counts: Vec<(f64, u64)>) -> Vec<(Category, u64)> {
-    counts.into_iter().map(|(number, count)| (Category::Number(number), count)).collect()
+    let mut found: Vec<(Category, u64)> = Vec::with_capacity(counts.len());
+    for (number, count) in counts {
+        let category = Category::Number(number + 0.0);
+        match found.iter_mut().find(|(known, _)| number == 0.0 && *known == category) {
+            Some((_, known)) => *known += count,
+            None => found.push((category, count)),
+        }
+    }
+    found
 }
 
-fn keys(categories: &[Category]) -> Keys {
+pub(super) fn keys(categories: &[Category]) -> Keys {
     let texts: Vec<String> = categories
         .iter()
         .filter_map(|category| match category {

@@ -3,7 +3,10 @@
 //! A step sees what the steps before it made of the rows. Where it has to measure a column that they changed, the rows are taken through the
 //! graph so far into a table on disk, and measured there: what is learned is learned of the values that the served model will see.
 
+mod begin;
 mod categories;
+mod interact;
+mod means;
 mod numbers;
 mod sample;
 mod select;
@@ -21,12 +24,12 @@ use sample::Sample;
 use super::apply::{Applier, ApplyError};
 use super::graph::build;
 use super::op::{Column, Kind, Op, prune};
-use super::params::{AllOf, Columns, Interact, Interaction, Params, Remainder, Step};
+use super::params::{AllOf, Columns, Params, Remainder, Step};
 use super::state::{Judged, State};
 use super::window::Windowed;
 use crate::dataset::{self, DatasetError};
 use crate::say;
-use crate::types::{ColumnType, word};
+use crate::types::ColumnType;
 
 /// More features than this is a mistake in a step, or a model that nobody can serve.
 const MOST_FEATURES: usize = 10_000;
@@ -35,6 +38,8 @@ const MOST_FEATURES: usize = 10_000;
 pub enum FitError {
     #[error("parameter {option}: the data has no column `{column}`; its columns are: {known}")]
     NoColumn { option: &'static str, column: String, known: String },
+    #[error("parameter target: `{column}` is of type {found}, of which nothing can be learned")]
+    Target { column: String, found: String },
     #[error("parameter keep: `{column}` is the target, which stays anyway; leave it out of keep")]
     KeepsTarget { column: String },
     #[error("parameter steps[{step}].{option}: {reason}")]
@@ -110,94 +115,6 @@ struct Fitter<'a> {
 }
 
 impl<'a> Fitter<'a> {
-    async fn begin(workshop: Workshop<'a>, params: &Params, schema: &Schema) -> Result<Self, FitError> {
-        let known = || say::names(schema.fields().iter().map(|field| field.name()));
-        let no_column = |option: &'static str, column: &String| FitError::NoColumn {
-            option,
-            column: say::excerpt(column, 60),
-            known: known(),
-        };
-        let mut target = None;
-        if let Some(name) = &params.target {
-            let field = schema.field_with_name(name).map_err(|_| no_column("target", name))?;
-            let reason = || format!("`{name}` is of type {}, which nothing can be learned of", word(field.data_type()));
-            let kind = ColumnType::of(field.data_type());
-            let kind = kind.ok_or_else(|| FitError::Step { step: 0, option: "target", reason: reason() })?;
-            target = Some((name.clone(), kind));
-        }
-        for name in params.keep.iter().flatten() {
-            schema.field_with_name(name).map_err(|_| no_column("keep", name))?;
-            if params.target.as_ref() == Some(name) {
-                return Err(FitError::KeepsTarget { column: name.clone() });
-            }
-        }
-        let (mut kept, mut raw) = (Vec::new(), Vec::new());
-        for field in schema.fields() {
-            let name = field.name().clone();
-            let asked = params.target.as_ref() == Some(&name) || params.keep.iter().flatten().any(|keep| *keep == name);
-            let kind = match ColumnType::of(field.data_type()) {
-                Some(ColumnType::Integer | ColumnType::Number | ColumnType::Boolean) => Some(Kind::Number),
-                Some(ColumnType::String) => Some(Kind::Text),
-                Some(ColumnType::Date | ColumnType::Timestamp) | None => None,
-            };
-            match kind.filter(|_| !asked) {
-                Some(kind) => raw.push(Column { from: BTreeSet::from([name.clone()]), name, kind }),
-                None => {
-                    if !asked {
-                        let kind = word(field.data_type());
-                        say::line(format!("{name} is of type {kind}: it stays in the tables and is no feature"));
-                    }
-                    kept.push(name);
-                }
-            }
-        }
-        let mut fitter = Self {
-            workshop,
-            rows: 0,
-            target,
-            kept,
-            columns: raw.clone(),
-            raw,
-            ops: Vec::new(),
-            changed: BTreeSet::new(),
-            named: BTreeSet::new(),
-            selection: Vec::new(),
-            tables: 0,
-        };
-        fitter.register(fitter.workshop.source).await?;
-        fitter.rows = fitter.sample().rows().await?;
-        if fitter.rows == 0 {
-            return Err(FitError::NoRows);
-        }
-        fitter.look().await?;
-        Ok(fitter)
-    }
-
-    /// Refuses infinite numbers, and leaves out columns without any value: nothing can be learned of either.
-    async fn look(&mut self) -> Result<(), FitError> {
-        let numbers = self.of_kind(Kind::Number);
-        let mut empty = Vec::new();
-        for (name, figures) in numbers.iter().zip(self.sample().figures(&numbers).await?) {
-            if figures.infinite > 0 {
-                return Err(FitError::Infinite { column: say::excerpt(name, 60), count: figures.infinite });
-            }
-            if figures.present == 0 {
-                empty.push(name.clone());
-            }
-        }
-        let texts = self.of_kind(Kind::Text);
-        for (name, present) in texts.iter().zip(self.sample().texts(&texts).await?) {
-            if present == 0 {
-                empty.push(name.clone());
-            }
-        }
-        for name in empty {
-            self.judge(&name, "empty", None, false, format!("all its {} values are missing", self.rows));
-            self.remove(&name);
-        }
-        Ok(())
-    }
-
     async fn step(&mut self, step: usize, what: &Step) -> Result<(), FitError> {
         match what {
             Step::Impute(impute) => self.impute(step, impute).await,
@@ -282,7 +199,10 @@ impl<'a> Fitter<'a> {
                 let found = column.kind.word();
                 return Err(wrong(format!("`{name}` is {found}, and {verb} takes {}; {hint}", wanted.word())));
             }
-            self.named.extend(column.from.iter().cloned());
+            // Whoever looks at all columns to leave some out does not ask for the rest.
+            if !matches!(verb, "select" | "drop") {
+                self.named.extend(column.from.iter().cloned());
+            }
         }
         Ok(names)
     }
@@ -362,45 +282,5 @@ impl<'a> Fitter<'a> {
         self.tables += 1;
         self.changed.clear();
         Ok(())
-    }
-
-    fn interact(&mut self, step: usize, given: &Interact) -> Result<(), FitError> {
-        let Interaction::Product = given.interact;
-        let wrong = |option: &'static str, reason: &str| FitError::Step { step, option, reason: reason.into() };
-        let mut pairs: Vec<(String, String)> = Vec::new();
-        match (&given.columns, &given.pairs) {
-            (Some(_), Some(_)) => return Err(wrong("pairs", "columns is given too; leave one of them out")),
-            (None, None) => {
-                return Err(wrong(
-                    "columns",
-                    "it is missing; name the columns whose products are features, or write pairs",
-                ));
-            }
-            (None, Some(named)) => {
-                if given.squares.is_some() {
-                    return Err(wrong("squares", "it goes with columns; write a pair of a column with itself instead"));
-                }
-                for [left, right] in named {
-                    for name in [left, right] {
-                        self.pick(step, "interact", Some(&Columns::Names(vec![name.clone()])), Some(Kind::Number))?;
-                    }
-                    pairs.push((left.clone(), right.clone()));
-                }
-            }
-            (Some(columns), None) => {
-                let names = self.pick(step, "interact", Some(columns), Some(Kind::Number))?;
-                let squares = given.squares.unwrap_or(false);
-                for (index, left) in names.iter().enumerate() {
-                    let from = if squares { index } else { index + 1 };
-                    pairs.extend(names[from..].iter().map(|right| (left.clone(), right.clone())));
-                }
-            }
-        }
-        if pairs.is_empty() {
-            return Err(wrong("columns", "one column has no product with another; name two, or write squares: true"));
-        }
-        let names = pairs.iter().map(|(left, right)| format!("{left}_x_{right}")).collect();
-        let (left, right) = pairs.into_iter().unzip();
-        self.push(step, Op::Product { left, right, names })
     }
 }
