@@ -1,6 +1,7 @@
 //! `run --code`: a folder of this machine as an archive that is the same for the same files, in the store of the pipeline that is run.
 
 mod git;
+mod ignored;
 mod pack;
 mod put;
 

@@ -4,11 +4,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use ignore::{DirEntry, WalkBuilder};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
+use super::ignored::{self, OWN as IGNORE, Patterns};
 use crate::cp::binary;
 use crate::error::Error;
 
@@ -17,7 +18,6 @@ const MOST_BYTES: u64 = 64 * 1024 * 1024;
 const MOST_FILES: usize = 10_000;
 /// So many of the largest files are named where it is too much.
 const NAMED: usize = 3;
-const IGNORE: &str = ".millraceignore";
 
 /// An archive.
 #[derive(Debug)]
@@ -52,13 +52,23 @@ pub fn pack(folder: &Path) -> Result<Packed, Error> {
         return Err(Error::said(format!("--code {shown} is no folder: write the one in which programs are to run")));
     }
     let mut files = Vec::new();
-    let mut walk = WalkBuilder::new(&root);
-    // Everybody's rules, and none that only this person has: the archive is to be the same.
-    walk.hidden(false).git_global(false).require_git(false).add_custom_ignore_filename(IGNORE);
-    walk.filter_entry(|entry| entry.file_name() != ".git");
-    for entry in walk.build() {
-        let entry = entry.map_err(|error| Error::said(format!("--code {shown}: {error}")))?;
-        files.extend(found(&root, &entry)?);
+    let mut open = vec![(root.clone(), above(&root)?)];
+    while let Some((at, rules)) = open.pop() {
+        let own = (at.clone(), Rc::new(ignored::of_folder(&at)?));
+        let rules: Vec<Rules> = rules.into_iter().chain([own]).collect();
+        let unreadable = |error: std::io::Error| Error::said(format!("{}: {error}", at.display()));
+        for entry in fs::read_dir(&at).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let (path, folder) = (entry.path(), entry.file_type().map_err(unreadable)?.is_dir());
+            if entry.file_name() == ".git" || is_ignored(&rules, &path, folder) {
+                continue;
+            }
+            if folder {
+                open.push((path, rules.clone()));
+            } else {
+                files.push(found(&root, &path)?);
+            }
+        }
         if files.len() > MOST_FILES {
             return Err(Error::said(format!(
                 "--code {shown} has more than {MOST_FILES} files: name folders that are no code in {IGNORE}, as in .gitignore"
@@ -87,14 +97,32 @@ pub fn pack(folder: &Path) -> Result<Packed, Error> {
     Ok(Packed { bytes, digest, files: files.len() })
 }
 
-/// What is packed of an entry: nothing of a folder itself. A link is packed as the file that it leads to, if that is in the folder.
-fn found(root: &Path, entry: &DirEntry) -> Result<Option<Found>, Error> {
-    let path = entry.path();
-    let Ok(below) = path.strip_prefix(root) else { return Ok(None) };
+/// Patterns, and the folder below which they hold.
+type Rules = (PathBuf, Rc<Patterns>);
+
+/// The patterns of folders above, to where the git repository begins: without one only the folder itself counts.
+fn above(root: &Path) -> Result<Vec<Rules>, Error> {
+    let Some(top) = root.ancestors().find(|folder| folder.join(".git").exists()) else { return Ok(Vec::new()) };
+    let mut folders: Vec<&Path> = root.ancestors().skip(1).take_while(|folder| folder.starts_with(top)).collect();
+    folders.reverse();
+    folders.into_iter().map(|folder| Ok((folder.to_owned(), Rc::new(ignored::of_folder(folder)?)))).collect()
+}
+
+/// The innermost folder that says something of a path decides.
+fn is_ignored(rules: &[Rules], path: &Path, folder: bool) -> bool {
+    let said = rules.iter().rev().find_map(|(at, patterns)| {
+        let below = path.strip_prefix(at).ok()?.to_string_lossy();
+        patterns.say(&below, folder)
+    });
+    said.unwrap_or(false)
+}
+
+/// What is packed of a file. A link is packed as the file that it leads to, if that is in the folder.
+fn found(root: &Path, path: &Path) -> Result<Found, Error> {
+    let below = path.strip_prefix(root).unwrap_or(path);
     let wrong = |what: &str| Error::said(format!("{}: {what}, or name it in {IGNORE}", path.display()));
-    let Some(kind) = entry.file_type().filter(|kind| !kind.is_dir()) else { return Ok(None) };
     let name = below.to_str().ok_or_else(|| wrong("its name is no UTF-8: give it another one"))?.to_owned();
-    let real = if kind.is_symlink() {
+    let real = if path.is_symlink() {
         let real = path.canonicalize().map_err(|_| wrong("the link leads nowhere: take it out"))?;
         if !real.starts_with(root) {
             return Err(wrong("the link leads out of the folder: put a copy in its place"));
@@ -113,7 +141,7 @@ fn found(root: &Path, entry: &DirEntry) -> Result<Option<Found>, Error> {
         return Err(wrong(what));
     }
     let executable = metadata.permissions().mode() & 0o100 != 0;
-    Ok(Some(Found { name, path: real, size: metadata.len(), executable }))
+    Ok(Found { name, path: real, size: metadata.len(), executable })
 }
 
 fn archive(files: &[Found]) -> Result<Vec<u8>, Error> {

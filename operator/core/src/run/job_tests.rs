@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::Observed;
 use super::*;
-use crate::api::{MLPipelineRun, OnFailure, OutputStatus, StageState};
+use crate::api::{MLPipelineRun, OnFailure, OutputStatus, RunCode, StageState};
 use crate::config::Config;
 use crate::pipeline::{Frozen, FrozenKind, FrozenStage};
 
@@ -35,10 +35,22 @@ fn built(stage: &FrozenContainer, store: bool, templates: &Observed) -> Result<J
 
 /// The same in any store, with an input that lies at `uri`.
 fn built_in(stage: &FrozenContainer, store: Option<Value>, uri: &str, templates: &Observed) -> Result<Job, Hindrance> {
+    built_with(None, stage, store, uri, templates)
+}
+
+/// The same of a run that has code.
+fn built_with(
+    code: Option<RunCode>,
+    stage: &FrozenContainer,
+    store: Option<Value>,
+    uri: &str,
+    templates: &Observed,
+) -> Result<Job, Hindrance> {
     let mut run = MLPipelineRun::default();
     run.metadata.name = Some("penguins-1".into());
     run.metadata.uid = Some("0123456789abcdef".into());
     run.metadata.namespace = Some("team".into());
+    run.spec.code = code;
     let mut frozen = Frozen {
         params: BTreeMap::new(),
         store: None,
@@ -173,6 +185,72 @@ fn in_a_store_of_objects_the_agent_brings_inputs_and_has_the_credentials_in_its_
     assert_eq!(from.prefix, source.store.credentials);
     assert_eq!(from.prefix, folder.store.credentials);
     assert!(pod.init_containers.iter().flatten().all(|init| init.env_from.is_none()));
+}
+
+fn code() -> RunCode {
+    RunCode { digest: format!("sha256:{}", "4b".repeat(32)), size: 10, ..RunCode::default() }
+}
+
+#[test]
+fn code_is_mounted_from_a_claim_read_only_beside_the_folder_that_it_is_unpacked_to() {
+    let (stage, hex) = (stage(&json!({})), "4b".repeat(32));
+    let claim = Some(json!({ "pvc": { "claimName": "artifacts" } }));
+    let job = built_with(Some(code()), &stage, claim.clone(), "pvc://artifacts/a", &Observed::default()).unwrap();
+    let pod = pod(&job);
+    let mounts = pod.containers[0].volume_mounts.as_ref().unwrap();
+    let at = |path: &str| mounts.iter().find(|mount| mount.mount_path == path).unwrap();
+    let archive = at("/millrace/code/archive");
+    assert_eq!((archive.sub_path.as_deref(), archive.read_only), (Some(format!("code/{hex}").as_str()), Some(true)));
+    assert_eq!(archive.name, at("/millrace/stage").name, "the same claim is one volume");
+    let work = pod.volumes.iter().flatten().find(|volume| volume.name == at("/millrace/code/work").name).unwrap();
+    assert!(work.empty_dir.is_some());
+    let told: Task = serde_json::from_str(&task(&pod.containers[0])).unwrap();
+    assert_eq!(told.code.map(|code| (code.digest, code.source)), Some((code().digest, None)));
+    // Whoever does not want it, and a StageTemplate unless somebody says so.
+    for (more, takes) in [
+        (json!({ "code": false }), false),
+        (json!({ "template": "t" }), false),
+        (json!({ "template": "t", "code": true }), true),
+    ] {
+        let mut other = serde_json::to_value(&stage).unwrap();
+        other.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let other: FrozenContainer = serde_json::from_value(other).unwrap();
+        let job = built_with(Some(code()), &other, claim.clone(), "pvc://artifacts/a", &Observed::default()).unwrap();
+        assert_eq!(serde_json::to_string(&job).unwrap().contains("/millrace/code/"), takes, "{more}");
+    }
+}
+
+#[test]
+fn code_in_a_bucket_is_the_agents_to_bring() {
+    let store = json!({ "s3": { "bucket": "lake", "prefix": "a", "secretRef": { "name": "keys" } } });
+    let job =
+        built_with(Some(code()), &stage(&json!({})), Some(store), "s3://lake/a/x/y", &Observed::default()).unwrap();
+    let pod = pod(&job);
+    let told: Task = serde_json::from_str(&task(&pod.containers[0])).unwrap();
+    let source = told.code.unwrap().source.unwrap();
+    assert_eq!(source.uri(), format!("s3://lake/a/code/{}/files.tar", "4b".repeat(32)));
+    let from = pod.containers[0].env_from.as_ref().unwrap();
+    assert!(from.iter().any(|from| from.prefix == source.store.credentials), "{from:?}");
+}
+
+#[test]
+fn an_address_is_handed_over_and_not_mounted() {
+    let mut stage = stage(&json!({ "args": ["$[[ inputs.lake ]]", "$[[ inputs.rows ]]"] }));
+    let input = |value: Value| serde_json::from_value(value).unwrap();
+    stage.inputs.insert("lake".into(), input(json!({ "uri": "s3://lake/$[[ run.name ]]/", "mode": "Uri" })));
+    stage.inputs.insert("rows".into(), input(json!({ "from": "ingest.data", "mode": "Uri" })));
+    let store = json!({ "s3": { "bucket": "lake" } });
+    let job = built_in(&stage, Some(store), "s3://lake/runs/r/x", &Observed::default()).unwrap();
+    let pod = pod(&job);
+    let main = &pod.containers[0];
+    assert_eq!(main.args.as_ref().unwrap()[3..], ["s3://lake/penguins-1/", "s3://lake/runs/r/x"]);
+    let told: Task = serde_json::from_str(&task(main)).unwrap();
+    assert!(told.inputs.is_empty());
+    assert_eq!(told.handed.values().collect::<Vec<_>>(), ["s3://lake/penguins-1/", "s3://lake/runs/r/x"]);
+    let found =
+        built_in(&stage, Some(json!({ "pvc": { "claimName": "c" } })), "pvc://c/runs/r/x", &Observed::default());
+    let Err(Hindrance::Fail(words)) = found else { panic!("{found:?}") };
+    assert!(words.message.contains("has no address that a program could use"), "{}", words.message);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use millrace_core::api::StageState::{Failed, Pending, Succeeded};
-use millrace_core::api::{CacheMode, MLPipelineRun, RetryFrom};
+use millrace_core::api::{CacheMode, MLPipelineRun, RetryFrom, RunCode};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Crash, Fate};
@@ -99,6 +99,41 @@ fn a_run_takes_what_an_earlier_one_made_in_one_pass_without_a_job() {
     let mut third = after(chain(json!({})), "r3", &[seen(&second, 8)]);
     third.settle();
     assert_eq!((third.jobs.len(), &third.stage("fit").cache.as_ref().unwrap().from), (0, &cache.from));
+}
+
+/// The Jobs that a run with this code makes after one with another; `fit` is what is said of the stage.
+fn made_with_code(first: Option<&str>, second: Option<&str>, fit: &Value) -> Vec<String> {
+    let code = |letter: Option<&str>| {
+        let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));
+        letter.map(|letter| RunCode { digest: digest(letter), size: 1, ..RunCode::default() })
+    };
+    let mut before = after(chain(fit.clone()), "r1", &[]);
+    before.run.spec.code = code(first);
+    before.settle();
+    let mut cluster = after(chain(fit.clone()), "r2", &[seen(&before, 7)]);
+    cluster.run.spec.code = code(second);
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True", "{:#?}", cluster.run.status);
+    cluster.created.into_keys().filter(|job| job.starts_with("r2-fit")).collect()
+}
+
+#[test]
+fn code_is_a_part_of_the_key_of_those_that_take_it() {
+    let takes = json!({});
+    assert_eq!(made_with_code(Some("a"), Some("a"), &takes), Vec::<String>::new());
+    assert_eq!(made_with_code(Some("a"), Some("b"), &takes), ["r2-fit-1"]);
+    assert_eq!(made_with_code(None, Some("b"), &takes), ["r2-fit-1"]);
+    assert_eq!(made_with_code(Some("a"), Some("b"), &json!({ "code": false })), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_program_reads_at_an_address_is_seen_by_nobody() {
+    let handed = json!({ "inputs": { "lake": { "uri": "s3://lake/x", "mode": "Uri" } } });
+    let plain = || chain(handed.clone());
+    assert_eq!(made(plain(), plain()), ["r2-fit-1"]);
+    let mut aged = handed.clone();
+    aged["cache"] = json!({ "maxAge": "1h" });
+    assert_eq!(made(chain(aged.clone()), chain(aged)), Vec::<String>::new());
 }
 
 #[test]
