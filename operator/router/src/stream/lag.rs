@@ -78,7 +78,7 @@ async fn offsets(
     partitions: &[TopicPartition],
     spec: OffsetSpec,
 ) -> krafka::Result<HashMap<TopicPartition, i64>> {
-    let specs = partitions.iter().map(|partition| (partition.clone(), spec.clone()));
+    let specs = partitions.iter().map(|partition| (partition.clone(), spec));
     let options = ListOffsetsOptions::default().read_committed(true).timeout(WITHIN);
     let found = admin.list_offsets(specs, options).await?;
     found.into_iter().map(|(partition, said)| Ok((partition, said?.offset))).collect()

@@ -111,8 +111,8 @@ impl Session {
         let consumer = Arc::new(consumer);
         group.reads_by(&consumer);
         consumer.subscribe([&asked.input]).await.map_err(failed)?;
-        let _lag = Task(tokio::spawn(lag::follow(work.clone(), kafka, consumer.clone())));
-        Ok(Self { work, consumer, group, _lag })
+        let lag = Task(tokio::spawn(lag::follow(work.clone(), kafka, consumer.clone())));
+        Ok(Self { work, consumer, group, _lag: lag })
     }
 
     /// Until it is stopped, which is no error, or cannot go on.

@@ -17,7 +17,7 @@ use crate::site::{free_port, until};
 /// One takes 300 MB: a test has it for itself.
 static ONE: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
 /// So long it may take to begin on a machine that has much to do.
-const BEGINS: Duration = Duration::from_secs(120);
+const BEGINS: Duration = Duration::from_mins(2);
 
 pub struct Broker {
     host: &'static str,

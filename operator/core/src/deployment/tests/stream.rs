@@ -12,12 +12,12 @@ use crate::routing::{Report, StreamReport};
 
 fn streaming() -> Cluster {
     let mut cluster = Cluster::serving_version_1();
-    set(&mut cluster, json!({ "brokers": ["kafka:9092"], "inputTopic": "in", "outputTopic": "out" }));
+    set(&mut cluster, &json!({ "brokers": ["kafka:9092"], "inputTopic": "in", "outputTopic": "out" }));
     cluster.events.clear();
     cluster
 }
 
-fn set(cluster: &mut Cluster, kafka: serde_json::Value) {
+fn set(cluster: &mut Cluster, kafka: &serde_json::Value) {
     let spec: Stream = serde_json::from_value(json!({ "kafka": kafka })).unwrap();
     cluster.owner.spec.stream = Some(Box::new(spec));
     cluster.edited();
@@ -65,7 +65,7 @@ fn routers_are_told_everything_and_other_settings_have_another_id() {
     assert_eq!((plain.latest, plain.in_flight, plain.dead_letters.is_none()), (false, 32, true));
     set(
         &mut cluster,
-        json!({
+        &json!({
             "brokers": ["kafka:9092"], "inputTopic": "in", "outputTopic": "out", "deadLetterTopic": "dead", "group": "g",
             "start": "Latest", "tls": { "caConfigMap": { "name": "ca", "key": "ca.crt" } },
             "sasl": { "mechanism": "SCRAM-SHA-256", "secretName": "user" },
@@ -132,7 +132,7 @@ fn what_was_said_of_other_settings_counts_for_nothing_and_trouble_at_first_may_g
     let mut cluster = streaming();
     both(&mut cluster, 9);
     let old = said(&cluster, 9);
-    set(&mut cluster, json!({ "brokers": ["kafka:9092"], "inputTopic": "other", "outputTopic": "out" }));
+    set(&mut cluster, &json!({ "brokers": ["kafka:9092"], "inputTopic": "other", "outputTopic": "out" }));
     assert_eq!(cluster.condition("Streaming"), pair("Unknown", "NoRouter"));
     assert_eq!(hear(&mut cluster, [old.clone(), old]), 0);
     let trouble = in_the_way(&cluster, Obstacle::Broker, "kafka:9092: refused");
@@ -167,6 +167,6 @@ fn pods_follow_the_lag_of_these_settings() {
 #[test]
 fn a_port_that_is_none_is_refused() {
     let mut cluster = streaming();
-    set(&mut cluster, json!({ "brokers": ["kafka:70000"], "inputTopic": "in", "outputTopic": "out" }));
+    set(&mut cluster, &json!({ "brokers": ["kafka:70000"], "inputTopic": "in", "outputTopic": "out" }));
     assert_eq!(cluster.condition("Accepted"), pair("False", "InvalidAddress"));
 }
