@@ -353,7 +353,8 @@ class GatewaysByTraefik(GatewayTest):
     def test_a_rollout_and_a_change_of_the_provider_lose_no_request_through_traefik(self):
         self.serve(1, routing=self.routing("Router"))
         self.wait_served(1)
-        self.assertEqual(self.model()["status"]["address"]["gatewayUrl"], f"http://{self.traefik.address}")
+        url = f"http://{self.traefik.address}"
+        wait_for("where it answers", lambda: self.model()["status"]["address"].get("gatewayUrl") == url)
         load = Load(self.traefik.address)
         load.start()
         try:
