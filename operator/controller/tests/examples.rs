@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millrace_core::admission::{self, Known, Verdict};
-use millrace_core::api::{MLPipeline, StageTemplate};
+use millrace_core::api::{MLPipeline, ModelDeployment, StageTemplate};
 use millrace_core::config::Config;
+use millrace_core::deployment;
 use millrace_core::pipeline::{self, FrozenKind};
 use millrace_core::problem;
 
@@ -78,6 +79,18 @@ fn the_examples_pass_with_the_stock_stage_templates() {
         ["branches", "penguins", "scripts", "smallest"].iter().all(|name| seen.iter().any(|s| s == name)),
         "{seen:?}"
     );
+}
+
+#[test]
+fn the_models_of_the_examples_pass() {
+    let mut seen = Vec::new();
+    for text in documents(&root().join("examples")).iter().filter(|text| text.contains("\nkind: ModelDeployment\n")) {
+        let model: ModelDeployment = serde_saphyr::from_str(text).unwrap();
+        let problems = deployment::check(&model, &Config::default());
+        assert!(problems.is_empty(), "{}", problem::summary(&problems));
+        seen.extend(model.metadata.name);
+    }
+    assert!(["penguins", "penguins-direct"].iter().all(|name| seen.iter().any(|s| s == name)), "{seen:?}");
 }
 
 /// Whoever applies a file with templates and pipelines in it, in whatever order, is not refused.
