@@ -1,18 +1,23 @@
-"""Ways in through Gateways, with the Gateway API's own kinds. No implementation of it is at hand: a stand-in in this file reads HTTPRoutes, says of
-them what an implementation says, a moment after it has them in force, and sends requests by them."""
+"""Ways in through Gateways, with the Gateway API's own kinds. A real implementation is Traefik, where it was built (dev/gateway-api/traefik). For
+what has to be told when to say what there is a stand-in in this file: it reads HTTPRoutes, says of them what an implementation says, a moment after it
+has them in force, and sends requests by them."""
 
 import http.client
 import json
+import os
 import random
+import socket
 import subprocess
 import threading
 import time
 from typing import Self
 
 from harness import ROOT, Refused, condition, get, kubectl, resource, wait_for
-from models import REQUEST, ModelTest
+from models import REQUEST, Load, ModelTest
 
 KINDS = ("httproutes", "gateways")
+# What Traefik watches besides.
+OTHERS = ("gatewayclasses", "grpcroutes", "tlsroutes", "referencegrants", "backendtlspolicies")
 GROUP = "gateway.networking.k8s.io"
 # Who has this Lease may install and delete the kinds: the tests of the API level take it too.
 LOCK = "gateway-api-crds"
@@ -46,15 +51,15 @@ def unlock() -> None:
     kubectl("delete", "lease", LOCK, "-n", "default", "--ignore-not-found")
 
 
-def install() -> None:
+def install(*kinds: str) -> None:
     folder = subprocess.run([str(ROOT / "dev" / "gateway-api" / "crds")], check=True, capture_output=True, text=True).stdout.strip()
-    for kind in KINDS:
+    for kind in KINDS + kinds:
         kubectl("apply", "--server-side", "--force-conflicts", "-f", f"{folder}/{GROUP}_{kind}.yaml")
         kubectl("wait", "--for=condition=Established", f"crd/{kind}.{GROUP}", "--timeout=60s")
 
 
 def uninstall() -> None:
-    kubectl("delete", "crd", *(f"{kind}.{GROUP}" for kind in KINDS), "--ignore-not-found", "--timeout=120s")
+    kubectl("delete", "crd", *(f"{kind}.{GROUP}" for kind in KINDS + OTHERS), "--ignore-not-found", "--timeout=120s")
 
 
 class StandIn:
@@ -164,16 +169,16 @@ def pods(found: list[dict]) -> dict[str, list[tuple[str, int]]]:
     return all_of
 
 
-class GatewaysByAStandIn(ModelTest):
+class GatewayTest(ModelTest):
     def setUp(self):
         super().setUp()
         lock()
         self.addCleanup(unlock)
         uninstall()
 
-    def gateway(self) -> None:
-        listener = {"name": "web", "port": 80, "protocol": "HTTP", "hostname": "m.example.com"}
-        spec = {"gatewayClassName": "stand-in", "listeners": [listener]}
+    def gateway(self, named: str = "stand-in", port: int = 80, **listener) -> None:
+        listener = {"name": "web", "port": port, "protocol": "HTTP", **listener}
+        spec = {"gatewayClassName": named, "listeners": [listener]}
         self.apply({"apiVersion": f"{GROUP}/v1", "kind": "Gateway", "metadata": {"name": "edge"}, "spec": spec})
 
     def routing(self, provider: str, **routing) -> dict:
@@ -202,6 +207,8 @@ class GatewaysByAStandIn(ModelTest):
 
         return wait_for(f"Routed {reason}", told, seconds, 0.2)
 
+
+class GatewaysByAStandIn(GatewayTest):
     def test_the_gateway_api_may_be_installed_after_the_operator_and_the_model(self):
         self.register(1)
         self.serve(1, routing=self.routing("Router"))
@@ -212,7 +219,7 @@ class GatewaysByAStandIn(ModelTest):
         wait_for("an answer at the Service", lambda: self.answers_at_the_service())
         install()
         self.assertIn("there is no Gateway edge", self.routed("GatewayMissing")["message"])
-        self.gateway()
+        self.gateway(hostname="m.example.com")
         self.assertIn("a controller of its class stand-in", self.routed("RoutePending")["message"])
         with StandIn(self.namespace) as gateway:
             self.wait_served(1)
@@ -280,7 +287,12 @@ class GatewaysByAStandIn(ModelTest):
         self.assertNotIn("gateway", self.model()["status"])
 
     def test_headers_lead_to_the_canary_and_a_shadow_is_a_mirror_in_the_route_of_a_stand_in(self):
-        install()
+        install("gatewayclasses")
+        spec = {"controllerName": "example.com/stand-in"}
+        self.apply({"apiVersion": f"{GROUP}/v1", "kind": "GatewayClass", "metadata": {"name": "stand-in"}, "spec": spec}, "")
+        features = [{"name": "HTTPRouteRequestMirror"}, {"name": "HTTPRouteRequestPercentageMirror"}]
+        patch = json.dumps({"status": {"supportedFeatures": features}})
+        kubectl("patch", "gatewayclass", "stand-in", "--subresource=status", "--type=merge", "-p", patch)
         self.gateway()
         self.register(1)
         self.register(2)
@@ -301,3 +313,80 @@ class GatewaysByAStandIn(ModelTest):
             self.assertEqual((status, json.loads(body)["model_version"]), (200, "2"))
             self.assertEqual(json.loads(gateway.ask()[1])["model_version"], "1")
         self.assertEqual(gateway.failures, [])
+
+
+class Traefik:
+    """The real one, as a process beside the cluster."""
+
+    def __init__(self, program: str, namespace: str):
+        host = os.environ["MILLRACE_CLUSTER_HOST"]
+        with socket.create_server((host, 0)) as free:
+            self.port = free.getsockname()[1]
+        self.address = f"{host}:{self.port}"
+        provider = "--providers.kubernetesgateway"
+        settings = [f"{provider}=true", f"{provider}.namespaces={namespace}", f"{provider}.statusaddress.ip={host}"]
+        settings += [f"--entrypoints.web.address={self.address}", "--providers.providersthrottleduration=200ms", "--log.level=ERROR"]
+        settings += ["--global.checknewversion=false", "--global.sendanonymoususage=false"]
+        self.process = subprocess.Popen([program, *settings])
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+class GatewaysByTraefik(GatewayTest):
+    def setUp(self):
+        program = ROOT / "dev" / "gateway-api" / "traefik" / "program"
+        found = subprocess.run([str(program), "--built"], check=False, capture_output=True, text=True)
+        if found.returncode != 0:
+            self.skipTest(found.stderr.strip())
+        super().setUp()
+        install(*OTHERS)
+        spec = {"controllerName": "traefik.io/gateway-controller"}
+        self.apply({"apiVersion": f"{GROUP}/v1", "kind": "GatewayClass", "metadata": {"name": "traefik"}, "spec": spec}, "")
+        self.traefik = Traefik(found.stdout.strip(), self.namespace)
+        self.addCleanup(self.traefik.stop)
+        self.gateway("traefik", self.traefik.port)
+        self.register(1)
+        self.register(2)
+
+    def test_a_rollout_and_a_change_of_the_provider_lose_no_request_through_traefik(self):
+        self.serve(1, routing=self.routing("Router"))
+        self.wait_served(1)
+        url = f"http://{self.traefik.address}"
+        wait_for("where it answers", lambda: self.model()["status"]["address"].get("gatewayUrl") == url)
+        load = Load(self.traefik.address)
+        load.start()
+        try:
+            self.serve(1, routing=self.routing("GatewayAPI"))
+            first = self.revision(1)
+            wait_for("the pods as backends", lambda: self.weights() == {first: 100})
+            self.wait_served(1)
+            rollout = {"strategy": "Canary", "steps": [{"weight": 20, "hold": "3s"}]}
+            self.serve(2, routing=self.routing("GatewayAPI"), rollout=rollout)
+            self.wait_served(2)
+            second = self.revision(2)
+            self.assertEqual(self.weights(), {second: 100})
+            wait_for("the end of the old revision", lambda: not self.revision(1), 120)
+            self.serve(2, routing=self.routing("Router"), rollout=rollout)
+            wait_for("the routers as the backend", lambda: self.weights() == {"m": 1})
+            self.routed("RouteAccepted")
+            time.sleep(2)
+        finally:
+            load.stop()
+        self.assertEqual(load.failures, [])
+        self.assertEqual(load.versions, {"1", "2"})
+
+    def test_a_shadow_is_refused_because_traefik_has_no_mirrors_and_would_answer_with_500(self):
+        self.serve(1, routing=self.routing("GatewayAPI"))
+        self.wait_served(1)
+        before = self.route()["metadata"]["generation"]
+        self.serve(2, routing=self.routing("GatewayAPI"), rollout={"strategy": "Shadow", "steps": [{"hold": "1s"}]})
+        refused = wait_for("a refusal", lambda: condition(self.model(), "Accepted") if condition(self.model(), "Accepted")["status"] == "False" else None)
+        self.assertEqual(refused["reason"], "MirrorUnsupported")
+        self.assertIn("HTTPRouteRequestMirror", refused["message"])
+        connection = http.client.HTTPConnection(self.traefik.address, timeout=15)
+        connection.request("POST", "/v2/models/m/infer", REQUEST, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        self.assertEqual((answer.status, json.loads(answer.read())["model_version"]), (200, "1"))
+        self.assertEqual(self.route()["metadata"]["generation"], before)

@@ -33,12 +33,13 @@ enum Command {
 }
 
 pub async fn rollout(cluster: &Cluster, command: Rollout) -> Result<Answer, Error> {
+    // In boxes: futures that hold a ModelDeployment are large.
     match command.command {
-        Command::Status(command) => status::status(cluster, &command).await,
-        Command::Approve(command) => approve::approve(cluster, &command).await,
-        Command::Promote(command) => control::promote(cluster, &command).await,
+        Command::Status(command) => Box::pin(status::status(cluster, &command)).await,
+        Command::Approve(command) => Box::pin(approve::approve(cluster, &command)).await,
+        Command::Promote(command) => Box::pin(control::promote(cluster, &command)).await,
         Command::Abort(command) => control::abort(cluster, &command).await,
-        Command::Undo(command) => undo::undo(cluster, &command).await,
+        Command::Undo(command) => Box::pin(undo::undo(cluster, &command)).await,
         Command::History(command) => history::history(cluster, &command).await,
     }
 }

@@ -84,6 +84,18 @@ fn the_examples_pass_with_the_stock_stage_templates() {
     );
 }
 
+#[test]
+fn the_models_of_the_examples_pass() {
+    let mut seen = Vec::new();
+    for text in documents(&root().join("examples")).iter().filter(|text| text.contains("\nkind: ModelDeployment\n")) {
+        let model: ModelDeployment = serde_saphyr::from_str(text).unwrap();
+        let problems = deployment::check(&model, &Config::default());
+        assert!(problems.is_empty(), "{}", problem::summary(&problems));
+        seen.extend(model.metadata.name);
+    }
+    assert!(["penguins", "penguins-direct"].iter().all(|name| seen.iter().any(|s| s == name)), "{seen:?}");
+}
+
 /// Whoever applies a file with templates and pipelines in it, in whatever order, is not refused.
 #[test]
 fn the_examples_are_admitted_before_their_stage_templates_are_there() {

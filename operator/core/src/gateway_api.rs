@@ -1,4 +1,6 @@
-//! The two kinds of the Gateway API that Millrace has to do with, as far as it reads and writes them. They are installed by others, or not.
+//! The kinds of the Gateway API that Millrace has to do with, as far as it reads and writes them. They are installed by others, or not.
+
+use std::collections::BTreeSet;
 
 use kube_derive::CustomResource;
 use serde::{Deserialize, Serialize};
@@ -107,4 +109,35 @@ pub struct GatewayStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayAddress {
     pub value: String,
+}
+
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "gateway.networking.k8s.io",
+    version = "v1",
+    kind = "GatewayClass",
+    plural = "gatewayclasses",
+    schema = "disabled",
+    status = "GatewayClassStatus",
+    derive = "Default",
+    derive = "PartialEq",
+    crates(kube_core = "::kube_core")
+)]
+pub struct GatewayClassSpec {}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayClassStatus {
+    /// Objects with a name; texts in versions before 1.3.
+    #[serde(default)]
+    pub supported_features: Vec<Value>,
+}
+
+impl GatewayClass {
+    /// The names of what it supports.
+    #[must_use]
+    pub fn features(&self) -> BTreeSet<String> {
+        let all = self.status.iter().flat_map(|status| &status.supported_features);
+        all.filter_map(|feature| feature.get("name").unwrap_or(feature).as_str().map(str::to_owned)).collect()
+    }
 }

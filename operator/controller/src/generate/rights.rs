@@ -99,7 +99,7 @@ const RIGHTS: &[Right] = &[
         resources: &["horizontalpodautoscalers"],
         verbs: &["get", "list", "watch", "create", "update", "delete"],
     },
-    // The chart gives these two where gatewayAPI.enabled is set.
+    // The chart gives these three where gatewayAPI.enabled is set.
     Right {
         what_for: "ways in through Gateways",
         group: GATEWAYS,
@@ -111,6 +111,12 @@ const RIGHTS: &[Right] = &[
         group: GATEWAYS,
         resources: &["gateways"],
         verbs: READ,
+    },
+    Right {
+        what_for: "whether Gateways can copy requests",
+        group: GATEWAYS,
+        resources: &["gatewayclasses"],
+        verbs: &["get"],
     },
     Right { what_for: "why a Job has no pod", group: "", resources: &["events"], verbs: &["list"] },
     Right { what_for: "events", group: "events.k8s.io", resources: &["events"], verbs: &["create"] },

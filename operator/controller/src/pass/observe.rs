@@ -13,6 +13,7 @@ use millrace_core::api::{
 };
 use millrace_core::autoscale::Window;
 use millrace_core::deployment::DeploymentView;
+use millrace_core::gateway_api::GatewayClass;
 use millrace_core::names;
 use millrace_core::pipeline::{Frozen, FrozenKind, Looks, PipelineObserved, sweep_is_due};
 use millrace_core::plan::{Refusal, sooner};
@@ -325,7 +326,7 @@ impl Passes {
             services,
             autoscaler,
             applied_autoscaler,
-            gateways: self.gateways(id, deployment),
+            gateways: self.gateways(id, deployment).await,
             routers: self.routers(id),
             load,
             measured: deployment::watched(deployment).and_then(|_| self.stores.tallies.measured(id)),
@@ -338,7 +339,7 @@ impl Passes {
     }
 
     /// What there is of the Gateway API for a model.
-    fn gateways(&self, id: &Id, deployment: &ModelDeployment) -> deployment::Gateways {
+    async fn gateways(&self, id: &Id, deployment: &ModelDeployment) -> deployment::Gateways {
         let stores = &self.stores;
         let route = stores.http_routes.get(id);
         let applied = route.as_ref().and_then(|there| stores.applied_http_routes.get(id, &there.uid));
@@ -346,10 +347,28 @@ impl Passes {
             self.config.namespaces.is_empty() || self.config.namespaces.iter().any(|one| one == namespace)
         };
         let named = deployment::named_gateways(deployment).filter(|(namespace, _)| readable(namespace));
-        let named = named.map(|(namespace, name)| {
-            (deployment::gateway_key(namespace, name), stores.gateways.get(&Id::new(namespace, name)))
-        });
-        deployment::Gateways { api: stores.gateway_api.get(), route, applied, named: named.collect() }
+        let named: BTreeMap<_, _> = named
+            .map(|(namespace, name)| {
+                (deployment::gateway_key(namespace, name), stores.gateways.get(&Id::new(namespace, name)))
+            })
+            .collect();
+        let classes = named.values().flatten().filter(|_| deployment::asks_for_features(deployment));
+        let features = self.features(classes.map(|gateway| gateway.class.clone()).collect()).await;
+        deployment::Gateways { api: stores.gateway_api.get(), route, applied, named, features }
+    }
+
+    /// What the classes of Gateways support, of those that can be read.
+    async fn features(&self, classes: BTreeSet<String>) -> BTreeMap<String, BTreeSet<String>> {
+        let api: Api<GatewayClass> = Api::all(self.client.clone());
+        let mut found = BTreeMap::new();
+        for name in classes {
+            match api.get_opt(&name).await {
+                Ok(class) => found.extend(class.map(|class| (name, class.features()))),
+                // With rights in some namespaces only there is none to it; the plan says so.
+                Err(error) => tracing::info!(class = name, %error, "a GatewayClass cannot be read"),
+            }
+        }
+        found
     }
 
     /// The load of the model whose pods follow it.

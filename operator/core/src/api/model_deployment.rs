@@ -71,7 +71,8 @@ pub struct ModelDeploymentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<RolloutControl>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub routing: Option<Routing>,
+    // In a box, as `security` is.
+    pub routing: Option<Box<Routing>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     // In a box: futures that hold a ModelDeployment get large.
     pub security: Option<Box<Security>>,

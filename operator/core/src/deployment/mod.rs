@@ -36,8 +36,8 @@ pub use autoscaler::{AutoscalerView, autoscaler_asked};
 pub use drift::{Applied, asked, digest};
 pub(crate) use gateway::splits;
 pub use gateway::{
-    GatewayApi, GatewayView, Gateways, RouteView, gateway_key, gateway_view, named as named_gateways, route_asked,
-    route_view,
+    GatewayApi, GatewayView, Gateways, RouteView, asks_for_features, gateway_key, gateway_view,
+    named as named_gateways, route_asked, route_view,
 };
 pub use live::{Live, is_told, live, promoted_version, take_report};
 pub use monitoring::{Monitored, has_drift_news, monitored};

@@ -52,8 +52,9 @@ pub fn plan(
     if free && !invalid {
         gateway::turn(&mut plan, deployment, observed, now);
     }
-    // Nobody watches PodTemplates either.
-    if !observed.refusals.is_empty() || matches!(intent, Intent::NoPodTemplate(_)) {
+    // Nobody watches PodTemplates and GatewayClasses either.
+    let unread = matches!(intent, Intent::NoPodTemplate(_)) || gateway::lacks_mirror(deployment, observed).is_some();
+    if !observed.refusals.is_empty() || unread {
         plan.requeue = sooner(plan.requeue, Some(AFTER_REFUSAL));
     }
     plan

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
-use super::{Observed, autoscaler, live, objects, payload_log, queries, stream};
+use super::{Observed, autoscaler, gateway, live, objects, payload_log, queries, stream};
 use crate::api::{ModelDeployment, ModelVersion};
 use crate::autoscale::SHORTEST_TO_ZERO;
 use crate::config::Config;
@@ -54,7 +54,8 @@ pub(super) struct Revision {
 /// What the spec asks for, given what is registered.
 pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: &Config) -> Intent {
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
-    let problems = check(deployment, config);
+    let mut problems = check(deployment, config);
+    problems.extend(gateway::lacks_mirror(deployment, observed));
     if !problems.is_empty() {
         return Intent::Invalid(problems);
     }

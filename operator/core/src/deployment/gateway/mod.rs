@@ -7,6 +7,7 @@
 mod address;
 mod covers;
 mod lack;
+mod mirror;
 mod observed;
 mod route;
 mod said;
@@ -29,6 +30,8 @@ use crate::plan::{Apply, Delete, DeleteKind, Plan, sooner};
 
 pub(super) use address::url;
 pub(super) use lack::{address_lack, lack, report};
+pub use mirror::asks_for_features;
+pub(super) use mirror::lacks_mirror;
 pub use observed::{GatewayApi, GatewayView, Gateways, RouteView, gateway_key, gateway_view, route_view};
 
 /// What a Gateway has accepted is with its proxies so much later at most, and they have ended what they had in hand or hand it over.

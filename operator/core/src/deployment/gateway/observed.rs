@@ -1,6 +1,6 @@
 //! What is there of the Gateway API, as far as a ModelDeployment looks at it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kube_core::ResourceExt;
@@ -31,6 +31,8 @@ pub struct Gateways {
     pub applied: Option<Applied>,
     /// The Gateways that the spec names, by [`gateway_key`]: `None` for one that is not there. Those that the operator may not read are missing.
     pub named: BTreeMap<String, Option<Arc<GatewayView>>>,
+    /// What the Gateways of a class say that they support, where that is asked for and was read.
+    pub features: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// `namespace/name`.

@@ -57,12 +57,12 @@ fn split(owner: &ModelDeployment, path: &Value) -> Option<Vec<Value>> {
         let header = json!({ "type": "Exact", "name": rule.header, "value": rule.value });
         let copied = shadow.filter(|shadow| shadow.name != rule.revision);
         rules.push(ruled(
-            json!({ "path": path, "headers": [header] }),
-            json!([{ "name": rule.revision, "port": SERVER_PORT, "weight": 1 }]),
+            &json!({ "path": path, "headers": [header] }),
+            &json!([{ "name": rule.revision, "port": SERVER_PORT, "weight": 1 }]),
             copied,
         ));
     }
-    rules.push(ruled(json!({ "path": path }), Value::Array(shares), shadow));
+    rules.push(ruled(&json!({ "path": path }), &Value::Array(shares), shadow));
     Some(rules)
 }
 
@@ -70,7 +70,7 @@ fn share(revision: &RevisionStatus) -> Value {
     json!({ "name": revision.name, "port": SERVER_PORT, "weight": revision.weight })
 }
 
-fn ruled(matched: Value, backends: Value, shadow: Option<&RevisionStatus>) -> Value {
+fn ruled(matched: &Value, backends: &Value, shadow: Option<&RevisionStatus>) -> Value {
     let mut rule = json!({ "matches": [matched], "backendRefs": backends });
     if let Some(shadow) = shadow {
         rule["filters"] = json!([{ "type": "RequestMirror", "requestMirror": mirror(shadow) }]);

@@ -42,7 +42,7 @@ pub(super) fn of(asked: &GatewayRef, own: &str, view: &RouteView, gateways: &Gat
         return None;
     }
     // What a controller said once that has no part in it any more is beside those that have.
-    let newest = lacks.into_iter().flatten().min_by_key(|lack| lack.is_pending());
+    let newest = lacks.into_iter().flatten().min_by_key(Lack::is_pending);
     newest.or_else(|| Some(unanswered(&called, namespace, gateways.named.get(&gateway_key(namespace, &asked.name)))))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cluster::{Cluster, pair};
 use crate::analysis::{Answers, Counts, Measured};
-use crate::api::{RolloutOutcome, RolloutStatus, Routing};
+use crate::api::{RolloutOutcome, RolloutStatus};
 use crate::deployment::{counted, has_news, is_settled, timed, watched};
 use crate::run::PodView;
 
@@ -382,7 +382,7 @@ fn blue_and_green_stand_side_by_side() {
                      "old": { "header": "x-model", "value": "old", "to": "Stable" } },
         "sticky": { "header": "x-user" }
     });
-    cluster.owner.spec.routing = Some(serde_json::from_value::<Routing>(routing).unwrap());
+    cluster.owner.spec.routing = Some(serde_json::from_value(routing).unwrap());
     let rules = |cluster: &Cluster| {
         let model = &cluster.in_force[0].models[0];
         let rules = model.headers.iter().map(|rule| (rule.value.clone(), rule.revision.clone()));

@@ -7,6 +7,8 @@ use crate::deployment::tests::cluster::{Cluster, pair};
 
 fn rolling(rollout: Value, routing: &Value) -> (Cluster, String, String) {
     let mut cluster = routed("GatewayAPI");
+    let features = ["HTTPRouteRequestMirror", "HTTPRouteRequestPercentageMirror"].map(str::to_owned);
+    cluster.observed.gateways.features = [("c".to_owned(), features.into())].into();
     set(&mut cluster, routing);
     cluster.owner.spec.rollout = Some(serde_json::from_value(rollout).unwrap());
     cluster.edited();
@@ -23,6 +25,28 @@ fn rolling(rollout: Value, routing: &Value) -> (Cluster, String, String) {
     let revisions = &cluster.owner.status.as_ref().unwrap().revisions;
     let new = revisions.iter().find(|revision| revision.version == Some(2)).unwrap().name.clone();
     (cluster, old, new)
+}
+
+#[test]
+fn gateways_that_do_not_say_that_they_can_copy_are_not_given_a_mirror() {
+    let shadow = json!({ "strategy": "Shadow", "sample": 0.5, "steps": [{ "hold": "10m" }] });
+    let features = |names: &[&str]| [("c".to_owned(), names.iter().map(ToString::to_string).collect())].into();
+    for (known, words) in [
+        (features(&["HTTPRouteRequestMirror"]), "that it has HTTPRouteRequestPercentageMirror"),
+        (features(&[]), "does not say in status.supportedFeatures of its class c"),
+        ([].into(), "the class c of Gateway team/edge is not there, or may not be read"),
+    ] {
+        let mut cluster = routed("GatewayAPI");
+        let generation = super::view(&cluster).generation;
+        cluster.observed.gateways.features = known;
+        cluster.owner.spec.rollout = Some(serde_json::from_value(shadow.clone()).unwrap());
+        cluster.set_version(2);
+        cluster.settle();
+        assert_eq!(cluster.condition("Accepted"), pair("False", "MirrorUnsupported"));
+        assert!(message(&cluster, "Accepted").contains(words), "{}", message(&cluster, "Accepted"));
+        assert_eq!(super::view(&cluster).generation, generation, "what is served goes on");
+        assert!(cluster.plan().requeue.is_some(), "nobody tells of another class");
+    }
 }
 
 fn plain() -> Value {
@@ -124,6 +148,7 @@ fn a_shadow_gets_copies_by_a_mirror() {
     let mut routing = plain();
     routing["headers"] = json!({ "next": { "header": "x-model", "value": "next", "to": "Canary" } });
     let (cluster, old, new) = rolling(shadow, &routing);
+    assert_eq!(cluster.condition("Accepted"), pair("True", "Accepted"));
     assert_eq!(backends(&cluster), [(old, 100)]);
     let rules = spec(&cluster)["rules"].as_array().unwrap();
     let mirror =
