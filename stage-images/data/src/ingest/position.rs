@@ -47,6 +47,6 @@ mod tests {
         assert_eq!(Since::default().get::<Mine>().unwrap(), None);
         assert_eq!(Since::new(Some(json!({ "offset": 3 }))).get::<Mine>().unwrap(), Some(Mine { offset: 3 }));
         let message = Since::new(Some(json!({ "digest": "a" }))).get::<Mine>().unwrap_err().to_string();
-        assert!(message.contains(r#"{"digest":"a"}"#) && message.contains("table.position"), "{message}");
+        assert!(message.contains("unknown field `digest`") && message.contains("table.position"), "{message}");
     }
 }

@@ -76,7 +76,7 @@ impl Table {
                 }
             };
             let version = snapshot.as_ref().map_or(0, |snapshot| snapshot.version + 1);
-            let lines = commit(version, batch, &mark, begins, added);
+            let lines = commit(version, batch, &mark, &begins, added);
             let own = self.create(&format!("{LOG}/{version:020}.json"), lines).await?;
             // A server may have taken it and the answer may be lost: then it is ours.
             if own || self.mark(version).await?.is_some_and(|other| other.batch == mark.batch) {
@@ -121,7 +121,7 @@ impl Table {
 }
 
 /// The lines of a commit.
-fn commit(version: u64, batch: &Batch<'_>, mark: &Mark, begins: Vec<Value>, added: &[Value]) -> Vec<u8> {
+fn commit(version: u64, batch: &Batch<'_>, mark: &Mark, begins: &[Value], added: &[Value]) -> Vec<u8> {
     let now = Timestamp::now().as_millisecond();
     let info = json!({ "commitInfo": {
         "timestamp": now, "operation": "WRITE", "operationParameters": { "mode": "Append", "partitionBy": "[]" },
@@ -129,7 +129,7 @@ fn commit(version: u64, batch: &Batch<'_>, mark: &Mark, begins: Vec<Value>, adde
     } });
     let reached = json!({ "txn": { "appId": batch.source, "version": version, "lastUpdated": now } });
     let mut lines = Vec::new();
-    for action in std::iter::once(&info).chain(&begins).chain([&reached]).chain(added) {
+    for action in std::iter::once(&info).chain(begins).chain([&reached]).chain(added) {
         lines.extend_from_slice(action.to_string().as_bytes());
         lines.push(b'\n');
     }

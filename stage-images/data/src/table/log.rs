@@ -94,11 +94,11 @@ impl Table {
         let mut changes = Changes::default();
         for action in &actions {
             // A writer that only puts rows together says so: then no row is new, and none is gone.
-            let changes_data = |file: &&Value| file.get("dataChange").and_then(Value::as_bool).unwrap_or(true);
-            if let Some(add) = action.get("add").filter(changes_data) {
+            let changes_data = |file: &Value| file.get("dataChange").and_then(Value::as_bool).unwrap_or(true);
+            if let Some(add) = action.get("add").filter(|add| changes_data(add)) {
                 changes.added.extend(add.get("path").and_then(Value::as_str).map(ToOwned::to_owned));
             }
-            changes.removes |= action.get("remove").filter(changes_data).is_some();
+            changes.removes |= action.get("remove").is_some_and(changes_data);
         }
         Ok(Some(changes))
     }

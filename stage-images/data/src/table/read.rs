@@ -185,6 +185,8 @@ fn digest(files: &[Add]) -> String {
     let mut lines: Vec<String> = files.iter().map(|file| format!("{}\t{}\n", file.path, file.size)).collect();
     lines.sort();
     let mut hash = Sha256::new();
-    lines.iter().for_each(|line| hash.update(line));
+    for line in lines {
+        hash.update(line);
+    }
     format!("sha256:{:x}", hash.finalize())
 }
