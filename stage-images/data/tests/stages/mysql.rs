@@ -215,7 +215,7 @@ fn a_watermark_reads_what_is_new_and_says_what_it_reached() {
 fn many_rows_are_streamed_and_a_database_is_only_read() {
     let server = serve();
     server
-        .sql("CREATE TABLE shop.numbers AS SELECT seq AS n, concat('row ', seq) AS text FROM seq_1_to_300000")
+        .sql("USE shop; CREATE TABLE numbers AS SELECT seq AS n, concat('row ', seq) AS text FROM seq_1_to_300000")
         .unwrap();
     let run = server.ingest(json!({"sql": {"query": "SELECT * FROM numbers ORDER BY n LIMIT 300000"}})).well();
     let table = run.table("data");
