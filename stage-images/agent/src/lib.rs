@@ -1,5 +1,5 @@
 //! The agent of a stage: it checks the inputs, runs the command, copies its output byte for byte, collects what it made and
-//! reports. It speaks to no network but a store's and needs no Kubernetes permission.
+//! reports. It speaks to no network but a store's, and with `get` an address's, and needs no Kubernetes permission.
 //!
 //! In a pod it is the program `millrace-agent`, PID 1. `kubectl millrace run --local` has it in its own program.
 

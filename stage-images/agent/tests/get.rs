@@ -255,6 +255,24 @@ fn bucket(server: &Server, uri: &str) -> Get {
         .env("GET_AWS_SECRET_ACCESS_KEY", SECRET)
 }
 
+#[test]
+fn an_authority_of_ones_own_is_good_where_it_is_named() {
+    let server = Server::start_tls();
+    put(&server, "raw/a.csv", b"a");
+    let get = || {
+        Get::new("s3://lake/raw/a.csv")
+            .with(&["--endpoint", &format!("https://127.0.0.1:{}", server.port), "--secret"])
+            .env("GET_AWS_ACCESS_KEY_ID", ACCOUNT)
+            .env("GET_AWS_SECRET_ACCESS_KEY", SECRET)
+    };
+    assert_eq!(fs::read(get().env("GET_ca.crt", &s3::authority()).run().well().data()).unwrap(), b"a");
+    get().run().failed(2, "ca.crt");
+    // The same server asked as a web server: it answers, which needs the authority too.
+    let web = || Get::new(&format!("https://127.0.0.1:{}/lake/raw/a.csv", server.port));
+    web().env("GET_ca.crt", &s3::authority()).run().failed(2, "403");
+    web().run().failed(1, "if the authority is one of your own");
+}
+
 fn put(server: &Server, key: &str, bytes: &[u8]) {
     let path = server.object(key);
     fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,6 +1,7 @@
 //! The checks that no schema can make. Everything that is wrong is found in one pass and said at once; what passes comes
 //! out frozen.
 
+mod address;
 mod addresses;
 mod approve;
 mod cache;

@@ -9,6 +9,7 @@ use crate::pipeline::{Bond, Frozen, FrozenContainer, FrozenKind};
 const FILE: &str = "https://example.com/base.csv";
 
 /// The stage `other` with an input `base`.
+#[allow(clippy::needless_pass_by_value)] // The calls read better with `json!` as it is.
 fn reads(input: Value) -> Value {
     stage(
         "other",
@@ -164,6 +165,8 @@ fn what_cannot_be_read_is_refused_with_what_to_write_instead() {
             "for the machine alone",
         ),
         (json!({ "uri": FILE, "optional": true }), ".optional", "has to be there"),
+        (json!({ "uri": FILE, "default": { "from": "fit.model" } }), ".default", "belongs to an input with from"),
+        (json!({ "uri": FILE, "digest": "sha256:0", "maxAge": "1h" }), ".maxAge", "does not age"),
         (json!({ "uri": FILE, "mode": "Uri", "maxAge": "1h" }), ".maxAge", "with mode: Uri nothing is read"),
         (json!({ "from": "fit.model", "maxAge": "1h" }), ".maxAge", "belongs to an input with uri"),
         (json!({ "uri": "https://host/$[[ item ]]" }), ".uri", "`item` is unknown"),
