@@ -35,9 +35,12 @@ const SHORT: usize = 16;
 /// Questions at a time where the spec says nothing.
 const IN_FLIGHT: i32 = 32;
 
-/// What the routers are told.
+/// What the routers are told. Nothing of what was refused: they would take none of the routes of the namespace.
 #[must_use]
 pub fn stream(deployment: &ModelDeployment) -> Option<routes::Stream> {
+    if !check(deployment).is_empty() {
+        return None;
+    }
     let Stream { kafka, path, max_in_flight } = deployment.spec.stream.as_deref()?;
     let KafkaStream { brokers, input_topic, output_topic, dead_letter_topic, group, start, tls, sasl } = kafka;
     let meta = &deployment.metadata;

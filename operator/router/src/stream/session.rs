@@ -140,7 +140,12 @@ impl Session {
                 Ok(messages) => {
                     heard = Instant::now();
                     work.counts.over(Place::Brokers);
+                    if messages.is_empty() && self.group.is_full() {
+                        // It comes back at once where it holds what full lanes are to get, and lanes need this thread.
+                        tokio::time::sleep(POLL_FULL).await;
+                    }
                     self.group.take(messages);
+                    tokio::task::yield_now().await;
                 }
                 Err(error) if error.is_retriable() && heard.elapsed() < AWAY => {
                     work.counts.trouble(Place::Brokers, Obstacle::Broker, &broker::said(&work.asked, &error));
