@@ -133,6 +133,10 @@ pub(super) enum Left {
 }
 
 pub(super) fn left(look: &Look<'_>) -> Left {
+    if asked(look.owner).is_some() && look.observed.gateways.api == GatewayApi::Unknown {
+        // An operator that has just begun does not see yet what leads there.
+        return Left::Stale;
+    }
     let Some(view) = own(look.owner, look.observed).filter(|_| asked(look.owner).is_some()) else { return Left::Now };
     if !view.parents.iter().any(said::accepts) {
         return Left::Now;

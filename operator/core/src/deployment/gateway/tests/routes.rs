@@ -145,6 +145,12 @@ fn a_revision_stays_while_a_gateway_that_does_not_look_leads_to_it() {
         cluster.settle();
         assert!(cluster.view(&old).is_some());
     }
+    // Nor does it go where an operator begins anew, which has seen no route yet.
+    let known = std::mem::take(&mut cluster.observed.gateways);
+    cluster.pass();
+    assert!(cluster.view(&old).is_some());
+    cluster.observed.gateways = known;
+    cluster.settle();
     assert_eq!(cluster.condition("Ready"), pair("False", "RoutePending"));
     assert_eq!(cluster.owner.status.as_ref().unwrap().served_version, Some(1), "it still answers with that");
     assert!(message(&cluster, "Ready").contains("Gateway edge has not looked at the newest HTTPRoute yet"));
