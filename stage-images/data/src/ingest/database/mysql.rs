@@ -97,7 +97,7 @@ async fn connect(server: &Server, sql: &SqlParams) -> Result<Conn, DatabaseError
 
 /// Whether it was TLS that failed, on a connection that was there.
 fn is_tls(error: &std::io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<tokio_rustls::rustls::Error>())
+    error.get_ref().and_then(|inner| inner.downcast_ref::<tokio_rustls::rustls::Error>()).is_some()
 }
 
 /// TLS that is verified as everywhere here.

@@ -62,7 +62,7 @@ pub struct Stretch {
 }
 
 /// Why the messages that are wanted cannot be read.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
     /// Those from `from` on were deleted before `first`.
     Deleted { partition: i32, from: i64, first: i64 },
