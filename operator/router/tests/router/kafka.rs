@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
 
 use krafka::Record;
 use krafka::consumer::ConsumerRecord;
@@ -75,11 +75,17 @@ impl Process {
     }
 }
 
+/// The time of messages, in milliseconds: the broker throws old ones away.
+static BEGAN: LazyLock<i64> = LazyLock::new(|| {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+});
+
 fn asked(n: usize) -> Record {
     Record::new("in", format!("{{\"n\":{n}}}"))
         .key(format!("k{}", n % 37))
         .header("trace", format!("t{n}"))
-        .timestamp(1_700_000_000_000 + i64::try_from(n).unwrap())
+        .timestamp(*BEGAN + i64::try_from(n).unwrap())
 }
 
 fn number(record: &ConsumerRecord) -> usize {
@@ -109,7 +115,7 @@ async fn all_are_answered_in_order_though_a_router_is_killed() {
         let (key, n) = (answer.key.clone().unwrap().to_vec(), number(answer));
         assert_eq!(key, format!("k{}", n % 37).into_bytes());
         assert_eq!(answer.header_str("trace"), Some(format!("t{n}").as_str()));
-        assert_eq!(answer.timestamp, 1_700_000_000_000 + i64::try_from(n).unwrap());
+        assert_eq!(answer.timestamp, *BEGAN + i64::try_from(n).unwrap());
         assert_eq!(source(answer).split('/').nth(1), Some(answer.partition.to_string().as_str()));
         partitions.entry(key.clone()).or_default().insert(answer.partition);
         let numbers = seen.entry(key).or_default();
