@@ -12,15 +12,14 @@ STORE = {"pvc": {"claimName": "artifacts"}}
 class Kafka(KafkaTest):
     def setUp(self):
         super().setUp()
-        self.broker()
-        self.topic("orders", 3)
+        self.kafka.topics(orders=3)
         self.claim()
 
     def write(self, ids: range) -> None:
-        self.send("orders", [(f"k{n}", json.dumps({"id": n, "text": "x" * 1000})) for n in ids])
+        self.kafka.put("orders", [(f"k{n}", json.dumps({"id": n, "text": "x" * 1000})) for n in ids])
 
     def ingest(self, offsets: dict, **settings) -> dict:
-        source = f"kafka://{self.brokers}/orders"
+        source = f"kafka://{self.kafka.address}/orders"
         kafka = {"allowPlaintext": True, "metadata": ["partition", "offset"], "from": offsets}
         parameters = {"source": source, "schema": {"id": "integer", "text": "string"}, "kafka": kafka}
         return {"uses": "ingest", "with": {**parameters, **settings}}
@@ -39,13 +38,13 @@ class Kafka(KafkaTest):
         selector = f"millrace.dev/run={run},millrace.dev/stage=ingest"
         kubectl("delete", "pod", "-n", self.namespace, "-l", selector, "--grace-period=1", "--wait=false")
         wait_for("another attempt", lambda: self.stage("ingest", run).get("attempts") == 2)
-        self.slow_down("millrace", None)
+        self.kafka.slow_down("millrace", None)
 
     def test_each_message_is_read_once_though_a_pod_is_killed_while_it_reads(self):
         first, second = range(30_000), range(30_000, 30_500)
         self.write(first)
         # Some 30 MB: more than half a minute.
-        self.slow_down("millrace", 800_000)
+        self.kafka.slow_down("millrace", 800_000)
         self.run_inline({"ingest": self.ingest({}), "check": self.check({"from": "ingest.data"}, first)}, name="one", store=STORE)
         self.kill_while_it_reads("one")
         ingest = self.succeeded("one", 300)["stages"]["ingest"]
@@ -67,7 +66,7 @@ class Kafka(KafkaTest):
             # Nobody tells a run where the last one ended, and the third finds nothing new.
             if run == "one":
                 self.write(first)
-                self.slow_down("millrace", 800_000)
+                self.kafka.slow_down("millrace", 800_000)
             elif run == "two":
                 self.write(both[len(first) :])
             table = {"table": {"uri": "pvc://lake/orders"}}
@@ -78,8 +77,8 @@ class Kafka(KafkaTest):
 
     def test_a_broker_that_is_not_there_and_a_topic_that_is_not_are_told(self):
         self.write(range(1))
-        self.run_inline({"s": {"uses": "ingest", "with": {"source": f"kafka://{self.brokers}/birds", "kafka": {"allowPlaintext": True}}}}, name="topic", store=STORE)
+        self.run_inline({"s": {"uses": "ingest", "with": {"source": f"kafka://{self.kafka.address}/birds", "kafka": {"allowPlaintext": True}}}}, name="topic", store=STORE)
         self.assertIn("there is no topic birds", self.failed("topic")["stages"]["s"]["message"])
-        host = self.brokers.rsplit(":", 1)[0]
+        host = self.kafka.address.rsplit(":", 1)[0]
         self.run_inline({"s": {"uses": "ingest", "with": {"source": f"kafka://{host}:1/orders", "kafka": {"allowPlaintext": True}}}}, name="broker", store=STORE)
         self.assertIn(f"failed to connect to {host}:1", self.failed("broker")["stages"]["s"]["message"])
