@@ -61,15 +61,11 @@ class Broker:
         lines = "".join(f"{key}\t{value}\n" for key, value in messages)
         self.tool("org.apache.kafka.tools.ConsoleProducer", "--topic", topic, "--property", "parse.key=true", stdin=lines)
 
-    def received(self, topic: str, *options: str) -> list[str]:
-        """The messages of the topic, from its beginning, a line each."""
-        return self.tool("org.apache.kafka.tools.consumer.ConsoleConsumer", "--topic", topic, "--from-beginning", *options).splitlines()
-
     def all(self, topic: str) -> list[tuple[dict[str, str], str, str]]:
         """Headers, key and value of everything that is there."""
-        options = ["--timeout-ms", "5000", "--property", "print.headers=true", "--property", "print.key=true"]
+        options = ["--from-beginning", "--timeout-ms", "5000", "--property", "print.headers=true", "--property", "print.key=true"]
         found = []
-        for line in self.received(topic, *options):
+        for line in self.tool("org.apache.kafka.tools.consumer.ConsoleConsumer", "--topic", topic, *options).splitlines():
             parts = line.split("\t", 2)
             # What the tool says itself has no columns.
             if len(parts) < 3:
