@@ -89,16 +89,6 @@ pub fn batches(
     Ok(readers.into_iter().flatten())
 }
 
-/// The columns of a table's first file.
-pub fn schema(path: &Path) -> Result<Schema, DatasetError> {
-    let file = files(path)?.into_iter().next().unwrap_or_else(|| path.into());
-    check_magic(&file)?;
-    let opened = File::open(&file).map_err(|source| DatasetError::Read { path: file.clone(), source })?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(opened)
-        .map_err(|source| DatasetError::Damaged { path: file.clone(), source })?;
-    Ok(builder.schema().as_ref().clone())
-}
-
 /// The Parquet files of a table, sorted by path. Hidden files and marker files (`_SUCCESS`) are none.
 pub fn files(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let metadata = std::fs::metadata(path).map_err(|source| DatasetError::Read { path: path.into(), source })?;

@@ -3,7 +3,7 @@
 use arrow::error::ArrowError;
 
 use crate::dataset::DatasetError;
-use crate::ingest::s3::S3Error;
+use crate::ingest::s3::ObjectError;
 use crate::ingest::source::SourceError;
 use crate::sink::SinkError;
 
@@ -22,7 +22,7 @@ pub enum TableError {
     #[error("{name}: a file lies outside of the table ({path}), as in a shallow clone; read the table that has it")]
     Elsewhere { name: String, path: String },
     #[error(transparent)]
-    Store(#[from] S3Error),
+    Store(#[from] ObjectError),
     #[error(
         "{name} is partitioned by {columns}, and only tables without partitions are appended to; give another one in table.uri"
     )]
