@@ -68,6 +68,8 @@ class StandIn:
     def __init__(self, namespace: str):
         self.namespace = namespace
         self.accepts = True
+        # Before the model is served nobody has promised an answer.
+        self.calling = False
         self.rules: list[dict] = []
         self.endpoints: dict[str, list[tuple[str, int]]] = {}
         self.said = 0
@@ -113,7 +115,7 @@ class StandIn:
 
     def call(self) -> None:
         while not self.stopped.wait(0.02):
-            if not self.rules:
+            if not (self.rules and self.calling):
                 continue
             try:
                 status, body = self.ask()
@@ -223,6 +225,7 @@ class GatewaysByAStandIn(GatewayTest):
         self.assertIn("a controller of its class stand-in", self.routed("RoutePending")["message"])
         with StandIn(self.namespace) as gateway:
             self.wait_served(1)
+            gateway.calling = True
             wait_for("requests", lambda: gateway.answered > 50)
         self.assertEqual(gateway.failures, [])
         self.assertEqual(self.model()["status"]["address"]["gatewayUrl"], "http://m.example.com")
@@ -250,6 +253,7 @@ class GatewaysByAStandIn(GatewayTest):
         self.serve(1, routing=self.routing("Router"))
         with StandIn(self.namespace) as gateway:
             self.wait_served(1)
+            gateway.calling = True
             self.assertEqual(self.weights(), {"m": 1})
             self.serve(1, routing=self.routing("GatewayAPI"))
             first = self.revision(1)
@@ -300,6 +304,7 @@ class GatewaysByAStandIn(GatewayTest):
         self.serve(1, routing=self.routing("GatewayAPI", headers=headers))
         with StandIn(self.namespace) as gateway:
             self.wait_served(1)
+            gateway.calling = True
             rollout = {"strategy": "Shadow", "sample": 0.5, "steps": [{"hold": "10m"}]}
             self.serve(2, routing=self.routing("GatewayAPI", headers=headers), rollout=rollout)
             wait_for("the step", lambda: self.model()["status"].get("rollout", {}).get("stepStartTime"), 120)

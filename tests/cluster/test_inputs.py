@@ -23,7 +23,7 @@ class Served(BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
-        server.asked.append((self.path, dict(self.headers)))
+        server.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
         if self.path == "/moved":
             self.send_response(302)
             self.send_header("Location", "http://169.254.169.254/latest/meta-data/")
@@ -90,7 +90,7 @@ class Web(WebTest):
         version = hashlib.sha256(self.web.file).hexdigest()[:8]
         self.assertEqual(found["read-rows"]["results"]["source_version"], version)
         self.assertIn(f"version {version}", self.logs("tell"))
-        self.assertEqual([headers.get("Range") for _, headers in self.web.asked], [None, f"bytes={len(self.web.file) // 2}-"])
+        self.assertEqual([headers.get("range") for _, headers in self.web.asked], [None, f"bytes={len(self.web.file) // 2}-"])
 
     def test_what_cannot_be_read_fails_at_once_and_says_why(self):
         other = f"sha256:{'0' * 64}"
