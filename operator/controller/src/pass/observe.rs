@@ -14,11 +14,11 @@ use millrace_core::api::{
 use millrace_core::autoscale::Window;
 use millrace_core::deployment::DeploymentView;
 use millrace_core::gateway_api::GatewayClass;
-use millrace_core::names;
 use millrace_core::pipeline::{Frozen, FrozenKind, Looks, PipelineObserved, sweep_is_due};
 use millrace_core::plan::{Refusal, sooner};
 use millrace_core::run::{Claim, JobView, Peer, PodView};
 use millrace_core::{deployment, run};
+use millrace_core::{duration, names};
 use tokio::time::Instant;
 
 use super::Passes;
@@ -27,10 +27,19 @@ use crate::store::stage_pod_view;
 use crate::wake::{followed, followers, pipeline_of, watched_models};
 use crate::write::WriteError;
 
+/// What has ended for so long has no pods of items any more.
+const ITEMS_STOP: Duration = Duration::from_mins(10);
 /// How long a PodTemplate of the catalog is taken for unchanged.
 const TEMPLATE_AGE: Duration = Duration::from_secs(10);
 
 type Templates = BTreeMap<String, Arc<StageTemplate>>;
+
+/// Whether a stage ended so long ago that no pod of it runs any more.
+fn ended_before(run: &MLPipelineRun, stage: &str, now: Timestamp) -> bool {
+    let status = run.status.as_ref().and_then(|status| status.stages.get(stage));
+    let ended = status.and_then(|status| status.completion_time.as_ref());
+    ended.is_some_and(|ended| duration::since(ended.0, now) > ITEMS_STOP)
+}
 
 /// PodTemplates that were read, and when; also those that were not there.
 #[derive(Default)]
@@ -124,7 +133,8 @@ impl Passes {
         let pipeline = pipeline_of(run).and_then(|name| self.stores.pipelines.get(&Id::new(&id.namespace, name)));
         let peers = pipeline.as_ref().map(|found| self.peers(id, run, found)).unwrap_or_default();
         let spec = pipeline.as_ref().map(|p| &p.spec).or(run.spec.pipeline.as_ref());
-        let locks = if !ended && run::has_locks(frozen.as_deref(), spec) { self.locks(id, run) } else { Vec::new() };
+        let locks =
+            if !ended && run::has_locks(frozen.as_deref(), spec) { self.locks(id, run, now) } else { Vec::new() };
         let superseded = self.superseded(id, run);
         let lost = named.is_none() && pipeline.is_none() && run.spec.pipeline_ref.is_some();
         let pipelines = if lost { self.stores.pipelines.group(&id.namespace) } else { BTreeMap::default() };
@@ -228,7 +238,7 @@ impl Passes {
     }
 
     /// What the other runs of the namespace hold and wait for.
-    fn locks(&self, id: &Id, run: &MLPipelineRun) -> Vec<Claim> {
+    fn locks(&self, id: &Id, run: &MLPipelineRun, now: Timestamp) -> Vec<Claim> {
         let mut found = Vec::new();
         let above = self.names_above(id, run);
         self.stores.runs.each(Some(&id.namespace), |key, other| {
@@ -236,8 +246,8 @@ impl Passes {
                 let pipeline =
                     pipeline_of(other).and_then(|name| self.stores.pipelines.get(&Id::new(&id.namespace, name)));
                 let pods = || self.stores.stage_pods.group(&other.uid().unwrap_or_default());
-                // Of the pods of items only their own run knows: it does not end before they have.
-                let items = |stage: &str| run::has_item_pods(other, stage);
+                // Of the pods of items only their own run knows: they may run for as long as pods may take to stop.
+                let items = |stage: &str| run::has_item_pods(other, stage) && !ended_before(other, stage, now);
                 let runs =
                     |stage: &str| items(stage) || pods().values().any(|pod| pod.stage == stage && run::runs(pod));
                 found.extend(run::claims(other, run::priority(other, pipeline.as_deref()), runs));

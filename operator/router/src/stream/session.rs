@@ -102,7 +102,8 @@ impl Session {
             .max_partition_fetch_bytes(PARTITION_BYTES)
             .max_decompressed_size(UNPACKED_BYTES)
             .max_poll_records(RECORDS)
-            .max_buffered_records(RECORDS)
+            // Records of a partition that waits count too, and would keep all others from being fetched.
+            .max_buffered_records(0)
             .metrics_push(false)
             .rebalance_listener(Listener(group.clone()))
             .build()
@@ -119,6 +120,8 @@ impl Session {
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), String> {
         let ended = self.work_on(&stop).await;
         if ended.is_err() {
+            // What was answered is not answered again because of what was not.
+            let _kept = tokio::time::timeout(CLOSE, self.group.commit(&self.consumer)).await;
             self.group.abort();
         }
         // What is in hand is finished, and the others need not wait until this one is given up.

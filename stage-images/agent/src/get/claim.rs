@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Component, Path};
 
 use millrace_files::digest::{self, DigestError};
 use millrace_files::regular;
@@ -13,6 +13,13 @@ use super::asked::Asked;
 /// Copies what lies there. Links are refused: they may lead out of what is asked for.
 pub fn copy(asked: &Asked) -> Result<Option<String>, GetError> {
     let from = asked.from.as_deref().ok_or_else(|| GetError::last("--from is needed for pvc://"))?;
+    // The address may have been put together of parameters.
+    let climbs = from.components().any(|part| matches!(part, Component::ParentDir));
+    let linked = from.canonicalize().is_ok_and(|real| !real.components().eq(from.components()));
+    if climbs || linked {
+        let message = format!("{}: its path has \"..\" or a link in it: write the path as it is", asked.uri);
+        return Err(GetError::last(message));
+    }
     let files = digest::walk(from, &|| false).map_err(|error| match error {
         DigestError::Missing(_) => GetError::last(format!("there is no {}", asked.uri)),
         error => GetError::last(format!("{}: {error}", asked.uri)),

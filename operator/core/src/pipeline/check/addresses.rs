@@ -3,11 +3,11 @@
 //! item reads the same bytes, and the keys of the cache have the digest of what was read.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::address::{address, variables};
-use super::{Problems, time};
+use super::{Problems, made, time};
 use crate::api::{
     AgentPath, Cache, CacheMode, Container, Input, InputMode, MLPipelineSpec, Output, PodSettings, Resources, Retry,
     Stage, StageTemplate, UriAccess, Volume, VolumeClaim,
@@ -52,7 +52,7 @@ pub(super) fn expand<'a>(
                 let Some(mut made) = read(stage, found, stages, &at, config, problems) else { continue };
                 made.outputs.insert(OUTPUT.to_owned(), output(stage, input, templates));
                 let called = format!("{name}-{input}");
-                if spec.stages.contains_key(&called) || spec.finally.contains_key(&called) {
+                if whole.stages.contains_key(&called) || whole.finally.contains_key(&called) {
                     let message = format!(
                         "a stage `{called}` is made for this input, and there is one already: give that one or the input another name"
                     );
@@ -147,7 +147,7 @@ fn read(
     let age = input.digest.as_ref().map(|_| FOR_EVER.to_owned()).or_else(|| input.max_age.clone());
     let mode = if age.is_some() { CacheMode::Auto } else { CacheMode::Off };
     Some(Stage {
-        needs: comes_after(reader, all),
+        needs: made::comes_after(reader, all),
         when: reader.when.clone(),
         on_failure: reader.on_failure,
         container: Some(container),
@@ -176,20 +176,6 @@ fn volume(claim: VolumeClaim) -> Volume {
         sub_path: None,
         read_only: true,
     }
-}
-
-/// Whatever the reader comes after may be what writes to the address.
-fn comes_after(reader: &Stage, all: &BTreeMap<String, Stage>) -> Vec<String> {
-    let sources = reader.inputs.values().flat_map(|input| {
-        input
-            .from
-            .iter()
-            .chain(input.default.as_ref().map(|default| &default.from))
-            .filter_map(|from| from.split_once('.'))
-    });
-    // What is in `finally` comes after all others anyway.
-    let sources = sources.map(|(stage, _)| stage.to_owned()).filter(|stage| all.contains_key(stage));
-    reader.needs.iter().cloned().chain(sources).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn retry(reader: &Stage) -> Retry {

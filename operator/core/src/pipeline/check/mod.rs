@@ -14,6 +14,7 @@ mod freeze;
 mod gate;
 mod inputs;
 mod locks;
+mod made;
 mod name;
 mod nested;
 mod params;

@@ -3,11 +3,11 @@
 //! all that stages make.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::{Problems, name};
+use super::{Problems, made, name};
 use crate::api::{
     AgentPath, Cache, CacheMode, Container, EnvValue, Input, InputMode, KeyRef, MLPipelineSpec, Output, PodSettings,
     Resources, Retry, Stage, TableInput, Volume, VolumeClaim,
@@ -46,8 +46,8 @@ pub(super) fn expand<'a>(
                 let at = format!("{}.inputs.{name}", stage_path(finally, &reader));
                 refuse(input, table, &at, problems);
                 let made = format!("{reader}-{name}");
-                free(&made, &at, &spec, problems);
-                let before = before(&stage, &spec, finally);
+                free(&made, &at, [&stages, &spec.stages, &spec.finally], problems);
+                let before = made::comes_after(&stage, if finally { &spec.finally } else { &spec.stages });
                 let reads = reading(&stage, input, table, before, config);
                 stages.insert(made.clone(), reads);
                 let from = Input { from: Some(format!("{made}.{DATA}")), ..Input::default() };
@@ -61,7 +61,7 @@ pub(super) fn expand<'a>(
 }
 
 /// The made stage has a name that nobody has.
-fn free(made: &str, at: &str, spec: &MLPipelineSpec, problems: &mut Problems) {
+fn free(made: &str, at: &str, all: [&BTreeMap<String, Stage>; 3], problems: &mut Problems) {
     if !name::is_label(made) {
         let message = format!(
             "the stage that reads the table would be called `{made}`, which is too long: give the input or the stage a shorter name"
@@ -69,7 +69,7 @@ fn free(made: &str, at: &str, spec: &MLPipelineSpec, problems: &mut Problems) {
         problems.add(at, "InvalidName", message);
     }
     let written = expr::in_expression(made);
-    let taken = spec.stages.keys().chain(spec.finally.keys()).find(|name| expr::in_expression(name) == written);
+    let taken = all.into_iter().flat_map(BTreeMap::keys).find(|name| expr::in_expression(name) == written);
     if let Some(taken) = taken {
         let message = format!(
             "the stage that reads the table is called `{made}`, and there is a stage `{taken}` already: rename that one, or the input"
@@ -118,17 +118,6 @@ fn refuse(input: &Input, table: &TableInput, at: &str, problems: &mut Problems) 
 
 fn claim(uri: &str) -> Option<(&str, &str)> {
     names::claim_and_path(uri.strip_suffix('/').unwrap_or(uri))
-}
-
-/// The stages that the reader comes after, as far as somebody wrote them.
-fn before(stage: &Stage, spec: &MLPipelineSpec, finally: bool) -> Vec<String> {
-    let inputs = stage.inputs.values();
-    let froms = inputs.flat_map(|input| input.from.iter().chain(input.default.as_ref().map(|default| &default.from)));
-    let producers = froms.filter_map(|from| from.split_once('.')).map(|(stage, _)| stage.to_owned());
-    let producers =
-        producers.filter(|name| if finally { spec.finally.contains_key(name) } else { spec.stages.contains_key(name) });
-    let all: BTreeSet<String> = stage.needs.iter().cloned().chain(producers).collect();
-    all.into_iter().collect()
 }
 
 /// The stage that reads.

@@ -136,3 +136,19 @@ fn a_table_that_cannot_be_read_so_is_refused() {
     taken["stages"]["fit-clicks"] = json!({ "uses": "load" });
     refused(taken, at, "there is a stage `fit-clicks` already: rename that one, or the input");
 }
+
+#[test]
+fn two_stages_that_would_be_made_with_one_name_are_refused() {
+    let reader = |input: &str| json!({ "inputs": { input: { "table": { "uri": "s3://lake/clicks" } } }, "container": { "image": "i", "command": ["read"] } });
+    let problems = checked(json!({ "stages": { "a": reader("b-c"), "a-b": reader("c") } })).unwrap_err();
+    assert!(problems.iter().any(|problem| problem.message.contains("is called `a-b-c`")), "{problems:?}");
+}
+
+#[test]
+fn what_the_reader_only_speaks_of_comes_before_the_table_is_read() {
+    let frozen = checked(json!({ "stages": { "fit": {
+        "inputs": { "clicks": { "table": { "uri": "s3://lake/clicks" } } },
+        "container": { "image": "i", "command": ["fit", "$[[ stages.load.results.rows ]]"] }
+    } } }));
+    assert_eq!(frozen.unwrap().stages["fit-clicks"].needs, ["load"]);
+}
