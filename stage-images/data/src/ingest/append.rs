@@ -4,6 +4,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use super::database::Address;
+use super::kafka::Topic;
 use super::params::{Params, TableParams};
 use super::position::Since;
 use super::{IngestError, read, report};
@@ -17,6 +19,10 @@ pub enum AppendError {
         "parameter table: nobody can say what of the source is new; write sql.watermark, so that the table keeps how far it was read"
     )]
     NoPosition,
+    #[error(
+        "parameter table: found a source of {count} files, expected one, because with a new file all of them would be appended again; write one file, a stage with forEach over the files, or take a database, a topic or a Delta table"
+    )]
+    SeveralFiles { count: usize },
     #[error("failed to make a temporary folder")]
     Temporary(#[source] std::io::Error),
 }
@@ -92,13 +98,25 @@ fn identity(params: &Params, target: &TableParams) -> String {
     }
     let sql = params.sql.as_ref();
     let read = json!([
-        params.source,
+        origin(&params.source),
         sql.and_then(|sql| sql.query.as_ref()),
         sql.and_then(|sql| sql.table.as_ref()),
         sql.and_then(|sql| sql.watermark.as_ref()).map(|watermark| &watermark.column),
     ]);
     let digest = format!("{:x}", Sha256::digest(read.to_string()));
     format!("millrace/{}", &digest[..16])
+}
+
+/// What of an address says which data it is: who reads it, and by which broker, may change.
+fn origin(source: &str) -> String {
+    if let Ok(Some(topic)) = Topic::parse(source) {
+        return format!("kafka:{}", topic.topic);
+    }
+    match Address::parse(source) {
+        Ok(Some(Address::Postgres(server))) => format!("postgresql://{}", server.name()),
+        Ok(Some(Address::Mysql(server))) => format!("mysql://{}", server.name()),
+        _ => source.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -124,5 +142,19 @@ mod tests {
         );
         assert_ne!(orders, other);
         assert_eq!(of(r#"{"source": "/a.csv", "table": {"uri": "/t", "position": "shop"}}"#), "millrace/shop");
+    }
+
+    #[test]
+    fn who_reads_a_source_and_how_does_not_change_its_position() {
+        for (one, other) in [
+            ("postgresql://reader@db/shop", "postgres://other@db:5432/shop"),
+            ("mysql://db/shop", "mariadb://me@db:3306/shop"),
+            ("kafka://a,b/orders", "kafka://c:9092/orders"),
+        ] {
+            assert_eq!(origin(one), origin(other));
+        }
+        assert_ne!(origin("postgresql://db/shop"), origin("postgresql://db:6543/shop"));
+        assert_ne!(origin("kafka://a/orders"), origin("kafka://a/clicks"));
+        assert_eq!(origin("/data/a.csv"), "/data/a.csv");
     }
 }

@@ -16,7 +16,7 @@ use crate::table::{Ask, Table, TableError, Window};
 pub enum DeltaError {
     #[error("parameter delta: it is for Delta tables; write format: delta, or leave it out")]
     NoDelta,
-    #[error("parameter {parameter}: it is not for a Delta table, which has its own types; leave it out")]
+    #[error("parameter {parameter}: it is not for a Delta table; leave it out")]
     NotForDelta { parameter: &'static str },
     #[error("parameter {parameter}: found '{found}', expected {expected}")]
     Value { parameter: &'static str, found: String, expected: &'static str },
@@ -45,9 +45,14 @@ struct Position {
 
 /// Reads what the parameters ask for.
 pub async fn read(params: &Params, since: &Since, to: &Path) -> Result<Read, DeltaError> {
-    for (parameter, there) in
-        [("csv", params.csv.is_some()), ("schema", params.schema.is_some()), ("sql", params.sql.is_some())]
-    {
+    for (parameter, there) in [
+        ("csv", params.csv.is_some()),
+        ("schema", params.schema.is_some()),
+        ("sql", params.sql.is_some()),
+        ("kafka", params.kafka.is_some()),
+        ("gcs", params.gcs.is_some()),
+        ("azure", params.azure.is_some()),
+    ] {
         if there {
             return Err(DeltaError::NotForDelta { parameter });
         }

@@ -106,6 +106,9 @@ async fn read(params: &Params, since: &Since, to: &Path) -> Result<Read, IngestE
 
 async fn from_files(params: &Params, to: &Path) -> Result<Read, IngestError> {
     let source = source::resolve(params).await?;
+    if params.table.is_some() && source.files.len() > 1 {
+        return Err(append::AppendError::SeveralFiles { count: source.files.len() }.into());
+    }
     let format = source::format(params, &source.files)?;
     let (rows, schema) = write(&source, format, params, to)?;
     let from = say::names(source.files.iter().map(|file| &file.name));

@@ -1,6 +1,19 @@
 //! Values as text: which texts are booleans, numbers, dates, timestamps, and what they mean.
 
+use std::fmt::Write;
+
 use jiff::civil;
+
+/// Bytes that are no text: `\x` and hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 + 2 * bytes.len());
+    text.push_str("\\x");
+    for byte in bytes {
+        // A text takes whatever is written.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
 
 pub fn boolean(value: &str) -> Option<bool> {
     match value {
@@ -47,6 +60,12 @@ pub fn timestamp(value: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_their_hex_digits() {
+        assert_eq!(hex(&[0, 255, 16]), "\\x00ff10");
+        assert_eq!(hex(&[]), "\\x");
+    }
 
     #[test]
     fn times_are_counted_from_1970_in_utc() {

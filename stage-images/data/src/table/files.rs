@@ -104,9 +104,19 @@ pub(super) fn random() -> String {
 /// Whether a cast takes something of a value away without a word.
 fn damages(from: &DataType, to: &DataType) -> bool {
     let time = |other: &DataType| matches!(other, DataType::Timestamp(_, _));
-    (from.is_floating() && (to.is_integer() || matches!(to, DataType::Decimal128(_, _))))
+    let digits = |own: i8| (own > 0 && to.is_integer()) || scale(to).is_some_and(|other| other < own);
+    scale(from).is_some_and(digits)
+        || (from.is_floating() && (to.is_integer() || matches!(to, DataType::Decimal128(_, _))))
         || (time(from) && matches!(to, DataType::Date32))
         || (time(from) && to.is_numeric())
+}
+
+/// Digits behind the point, of a type that says how many.
+fn scale(kind: &DataType) -> Option<i8> {
+    match kind {
+        DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => Some(*scale),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +131,10 @@ mod tests {
             (DataType::Float64, DataType::Int64, true),
             (time.clone(), DataType::Date32, true),
             (time, DataType::Int64, true),
+            (DataType::Decimal128(10, 2), DataType::Int64, true),
+            (DataType::Decimal256(40, 3), DataType::Decimal128(12, 2), true),
+            (DataType::Decimal128(10, 2), DataType::Decimal128(12, 2), false),
+            (DataType::Decimal128(10, 0), DataType::Int64, false),
             (DataType::Int64, DataType::Float64, false),
             (DataType::Int64, DataType::Int32, false),
             (DataType::Date32, DataType::Utf8, false),

@@ -14,6 +14,9 @@ use crate::dataset::DatasetError;
 
 pub(super) const LOG: &str = "_delta_log";
 
+/// The actions of a checkpoint that are read. Those behind `sidecar` say that others write the table too.
+const ACTIONS: [&str; 7] = ["txn", "add", "metaData", "protocol", "sidecar", "remove", "domainMetadata"];
+
 /// What a commit says of the rows that it appends: the field `millrace` of its `commitInfo`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -123,8 +126,7 @@ impl Table {
         let file = std::fs::File::open(&path).map_err(|source| DatasetError::Read { path: path.clone(), source })?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(damaged)?;
         let wanted = builder.schema().fields().iter().enumerate();
-        let wanted = wanted
-            .filter(|(_, field)| ["txn", "add", "metaData", "protocol", "sidecar"].contains(&field.name().as_str()));
+        let wanted = wanted.filter(|(_, field)| ACTIONS.contains(&field.name().as_str()));
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.map(|(index, _)| index));
         for batch in builder.with_projection(mask).with_batch_size(1024).build().map_err(damaged)? {
             let mut lines = LineDelimitedWriter::new(Vec::new());

@@ -134,10 +134,10 @@ impl Table {
         work: &Path,
         mut each: impl FnMut(RecordBatch) -> Result<(), TableError>,
     ) -> Result<(), TableError> {
-        if file.path.contains("://") || file.path.starts_with('/') {
+        let below = percent_decode_str(&file.path).decode_utf8_lossy();
+        if is_elsewhere(&below) {
             return Err(TableError::Elsewhere { name: self.name.clone(), path: say::excerpt(&file.path, 200) });
         }
-        let below = percent_decode_str(&file.path).decode_utf8_lossy();
         let path = self.local(&below, work).await?;
         check_magic(&path)?;
         let opened = std::fs::File::open(&path).map_err(|source| DatasetError::Read { path: path.clone(), source })?;
@@ -157,6 +157,11 @@ impl Table {
 struct Wanted {
     kept: Vec<usize>,
     read: Vec<usize>,
+}
+
+/// Whether a path, without escapes, leads out of the table.
+fn is_elsewhere(below: &str) -> bool {
+    below.contains("://") || below.starts_with('/') || below.split('/').any(|part| part == "..")
 }
 
 /// Columns in the table's order and types; one that the file does not have has the value of its partition, or none.
@@ -189,4 +194,23 @@ fn digest(files: &[Add]) -> String {
         hash.update(line);
     }
     format!("sha256:{:x}", hash.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_lead_out_of_a_table_are_known() {
+        for (path, elsewhere) in [
+            ("part-0.parquet", false),
+            ("day=2026-11-01/part..0.parquet", false),
+            ("/etc/part-0.parquet", true),
+            ("s3://other/part-0.parquet", true),
+            ("../other/part-0.parquet", true),
+            ("day=1/../../other/part-0.parquet", true),
+        ] {
+            assert_eq!(is_elsewhere(path), elsewhere, "{path}");
+        }
+    }
 }

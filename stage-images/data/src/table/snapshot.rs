@@ -87,7 +87,15 @@ impl Table {
         if let Some((at, parts)) = checkpoint {
             let work = TempDir::new().map_err(|source| TableError::Write { name: self.name.clone(), source })?;
             for part in parts {
-                self.checkpointed(part, *at, work.path(), |action| self.apply(&mut snapshot, action, *at)).await?;
+                self.checkpointed(part, *at, work.path(), |action| {
+                    // In a checkpoint it takes nothing out any more: it says that somebody did.
+                    if action.get("remove").is_some_and(|remove| !remove.is_null()) {
+                        snapshot.foreign = true;
+                        return Ok(());
+                    }
+                    self.apply(&mut snapshot, action, *at)
+                })
+                .await?;
             }
         }
         let first = checkpoint.map_or(0, |(at, _)| at + 1);

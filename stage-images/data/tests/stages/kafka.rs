@@ -393,6 +393,7 @@ fn a_connection_is_verified_and_what_fails_is_told_without_secrets() {
         ),
         (json!({"kafka": {"sasl": "GSSAPI"}}), broker.secure, &[], "expected one of `PLAIN`, `SCRAM-SHA-256`"),
         (json!({"sql": {"table": "a"}}), broker.secure, &[], "parameter sql: it is not for Kafka"),
+        (json!({"delta": {}}), broker.secure, &[], "parameter delta: it is not for Kafka"),
         (json!({"format": "csv"}), broker.secure, &[], "parameter format: found csv, expected jsonl or auto"),
         (
             json!({"kafka": {"from": {"x": 1}}}),

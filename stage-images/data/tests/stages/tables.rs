@@ -291,6 +291,15 @@ fn a_file_is_appended_once_for_each_of_its_states() {
 }
 
 #[test]
+fn several_files_are_not_appended_as_one_source() {
+    let files = Files::new(&[("a.csv", b"id\n1\n".as_slice()), ("b.csv", b"id\n2\n".as_slice())]);
+    let params = json!({"source": files.path("*.csv"), "table": {"uri": files.path("table")}});
+    let error = stage("ingest").run(&params).error();
+    assert!(error.contains("parameter table: found a source of 2 files, expected one"), "{error}");
+    assert!(!Path::new(&files.path("table")).exists());
+}
+
+#[test]
 fn rows_take_the_types_of_the_table_or_are_refused() {
     let files = Files::new(&[("a.csv", b"id,n,day\n1,1.5,2026-11-01\n".as_slice())]);
     let table = files.path("table");
@@ -402,6 +411,9 @@ fn mistakes_are_told_with_what_to_write() {
             json!({"source": table, "format": "delta", "schema": {"id": "string"}}),
             "parameter schema: it is not for a Delta table",
         ),
+        (json!({"source": table, "format": "delta", "kafka": {}}), "parameter kafka: it is not for a Delta table"),
+        (json!({"source": table, "format": "delta", "gcs": {}}), "parameter gcs: it is not for a Delta table"),
+        (json!({"source": table, "format": "delta", "azure": {}}), "parameter azure: it is not for a Delta table"),
         (json!({"source": table, "format": "delta", "maxBytes": 10}), "but maxBytes is 10"),
         (
             json!({"source": table, "format": "delta", "delta": {"timeColumn": "id", "window": "1d"}}),

@@ -96,6 +96,29 @@ t.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)"#,
 }
 
 #[test]
+fn a_table_with_a_checkpoint_of_others_that_keeps_removed_files_gets_none_of_ours() {
+    let shop = Shop::new();
+    for number in 1..=3 {
+        shop.order(number..=number);
+        shop.append().well();
+    }
+    ask(
+        &shop.table(),
+        r#"
+t = DeltaTable(path)
+t.delete("id = 1")
+DeltaTable(path).create_checkpoint()"#,
+    );
+    for number in 4..=10 {
+        shop.order(number..=number);
+        shop.append().well();
+    }
+    let log = shop.table().join("_delta_log");
+    assert!(log.join("00000000000000000010.json").is_file());
+    assert!(!log.join("00000000000000000010.checkpoint.parquet").exists());
+}
+
+#[test]
 fn a_table_of_others_with_partitions_and_a_checkpoint_is_read_by_its_window() {
     let folder = tempfile::tempdir().unwrap();
     let table = folder.path().join("clicks");

@@ -14,7 +14,7 @@ use crate::features::params::{Count, Counting};
 
 const WORDS: u32 = 100;
 const MOST_WORDS: u32 = 5000;
-/// Different words that are counted at once. Beyond that those of one row are forgotten: what most rows have is not among them.
+/// Different words that are counted at once. Beyond that those of the fewest rows are forgotten: what most rows have is not among them.
 const COUNTED: usize = 1_000_000;
 
 impl Fitter<'_> {
@@ -67,11 +67,36 @@ impl Fitter<'_> {
                         }
                     }
                 }
-                if rows.len() > COUNTED {
-                    rows.retain(|_, rows| *rows > 1);
-                }
+                forget(&mut rows, COUNTED);
             })
             .await?;
         Ok(rows)
+    }
+}
+
+/// Forgets words of the fewest rows where there are more than `most`: no more than that are left.
+fn forget(rows: &mut HashMap<String, u64>, most: usize) {
+    if rows.len() <= most || most == 0 {
+        return;
+    }
+    let mut counts: Vec<u64> = rows.values().copied().collect();
+    let beyond = counts.len() - most;
+    let (_, least, _) = counts.select_nth_unstable(beyond);
+    let least = *least;
+    rows.retain(|_, rows| *rows > least);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_the_fewest_rows_are_forgotten() {
+        let rows = [("a", 9), ("b", 2), ("c", 2), ("d", 3), ("e", 2)];
+        let mut rows: HashMap<String, u64> = rows.into_iter().map(|(word, rows)| (word.to_owned(), rows)).collect();
+        forget(&mut rows, 5);
+        assert_eq!(rows.len(), 5);
+        forget(&mut rows, 3);
+        assert_eq!(rows, HashMap::from([("a".to_owned(), 9), ("d".to_owned(), 3)]));
     }
 }

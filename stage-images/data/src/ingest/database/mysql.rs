@@ -12,6 +12,7 @@ use super::rows::Rows;
 use super::statement::{self, Dialect, Found};
 use super::{DatabaseError, Read, tls};
 use crate::ingest::params::{Params, SqlParams};
+use crate::ingest::values;
 use crate::types::ColumnType;
 
 /// To connect, agree on TLS and sign in.
@@ -137,7 +138,7 @@ fn is_binary(column: &Column) -> bool {
 fn text(value: Value, binary: bool) -> Option<String> {
     Some(match value {
         Value::NULL | Value::Date(0, 0, 0, ..) => return None,
-        Value::Bytes(bytes) if binary => bytes.iter().fold("\\x".to_owned(), |all, byte| format!("{all}{byte:02x}")),
+        Value::Bytes(bytes) if binary => values::hex(&bytes),
         Value::Bytes(bytes) => {
             // The connection's character set is UTF-8.
             String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())

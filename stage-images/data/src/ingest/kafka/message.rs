@@ -4,6 +4,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 use crate::ingest::params::Metadata;
+use crate::ingest::values;
 use crate::types::ColumnType;
 
 /// A message that has a value.
@@ -68,7 +69,7 @@ impl Metadata {
 fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
-        Err(_) => bytes.iter().fold("\\x".to_owned(), |all, byte| format!("{all}{byte:02x}")),
+        Err(_) => values::hex(bytes),
     }
 }
 

@@ -247,6 +247,7 @@ fn check(params: &Params) -> Result<KafkaParams, KafkaError> {
         ("gcs", params.gcs.is_some()),
         ("azure", params.azure.is_some()),
         ("sql", params.sql.is_some()),
+        ("delta", params.delta.is_some()),
     ];
     for (parameter, there) in there {
         if there {
