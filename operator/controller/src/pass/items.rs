@@ -34,12 +34,11 @@ impl Passes {
         if status.completion_time.is_some() {
             return Ok(found);
         }
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         for (name, stage) in status.stages.iter().filter(|(name, _)| run::has_item_pods(run, name)) {
             let job = stage.job.as_ref().and_then(|named| jobs.iter().find(|job| job.name == named.name));
+            let labels = format!("{}={uid},{}={name},{}", names::RUN_UID_LABEL, names::STAGE_LABEL, names::ITEM_LABEL);
             for (phase, most) in wanted(stage, job.map(AsRef::as_ref)) {
-                let labels =
-                    format!("{}={uid},{}={name},{}", names::RUN_UID_LABEL, names::STAGE_LABEL, names::ITEM_LABEL);
-                let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
                 let list = ListParams::default().labels(&labels).fields(phase).limit(*most);
                 let pods = api.list(&list).await.map_err(|e| WriteError::new("list", "the pods of items", e))?;
                 found.extend(pods.items.iter().map(stage_pod_view).map(Arc::new));
@@ -51,17 +50,15 @@ impl Passes {
 
 /// Which pods tell more than the Job's counts.
 fn wanted(stage: &StageStatus, job: Option<&JobView>) -> &'static [(&'static str, u32)] {
-    match job {
-        // The stage is over: do its programs still run?
-        _ if stage.state.ended() => &[(OPEN, MOST)],
-        None => &[(OPEN, MOST)],
+    // The stage or its Job is over: do its programs still run?
+    let Some(job) = job.filter(|_| !stage.state.ended()) else { return &[(OPEN, MOST)] };
+    if job.complete {
         // Any of them says what image it was.
-        Some(job) if job.complete => &[("", 1)],
-        // Why it failed, or what holds them all up.
-        Some(job) if job.deleting || job.failed.is_some() => &[(FAILED, MOST), (OPEN, MOST)],
-        Some(job) if job.items.as_ref().is_none_or(|items| items.ready == 0) => &[(FAILED, MOST), (OPEN, MOST)],
-        Some(_) => &[],
+        return &[("", 1)];
     }
+    let run = job.items.as_ref().is_some_and(|items| items.ready > 0);
+    // Why it failed, or what holds them all up.
+    if job.deleting || job.failed.is_some() || !run { &[(FAILED, MOST), (OPEN, MOST)] } else { &[] }
 }
 
 #[cfg(test)]

@@ -328,7 +328,8 @@ const KILLED: Duration = Duration::from_secs(10);
 /// A stage that was given up and whose program may still run: its Job was deleted, and it has its grace period.
 pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages, effects: &mut Effects) -> Option<&'a str> {
     let pods = pass.observed.pods.iter().filter(|pod| is_given_up(stages, &pod.stage) && classify::runs(pod));
-    let items = stages.keys().filter(|stage| is_given_up(stages, stage) && has_unseen_items(pass, stage));
+    let all = pass.frozen.stages.keys().map(String::as_str);
+    let items = all.filter(|stage| is_given_up(stages, stage) && has_unseen_items(pass, stage));
     let left = |stage: &str| {
         let grace = match pass.frozen.stages.get(stage).map(|stage| &stage.kind) {
             Some(FrozenKind::Container(container)) => job::grace_seconds(&container.container),
@@ -345,7 +346,7 @@ pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages, effects: &mut Eff
         let limit = if killed { KILLED } else { Duration::from_secs(grace) + PATIENCE };
         pass.left(stages.get(stage)?.completion_time.as_ref(), limit)
     };
-    let working = pods.map(|pod| pod.stage.as_str()).chain(items.filter_map(|stage| name_in(pass, stage)));
+    let working = pods.map(|pod| pod.stage.as_str()).chain(items);
     let found = working.filter_map(|stage| Some((stage, left(stage)?))).min();
     found.map(|(stage, left)| {
         // Pods of items wake nobody.
@@ -366,11 +367,6 @@ fn has_unseen_items(pass: &Pass<'_>, stage: &str) -> bool {
         let over = job.deleting || job.complete || job.failed.is_some();
         job.stage == stage && job.items.is_some() && !over && job.owner.as_deref() == Some(pass.run_uid())
     })
-}
-
-/// The stage's name as the frozen pipeline has it.
-fn name_in<'a>(pass: &'a Pass<'_>, stage: &str) -> Option<&'a str> {
-    pass.frozen.stages.get_key_value(stage).map(|(name, _)| name.as_str())
 }
 
 /// The run, or the stage's own `pendingTimeout`, ended it while its program may have run.
