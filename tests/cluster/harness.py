@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 import unittest
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -107,6 +108,13 @@ class ClusterTest(unittest.TestCase):
 
     def get(self, kind: str, name: str = "", selector: str = "") -> dict:
         return get(kind, name, self.namespace, selector)
+
+    def infer(self, model: str, body: bytes) -> dict[str, list]:
+        """The outputs of a served model, by name."""
+        address = self.get("service", model)["spec"]["clusterIP"]
+        request = urllib.request.Request(f"http://{address}/v2/models/{model}/infer", body, {"content-type": "application/json"})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
+            return {output["name"]: output["data"] for output in json.load(response)["outputs"]}
 
     def run_of(self, name: str = "r") -> dict:
         return self.get("mlpipelinerun", name)

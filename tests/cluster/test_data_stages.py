@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import urllib.request
 
 from harness import ROOT, ClusterTest, condition, kubectl, script, wait_for
 
@@ -98,12 +97,4 @@ class Predict(DataStagesTest):
         shape = [len(rows), 1]
         inputs = [{"name": n, "datatype": "FP32", "shape": shape, "data": [float(row[n]) for row in rows]} for n in NUMBERS]
         inputs += [{"name": n, "datatype": "BYTES", "shape": shape, "data": [row[n] for row in rows]} for n in TEXTS]
-        address = self.get("service", "penguins")["spec"]["clusterIP"]
-        request = urllib.request.Request(
-            f"http://{address}/v2/models/penguins/infer",
-            json.dumps({"inputs": inputs}).encode(),
-            {"content-type": "application/json"},
-        )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
-            outputs = {output["name"]: output["data"] for output in json.load(response)["outputs"]}
-        return outputs["label"]
+        return self.infer("penguins", json.dumps({"inputs": inputs}).encode())["label"]

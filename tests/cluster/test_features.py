@@ -2,7 +2,6 @@
 
 import csv
 import json
-import urllib.request
 
 from harness import ROOT, ClusterTest, condition, kubectl, script, wait_for
 
@@ -65,12 +64,4 @@ class Features(ClusterTest):
         inputs = [{"name": n, "datatype": "FP32", "shape": shape, "data": [float(row[n]) for row in rows]} for n in NUMBERS]
         texts = {n: ["" if row[n] == "NA" else row[n] for row in rows] for n in TEXTS}
         inputs += [{"name": n, "datatype": "BYTES", "shape": shape, "data": data} for n, data in texts.items()]
-        address = self.get("service", "penguin-mass")["spec"]["clusterIP"]
-        request = urllib.request.Request(
-            f"http://{address}/v2/models/penguin-mass/infer",
-            json.dumps({"inputs": inputs}).encode(),
-            {"content-type": "application/json"},
-        )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
-            outputs = {output["name"]: output["data"] for output in json.load(response)["outputs"]}
-        return outputs["prediction"]
+        return self.infer("penguin-mass", json.dumps({"inputs": inputs}).encode())["prediction"]

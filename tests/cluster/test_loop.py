@@ -1,7 +1,6 @@
 """The whole loop on the penguins: from one apply to a served model, a second version, and a model that is rejected."""
 
 import json
-import urllib.request
 
 from harness import ROOT, ClusterTest, condition, kubectl, resource, script, wait_for
 
@@ -53,14 +52,7 @@ class Loop(ClusterTest):
         return deployment["status"]["servedVersion"]
 
     def labels(self) -> list[str]:
-        address = self.get("service", "penguins")["spec"]["clusterIP"]
-        body = (EXAMPLE / "request.json").read_bytes()
-        request = urllib.request.Request(
-            f"http://{address}/v2/models/penguins/infer", body, {"content-type": "application/json"}
-        )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
-            outputs = {output["name"]: output["data"] for output in json.load(response)["outputs"]}
-        return outputs["label"]
+        return self.infer("penguins", (EXAMPLE / "request.json").read_bytes())["label"]
 
 
 class DeployConflicts(ClusterTest):
