@@ -11,13 +11,21 @@ use millrace_core::pipeline::Frozen;
 use crate::key::Id;
 use crate::write::WriteError;
 
-/// Runs of one pipeline share a revision, so this is pipelines in use rather than runs.
-const KEPT: usize = 512;
+/// Bytes of their content that are kept, as JSON. Runs of one pipeline share a revision; a run that is written inline has its own.
+const KEPT: usize = 16 << 20;
+
+struct Entry {
+    /// The entry with the smallest number was used longest ago.
+    used: u64,
+    bytes: usize,
+    frozen: Arc<Frozen>,
+}
 
 #[derive(Default)]
 struct Inner {
-    entries: HashMap<Id, (u64, Arc<Frozen>)>,
-    /// Counts uses: the entry with the smallest number was used longest ago.
+    entries: HashMap<Id, Entry>,
+    bytes: usize,
+    /// Counts uses.
     clock: u64,
 }
 
@@ -43,12 +51,13 @@ impl FrozenCache {
     /// Keeps the content of a revision.
     pub fn keep(&self, namespace: &str, revision: &ControllerRevision) -> Result<Arc<Frozen>, WriteError> {
         let data = revision.data.as_ref().map(|raw| raw.0.clone()).unwrap_or_default();
+        let bytes = data.to_string().len();
         let frozen = serde_json::from_value(data).map_err(|source| WriteError::Content {
             object: format!("ControllerRevision {}", revision.name_any()),
             source,
         })?;
         let frozen = Arc::new(frozen);
-        self.lock().insert(Id::new(namespace, revision.name_any()), Arc::clone(&frozen));
+        self.lock().insert(Id::new(namespace, revision.name_any()), bytes, Arc::clone(&frozen));
         Ok(frozen)
     }
 }
@@ -57,17 +66,21 @@ impl Inner {
     fn touch(&mut self, id: &Id) -> Option<Arc<Frozen>> {
         self.clock += 1;
         let clock = self.clock;
-        let (used, frozen) = self.entries.get_mut(id)?;
-        *used = clock;
-        Some(Arc::clone(frozen))
+        let entry = self.entries.get_mut(id)?;
+        entry.used = clock;
+        Some(Arc::clone(&entry.frozen))
     }
 
-    fn insert(&mut self, id: Id, frozen: Arc<Frozen>) {
+    fn insert(&mut self, id: Id, bytes: usize, frozen: Arc<Frozen>) {
         self.clock += 1;
-        self.entries.insert(id, (self.clock, frozen));
-        if self.entries.len() > KEPT {
-            let oldest = self.entries.iter().min_by_key(|(_, (used, _))| *used).map(|(id, _)| id.clone());
-            oldest.map(|id| self.entries.remove(&id));
+        self.bytes += bytes;
+        let replaced = self.entries.insert(id, Entry { used: self.clock, bytes, frozen });
+        self.bytes -= replaced.map_or(0, |entry| entry.bytes);
+        // The one that was just used stays, however large it is.
+        while self.bytes > KEPT && self.entries.len() > 1 {
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(id, _)| id.clone());
+            let gone = oldest.and_then(|id| self.entries.remove(&id));
+            self.bytes -= gone.map_or(0, |entry| entry.bytes);
         }
     }
 }
@@ -85,11 +98,15 @@ mod tests {
             Arc::new(Frozen { params, store: None, timeout_seconds: None, locks, stages })
         };
         let (mut inner, id) = (Inner::default(), |n: usize| Id::new("ns", n.to_string()));
-        (0..KEPT).for_each(|n| inner.insert(id(n), empty()));
+        (0..8).for_each(|n| inner.insert(id(n), KEPT / 8, empty()));
         assert!(inner.touch(&id(0)).is_some());
-        inner.insert(id(KEPT), empty());
-        assert_eq!(inner.entries.len(), KEPT);
+        inner.insert(id(8), KEPT / 8, empty());
+        assert_eq!((inner.entries.len(), inner.bytes), (8, KEPT));
         assert!(inner.touch(&id(0)).is_some(), "it was used just now");
         assert!(inner.touch(&id(1)).is_none());
+        inner.insert(id(8), KEPT / 4, empty());
+        assert_eq!((inner.entries.len(), inner.bytes), (7, KEPT), "it is counted once");
+        inner.insert(id(9), 2 * KEPT, empty());
+        assert_eq!(inner.entries.len(), 1, "one is kept, however large");
     }
 }

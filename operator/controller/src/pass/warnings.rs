@@ -12,20 +12,39 @@ use kube::{Api, Client};
 use millrace_core::duration;
 use millrace_core::plan::sooner;
 use millrace_core::run::{JobView, PodView, Words};
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use crate::write::chain;
 
 /// A pod comes within a second and its containers within some; what takes longer than this is looked into.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Events of one object are read once in this time.
+/// An object that still waits is looked at again after this.
 const EVERY: Duration = Duration::from_secs(15);
-/// Events that are read of one object.
-const EVENTS: u32 = 20;
+/// What was read of a namespace answers for this long, or for as many times as long as the reading took.
+const FRESH: Duration = Duration::from_secs(2);
+const TIMES: u32 = 20;
+/// Events of one answer, and answers of one reading.
+const PAGE: u32 = 500;
+const PAGES: usize = 20;
 
-/// What was read last of each object, by its uid.
+/// What the events of each namespace said last. The apiserver reads all events of a namespace to find those of one object, so they are read for
+/// all objects that wait.
 #[derive(Default)]
-pub struct Warnings(Mutex<HashMap<String, (Instant, Option<Words>)>>);
+pub struct Warnings(Mutex<HashMap<String, Arc<AsyncMutex<Read>>>>);
+
+#[derive(Default)]
+struct Read {
+    ended: Option<Instant>,
+    took: Duration,
+    words: Arc<HashMap<String, Words>>,
+}
+
+impl Read {
+    fn is_fresh(&self) -> bool {
+        self.ended.is_some_and(|ended| ended.elapsed() < FRESH.max(self.took * TIMES))
+    }
+}
 
 impl Warnings {
     /// The words about each of these Jobs that has no pod, by Job name, and when to look again.
@@ -41,7 +60,7 @@ impl Warnings {
         for job in jobs.iter().filter(|job| lonely(job, pods)) {
             let (due, wait) = due(job.created, now);
             look_again = sooner(look_again, Some(wait));
-            if due && let Some(words) = self.words(client, namespace, &job.uid, "reason=FailedCreate").await {
+            if due && let Some(words) = self.words(client, namespace, &job.uid).await {
                 found.insert(job.name.clone(), words);
             }
         }
@@ -66,34 +85,47 @@ impl Warnings {
         for pod in pods.iter_mut().filter(|pod| in_preparation(pod) && speaks(pod)) {
             let (due, wait) = due(pod.created, now);
             look_again = sooner(look_again, Some(wait));
-            if due && let Some(words) = self.words(client, namespace, &pod.uid, "type=Warning").await {
+            if due && let Some(words) = self.words(client, namespace, &pod.uid).await {
                 *pod = Arc::new(PodView { words: Some(words), ..PodView::clone(pod) });
             }
         }
         look_again
     }
 
-    async fn words(&self, client: &Client, namespace: &str, uid: &str, which: &str) -> Option<Words> {
-        {
-            let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, words)) = kept.get(uid).filter(|(read, _)| read.elapsed() < EVERY) {
-                return words.clone();
-            }
-        }
-        let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-        let fields = format!("involvedObject.uid={uid},{which}");
-        let words = match api.list(&ListParams::default().fields(&fields).limit(EVENTS)).await {
-            Ok(list) => newest(list.items),
-            Err(error) => {
-                tracing::warn!(namespace, uid, error = %chain(&error), "failed to read events");
-                None
-            }
+    async fn words(&self, client: &Client, namespace: &str, uid: &str) -> Option<Words> {
+        let place = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|_, place| place.try_lock().is_ok_and(|read| read.is_fresh()) || Arc::strong_count(place) > 1);
+            Arc::clone(all.entry(namespace.to_owned()).or_default())
         };
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|_, (read, _)| read.elapsed() < EVERY);
-        kept.insert(uid.to_owned(), (Instant::now(), words.clone()));
-        words
+        // Who comes meanwhile waits for the same answer.
+        let mut read = place.lock().await;
+        if !read.is_fresh() {
+            let began = Instant::now();
+            match warnings(client, namespace).await {
+                Ok(words) => read.words = Arc::new(words),
+                Err(error) => tracing::warn!(namespace, error = %chain(&error), "failed to read events"),
+            }
+            (read.took, read.ended) = (began.elapsed(), Some(Instant::now()));
+        }
+        read.words.get(uid).cloned()
     }
+}
+
+/// The newest words about each object of a namespace, by its uid.
+async fn warnings(client: &Client, namespace: &str) -> Result<HashMap<String, Words>, kube::Error> {
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let mut page = ListParams::default().fields("type=Warning").limit(PAGE);
+    let mut found = HashMap::new();
+    for _ in 0..PAGES {
+        let listed = api.list(&page).await?;
+        keep_newest(&mut found, listed.items);
+        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => break,
+        }
+    }
+    Ok(found.into_iter().map(|(uid, (_, words))| (uid, words)).collect())
 }
 
 /// Whether its events are to be read now, and when to look again.
@@ -123,15 +155,21 @@ fn lonely(job: &JobView, pods: &[Arc<PodView>]) -> bool {
     !over && !runs && !pods.iter().any(|pod| pod.owner.as_ref() == Some(&job.uid))
 }
 
-fn newest(events: Vec<Event>) -> Option<Words> {
-    let at = |e: &Event| {
-        let times = [e.last_timestamp.as_ref().map(|t| t.0), e.event_time.as_ref().map(|t| t.0)];
-        times.into_iter().flatten().max()
-    };
-    // `Error: ErrImagePull` is the short form of what the event beside it, and soon the container's state, say in full.
-    let short = |e: &Event| e.message.as_deref().is_none_or(|message| message.starts_with("Error: "));
-    let event = events.into_iter().filter(|event| !short(event)).max_by_key(at)?;
-    Some(Words { reason: event.reason.unwrap_or_default(), message: event.message.unwrap_or_default() })
+fn keep_newest(found: &mut HashMap<String, (Option<Timestamp>, Words)>, events: Vec<Event>) {
+    for event in events {
+        // Of a Job only why it gets no pod; `Error: ErrImagePull` is the short form of what the event beside it, and soon the container's state,
+        // say in full.
+        let (reason, message) = (event.reason.unwrap_or_default(), event.message.unwrap_or_default());
+        let is_job = event.involved_object.kind.as_deref() == Some("Job");
+        if (is_job && reason != "FailedCreate") || message.is_empty() || message.starts_with("Error: ") {
+            continue;
+        }
+        let at = [event.last_timestamp.map(|t| t.0), event.event_time.map(|t| t.0)].into_iter().flatten().max();
+        let Some(uid) = event.involved_object.uid else { continue };
+        if found.get(&uid).is_none_or(|(kept, _)| *kept <= at) {
+            found.insert(uid, (at, Words { reason, message }));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -172,18 +210,23 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_words_are_told() {
-        let event = |time: &str, message: &str| {
-            let json = json!({ "metadata": {}, "involvedObject": {}, "lastTimestamp": time, "reason": "FailedCreate", "message": message });
+    fn the_newest_words_of_each_are_told() {
+        let event = |kind: &str, uid: &str, time: &str, reason: &str, message: &str| {
+            let object = json!({ "kind": kind, "uid": uid });
+            let json = json!({ "metadata": {}, "involvedObject": object, "lastTimestamp": time, "reason": reason, "message": message });
             serde_json::from_value::<Event>(json).unwrap()
         };
-        let events = vec![event("2026-01-01T00:00:05Z", "exceeded quota"), event("2026-01-01T00:00:01Z", "older")];
-        assert_eq!(newest(events).unwrap().message, "exceeded quota");
-        let pulled = vec![
-            event("2026-01-01T00:00:05Z", "Failed to pull image \"nowhere/none:1\""),
-            event("2026-01-01T00:00:05Z", "Error: ErrImagePull"),
+        let events = vec![
+            event("Job", "j", "2026-01-01T00:00:05Z", "FailedCreate", "exceeded quota"),
+            event("Job", "j", "2026-01-01T00:00:01Z", "FailedCreate", "older"),
+            event("Job", "j", "2026-01-01T00:00:09Z", "BackoffLimitExceeded", "is over"),
+            event("Pod", "p", "2026-01-01T00:00:05Z", "Failed", "Failed to pull image \"nowhere/none:1\""),
+            event("Pod", "p", "2026-01-01T00:00:05Z", "Failed", "Error: ErrImagePull"),
         ];
-        assert_eq!(newest(pulled).unwrap().message, "Failed to pull image \"nowhere/none:1\"");
-        assert_eq!(newest(Vec::new()), None);
+        let mut found = HashMap::new();
+        keep_newest(&mut found, events);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found["j"].1.message, "exceeded quota");
+        assert_eq!(found["p"].1.message, "Failed to pull image \"nowhere/none:1\"");
     }
 }
