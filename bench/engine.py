@@ -256,6 +256,8 @@ def restart() -> None:
         client.all([("POST", RUNS, run(f"live-{i}", bench="live")) for i in range(LIVE)])
         running = lambda thing: thing.get("status", {}).get("stages", {}).get("s0", {}).get("state") in ("Pending", "Running")
         wait_for("the live runs", lambda: counted(RUNS, "bench=live", running) == LIVE, 120, 1)
+        # Until it is said of all of them what they wait for.
+        wait_for("no write of the operator for 20 s", lambda: not any(w["objectRef"]["resource"] != "leases" for w in writes(time.time() - 20, f"serviceaccount:{SYSTEM}:")), 300, 5)
         kubectl("scale", "deployment", "millrace", "-n", SYSTEM, "--replicas=0")
         wait_for("no operator", lambda: not get("pods", "", SYSTEM, "app.kubernetes.io/name=millrace")["items"], 60)
         made = client.all([("POST", RUNS, run(f"ended-{i}", bench="ended")) for i in range(FINISHED)])

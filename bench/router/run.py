@@ -141,7 +141,8 @@ def main() -> None:
         started = []
         try:
             started.append(subprocess.Popen([str(given.upstream), f"127.0.0.1:{UPSTREAM}"]))
-            started.append(subprocess.Popen([str(given.router), *flags]))
+            # As in its pods (`operator/core/src/routing/deployment.rs`).
+            started.append(subprocess.Popen([str(given.router), *flags], env={**os.environ, "MIMALLOC_ALLOW_THP": "0"}))
             ready(UPSTREAM, "/")
             ready(ADMIN, "/readyz")
             direct, routed = Way("direct", UPSTREAM, started[0]), Way("through the router", ROUTER, started[1])
