@@ -70,9 +70,8 @@ async fn refuses(kind: &str, cases: &[(Value, &str)]) {
 }
 
 #[tokio::test]
-async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
+async fn a_stage_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
     let stage = |change: Value| json!({ "stages": { "train": change } });
-    let container = |change: Value| json!({ "stages": { "train": { "container": change } } });
     refuses(
         "MLPipeline",
         &[
@@ -97,6 +96,18 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             (json!({ "stages": { "register": { "cache": {} } } }), "cache belongs to a stage with uses or container"),
             (stage(json!({ "cache": { "mode": "On" } })), "Unsupported value"),
             (stage(json!({ "cache": { "maxAge": 60 } })), "must be of type string"),
+            (stage(json!({ "retry": { "limit": 1000 } })), "less than or equal to 100"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_input_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
+    let stage = |change: Value| json!({ "stages": { "train": change } });
+    refuses(
+        "MLPipeline",
+        &[
             (stage(json!({ "inputs": { "a": {} } })), "exactly one of from, uri, table and deployed is required"),
             (
                 stage(json!({ "inputs": { "a": { "from": "b.c", "uri": "https://x/y" } } })),
@@ -149,7 +160,17 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
                 stage(json!({ "inputs": { "a": { "table": { "uri": "s3://a/b", "version": "last" } } } })),
                 "should match",
             ),
-            (stage(json!({ "retry": { "limit": 1000 } })), "less than or equal to 100"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_container_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
+    let container = |change: Value| json!({ "stages": { "train": { "container": change } } });
+    refuses(
+        "MLPipeline",
+        &[
             (container(json!({ "command": null })), "command or script is required"),
             (container(json!({ "script": "#!/bin/sh" })), "command and script exclude each other"),
             (container(json!({ "command": null, "script": "echo" })), "script must begin with an interpreter line"),
@@ -175,6 +196,16 @@ async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead()
             ),
             (container(json!({ "runAsUser": 0 })), "greater than or equal to 1"),
             (container(json!({ "resources": { "limits": { "cpu": "many" } } })), "should match"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_pipeline_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
+    refuses(
+        "MLPipeline",
+        &[
             (json!({ "store": { "s3": { "bucket": "lake" } } }), "exactly one of pvc, s3, gcs and azure is required"),
             (json!({ "store": { "pvc": null } }), "exactly one of pvc, s3, gcs and azure is required"),
             (json!({ "store": { "pvc": null, "s3": { "bucket": "Lake" } } }), "should match"),
