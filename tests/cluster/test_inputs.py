@@ -204,5 +204,35 @@ class Refused(ClusterTest):
         self.assertIn("spec.stages.read.inputs.rows.uri", message)
         self.assertIn("is for the machine alone", message)
         both = {"from": "a.b", "uri": "https://example.com/x"}
-        with self.assertRaisesRegex(Exception, "exactly one of from, uri, table and deployed is required"):
+        with self.assertRaisesRegex(Exception, "exactly one of from, uri, table, deployed and model is required"):
             self.apply(resource("MLPipeline", "q", {"stages": {"read": script("true", inputs={"rows": both})}}))
+
+
+class Models(ClusterTest):
+    def test_a_registered_model_is_an_input_by_its_number_or_as_the_newest(self):
+        self.claim()
+        same = 'grep -q "$WORD" "$MILLRACE_INPUT_M/model.onnx"'
+        stages = {
+            "newest": script(same.replace("$WORD", "one"), inputs={"m": {"model": {"name": "teacher"}}}),
+            "second": script(same.replace("$WORD", "two"), inputs={"m": {"model": {"name": "teacher", "version": 2}}}),
+            "none": script('test -z "$MILLRACE_INPUT_M"', inputs={"m": {"model": {"name": "nobody"}, "optional": True}}),
+        }
+        self.run_inline(stages, name="reader", store=STORE)
+        self.waits_with("second", "no version of the model teacher is registered", "reader")
+        self.assertEqual(self.stage("second", "reader")["reason"], "WaitingForModelVersion")
+        self.register("one")
+        # The newest at its start.
+        wait_for("what the stage read", lambda: self.stage("newest", "reader").get("inputs", {}).get("m", {}).get("modelVersion"))
+        self.waits_with("second", "version 2 of the model teacher is not registered, and the newest is 1", "reader")
+        self.register("two")
+        found = self.succeeded("reader")["stages"]
+        names = [found[stage]["inputs"]["m"].get("modelVersion") for stage in stages]
+        self.assertEqual(names, ["teacher-v1", "teacher-v2", None])
+
+    def register(self, word: str) -> None:
+        signature = '{"task":"classification","inputs":[],"outputs":[]}'
+        write = f"cd $MILLRACE_OUTPUT_MODEL\necho {word} >model.onnx\necho '{signature}' >signature.json"
+        write = f"mkdir $MILLRACE_OUTPUT_MODEL\n{write}"
+        fit = script(write, outputs={"model": {"type": "model"}})
+        self.run_inline({"fit": fit, "register": {"register": {"model": "teacher", "from": "fit.model"}}}, name=word, store=STORE)
+        self.succeeded(word)

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use millrace_contract::AGENT_PROGRAM;
-use millrace_core::api::Container;
+use millrace_core::api::{Container, ModelInput, ModelVersion, ModelVersionSpec};
 use millrace_core::expr;
 use millrace_core::pipeline::{Frozen, FrozenContainer, FrozenKind, stage_path};
 use millrace_core::problem::Problem;
@@ -22,28 +23,46 @@ pub struct Here<'a> {
     pub programs: &'a Programs,
     pub claims: &'a Path,
     pub deployments: &'a Deployments,
+    pub versions: &'a [Arc<ModelVersion>],
     /// Approvals that are given with the command.
     pub approved: &'a dyn Fn(&str) -> bool,
     /// Somebody can be asked.
     pub asks: bool,
 }
 
+/// What the run itself brings.
+#[derive(Default)]
+struct Made<'a> {
+    /// ModelDeployments that it deploys to.
+    deployed: BTreeSet<&'a str>,
+    /// Models of which it registers a version.
+    registered: BTreeSet<&'a str>,
+}
+
+impl<'a> Made<'a> {
+    fn by(frozen: &'a Frozen) -> Self {
+        let mut made = Self::default();
+        for stage in frozen.stages.values() {
+            match &stage.kind {
+                FrozenKind::Deploy(deploy) => made.deployed.insert(&deploy.model_deployment),
+                FrozenKind::Register(register) => made.registered.insert(&register.model),
+                FrozenKind::Container(_) | FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Report(_) => {
+                    continue;
+                }
+            };
+        }
+        made
+    }
+}
+
 /// Everything that is missing. `base` is the path of the pipeline's spec.
 pub fn missing(frozen: &Frozen, base: &str, here: &Here<'_>) -> Vec<Problem> {
     let mut found = Vec::new();
-    let deployed = frozen.stages.values().filter_map(|stage| match &stage.kind {
-        FrozenKind::Deploy(deploy) => Some(deploy.model_deployment.as_str()),
-        FrozenKind::Container(_)
-        | FrozenKind::Pipeline(_)
-        | FrozenKind::Approve(_)
-        | FrozenKind::Register(_)
-        | FrozenKind::Report(_) => None,
-    });
-    let deployed: BTreeSet<&str> = deployed.collect();
+    let made = Made::by(frozen);
     for (name, stage) in &frozen.stages {
         let at = stage_path(stage.finally, name).replacen("spec", base, 1);
         match &stage.kind {
-            FrozenKind::Container(container) => of_container(&at, container, frozen, &deployed, here, &mut found),
+            FrozenKind::Container(container) => of_container(&at, container, frozen, &made, here, &mut found),
             FrozenKind::Pipeline(nested) => {
                 let message = format!(
                     "it is another run, and there is no cluster to make it in: run the pipeline {} by itself",
@@ -67,7 +86,7 @@ fn of_container(
     at: &str,
     stage: &FrozenContainer,
     frozen: &Frozen,
-    deployed: &BTreeSet<&str>,
+    made: &Made<'_>,
     here: &Here<'_>,
     found: &mut Vec<Problem>,
 ) {
@@ -119,10 +138,27 @@ fn of_container(
         let path = stage.template.as_ref().map_or_else(|| format!("{fields}.{field}"), |_| format!("{at}.uses"));
         say(path, message);
     }
-    for (name, input) in &stage.inputs {
-        let Some(deployment) = input.deployed.as_deref().filter(|_| !input.optional) else { continue };
+    models(at, stage, made, here, &mut say);
+}
+
+/// The models that it reads.
+fn models(at: &str, stage: &FrozenContainer, made: &Made<'_>, here: &Here<'_>, say: &mut impl FnMut(String, String)) {
+    for (name, input) in stage.inputs.iter().filter(|(_, input)| !input.optional) {
+        if let Some(ModelInput { name: model, version }) = &input.model {
+            let is_it = |found: &ModelVersionSpec| {
+                found.model == *model && version.is_none_or(|version| version == found.version)
+            };
+            if !here.versions.iter().any(|found| is_it(&found.spec)) && !made.registered.contains(model.as_str()) {
+                let version = version.map_or_else(String::new, |version| format!("version {version} of "));
+                let message = format!(
+                    "no local run has registered {version}the model {model} yet: write optional: true, or run one that does"
+                );
+                say(format!("{at}.inputs.{name}.model"), message);
+            }
+        }
+        let Some(deployment) = input.deployed.as_deref() else { continue };
         let served = here.deployments.get(deployment).and_then(|found| found.status.as_ref()?.served_version);
-        if served.is_none() && !deployed.contains(deployment) {
+        if served.is_none() && !made.deployed.contains(deployment) {
             let message = format!(
                 "no local run has deployed a model to {deployment} yet: write optional: true, or run one that does"
             );
@@ -187,6 +223,7 @@ mod tests {
             programs: &Programs::default(),
             claims: Path::new("/no/such/folder"),
             deployments: &deployments,
+            versions: &[],
             approved: &|stage| stage == "yes",
             asks: false,
         };
@@ -241,6 +278,10 @@ mod tests {
         let model = json!({ "container": { "image": "i", "command": ["sh"] }, "inputs": { "m": { "deployed": "d" } } });
         let said = found(&json!({ "a": model }), &Things::default());
         assert!(said.len() == 1 && said[0].starts_with("spec.stages.a.inputs.m.deployed: "), "{said:?}");
+        let model = json!({ "container": { "image": "i", "command": ["sh"] }, "inputs": { "m": { "model": { "name": "d", "version": 3 } } } });
+        let said = found(&json!({ "a": model }), &Things::default());
+        assert!(said.len() == 1 && said[0].starts_with("spec.stages.a.inputs.m.model: "), "{said:?}");
+        assert!(said[0].contains("version 3 of the model d"), "{said:?}");
     }
 
     #[test]

@@ -128,11 +128,13 @@ pub fn run(command: &run::Run) -> Result<Answer, Error> {
     }
     misplaced(&approvals, &frozen)?;
     let deployments = deployments(&home, &frozen, &source.files)?;
+    let versions = home.versions()?;
     let here = Here {
         things: &things,
         programs: &programs,
         claims: &home.claims(),
         deployments: &deployments,
+        versions: &versions,
         approved: &|stage| approvals.contains_key(stage),
         asks: std::io::stdin().is_terminal() && command.filename.as_deref() != Some("-"),
     };
@@ -153,7 +155,6 @@ pub fn run(command: &run::Run) -> Result<Answer, Error> {
     let name = run.metadata.name.clone().unwrap_or_default();
     teller.say(&format!("run {name} in {}", folder.path.display()))?;
     let machine = Machine::new(folder.clone(), home.claims(), things, programs, events, teller.shows());
-    let versions = home.versions()?;
     let frozen_name = run.status.as_ref().and_then(|status| status.frozen.clone());
     let mut session = Session {
         pipeline: pipeline.map(Arc::new),

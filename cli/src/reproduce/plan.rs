@@ -147,6 +147,12 @@ impl Planned<'_> {
                     "note: input {input} of stage {name} is what ModelDeployment {deployed} serves now, which may be another model than then"
                 ));
             }
+            if let Some(model) = source.model.as_ref().filter(|model| model.version.is_none()) {
+                self.notes.push(format!(
+                    "note: input {input} of stage {name} is the newest version of the model {} now, which may be another than then",
+                    model.name
+                ));
+            }
         }
         let follows = |need: &&String| self.kept.contains(need.as_str()) && frozen.bond(need) == Bond::Follows;
         let mut stage = Stage {

@@ -108,10 +108,16 @@ async fn an_input_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
     refuses(
         "MLPipeline",
         &[
-            (stage(json!({ "inputs": { "a": {} } })), "exactly one of from, uri, table and deployed is required"),
+            (
+                stage(json!({ "inputs": { "a": { "deployed": "m", "model": { "name": "m" } } } })),
+                "exactly one of from, uri, table, deployed and model is required",
+            ),
+            (stage(json!({ "inputs": { "a": { "model": {} } } })), "model.name: Required value"),
+            (stage(json!({ "inputs": { "a": { "model": { "name": "m", "version": 0 } } } })), "greater than or equal to 1"),
+            (stage(json!({ "inputs": { "a": {} } })), "exactly one of from, uri, table, deployed and model is required"),
             (
                 stage(json!({ "inputs": { "a": { "from": "b.c", "uri": "https://x/y" } } })),
-                "exactly one of from, uri, table and deployed is required",
+                "exactly one of from, uri, table, deployed and model is required",
             ),
             (stage(json!({ "inputs": { "a": { "uri": "ftp://x/y" } } })), "should match"),
             (
@@ -120,7 +126,7 @@ async fn an_input_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
             ),
             (
                 stage(json!({ "inputs": { "a": { "uri": "https://x/y", "optional": true } } })),
-                "optional belongs to an input with from or deployed",
+                "optional belongs to an input with from, deployed or model",
             ),
             (
                 stage(json!({ "inputs": { "a": { "uri": "s3://x/y", "mode": "Uri", "maxAge": "1h" } } })),
@@ -141,7 +147,7 @@ async fn an_input_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
             ),
             (
                 stage(json!({ "inputs": { "a": { "from": "b.c", "table": { "uri": "s3://a/b" } } } })),
-                "exactly one of from, uri, table and deployed is required",
+                "exactly one of from, uri, table, deployed and model is required",
             ),
             (
                 stage(json!({ "inputs": { "a": { "window": "1d", "table": { "uri": "s3://a/b" } } } })),
@@ -149,7 +155,7 @@ async fn an_input_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
             ),
             (
                 stage(json!({ "inputs": { "a": { "optional": true, "table": { "uri": "s3://a/b" } } } })),
-                "optional belongs to an input with from or deployed",
+                "optional belongs to an input with from, deployed or model",
             ),
             (
                 stage(json!({ "inputs": { "a": { "table": { "uri": "pvc://a/b", "access": { "region": "eu" } } } } })),

@@ -314,7 +314,7 @@ pub struct StageStatus {
     /// Digest of the image that ran, as the kubelet reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// What `deployed` inputs were when the current attempt was made.
+    /// Which models the inputs with `deployed` or `model` were when the current attempt was made.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, ResolvedInput>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -395,7 +395,7 @@ pub struct RunRef {
     pub uid: Option<String>,
 }
 
-/// What a `deployed` input was.
+/// Which model an input was.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedInput {

@@ -74,8 +74,8 @@ pub use routing::{HeaderRoute, RouteTo, Routing, StickyHeader};
 pub use security::{Auth, Jwks, JwksKey, JwtRules, KeySecret, RateLimit, RatePer, Security, TlsSecret};
 pub(crate) use stage::is_stop;
 pub use stage::{
-    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, InputMode, MemoryGrowth, OnFailure, Otherwise, Output,
-    Register, Retry, Stage, UriAccess, WaitFor,
+    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, InputMode, MemoryGrowth, ModelInput, OnFailure,
+    Otherwise, Output, Register, Retry, Stage, UriAccess, WaitFor,
 };
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};
 pub use store::{AzureStore, GcsStore, PvcStore, S3Store, SecretName, Store, StoreAccess};

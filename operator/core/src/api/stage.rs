@@ -107,14 +107,14 @@ pub struct Stage {
     pub pending_timeout: Option<String>,
 }
 
-/// Where an input comes from: exactly one of `from`, `uri`, `table` and `deployed`.
+/// Where an input comes from: exactly one of `from`, `uri`, `table`, `deployed` and `model`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "[has(self.from), has(self.uri), has(self.table), has(self.deployed)].filter(x, x).size() == 1", "message": "exactly one of from, uri, table and deployed is required" },
+    { "rule": "[has(self.from), has(self.uri), has(self.table), has(self.deployed), has(self.model)].filter(x, x).size() == 1", "message": "exactly one of from, uri, table, deployed and model is required" },
     { "rule": "!has(self.default) || has(self.from)", "message": "default belongs to an input with from" },
     { "rule": "has(self.uri) || !(has(self.digest) || has(self.maxAge) || has(self.access))", "message": "digest, maxAge and access belong to an input with uri" },
-    { "rule": "!(has(self.uri) || has(self.table)) || !has(self.optional) || !self.optional", "message": "optional belongs to an input with from or deployed: what a uri or a table names has to be there" },
+    { "rule": "!(has(self.uri) || has(self.table)) || !has(self.optional) || !self.optional", "message": "optional belongs to an input with from, deployed or model: what a uri or a table names has to be there" },
     { "rule": "!has(self.mode) || self.mode == 'Path' || !(has(self.digest) || has(self.maxAge) || has(self.access))", "message": "with mode: Uri nothing is read: take digest, maxAge and access out" },
     { "rule": "!has(self.mode) || self.mode == 'Path' || !has(self.table)", "message": "a table is read into a folder: take mode out" },
     { "rule": "!has(self.digest) || !has(self.maxAge)", "message": "what has a digest does not age: take maxAge out" },
@@ -150,6 +150,9 @@ pub struct Input {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub deployed: Option<String>,
+    /// A registered model, as it is when the stage starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelInput>,
     /// A snapshot of a table, as a folder of Parquet files. It is read when the stage would begin, by a stage of its own that is called
     /// `<stage>-<input>`: its results have the version, and every attempt of this stage sees the same rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,12 +162,25 @@ pub struct Input {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub window: Option<String>,
-    /// Run without this input where it is not there: nothing deployed yet, or neither `from` nor `default` was made.
+    /// Run without this input where it is not there: nothing deployed or registered yet, or neither `from` nor `default` was made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
     /// What the program is handed: the path of a copy or a mount, which was compared with its digest; or the address, and nothing is read.
     #[serde(default, skip_serializing_if = "is_path")]
     pub mode: InputMode,
+}
+
+/// A ModelVersion of the namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelInput {
+    /// The model, as `register.model` has it.
+    #[schemars(length(min = 1, max = 50), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Default: the newest that is registered when the stage starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub version: Option<i64>,
 }
 
 /// What a program is handed of an input.

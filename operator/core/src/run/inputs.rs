@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::pass::{Pass, Stages};
 use super::{Words, awaited, render, scope};
-use crate::api::{Input, InputMode, OutputStatus, ResolvedInput, StageState, StageStatus, Store};
+use crate::api::{
+    Input, InputMode, ModelInput, ModelVersion, OutputStatus, ResolvedInput, StageState, StageStatus, Store,
+};
 use crate::expr;
 use crate::pipeline::FrozenContainer;
 use crate::store::{self, Place};
@@ -44,27 +46,29 @@ impl Hindrance {
     }
 }
 
-/// What the `deployed` inputs of an attempt that is made now are.
-pub(super) fn deployed(
+/// What the models are that an attempt reads which is made now: those of `deployed` and of `model`.
+pub(super) fn models(
     pass: &Pass<'_>,
     inputs: &BTreeMap<String, Input>,
 ) -> Result<BTreeMap<String, ResolvedInput>, Hindrance> {
     let mut resolved = BTreeMap::new();
     for (name, input) in inputs {
-        let Some(deployment) = &input.deployed else { continue };
-        let found = served(pass, deployment);
-        if let (Err(message), false) = (&found, input.optional) {
-            let message = format!("input `{name}`: {message}");
-            return Err(Hindrance::wait("WaitingForDeployedModel", message));
-        }
-        let none = ResolvedInput::default();
-        resolved.insert(name.clone(), found.unwrap_or(none));
+        let (found, reason) = match (&input.deployed, &input.model) {
+            (Some(deployment), _) => (served(pass, deployment), "WaitingForDeployedModel"),
+            (None, Some(model)) => (registered(pass, model), "WaitingForModelVersion"),
+            (None, None) => continue,
+        };
+        match found {
+            Ok(version) => resolved.insert(name.clone(), of_version(version)),
+            Err(_) if input.optional => resolved.insert(name.clone(), ResolvedInput::default()),
+            Err(message) => return Err(Hindrance::wait(reason, format!("input `{name}`: {message}"))),
+        };
     }
     Ok(resolved)
 }
 
 /// The ModelVersion that a ModelDeployment serves, or why there is none.
-fn served(pass: &Pass<'_>, deployment: &str) -> Result<ResolvedInput, String> {
+fn served<'a>(pass: &'a Pass<'_>, deployment: &str) -> Result<&'a ModelVersion, String> {
     let Some(found) = pass.observed.model_deployments.get(deployment) else {
         return Err(awaited::absent(pass, deployment));
     };
@@ -79,21 +83,43 @@ fn served(pass: &Pass<'_>, deployment: &str) -> Result<ResolvedInput, String> {
         ));
     }
     let versions = &pass.observed.model_versions;
-    let Some(version) = versions.iter().find(|v| v.spec.model == *model && v.spec.version == version) else {
-        return Err(format!(
-            "ModelDeployment {deployment} serves version {version} of {model}, which is not registered"
-        ));
+    let found = versions.iter().find(|v| v.spec.model == *model && v.spec.version == version);
+    found.map(AsRef::as_ref).ok_or_else(|| {
+        format!("ModelDeployment {deployment} serves version {version} of {model}, which is not registered")
+    })
+}
+
+/// The version that an input names, or the newest; or why there is none.
+fn registered<'a>(pass: &'a Pass<'_>, wanted: &ModelInput) -> Result<&'a ModelVersion, String> {
+    let ModelInput { name, version } = wanted;
+    let all =
+        || pass.observed.model_versions.iter().map(AsRef::as_ref).filter(|v: &&ModelVersion| v.spec.model == *name);
+    let Some(newest) = all().max_by_key(|found| found.spec.version) else {
+        let others = pass.observed.model_versions.iter().map(|found| found.spec.model.as_str());
+        let remedy = match expr::nearest(name, others) {
+            Some(meant) => format!("did you mean {meant}? Then correct the pipeline and start a new run"),
+            None => "it begins when one is".to_owned(),
+        };
+        return Err(format!("no version of the model {name} is registered: {remedy}"));
     };
-    Ok(ResolvedInput {
+    let Some(version) = version else { return Ok(newest) };
+    all().find(|found| found.spec.version == *version).ok_or_else(|| {
+        let newest = newest.spec.version;
+        format!("version {version} of the model {name} is not registered, and the newest is {newest}: write one that is, or leave version out")
+    })
+}
+
+fn of_version(version: &ModelVersion) -> ResolvedInput {
+    ResolvedInput {
         model_version: version.metadata.name.clone(),
         uri: Some(version.spec.artifact.uri.clone()),
         digest: Some(version.spec.artifact.digest.clone()),
         size: Some(version.spec.artifact.size),
         access: version.spec.artifact.access.clone(),
-    })
+    }
 }
 
-/// What to do about an input `deployed` that the agent calls lost; nothing if it was another input.
+/// What to do about a model that the agent calls lost; nothing if it was another input.
 pub(super) fn remedy(
     inputs: &BTreeMap<String, Input>,
     resolved: &BTreeMap<String, ResolvedInput>,
@@ -101,12 +127,17 @@ pub(super) fn remedy(
 ) -> Option<String> {
     let named = |name: &String| message.contains(&format!("input {name:?}"));
     let (name, input) = inputs.iter().find(|(name, _)| named(name))?;
-    let deployment = input.deployed.as_ref()?;
     let ResolvedInput { model_version, uri, .. } = resolved.get(name)?;
     let (version, uri) = (model_version.as_ref()?, uri.as_ref()?);
+    let (served, other) = match &input.deployed {
+        Some(deployment) => {
+            (format!(", which ModelDeployment {deployment} serves,"), format!("let {deployment} serve another version"))
+        }
+        None => (String::new(), "name another version".to_owned()),
+    };
     Some(format!(
-        "it is ModelVersion {version}, which ModelDeployment {deployment} serves, and what lies at {uri} is not what was \
-         registered: bring its files back there, or let {deployment} serve another version, then start a new run"
+        "it is ModelVersion {version}{served} and what lies at {uri} is not what was registered: bring its files back there, \
+         or {other}, then start a new run"
     ))
 }
 

@@ -1,7 +1,7 @@
 //! How runs end.
 
-use millrace_core::api::StageState;
-use serde_json::json;
+use millrace_core::api::{ModelArtifact, ModelVersion, ModelVersionSpec, StageState};
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Fate};
 use crate::{pipeline, stage};
@@ -119,6 +119,38 @@ fn what_only_waits_is_skipped_when_a_stage_fails() {
     assert_eq!(state(&cluster, "e"), (StageState::Skipped, Some("NotStarted".into())));
     assert_eq!(cluster.condition("Succeeded").unwrap().0, "False");
     assert!(cluster.now.duration_since(begun).as_mins() < 5, "it does not wait for its pendingTimeout");
+}
+
+#[test]
+fn a_stage_reads_the_version_that_it_names_or_the_newest_and_waits_for_it() {
+    let reads = |model: Value| stage(json!({ "inputs": { "m": { "model": model } } }));
+    let mut cluster = Cluster::new(pipeline(json!({
+        "newest": reads(json!({ "name": "m" })),
+        "second": reads(json!({ "name": "m", "version": 2 })),
+        "without": stage(json!({ "inputs": { "m": { "model": { "name": "none" }, "optional": true } } })),
+    })));
+    cluster.reconcile();
+    let waits = (StageState::Pending, Some("WaitingForModelVersion".to_owned()));
+    assert_eq!((state(&cluster, "newest"), state(&cluster, "second")), (waits.clone(), waits.clone()));
+    let registered = |number: i64| {
+        let artifact =
+            ModelArtifact { uri: format!("pvc://c/m{number}"), digest: "d".into(), ..ModelArtifact::default() };
+        let spec = ModelVersionSpec { model: "m".into(), version: number, artifact, ..ModelVersionSpec::default() };
+        ModelVersion::new(&format!("m-v{number}"), spec)
+    };
+    cluster.versions.extend([registered(1), registered(3)]);
+    cluster.reconcile();
+    assert_eq!(state(&cluster, "second"), waits);
+    let status = cluster.run.status.as_ref().unwrap();
+    let message = status.stages["second"].message.as_ref().unwrap();
+    assert!(message.contains("version 2 of the model m is not registered, and the newest is 3"), "{message}");
+    cluster.versions.push(registered(2));
+    cluster.settle();
+    let status = cluster.run.status.as_ref().unwrap();
+    let read = |stage: &str| status.stages[stage].inputs["m"].model_version.clone();
+    assert_eq!((read("newest"), read("second")), (Some("m-v3".to_owned()), Some("m-v2".to_owned())));
+    assert_eq!(read("without"), None);
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
 }
 
 #[test]

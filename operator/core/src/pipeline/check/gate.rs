@@ -12,7 +12,7 @@ pub(super) fn check(stage: &str, resolved: &Resolved<'_>, run: &Names, problems:
     let path = format!("{}.gate.pass", resolved.at(stage));
     let mut names = run.clone();
     names.insert("metrics".to_owned(), metrics_type(resolved));
-    let champion = resolved.stage.inputs.values().any(|input| input.deployed.is_some());
+    let champion = resolved.stage.inputs.values().any(|input| input.deployed.is_some() || input.model.is_some());
     if champion {
         let members =
             [("metrics".to_owned(), metrics_type(resolved)), ("modelVersion".to_owned(), Type::Text.or_null())];

@@ -59,8 +59,8 @@ fn source(
         let message = format!("default belongs to an input with from: write from: {} instead", default.from);
         problems.add(format!("{at}.default"), "InvalidInput", message);
     }
-    match (&input.from, &input.deployed, &input.uri) {
-        (Some(from), None, None) => {
+    match (&input.from, &input.deployed, &input.uri, &input.model) {
+        (Some(from), None, None, None) => {
             if input.optional && wanted.is_some_and(|wanted| !wanted.optional) {
                 let message = "the StageTemplate needs this input: leave optional out, or write default: { from: <stage>.<output> }";
                 problems.add(format!("{at}.optional"), "InvalidInput", message);
@@ -78,12 +78,15 @@ fn source(
             }
         }
         // Who reads an address is a stage of its own, and its form was looked at there.
-        (None, None, Some(_)) => {}
-        (None, Some(deployed), None) => name::label(deployed, &format!("{at}.deployed"), "a ModelDeployment", problems),
+        (None, None, Some(_), None) => {}
+        (None, Some(deployed), None, None) => {
+            name::label(deployed, &format!("{at}.deployed"), "a ModelDeployment", problems);
+        }
+        (None, None, None, Some(model)) => name::label(&model.name, &format!("{at}.model.name"), "a model", problems),
         _ => problems.add(
             at,
             "InvalidInput",
-            "exactly one of from, uri, table and deployed is required: write one of them",
+            "exactly one of from, uri, table, deployed and model is required: write one of them",
         ),
     }
 }

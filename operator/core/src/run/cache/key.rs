@@ -25,7 +25,7 @@ pub(in crate::run) struct Keyed {
     pub blind: bool,
 }
 
-/// The key of a stage that would begin now; or why it has none, in a sentence. `status` has what its `deployed` inputs are.
+/// The key of a stage that would begin now; or why it has none, in a sentence. `status` has which models its inputs are.
 ///
 /// What the program is told is the same in every attempt but for where it writes: that is taken out.
 pub(super) fn of(

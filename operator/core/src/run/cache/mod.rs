@@ -54,7 +54,7 @@ fn asked(pass: &Pass<'_>, name: &str, stage: &FrozenContainer) -> Option<Asked> 
     written.or_else(usual).filter(|asked| asked.cache.mode != CacheMode::Off)
 }
 
-/// Looks for the result of a stage. `status` has what its `deployed` inputs are.
+/// Looks for the result of a stage. `status` has which models its inputs are.
 pub(super) fn look(
     pass: &Pass<'_>,
     name: &str,

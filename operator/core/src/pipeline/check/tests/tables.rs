@@ -103,7 +103,11 @@ fn a_table_that_cannot_be_read_so_is_refused() {
     let at = "spec.stages.fit.inputs.clicks";
     let table = json!({ "uri": "s3://lake/clicks" });
     for (input, path, says) in [
-        (json!({ "table": table, "from": "load.data" }), at.to_owned(), "exactly one of from, uri, table and deployed"),
+        (
+            json!({ "table": table, "from": "load.data" }),
+            at.to_owned(),
+            "exactly one of from, uri, table, deployed and model",
+        ),
         (
             json!({ "table": table, "optional": true }),
             at.to_owned(),
