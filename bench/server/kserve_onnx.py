@@ -1,6 +1,6 @@
-"""The peer: KServe's Python SDK with ONNX Runtime on the same file: kserve_onnx.py MODEL-DIR PORT WORKERS
+"""The peer: KServe's Python SDK with ONNX Runtime on the same file: kserve_onnx.py MODEL-DIR PORT WORKERS GRPC-PORT
 
-As KServe's own documentation writes a custom predictor: a subclass of `kserve.Model` with `load` and `predict`.
+0 for GRPC-PORT is none. As KServe's own documentation writes a custom predictor: a subclass of `kserve.Model` with `load` and `predict`.
 """
 
 import logging
@@ -45,7 +45,13 @@ class OnnxModel(Model):
 
 
 if __name__ == "__main__":
-    folder, port, workers = sys.argv[1:]
+    folder, port, workers, grpc_port = sys.argv[1:]
     model = OnnxModel("penguins", folder)
-    server = ModelServer(http_port=int(port), workers=int(workers), enable_grpc=False, enable_latency_logging=False)
+    server = ModelServer(
+        http_port=int(port),
+        workers=int(workers),
+        grpc_port=int(grpc_port),
+        enable_grpc=grpc_port != "0",
+        enable_latency_logging=False,
+    )
     server.start([model])
