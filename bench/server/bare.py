@@ -1,6 +1,6 @@
 """Bare ONNX Runtime, in a loop: bare.py MODEL-DIR BATCH THREADS SPIN
 
-Reads a number of seconds from each line of its input, runs batches for so long, and prints images a second. `SPIN` is what ONNX Runtime's own
+Reads a number of seconds from each line of its input, runs batches for so long, and prints how many images that were and the seconds. `SPIN` is what ONNX Runtime's own
 threads do while they wait for work: 1 as by default, or 0.
 """
 
@@ -25,7 +25,7 @@ def main(folder: str, batch: str, threads: str, spin: str) -> None:
         while time.monotonic() - begun < float(line):
             session.run(None, {"image": images})
             runs += 1
-        print(runs * len(images) / (time.monotonic() - begun), flush=True)
+        print(runs * len(images), time.monotonic() - begun, flush=True)
 
 
 if __name__ == "__main__":

@@ -93,16 +93,7 @@ class Contender:
         return subprocess.run(command, input=message, check=True, capture_output=True, timeout=30).stdout
 
     def cpu_seconds(self) -> float:
-        """Of the whole process group, so far."""
-        ticks = 0
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = stat.read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue
-            if int(fields[2]) == self.process.pid:
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return group_cpu_seconds(self.process.pid)
 
     def measure(self, seconds: int, connections: int, keep: bool = True) -> None:
         """REST, by wrk, with the rows in turn that are in `WORK/bodies.jsonl`."""
@@ -163,6 +154,19 @@ def _run(command: list[str], environment: dict[str, str]) -> str:
     if done.returncode != 0:
         sys.exit(f"{command[0]} failed: {done.stdout}{done.stderr}")
     return done.stdout
+
+
+def group_cpu_seconds(leader: int) -> float:
+    """Of the whole process group, so far."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[2]) == leader:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def milliseconds(text: str) -> float:

@@ -7,10 +7,19 @@ import logging
 import sys
 from functools import cached_property
 
+import numpy as np
 import onnxruntime
-from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
+from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model, ModelServer
 
 DATATYPES = {"tensor(string)": "BYTES", "tensor(float)": "FP32", "tensor(int64)": "INT64"}
+
+
+def values_of(tensor: InferInput) -> np.ndarray:
+    values = tensor.as_numpy()
+    # By gRPC texts are bytes, which ONNX Runtime takes for texts of another kind.
+    if tensor.datatype == "BYTES" and isinstance(values.flat[0], bytes):
+        return np.array([value.decode() for value in values.flat], dtype=object).reshape(values.shape)
+    return values
 
 
 class OnnxModel(Model):
@@ -35,7 +44,7 @@ class OnnxModel(Model):
         return onnxruntime.InferenceSession(f"{self.folder}/model.onnx", options)
 
     def predict(self, payload: InferRequest, headers: dict | None = None) -> InferResponse:
-        values = self.session.run(None, {tensor.name: tensor.as_numpy() for tensor in payload.inputs})
+        values = self.session.run(None, {tensor.name: values_of(tensor) for tensor in payload.inputs})
         outputs = []
         for meta, value in zip(self.session.get_outputs(), values, strict=True):
             output = InferOutput(meta.name, list(value.shape), DATATYPES[meta.type])

@@ -9,7 +9,6 @@ import json
 import os
 import random
 import re
-import statistics
 import struct
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contender import CACHE, DIRECT, HERE, WORK, Contender, onnxruntime, server_program, spread
+from contender import CACHE, DIRECT, HERE, WORK, Contender, group_cpu_seconds, onnxruntime, server_program, spread
 
 PIXELS = 3 * 224 * 224
 
@@ -30,9 +29,11 @@ class Bare:
     command: list[str]
     process: subprocess.Popen | None = None
     rates: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        how = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+        self.process = subprocess.Popen(self.command, **how)
         if self.process.stdout.readline() != "ready\n":
             sys.exit(f"{self.name} did not start")
 
@@ -42,9 +43,12 @@ class Bare:
             self.process.wait()
 
     def measure(self, seconds: float) -> None:
+        before = group_cpu_seconds(self.process.pid)
         self.process.stdin.write(f"{seconds}\n")
         self.process.stdin.flush()
-        self.rates.append(float(self.process.stdout.readline()))
+        images, took = map(float, self.process.stdout.readline().split())
+        self.rates.append(images / took)
+        self.cpu.append((group_cpu_seconds(self.process.pid) - before) / images)
 
 
 @dataclass
@@ -55,6 +59,7 @@ class Served:
     batch: int
     header: int
     rates: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -83,9 +88,11 @@ class Served:
             time.sleep(2)
             # From the beginning of a batch to that of another: no image is counted in part.
             begun, first = self._next_batch()
+            before = self.contender.cpu_seconds()
             time.sleep(seconds)
             ended, last = self._next_batch()
             self.rates.append((last - first) / (ended - begun))
+            self.cpu.append((self.contender.cpu_seconds() - before) / (last - first))
             full = self._metric("batch_rows_sum") / self._metric("batch_rows_count")
             if full < 0.9 * self.batch:
                 sys.exit(f"{self.name}: batches have {full:.1f} images, not {self.batch}")
@@ -137,7 +144,7 @@ def main() -> None:
     body, header = image()
     (WORK / "image.bin").write_bytes(body)
     library = onnxruntime()
-    print("| images together | contender | images/s | of bare |\n|---|---|---|---|")
+    print("| images together | contender | images/s | of bare | CPU ms an image | of bare |\n|---|---|---|---|---|---|")
     for place, batch in enumerate(given.batches):
         one_batch(given, batch, 18260 + place, library, header)
 
@@ -170,10 +177,13 @@ def one_batch(given: argparse.Namespace, batch: int, port: int, library: str, he
         for one in contenders:
             one.stop()
     for one in contenders:
-        ratios = [a / b for a, b in zip(one.rates, contenders[0].rates, strict=True)]
-        print(f"| {batch} | {one.name} | {spread(one.rates, 2)} | {spread(ratios, 3)} |", flush=True)
-    best = statistics.median(max(pair) for pair in zip(contenders[0].rates, contenders[1].rates, strict=True))
-    print(f"| {batch} | the better of the bare two | {best:.2f} | |", flush=True)
+        shares = (
+            [a / b for a, b in zip(one.rates, contenders[0].rates, strict=True)],
+            [a / b for a, b in zip(one.cpu, contenders[0].cpu, strict=True)],
+        )
+        cpu = spread([1000 * seconds for seconds in one.cpu], 0)
+        cells = [spread(one.rates, 2), spread(shares[0], 3), cpu, spread(shares[1], 3)]
+        print(f"| {batch} | {one.name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
