@@ -103,6 +103,8 @@ class Contender:
             f"-c{connections}",
             f"-d{seconds}s",
             "--latency",
+            "--timeout",
+            "30s",
             "-s",
             str(HERE / "post.lua"),
             self.url,

@@ -88,12 +88,13 @@ class Served:
             time.sleep(2)
             # From the beginning of a batch to that of another: no image is counted in part.
             begun, first = self._next_batch()
+            batches = self._metric("batch_rows_count")
             before = self.contender.cpu_seconds()
             time.sleep(seconds)
             ended, last = self._next_batch()
             self.rates.append((last - first) / (ended - begun))
             self.cpu.append((self.contender.cpu_seconds() - before) / (last - first))
-            full = self._metric("batch_rows_sum") / self._metric("batch_rows_count")
+            full = (last - first) / (self._metric("batch_rows_count") - batches)
             if full < 0.9 * self.batch:
                 sys.exit(f"{self.name}: batches have {full:.1f} images, not {self.batch}")
         finally:
