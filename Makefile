@@ -5,7 +5,7 @@ export MILLRACE_CACHE := $(CACHE)
 # Clones share what was compiled; each group has a folder of its own, so that no build waits for another's lock.
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: registry demo test generate verify bench images prerequisites binaries cli local install cluster-up cluster-down
+.PHONY: registry demo test generate verify bench images image-server-cuda prerequisites binaries cli local install cluster-up cluster-down
 
 demo: install
 	@python3 dev/demo
@@ -39,6 +39,11 @@ local:
 
 images: registry prerequisites binaries
 	@dev/images/load
+
+# The model server with ONNX Runtime's build for CUDA: 2 GB to download. Nothing else builds it.
+image-server-cuda: registry prerequisites
+	@dev/binaries ops server
+	@dev/images/load server-cuda
 
 # Packages of the system that building images takes.
 prerequisites:

@@ -23,6 +23,7 @@ class Replica:
             "--listen=127.0.0.1:0",
             "--agent-image=none",
             "--server-image=none",
+            "--server-cuda-image=none",
             "--operator-image=none",
             "--lease-name=bench",
         ]

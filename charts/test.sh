@@ -54,6 +54,7 @@ renders "a digest" '"registry\.example\.com/ml/data:7@sha256:0{64}"' --set-strin
 refuses "a digest that is none" "/images/data/digest" --set images.data.digest=sha256:0
 renders "a repository of its own" '--server-image=other\.example\.com/server:0\.1\.0$' --set images.server.repository=other.example.com/server
 renders "a template of a stage as it is written" 'args: \[--params, "\$\[\[ params \]\]"\]'
+renders "an image for GPUs of its own" '--server-cuda-image=registry\.example\.com/ml/server-cuda:7$' --set-string images.serverCuda.tag=7
 renders "a pull policy for stages and servers" '--image-pull-policy=Always$' --set images.pullPolicy=Always
 renders "the images of the stock stages" '--stage-images=registry\.example\.com/ml/data:0\.1\.0,registry\.example\.com/ml/train-tabular:7$' --set-string images.trainTabular.tag=7
 renders "namespaces" '--namespaces=a,b,millrace-system$' --set 'namespaces={a,b}'

@@ -6,25 +6,21 @@ Prints a Markdown table. README.md beside this says what is needed and what was 
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
-from run import REPOSITORY, WORK, Contender, bodies, spread
+from contender import DIRECT, REPOSITORY, WORK, Contender, onnxruntime, server_program, spread
+from messages import bodies
 
 
 def counted(port: int) -> dict:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://127.0.0.1:{port}/drift?window=3600", timeout=10) as answer:
+    with DIRECT.open(f"http://127.0.0.1:{port}/drift?window=3600", timeout=10) as answer:
         return json.load(answer)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    target = os.environ.get("CARGO_TARGET_DIR", "target")
-    parser.add_argument("--server", type=Path, default=REPOSITORY / target / "release" / "millrace-server")
+    parser.add_argument("--server", type=Path, default=server_program())
     parser.add_argument("--model", type=Path, default=WORK / "model", help="what model.py wrote")
     parser.add_argument("--data", type=Path, default=REPOSITORY / "examples" / "penguins" / "penguins.csv")
     parser.add_argument("--rounds", type=int, default=7)
@@ -33,8 +29,7 @@ def main() -> None:
     given = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     (WORK / "bodies.jsonl").write_text("\n".join(bodies(given.data)) + "\n")
-    fetch = [REPOSITORY / "dev/onnxruntime/fetch"]
-    library = subprocess.run(fetch, check=True, capture_output=True, text=True).stdout.strip()
+    library = onnxruntime()
     flags = [str(given.server), "--model-dir", str(given.model), "--model-name", "penguins", "--host", "127.0.0.1"]
 
     def server(name: str, port: int) -> Contender:
@@ -53,16 +48,16 @@ def main() -> None:
             for one in contenders[:: 1 if turn % 2 == 0 else -1]:
                 one.measure(given.seconds, given.connections)
         rows = counted(18311)["rows"]
-        if rows < sum(watched.rates) * given.seconds * 0.99:
+        if rows < sum(watched.rest.rates) * given.seconds * 0.99:
             sys.exit(f"only {rows} rows were counted")
     finally:
         for one in contenders:
             one.stop()
     print("| server | requests/s | p99 ms | CPU µs a request |\n|---|---|---|---|")
     for one in contenders:
-        print(f"| {one.name} | {spread(one.rates, 0)} | {spread(one.tails, 2)} | {spread(one.cpu, 1)} |")
-    rates = [a / b for a, b in zip(watched.rates, plain.rates, strict=True)]
-    cpu = [a / b for a, b in zip(watched.cpu, plain.cpu, strict=True)]
+        print(f"| {one.name} | {spread(one.rest.rates, 0)} | {spread(one.rest.tails, 2)} | {spread(one.rest.cpu, 1)} |")
+    rates = [a / b for a, b in zip(watched.rest.rates, plain.rest.rates, strict=True)]
+    cpu = [a / b for a, b in zip(watched.rest.cpu, plain.rest.cpu, strict=True)]
     print(f"\nwatched / not watched: requests/s {spread(rates, 3)}, CPU a request {spread(cpu, 3)}")
 
 

@@ -1,16 +1,25 @@
-"""The peer: KServe's Python SDK with ONNX Runtime on the same file: kserve_onnx.py MODEL-DIR PORT WORKERS
+"""The peer: KServe's Python SDK with ONNX Runtime on the same file: kserve_onnx.py MODEL-DIR PORT WORKERS GRPC-PORT
 
-As KServe's own documentation writes a custom predictor: a subclass of `kserve.Model` with `load` and `predict`.
+0 for GRPC-PORT is none. As KServe's own documentation writes a custom predictor: a subclass of `kserve.Model` with `load` and `predict`.
 """
 
 import logging
 import sys
 from functools import cached_property
 
+import numpy as np
 import onnxruntime
-from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
+from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model, ModelServer
 
 DATATYPES = {"tensor(string)": "BYTES", "tensor(float)": "FP32", "tensor(int64)": "INT64"}
+
+
+def values_of(tensor: InferInput) -> np.ndarray:
+    values = tensor.as_numpy()
+    # By gRPC texts are bytes, which ONNX Runtime takes for texts of another kind.
+    if tensor.datatype == "BYTES" and isinstance(values.flat[0], bytes):
+        return np.array([value.decode() for value in values.flat], dtype=object).reshape(values.shape)
+    return values
 
 
 class OnnxModel(Model):
@@ -35,7 +44,7 @@ class OnnxModel(Model):
         return onnxruntime.InferenceSession(f"{self.folder}/model.onnx", options)
 
     def predict(self, payload: InferRequest, headers: dict | None = None) -> InferResponse:
-        values = self.session.run(None, {tensor.name: tensor.as_numpy() for tensor in payload.inputs})
+        values = self.session.run(None, {tensor.name: values_of(tensor) for tensor in payload.inputs})
         outputs = []
         for meta, value in zip(self.session.get_outputs(), values, strict=True):
             output = InferOutput(meta.name, list(value.shape), DATATYPES[meta.type])
@@ -45,7 +54,13 @@ class OnnxModel(Model):
 
 
 if __name__ == "__main__":
-    folder, port, workers = sys.argv[1:]
+    folder, port, workers, grpc_port = sys.argv[1:]
     model = OnnxModel("penguins", folder)
-    server = ModelServer(http_port=int(port), workers=int(workers), enable_grpc=False, enable_latency_logging=False)
+    server = ModelServer(
+        http_port=int(port),
+        workers=int(workers),
+        grpc_port=int(grpc_port),
+        enable_grpc=grpc_port != "0",
+        enable_latency_logging=False,
+    )
     server.start([model])

@@ -7,7 +7,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from localimages.catalog import Image, ImageError, images
+from localimages.catalog import Image, ImageError, images, table
 
 
 class CatalogTest(unittest.TestCase):
@@ -67,6 +67,11 @@ class CatalogTest(unittest.TestCase):
     def test_an_unknown_image_is_named(self):
         with self.assertRaisesRegex(ImageError, "no image nothing"):
             images(["nothing"])
+
+    def test_an_optional_image_is_built_by_its_name_only(self):
+        self.assertTrue(table()["server-cuda"].optional)
+        self.assertEqual([image.name for image in images(["server-cuda"])], ["server-cuda"])
+        self.assertEqual({*table()} - {image.name for image in images()}, {"server-cuda"})
 
 
 if __name__ == "__main__":

@@ -253,7 +253,8 @@ def images() -> list[str]:
     """The images that the installed operator uses."""
     container = get("deployment", "millrace", SYSTEM)["spec"]["template"]["spec"]["containers"][0]
     arguments = container.get("args", [])
-    return [a for a in arguments if a.startswith(("--agent-image", "--server-image", "--operator-image", "--router-role"))]
+    flags = ("--agent-image", "--server-image", "--server-cuda-image", "--operator-image", "--router-role")
+    return [a for a in arguments if a.startswith(flags)]
 
 
 def prefer_node(name: str) -> dict:

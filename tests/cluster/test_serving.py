@@ -262,6 +262,20 @@ class Serving(ModelTest):
         for version, name in ((1, "z"), (2, "a")):
             self.answers(version, name, seconds=1)
 
+    def test_a_server_with_a_gpu_is_the_one_for_cuda_and_waits_with_the_schedulers_words(self):
+        # A slice of one, which no other test offers: no node has any, so the image is not pulled.
+        gpu = "nvidia.com/mig-1g.5gb"
+        self.register(1)
+        self.serve(1, server={"resources": {"limits": {gpu: "1"}}})
+
+        def told() -> bool:
+            return f"Insufficient {gpu}" in condition(self.get("modeldeployment", "m"), "Ready").get("message", "")
+
+        wait_for("the scheduler's words", told)
+        main = self.get("pods", selector="millrace.dev/revision")["items"][0]["spec"]["containers"][0]
+        self.assertIn("/server-cuda:", main["image"])
+        self.assertIn("--device=gpu", main["args"])
+
     def test_scale_is_a_subresource(self):
         self.register(1)
         self.serve(1)

@@ -4,6 +4,7 @@ operator: operator
 agent: agent
 data: data
 server: server
+serverCuda: server-cuda
 trainTabular: train-tabular
 {{- end }}
 

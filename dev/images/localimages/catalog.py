@@ -24,6 +24,8 @@ class Image:
     folder: Path
     binaries: tuple[str, ...]
     values_key: str
+    # Built only by its name: it is large, and what needs it is rare.
+    optional: bool = False
 
     def files(self) -> list[PurePosixPath]:
         """The folder's files that git tracks or would, less what only cargo, a reader or a test needs."""
@@ -78,14 +80,20 @@ def _git(*arguments: str, cwd: Path) -> str:
 
 
 def images(names: list[str] | None = None) -> list[Image]:
-    """The named images of the project, all without a name. `BASE` may be named, and is not among them."""
-    found = {}
-    for line in TABLE.read_text().splitlines():
-        if line and not line.startswith("#"):
-            name, folder, binaries, key = line.split()
-            programs = () if binaries == "-" else tuple(binaries.split(","))
-            found[name] = Image(name, CHECKOUT / folder, programs, key)
+    """The named images of the project; without a name all but the optional. `BASE` may be named, and is not among them."""
+    found = table()
     unknown = set(names or ()) - {*found, BASE}
     if unknown:
         raise ImageError(f"no image {', '.join(sorted(unknown))}: there are {', '.join(found)} and {BASE}")
-    return [image for name, image in found.items() if not names or name in names]
+    return [image for name, image in found.items() if (name in names if names else not image.optional)]
+
+
+def table() -> dict[str, Image]:
+    """All images of the project by name, the optional too."""
+    found = {}
+    for line in TABLE.read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, folder, binaries, key, *more = line.split()
+            programs = () if binaries == "-" else tuple(binaries.split(","))
+            found[name] = Image(name, CHECKOUT / folder, programs, key, more == ["optional"])
+    return found

@@ -49,7 +49,9 @@ def load(names: list[str]) -> None:
 
 def values(names: list[str]) -> None:
     # Quoted: a tag of digits alone is a number to YAML.
-    tags = [f'  {image.values_key}: {{tag: "{image.tag()}"}}' for image in catalog.images(names)]
+    # The optional too: who makes one of them later finds it where the pods look for it.
+    named = catalog.images(names) if names else catalog.table().values()
+    tags = [f'  {image.values_key}: {{tag: "{image.tag()}"}}' for image in named]
     print("\n".join(["images:", f"  registry: {_registry() or LOCAL_REGISTRY}", *tags]))
 
 

@@ -47,6 +47,9 @@ pub struct RunSettings {
     /// Image of the model server.
     #[arg(long, env = "MILLRACE_SERVER_IMAGE")]
     pub server_image: String,
+    /// Image of the model server for GPUs of NVIDIA.
+    #[arg(long, env = "MILLRACE_SERVER_CUDA_IMAGE")]
+    pub server_cuda_image: String,
     /// Image of the operator, which has the router's program.
     #[arg(long, env = "MILLRACE_OPERATOR_IMAGE")]
     pub operator_image: String,
@@ -124,6 +127,7 @@ impl RunSettings {
             catalog_namespace: self.catalog_namespace.clone(),
             agent_image: self.agent_image.clone(),
             server_image: self.server_image.clone(),
+            server_cuda_image: self.server_cuda_image.clone(),
             data_image: self.data_image.clone(),
             stage_images: given(&self.stage_images).into_iter().collect(),
             image_pull_policy: self.image_pull_policy.clone(),
@@ -166,7 +170,14 @@ mod tests {
     use super::*;
 
     fn run(arguments: &[&str]) -> Result<RunSettings, clap::Error> {
-        let first = ["millrace-controller", "run", "--agent-image=a", "--server-image=s", "--operator-image=o"];
+        let first = [
+            "millrace-controller",
+            "run",
+            "--agent-image=a",
+            "--server-image=s",
+            "--server-cuda-image=c",
+            "--operator-image=o",
+        ];
         match Settings::try_parse_from(first.iter().chain(arguments))?.command {
             Command::Run(settings) => Ok(*settings),
             _ => unreachable!("the arguments say run"),

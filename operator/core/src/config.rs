@@ -19,6 +19,8 @@ pub struct Config {
     pub agent_image: String,
     /// The model server.
     pub server_image: String,
+    /// The same with ONNX Runtime's build for CUDA.
+    pub server_cuda_image: String,
     /// The stock data stages: its program looks for new data. Empty where there is none.
     pub data_image: String,
     /// Images of the stock stages.
@@ -64,7 +66,7 @@ impl Config {
 
     /// When this image is pulled. The cluster decides for images that are not Millrace's.
     pub(crate) fn pull_policy_of(&self, image: &str) -> Option<String> {
-        let images = [&self.agent_image, &self.server_image, &self.data_image];
+        let images = [&self.agent_image, &self.server_image, &self.server_cuda_image, &self.data_image];
         let own = images.iter().any(|own| *own == image) || self.stage_images.contains(image);
         self.image_pull_policy.clone().filter(|_| own)
     }

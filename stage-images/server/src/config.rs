@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::Parser;
 use millrace_files::digest::is_digest;
 
+use crate::model::Device;
+
 /// Serves ONNX models over the Open Inference Protocol v2.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "millrace-server", version)]
@@ -66,6 +68,9 @@ pub struct Config {
     /// Threads of one inference, and threads that serve sockets. By default the CPU limit
     #[arg(long, env = "MILLRACE_THREADS", value_parser = positive)]
     pub threads: Option<usize>,
+    /// What models run on
+    #[arg(long, env = "MILLRACE_DEVICE", value_enum, default_value = "auto")]
+    pub device: Device,
     /// From a request's last byte to its answer at most; then it is answered 504
     #[arg(long, env = "MILLRACE_REQUEST_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub request_timeout: Duration,

@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::model::Provider;
+
 /// How a request to infer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -42,6 +44,13 @@ struct ClassLabel {
 struct ModelLabel {
     name: String,
     version: String,
+    execution_provider: &'static str,
+}
+
+impl ModelLabel {
+    fn of(name: &str, version: &str, provider: Provider) -> Self {
+        Self { name: name.to_owned(), version: version.to_owned(), execution_provider: provider.name() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -141,13 +150,13 @@ impl Metrics {
     }
 
     /// The model is served from here on.
-    pub fn loaded(&self, name: &str, version: &str) {
-        self.models.get_or_create(&ModelLabel { name: name.to_owned(), version: version.to_owned() }).set(1);
+    pub fn loaded(&self, name: &str, version: &str, provider: Provider) {
+        self.models.get_or_create(&ModelLabel::of(name, version, provider)).set(1);
     }
 
     /// The model is served no more.
-    pub fn unloaded(&self, name: &str, version: &str) {
-        self.models.remove(&ModelLabel { name: name.to_owned(), version: version.to_owned() });
+    pub fn unloaded(&self, name: &str, version: &str, provider: Provider) {
+        self.models.remove(&ModelLabel::of(name, version, provider));
     }
 
     /// Counts a request from here until the guard is dropped; without [`RequestGuard::answered`] its caller has gone.

@@ -6,21 +6,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ort::environment::Environment;
 use thiserror::Error;
 
 use crate::batch::{self, Queue, Rules};
 use crate::config::Config;
 use crate::drift::Watch;
 use crate::explain::Reference;
-use crate::model::{self, LoadError, WarmUpError};
+use crate::model::{self, LoadError, Runtime, WarmUpError};
 use crate::serving::{Model, Serving};
 
 /// Makes models that answer.
 #[derive(Debug)]
 pub struct Loader {
-    environment: Environment,
-    threads: usize,
+    runtime: Runtime,
     /// One model is loaded at a time: two would need memory for both at once.
     turn: Mutex<()>,
 }
@@ -57,8 +55,8 @@ pub enum RepositoryError {
 }
 
 impl Loader {
-    pub fn new(environment: Environment, threads: usize) -> Self {
-        Self { environment, threads, turn: Mutex::default() }
+    pub fn new(runtime: Runtime) -> Self {
+        Self { runtime, turn: Mutex::default() }
     }
 
     /// Loads a model, warms it up and lets it serve. One of the same name answers until then, and stays if this fails.
@@ -70,7 +68,7 @@ impl Loader {
             return Err(RepositoryError::Full(models.len()));
         }
         let Entry { name, version, dir } = entry;
-        let mut loaded = model::load(&self.environment, &dir, self.threads)?;
+        let mut loaded = model::load(&self.runtime, &dir)?;
         if let Err(source) = model::warm_up(&mut loaded.engine, &loaded.signature, config.max_batch_size) {
             if !source.guessed {
                 return Err(RepositoryError::WarmUp { name, source });
@@ -84,9 +82,10 @@ impl Loader {
         let (waiting, counts) = (Arc::clone(&queue), Arc::clone(&watch));
         batch::start(loaded.engine, waiting, Arc::clone(&serving.metrics), counts, rules)
             .map_err(RepositoryError::Thread)?;
-        tracing::info!(model = name, version, batched, "ready");
+        let provider = self.runtime.provider;
+        tracing::info!(model = name, version, batched, execution_provider = provider.name(), "ready");
         let reference = Reference::of(&loaded.signature, &dir);
-        serving.serve(Model { name, version, signature: loaded.signature, queue, reference, watch });
+        serving.serve(Model { name, version, signature: loaded.signature, provider, queue, reference, watch });
         Ok(())
     }
 }

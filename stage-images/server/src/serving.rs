@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::drift::Watch;
 use crate::explain::Reference;
 use crate::metrics::Metrics;
-use crate::model::Signature;
+use crate::model::{Provider, Signature};
 use crate::repository::Loader;
 
 /// A model that answers.
@@ -22,6 +22,8 @@ pub struct Model {
     pub name: String,
     pub version: String,
     pub signature: Signature,
+    /// What runs it.
+    pub provider: Provider,
     pub queue: Arc<Queue>,
     /// What explanations compare a row with; `None` for a model that is not tabular.
     pub reference: Option<Reference>,
@@ -83,18 +85,18 @@ impl Serving {
     /// From here on the model answers, in place of one of the same name.
     pub fn serve(&self, model: Model) {
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
-        let (name, version) = (model.name.clone(), model.version.clone());
+        let (name, version, provider) = (model.name.clone(), model.version.clone(), model.provider);
         if let Some(old) = models.insert(name.clone(), Arc::new(model)) {
-            self.metrics.unloaded(&old.name, &old.version);
+            self.metrics.unloaded(&old.name, &old.version, old.provider);
         }
-        self.metrics.loaded(&name, &version);
+        self.metrics.loaded(&name, &version, provider);
     }
 
     /// From here on the model takes no more requests; those that it has are answered. Whether there was one.
     pub fn withdraw(&self, name: &str) -> bool {
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         let Some(model) = models.remove(name) else { return false };
-        self.metrics.unloaded(&model.name, &model.version);
+        self.metrics.unloaded(&model.name, &model.version, model.provider);
         true
     }
 

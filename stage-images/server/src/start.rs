@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::http::{Listener, accept, answer_operator};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::model::{self, LoadError, NotIntact};
+use crate::model::{self, LoadError, NotIntact, Runtime};
 use crate::repository::{self, Entry, Loader, RepositoryError};
 use crate::serving::Serving;
 
@@ -100,7 +100,9 @@ fn bind(address: SocketAddr) -> Result<(Listener, SocketAddr), StartError> {
 /// Loads the models that the server begins with.
 fn load(serving: &Serving, threads: usize) -> Result<(), StartError> {
     let config = &serving.config;
-    let loader = Arc::new(Loader::new(model::runtime(&config.onnxruntime)?, threads));
+    let environment = model::runtime(&config.onnxruntime)?;
+    let provider = model::choose(&environment, &config.onnxruntime, config.device)?;
+    let loader = Arc::new(Loader::new(Runtime { environment, provider, threads }));
     if let Some(name) = config.model_name.clone() {
         let (version, dir) = (config.model_version.clone(), config.model_dir.clone());
         if let Some(digest) = &config.model_digest {

@@ -153,6 +153,7 @@ impl Controller {
                 "--listen=127.0.0.1:0",
                 "--agent-image=agent:test",
                 "--server-image=server:test",
+                "--server-cuda-image=server-cuda:test",
                 "--operator-image=operator:test",
             ])
             .args([format!("--namespaces={namespace}"), format!("--catalog-namespace={namespace}")])

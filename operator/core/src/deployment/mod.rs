@@ -9,6 +9,7 @@ mod autoscaler;
 mod chosen;
 pub(crate) mod drift;
 mod gateway;
+mod gpu;
 mod live;
 mod look;
 mod model;

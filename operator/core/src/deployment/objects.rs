@@ -12,9 +12,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube_core::Resource;
 use millrace_contract::SERVER_ADMIN_PORT;
 
-use super::model;
 use super::revision::Revision;
 use super::{DIGEST_ANNOTATION, PORT_ANNOTATION, READY_PATH_ANNOTATION, ServiceView, VERSION_ANNOTATION};
+use super::{gpu, model};
 use crate::api::{ModelDeployment, ModelVersion, ServerContainer};
 use crate::config::Config;
 use crate::names::{DEPLOYMENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL, label_value};
@@ -54,12 +54,14 @@ pub(super) fn server_pod(
     spec.termination_grace_period_seconds = Some(TERMINATION);
     spec.image_pull_secrets = config.pull_secrets();
     let (volume, mount) = model::mounted(place);
+    let on_gpu = gpu::is_asked_for(&server.settings);
+    let image = if on_gpu { &config.server_cuda_image } else { &config.server_image };
     spec.volumes = Some(vec![volume]);
     spec.init_containers = model::fetched(place, version, &mount, config).map(|init| vec![init]);
     let mut main = Container {
         name: pod::MAIN.to_owned(),
-        image: Some(config.server_image.clone()),
-        image_pull_policy: config.pull_policy_of(&config.server_image),
+        image: Some(image.clone()),
+        image_pull_policy: config.pull_policy_of(image),
         ports: Some(vec![ContainerPort {
             name: Some(HTTP.to_owned()),
             container_port: i32::from(SERVER_PORT),
@@ -77,10 +79,9 @@ pub(super) fn server_pod(
     };
     // The hash must not depend on itself: pods spread by the ModelDeployment's label.
     pod::settings_into(&mut spec, &mut main, &server.settings, &labels(deployment, None));
-    let batch = server.batching.and_then(|batching| batching.max_size);
     let terminates_in = spec.termination_grace_period_seconds.unwrap_or(TERMINATION);
     match &server.container {
-        None => main.args = Some(arguments(deployment, version, batch, terminates_in)),
+        None => main.args = Some(arguments(deployment, version, on_gpu, terminates_in)),
         Some(other) => another_server(&mut main, other, terminates_in, config),
     }
     spec.containers = vec![main];
@@ -111,12 +112,9 @@ fn another_server(main: &mut Container, server: &ServerContainer, terminates_in:
     main.lifecycle = Some(lifecycle).filter(|_| seconds > 0);
 }
 
-fn arguments(
-    deployment: &ModelDeployment,
-    version: &ModelVersion,
-    batch: Option<u32>,
-    terminates_in: i64,
-) -> Vec<String> {
+fn arguments(deployment: &ModelDeployment, version: &ModelVersion, on_gpu: bool, terminates_in: i64) -> Vec<String> {
+    let batching = deployment.spec.server.as_ref().and_then(|server| server.batching.as_ref());
+    let batch = batching.and_then(|batching| batching.max_size);
     let drain = SERVER_DRAIN.min(terminates_in / 2);
     let grace = SERVER_GRACE.min(terminates_in - drain - SERVER_EXIT).max(0);
     let mut arguments = vec![
@@ -128,6 +126,8 @@ fn arguments(
         format!("--grace={grace}s"),
     ];
     arguments.extend(batch.map(|rows| format!("--max-batch-size={rows}")));
+    // A server that was given a GPU and cannot use it must not be slow in silence: it ends, and says why.
+    arguments.extend(on_gpu.then(|| "--device=gpu".to_owned()));
     // The server compares before it answers: what lies on a claim may have been written to since it was registered.
     let digest = &version.spec.artifact.digest;
     if !digest.is_empty() {

@@ -53,4 +53,6 @@ fn the_images_and_the_tests_load_the_same_onnx_runtime() {
         assert!(file.contains(&format!("ARG ONNXRUNTIME={version}\n")), "{image}");
         assert!(digests.iter().all(|digest| file.contains(digest)), "{image}");
     }
+    let for_cuda = read("stage-images/server-cuda/requirements.txt");
+    assert!(for_cuda.contains(&format!("\nonnxruntime-gpu=={version} ")), "server-cuda");
 }

@@ -36,7 +36,7 @@ fn describe(serving: &Serving, route: Route) -> Answer {
         Route::Ready => json(StatusCode::SERVICE_UNAVAILABLE, br#"{"ready":false}"#.to_vec()),
         Route::Metrics => metrics(serving),
         Route::Model(path) => match find(serving, &path) {
-            Ok(model) => written(model_metadata(&model.name, &model.version, &model.signature)),
+            Ok(model) => written(model_metadata(&model.name, &model.version, &model.signature, model.provider)),
             Err(answer) => *answer,
         },
         Route::ModelReady(path) => match find(serving, &path) {

@@ -8,10 +8,19 @@ use ort::session::builder::GraphOptimizationLevel;
 use thiserror::Error;
 
 use super::signature_file::SignatureFile;
-use super::{Engine, Signature, SignatureError};
+use super::{Engine, Provider, Signature, SignatureError, device};
 
 /// The metadata key under which a model carries its own signature.
 const SIGNATURE_KEY: &str = "millrace.signature";
+
+/// What every session is made with.
+#[derive(Debug)]
+pub struct Runtime {
+    pub environment: Environment,
+    pub provider: Provider,
+    /// How many threads of the processor one inference may use.
+    pub threads: usize,
+}
 
 /// A model that can run.
 pub struct Loaded {
@@ -26,6 +35,10 @@ pub enum LoadError {
         "failed to load ONNX Runtime from {path:?}: {message}; set ORT_DYLIB_PATH to a libonnxruntime.so of 1.22 or later"
     )]
     Runtime { path: PathBuf, message: String },
+    #[error(
+        "no GPU can be used, and --device=gpu asks for one: {why}; give the server a GPU and ONNX Runtime's build for CUDA, or leave the flag out"
+    )]
+    NoGpu { why: String },
     #[error("no model in {dir:?}: {found}; --model-dir needs a folder with model.onnx, or with one .onnx file")]
     NoModel { dir: PathBuf, found: String },
     #[error("failed to read {path:?}: {source}")]
@@ -49,10 +62,10 @@ pub fn runtime(library: &Path) -> Result<Environment, LoadError> {
         .map_err(|error| failed(error.to_string()))
 }
 
-/// Loads the model in `dir`. `threads` is how many threads one inference may use.
-pub fn load(environment: &Environment, dir: &Path, threads: usize) -> Result<Loaded, LoadError> {
+/// Loads the model in `dir`.
+pub fn load(runtime: &Runtime, dir: &Path) -> Result<Loaded, LoadError> {
     let path = find(dir)?;
-    let session = session(environment, &path, threads)
+    let session = session(runtime, &path)
         .map_err(|error| LoadError::BadModel { path: path.clone(), message: error.message().to_owned() })?;
     let stated = stated(dir, &session)?;
     let signature = Signature::new(session.inputs(), session.outputs(), stated.as_ref())
@@ -79,12 +92,12 @@ fn find(dir: &Path) -> Result<PathBuf, LoadError> {
     }
 }
 
-fn session(environment: &Environment, path: &Path, threads: usize) -> ort::Result<Session> {
+fn session(runtime: &Runtime, path: &Path) -> ort::Result<Session> {
     // Spinning threads would take the cores from the threads that serve sockets.
-    Session::builder(environment)?
+    device::on(runtime.provider, Session::builder(&runtime.environment)?)?
         .with_optimization_level(GraphOptimizationLevel::All)
         .map_err(|error| ort::Error::new(error.message()))?
-        .with_intra_threads(threads)
+        .with_intra_threads(runtime.threads)
         .map_err(|error| ort::Error::new(error.message()))?
         .with_intra_op_spinning(false)
         .map_err(|error| ort::Error::new(error.message()))?

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::model::Signature;
+use crate::model::{Provider, Signature};
 use crate::tensor::TensorSpec;
 
 /// By the names that Triton gave them.
@@ -26,9 +26,8 @@ struct ModelMetadata<'a> {
     platform: &'static str,
     inputs: Vec<TensorMetadata<'a>>,
     outputs: Vec<TensorMetadata<'a>>,
-    /// What the protocol has no field for: the task, and the classes in the order of `probabilities`, as JSON text.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    properties: &'a BTreeMap<String, String>,
+    /// What the protocol has no field for: the task, the classes in the order of `probabilities`, as JSON text, and what runs the model.
+    properties: BTreeMap<&'a str, &'a str>,
 }
 
 #[derive(Serialize)]
@@ -86,14 +85,20 @@ pub fn server_metadata() -> Result<Vec<u8>, serde_json::Error> {
 }
 
 /// The answer to `GET /v2/models/<name>`.
-pub fn model_metadata(name: &str, version: &str, signature: &Signature) -> Result<Vec<u8>, serde_json::Error> {
+pub fn model_metadata(
+    name: &str,
+    version: &str,
+    signature: &Signature,
+    provider: Provider,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let stated = signature.properties.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     serde_json::to_vec(&ModelMetadata {
         name,
         versions: [version],
         platform: PLATFORM,
         inputs: signature.inputs.iter().map(tensor).collect(),
         outputs: signature.outputs.iter().map(tensor).collect(),
-        properties: &signature.properties,
+        properties: stated.chain([("execution_provider", provider.name())]).collect(),
     })
 }
 

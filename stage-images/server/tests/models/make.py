@@ -186,5 +186,11 @@ def map_output():
     write("map-output", nodes, [tensor("x", TensorProto.FLOAT, [None, 2])], [scores])
 
 
-for make in (every_type, tabular, fixed, lookup, total, heavy, product, wide, map_output):
+def probe():
+    """Doubles its input: what the server runs to see whether there is a GPU. It is in the program."""
+    ends = [tensor(name, TensorProto.INT32, [2]) for name in ("x", "y")]
+    write("probe", [helper.make_node("Add", ["x", "x"], ["y"])], ends[:1], ends[1:])
+
+
+for make in (every_type, tabular, fixed, lookup, total, heavy, product, wide, map_output, probe):
     make()

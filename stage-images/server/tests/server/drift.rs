@@ -44,7 +44,10 @@ fn ask(server: &Server, rows: &[(Option<f64>, &str)]) {
 fn rows_of_callers_are_counted_once_the_operator_has_asked() {
     let dir = with_profile();
     let server = server(dir.path(), &[]);
-    ask(&server, &[(Some(3500.0), "male")]);
+    let row = [(Some(3500.0), "male")];
+    ask(&server, &row);
+    // Rows are looked at after their answer, before the next job: once this one has its answer the first is past that.
+    assert_eq!(server.caller().post("/v2/models/m/explain", &tabular_rows(&row)).status, 200);
     let first = counts(&server);
     assert_eq!((&first["model"], &first["version"], &first["rows"]), (&json!("m"), &json!("3"), &json!(0)));
     ask(&server, &[(Some(3500.0), "male"), (None, "female")]);

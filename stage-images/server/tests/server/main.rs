@@ -8,6 +8,7 @@ mod support;
 mod bad_input;
 mod batching;
 mod binary;
+mod device;
 mod drain;
 mod drift;
 mod explain;

@@ -29,7 +29,8 @@ fn server_and_model_describe_themselves_as_the_protocol_says() {
                 {"name": "label", "datatype": "BYTES", "shape": [-1]},
                 {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
             ],
-            "properties": {"task": "classification", "probabilities.classes": "[\"heavy\",\"light\"]"},
+            "properties": {"task": "classification", "probabilities.classes": "[\"heavy\",\"light\"]",
+                "execution_provider": "CPUExecutionProvider"},
         });
         assert_eq!(answer.json(), expected);
     }

@@ -63,7 +63,8 @@ fn models_are_loaded_and_unloaded_while_the_server_serves() {
     assert_eq!(caller.post("/v2/models/tabular/infer", &tabular()).status, 200);
     assert_eq!(caller.get("/v1/models").json(), json!({"models": ["lookup", "m", "tabular"]}));
     assert_eq!(states(&server)[1], state("lookup", "2", "READY"));
-    server.wait_for_metric("millrace_server_model_info{name=\"lookup\",version=\"2\"}", 1.0);
+    let served = r#"{name="lookup",version="2",execution_provider="CPUExecutionProvider"}"#;
+    server.wait_for_metric(&format!("millrace_server_model_info{served}"), 1.0);
     // A version that comes in is served once the model is loaded again.
     copy("lookup", &root.path().join("lookup/11"));
     assert_eq!(manage(&server, "lookup", "load").status, 200);

@@ -65,6 +65,7 @@ impl Cluster {
         let config = Config {
             catalog_namespace: "millrace-system".to_owned(),
             server_image: "registry/server:1".to_owned(),
+            server_cuda_image: "registry/server-cuda:1".to_owned(),
             service_accounts: ["default".to_owned()].into(),
             ..Config::default()
         };

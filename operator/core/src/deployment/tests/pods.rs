@@ -165,6 +165,52 @@ fn the_servers_image_is_pulled_as_the_installation_says() {
     assert_eq!(pod(&cluster).containers[0].image_pull_policy.as_deref(), Some("Never"));
 }
 
+fn on_gpu(server: &mut Server) {
+    server.settings.resources =
+        serde_json::from_value(serde_json::json!({ "limits": { "nvidia.com/gpu": 1 } })).unwrap();
+}
+
+#[test]
+fn a_server_with_a_gpu_is_the_one_for_cuda_and_must_use_it() {
+    let mut cluster = with_server(on_gpu);
+    cluster.config.image_pull_policy = Some("Never".to_owned());
+    let main = pod(&cluster).containers.remove(0);
+    assert_eq!(main.image.as_deref(), Some("registry/server-cuda:1"));
+    assert_eq!(main.image_pull_policy.as_deref(), Some("Never"));
+    assert!(main.args.unwrap().contains(&"--device=gpu".to_owned()));
+    assert_eq!(main.resources.unwrap().limits.unwrap()["nvidia.com/gpu"].0, "1");
+    // Without one nothing is said of devices, so that no revision is made anew.
+    let main = pod(&with_server(|_| {})).containers.remove(0);
+    assert_eq!(main.image.as_deref(), Some("registry/server:1"));
+    assert!(main.args.unwrap().iter().all(|argument| !argument.starts_with("--device")));
+}
+
+#[test]
+fn another_server_with_a_gpu_stays_that_server() {
+    let main = pod(&with_server(|server| {
+        on_gpu(server);
+        server.container = serde_json::from_value(serde_json::json!({ "image": "registry/triton:1" })).unwrap();
+    }));
+    assert_eq!(main.containers[0].image.as_deref(), Some("registry/triton:1"));
+    assert!(main.containers[0].args.is_none());
+}
+
+#[test]
+fn another_image_for_cuda_is_another_revision_only_where_there_is_a_gpu() {
+    for with_gpu in [true, false] {
+        let mut cluster = with_server(|server| {
+            if with_gpu {
+                on_gpu(server);
+            }
+        });
+        cluster.settle();
+        let makes_one = |cluster: &Cluster| cluster.plan().apply.iter().any(|a| matches!(a, Apply::Deployment(_)));
+        assert!(!makes_one(&cluster));
+        cluster.config.server_cuda_image = "registry/server-cuda:2".to_owned();
+        assert_eq!(makes_one(&cluster), with_gpu);
+    }
+}
+
 #[test]
 fn another_server_image_is_another_revision() {
     let mut cluster = Cluster::serving_version_1();
