@@ -14,7 +14,9 @@ use millrace_contract::SERVER_ADMIN_PORT;
 
 use super::model;
 use super::revision::Revision;
-use super::{DIGEST_ANNOTATION, PORT_ANNOTATION, READY_PATH_ANNOTATION, ServiceView, VERSION_ANNOTATION};
+use super::{
+    CACHE_ANNOTATION, DIGEST_ANNOTATION, PORT_ANNOTATION, READY_PATH_ANNOTATION, ServiceView, VERSION_ANNOTATION,
+};
 use crate::api::{ModelDeployment, ModelVersion, ServerContainer};
 use crate::config::Config;
 use crate::names::{DEPLOYMENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL, label_value};
@@ -53,9 +55,10 @@ pub(super) fn server_pod(
     let mut spec = pod::base();
     spec.termination_grace_period_seconds = Some(TERMINATION);
     spec.image_pull_secrets = config.pull_secrets();
-    let (volume, mount) = model::mounted(place);
-    spec.volumes = Some(vec![volume]);
-    spec.init_containers = model::fetched(place, version, &mount, config).map(|init| vec![init]);
+    let source = model::Source { place, version, cache: deployment.spec.model.cache.as_ref() };
+    let mount = source.mount();
+    spec.volumes = Some(source.volumes());
+    spec.init_containers = source.fetched(&mount, config).map(|init| vec![init]);
     let mut main = Container {
         name: pod::MAIN.to_owned(),
         image: Some(config.server_image.clone()),
@@ -84,9 +87,10 @@ pub(super) fn server_pod(
         Some(other) => another_server(&mut main, other, terminates_in, config),
     }
     spec.containers = vec![main];
-    let digest = (DIGEST_ANNOTATION.to_owned(), version.spec.artifact.digest.clone());
+    let mut annotations = BTreeMap::from([(DIGEST_ANNOTATION.to_owned(), version.spec.artifact.digest.clone())]);
+    annotations.extend(source.cached().map(|(cache, _)| (CACHE_ANNOTATION.to_owned(), cache.claim.clone())));
     PodTemplateSpec {
-        metadata: Some(ObjectMeta { annotations: Some(BTreeMap::from([digest])), ..ObjectMeta::default() }),
+        metadata: Some(ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() }),
         spec: Some(spec),
     }
 }
@@ -146,6 +150,10 @@ pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, 
     if let Some(server) = owner.spec.server.as_ref().and_then(|server| server.container.as_ref()) {
         annotations.extend(server.port.map(|port| (PORT_ANNOTATION.to_owned(), port.to_string())));
         annotations.extend(server.ready_path.clone().map(|path| (READY_PATH_ANNOTATION.to_owned(), path)));
+    }
+    if let Some(cached) = revision.cached() {
+        annotations.insert(CACHE_ANNOTATION.to_owned(), cached.claim);
+        annotations.insert(DIGEST_ANNOTATION.to_owned(), cached.digest);
     }
     Deployment {
         metadata: ObjectMeta {
