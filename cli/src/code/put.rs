@@ -124,10 +124,32 @@ pub fn here(claims: &Path, store: &Store, code: &RunCode, bytes: &[u8]) -> Resul
     let folder = claims.join(claim).join(path);
     let to = folder.join(ARCHIVE);
     let failed = |source| Error::Write { path: to.display().to_string(), source };
-    if fs::metadata(&to).is_ok_and(|found| found.len() == code.size) {
+    // The same bytes, not only as many: one that was damaged is written anew.
+    if fs::metadata(&to).is_ok_and(|found| found.len() == code.size) && fs::read(&to).is_ok_and(|found| found == bytes)
+    {
         return Ok(());
     }
     fs::create_dir_all(&folder).map_err(failed)?;
     let half = folder.join(format!(".half-{}", std::process::id()));
     fs::write(&half, bytes).and_then(|()| fs::rename(&half, &to)).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_was_damaged_is_written_anew() {
+        let claims = tempfile::tempdir().unwrap();
+        let store: Store = serde_json::from_value(serde_json::json!({ "pvc": { "claimName": "c" } })).unwrap();
+        let code = RunCode { digest: "sha256:ab".to_owned(), size: 3, ..RunCode::default() };
+        let to = claims.path().join("c/code/ab").join(ARCHIVE);
+        for there in [None, Some("odd"), Some("one")] {
+            if let Some(bytes) = there {
+                fs::write(&to, bytes).unwrap();
+            }
+            here(claims.path(), &store, &code, b"one").unwrap();
+            assert_eq!(fs::read(&to).unwrap(), b"one", "{there:?}");
+        }
+    }
 }

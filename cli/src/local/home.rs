@@ -133,7 +133,7 @@ impl Home {
 
     /// Notes that a version is what would be served.
     pub fn deploy(&self, deployment: &mut ModelDeployment, version: i64) -> Result<(), Error> {
-        let DeployedModel { name, version: set } = &mut deployment.spec.model;
+        let DeployedModel { name, version: set, cache: _ } = &mut deployment.spec.model;
         *set = Some(version);
         let generation = Some(deployment.metadata.generation.unwrap_or_default() + 1);
         deployment.metadata.generation = generation;

@@ -27,7 +27,7 @@ pub fn keep(place: &Place, budget: Budget, stop: Stop<'_>) -> Result<(), String>
     let Keep { source, path, digest, size } = asked;
     let path = place.at(&path);
     let there = match &source {
-        Some(source) => remote::has(source, size, stop).map_err(|error| error.to_string())?,
+        Some(source) => remote::has(source, size, &digest, stop).map_err(|error| error.to_string())?,
         None => digest::artifact(&path, stop).is_ok_and(|found| found.digest == digest),
     };
     if there {

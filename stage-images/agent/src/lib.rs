@@ -16,6 +16,7 @@ mod ending;
 mod exit;
 mod facts;
 mod failure;
+mod fetch;
 mod folders;
 mod get;
 mod inputs;
@@ -68,7 +69,9 @@ pub fn act(arguments: &[OsString]) -> ExitCode {
     match arguments.split_first() {
         Some((name, rest)) if name == "run" => run(rest),
         Some((name, [])) if name == "collect" => run(&[]),
-        Some((name, [])) if name == "fetch" => fetch(),
+        Some((name, [])) if name == "fetch" => {
+            stoppable(|stop| fetch::fetch(&place::Place::from_env(), budget(), stop))
+        }
         Some((name, rest)) if name == "get" => bring(rest),
         Some((name, [])) if name == "keep" => stoppable(|stop| keep::keep(&place::Place::from_env(), budget(), stop)),
         Some((name, [folder])) if name == "copy" => match deliver::copy_self(Path::new(folder)) {
@@ -96,10 +99,6 @@ pub fn act(arguments: &[OsString]) -> ExitCode {
 fn hide() -> Result<(), ExitCode> {
     prctl::set_dumpable(false)
         .map_err(|error| fail(&format!("failed to set PR_SET_DUMPABLE: {error}"), exit::CANNOT_WRITE))
-}
-
-fn fetch() -> ExitCode {
-    stoppable(|stop| remote::fetch(&place::Place::from_env(), budget(), stop))
 }
 
 fn bring(arguments: &[OsString]) -> ExitCode {

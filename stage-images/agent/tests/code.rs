@@ -126,6 +126,12 @@ fn code_in_a_bucket_is_kept_and_brought() {
     assert_eq!(said(&keep(&asked, &bytes)), (0, "there\n".into()));
     assert_eq!(fs::read(server.object("teams/a/code/4b1e/files.tar")).unwrap(), bytes);
     assert!(!Path::new(&path).exists() && fs::read_dir(folder.path()).unwrap().count() == 0);
+    // As many bytes, and others.
+    let mut damaged = bytes.clone();
+    damaged[700] ^= 1;
+    fs::write(server.object("teams/a/code/4b1e/files.tar"), damaged).unwrap();
+    assert_eq!(said(&keep(&asked, &bytes)), (0, "want\nkept\n".into()));
+    assert_eq!(fs::read(server.object("teams/a/code/4b1e/files.tar")).unwrap(), bytes);
     let ran = run(Stage::new(), &digest(&bytes), bytes.len(), Some(source));
     assert_eq!(ran.status, 0, "{}", ran.report.message);
     assert!(String::from_utf8_lossy(&ran.stdout).contains("\none\n"));

@@ -8,6 +8,7 @@ mod facts;
 mod items;
 mod look;
 mod manifest;
+mod model_cache;
 mod parts;
 mod paths;
 mod report;
@@ -23,6 +24,10 @@ pub use facts::{NESTING_LIMIT, flaw, is_fact_name, nesting};
 pub use items::{ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ItemSource, MOST_ITEMS, TaskItems};
 pub use look::{LONGEST_VERSION, LOOK_DIR, LookFault, LookKnown, LookReport, LookS3, LookTask};
 pub use manifest::{BlobFile, Manifest, ManifestOutput};
+pub use model_cache::{
+    MODEL_CACHE_DIR, MODEL_CACHE_FOLDER, MODEL_CACHE_MODELS, ModelCacheTask, NEEDED_MODELS, NEEDED_MODELS_DIR,
+    NeededModels,
+};
 pub use parts::{ArtifactHead, FilePart, LogPart, WantedLog};
 pub use paths::{
     AGENT_COPY_DIR, AGENT_PROGRAM, CODE_ARCHIVE, CODE_DIR, INPUTS_DIR, ITEMS_PATH, LOG_DIR, OUT_DIR, STAGE_DIR,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ModelCacheTask;
+
 /// Begins the names of the variables with what a store's Secret holds. They are the agent's: no program of a stage gets them.
 pub const STORE_ENV: &str = "MILLRACE_STORE_";
 /// What `millrace-agent fetch` is to bring, as a JSON list of [`Fetch`].
@@ -79,6 +81,9 @@ pub struct Fetch {
     pub path: String,
     pub digest: String,
     pub size: u64,
+    /// Fetch it once for all pods: `path` is then that of the model in the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<ModelCacheTask>,
 }
 
 /// A file to put into a store of objects, or at a path.

@@ -22,7 +22,6 @@ use millrace_core::names::{
 use millrace_core::pod::{AGENT_INIT, MAIN};
 use millrace_core::routing::{PartView, RouterPod, RoutesView, is_ours};
 use millrace_core::run::{ContainerView, JobItems, JobView, PodView, Terminated, Words, parent, retry_asked};
-use millrace_routes::ROUTES_KEY;
 
 use super::Stores;
 use crate::wake::{self, Queues};
@@ -178,12 +177,11 @@ pub fn router_view(pod: &Pod) -> RouterPod {
 pub fn routes_view(map: &ConfigMap) -> RoutesView {
     let meta = &map.metadata;
     let owners = meta.owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect();
-    let text = map.data.as_ref().and_then(|data| data.get(ROUTES_KEY)).cloned().unwrap_or_default();
     RoutesView::new(
         meta.uid.clone().unwrap_or_default(),
         meta.resource_version.clone().unwrap_or_default(),
         owners,
-        text,
+        map.data.as_ref(),
     )
 }
 

@@ -338,6 +338,10 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
         &[
             (json!({ "model": null }), "Required value"),
             (json!({ "model": { "version": 0 } }), "greater than or equal to 1"),
+            (json!({ "model": { "cache": {} } }), "Required value"),
+            (json!({ "model": { "cache": { "claim": "Models" } } }), "should match"),
+            (json!({ "model": { "cache": { "claim": "models", "maxSize": "much" } } }), "should match"),
+            (json!({ "model": { "cache": { "claim": "models", "keepUnused": "long" } } }), "should match"),
             (json!({ "scale": { "replicas": -1 } }), "greater than or equal to 0"),
             (json!({ "scale": { "min": 3, "max": 2, "target": 1 } }), "min must not be above max"),
             (json!({ "scale": { "max": 2 } }), "max needs target"),

@@ -52,8 +52,8 @@ pub use ml_pipeline_run::{
     PipelineRef, ResolvedInput, RetryFrom, RunCode, RunRef, RunTrigger, StageState, StageStatus, StageUsage,
 };
 pub use model_deployment::{
-    Address, Batching, DeployedModel, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, Percentile,
-    RevisionStatus, Scale, ScaleMetric, Server, ServerContainer,
+    Address, Batching, CachedModel, DeployedModel, ModelCache, ModelDeployment, ModelDeploymentSpec,
+    ModelDeploymentStatus, Percentile, RevisionStatus, Scale, ScaleMetric, Server, ServerContainer,
 };
 pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, ModelVersionStatus};
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};

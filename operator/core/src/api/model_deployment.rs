@@ -99,6 +99,28 @@ pub struct DeployedModel {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub version: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<ModelCache>,
+}
+
+/// A claim that keeps models which lie in a bucket, by digest: each is fetched into it once, for all pods of the namespace that name the claim.
+/// Every pod compares the digest of what is there before its server starts; what is damaged is fetched anew. A version that lies on a claim
+/// itself is mounted from there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelCache {
+    /// Of a PersistentVolumeClaim of the namespace. Pods on several nodes need the access mode ReadWriteMany.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub claim: String,
+    /// So much the models in it have together at most, such as `200Gi`; those that no revision serves make room, the one first that was not
+    /// asked for the longest. Default: what the claim holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub max_size: Option<serde_json::Value>,
+    /// A model that no revision serves is taken out when no pod has asked for it for so long. At least `10m`. Default `7d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub keep_unused: Option<String>,
 }
 
 /// How the model server runs: Millrace's, or another one in `container`.
@@ -380,7 +402,18 @@ pub struct RevisionStatus {
     /// Since when it has no share any more: it goes when no router has a request for it in hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining_since: Option<Time>,
+    /// What its pods take out of the cache of `spec.model.cache`: it stays there for as long as the revision is listed here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached: Option<CachedModel>,
     /// Why it is not ready, in the kubelet's or scheduler's own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// A model in a cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CachedModel {
+    pub claim: String,
+    pub digest: String,
 }

@@ -13,6 +13,7 @@ mod gpu;
 mod live;
 mod look;
 mod model;
+mod model_cache;
 mod monitoring;
 mod objects;
 mod observed;
@@ -41,6 +42,7 @@ pub use gateway::{
     named as named_gateways, route_asked, route_view,
 };
 pub use live::{Live, is_told, live, promoted_version, take_report};
+pub(crate) use model_cache::needed as needed_models;
 pub use monitoring::{Monitored, has_drift_news, monitored};
 pub use objects::{READY_PATH, SERVER_PORT};
 pub use observed::{DeploymentView, Observed, ServiceView};
@@ -63,3 +65,5 @@ pub const PORT_ANNOTATION: &str = "millrace.dev/port";
 pub const READY_PATH_ANNOTATION: &str = "millrace.dev/ready-path";
 /// Annotation of a pod: digest of the model that it serves.
 pub const DIGEST_ANNOTATION: &str = "millrace.dev/model-digest";
+/// Annotation of such a pod: the claim whose cache the model is taken from. A Deployment has both, if its pods have this one.
+pub const CACHE_ANNOTATION: &str = "millrace.dev/model-cache";

@@ -1,68 +1,134 @@
-//! How a model gets into its server's pod: mounted from a claim, or fetched by the agent before the server starts.
+//! How a model gets into its server's pod: mounted from a claim, or fetched by the agent before the server starts, into the pod or into a cache.
 
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, EnvVar, PersistentVolumeClaimVolumeSource, Volume, VolumeMount,
+    ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, KeyToPath, PersistentVolumeClaimVolumeSource,
+    Volume, VolumeMount,
 };
-use millrace_contract::{FETCH_ENV, Fetch};
+use millrace_contract::{
+    FETCH_ENV, Fetch, MODEL_CACHE_DIR, MODEL_CACHE_FOLDER, MODEL_CACHE_MODELS, NEEDED_MODELS, NEEDED_MODELS_DIR,
+};
 
+use super::model_cache;
 use super::objects::MODEL_DIR;
-use crate::api::ModelVersion;
+use crate::api::{ModelCache, ModelVersion};
 use crate::config::Config;
+use crate::names::ROUTES;
 use crate::pod;
 use crate::store::{self, Place};
 
-/// The volume of the model, and where the server sees it.
-pub(super) fn mounted(place: &Place) -> (Volume, VolumeMount) {
-    let name = format!("{}model", pod::OWN_VOLUME);
-    let mount = VolumeMount {
-        name: name.clone(),
-        mount_path: MODEL_DIR.to_owned(),
-        read_only: Some(true),
-        ..VolumeMount::default()
-    };
-    match place {
-        Place::Claim { claim, path } => {
-            let source = PersistentVolumeClaimVolumeSource {
-                claim_name: claim.clone(),
+/// Where a version's model comes from.
+pub(super) struct Source<'a> {
+    pub place: &'a Place,
+    pub version: &'a ModelVersion,
+    pub cache: Option<&'a ModelCache>,
+}
+
+impl Source<'_> {
+    /// The cache that keeps it and its name there, if one does: what lies on a claim is there already.
+    pub fn cached(&self) -> Option<(&ModelCache, &str)> {
+        let hex = self.version.spec.artifact.digest.strip_prefix("sha256:")?;
+        self.cache.filter(|_| matches!(self.place, Place::Objects(_))).map(|cache| (cache, hex))
+    }
+
+    /// Where the server sees the model, and nothing else.
+    pub fn mount(&self) -> VolumeMount {
+        let sub_path = match (self.place, self.cached()) {
+            (Place::Claim { path, .. }, _) => Some(path.clone()),
+            (Place::Objects(_), Some((_, hex))) => Some(format!("{MODEL_CACHE_FOLDER}/{MODEL_CACHE_MODELS}/{hex}")),
+            (Place::Objects(_), None) => None,
+        };
+        VolumeMount {
+            name: volume_name(),
+            mount_path: MODEL_DIR.to_owned(),
+            read_only: Some(true),
+            sub_path,
+            ..VolumeMount::default()
+        }
+    }
+
+    /// The volume of the model first.
+    pub fn volumes(&self) -> Vec<Volume> {
+        let claim = match (self.place, self.cached()) {
+            (Place::Claim { claim, .. }, _) => Some(claim),
+            (Place::Objects(_), cached) => cached.map(|(cache, _)| &cache.claim),
+        };
+        let model = match claim {
+            Some(claim) => {
                 // Not read-only here: some drivers then mount the whole claim read-only on the node, for stages too.
-                read_only: None,
-            };
-            let volume = Volume { name, persistent_volume_claim: Some(source), ..Volume::default() };
-            (volume, VolumeMount { sub_path: Some(path.clone()), ..mount })
-        }
-        Place::Objects(_) => {
-            let volume = Volume { name, empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() };
-            (volume, mount)
-        }
+                let source = PersistentVolumeClaimVolumeSource { claim_name: claim.clone(), read_only: None };
+                Volume { name: volume_name(), persistent_volume_claim: Some(source), ..Volume::default() }
+            }
+            None => {
+                Volume { name: volume_name(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
+            }
+        };
+        std::iter::once(model).chain(self.cached().map(|_| needed())).collect()
+    }
+
+    /// The init container that brings a model out of a store of objects and compares it; none for a claim. The server has no credential.
+    pub fn fetched(&self, mount: &VolumeMount, config: &Config) -> Option<Container> {
+        let Place::Objects(objects) = self.place else { return None };
+        let artifact = &self.version.spec.artifact;
+        let cached = self.cached();
+        let fetch = Fetch {
+            source: objects.source(),
+            path: cached.map_or_else(
+                || MODEL_DIR.to_owned(),
+                |(_, hex)| format!("{MODEL_CACHE_DIR}/{MODEL_CACHE_MODELS}/{hex}"),
+            ),
+            digest: artifact.digest.clone(),
+            size: artifact.size,
+            cache: cached.map(|(cache, _)| model_cache::task(cache)),
+        };
+        let mounts = match cached {
+            None => vec![VolumeMount { read_only: None, ..mount.clone() }],
+            Some(_) => vec![
+                VolumeMount {
+                    name: volume_name(),
+                    mount_path: MODEL_CACHE_DIR.to_owned(),
+                    sub_path: Some(MODEL_CACHE_FOLDER.to_owned()),
+                    ..VolumeMount::default()
+                },
+                VolumeMount {
+                    name: needed_name(),
+                    mount_path: NEEDED_MODELS_DIR.to_owned(),
+                    read_only: Some(true),
+                    ..VolumeMount::default()
+                },
+            ],
+        };
+        Some(Container {
+            command: Some(["/millrace-agent", "fetch"].map(str::to_owned).to_vec()),
+            env: Some(vec![EnvVar {
+                name: FETCH_ENV.to_owned(),
+                value: Some(pod::escape(&serde_json::to_string(&[fetch]).unwrap_or_default())),
+                ..EnvVar::default()
+            }]),
+            env_from: store::environment(objects.secret()),
+            // Bytes on their way to the disk count too, but those the kernel gives up.
+            resources: pod::small("10m", "32Mi", "128Mi"),
+            volume_mounts: Some(mounts),
+            ..pod::own_container(pod::AGENT_INIT, &config.agent_image, config)
+        })
     }
 }
 
-/// The init container that brings a model out of a store of objects and compares it; none for a claim. The server has no credential.
-pub(super) fn fetched(
-    place: &Place,
-    version: &ModelVersion,
-    mount: &VolumeMount,
-    config: &Config,
-) -> Option<Container> {
-    let Place::Objects(objects) = place else { return None };
-    let artifact = &version.spec.artifact;
-    let fetch = Fetch {
-        source: objects.source(),
-        path: MODEL_DIR.to_owned(),
-        digest: artifact.digest.clone(),
-        size: artifact.size,
+fn volume_name() -> String {
+    format!("{}model", pod::OWN_VOLUME)
+}
+
+fn needed_name() -> String {
+    format!("{}needed", pod::OWN_VOLUME)
+}
+
+/// What of the cache must stay. It stands beside the routes, of which a pod sees nothing, and may come later than the first pod.
+fn needed() -> Volume {
+    let key = KeyToPath { key: NEEDED_MODELS.to_owned(), path: NEEDED_MODELS.to_owned(), mode: None };
+    let source = ConfigMapVolumeSource {
+        name: ROUTES.to_owned(),
+        items: Some(vec![key]),
+        optional: Some(true),
+        ..ConfigMapVolumeSource::default()
     };
-    Some(Container {
-        command: Some(["/millrace-agent", "fetch"].map(str::to_owned).to_vec()),
-        env: Some(vec![EnvVar {
-            name: FETCH_ENV.to_owned(),
-            value: Some(pod::escape(&serde_json::to_string(&[fetch]).unwrap_or_default())),
-            ..EnvVar::default()
-        }]),
-        env_from: store::environment(objects.secret()),
-        // Bytes on their way to the disk count too, but those the kernel gives up.
-        resources: pod::small("10m", "32Mi", "128Mi"),
-        volume_mounts: Some(vec![VolumeMount { read_only: None, ..mount.clone() }]),
-        ..pod::own_container(pod::AGENT_INIT, &config.agent_image, config)
-    })
+    Volume { name: needed_name(), config_map: Some(source), ..Volume::default() }
 }

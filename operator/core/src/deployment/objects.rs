@@ -13,7 +13,9 @@ use kube_core::Resource;
 use millrace_contract::SERVER_ADMIN_PORT;
 
 use super::revision::Revision;
-use super::{DIGEST_ANNOTATION, PORT_ANNOTATION, READY_PATH_ANNOTATION, ServiceView, VERSION_ANNOTATION};
+use super::{
+    CACHE_ANNOTATION, DIGEST_ANNOTATION, PORT_ANNOTATION, READY_PATH_ANNOTATION, ServiceView, VERSION_ANNOTATION,
+};
 use super::{gpu, model};
 use crate::api::{ModelDeployment, ModelVersion, ServerContainer};
 use crate::config::Config;
@@ -53,11 +55,12 @@ pub(super) fn server_pod(
     let mut spec = pod::base();
     spec.termination_grace_period_seconds = Some(TERMINATION);
     spec.image_pull_secrets = config.pull_secrets();
-    let (volume, mount) = model::mounted(place);
     let on_gpu = gpu::is_asked_for(&server.settings);
     let image = if on_gpu { &config.server_cuda_image } else { &config.server_image };
-    spec.volumes = Some(vec![volume]);
-    spec.init_containers = model::fetched(place, version, &mount, config).map(|init| vec![init]);
+    let source = model::Source { place, version, cache: deployment.spec.model.cache.as_ref() };
+    let mount = source.mount();
+    spec.volumes = Some(source.volumes());
+    spec.init_containers = source.fetched(&mount, config).map(|init| vec![init]);
     let mut main = Container {
         name: pod::MAIN.to_owned(),
         image: Some(image.clone()),
@@ -85,9 +88,10 @@ pub(super) fn server_pod(
         Some(other) => another_server(&mut main, other, terminates_in, config),
     }
     spec.containers = vec![main];
-    let digest = (DIGEST_ANNOTATION.to_owned(), version.spec.artifact.digest.clone());
+    let mut annotations = BTreeMap::from([(DIGEST_ANNOTATION.to_owned(), version.spec.artifact.digest.clone())]);
+    annotations.extend(source.cached().map(|(cache, _)| (CACHE_ANNOTATION.to_owned(), cache.claim.clone())));
     PodTemplateSpec {
-        metadata: Some(ObjectMeta { annotations: Some(BTreeMap::from([digest])), ..ObjectMeta::default() }),
+        metadata: Some(ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() }),
         spec: Some(spec),
     }
 }
@@ -146,6 +150,10 @@ pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, 
     if let Some(server) = owner.spec.server.as_ref().and_then(|server| server.container.as_ref()) {
         annotations.extend(server.port.map(|port| (PORT_ANNOTATION.to_owned(), port.to_string())));
         annotations.extend(server.ready_path.clone().map(|path| (READY_PATH_ANNOTATION.to_owned(), path)));
+    }
+    if let Some(cached) = revision.cached() {
+        annotations.insert(CACHE_ANNOTATION.to_owned(), cached.claim);
+        annotations.insert(DIGEST_ANNOTATION.to_owned(), cached.digest);
     }
     Deployment {
         metadata: ObjectMeta {

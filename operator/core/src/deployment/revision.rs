@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
-use super::{Observed, autoscaler, gateway, live, objects, payload_log, queries, stream};
-use crate::api::{ModelDeployment, ModelVersion};
+use super::{Observed, autoscaler, gateway, live, model_cache, objects, payload_log, queries, stream};
+use crate::api::{CachedModel, ModelDeployment, ModelVersion};
 use crate::autoscale::SHORTEST_TO_ZERO;
 use crate::config::Config;
 use crate::drift::{LONGEST_WINDOW, SHORTEST_WINDOW};
@@ -49,6 +49,13 @@ pub(super) struct Revision {
     pub version: i64,
     /// Without the revision's labels: they follow from it.
     pub template: PodTemplateSpec,
+}
+
+impl Revision {
+    /// What its pods take out of a cache.
+    pub fn cached(&self) -> Option<CachedModel> {
+        model_cache::cached(self.template.metadata.as_ref()?.annotations.as_ref()?)
+    }
 }
 
 /// What the spec asks for, given what is registered.
@@ -106,6 +113,9 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
             ),
         )]);
     };
+    if let Some(problem) = model_cache::too_large(deployment, found, &place) {
+        return Intent::Invalid(vec![problem]);
+    }
     let template = objects::server_pod(deployment, found, &place, config);
     let template = match pod_template(deployment).and_then(|wanted| observed.pod_templates.get(wanted)) {
         Some(below) => pod::over_template(&below.template.clone().unwrap_or_default(), template),
@@ -178,6 +188,7 @@ pub fn check(deployment: &ModelDeployment, config: &Config) -> Vec<Problem> {
             format!("\"{text}\" is no window from 5m to 7d: write one, such as 1h"),
         ));
     }
+    problems.extend(model_cache::check(deployment));
     problems.extend(queries::check(deployment));
     problems.extend(payload_log::check(deployment));
     problems.extend(stream::check(deployment));

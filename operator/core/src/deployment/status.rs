@@ -6,13 +6,13 @@ use k8s_openapi::jiff::Timestamp;
 use millrace_routes::Queue;
 
 use super::plan::{Taken, find};
-use super::revision::Intent;
+use super::revision::{Intent, Revision};
 use super::scaling::Scaling;
 use super::traffic::Traffic;
 use super::words::{self, Reason};
 use super::{
     DeploymentView, Observed, PORT_ANNOTATION, READY_PATH_ANNOTATION, VERSION_ANNOTATION, chosen, gateway, look,
-    monitoring, objects, payload_log, plan, scaling, security, stream,
+    model_cache, monitoring, objects, payload_log, plan, scaling, security, stream,
 };
 use crate::api::{
     Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, RolloutOutcome,
@@ -323,11 +323,11 @@ fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<i64
     }
     let mut message = format!("{version} is served by {} of {} pods", view.available, view.wanted);
     let words = words::about(view, observed);
-    if let Some(Reason { message: words, failing: _ }) = &words {
+    if let Some(Reason { message: words, .. }) = &words {
         message = format!("{message}; {words}");
     }
     // The address answers, after a start, unless somebody says why it does not, or it takes longer than a request waits.
-    let begins = starts && view.available == 0 && words.is_none();
+    let begins = starts && view.available == 0 && words.as_ref().is_none_or(|words| words.starting);
     if begins && start_left(view, observed, now).is_some() {
         return says(true, Progress::Reconciling, STARTING, format!("{message}; requests wait for the first"));
     }
@@ -414,6 +414,7 @@ fn revisions(
             Some(_) => (server.and_then(|server| server.port), server.and_then(|server| server.ready_path.clone())),
             None => (noted(PORT_ANNOTATION).and_then(|port| port.parse().ok()), noted(READY_PATH_ANNOTATION)),
         };
+        let cached = intended.and_then(Revision::cached).or_else(|| model_cache::cached(&view?.annotations));
         RevisionStatus {
             name: revision.name.clone(),
             version: view.and_then(version).or_else(|| intended.map(|intended| intended.version)),
@@ -424,6 +425,7 @@ fn revisions(
             ready_path,
             sample: revision.sample,
             draining_since: revision.draining_since.clone(),
+            cached,
             message: words.map(|words| words.message),
         }
     });

@@ -4,6 +4,7 @@ pub(super) mod cluster;
 mod decisions;
 mod drift;
 mod live;
+mod model_cache;
 mod monitoring;
 mod payload_log;
 mod pods;

@@ -12,6 +12,8 @@ const LONGEST: usize = 1024;
 pub(super) struct Reason {
     /// It will not get well by waiting a little.
     pub failing: bool,
+    /// It is on its way, and nothing is the matter.
+    pub starting: bool,
     pub message: String,
 }
 
@@ -19,6 +21,7 @@ pub(super) struct Reason {
 pub(super) fn about(view: &DeploymentView, observed: &Observed) -> Option<Reason> {
     let refused = view.failure.as_ref().map(|words| Reason {
         failing: true,
+        starting: false,
         message: cut(&format!("no pod can be made: {}: {}", words.reason, words.message)),
     });
     let mut pods: Vec<&PodView> = observed
@@ -30,7 +33,8 @@ pub(super) fn about(view: &DeploymentView, observed: &Observed) -> Option<Reason
     // The same pod every time, so that a status does not swing between two.
     pods.sort_by(|a, b| a.name.cmp(&b.name));
     let mut said: Vec<Reason> = pods.into_iter().filter_map(about_pod).collect();
-    said.sort_by_key(|reason| !reason.failing);
+    // What is the matter comes before what only takes its time.
+    said.sort_by_key(|reason| (!reason.failing, reason.starting));
     refused.or_else(|| said.into_iter().next())
 }
 
@@ -44,12 +48,19 @@ fn about_pod(pod: &PodView) -> Option<Reason> {
     if let Some(words) = &pod.unschedulable {
         return Some(Reason {
             failing: false,
+            starting: false,
             message: cut(&format!("pod {name}: {}: {}", words.reason, words.message)),
         });
     }
     // A model that has to be fetched first: its server waits for that.
-    let container = pod.init.as_ref().filter(|init| init.terminated.is_some() || init.waiting.is_some());
-    let container = container.or(pod.main.as_ref())?;
+    let said = pod.init.as_ref().filter(|init| init.terminated.is_some() || init.waiting.is_some());
+    if said.is_none()
+        && let Some(since) = pod.init.as_ref().and_then(|init| init.running_since)
+    {
+        let message = format!("pod {name} fetches its model since {since}: kubectl logs {name} -c agent says how far");
+        return Some(Reason { failing: false, starting: true, message });
+    }
+    let container = said.or(pod.main.as_ref())?;
     // Said while it runs again, too: until it is ready nothing shows that it is better this time.
     let ended = container.terminated.as_ref().map(|end| {
         let how = end.signal.map_or(format!("exit code {}", end.exit_code), |signal| format!("signal {signal}"));
@@ -67,10 +78,11 @@ fn about_pod(pod: &PodView) -> Option<Reason> {
         let words = pod.words.as_ref().filter(|words| !words.reason.is_empty())?;
         return Some(Reason {
             failing: false,
+            starting: false,
             message: cut(&format!("pod {name}: {}: {}", words.reason, words.message)),
         });
     }
-    Some(Reason { failing: true, message: cut(&format!("pod {name}: {}", parts.join("; "))) })
+    Some(Reason { failing: true, starting: false, message: cut(&format!("pod {name}: {}", parts.join("; "))) })
 }
 
 fn cut(text: &str) -> String {

@@ -10,6 +10,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube_core::{Resource, ResourceExt};
+use millrace_contract::NEEDED_MODELS;
 use millrace_routes::ROUTES_KEY;
 use serde::Serialize;
 
@@ -122,10 +123,12 @@ fn owner(model: &ModelDeployment) -> OwnerReference {
     }
 }
 
-pub(super) fn routes(home: &Home<'_>, text: String, seen: Option<&str>) -> ConfigMap {
+/// `needed` is for the agents of servers' pods, which see nothing else of it.
+pub(super) fn routes(home: &Home<'_>, text: String, needed: Option<String>, seen: Option<&str>) -> ConfigMap {
+    let needed = needed.map(|needed| (NEEDED_MODELS.to_owned(), needed));
     ConfigMap {
         metadata: ObjectMeta { resource_version: seen.map(str::to_owned), ..home.metadata(ROUTES) },
-        data: Some(BTreeMap::from([(ROUTES_KEY.to_owned(), text)])),
+        data: Some(std::iter::once((ROUTES_KEY.to_owned(), text)).chain(needed).collect()),
         ..ConfigMap::default()
     }
 }

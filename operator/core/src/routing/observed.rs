@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millrace_routes::{LogStats, Routes, SecurityStats, Stats, StreamProblem, StreamStats};
+use millrace_contract::NEEDED_MODELS;
+use millrace_routes::{LogStats, ROUTES_KEY, Routes, SecurityStats, Stats, StreamProblem, StreamStats};
 
 use crate::api::ModelDeployment;
 use crate::deployment::{Applied, DeploymentView, digest};
@@ -42,6 +43,8 @@ pub struct RoutesView {
     pub owners: BTreeSet<String>,
     /// The document as it is written there.
     pub text: String,
+    /// Which models of caches must stay, as it is written there.
+    pub needed: Option<String>,
     /// Each model's port.
     pub ports: BTreeMap<String, u16>,
 }
@@ -49,10 +52,17 @@ pub struct RoutesView {
 impl RoutesView {
     /// A document that cannot be read has given no port away: it is written anew.
     #[must_use]
-    pub fn new(uid: String, resource_version: String, owners: BTreeSet<String>, text: String) -> Self {
+    pub fn new(
+        uid: String,
+        resource_version: String,
+        owners: BTreeSet<String>,
+        data: Option<&BTreeMap<String, String>>,
+    ) -> Self {
+        let of = |key: &str| data.and_then(|data| data.get(key)).cloned();
+        let (text, needed) = (of(ROUTES_KEY).unwrap_or_default(), of(NEEDED_MODELS));
         let routes: Routes = serde_json::from_str(&text).unwrap_or_default();
         let ports = routes.models.into_iter().map(|model| (model.name, model.port)).collect();
-        Self { uid, resource_version, owners, text, ports }
+        Self { uid, resource_version, owners, text, needed, ports }
     }
 }
 
@@ -60,7 +70,7 @@ impl RoutesView {
     /// Digest of what it says and whose it is.
     #[must_use]
     pub fn shape(&self) -> u64 {
-        digest(&(&self.text, &self.owners))
+        digest(&(&self.text, &self.needed, &self.owners))
     }
 }
 

@@ -13,6 +13,7 @@ use super::{Observed, RouterObject, policies};
 use crate::api::ModelDeployment;
 use crate::config::Config;
 use crate::deployment::drift::{self, Then};
+use crate::deployment::needed_models;
 use crate::names::ROUTER;
 use crate::plan::sooner;
 
@@ -87,12 +88,13 @@ fn routes(home: &Home<'_>, observed: &Observed, config: &Config) -> Option<Route
     let ports = seen.map(|routes| routes.ports.clone()).unwrap_or_default();
     let document = document(home.owners, &ports, config.router.replicas);
     let text = serde_json::to_string(&document).unwrap_or_default();
+    let needed = needed_models(home.owners).and_then(|needed| serde_json::to_string(&needed).ok());
     let owners: BTreeSet<String> = home.owners.iter().filter_map(|model| model.uid()).collect();
-    if seen.is_some_and(|seen| seen.text == text && seen.owners == owners) {
+    if seen.is_some_and(|seen| seen.text == text && seen.needed == needed && seen.owners == owners) {
         return None;
     }
     let seen = seen.map(|routes| routes.resource_version.as_str());
-    Some(RouterObject::Routes(Box::new(objects::routes(home, text, seen))))
+    Some(RouterObject::Routes(Box::new(objects::routes(home, text, needed, seen))))
 }
 
 /// The Deployment comes last: its pods need the others.

@@ -88,8 +88,7 @@ impl Namespace {
                 assert_eq!(map.metadata.resource_version, seen);
                 let owners = map.metadata.owner_references.into_iter().flatten().map(|owner| owner.uid).collect();
                 let version = seen.map_or(1, |seen| seen.parse::<u32>().unwrap() + 1).to_string();
-                let text = map.data.unwrap()[ROUTES_KEY].clone();
-                let routes = RoutesView::new("u".to_owned(), version, owners, text);
+                let routes = RoutesView::new("u".to_owned(), version, owners, map.data.as_ref());
                 shape = routes.shape();
                 self.observed.routes = Some(Arc::new(routes));
             }
@@ -110,8 +109,9 @@ impl Namespace {
     /// Somebody writes into the routes.
     fn write_routes(&mut self, text: &str) {
         let before = self.observed.routes.clone().unwrap();
+        let data = [(ROUTES_KEY.to_owned(), text.to_owned())].into();
         let wrong =
-            RoutesView::new("u".to_owned(), before.resource_version.clone(), before.owners.clone(), text.to_owned());
+            RoutesView::new("u".to_owned(), before.resource_version.clone(), before.owners.clone(), Some(&data));
         self.observed.parts.get_mut("ConfigMap/millrace-routes").unwrap().shape = wrong.shape();
         self.observed.routes = Some(Arc::new(wrong));
     }

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use millrace_contract::{FETCH_ENV, Fetch, TaskInput, TaskSource};
+use millrace_contract::TaskSource;
 use millrace_files::digest::Stop;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt};
@@ -16,8 +15,6 @@ use percent_encoding::percent_decode_str;
 
 use super::error::Doing;
 use super::{Budget, Remote, RemoteError, client, pieces};
-use crate::inputs;
-use crate::place::Place;
 
 /// A store that does not answer is told soon: nothing is lost yet.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -67,37 +64,6 @@ pub fn take(others: &Others<'_>, to: &FilePath, budget: Budget, stop: Stop<'_>) 
         [only] if only.path.is_empty() => only.tag.clone(),
         _ => None,
     })
-}
-
-/// For an init container: brings what `MILLRACE_FETCH` lists, and compares it. The error is for people.
-pub fn fetch(place: &Place, budget: Budget, stop: Stop<'_>) -> Result<(), String> {
-    let text =
-        std::env::var(FETCH_ENV).map_err(|_| format!("{FETCH_ENV} is not set: the Millrace operator sets it"))?;
-    let all: Vec<Fetch> = serde_json::from_str(&text).map_err(|error| {
-        format!("failed to read {FETCH_ENV}: {error}; agent and operator are of different versions?")
-    })?;
-    for Fetch { source, path, digest, size } in all {
-        let to = place.at(&path);
-        // What is left of a container before this one.
-        clear(&to).map_err(|source| RemoteError::Disk { path: to.clone(), source }.to_string())?;
-        let uri = source.uri();
-        bring(&source, &to, size, budget, stop).map_err(|error| error.to_string())?;
-        let input = TaskInput { path, digest, size, source: Some(source) };
-        inputs::one(&uri, &input, place, stop).map_err(|error| error.to_string())?;
-    }
-    Ok(())
-}
-
-fn clear(folder: &FilePath) -> io::Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
-    }
-    Ok(())
 }
 
 fn make(folder: &FilePath) -> Result<(), RemoteError> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use millrace_routes::{ROUTES_KEY, Routes};
+use millrace_routes::Routes;
 
 use crate::api::{ModelArtifact, ModelDeployment, ModelDeploymentStatus, ModelVersion, ModelVersionSpec, Scale};
 use crate::config::Config;
@@ -99,9 +99,9 @@ impl Cluster {
             routing::Observed { models, routes: self.routes.clone(), parts: parts.collect(), ..Default::default() };
         for Step { object, .. } in routing::plan("team", &seen, &self.config, self.now).apply {
             if let RouterObject::Routes(map) = object {
-                let text = map.data.unwrap()[ROUTES_KEY].clone();
                 let owners = map.metadata.owner_references.unwrap().into_iter().map(|owner| owner.uid).collect();
-                self.routes = Some(Arc::new(RoutesView::new("routes".to_owned(), "1".to_owned(), owners, text)));
+                self.routes =
+                    Some(Arc::new(RoutesView::new("routes".to_owned(), "1".to_owned(), owners, map.data.as_ref())));
             }
         }
         let Some(routes) = self.routes.clone() else { return };

@@ -1,0 +1,113 @@
+//! `millrace-agent fetch`, the init container of a served model: it brings what `MILLRACE_FETCH` lists out of stores, into the pod or into the
+//! cache of the namespace, and compares it. The server starts when all of it is whole.
+
+mod cache;
+mod progress;
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use millrace_contract::{FETCH_ENV, Fetch};
+use millrace_files::digest::{self, Artifact, DigestError, Stop};
+use thiserror::Error;
+
+use crate::place::Place;
+use crate::remote::{self, Budget, RemoteError};
+use cache::CacheError;
+use progress::Progress;
+
+#[derive(Debug, Error)]
+pub enum FetchError {
+    #[error("{FETCH_ENV} is not set: the Millrace operator sets it")]
+    NotAsked,
+    #[error("failed to read {FETCH_ENV}: {0}; agent and operator are of different versions?")]
+    Asked(serde_json::Error),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error("the model is damaged: {uri} {why}")]
+    Damaged { uri: String, why: String },
+    #[error("stopped while the model was compared")]
+    Stopped,
+    #[error("failed to make room in the pod at {path}: {source}")]
+    Pod { path: String, source: io::Error },
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// Brings everything that is asked for.
+pub fn fetch(place: &Place, budget: Budget, stop: Stop<'_>) -> Result<(), String> {
+    let done = asked().and_then(|all| all.iter().try_for_each(|one| one_of(one, place, budget, stop)));
+    done.map_err(|error| {
+        let text = error.to_string();
+        // Without it the kubelet takes the last lines of the log for the cause, and those are about progress.
+        let file = OpenOptions::new().write(true).truncate(true).open(place.report());
+        let _ = file.and_then(|mut file| file.write_all(text.as_bytes()));
+        text
+    })
+}
+
+fn asked() -> Result<Vec<Fetch>, FetchError> {
+    let text = std::env::var(FETCH_ENV).map_err(|_| FetchError::NotAsked)?;
+    serde_json::from_str(&text).map_err(FetchError::Asked)
+}
+
+fn one_of(fetch: &Fetch, place: &Place, budget: Budget, stop: Stop<'_>) -> Result<(), FetchError> {
+    if let Some(task) = &fetch.cache {
+        return cache::provide(fetch, task, place, budget, stop);
+    }
+    let to = place.at(&fetch.path);
+    // What is left of a container before this one.
+    clear(&to).map_err(|source| FetchError::Pod { path: to.display().to_string(), source })?;
+    bring(fetch, &to, budget, stop).map(|_| ())
+}
+
+/// Brings the model to a path where nothing is yet, or an empty folder, and compares it.
+fn bring(fetch: &Fetch, to: &Path, budget: Budget, stop: Stop<'_>) -> Result<Artifact, FetchError> {
+    let uri = fetch.source.uri();
+    let progress = Progress::new(&uri, to, fetch.size);
+    remote::bring(&fetch.source, to, fetch.size, budget, &|| progress.look() || stop())?;
+    compare(to, fetch, stop).map_err(|flaw| match flaw {
+        Flaw::Absent => FetchError::Damaged { uri: uri.clone(), why: "has no files".to_owned() },
+        Flaw::Wrong(why) => FetchError::Damaged { uri: uri.clone(), why },
+        Flaw::Stopped => FetchError::Stopped,
+    })
+}
+
+/// Why something on a disk is not the model.
+enum Flaw {
+    Absent,
+    Wrong(String),
+    Stopped,
+}
+
+/// Whether what lies at a path is the model, byte for byte.
+fn compare(path: &Path, fetch: &Fetch, stop: Stop<'_>) -> Result<Artifact, Flaw> {
+    let failed = |error| match error {
+        DigestError::Missing(missing) if missing == path => Flaw::Absent,
+        DigestError::Stopped(_) => Flaw::Stopped,
+        error => Flaw::Wrong(format!("cannot be used: {error}")),
+    };
+    // Sizes first: they are cheap, and tell most of what can be wrong.
+    let size: u64 = digest::walk(path, stop).map_err(failed)?.iter().map(|entry| entry.size).sum();
+    if size != fetch.size {
+        return Err(Flaw::Wrong(format!("has {size} bytes, and not {}", fetch.size)));
+    }
+    let found = digest::artifact(path, stop).map_err(failed)?;
+    if found.digest != fetch.digest {
+        return Err(Flaw::Wrong(format!("has the digest {}, and not {}", found.digest, fetch.digest)));
+    }
+    Ok(found)
+}
+
+fn clear(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
+    Ok(())
+}
