@@ -52,8 +52,10 @@ impl Broker {
     pub async fn start_at(host: &'static str, with: &[String]) -> Self {
         let one = ONE.lock().await;
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-        let child = begin(&folder, host, port, with);
-        let broker = Self { host, port, folder, with: with.to_vec(), child, _one: one };
+        // An argument may name its own port.
+        let with: Vec<String> = with.iter().map(|argument| argument.replace("${port}", &port.to_string())).collect();
+        let child = begin(&folder, host, port, &with);
+        let broker = Self { host, port, folder, with, child, _one: one };
         broker.answers().await;
         broker
     }
@@ -89,9 +91,19 @@ impl Broker {
     }
 
     pub async fn topics(&self, topics: &[(&str, i32)]) {
+        let topics: Vec<_> = topics.iter().map(|(name, partitions)| (*name, *partitions, &[] as &[_])).collect();
+        self.topics_with(&topics).await;
+    }
+
+    /// With settings of their own.
+    pub async fn topics_with(&self, topics: &[(&str, i32, &[(&str, &str)])]) {
         let admin = self.client().await.admin();
-        let new =
-            topics.iter().map(|(name, partitions)| NewTopic::new(*name, *partitions, 1).unwrap()).collect::<Vec<_>>();
+        let new = topics.iter().map(|(name, partitions, settings)| {
+            let mut topic = NewTopic::new(*name, *partitions, 1).unwrap();
+            topic.configs = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            topic
+        });
+        let new: Vec<_> = new.collect();
         let made = admin.create_topics(new, CreateTopicsOptions::default()).await.unwrap();
         for (name, result) in made {
             result.unwrap_or_else(|error| panic!("{name}: {error}"));
