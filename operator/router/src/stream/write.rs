@@ -79,7 +79,10 @@ pub async fn queue(shop: &Shop, reply: Reply) -> Result<impl Future<Output = Res
             Err(error) => Err(error),
         };
         match written {
-            Ok(_) => Ok(Written::Taken(reply)),
+            Ok(_) => {
+                work.counts.over(ask::place(&reply.message));
+                Ok(Written::Taken(reply))
+            }
             Err(error) if fault(&error).is_some() => Ok(Written::Refused(reply)),
             Err(error) => Err(broker::said(&work.asked, &error)),
         }
