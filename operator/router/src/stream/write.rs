@@ -95,10 +95,7 @@ pub async fn alone(shop: &Shop, mut reply: Reply) -> Result<Done, String> {
     let producer = shop.alone.get_or_try_init(|| one_by_one(&shop.kafka)).await.map_err(|error| failed(&error))?;
     let mut refused = false;
     loop {
-        let error = match producer.send(reply.outcome.record().clone()).await {
-            Ok(_) => break,
-            Err(error) => error,
-        };
+        let Err(error) = producer.send(reply.outcome.record().clone()).await else { break };
         let Some(fault) = fault(&error) else { return Err(failed(&error)) };
         refused = true;
         if let (Outcome::Dead(letter), Fault::Time) = (&mut reply.outcome, fault)

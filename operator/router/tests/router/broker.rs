@@ -91,20 +91,17 @@ impl Broker {
     }
 
     pub async fn topics(&self, topics: &[(&str, i32)]) {
-        let topics: Vec<_> = topics.iter().map(|(name, partitions)| (*name, *partitions, &[] as &[_])).collect();
-        self.topics_with(&topics).await;
+        for (name, partitions) in topics {
+            self.topic(name, *partitions, &[]).await;
+        }
     }
 
-    /// With settings of their own.
-    pub async fn topics_with(&self, topics: &[(&str, i32, &[(&str, &str)])]) {
+    /// One with settings of its own.
+    pub async fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, partitions, 1).unwrap();
+        topic.configs = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let admin = self.client().await.admin();
-        let new = topics.iter().map(|(name, partitions, settings)| {
-            let mut topic = NewTopic::new(*name, *partitions, 1).unwrap();
-            topic.configs = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            topic
-        });
-        let new: Vec<_> = new.collect();
-        let made = admin.create_topics(new, CreateTopicsOptions::default()).await.unwrap();
+        let made = admin.create_topics([topic], CreateTopicsOptions::default()).await.unwrap();
         for (name, result) in made {
             result.unwrap_or_else(|error| panic!("{name}: {error}"));
         }

@@ -36,8 +36,8 @@ async fn an_answer_that_brokers_refuse_is_a_dead_letter_and_those_sent_along_are
     const MESSAGES: usize = 400;
     let (broker, pod) = (Broker::start().await, Pod::any("a").await);
     // It takes nothing without a key.
-    let compacted = [("cleanup.policy", "compact")];
-    broker.topics_with(&[("in", 2, &[]), ("out", 2, &compacted), ("dead", 1, &[])]).await;
+    broker.topics(&[("in", 2), ("dead", 1)]).await;
+    broker.topic("out", 2, &[("cleanup.policy", "compact")]).await;
     let has_no_key = |n: usize| n % 50 == 7;
     let message = |n: usize| {
         let record = Record::new("in", format!("{{\"n\":{n}}}")).partition(i32::try_from(n % 2).unwrap());
@@ -78,7 +78,9 @@ async fn an_answer_that_brokers_refuse_is_a_dead_letter_and_those_sent_along_are
 async fn a_time_that_topics_do_not_take_is_told_or_is_with_the_dead_letters() {
     let (broker, pod) = (Broker::start().await, Pod::any("a").await);
     let recent = [("message.timestamp.before.max.ms", "3600000")];
-    broker.topics_with(&[("in", 1, &[]), ("out", 1, &recent), ("dead", 1, &recent)]).await;
+    broker.topics(&[("in", 1)]).await;
+    broker.topic("out", 1, &recent).await;
+    broker.topic("dead", 1, &recent).await;
     let message = |n: usize| Record::new("in", format!("{{\"n\":{n}}}")).key("k");
     broker.put(vec![message(0), message(1).timestamp(1_000), message(2)]).await;
     let site = Site::of(&[&pod], &stream(&broker, "/json", &json!({}))).await;
@@ -161,7 +163,6 @@ async fn long_answers_that_wait_for_earlier_ones_are_bounded_over_all_partitions
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // 8 × 32 answers of 1 MiB would wait otherwise.
-    println!("{most} MiB at most");
     assert!(most < 200, "{most} MiB");
     let answers = broker.all("out").await;
     for partition in 0..PARTITIONS {

@@ -182,26 +182,8 @@ async fn answer(name: &'static str, seen: &Arc<Seen>, mut request: Request<Incom
             response.headers_mut().insert("content-type", "application/json".parse().unwrap());
             response
         }
-        // One message ends it, with all that it has in hand.
-        "/mortal" => {
-            let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
-            let text = String::from_utf8_lossy(&body).into_owned();
-            if text.contains("deadly") {
-                seen.end.notify_one();
-                std::future::pending::<()>().await;
-            }
-            // Others are in hand when it ends.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            Response::new(full(format!(r#"{{"outputs":{text}}}"#)))
-        }
-        // A long answer; to some messages it comes late.
-        "/large" => {
-            let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
-            if String::from_utf8_lossy(&body).contains("late") {
-                tokio::time::sleep(Duration::from_secs(3)).await;
-            }
-            Response::new(full(vec![b'x'; 1 << 20]))
-        }
+        "/mortal" => mortal(seen, request).await,
+        "/large" => large(request).await,
         // What it says depends on what it is told.
         "/picky" => {
             let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
@@ -240,6 +222,31 @@ async fn answer(name: &'static str, seen: &Arc<Seen>, mut request: Request<Incom
         "/inference.GRPCInferenceService/ModelInfer" => grpc(request).await,
         _ => Response::new(full(name)),
     }
+}
+
+async fn text(request: Request<Incoming>) -> String {
+    let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+/// One message ends the pod, with all that it has in hand.
+async fn mortal(seen: &Arc<Seen>, request: Request<Incoming>) -> Response<Body> {
+    let text = text(request).await;
+    if text.contains("deadly") {
+        seen.end.notify_one();
+        std::future::pending::<()>().await;
+    }
+    // Others are in hand when it ends.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    Response::new(full(format!(r#"{{"outputs":{text}}}"#)))
+}
+
+/// A long answer; to some messages it comes late.
+async fn large(request: Request<Incoming>) -> Response<Body> {
+    if text(request).await.contains("late") {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    Response::new(full(vec![b'x'; 1 << 20]))
 }
 
 /// One event at once, one more each time that it is let go.
