@@ -151,7 +151,7 @@ impl Download<'_> {
     async fn some(&mut self) -> Result<bool, GetError> {
         let strong = self.version.clone().filter(|version| version.strong);
         let Some(rest) = strong.filter(|_| self.have > 0) else {
-            self.from_the_beginning()?;
+            self.begin_anew()?;
             let answer = self.asked(None).await?;
             // A server that looks at no condition says all the same which version it gives.
             let same = || version(answer.headers()).and_then(|version| version.validator()).as_deref() == self.known;
@@ -165,7 +165,7 @@ impl Download<'_> {
             StatusCode::PARTIAL_CONTENT if self.goes_on(answer.headers()) => self.take(answer).await.map(|()| false),
             // It is another file by now, or the server gives no parts.
             StatusCode::OK => {
-                self.from_the_beginning()?;
+                self.begin_anew()?;
                 self.take(answer).await.map(|()| false)
             }
             _ => {
@@ -206,7 +206,7 @@ impl Download<'_> {
         first == self.have && (self.whole.is_none() || whole.is_none() || self.whole == whole)
     }
 
-    fn from_the_beginning(&mut self) -> Result<(), GetError> {
+    fn begin_anew(&mut self) -> Result<(), GetError> {
         (self.have, self.whole, self.version) = (0, None, None);
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)).map(drop));
         emptied.map_err(|error| GetError::disk(self.to, &error))

@@ -155,9 +155,10 @@ fn bucket(
         Ok(Some(remote::Taken { version, validator })) => {
             Ok(Brought::New { version: version.map(|version| version.trim_matches('"').to_owned()), validator })
         }
-        Err(error @ RemoteError::Unreachable { .. }) => Err(GetError::passing(error.to_string())),
-        // It may be quiet the next time.
-        Err(error @ RemoteError::Bad { .. }) => Err(GetError::passing(error.to_string())),
+        // What was written while it was read may be quiet the next time.
+        Err(error @ (RemoteError::Unreachable { .. } | RemoteError::Bad { .. })) => {
+            Err(GetError::passing(error.to_string()))
+        }
         Err(RemoteError::Disk { path, source }) => Err(GetError::disk(&path, &source)),
         Err(error) => Err(GetError::last(error.to_string())),
     }
