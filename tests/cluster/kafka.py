@@ -9,6 +9,8 @@ from pathlib import Path
 from harness import LOCAL, ROOT, ClusterTest, wait_for
 
 DEV = ROOT / "dev" / "kafka"
+# How the producer is told that a message has no key.
+NO_KEY = "~none~"
 
 
 class Broker:
@@ -56,10 +58,16 @@ class Broker:
         for name, count in partitions.items():
             self.tool("org.apache.kafka.tools.TopicCommand", "--create", "--topic", name, "--partitions", str(count))
 
-    def put(self, topic: str, messages: list[tuple[str, str]]) -> None:
-        """Writes messages of a key and a value; the key decides the partition. All are at the broker afterwards."""
-        lines = "".join(f"{key}\t{value}\n" for key, value in messages)
-        self.tool("org.apache.kafka.tools.ConsoleProducer", "--topic", topic, "--property", "parse.key=true", stdin=lines)
+    def compacted(self, topic: str, partitions: int) -> None:
+        """A topic that keeps the last message of each key, and takes none without one."""
+        arguments = ["--topic", topic, "--partitions", str(partitions), "--config", "cleanup.policy=compact"]
+        self.tool("org.apache.kafka.tools.TopicCommand", "--create", *arguments)
+
+    def put(self, topic: str, messages: list[tuple[str | None, str]]) -> None:
+        """Writes messages of a key, or none, and a value; the key decides the partition. All are at the broker afterwards."""
+        lines = "".join(f"{NO_KEY if key is None else key}\t{value}\n" for key, value in messages)
+        properties = ["--property", "parse.key=true", "--property", f"null.marker={NO_KEY}"]
+        self.tool("org.apache.kafka.tools.ConsoleProducer", "--topic", topic, *properties, stdin=lines)
 
     def all(self, topic: str) -> list[tuple[dict[str, str], str, str]]:
         """Headers, key and value of everything that is there."""

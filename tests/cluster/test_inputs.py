@@ -36,6 +36,11 @@ class Served(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         data, tag = server.file, '"' + hashlib.sha256(server.file).hexdigest()[:8] + '"'
+        if self.headers.get("If-None-Match") == tag:
+            self.send_response(304)
+            self.send_header("ETag", tag)
+            self.end_headers()
+            return
         first = 0
         if self.headers.get("Range") and self.headers.get("If-Range") == tag:
             first = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
@@ -142,19 +147,48 @@ class Web(WebTest):
 
 
 class Cached(CacheTest, WebTest):
-    def test_the_reader_is_cached_by_what_lies_there_now(self):
-        def run(name: str) -> dict:
-            read = script("cat $MILLRACE_INPUT_ROWS > $MILLRACE_OUTPUT_DATA", image=self.pinned(), inputs={"rows": {"uri": self.address()}}, outputs={"data": {}})
-            self.run_inline({"read": read}, name=name, store=STORE)
-            return self.succeeded(name)["stages"]
+    def reader(self, **more) -> dict:
+        inputs = {"rows": {"uri": self.address(), **more}}
+        return script("cat $MILLRACE_INPUT_ROWS > $MILLRACE_OUTPUT_DATA", image=self.pinned(), inputs=inputs, outputs={"data": {}})
 
-        first = run("r1")
-        self.assertEqual(run("r2")["read"].get("reason"), "CacheHit", "the same bytes")
+    def read(self, name: str, **more) -> dict:
+        self.run_inline({"read": self.reader(**more)}, name=name, store=STORE)
+        return self.succeeded(name)["stages"]
+
+    def test_the_reader_is_cached_by_what_lies_there_now(self):
+        first = self.read("r1")
+        self.assertEqual(self.read("r2")["read"].get("reason"), "CacheHit", "the same bytes")
         self.web.file = b"rows of two\n"
-        third = run("r3")
+        third = self.read("r3")
         self.assertIsNone(third["read"].get("reason"), "other bytes are never taken for these")
         self.assertNotEqual(first["read"]["outputs"]["data"]["digest"], third["read"]["outputs"]["data"]["digest"])
         self.assertEqual(third["read"]["outputs"]["data"]["digest"], digest(self.web.file))
+
+    def test_what_a_source_still_has_is_not_brought_again_and_what_is_lost_is(self):
+        first = self.read("r1")["read-rows"]
+        self.assertEqual(len(self.web.asked), 1)
+        second = self.read("r2")
+        self.assertEqual([second[name].get("reason") for name in ("read-rows", "read")], ["SourceUnchanged", "CacheHit"])
+        taken = second["read-rows"]
+        self.assertEqual((taken["outputs"], taken["results"]), (first["outputs"], first["results"]))
+        self.assertEqual((taken["attempts"], taken["cache"]["from"]["run"]), (1, "r1"))
+        self.assertNotIn("asked", taken["cache"])
+        asked = self.web.asked[1:]
+        self.assertEqual(["if-none-match" in headers for _, headers in asked], [True])
+        wait_for("an event", lambda: [e for e in self.events() if e.startswith("SourceUnchanged: stage read-rows: its source has not changed")])
+        tree = self.millrace("tree", "r2").out
+        self.assertIn("its source has not changed since stage `read-rows` of run r1 read it at", tree)
+
+        # What it has is taken out of the store: who reads it next has it brought again.
+        find = "cd /store/runs/r1-*/read-rows*/attempts/*/outputs; chmod -R u+w . || true; rm -r data; ls"
+        self.run_inline({"lose": script(find, volumes={"store": {"claim": {"name": "artifacts"}, "mountPath": "/store"}})}, name="lose")
+        self.succeeded("lose")
+        third = self.reader()
+        self.run_inline({"read": {**third, "cache": {"salt": "2"}}}, name="r3", store=STORE)
+        status = self.succeeded("r3")["stages"]
+        self.assertEqual((status["read-rows"]["remade"], status["read-rows"]["cache"]["lost"]["run"]), (1, "r1"))
+        self.assertEqual(status["read"]["outputs"]["data"]["digest"], digest(self.web.file))
+        self.assertEqual(["if-none-match" in headers for _, headers in self.web.asked[2:]], [True, False])
 
 
 class Buckets(S3Test):

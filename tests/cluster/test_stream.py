@@ -105,6 +105,24 @@ class Stream(ModelTest):
         wait_for("nothing is said any more", lambda: not condition(self.get("modeldeployment", "m"), "Streaming"))
         self.assertNotIn("stream", self.get("modeldeployment", "m")["status"])
 
+    def test_an_answer_that_its_topic_refuses_stops_its_partition_with_a_word_and_then_is_a_dead_letter(self):
+        self.broker.topics(asked=1, refused=1)
+        self.broker.compacted("answered", 1)
+        self.first(**self.stream())
+        self.streaming("True", "Consuming")
+        self.broker.put("asked", [("a", GOOD), (None, GOOD), ("c", GOOD)])
+        told = condition(self.streaming("False", "MessageRefused"), "Streaming")["message"]
+        self.assertIn("partition 0 of asked waits: of the message at offset 1 the answer is not taken by its topic", told)
+        self.assertEqual(self.sources("answered"), {"asked/0/0"})
+
+        self.serve(1, **self.stream(deadLetterTopic="refused"))
+        wait_for("the others", lambda: self.sources("answered") == {"asked/0/0", "asked/0/2"}, 90)
+        [(headers, _, value)] = self.broker.all("refused")
+        self.assertEqual((headers["millrace-source"], value), ("asked/0/1", GOOD))
+        self.assertTrue(headers["millrace-error"].startswith("the answer is not taken by its topic"), headers)
+        self.streaming("True", "Consuming")
+        self.figures(rejected=1, lag=0)
+
     def test_a_broker_that_goes_away_is_told_of_and_settings_that_cannot_be_are_refused(self):
         self.register(1)
         for kafka, words in [

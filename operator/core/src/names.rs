@@ -21,6 +21,8 @@ pub const ATTEMPT_LABEL: &str = "millrace.dev/attempt";
 pub const ITEM_LABEL: &str = "millrace.dev/item";
 /// Where the Job controller writes which item of an Indexed Job a pod is for.
 pub const ITEM_INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
+/// The same as a label, which pods can be asked for by.
+pub const ITEM_INDEX_LABEL: &str = ITEM_INDEX_ANNOTATION;
 /// How often `retryFrom` had begun the stage again that made a ModelVersion; none for the first time.
 pub const RETRY_LABEL: &str = "millrace.dev/retry";
 /// The model a ModelVersion is of.

@@ -60,7 +60,7 @@ pub async fn open(uri: &Uri, ca: Option<&Entry>, usage: Usage, reach: &Reach) ->
     let https = uri.scheme_str() == Some("https");
     let host = uri.host().ok_or_else(|| format!("{uri} names no host"))?;
     let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-    let stream = connect(host, port, reach).await?;
+    let stream = connect(host, port, reach).await.map_err(|error| error.says)?;
     if !https {
         return Ok(Stream::Plain(stream));
     }
@@ -80,17 +80,27 @@ pub fn bearer(token: &Entry, usage: Usage, reach: &Reach) -> Result<HeaderValue,
     Ok(value)
 }
 
-async fn connect(host: &str, port: u16, reach: &Reach) -> Result<TcpStream, String> {
-    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| format!("{host}: {error}"))?;
-    let mut why = format!("{host} has no address");
+/// Why there is no connection.
+#[derive(Debug)]
+pub struct DialError {
+    pub says: String,
+    /// Nobody was asked: the address is one that may not be dialled.
+    pub forbidden: bool,
+}
+
+/// Opens a connection to some address of the host: the one that is checked is the one that is dialled.
+pub async fn connect(host: &str, port: u16, reach: &Reach) -> Result<TcpStream, DialError> {
+    let other = |says| DialError { says, forbidden: false };
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| other(format!("{host}: {error}")))?;
+    let mut why = other(format!("{host} has no address"));
     for address in found {
         if !may_ask(address.ip(), reach.loopback) {
-            why = forbidden(host, address);
+            why = DialError { says: forbidden(host, address), forbidden: true };
             continue;
         }
         match TcpStream::connect(address).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => why = format!("{}: {error}", shown(host, address)),
+            Err(error) => why = other(format!("{}: {error}", shown(host, address))),
         }
     }
     Err(why)

@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::flight::{self, Flight};
 use crate::headers::{self, Peer};
 use crate::log::Recording;
-use crate::refuse::Why;
+use crate::refuse::{BROKEN, Why};
 use crate::shadow::Tee;
 use crate::state::{Held, Lease, Model, Phase, Policy, Refusal, Revision, State};
 use crate::upgrade;
@@ -78,7 +78,11 @@ impl Caller {
             if let Some(reason) = why.reason() {
                 self.model.refused(reason);
             }
-            why.response(is_grpc)
+            let mut response = why.response(is_grpc);
+            if self.inside && why == Why::Broken {
+                response.headers_mut().insert(BROKEN, HeaderValue::from_static("true"));
+            }
+            response
         });
         if is_http1 && self.state.phase() > Phase::Serving && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

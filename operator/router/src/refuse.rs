@@ -1,10 +1,13 @@
 //! The router's own answers: JSON as the Open Inference Protocol has it, or a status as gRPC has it.
 
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use millrace_routes::Outcome;
 
 use crate::body::ResponseBody;
+
+/// Tells this process itself that a pod had the request: a 502 may say that none took it, too.
+pub const BROKEN: HeaderName = HeaderName::from_static("millrace-broken");
 
 /// Why the router answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

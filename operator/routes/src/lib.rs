@@ -15,4 +15,4 @@ pub use log::{Log, LogStats, Sink};
 pub use query::{Query, QueryStats};
 pub use security::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls, Use};
 pub use stats::{Histogram, ModelStats, Outcome, RevisionStats, SecurityStats, ShadowStats, Stats};
-pub use stream::{BrokerTls, Mechanism, Obstacle, Sasl, Stream, StreamProblem, StreamStats};
+pub use stream::{BrokerTls, Mechanism, Obstacle, Sasl, Stream, StreamProblem, StreamRefusals, StreamStats};

@@ -81,9 +81,23 @@ pub struct StreamStats {
     pub answered: u64,
     pub rejected: u64,
     pub retried: u64,
+    #[serde(default)]
+    pub refused: StreamRefusals,
     /// Why something is not answered, as long as that is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<StreamProblem>,
+}
+
+/// How often it was said that a message gets no answer. Of one that waits in its partition it is said each time that it is tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamRefusals {
+    /// By the model's answer.
+    pub model: u64,
+    /// By servers that ended over it.
+    pub server: u64,
+    /// By brokers that do not take the answer, or the dead letter.
+    pub brokers: u64,
 }
 
 /// What is in the way.

@@ -61,7 +61,7 @@ pub enum Failure {
 impl Failure {
     pub fn reason(&self) -> ReportReason {
         match self {
-            Self::Task(_) | Self::Signals(_) => ReportReason::CannotStart,
+            Self::Task(_) | Self::Signals(_) | Self::Code(CodeError::Unpack { .. }) => ReportReason::CannotStart,
             Self::Items(error) | Self::Collect(CollectError::Items(error)) => of_items(error),
             Self::Code(CodeError::Remote(source))
             | Self::Input(InputError::Remote { source, .. })
@@ -87,7 +87,6 @@ impl Failure {
             | Self::Code(CodeError::Stopped)
             | Self::Collect(CollectError::Stopped)
             | Self::End(EndError::Terminated { .. }) => ReportReason::Terminated,
-            Self::Code(CodeError::Unpack { .. }) => ReportReason::CannotStart,
             Self::Code(_)
             | Self::Input(_)
             | Self::Collect(CollectError::Lost { .. } | CollectError::Changed { .. }) => ReportReason::InputLost,

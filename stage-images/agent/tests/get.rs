@@ -11,6 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use object_store::ObjectStoreExt;
+use object_store::aws::AmazonS3Builder;
 use s3::{ACCOUNT, SECRET, Server};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -71,8 +73,25 @@ impl Got {
     }
 
     fn version(&self) -> Option<String> {
-        let text = fs::read_to_string(self.folder.path().join("out/results/source_version")).ok()?;
+        self.result("source_version")
+    }
+
+    /// What a later run asks the source.
+    fn validator(&self) -> Option<String> {
+        self.result("source_validator")
+    }
+
+    fn result(&self, name: &str) -> Option<String> {
+        let text = fs::read_to_string(self.folder.path().join("out/results").join(name)).ok()?;
         Some(serde_json::from_str(&text).unwrap())
+    }
+
+    /// The source was asked, and had nothing new.
+    #[track_caller]
+    fn unchanged(self) {
+        let got = self.well();
+        assert!(got.said().contains("what an earlier run read lies there still"), "{}", got.said());
+        assert!(!got.data().exists() && got.validator().is_none() && got.version().is_none());
     }
 
     /// It ended with this status and these words.
@@ -142,6 +161,66 @@ fn a_broken_connection_is_taken_up_where_it_broke() {
     let firsts: Vec<usize> = server.asked().iter().map(web::Asked::first).collect();
     assert_eq!(firsts, [0, 100_000, 200_000]);
     assert_eq!(server.asked()[1].header("if-range"), Some("\"v1\""));
+}
+
+/// Headers of an answer, and what is known of it for sure.
+const VERSIONS: [(&str, &[&str], Option<&str>); 6] = [
+    ("/strong", &["ETag: \"v1\"", "Last-Modified: Sun, 22 Nov 2026 14:00:00 GMT"], Some("etag:\"v1\"")),
+    ("/weak", &["ETag: W/\"v1\"", "Last-Modified: Sun, 22 Nov 2026 14:00:00 GMT"], None),
+    (
+        "/dated",
+        &["Last-Modified: Sun, 22 Nov 2026 14:00:00 GMT", "Date: Sun, 22 Nov 2026 15:00:00 GMT"],
+        Some("modified:Sun, 22 Nov 2026 14:00:00 GMT"),
+    ),
+    ("/just-now", &["Last-Modified: Sun, 22 Nov 2026 14:00:00 GMT", "Date: Sun, 22 Nov 2026 14:00:30 GMT"], None),
+    ("/undated", &["Last-Modified: Sun, 22 Nov 2026 14:00:00 GMT"], None),
+    ("/silent", &[], None),
+];
+
+#[test]
+fn what_a_server_has_still_is_not_brought_again_if_it_says_so_for_sure() {
+    let server = Web::serve(|asked, _, stream| {
+        let (_, headers, _) = VERSIONS.iter().find(|(path, ..)| *path == asked.path).unwrap();
+        let same = asked.header("if-none-match") == Some("\"v1\"")
+            || asked.header("if-modified-since") == Some("sun, 22 nov 2026 14:00:00 gmt");
+        if same { say(stream, "304 Not Modified", headers, 0, b"") } else { say(stream, "200 OK", headers, 4, b"rows") }
+    });
+    for (path, _, validator) in VERSIONS {
+        let get = || Get::new(&format!("{}{path}", server.address));
+        let got = get().run().well();
+        assert_eq!(got.validator().as_deref(), validator, "{path}");
+        if let Some(validator) = validator {
+            get().env("GET_KNOWN", validator).run().unchanged();
+        }
+        let got = get().env("GET_KNOWN", "etag:\"v0\"").run().well();
+        assert_eq!(fs::read(got.data()).unwrap(), b"rows", "{path}");
+        assert_eq!(got.validator().as_deref(), validator, "{path}");
+    }
+    let asked = server.asked();
+    assert!(asked[0].header("if-none-match").is_none() && asked[1].header("if-none-match") == Some("\"v1\""));
+}
+
+#[test]
+fn a_server_that_looks_at_no_condition_is_believed_by_its_tag_and_a_broken_connection_changes_nothing() {
+    let body = bytes(200_000);
+    let served = body.clone();
+    let server = Web::serve(move |asked, number, stream| match (asked.path.as_str(), number) {
+        // It would break off, if anybody read that far.
+        ("/same", _) => say(stream, "200 OK", &["ETag: \"v1\""], served.len(), b"ro"),
+        ("/other", _) if asked.header("range").is_none() => {
+            say(stream, "200 OK", &["ETag: \"v2\""], served.len(), &served[..90_000]);
+        }
+        _ => {
+            let range = format!("Content-Range: bytes {}-{}/{}", asked.first(), served.len() - 1, served.len());
+            let rest = &served[asked.first()..];
+            say(stream, "206 Partial Content", &["ETag: \"v2\"", &range], rest.len(), rest);
+        }
+    });
+    let get = |path: &str| Get::new(&format!("{}{path}", server.address)).env("GET_KNOWN", "etag:\"v1\"");
+    get("/same").run().unchanged();
+    let got = get("/other").run().well();
+    assert_eq!(fs::read(got.data()).unwrap(), body);
+    assert_eq!(got.validator().as_deref(), Some("etag:\"v2\""));
 }
 
 #[test]
@@ -296,6 +375,48 @@ fn an_object_or_a_folder_of_a_bucket_is_brought() {
     let wrong = bucket(&server, "s3://lake/raw").env("GET_AWS_SECRET_ACCESS_KEY", "other").run();
     wrong.failed(2, "s3://lake/raw cannot be read");
     Get::new("s3://lake/raw").with(&["--endpoint", "http://169.254.169.254"]).run().failed(2, "no request goes there");
+}
+
+/// As people do it: what lies in the server's folder without its doing has no version.
+fn upload(server: &Server, key: &str, bytes: &[u8]) {
+    let store = AmazonS3Builder::new()
+        .with_bucket_name("lake")
+        .with_endpoint(format!("http://127.0.0.1:{}", server.port))
+        .with_region("us-east-1")
+        .with_allow_http(true)
+        .with_access_key_id(ACCOUNT)
+        .with_secret_access_key(SECRET)
+        .build()
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(store.put(&key.into(), bytes.to_vec().into())).unwrap();
+}
+
+#[test]
+fn what_lies_in_a_bucket_still_is_not_brought_again() {
+    let server = Server::start();
+    let upload = |key: &str, bytes: &[u8]| upload(&server, key, bytes);
+    upload("rows/a.csv", b"a");
+    upload("rows/sub/b.csv", b"b");
+    upload("one.csv", b"1");
+    let known = |uri: &str| {
+        let got = bucket(&server, uri).run().well();
+        got.validator().unwrap_or_else(|| panic!("{uri}: {}", got.said()))
+    };
+    let (folder, one) = (known("s3://lake/rows/"), known("s3://lake/one.csv"));
+    let again = |uri: &str, known: &str| bucket(&server, uri).env("GET_KNOWN", known).run();
+    again("s3://lake/rows/", &folder).unchanged();
+    again("s3://lake/one.csv", &one).unchanged();
+    // Of the same length.
+    upload("rows/sub/b.csv", b"c");
+    let got = again("s3://lake/rows/", &folder).well();
+    assert_eq!(fs::read(got.data().join("sub/b.csv")).unwrap(), b"c");
+    let folder = got.validator().unwrap();
+    upload("rows/new.csv", b"n");
+    assert!(again("s3://lake/rows/", &folder).well().data().join("new.csv").exists());
+    again("s3://lake/one.csv", &folder).well();
+    upload("one.csv", b"2");
+    assert_eq!(fs::read(again("s3://lake/one.csv", &one).well().data()).unwrap(), b"2");
 }
 
 #[test]

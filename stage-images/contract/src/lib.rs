@@ -35,7 +35,8 @@ pub use paths::{
 };
 pub use report::{Outcome, OutputRecord, Report, ReportReason, Usage};
 pub use store::{
-    CODE_ENV, FETCH_ENV, Fetch, GET_ENV, GET_FINAL, Keep, STORE_ENV, StoreKind, TaskSource, TaskStore, output_key,
+    CODE_ENV, FETCH_ENV, Fetch, GET_ENV, GET_FINAL, GET_KNOWN_ENV, GET_VALIDATOR, Keep, STORE_ENV, StoreKind,
+    TaskSource, TaskStore, output_key,
 };
 pub use sweep::{
     MOST_RECORDS, RECORD_KEY, Removed, SWEEP_ENV, SWEEP_FOLDERS, SWEEP_HISTORY_DIR, SWEEP_RECORDS, SWEEP_RUNS_DIR,

@@ -13,6 +13,10 @@ pub const FETCH_ENV: &str = "MILLRACE_FETCH";
 pub const CODE_ENV: &str = "MILLRACE_CODE";
 /// Begins the names of the variables with what `millrace-agent get` needs to reach an address.
 pub const GET_ENV: &str = "GET_";
+/// What an earlier run found at an address, as its result [`GET_VALIDATOR`] says: nothing is brought if that lies there still.
+pub const GET_KNOWN_ENV: &str = "GET_KNOWN";
+/// The result of `millrace-agent get` by which the source tells whether it has changed. There is none where that is not sure.
+pub const GET_VALIDATOR: &str = "source_validator";
 /// How `millrace-agent get` ends where another try would meet the same.
 pub const GET_FINAL: u8 = 2;
 

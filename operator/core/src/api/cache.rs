@@ -53,6 +53,9 @@ pub struct CacheStatus {
     /// Where the result was made, if it was taken from there and nothing was run here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<CacheOrigin>,
+    /// Whose result is taken if the source of an input says that it has not changed since. It is being asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<CacheOrigin>,
     /// Why nothing was taken, where `cache` is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]

@@ -147,7 +147,8 @@ const LAG_FRESH: u64 = 45_000;
 
 impl StreamReport {
     fn of(said: &StreamStats) -> Self {
-        let StreamStats { id, lag, partitions, rate, answered, rejected, retried, problem } = said;
+        // Who refused them is in the routers' metrics.
+        let StreamStats { id, lag, partitions, rate, answered, rejected, retried, refused: _, problem } = said;
         let fresh = lag.age_ms.is_some_and(|age| age <= LAG_FRESH);
         // Anybody's pod may have answered: what is no number, or none that there can be, is nothing.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]

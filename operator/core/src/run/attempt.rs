@@ -6,7 +6,7 @@ use super::ending::{Ending, Failure};
 use super::gate::{self, Verdict};
 use super::graph::GATE_REJECTED;
 use super::pass::{Effects, Pass, Stages, after, clip, whole_seconds};
-use super::{container, heal, inputs, memory, mounts, retry};
+use super::{cache, container, heal, inputs, memory, mounts, retry};
 use crate::api::{Otherwise, OutputStatus, StageState, StageStatus};
 use crate::duration;
 use crate::pipeline::FrozenContainer;
@@ -62,6 +62,10 @@ fn succeeded(
     stages: &Stages,
     effects: &mut Effects,
 ) -> StageStatus {
+    if cache::reads_address(stage) && report.outputs.is_empty() {
+        status.exit_code = report.exit_code;
+        return cache::unchanged(pass, name, stage, &status, stages, effects);
+    }
     let winner = report.winner.unwrap_or(report.attempt);
     let folder = mounts::stage_folder(pass, name, status.retries);
     let access = store::access(pass.frozen.store.as_ref());
@@ -80,7 +84,7 @@ fn succeeded(
         })
         .collect();
     if let Some(cache) = &mut status.cache {
-        cache.refresh = false;
+        (cache.refresh, cache.asked) = (false, None);
     }
     let missing = stage.outputs.iter().find(|(output, spec)| !spec.optional && !status.outputs.contains_key(*output));
     if let Some((output, _)) = missing {

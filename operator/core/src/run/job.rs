@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{Container as PodContainer, EnvVar, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use millrace_contract::{INPUTS_DIR, TASK_ENV, Task, TaskInput, TaskOutput, output_path};
+use millrace_contract::{GET_KNOWN_ENV, INPUTS_DIR, TASK_ENV, Task, TaskInput, TaskOutput, output_path};
 use serde_json::{Map, Value};
 
 use super::inputs::{self, Handed, Hindrance, Mounted};
 use super::pass::{Pass, Stages};
-use super::{code, memory, mounts, render, scope};
-use crate::api::{Container, Output, StageStatus};
+use super::{cache, code, memory, mounts, render, scope};
+use crate::api::{Container, EnvValue, Output, StageStatus};
 use crate::expr::{self, Scope};
 use crate::pipeline::{FrozenContainer, bind_params};
 use crate::store::{self, Place};
@@ -36,6 +36,10 @@ pub(super) fn build(
     let scope = scope_of(pass, name, stage, status, &inputs, stages)?;
     let mut container = render::container(name, &pass.at(name), stage, &scope)?;
     memory::give(&mut container.settings, status);
+    if let Some(known) = cache::known_source(pass, status) {
+        let value = EnvValue { value: Some(known), ..EnvValue::default() };
+        container.settings.env.insert(GET_KNOWN_ENV.to_owned(), value);
+    }
     let handed = inputs::handed(pass, name, stage, status, stages)?;
     let task = task(pass, name, stage, status, &container, &inputs, &handed);
     let grace = task.grace_seconds;
@@ -68,9 +72,11 @@ pub(super) fn task(
     inputs: &BTreeMap<String, Mounted>,
     handed: &BTreeMap<String, Handed>,
 ) -> Task {
+    let asks = status.cache.as_ref().is_some_and(|cache| cache.asked.is_some());
     let output = |name: &String, output: &Output| TaskOutput {
         kind: output.kind,
-        optional: output.optional,
+        // What the source has not changed is not brought.
+        optional: output.optional || asks,
         // Of a stage with `forEach` the list is what is collected.
         items: stage.for_each.is_none() && stage.lists.contains(name),
     };

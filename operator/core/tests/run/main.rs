@@ -17,6 +17,7 @@ mod nested;
 mod node;
 mod report;
 mod retries;
+mod source;
 mod waits;
 
 use serde_json::{Value, json};

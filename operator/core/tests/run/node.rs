@@ -242,7 +242,9 @@ fn report(cluster: &mut Cluster, task: &Task, fate: &Fate) -> Value {
         }
         (name.clone(), record)
     });
-    report["outputs"] = outputs.collect::<serde_json::Map<_, _>>().into();
+    if report.get("outputs").is_none() {
+        report["outputs"] = outputs.collect::<serde_json::Map<_, _>>().into();
+    }
     cluster.manifests.insert(folder, report.clone());
     report
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use millrace_routes::{LogStats, Outcome, StreamStats};
+use millrace_routes::{LogStats, Outcome, StreamRefusals, StreamStats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -206,6 +206,15 @@ fn streams(encoder: &mut DescriptorEncoder, models: &[Arc<Model>]) -> Encoded {
         let counts = [("answered", stats.answered), ("rejected", stats.rejected), ("retried", stats.retried)];
         for (result, value) in counts {
             let labels = [("model", *model), ("result", result)];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+    }
+    let help = "How often it was said that a message gets no answer, by who said so";
+    let mut family = encoder.encode_descriptor("stream_refused", help, None, MetricType::Counter)?;
+    for (model, stats) in &all {
+        let StreamRefusals { model: answer, server, brokers } = stats.refused;
+        for (by, value) in [("model", answer), ("server", server), ("brokers", brokers)] {
+            let labels = [("model", *model), ("by", by)];
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
         }
     }

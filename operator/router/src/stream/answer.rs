@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::header::HeaderValue;
 
-use super::way::Said;
+use super::way::{Said, Unsaid};
 
 /// Before the model is asked again: twice as long each time.
 const FIRST: Duration = Duration::from_millis(200);
@@ -28,11 +28,27 @@ pub enum Verdict {
     Later(String),
     /// The model failed over it: it is asked some times.
     Failed(Refusal),
+    /// A server had it, and ended before its answer did.
+    Ended(Refusal),
+    /// There is no room for so many bytes yet.
+    NoRoom(usize),
+}
+
+/// Who says that a message gets no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// By its answer.
+    Model,
+    /// By its end.
+    Server,
+    /// Who were to take the answer.
+    Brokers,
 }
 
 /// Why a message gets no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
+    pub by: By,
     pub status: Option<u16>,
     /// Without anything of the answer, which may repeat the message.
     pub says: String,
@@ -40,21 +56,27 @@ pub struct Refusal {
     pub excerpt: Bytes,
 }
 
-pub fn judge(said: Result<Said, String>, path: &str) -> Verdict {
+pub fn judge(said: Result<Said, Unsaid>, path: &str) -> Verdict {
+    let by = By::Model;
     let Said { status, content_type, body } = match said {
         Ok(said) => said,
-        Err(why) => return Verdict::Later(why),
+        Err(Unsaid::Nobody(why)) => return Verdict::Later(why),
+        Err(Unsaid::NoRoom(bytes)) => return Verdict::NoRoom(bytes),
+        Err(Unsaid::Broke) => {
+            let says = "a server broke off without an answer, as one that ends over it does".to_owned();
+            return Verdict::Ended(Refusal { by: By::Server, status: None, says, excerpt: Bytes::new() });
+        }
     };
     let Some(body) = body else {
         let says = "the answer is too long".to_owned();
-        return Verdict::Refused(Refusal { status: Some(status.as_u16()), says, excerpt: Bytes::new() });
+        return Verdict::Refused(Refusal { by, status: Some(status.as_u16()), says, excerpt: Bytes::new() });
     };
     if status.is_success() {
         return Verdict::Answer { body, content_type };
     }
     let refusal = || {
         let says = format!("{path} answers {}", status.as_u16());
-        Refusal { status: Some(status.as_u16()), says, excerpt: body.slice(..body.len().min(EXCERPT)) }
+        Refusal { by, status: Some(status.as_u16()), says, excerpt: body.slice(..body.len().min(EXCERPT)) }
     };
     match status {
         // Nobody is there to answer, or too many ask.
@@ -98,7 +120,8 @@ mod tests {
             assert!(matches!(said(later), Verdict::Later(_)), "{later}");
         }
         assert!(matches!(said(500), Verdict::Failed(_)));
-        assert_eq!(judge(Err("gone".to_owned()), "/p"), Verdict::Later("gone".to_owned()));
+        assert_eq!(judge(Err(Unsaid::Nobody("gone".to_owned())), "/p"), Verdict::Later("gone".to_owned()));
+        assert!(matches!(judge(Err(Unsaid::Broke), "/p"), Verdict::Ended(_)));
         let status = StatusCode::OK;
         assert!(matches!(judge(Ok(Said { status, content_type: None, body: None }), "/p"), Verdict::Refused(_)));
     }

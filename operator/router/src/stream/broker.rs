@@ -6,6 +6,8 @@ use krafka::Kafka;
 use krafka::auth::{AuthConfig, TlsConfig};
 use millrace_routes::{BrokerTls, Entry, Mechanism, Sasl, Source, Stream, Use};
 
+use super::Work;
+use super::tunnel::Tunnel;
 use crate::dial::{self, Reach};
 use crate::door::mounted;
 
@@ -17,14 +19,15 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// A longer answer of a broker is none: it is asked for far less, and one message may be longer than that.
 const ANSWER_BYTES: usize = 32 << 20;
 
-/// Speaks to one of the brokers. Whatever is mounted is read anew.
-pub async fn connect(asked: &Stream, reach: &Reach) -> Result<Kafka, String> {
+/// Speaks to one of the brokers, by a tunnel that is open as long as it is kept. Whatever is mounted is read anew.
+pub async fn connect(work: &Work) -> Result<(Kafka, Tunnel), String> {
+    let (asked, reach) = (&work.asked, &work.streams.reach);
     let (mut brokers, mut why) = (Vec::new(), String::new());
     for broker in &asked.brokers {
         let (host, port) = broker.rsplit_once(':').ok_or_else(|| format!("{broker} is no broker"))?;
         let port = port.parse().map_err(|_| format!("{broker} is no broker"))?;
-        // Whoever writes a spec must not reach by it what only the router's pod reaches. The addresses that brokers tell are spoken to in
-        // Kafka's protocol alone, by which nothing there says anything.
+        // Whoever writes a spec must not reach by it what only the router's pod reaches. The tunnel looks at every address; here it is
+        // found before anything begins.
         match dial::check(host, port, reach).await {
             Ok(()) => brokers.push(broker.as_str()),
             Err(wrong) => why = format!("{broker}: {wrong}"),
@@ -33,13 +36,16 @@ pub async fn connect(asked: &Stream, reach: &Reach) -> Result<Kafka, String> {
     if brokers.is_empty() {
         return Err(why);
     }
+    let tunnel = Tunnel::open(reach.clone(), work.counts.clone()).await?;
     let builder = Kafka::builder(brokers.join(","))
+        .proxy(tunnel.entrance())
         .client_id(CLIENT)
         .connect_timeout(CONNECT)
         .request_timeout(WITHIN)
         .max_response_size(ANSWER_BYTES)
         .security(security(asked, reach)?);
-    builder.connect().await.map_err(|error| said(asked, &error))
+    let kafka = builder.connect().await.map_err(|error| said(asked, &error))?;
+    Ok((kafka, tunnel))
 }
 
 fn security(asked: &Stream, reach: &Reach) -> Result<AuthConfig, String> {
@@ -76,7 +82,8 @@ fn credentials(sasl: &Sasl, reach: &Reach) -> Result<(String, String), String> {
 
 /// In words: what went wrong with whom. The client's errors hold no secret.
 pub fn said(asked: &Stream, error: &krafka::KrafkaError) -> String {
-    format!("{}: {error}", asked.brokers.join(","))
+    // What it says of the tunnel is what its other end met.
+    format!("{}: {}", asked.brokers.join(","), error.to_string().replace("SOCKS5 proxy error: ", ""))
 }
 
 /// Whether two read the same of what is mounted now: a password that was changed is used at the next connection.

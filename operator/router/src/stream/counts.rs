@@ -5,8 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use millrace_routes::{Obstacle, QueryStats, StreamProblem, StreamStats};
+use millrace_routes::{Obstacle, QueryStats, StreamProblem, StreamRefusals, StreamStats};
 
+use super::answer::By;
 use crate::state::lock;
 
 /// The rate is that of so long.
@@ -23,6 +24,8 @@ pub enum Place {
     Lag,
     /// Writing down how far it came.
     Commit,
+    /// An address that a broker names.
+    Address,
     /// One message.
     Message { partition: i32, offset: i64 },
 }
@@ -32,6 +35,8 @@ pub struct Counts {
     answered: AtomicU64,
     rejected: AtomicU64,
     pub retried: AtomicU64,
+    /// By the model, servers that ended, brokers.
+    refused: [AtomicU64; 3],
     partitions: AtomicU32,
     lag: Mutex<Lag>,
     /// How many were answered when.
@@ -53,6 +58,7 @@ impl Counts {
             answered: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             retried: AtomicU64::new(0),
+            refused: <[AtomicU64; 3]>::default(),
             partitions: AtomicU32::new(0),
             lag: Mutex::default(),
             past: Mutex::new(VecDeque::from([(Instant::now(), 0)])),
@@ -64,6 +70,11 @@ impl Counts {
     pub fn done(&self, rejected: bool) {
         let count = if rejected { &self.rejected } else { &self.answered };
         count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One gets no answer, as of now.
+    pub fn refused(&self, by: By) {
+        self.refused[by as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// So many partitions are read here.
@@ -116,6 +127,7 @@ impl Counts {
             errors: lag.errors,
             problem: lag.problem.clone(),
         };
+        let [model, server, brokers] = self.refused.each_ref().map(read);
         StreamStats {
             id: id.to_owned(),
             lag,
@@ -124,6 +136,7 @@ impl Counts {
             answered: read(&self.answered),
             rejected: read(&self.rejected),
             retried: read(&self.retried),
+            refused: StreamRefusals { model, server, brokers },
             problem: lock(&self.troubles).values().max_by_key(|problem| problem.of).cloned(),
         }
     }

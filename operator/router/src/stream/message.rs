@@ -67,6 +67,7 @@ pub fn bytes(message: &ConsumerRecord) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::answer::By;
     use super::*;
 
     fn message() -> ConsumerRecord {
@@ -101,8 +102,12 @@ mod tests {
 
     #[test]
     fn a_dead_letter_is_the_message_and_why() {
-        let refusal =
-            Refusal { status: Some(400), says: "no".to_owned(), excerpt: Bytes::from_static(b"expected 4 numbers") };
+        let refusal = Refusal {
+            by: By::Model,
+            status: Some(400),
+            says: "no".to_owned(),
+            excerpt: Bytes::from_static(b"expected 4 numbers"),
+        };
         let record = dead(&message(), "dead", 8, &refusal);
         assert_eq!((record.partition, record.value.as_deref()), (Some(5), Some(b"[1]".as_slice())));
         let expected: [(&str, &[u8]); 6] = [

@@ -8,14 +8,19 @@
 //! An offset is committed when all in-sync replicas have the answers to everything before it.
 
 mod answer;
+mod ask;
 mod broker;
 mod counts;
 mod group;
 mod lag;
 mod lane;
 mod message;
+mod room;
 mod session;
+mod task;
+mod tunnel;
 mod way;
+mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use krafka::consumer::{AutoOffsetReset, Consumer, IsolationLevel};
 use krafka::error::ErrorCode;
-use krafka::producer::Acks;
 use krafka::{CloseOptions, Kafka, KrafkaError};
 use millrace_routes::Obstacle;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::counts::Place;
 use super::group::{Group, Listener};
 use super::lane::Shop;
+use super::room::{self, Room};
+use super::task::Task;
+use super::tunnel::Tunnel;
 use super::way::Way;
-use super::{Work, broker, lag};
+use super::{Work, broker, lag, write};
 use crate::state::Phase;
 
 /// A member that is not heard for so long has lost its partitions. Three words may be lost.
@@ -39,34 +40,23 @@ const FETCH_BYTES: i32 = 4 << 20;
 const PARTITION_BYTES: i32 = 1 << 20;
 const UNPACKED_BYTES: usize = 32 << 20;
 const RECORDS: i32 = 256;
-/// What waits to be written, and how long that may take.
-const WRITE_BYTES: usize = 32 << 20;
-const WRITE: Duration = Duration::from_secs(30);
-const LINGER: Duration = Duration::from_millis(2);
 /// For the last words.
 const CLOSE: Duration = Duration::from_secs(3);
-
-/// Dropped, the task ends.
-struct Task(JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 pub struct Session {
     work: Arc<Work>,
     consumer: Arc<Consumer>,
     group: Arc<Group>,
-    _lag: Task,
+    _lag: Task<()>,
+    /// The way to all brokers.
+    _tunnel: Tunnel,
 }
 
 impl Session {
     pub async fn open(work: Arc<Work>) -> Result<Self, String> {
         let asked = &work.asked;
         let failed = |error: KrafkaError| broker::said(asked, &error);
-        let kafka = broker::connect(asked, &work.streams.reach).await?;
+        let (kafka, tunnel) = broker::connect(&work).await?;
         // It has to be there, or the group would wait for it without a word.
         partitions(&kafka, &work, &asked.input).await?;
         let outputs = count(&partitions(&kafka, &work, &asked.output).await?);
@@ -74,20 +64,21 @@ impl Session {
             Some(topic) => count(&partitions(&kafka, &work, topic).await?),
             None => 0,
         };
-        let producer = kafka
-            .producer()
-            .acks(Acks::All)
-            .idempotent(true)
-            .linger(LINGER)
-            .max_request_size(WRITE_BYTES)
-            .buffer_memory(WRITE_BYTES)
-            .delivery_timeout(WRITE)
-            .metrics_push(false)
-            .build();
         let way = Way::new(work.streams.state.clone(), work.streams.workers.clone(), &work.model, &asked.path);
         let places = Semaphore::new(usize::try_from(asked.in_flight).unwrap_or(1));
-        let producer = producer.await.map_err(failed)?;
-        let shop = Shop { work: work.clone(), way, producer, outputs, dead_letters, places };
+        let producer = write::producer(&kafka).await.map_err(failed)?;
+        let (room, alone) = (Room::new(room::ALL), OnceCell::new());
+        let shop = Shop {
+            work: work.clone(),
+            way,
+            kafka: kafka.clone(),
+            producer,
+            alone,
+            outputs,
+            dead_letters,
+            places,
+            room,
+        };
         let group = Group::new(Arc::new(shop));
         let consumer = kafka
             .consumer(&asked.group)
@@ -112,8 +103,8 @@ impl Session {
         let consumer = Arc::new(consumer);
         group.reads_by(&consumer);
         consumer.subscribe([&asked.input]).await.map_err(failed)?;
-        let lag = Task(tokio::spawn(lag::follow(work.clone(), kafka, consumer.clone())));
-        Ok(Self { work, consumer, group, _lag: lag })
+        let lag = Task::spawn(lag::follow(work.clone(), kafka, consumer.clone()));
+        Ok(Self { work, consumer, group, _lag: lag, _tunnel: tunnel })
     }
 
     /// Until it is stopped, which is no error, or cannot go on.

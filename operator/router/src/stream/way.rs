@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Request, StatusCode};
@@ -12,6 +12,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::room::Space;
+use crate::refuse::BROKEN;
 use crate::state::{State, lock};
 use crate::worker::{Accepted, Workers};
 
@@ -41,32 +43,42 @@ pub struct Said {
     pub body: Option<Bytes>,
 }
 
+/// Why there is no answer.
+pub enum Unsaid {
+    /// Nobody had the question, as far as anybody knows.
+    Nobody(String),
+    /// A pod had it, and broke off.
+    Broke,
+    /// It has so many bytes or more, and there is no room for them.
+    NoRoom(usize),
+}
+
 impl Way {
     pub fn new(state: Arc<State>, workers: Workers, model: &str, path: &str) -> Self {
         let (model, path, open) = (model.to_owned(), path.to_owned(), watch::Sender::new(()));
         Self { state, workers, model, path, idle: Mutex::default(), open }
     }
 
-    /// Asks once. An error says why nobody answered.
-    pub async fn post(&self, headers: HeaderMap, body: Bytes) -> Result<Said, String> {
-        let asked = tokio::time::timeout(WITHIN, self.exchange(headers, body)).await;
-        asked.unwrap_or_else(|_| Err(format!("no answer in {} s", WITHIN.as_secs())))
+    /// Asks once, for an answer that there is room for.
+    pub async fn post(&self, headers: HeaderMap, body: Bytes, space: &mut Space) -> Result<Said, Unsaid> {
+        let asked = tokio::time::timeout(WITHIN, self.exchange(headers, body, space)).await;
+        asked.unwrap_or_else(|_| Err(Unsaid::Nobody(format!("no answer in {} s", WITHIN.as_secs()))))
     }
 
-    async fn exchange(&self, headers: HeaderMap, body: Bytes) -> Result<Said, String> {
-        let mut request = Request::post(&self.path).body(Full::new(body)).map_err(|error| error.to_string())?;
+    async fn exchange(&self, headers: HeaderMap, body: Bytes, space: &mut Space) -> Result<Said, Unsaid> {
+        let request = Request::post(&self.path).body(Full::new(body));
+        let mut request = request.map_err(|error| Unsaid::Nobody(error.to_string()))?;
         *request.headers_mut() = headers;
         request.headers_mut().insert(HOST, HOST_VALUE);
         request.headers_mut().entry(CONTENT_TYPE).or_insert(JSON);
-        let broken = |error: hyper::Error| format!("the connection broke: {error}");
-        let mut sender = self.sender().await?;
+        let broken = |error: hyper::Error| Unsaid::Nobody(format!("the connection broke: {error}"));
+        let mut sender = self.sender().await.map_err(Unsaid::Nobody)?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let (status, content_type) = (response.status(), response.headers().get(CONTENT_TYPE).cloned());
-        let body = match Limited::new(response.into_body(), ANSWER_BYTES).collect().await {
-            Ok(body) => Some(body.to_bytes()),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => None,
-            Err(error) => return Err(format!("the answer broke off: {error}")),
-        };
+        if status == StatusCode::BAD_GATEWAY && response.headers().contains_key(BROKEN) {
+            return Err(Unsaid::Broke);
+        }
+        let body = whole(response.into_body(), space).await?;
         if body.is_some() {
             lock(&self.idle).push(sender);
         }
@@ -101,6 +113,29 @@ impl Way {
         });
         Ok(sender)
     }
+}
+
+/// All of an answer; none of one that is too long.
+async fn whole(mut body: Incoming, space: &mut Space) -> Result<Option<Bytes>, Unsaid> {
+    let told = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    match told {
+        Some(told) if told > ANSWER_BYTES => return Ok(None),
+        Some(told) if !space.holds(told) => return Err(Unsaid::NoRoom(told)),
+        _ => {}
+    }
+    let mut bytes = Vec::with_capacity(told.unwrap_or(0));
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Unsaid::Broke)?.into_data() else { continue };
+        let now = bytes.len() + data.len();
+        if now > ANSWER_BYTES {
+            return Ok(None);
+        }
+        if !space.holds(now) {
+            return Err(Unsaid::NoRoom((2 * now).min(ANSWER_BYTES)));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Some(bytes.into()))
 }
 
 /// Two ends of one connection. Nobody else gets at it: what comes to the port from another end is not taken.

@@ -52,8 +52,10 @@ impl Broker {
     pub async fn start_at(host: &'static str, with: &[String]) -> Self {
         let one = ONE.lock().await;
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-        let child = begin(&folder, host, port, with);
-        let broker = Self { host, port, folder, with: with.to_vec(), child, _one: one };
+        // An argument may name its own port.
+        let with: Vec<String> = with.iter().map(|argument| argument.replace("${port}", &port.to_string())).collect();
+        let child = begin(&folder, host, port, &with);
+        let broker = Self { host, port, folder, with, child, _one: one };
         broker.answers().await;
         broker
     }
@@ -89,10 +91,17 @@ impl Broker {
     }
 
     pub async fn topics(&self, topics: &[(&str, i32)]) {
+        for (name, partitions) in topics {
+            self.topic(name, *partitions, &[]).await;
+        }
+    }
+
+    /// One with settings of its own.
+    pub async fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, partitions, 1).unwrap();
+        topic.configs = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let admin = self.client().await.admin();
-        let new =
-            topics.iter().map(|(name, partitions)| NewTopic::new(*name, *partitions, 1).unwrap()).collect::<Vec<_>>();
-        let made = admin.create_topics(new, CreateTopicsOptions::default()).await.unwrap();
+        let made = admin.create_topics([topic], CreateTopicsOptions::default()).await.unwrap();
         for (name, result) in made {
             result.unwrap_or_else(|error| panic!("{name}: {error}"));
         }

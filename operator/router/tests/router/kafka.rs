@@ -20,7 +20,7 @@ use crate::site::{Site, document, endpoint, free_port, revision, until, write};
 /// Of `localhost`.
 const CERTIFICATE: [&str; 2] = [include_str!("../certs/localhost.crt"), include_str!("../certs/localhost.key")];
 
-fn stream(broker: &Broker, path: &str, with: &Value) -> Value {
+pub fn stream(broker: &Broker, path: &str, with: &Value) -> Value {
     let mut stream = json!({
         "id": "1", "brokers": [broker.address()], "input": "in", "output": "out", "group": "g", "path": path, "inFlight": 8,
     });
@@ -28,18 +28,18 @@ fn stream(broker: &Broker, path: &str, with: &Value) -> Value {
     json!({ "stream": stream })
 }
 
-async fn said(site: &Site) -> StreamStats {
+pub async fn said(site: &Site) -> StreamStats {
     site.all_stats().await.models["m"].stream.clone().unwrap()
 }
 
-fn lag(stats: &StreamStats) -> Option<f64> {
+pub fn lag(stats: &StreamStats) -> Option<f64> {
     stats.lag.value
 }
 
 /// A router that is a process, so that it can be killed.
-struct Process {
+pub struct Process {
     child: Child,
-    admin: u16,
+    pub admin: u16,
     _folder: Arc<TempDir>,
 }
 
@@ -51,7 +51,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    async fn start(pod: &Pod, with: &Value) -> Self {
+    pub async fn start(pod: &Pod, with: &Value) -> Self {
         let (folder, admin) = (Arc::new(tempfile::tempdir().unwrap()), free_port());
         write(folder.path(), "routes.json", &document(free_port(), &[revision("a", pod.address.port(), 1)], with));
         write(folder.path(), "endpoints.json", &json!({ "a": [endpoint(pod.address, true)] }));
@@ -69,7 +69,7 @@ impl Process {
         process
     }
 
-    async fn said(&self) -> StreamStats {
+    pub async fn said(&self) -> StreamStats {
         let stats: Stats = serde_json::from_str(&get(self.admin, "/stats").await.text).unwrap();
         stats.models["m"].stream.clone().unwrap()
     }

@@ -7,6 +7,7 @@ mod broker;
 mod callers;
 mod client;
 mod kafka;
+mod kafka_faults;
 mod lifecycle;
 mod limits;
 mod log;

@@ -35,7 +35,13 @@ pub struct Seen {
     pub broken_off: AtomicUsize,
     /// Lets `/hang` answer and `/events` go on.
     pub go: Notify,
+    /// How often it ended over a request and began anew.
+    pub ends: AtomicUsize,
+    end: Notify,
 }
+
+/// It takes so long until one that ended is there again.
+const ANEW: Duration = Duration::from_millis(500);
 
 pub struct Pod {
     pub address: SocketAddr,
@@ -52,14 +58,24 @@ impl Drop for Pod {
 impl Pod {
     /// It answers with `name`.
     pub async fn start(name: &'static str, address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+        let mut listener = TcpListener::bind(address).await.unwrap();
         let (address, seen) = (listener.local_addr().unwrap(), Arc::<Seen>::default());
         let counts = seen.clone();
         let task = tokio::spawn(async move {
             // They end with the pod.
             let mut connections = JoinSet::new();
             loop {
-                let (stream, _) = listener.accept().await.unwrap();
+                let (stream, _) = tokio::select! {
+                    stream = listener.accept() => stream.unwrap(),
+                    () = counts.end.notified() => {
+                        drop(listener);
+                        connections.shutdown().await;
+                        counts.ends.fetch_add(1, Ordering::SeqCst);
+                        tokio::time::sleep(ANEW).await;
+                        listener = TcpListener::bind(address).await.unwrap();
+                        continue;
+                    }
+                };
                 counts.connections.fetch_add(1, Ordering::SeqCst);
                 let seen = counts.clone();
                 connections.spawn(async move {
@@ -166,6 +182,8 @@ async fn answer(name: &'static str, seen: &Arc<Seen>, mut request: Request<Incom
             response.headers_mut().insert("content-type", "application/json".parse().unwrap());
             response
         }
+        "/mortal" => mortal(seen, request).await,
+        "/large" => large(request).await,
         // What it says depends on what it is told.
         "/picky" => {
             let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
@@ -204,6 +222,31 @@ async fn answer(name: &'static str, seen: &Arc<Seen>, mut request: Request<Incom
         "/inference.GRPCInferenceService/ModelInfer" => grpc(request).await,
         _ => Response::new(full(name)),
     }
+}
+
+async fn text(request: Request<Incoming>) -> String {
+    let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+/// One message ends the pod, with all that it has in hand.
+async fn mortal(seen: &Arc<Seen>, request: Request<Incoming>) -> Response<Body> {
+    let text = text(request).await;
+    if text.contains("deadly") {
+        seen.end.notify_one();
+        std::future::pending::<()>().await;
+    }
+    // Others are in hand when it ends.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    Response::new(full(format!(r#"{{"outputs":{text}}}"#)))
+}
+
+/// A long answer; to some messages it comes late.
+async fn large(request: Request<Incoming>) -> Response<Body> {
+    if text(request).await.contains("late") {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    Response::new(full(vec![b'x'; 1 << 20]))
 }
 
 /// One event at once, one more each time that it is let go.

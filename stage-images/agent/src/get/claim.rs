@@ -7,11 +7,11 @@ use std::path::{Component, Path};
 use millrace_files::digest::{self, DigestError};
 use millrace_files::regular;
 
-use super::GetError;
 use super::asked::Asked;
+use super::{Brought, GetError};
 
 /// Copies what lies there. Links are refused: they may lead out of what is asked for.
-pub fn copy(asked: &Asked) -> Result<Option<String>, GetError> {
+pub fn copy(asked: &Asked) -> Result<Brought, GetError> {
     let from = asked.from.as_deref().ok_or_else(|| GetError::last("--from is needed for pvc://"))?;
     // The address may have been put together of parameters.
     let climbs = from.components().any(|part| matches!(part, Component::ParentDir));
@@ -41,7 +41,7 @@ pub fn copy(asked: &Asked) -> Result<Option<String>, GetError> {
             return Err(GetError::passing(format!("{}: {} was written while it was read", asked.uri, entry.path)));
         }
     }
-    Ok(None)
+    Ok(Brought::New { version: None, validator: None })
 }
 
 fn one(mut from: impl Read, to: &Path) -> io::Result<u64> {

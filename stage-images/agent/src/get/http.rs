@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use millrace_contract::GET_ENV;
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE,
-    LAST_MODIFIED, RANGE,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
 };
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, Client, Response, StatusCode, Url};
 
-use super::GetError;
 use super::address::{self, Names};
+use super::{Brought, GetError, LONGEST_VALIDATOR};
 
 const CONNECT: Duration = Duration::from_secs(20);
 /// A transfer that stands still is ended. There is no limit for the whole: large files take long.
@@ -26,17 +26,22 @@ const FRUITLESS: u32 = 5;
 /// All tries.
 const MOST: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(250);
+/// A file that was changed no longer ago may be changed again under the same time.
+const SETTLED: Duration = Duration::from_mins(1);
+/// Begins a validator, by what it is.
+const TAG: &str = "etag:";
+const TIME: &str = "modified:";
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Brings the file, and says which version it is, if the server does.
-pub fn get(address: &str, to: &Path, authority: Option<&str>) -> Result<Option<String>, GetError> {
+/// Brings the file, and says which version it is, if the server does. Nothing is brought if it is the `known` one still.
+pub fn get(address: &str, to: &Path, authority: Option<&str>, known: Option<&str>) -> Result<Brought, GetError> {
     let url = address::checked(address)?;
     let client = client(authority)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| GetError::passing(format!("failed to begin: {error}")))?;
     let file = File::create(to).map_err(|error| GetError::disk(to, &error))?;
     let mut download =
-        Download { client, url, shown: address::shown(address), to, file, have: 0, whole: None, version: None };
+        Download { client, url, shown: address::shown(address), to, file, known, have: 0, whole: None, version: None };
     runtime.block_on(download.all())
 }
 
@@ -85,6 +90,8 @@ struct Download<'a> {
     shown: String,
     to: &'a Path,
     file: File,
+    /// What an earlier run found.
+    known: Option<&'a str>,
     /// Bytes that are here.
     have: u64,
     /// Bytes of the whole, once the server said so.
@@ -98,15 +105,36 @@ struct Version {
     text: String,
     /// The same bytes for sure: a rest may be asked for.
     strong: bool,
+    /// So it is in another run too, and not only for this download.
+    lasting: bool,
+}
+
+impl Version {
+    /// By what the server is asked later whether it is the same. None where the bytes may differ.
+    fn validator(&self) -> Option<String> {
+        let kind = if self.text.starts_with('"') { TAG } else { TIME };
+        Some(format!("{kind}{}", self.text)).filter(|text| self.lasting && text.len() <= LONGEST_VALIDATOR)
+    }
+}
+
+/// What the server is asked.
+fn condition(known: &str) -> Option<(HeaderName, &str)> {
+    let tag = known.strip_prefix(TAG).map(|tag| (IF_NONE_MATCH, tag));
+    tag.or_else(|| known.strip_prefix(TIME).map(|time| (IF_MODIFIED_SINCE, time)))
 }
 
 impl Download<'_> {
-    async fn all(&mut self) -> Result<Option<String>, GetError> {
+    async fn all(&mut self) -> Result<Brought, GetError> {
         let mut fruitless = 0;
         for _ in 0..MOST {
             let before = self.have;
             let error = match self.some().await {
-                Ok(()) => return Ok(self.version.take().map(|version| version.text.trim_matches('"').to_owned())),
+                Ok(true) => return Ok(Brought::Unchanged),
+                Ok(false) => {
+                    let validator = self.version.as_ref().and_then(Version::validator);
+                    let version = self.version.take().map(|version| version.text.trim_matches('"').to_owned());
+                    return Ok(Brought::New { version, validator });
+                }
                 Err(error) if error.last => return Err(error),
                 Err(error) => error,
             };
@@ -119,21 +147,26 @@ impl Download<'_> {
         Err(GetError::passing(format!("GET {} broke {MOST} times", self.shown)))
     }
 
-    /// One request, until it ends or breaks.
-    async fn some(&mut self) -> Result<(), GetError> {
+    /// One request, until it ends or breaks. True: it is what was known.
+    async fn some(&mut self) -> Result<bool, GetError> {
         let strong = self.version.clone().filter(|version| version.strong);
         let Some(rest) = strong.filter(|_| self.have > 0) else {
-            self.from_the_beginning()?;
+            self.begin_anew()?;
             let answer = self.asked(None).await?;
-            return self.take(answer).await;
+            // A server that looks at no condition says all the same which version it gives.
+            let same = || version(answer.headers()).and_then(|version| version.validator()).as_deref() == self.known;
+            if answer.status() == StatusCode::NOT_MODIFIED || self.known.is_some() && same() {
+                return Ok(true);
+            }
+            return self.take(answer).await.map(|()| false);
         };
         let answer = self.asked(Some(&rest)).await?;
         match answer.status() {
-            StatusCode::PARTIAL_CONTENT if self.goes_on(answer.headers()) => self.take(answer).await,
+            StatusCode::PARTIAL_CONTENT if self.goes_on(answer.headers()) => self.take(answer).await.map(|()| false),
             // It is another file by now, or the server gives no parts.
             StatusCode::OK => {
-                self.from_the_beginning()?;
-                self.take(answer).await
+                self.begin_anew()?;
+                self.take(answer).await.map(|()| false)
             }
             _ => {
                 self.version = None;
@@ -154,9 +187,16 @@ impl Download<'_> {
         if let Some(Version { text, .. }) = rest {
             request = request.header(RANGE, format!("bytes={}-", self.have)).header(IF_RANGE, text);
         }
+        let condition = self.known.filter(|_| rest.is_none()).and_then(condition);
+        let conditional = condition.is_some();
+        if let Some((name, value)) = condition {
+            request = request.header(name, value);
+        }
         let answer = request.send().await.map_err(|error| self.broke(&error))?;
         let status = answer.status();
-        let fits = status == StatusCode::OK || rest.is_some() && matches!(status.as_u16(), 206 | 416);
+        let fits = status == StatusCode::OK
+            || rest.is_some() && matches!(status.as_u16(), 206 | 416)
+            || conditional && status == StatusCode::NOT_MODIFIED;
         if fits { Ok(answer) } else { Err(refusal(&self.shown, status)) }
     }
 
@@ -166,7 +206,7 @@ impl Download<'_> {
         first == self.have && (self.whole.is_none() || whole.is_none() || self.whole == whole)
     }
 
-    fn from_the_beginning(&mut self) -> Result<(), GetError> {
+    fn begin_anew(&mut self) -> Result<(), GetError> {
         (self.have, self.whole, self.version) = (0, None, None);
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)).map(drop));
         emptied.map_err(|error| GetError::disk(self.to, &error))
@@ -205,12 +245,21 @@ impl Download<'_> {
 fn version(headers: &HeaderMap) -> Option<Version> {
     if let Some(tag) = text(headers, ETAG) {
         let strong = tag.starts_with('"');
-        return Some(Version { text: tag.strip_prefix("W/").unwrap_or(tag).to_owned(), strong });
+        return Some(Version { text: tag.strip_prefix("W/").unwrap_or(tag).to_owned(), strong, lasting: strong });
     }
     let changed = text(headers, LAST_MODIFIED)?;
     // Within the same second it may have been changed again.
-    let strong = text(headers, DATE).is_some_and(|date| date != changed);
-    Some(Version { text: changed.to_owned(), strong })
+    let date = text(headers, DATE);
+    let strong = date.is_some_and(|date| date != changed);
+    let lasting = date.is_some_and(|date| is_settled(changed, date));
+    Some(Version { text: changed.to_owned(), strong, lasting })
+}
+
+/// The file had been as it is for so long that a clock that is a little wrong makes no difference (RFC 9110, 8.8.2.2).
+fn is_settled(changed: &str, date: &str) -> bool {
+    let at = |text| httpdate::parse_http_date(text).ok();
+    let age = at(date).zip(at(changed)).and_then(|(date, changed)| date.duration_since(changed).ok());
+    age.is_some_and(|age| age >= SETTLED)
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {

@@ -12,7 +12,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use millrace_contract::{GET_ENV, StoreKind, TaskSource, TaskStore};
+use millrace_contract::{GET_ENV, GET_KNOWN_ENV, GET_VALIDATOR, StoreKind, TaskSource, TaskStore};
 use millrace_files::digest::{self, DigestError};
 
 use crate::cgroup::Cgroup;
@@ -21,6 +21,20 @@ use asked::Asked;
 
 /// A version is a result, and those of a stage have 1 KiB.
 const LONGEST_VERSION: usize = 200;
+/// A longer validator is kept by nobody: what it is of is brought anew.
+const LONGEST_VALIDATOR: usize = 300;
+
+/// What became of the question for an address.
+enum Brought {
+    /// What an earlier run read lies there still.
+    Unchanged,
+    New {
+        /// For people.
+        version: Option<String>,
+        /// For a later run: by this the source tells whether it has changed.
+        validator: Option<String>,
+    },
+}
 
 /// Why nothing was brought.
 #[derive(Debug)]
@@ -58,17 +72,24 @@ pub fn run(arguments: &[std::ffi::OsString]) -> Result<String, GetError> {
     let asked = Asked::read(arguments)?;
     let authority = std::env::var(format!("{GET_ENV}ca.crt")).ok().filter(|text| !text.is_empty());
     let shown = address::shown(&asked.uri);
-    let version = match asked.uri.split_once("://") {
-        Some(("http" | "https", _)) => http::get(&asked.uri, &asked.to, authority.as_deref())?,
-        Some(("s3", rest)) => bucket(StoreKind::S3, rest, &asked, authority.as_deref())?,
-        Some(("gs", rest)) => bucket(StoreKind::Gcs, rest, &asked, authority.as_deref())?,
-        Some(("az", rest)) => bucket(StoreKind::Azure, rest, &asked, authority.as_deref())?,
+    let known = std::env::var(GET_KNOWN_ENV).ok().filter(|text| !text.is_empty());
+    let (authority, known) = (authority.as_deref(), known.as_deref());
+    let brought = match asked.uri.split_once("://") {
+        Some(("http" | "https", _)) => http::get(&asked.uri, &asked.to, authority, known)?,
+        Some(("s3", rest)) => bucket(StoreKind::S3, rest, &asked, authority, known)?,
+        Some(("gs", rest)) => bucket(StoreKind::Gcs, rest, &asked, authority, known)?,
+        Some(("az", rest)) => bucket(StoreKind::Azure, rest, &asked, authority, known)?,
         Some(("pvc", _)) => claim::copy(&asked)?,
         _ => {
             return Err(GetError::last(format!(
                 "nobody reads {shown}: write https://, http://, s3://, gs://, az:// or pvc://"
             )));
         }
+    };
+    let Brought::New { version, validator } = brought else {
+        // An empty file of a download that did not begin is no output.
+        fs::remove_file(&asked.to).or_else(ignore_absent).map_err(|error| GetError::disk(&asked.to, &error))?;
+        return Ok(format!("{shown}: what an earlier run read lies there still"));
     };
     let found = digest::artifact(&asked.to, &|| false).map_err(|error| match error {
         // A bucket's folder may be empty, an output may not be absent.
@@ -86,13 +107,26 @@ pub fn run(arguments: &[std::ffi::OsString]) -> Result<String, GetError> {
     if let Some(version) = &version {
         result("source_version", version)?;
     }
+    if let Some(validator) = &validator {
+        result(GET_VALIDATOR, validator)?;
+    }
     let files = if found.files.len() == 1 { "1 file".to_owned() } else { format!("{} files", found.files.len()) };
     let version = version.map(|version| format!(", version {version}")).unwrap_or_default();
     Ok(format!("{shown}: {files}, {} bytes, {}{version}", found.size, found.digest))
 }
 
+fn ignore_absent(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
 /// What lies in a bucket: an object, or all objects below a folder.
-fn bucket(kind: StoreKind, rest: &str, asked: &Asked, authority: Option<&str>) -> Result<Option<String>, GetError> {
+fn bucket(
+    kind: StoreKind,
+    rest: &str,
+    asked: &Asked,
+    authority: Option<&str>,
+    known: Option<&str>,
+) -> Result<Brought, GetError> {
     let shown = &asked.uri;
     let Some((bucket, key)) =
         rest.split_once('/').filter(|(bucket, key)| !bucket.is_empty() && !key.trim_matches('/').is_empty())
@@ -116,11 +150,15 @@ fn bucket(kind: StoreKind, rest: &str, asked: &Asked, authority: Option<&str>) -
     let source = TaskSource { store, key: key.trim_end_matches('/').to_owned() };
     let others = remote::Others { source: &source, authority, anonymous: asked.anonymous };
     let budget = Budget::of(Cgroup::find().memory_limit());
-    match remote::take(&others, &asked.to, budget, &|| false) {
-        Ok(version) => Ok(version.map(|version| version.trim_matches('"').to_owned())),
-        Err(error @ RemoteError::Unreachable { .. }) => Err(GetError::passing(error.to_string())),
-        // It may be quiet the next time.
-        Err(error @ RemoteError::Bad { .. }) => Err(GetError::passing(error.to_string())),
+    match remote::take(&others, &asked.to, known, budget, &|| false) {
+        Ok(None) => Ok(Brought::Unchanged),
+        Ok(Some(remote::Taken { version, validator })) => {
+            Ok(Brought::New { version: version.map(|version| version.trim_matches('"').to_owned()), validator })
+        }
+        // What was written while it was read may be quiet the next time.
+        Err(error @ (RemoteError::Unreachable { .. } | RemoteError::Bad { .. })) => {
+            Err(GetError::passing(error.to_string()))
+        }
         Err(RemoteError::Disk { path, source }) => Err(GetError::disk(&path, &source)),
         Err(error) => Err(GetError::last(error.to_string())),
     }

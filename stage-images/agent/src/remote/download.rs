@@ -7,8 +7,8 @@ use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use millrace_contract::TaskSource;
-use millrace_files::digest::Stop;
+use millrace_contract::{BlobFile, TaskSource};
+use millrace_files::digest::{Stop, of_folder};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt};
 use percent_encoding::percent_decode_str;
@@ -54,16 +54,47 @@ pub struct Others<'a> {
     pub anonymous: bool,
 }
 
-/// Brings what lies there, as it is at one time: an object that is written anew meanwhile ends it. The version is that of a single object.
-pub fn take(others: &Others<'_>, to: &FilePath, budget: Budget, stop: Stop<'_>) -> Result<Option<String>, RemoteError> {
+/// What was brought from there.
+pub struct Taken {
+    /// That of a single object.
+    pub version: Option<String>,
+    /// Of all that lies there, if the store names versions.
+    pub validator: Option<String>,
+}
+
+/// Brings what lies there, as it is at one time: an object that is written anew meanwhile ends it. Nothing if it is what is `known`.
+pub fn take(
+    others: &Others<'_>,
+    to: &FilePath,
+    known: Option<&str>,
+    budget: Budget,
+    stop: Stop<'_>,
+) -> Result<Option<Taken>, RemoteError> {
     let store = client::open_other(&others.source.store, PATIENCE, others.authority, others.anonymous);
     let remote = Remote::with(others.source, store)?;
     let files = remote.wait(stop, remote.find())?;
+    let validator = validator(&files);
+    if known.is_some() && validator.as_deref() == known {
+        return Ok(None);
+    }
     remote.wait(stop, remote.download(&files, to, budget))?;
-    Ok(match files.as_slice() {
+    let version = match files.as_slice() {
         [only] if only.path.is_empty() => only.tag.clone(),
         _ => None,
-    })
+    };
+    Ok(Some(Taken { version, validator }))
+}
+
+/// A digest of which files lie there, in which version each. None where a version is missing, or is only nearly the same.
+fn validator(files: &[Found]) -> Option<String> {
+    let versioned = files.iter().map(|Found { key: _, path, size, tag }| {
+        let tag = tag.clone().filter(|tag| !tag.is_empty() && !tag.starts_with("W/"))?;
+        Some(BlobFile { path: path.clone(), sha256: tag, size: *size })
+    });
+    let mut all = versioned.collect::<Option<Vec<BlobFile>>>()?;
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    // A digest of versions, where it is one of contents elsewhere.
+    Some(format!("objects:{}", of_folder(&all)))
 }
 
 fn make(folder: &FilePath) -> Result<(), RemoteError> {
@@ -168,6 +199,32 @@ impl Remote {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_is_the_same_while_its_files_and_all_their_versions_are() {
+        let file = |path: &str, size, tag: Option<&str>| Found {
+            key: Path::from(path),
+            path: path.to_owned(),
+            size,
+            tag: tag.map(str::to_owned),
+        };
+        let of = |files: &[(&str, u64, Option<&str>)]| {
+            validator(&files.iter().map(|(path, size, tag)| file(path, *size, *tag)).collect::<Vec<_>>())
+        };
+        let known = of(&[("a", 1, Some("\"1\"")), ("b", 2, Some("\"2\""))]);
+        assert!(known.is_some());
+        assert_eq!(of(&[("b", 2, Some("\"2\"")), ("a", 1, Some("\"1\""))]), known, "in any order");
+        for other in [
+            &[("a", 1, Some("\"1\""))][..],
+            &[("a", 1, Some("\"1\"")), ("b", 2, Some("\"3\""))],
+            &[("a", 1, Some("\"1\"")), ("b", 3, Some("\"2\""))],
+            &[("a", 1, Some("\"1\"")), ("c", 2, Some("\"2\""))],
+        ] {
+            assert_ne!(of(other), known, "{other:?}");
+        }
+        assert_eq!(of(&[("a", 1, None)]), None);
+        assert_eq!(of(&[("a", 1, Some("W/\"1\""))]), None, "nearly the same is not enough");
+    }
 
     #[test]
     fn objects_that_stand_for_folders_are_no_files() {

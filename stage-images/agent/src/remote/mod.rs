@@ -14,7 +14,7 @@ mod sweep;
 mod upload;
 
 pub use collect::{Together, put_together};
-pub use download::{Others, bring, take};
+pub use download::{Others, Taken, bring, take};
 pub use error::RemoteError;
 pub use keep::{has, put};
 pub use pieces::Budget;

@@ -176,6 +176,16 @@ impl CacheSnapshot {
     }
 }
 
+impl CacheSnapshot {
+    /// What this one made, as long as a kept run has it and nobody found it lost.
+    pub(super) fn made_by(&self, key: &str, maker: &CacheOrigin) -> Option<Made> {
+        let claims = parse(key).and_then(|key| self.0.get(at(&key))?.get(&key)).map(Vec::as_slice).unwrap_or_default();
+        let lost = claims.iter().filter_map(Claim::lost).any(|origin| origin == maker);
+        let body = claims.iter().filter_map(Claim::made).find(|(origin, _)| *origin == maker).filter(|_| !lost)?.1;
+        serde_json::from_str(body).ok()
+    }
+}
+
 impl Claim {
     fn made(&self) -> Option<(&CacheOrigin, &str)> {
         match &self.standing {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::inputs::{self, Handed, Mounted};
 use super::super::pass::{Pass, Stages};
 use super::super::{code, job, render};
+use super::source;
 use crate::api::{Container, EnvValue, StageStatus};
 use crate::names;
 use crate::pipeline::FrozenContainer;
@@ -16,6 +17,8 @@ const VERSION: u32 = 1;
 /// Hex characters of a key: 160 bits.
 const LENGTH: usize = 40;
 const DIGEST: &str = "sha256:";
+/// In the place of an image: what it brings depends on what is asked of it alone.
+const COPY: &str = "copy";
 
 /// A stage as far as its key is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +45,8 @@ pub(super) fn of(
     let first = StageStatus { attempts: 0, ..status.clone() };
     let scope = job::scope_of(pass, name, stage, &first, &read, stages).map_err(hindered)?;
     let container = render::container(name, &pass.at(name), stage, &scope).map_err(hindered)?;
-    let Some(image) = digest(&container.image) else {
+    let image = if source::is_plain_copy(pass, stage) { Some(COPY) } else { digest(&container.image) };
+    let Some(image) = image else {
         return Err(format!(
             "the image {} is not named by its digest, and a tag may move: write image@sha256:…",
             crate::clip::clip(&container.image, 200)

@@ -3,11 +3,13 @@
 
 mod index;
 mod key;
+mod source;
 
 use std::time::Duration;
 
 pub(super) use index::origin;
 pub use index::{CacheIndex, CacheSnapshot};
+pub(super) use source::{known as known_source, reads_address, unchanged};
 
 use self::index::{Made, WAITING};
 use super::pass::{Effects, Pass, Stages, clip, since};
@@ -66,8 +68,12 @@ pub(super) fn look(
     let Some(asked) = asked(pass, name, stage) else { return Look::Run(None) };
     let old = status.cache.as_deref().cloned().unwrap_or_default();
     let said = CacheStatus { refresh: old.refresh, lost: old.lost, ..CacheStatus::default() };
+    // What is read at an address without a limit to its age is always asked about.
+    let asks = reads_address(stage);
+    let quiet = asks && asked.cache.max_age_seconds.is_none();
     let miss = |said: CacheStatus, why: String| {
-        let miss = Some(why).filter(|why| asked.written && !why.is_empty()).map(|why| crate::clip::clip(&why, MISS));
+        let miss =
+            Some(why).filter(|why| asked.written && !quiet && !why.is_empty()).map(|why| crate::clip::clip(&why, MISS));
         let said = Some(CacheStatus { miss, ..said }).filter(|said| *said != CacheStatus::default());
         Look::Run(said.map(Box::new))
     };
@@ -77,7 +83,7 @@ pub(super) fn look(
     };
     let is_auto = asked.cache.mode == CacheMode::Auto;
     let limit = asked.cache.max_age_seconds.map(Duration::from_secs);
-    if keyed.blind && is_auto && limit.is_none() {
+    if keyed.blind && is_auto && limit.is_none() && !asks {
         let why = "nobody sees when what it reads changes: write cache.maxAge, the time for which its result holds";
         return miss(said, why.to_owned());
     }
@@ -87,8 +93,14 @@ pub(super) fn look(
         return miss(said, why.to_owned());
     }
     let known = pass.observed.cache.look(&keyed.key, pass.run_uid());
+    let mut said = said;
     let why = match known.made {
         Some((origin, made)) => match too_old(pass, &origin, limit) {
+            // Its source may have changed.
+            None if keyed.blind && limit.is_none() => {
+                said.asked = source::asked(stage, origin, &made);
+                String::new()
+            }
             None => {
                 let message = format!("stage `{}` of run {} made it at {}", origin.stage, origin.run, origin.time.0);
                 effects.tell(HIT, format!("stage {name}: {message}"));
@@ -101,7 +113,10 @@ pub(super) fn look(
                 }
                 return Look::Taken(Box::new(new));
             }
-            Some(why) => why,
+            Some(why) => {
+                said.asked = source::asked(stage, origin, &made);
+                why
+            }
         },
         None if known.lost => "what earlier runs had made was found lost".to_owned(),
         None => "no kept run of the namespace has made the same".to_owned(),

@@ -39,7 +39,13 @@ fn an_address_becomes_a_stage_whose_program_is_the_agent_alone() {
     assert_eq!(made.container.args, ["get", "--uri", FILE, "--to", "$[[ outputs.data ]]"]);
     assert_eq!(made.outputs["data"].kind, ArtifactType::Artifact);
     let cache = made.cache.as_ref().unwrap();
-    assert_eq!((cache.mode, cache.max_age_seconds), (CacheMode::Off, None), "every run looks anew");
+    assert_eq!((cache.mode, cache.max_age_seconds), (CacheMode::Auto, None), "its source is asked in every run");
+    let claim = checked(reads(json!({ "uri": "pvc://lake/base.csv" }))).unwrap();
+    assert_eq!(
+        program(&claim, "other-base").cache.as_ref().unwrap().mode,
+        CacheMode::Off,
+        "nobody says whether it has changed"
+    );
     assert_eq!(made.retry.when.as_deref(), Some("exitCode != 2"));
     assert!(made.container.settings.env.is_empty() && made.container.settings.volumes.is_empty());
 }
