@@ -1,5 +1,5 @@
 //! What is said in events only: by the Job controller of a Job that gets no pod (quota, Pod Security), by the kubelet of
-//! a pod that it cannot prepare (a volume that does not mount).
+//! a pod that it cannot prepare (a volume that does not mount), by an autoscaler of the cluster of a pod that no node takes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +20,10 @@ use crate::write::chain;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Events of one object are read once in this time.
 const EVERY: Duration = Duration::from_secs(15);
+/// The same of pods that no node takes: many may wait for long.
+const RARELY: Duration = Duration::from_mins(1);
+/// What cluster-autoscaler says of such a pod: a node comes, or why none does; and Karpenter of the one that it makes.
+const AUTOSCALERS: [&str; 3] = ["TriggeredScaleUp", "NotTriggerScaleUp", "Nominated"];
 /// Events that are read of one object.
 const EVENTS: u32 = 20;
 
@@ -39,16 +43,18 @@ impl Warnings {
     ) -> (BTreeMap<String, Words>, Option<Duration>) {
         let (mut found, mut look_again) = (BTreeMap::new(), None);
         for job in jobs.iter().filter(|job| lonely(job, pods)) {
-            let (due, wait) = due(job.created, now);
+            let (due, wait) = due(job.created, now, EVERY);
             look_again = sooner(look_again, Some(wait));
-            if due && let Some(words) = self.words(client, namespace, &job.uid, "reason=FailedCreate").await {
+            let failed = Which { fields: "reason=FailedCreate", reasons: &[] };
+            if due && let Some(words) = self.words(client, namespace, &job.uid, &failed).await {
                 found.insert(job.name.clone(), words);
             }
         }
         (found, look_again)
     }
 
-    /// Gives each pod that is not prepared, and says nothing itself, the kubelet's words; and when to look again.
+    /// Gives each pod that is not prepared, and says nothing itself, the kubelet's words, and adds an autoscaler's to the scheduler's; and
+    /// when to look again.
     pub async fn tell(
         &self,
         client: &Client,
@@ -63,17 +69,19 @@ impl Warnings {
             items += u32::from(pod.index.is_some());
             pod.index.is_none() || items == 1
         };
-        for pod in pods.iter_mut().filter(|pod| in_preparation(pod) && speaks(pod)) {
-            let (due, wait) = due(pod.created, now);
+        for pod in pods.iter_mut().filter(|pod| (in_preparation(pod) || is_unplaced(pod)) && speaks(pod)) {
+            let unplaced = is_unplaced(pod);
+            let which = if unplaced { PLACING } else { PREPARING };
+            let (due, wait) = due(pod.created, now, if unplaced { RARELY } else { EVERY });
             look_again = sooner(look_again, Some(wait));
-            if due && let Some(words) = self.words(client, namespace, &pod.uid, "type=Warning").await {
-                *pod = Arc::new(PodView { words: Some(words), ..PodView::clone(pod) });
+            if due && let Some(words) = self.words(client, namespace, &pod.uid, &which).await {
+                *pod = Arc::new(if unplaced { with_autoscaler(pod, &words) } else { with_kubelet(pod, words) });
             }
         }
         look_again
     }
 
-    async fn words(&self, client: &Client, namespace: &str, uid: &str, which: &str) -> Option<Words> {
+    async fn words(&self, client: &Client, namespace: &str, uid: &str, which: &Which) -> Option<Words> {
         {
             let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((_, words)) = kept.get(uid).filter(|(read, _)| read.elapsed() < EVERY) {
@@ -81,9 +89,9 @@ impl Warnings {
             }
         }
         let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-        let fields = format!("involvedObject.uid={uid},{which}");
+        let fields = format!("involvedObject.uid={uid},{}", which.fields);
         let words = match api.list(&ListParams::default().fields(&fields).limit(EVENTS)).await {
-            Ok(list) => newest(list.items),
+            Ok(list) => newest(list.items.into_iter().filter(|event| which.takes(event)).collect()),
             Err(error) => {
                 tracing::warn!(namespace, uid, error = %chain(&error), "failed to read events");
                 None
@@ -96,10 +104,56 @@ impl Warnings {
     }
 }
 
+/// Which events of an object are read.
+struct Which {
+    /// What the apiserver selects by.
+    fields: &'static str,
+    /// Of these only those with one of these reasons; all where there is none.
+    reasons: &'static [&'static str],
+}
+
+/// The kubelet's.
+const PREPARING: Which = Which { fields: "type=Warning", reasons: &[] };
+/// The autoscaler's. The scheduler's are not asked for: there may be many, and the pod has its words.
+const PLACING: Which = Which { fields: "reason!=FailedScheduling", reasons: &AUTOSCALERS };
+
+impl Which {
+    fn takes(&self, event: &Event) -> bool {
+        let reason = event.reason.as_deref().unwrap_or_default();
+        self.reasons.is_empty() || self.reasons.contains(&reason)
+    }
+}
+
 /// Whether its events are to be read now, and when to look again.
-fn due(created: Option<Timestamp>, now: Timestamp) -> (bool, Duration) {
+fn due(created: Option<Timestamp>, now: Timestamp, every: Duration) -> (bool, Duration) {
     let age = created.map_or(Duration::ZERO, |at| duration::since(at, now));
-    if age < PATIENCE { (false, PATIENCE.saturating_sub(age) + Duration::from_millis(50)) } else { (true, EVERY) }
+    if age < PATIENCE { (false, PATIENCE.saturating_sub(age) + Duration::from_millis(50)) } else { (true, every) }
+}
+
+/// A pod that no node takes.
+fn is_unplaced(pod: &PodView) -> bool {
+    pod.phase == "Pending" && pod.node.is_none() && !pod.deleting && pod.unschedulable.is_some()
+}
+
+fn with_kubelet(pod: &PodView, words: Words) -> PodView {
+    PodView { words: Some(words), ..pod.clone() }
+}
+
+/// What the autoscaler says comes first: the scheduler's words may be long, and what is long is cut.
+fn with_autoscaler(pod: &PodView, said: &Words) -> PodView {
+    let unschedulable = pod.unschedulable.as_ref().map(|words| Words {
+        message: format!("{}: {}; {}", said.reason, in_order(&said.message), words.message),
+        ..words.clone()
+    });
+    PodView { unschedulable, ..pod.clone() }
+}
+
+/// What follows the colon, in one order: cluster-autoscaler gives its reasons in any, and no status is written for that.
+fn in_order(message: &str) -> String {
+    let Some((head, reasons)) = message.trim_end().split_once(": ") else { return message.trim_end().to_owned() };
+    let mut reasons: Vec<&str> = reasons.split(", ").collect();
+    reasons.sort_unstable();
+    format!("{head}: {}", reasons.join(", "))
 }
 
 /// A pod on a node whose containers wait, in the ordinary words.
@@ -171,12 +225,50 @@ mod tests {
         assert!(!in_preparation(&PodView { main, ..pod }));
     }
 
+    fn event(time: &str, reason: &str, message: &str) -> Event {
+        let json = json!({ "metadata": {}, "involvedObject": {}, "lastTimestamp": time, "reason": reason, "message": message });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn what_an_autoscaler_does_for_a_pod_that_no_node_takes_is_told_before_why_none_does() {
+        let words = Words { reason: "Unschedulable".into(), message: "0/1 nodes are available".into() };
+        let pod = PodView { phase: "Pending".into(), unschedulable: Some(words), ..PodView::default() };
+        assert!(is_unplaced(&pod) && !in_preparation(&pod));
+        assert!(!is_unplaced(&PodView { node: Some("n".into()), ..pod.clone() }));
+        assert!(!is_unplaced(&PodView { unschedulable: None, ..pod.clone() }));
+        assert!(!is_unplaced(&PodView { deleting: true, ..pod.clone() }));
+        let comes = event("2026-01-01T00:00:05Z", "TriggeredScaleUp", "pod triggered scale-up: [{gpu 0->1 (max: 4)}]");
+        let other = event("2026-01-01T00:00:06Z", "SomethingElse", "of nobody that is known");
+        let events = vec![comes, other].into_iter().filter(|event| PLACING.takes(event)).collect();
+        let told = with_autoscaler(&pod, &newest(events).unwrap()).unschedulable.unwrap();
+        assert_eq!(told.reason, "Unschedulable", "the scheduler's, by which waiting is known");
+        assert_eq!(
+            told.message,
+            "TriggeredScaleUp: pod triggered scale-up: [{gpu 0->1 (max: 4)}]; 0/1 nodes are available"
+        );
+    }
+
+    #[test]
+    fn reasons_in_another_order_are_no_news() {
+        let said = "pod didn't trigger scale-up: 2 Insufficient nvidia.com/gpu, 1 max node group size reached";
+        let again = "pod didn't trigger scale-up: 1 max node group size reached, 2 Insufficient nvidia.com/gpu";
+        assert_eq!(in_order(said), again);
+        assert_eq!(in_order(again), again);
+        assert_eq!(in_order("max total nodes in cluster reached "), "max total nodes in cluster reached");
+    }
+
+    #[test]
+    fn a_pod_without_a_node_is_looked_at_less_often() {
+        let (made, now) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + Duration::from_secs(6));
+        assert_eq!(due(Some(made), now, RARELY), (true, RARELY));
+        let soon = Timestamp::UNIX_EPOCH + Duration::from_secs(4);
+        assert_eq!(due(Some(made), soon, RARELY), (false, Duration::from_millis(1050)));
+    }
+
     #[test]
     fn the_newest_words_are_told() {
-        let event = |time: &str, message: &str| {
-            let json = json!({ "metadata": {}, "involvedObject": {}, "lastTimestamp": time, "reason": "FailedCreate", "message": message });
-            serde_json::from_value::<Event>(json).unwrap()
-        };
+        let event = |time: &str, message: &str| event(time, "FailedCreate", message);
         let events = vec![event("2026-01-01T00:00:05Z", "exceeded quota"), event("2026-01-01T00:00:01Z", "older")];
         assert_eq!(newest(events).unwrap().message, "exceeded quota");
         let pulled = vec![
