@@ -167,7 +167,7 @@ def durations() -> dict[str, Buckets]:
     holder = get("lease", "millrace", SYSTEM)["spec"]["holderIdentity"]
     text = kubectl("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{holder}:8080/proxy/metrics")
     found: dict[str, Buckets] = {kind: {} for kind in KINDS}
-    for labels, count in re.findall(r"^millrace_controller_reconcile_duration_seconds_bucket\{([^}]*)\} (\d+)", text, re.M):
+    for labels, count in re.findall(r"^millrace_controller_reconcile_duration_seconds_bucket\{([^}]*)\} (\d+)", text, re.MULTILINE):
         named = dict(re.findall(r'(\w+)="([^"]*)"', labels))
         if named["kind"] in found:
             found[named["kind"]][float(named["le"])] = int(count)
