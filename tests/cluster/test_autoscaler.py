@@ -61,7 +61,7 @@ class ClusterAutoscaler(ClusterTest):
     def start_autoscaler(self) -> None:
         log = Path(tempfile.mkdtemp(prefix="millrace-autoscaler-")) / "log"
         kubeconfig = os.environ["KUBECONFIG"]
-        fast = ["--scan-interval=2s", "--scale-down-delay-after-add=2s", "--scale-down-unneeded-time=6s"]
+        fast = ["--scan-interval=2s", "--scale-down-delay-after-add=2s", "--scale-down-unneeded-time=6s", "--unremovable-node-recheck-timeout=4s"]
         own = [f"--kubeconfig={kubeconfig}", f"--namespace={self.namespace}", "--leader-elect=false", "--address=127.0.0.1:0"]
         environment = {**os.environ, "POD_NAMESPACE": self.namespace, "KWOK_PROVIDER_MODE": "local"}
         with log.open("w") as file:
@@ -144,7 +144,7 @@ class ClusterAutoscaler(ClusterTest):
         self.assertIn(f"Insufficient {GPU}", waiting["message"])
         wait_for("the cause", lambda: f"Insufficient {GPU}" in self.ready("first").get("message", ""), TOLD_SECONDS)
         self.assertEqual(self.ready("first")["status"], "False")
-        self.assertEqual(len(self.nodes()), 1)
+        wait_for("a node", lambda: len(self.nodes()) == 1)
         self.simulate()
         train, first = self.stage_pod(), self.server("first")
         [node] = self.nodes()
