@@ -109,7 +109,8 @@ class Client:
                 if number is None:
                     return
                 method, path, body = asked[number]
-                connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+                kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+                connection.request(method, path, json.dumps(body), {"Content-Type": kind})
                 response = connection.getresponse()
                 text = response.read()
                 if response.status >= 300:

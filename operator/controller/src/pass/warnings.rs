@@ -1,5 +1,5 @@
 //! What is said in events only: by the Job controller of a Job that gets no pod (quota, Pod Security), by the kubelet of
-//! a pod that it cannot prepare (a volume that does not mount).
+//! a pod that it cannot prepare (a volume that does not mount), by an autoscaler of the cluster of a pod that no node takes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +21,8 @@ use crate::write::chain;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An object that still waits is looked at again after this.
 const EVERY: Duration = Duration::from_secs(15);
+/// The same of pods that no node takes: many may wait for long.
+const RARELY: Duration = Duration::from_mins(1);
 /// What was read of a namespace answers for this long, or for as many times as long as the reading took.
 const FRESH: Duration = Duration::from_secs(2);
 const TIMES: u32 = 20;
@@ -31,7 +33,7 @@ const PAGES: usize = 20;
 /// What the events of each namespace said last. The apiserver reads all events of a namespace to find those of one object, so they are read for
 /// all objects that wait.
 #[derive(Default)]
-pub struct Warnings(Mutex<HashMap<String, Arc<AsyncMutex<Read>>>>);
+pub struct Warnings(Mutex<HashMap<(String, Which), Arc<AsyncMutex<Read>>>>);
 
 #[derive(Default)]
 struct Read {
@@ -58,16 +60,17 @@ impl Warnings {
     ) -> (BTreeMap<String, Words>, Option<Duration>) {
         let (mut found, mut look_again) = (BTreeMap::new(), None);
         for job in jobs.iter().filter(|job| lonely(job, pods)) {
-            let (due, wait) = due(job.created, now);
+            let (due, wait) = due(job.created, now, EVERY);
             look_again = sooner(look_again, Some(wait));
-            if due && let Some(words) = self.words(client, namespace, &job.uid).await {
+            if due && let Some(words) = self.words(client, namespace, &job.uid, Which::Preparing).await {
                 found.insert(job.name.clone(), words);
             }
         }
         (found, look_again)
     }
 
-    /// Gives each pod that is not prepared, and says nothing itself, the kubelet's words; and when to look again.
+    /// Gives each pod that is not prepared, and says nothing itself, the kubelet's words, and adds an autoscaler's to the scheduler's; and
+    /// when to look again.
     pub async fn tell(
         &self,
         client: &Client,
@@ -82,27 +85,29 @@ impl Warnings {
             items += u32::from(pod.index.is_some());
             pod.index.is_none() || items == 1
         };
-        for pod in pods.iter_mut().filter(|pod| in_preparation(pod) && speaks(pod)) {
-            let (due, wait) = due(pod.created, now);
+        for pod in pods.iter_mut().filter(|pod| (in_preparation(pod) || is_unplaced(pod)) && speaks(pod)) {
+            let unplaced = is_unplaced(pod);
+            let which = if unplaced { Which::Placing } else { Which::Preparing };
+            let (due, wait) = due(pod.created, now, if unplaced { RARELY } else { EVERY });
             look_again = sooner(look_again, Some(wait));
-            if due && let Some(words) = self.words(client, namespace, &pod.uid).await {
-                *pod = Arc::new(PodView { words: Some(words), ..PodView::clone(pod) });
+            if due && let Some(words) = self.words(client, namespace, &pod.uid, which).await {
+                *pod = Arc::new(if unplaced { with_autoscaler(pod, &words) } else { with_kubelet(pod, words) });
             }
         }
         look_again
     }
 
-    async fn words(&self, client: &Client, namespace: &str, uid: &str) -> Option<Words> {
+    async fn words(&self, client: &Client, namespace: &str, uid: &str, which: Which) -> Option<Words> {
         let place = {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|_, place| place.try_lock().is_ok_and(|read| read.is_fresh()) || Arc::strong_count(place) > 1);
-            Arc::clone(all.entry(namespace.to_owned()).or_default())
+            Arc::clone(all.entry((namespace.to_owned(), which)).or_default())
         };
         // Who comes meanwhile waits for the same answer.
         let mut read = place.lock().await;
         if !read.is_fresh() {
             let began = Instant::now();
-            match warnings(client, namespace).await {
+            match read_all(client, namespace, which).await {
                 Ok(words) => read.words = Arc::new(words),
                 Err(error) => tracing::warn!(namespace, error = %chain(&error), "failed to read events"),
             }
@@ -112,26 +117,73 @@ impl Warnings {
     }
 }
 
+/// Which events are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Which {
+    /// The kubelet's of pods, and the Job controller's.
+    Preparing,
+    /// What cluster-autoscaler says of a pod that no node takes: a node comes, or why none does; and Karpenter of the one that it makes. The
+    /// scheduler's are not asked for: there may be many, and the pod has its words.
+    Placing,
+}
+
+impl Which {
+    fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Preparing => &["type=Warning"],
+            Self::Placing => &["reason=TriggeredScaleUp", "reason=NotTriggerScaleUp", "reason=Nominated"],
+        }
+    }
+}
+
 /// The newest words about each object of a namespace, by its uid.
-async fn warnings(client: &Client, namespace: &str) -> Result<HashMap<String, Words>, kube::Error> {
+async fn read_all(client: &Client, namespace: &str, which: Which) -> Result<HashMap<String, Words>, kube::Error> {
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let mut page = ListParams::default().fields("type=Warning").limit(PAGE);
     let mut found = HashMap::new();
-    for _ in 0..PAGES {
-        let listed = api.list(&page).await?;
-        keep_newest(&mut found, listed.items);
-        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => break,
+    for fields in which.fields() {
+        let mut page = ListParams::default().fields(fields).limit(PAGE);
+        for _ in 0..PAGES {
+            let listed = api.list(&page).await?;
+            keep_newest(&mut found, listed.items);
+            match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => break,
+            }
         }
     }
     Ok(found.into_iter().map(|(uid, (_, words))| (uid, words)).collect())
 }
 
 /// Whether its events are to be read now, and when to look again.
-fn due(created: Option<Timestamp>, now: Timestamp) -> (bool, Duration) {
+fn due(created: Option<Timestamp>, now: Timestamp, every: Duration) -> (bool, Duration) {
     let age = created.map_or(Duration::ZERO, |at| duration::since(at, now));
-    if age < PATIENCE { (false, PATIENCE.saturating_sub(age) + Duration::from_millis(50)) } else { (true, EVERY) }
+    if age < PATIENCE { (false, PATIENCE.saturating_sub(age) + Duration::from_millis(50)) } else { (true, every) }
+}
+
+/// A pod that no node takes.
+fn is_unplaced(pod: &PodView) -> bool {
+    pod.phase == "Pending" && pod.node.is_none() && !pod.deleting && pod.unschedulable.is_some()
+}
+
+fn with_kubelet(pod: &PodView, words: Words) -> PodView {
+    PodView { words: Some(words), ..pod.clone() }
+}
+
+/// What the autoscaler says comes first: the scheduler's words may be long, and what is long is cut.
+fn with_autoscaler(pod: &PodView, said: &Words) -> PodView {
+    let unschedulable = pod.unschedulable.as_ref().map(|words| Words {
+        message: format!("{}: {}; {}", said.reason, in_order(&said.message), words.message),
+        ..words.clone()
+    });
+    PodView { unschedulable, ..pod.clone() }
+}
+
+/// What follows the colon, in one order: cluster-autoscaler gives its reasons in any, and no status is written for that.
+fn in_order(message: &str) -> String {
+    let Some((head, reasons)) = message.trim_end().split_once(": ") else { return message.trim_end().to_owned() };
+    let mut reasons: Vec<&str> = reasons.split(", ").collect();
+    reasons.sort_unstable();
+    format!("{head}: {}", reasons.join(", "))
 }
 
 /// A pod on a node whose containers wait, in the ordinary words.
@@ -207,6 +259,40 @@ mod tests {
         let pulling = Words { reason: "ErrImagePull".into(), message: String::new() };
         let main = Some(ContainerView { waiting: Some(pulling), ..ContainerView::default() });
         assert!(!in_preparation(&PodView { main, ..pod }));
+    }
+
+    #[test]
+    fn what_an_autoscaler_does_for_a_pod_that_no_node_takes_is_told_before_why_none_does() {
+        let words = Words { reason: "Unschedulable".into(), message: "0/1 nodes are available".into() };
+        let pod = PodView { phase: "Pending".into(), unschedulable: Some(words), ..PodView::default() };
+        assert!(is_unplaced(&pod) && !in_preparation(&pod));
+        assert!(!is_unplaced(&PodView { node: Some("n".into()), ..pod.clone() }));
+        assert!(!is_unplaced(&PodView { unschedulable: None, ..pod.clone() }));
+        assert!(!is_unplaced(&PodView { deleting: true, ..pod.clone() }));
+        let words = Words { reason: "TriggeredScaleUp".into(), message: "pod triggered scale-up: [{gpu 0->1 (max: 4)}]".into() };
+        let told = with_autoscaler(&pod, &words).unschedulable.unwrap();
+        assert_eq!(told.reason, "Unschedulable", "the scheduler's, by which waiting is known");
+        assert_eq!(
+            told.message,
+            "TriggeredScaleUp: pod triggered scale-up: [{gpu 0->1 (max: 4)}]; 0/1 nodes are available"
+        );
+    }
+
+    #[test]
+    fn reasons_in_another_order_are_no_news() {
+        let said = "pod didn't trigger scale-up: 2 Insufficient nvidia.com/gpu, 1 max node group size reached";
+        let again = "pod didn't trigger scale-up: 1 max node group size reached, 2 Insufficient nvidia.com/gpu";
+        assert_eq!(in_order(said), again);
+        assert_eq!(in_order(again), again);
+        assert_eq!(in_order("max total nodes in cluster reached "), "max total nodes in cluster reached");
+    }
+
+    #[test]
+    fn a_pod_without_a_node_is_looked_at_less_often() {
+        let (made, now) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + Duration::from_secs(6));
+        assert_eq!(due(Some(made), now, RARELY), (true, RARELY));
+        let soon = Timestamp::UNIX_EPOCH + Duration::from_secs(4);
+        assert_eq!(due(Some(made), soon, RARELY), (false, Duration::from_millis(1050)));
     }
 
     #[test]

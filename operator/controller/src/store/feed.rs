@@ -96,7 +96,6 @@ pub fn start(
     let starter = Starter { client, stores, queues, feeds: &feeds };
     for scope in &scopes {
         let all = |labels| Select { scope, labels, name: "" };
-        let named = |name| Select { scope, labels: "", name };
         starter.start(all(""), Feed { kind: "MLPipeline", shelf: |s| &s.pipelines, view: whole, wake: wake::pipeline });
         starter.start_noting(
             all(""),
@@ -117,72 +116,8 @@ pub fn start(
         let of_looks = all(PIPELINE_UID_LABEL);
         starter.start(of_looks, Feed { kind: "Job", shelf: |s| &s.look_jobs, view: look_job, wake: wake::look });
         starter.start(of_looks, Feed { kind: "Pod", shelf: |s| &s.look_pods, view: look_pod, wake: wake::look });
-        let of_models = all(DEPLOYMENT_LABEL);
-        starter.start(
-            of_models,
-            Feed { kind: "Pod", shelf: |s| &s.server_pods, view: server_pod, wake: wake::of_deployment },
-        );
-        starter.start(
-            of_models,
-            Feed {
-                kind: "Deployment",
-                shelf: |s| &s.server_deployments,
-                view: server_deployment,
-                wake: wake::server_deployment,
-            },
-        );
-        starter.start(of_models, Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::service });
-        starter.start(
-            of_models,
-            Feed {
-                kind: "HorizontalPodAutoscaler",
-                shelf: |s| &s.autoscalers,
-                view: autoscaler,
-                wake: wake::autoscaler,
-            },
-        );
-        starter
-            .start(named(ROUTES), Feed { kind: "ConfigMap", shelf: |s| &s.routes, view: routes, wake: wake::routing });
-        starter.start(
-            named(ROUTER),
-            Feed { kind: "Deployment", shelf: |s| &s.router_deployments, view: router_deployment, wake: wake::routing },
-        );
-        starter.start(
-            named(ROUTER),
-            Feed {
-                kind: "ServiceAccount",
-                shelf: |s| &s.router_accounts,
-                view: part::<ServiceAccount>,
-                wake: wake::part,
-            },
-        );
-        starter.start(
-            named(ROUTER),
-            Feed { kind: "RoleBinding", shelf: |s| &s.router_bindings, view: part::<RoleBinding>, wake: wake::part },
-        );
-        starter.start(
-            named(ROUTER),
-            Feed {
-                kind: "PodDisruptionBudget",
-                shelf: |s| &s.router_budgets,
-                view: part::<PodDisruptionBudget>,
-                wake: wake::part,
-            },
-        );
-        // Two names: the label finds both.
-        starter.start(
-            all(ROUTER_LABEL),
-            Feed {
-                kind: "NetworkPolicy",
-                shelf: |s| &s.router_policies,
-                view: part::<NetworkPolicy>,
-                wake: wake::part,
-            },
-        );
-        starter.start(
-            all(ROUTER_LABEL),
-            Feed { kind: "Pod", shelf: |s| &s.routers, view: router_pod, wake: wake::router },
-        );
+        starter.models(scope);
+        starter.routers(scope);
     }
     if !namespaces.is_empty() && !namespaces.iter().any(|n| n == catalog) {
         let feed = Feed { kind: "StageTemplate", shelf: |s: &Stores| &s.templates, view: whole, wake: wake::template };
@@ -210,6 +145,80 @@ pub(super) struct Starter<'a> {
 }
 
 impl Starter<'_> {
+    /// What is of ModelDeployments.
+    fn models(&self, scope: &str) {
+        let of_models = Select { scope, labels: DEPLOYMENT_LABEL, name: "" };
+        self.start(
+            of_models,
+            Feed { kind: "Pod", shelf: |s| &s.server_pods, view: server_pod, wake: wake::of_deployment },
+        );
+        self.start(
+            of_models,
+            Feed {
+                kind: "Deployment",
+                shelf: |s| &s.server_deployments,
+                view: server_deployment,
+                wake: wake::server_deployment,
+            },
+        );
+        self.start(of_models, Feed { kind: "Service", shelf: |s| &s.services, view: service, wake: wake::service });
+        self.start(
+            of_models,
+            Feed {
+                kind: "HorizontalPodAutoscaler",
+                shelf: |s| &s.autoscalers,
+                view: autoscaler,
+                wake: wake::autoscaler,
+            },
+        );
+    }
+
+    /// What is of the routers.
+    fn routers(&self, scope: &str) {
+        let named = |name| Select { scope, labels: "", name };
+        self.start(named(ROUTES), Feed { kind: "ConfigMap", shelf: |s| &s.routes, view: routes, wake: wake::routing });
+        self.start(
+            named(ROUTER),
+            Feed { kind: "Deployment", shelf: |s| &s.router_deployments, view: router_deployment, wake: wake::routing },
+        );
+        self.start(
+            named(ROUTER),
+            Feed {
+                kind: "ServiceAccount",
+                shelf: |s| &s.router_accounts,
+                view: part::<ServiceAccount>,
+                wake: wake::part,
+            },
+        );
+        self.start(
+            named(ROUTER),
+            Feed { kind: "RoleBinding", shelf: |s| &s.router_bindings, view: part::<RoleBinding>, wake: wake::part },
+        );
+        self.start(
+            named(ROUTER),
+            Feed {
+                kind: "PodDisruptionBudget",
+                shelf: |s| &s.router_budgets,
+                view: part::<PodDisruptionBudget>,
+                wake: wake::part,
+            },
+        );
+        // Two names: the label finds both.
+        self.start(
+            Select { scope, labels: ROUTER_LABEL, name: "" },
+            Feed {
+                kind: "NetworkPolicy",
+                shelf: |s| &s.router_policies,
+                view: part::<NetworkPolicy>,
+                wake: wake::part,
+            },
+        );
+        self.start(
+            Select { scope, labels: ROUTER_LABEL, name: "" },
+            Feed { kind: "Pod", shelf: |s| &s.routers, view: router_pod, wake: wake::router },
+        );
+    }
+
     pub fn start<K, V>(&self, select: Select<'_>, feed: Feed<K, V>) -> JoinHandle<()>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>

@@ -106,7 +106,7 @@ impl Source<'_> {
             }]),
             env_from: store::environment(objects.secret()),
             // Bytes on their way to the disk count too, but those the kernel gives up.
-            resources: pod::small("10m", "32Mi", "128Mi"),
+            resources: Some(pod::small("10m", "32Mi", "128Mi")),
             volume_mounts: Some(mounts),
             ..pod::own_container(pod::AGENT_INIT, &config.agent_image, config)
         })

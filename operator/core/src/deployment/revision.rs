@@ -117,10 +117,11 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
         return Intent::Invalid(vec![problem]);
     }
     let template = objects::server_pod(deployment, found, &place, config);
-    let template = match pod_template(deployment).and_then(|wanted| observed.pod_templates.get(wanted)) {
+    let mut template = match pod_template(deployment).and_then(|wanted| observed.pod_templates.get(wanted)) {
         Some(below) => pod::over_template(&below.template.clone().unwrap_or_default(), template),
         None => template,
     };
+    pod::leaves_its_node(&mut template);
     if let Some(problem) = autoscaler::lacks_request(deployment, &template) {
         return Intent::Invalid(vec![problem]);
     }

@@ -2,6 +2,7 @@
 //! PodTemplate of the catalog below both. Made so that Pod Security `restricted` admits it.
 
 mod check;
+mod eviction;
 mod hardened;
 mod own;
 mod probe;
@@ -14,6 +15,7 @@ mod volumes;
 mod tests;
 
 pub use check::check;
+pub(crate) use eviction::{keeps_its_node, leaves_its_node};
 pub use hardened::{USER, base, container_security};
 pub(crate) use own::{own_container, small};
 pub use probe::http_probe;

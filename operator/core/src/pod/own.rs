@@ -19,11 +19,11 @@ pub fn own_container(name: &str, image: &str, config: &Config) -> Container {
 }
 
 /// Requests, and a limit of memory. CPU has none: what is throttled delays whoever waits for it.
-pub fn small(cpu: &str, memory: &str, limit: &str) -> Option<ResourceRequirements> {
+pub fn small(cpu: &str, memory: &str, limit: &str) -> ResourceRequirements {
     let amount = |name: &str, amount: &str| (name.to_owned(), Quantity(amount.to_owned()));
-    Some(ResourceRequirements {
+    ResourceRequirements {
         requests: Some([amount("cpu", cpu), amount("memory", memory)].into()),
         limits: Some([amount("memory", limit)].into()),
         ..ResourceRequirements::default()
-    })
+    }
 }

@@ -91,7 +91,11 @@ fn container(namespace: &str, config: &Config) -> Container {
             format!("--leave-seconds={LEAVE}"),
             format!("--drain-seconds={DRAIN}"),
         ]),
-        env: Some(vec![EnvVar { name: "MILLRACE_POD_NAME".to_owned(), value_from: Some(name), ..EnvVar::default() }]),
+        env: Some(vec![
+            EnvVar { name: "MILLRACE_POD_NAME".to_owned(), value_from: Some(name), ..EnvVar::default() },
+            // Of its allocator: huge pages would be half of what a router takes, and there are two in each namespace.
+            EnvVar { name: "MIMALLOC_ALLOW_THP".to_owned(), value: Some("0".to_owned()), ..EnvVar::default() },
+        ]),
         ports: Some(vec![ContainerPort {
             name: Some(ADMIN.to_owned()),
             container_port: i32::from(ADMIN_PORT),

@@ -99,8 +99,9 @@ pub(super) fn task(
     }
 }
 
-/// The Job of an attempt.
-pub(super) fn of_attempt(pass: &Pass<'_>, stage: &str, attempt: u32, spec: JobSpec) -> Job {
+/// The Job of an attempt. Its pods keep their nodes: what they did so far would be lost.
+pub(super) fn of_attempt(pass: &Pass<'_>, stage: &str, attempt: u32, mut spec: JobSpec) -> Job {
+    pod::keeps_its_node(&mut spec.template);
     Job {
         metadata: ObjectMeta {
             name: Some(names::job(pass.run_name(), stage, attempt)),

@@ -123,6 +123,9 @@ fn a_job_is_one_attempt_of_one_run() {
     let labels = spec.template.metadata.as_ref().unwrap().labels.as_ref().unwrap();
     assert_eq!(labels[names::ATTEMPT_LABEL], "2");
     assert_eq!(labels[names::RUN_UID_LABEL], "0123456789abcdef");
+    // An autoscaler of the cluster that takes nodes away waits for its end.
+    let annotations = spec.template.metadata.as_ref().unwrap().annotations.as_ref().unwrap();
+    assert_eq!(annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"], "false");
     assert_eq!(pod(&job).restart_policy.as_deref(), Some("Never"));
 }
 

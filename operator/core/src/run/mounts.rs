@@ -124,7 +124,7 @@ pub(super) fn agent(config: &Config, spec: &mut PodSpec, main: &mut PodContainer
     });
     spec.init_containers.get_or_insert_default().push(PodContainer {
         command: Some(["/millrace-agent", "copy", AGENT_COPY_DIR].map(str::to_owned).to_vec()),
-        resources: pod::small("10m", "32Mi", "32Mi"),
+        resources: Some(pod::small("10m", "32Mi", "32Mi")),
         volume_mounts: Some(vec![mount.clone()]),
         ..pod::own_container(pod::AGENT_INIT, &config.agent_image, config)
     });

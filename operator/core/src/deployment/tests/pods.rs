@@ -50,6 +50,9 @@ fn a_model_in_a_bucket_is_fetched_before_its_server_starts() {
     artifact.uri = "s3://lake/runs/r4/train/outputs/model/ab".to_owned();
     artifact.access = serde_json::from_value(serde_json::json!({ "secretRef": { "name": "keys" } })).unwrap();
     let digest = artifact.digest.clone();
+    // What was fetched can be fetched again: it keeps no node from being taken away.
+    let annotations = template(&cluster).metadata.unwrap().annotations.unwrap();
+    assert_eq!(annotations["cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"], "millrace-model");
     let pod = pod(&cluster);
     let init = &pod.init_containers.as_ref().unwrap()[0];
     assert_eq!(init.command.as_ref().unwrap().last().map(String::as_str), Some("fetch"));

@@ -49,7 +49,7 @@ fn pod_spec(pipeline: &MLPipeline, templates: &Templates, store: &Store, task: &
         command: Some(vec![AGENT.to_owned()]),
         args: Some(vec!["sweep".to_owned()]),
         env: Some(told(task)),
-        resources: pod::small("10m", "32Mi", "256Mi"),
+        resources: Some(pod::small("10m", "32Mi", "256Mi")),
         ..pod::own_container(pod::MAIN, &config.agent_image, config)
     };
     let mut volumes = None;

@@ -67,7 +67,7 @@ fn pod_spec(trigger: &DataTrigger, task: &LookTask, config: &Config) -> PodSpec 
                 ..EnvFromSource::default()
             }]
         }),
-        resources: pod::small("5m", "32Mi", "128Mi"),
+        resources: Some(pod::small("5m", "32Mi", "128Mi")),
         ..pod::own_container(pod::MAIN, &config.data_image, config)
     };
     let mut volumes = None;
