@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millrace_routes::{LogStats, Routes, SecurityStats, Stats, StreamProblem, StreamStats};
+use millrace_routes::{LogStats, Model, Routes, SecurityStats, Stats, StreamProblem, StreamStats};
 
-use crate::api::ModelDeployment;
+use crate::api::{InferenceGraph, ModelDeployment};
 use crate::deployment::{Applied, DeploymentView, digest};
 use crate::plan::Refusal;
 use crate::problem::head;
@@ -15,6 +15,7 @@ use crate::run::PodView;
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     pub models: Vec<Arc<ModelDeployment>>,
+    pub graphs: Vec<Arc<InferenceGraph>>,
     /// The ConfigMap [`crate::names::ROUTES`].
     pub routes: Option<Arc<RoutesView>>,
     /// Everything that is there for the routers, by [`super::key`].
@@ -44,6 +45,8 @@ pub struct RoutesView {
     pub text: String,
     /// Each model's port.
     pub ports: BTreeMap<String, u16>,
+    /// Each graph as it is there.
+    pub graphs: BTreeMap<String, Model>,
 }
 
 impl RoutesView {
@@ -51,8 +54,11 @@ impl RoutesView {
     #[must_use]
     pub fn new(uid: String, resource_version: String, owners: BTreeSet<String>, text: String) -> Self {
         let routes: Routes = serde_json::from_str(&text).unwrap_or_default();
-        let ports = routes.models.into_iter().map(|model| (model.name, model.port)).collect();
-        Self { uid, resource_version, owners, text, ports }
+        let (graphs, models): (Vec<Model>, Vec<Model>) =
+            routes.models.into_iter().partition(|model| model.graph.is_some());
+        let ports = models.into_iter().map(|model| (model.name, model.port)).collect();
+        let graphs = graphs.into_iter().map(|graph| (graph.name.clone(), graph)).collect();
+        Self { uid, resource_version, owners, text, ports, graphs }
     }
 }
 
@@ -194,7 +200,7 @@ pub struct RevisionReport {
 impl Report {
     /// What was said of these models and of the revisions in their statuses. The rest is dropped: anybody's pod may have answered.
     #[must_use]
-    pub fn of(stats: &Stats, models: &[Arc<ModelDeployment>]) -> Self {
+    pub fn of(stats: &Stats, models: &[Arc<ModelDeployment>], graphs: &[Arc<InferenceGraph>]) -> Self {
         let known = models.iter().filter_map(|model| {
             let name = model.metadata.name.clone()?;
             let said = stats.models.get(&name)?;
@@ -213,7 +219,15 @@ impl Report {
             let (generation, revisions) = (said.generation, revisions.collect());
             Some((name, ModelReport { generation, revisions, security, log, stream }))
         });
-        Self { models: known.collect() }
+        let of_graphs = graphs.iter().filter_map(|graph| {
+            let name = graph.metadata.name.clone()?;
+            let said = stats.models.get(&name)?;
+            let asked = graph.spec.security.is_some();
+            let security = said.security.as_ref().filter(|_| asked).map(SecurityReport::of);
+            Some((name, ModelReport { generation: said.generation, security, ..ModelReport::default() }))
+        });
+        // Where both have a name, the model is meant: the graph does not get its Service.
+        Self { models: of_graphs.chain(known).collect() }
     }
 }
 
