@@ -364,8 +364,8 @@ mod tests {
 
     #[test]
     fn an_address_that_came_to_another_pod_says_nothing() {
-        assert!(report_of("router-a", &said(&[]), &[]).is_err());
-        assert_eq!(report_of("router", &said(&[]), &[]).unwrap(), Report::default());
+        assert!(report_of("router-a", &said(&[]), &[], &[]).is_err());
+        assert_eq!(report_of("router", &said(&[]), &[], &[]).unwrap(), Report::default());
     }
 
     #[test]
@@ -374,7 +374,7 @@ mod tests {
         let revisions: Vec<&str> = made_up.iter().map(String::as_str).chain(["m-1"]).collect();
         let mut models: Vec<(&str, &[&str])> = made_up.iter().map(|name| (name.as_str(), [].as_slice())).collect();
         models.push(("m", &revisions));
-        let report = report_of("router", &said(&models), &[model("m", "m-1"), model("n", "n-1")]).unwrap();
+        let report = report_of("router", &said(&models), &[model("m", "m-1"), model("n", "n-1")], &[]).unwrap();
         assert_eq!(report.models.keys().collect::<Vec<_>>(), ["m"]);
         assert_eq!(report.models["m"].revisions.keys().collect::<Vec<_>>(), ["m-1"]);
     }

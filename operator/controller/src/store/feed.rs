@@ -110,11 +110,7 @@ pub fn start(
             all(""),
             Feed { kind: "ModelDeployment", shelf: |s| &s.deployments, view: whole, wake: wake::deployment },
         );
-        starter.start(all(""), Feed { kind: "InferenceGraph", shelf: |s| &s.graphs, view: whole, wake: wake::graph });
-        starter.start(
-            all(GRAPH_LABEL),
-            Feed { kind: "Service", shelf: |s| &s.graph_services, view: graph_service, wake: wake::graph_service },
-        );
+        graphs(&starter, all(""), all(GRAPH_LABEL));
         let of_runs = all(RUN_UID_LABEL);
         starter.start(of_runs, Feed { kind: "Job", shelf: |s| &s.jobs, view: job, wake: wake::of_run });
         let of_stages = all(&but_items);
@@ -194,6 +190,15 @@ pub fn start(
         starter.start(Select { scope: catalog, labels: "", name: "" }, feed);
     }
     feeds
+}
+
+/// InferenceGraphs and their Services.
+fn graphs(starter: &Starter<'_>, all: Select<'_>, labelled: Select<'_>) {
+    starter.start(all, Feed { kind: "InferenceGraph", shelf: |s| &s.graphs, view: whole, wake: wake::graph });
+    starter.start(
+        labelled,
+        Feed { kind: "Service", shelf: |s| &s.graph_services, view: graph_service, wake: wake::graph_service },
+    );
 }
 
 /// What a watch is of.

@@ -111,7 +111,6 @@ fn node(spec: &InferenceGraphSpec, name: &str, node: &GraphNode, problems: &mut 
 fn target(spec: &InferenceGraphSpec, step: &GraphTarget, at: &str, problems: &mut Vec<Problem>) {
     let GraphTarget { name: _, model, node, path, timeout } = step;
     match (model, node) {
-        (Some(_), None) => {}
         (None, Some(node)) if path.is_some() => {
             let message = format!("path is of a model, and `{node}` is a node: leave it out");
             problems.push(Problem::new(format!("{at}.path"), "InvalidStep", message));
@@ -121,7 +120,7 @@ fn target(spec: &InferenceGraphSpec, step: &GraphTarget, at: &str, problems: &mu
             let message = format!("`{node}` is none of nodes: {}", did_you_mean(node, known));
             problems.push(Problem::new(format!("{at}.node"), "UnknownNode", message));
         }
-        (None, Some(_)) => {}
+        (Some(_), None) | (None, Some(_)) => {}
         (Some(_), Some(_)) => {
             problems.push(Problem::new(at, "InvalidStep", "it has both model and node: write one of them"));
         }
@@ -215,7 +214,7 @@ fn way<'a>(spec: &'a InferenceGraphSpec, start: &'a str) -> Option<Vec<&'a str>>
 
 /// How deep it is, and how often it asks.
 fn reach(spec: &InferenceGraphSpec) -> Option<Problem> {
-    let graph = document::document(spec, |model| model.to_owned())?;
+    let graph = document::document(spec, str::to_owned)?;
     // The root leads to all of them.
     let reach = graph.reach(&graph.root);
     reach.is_none().then(|| {

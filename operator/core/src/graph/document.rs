@@ -48,11 +48,11 @@ fn node(node: &GraphNode, served: &impl Fn(&str) -> String) -> Option<Node> {
 }
 
 fn in_sequence(of: &SequenceStep, first: bool, served: &impl Fn(&str) -> String) -> Option<GraphStep> {
-    let input = match of.input {
-        None if first => GraphInput::Request,
-        Some(StepInput::Request) => GraphInput::Request,
-        None | Some(StepInput::Answer) => GraphInput::Answer,
-        Some(StepInput::Both) => GraphInput::Both,
+    let usual = if first { StepInput::Request } else { StepInput::Answer };
+    let input = match of.input.unwrap_or(usual) {
+        StepInput::Request => GraphInput::Request,
+        StepInput::Answer => GraphInput::Answer,
+        StepInput::Both => GraphInput::Both,
     };
     Some(GraphStep {
         when: of.when.clone(),

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use millrace_routes::Outcome;
 
@@ -91,7 +92,7 @@ async fn answer(
     }
     let held = read(caller, graph, body, parts.headers.get(CONTENT_TYPE).cloned()).await?;
     let mut headers = parts.headers;
-    of_steps(&mut headers, parts.uri.authority().map(|authority| authority.as_str()));
+    of_steps(&mut headers, parts.uri.authority().map(Authority::as_str));
     let run = Run { caller, graph, headers, uri: parts.uri, left_out: Mutex::default() };
     let response = run.node(&graph.document.root, held, true).await?;
     let left_out = std::mem::take(&mut *lock(&run.left_out));
@@ -116,19 +117,24 @@ async fn answer(
 
 /// The whole body of the caller.
 async fn read(caller: &Caller, graph: &Graph, body: Incoming, kind: Option<HeaderValue>) -> Result<Held, Failure> {
+    let refused = |why: Why| {
+        if let Some(reason) = why.reason() {
+            caller.model.refused(reason);
+        }
+        Failure::of(why)
+    };
+    // Nothing is read of one that says itself that it is too long.
+    if body.size_hint().lower() > graph.body_bytes as u64 {
+        return Err(refused(Why::TooLong));
+    }
     let mut body = RequestBody::new(Source::Client(body), Copies::default());
     let fault = body.bound(Some(graph.body_bytes as u64), caller.silence);
     let read = Held::read(body, kind, graph.body_bytes, &caller.state.graphs).await;
     read.map_err(|unheld| match unheld {
-        Unheld::TooLong => Failure::of(Why::TooLong),
+        Unheld::TooLong => refused(Why::TooLong),
         Unheld::NoRoom => Failure::no_room(),
         Unheld::Broken(_) => match fault.and_then(|fault| fault.why()) {
-            Some(why) => {
-                if let Some(reason) = why.reason() {
-                    caller.model.refused(reason);
-                }
-                Failure::of(why)
-            }
+            Some(why) => refused(why),
             None => Failure::new(StatusCode::BAD_REQUEST, "the request's body broke off"),
         },
     })
