@@ -174,8 +174,9 @@ class Graphs(ModelTest):
         self.told("False", "SecurityRequired", 'model "a" has security.auth')
         wait_for("the model's routes", lambda: "a" in self.routed(), 60)
         self.assertNotIn("g", self.routed())
-        wrong = {"main": {"switch": {"steps": [{"name": "only", "node": "next"}]}}, "next": {"switch": {"steps": [{"name": "back", "node": "main"}]}}}
-        self.graph(wrong)
+        there = {"switch": {"steps": [{"name": "only", "node": "next"}]}}
+        back = {"switch": {"steps": [{"name": "back", "node": "main"}]}}
+        self.graph({"main": there, "next": back})
         self.told("False", "Circle", "would go round for ever")
         self.graph({"main": {"switch": {"steps": [{"name": "x", "when": "requst.x > 1", "model": "a"}, {"name": "y", "model": "a"}]}}})
         self.told("False", "InvalidExpression", "did you mean `request`")

@@ -46,7 +46,8 @@ impl Demand {
         graph: &millrace_routes::Model,
         models: impl Iterator<Item = &'a ModelDeployment>,
     ) -> Option<Self> {
-        let steps = graph.graph.iter().flat_map(|graph| graph.nodes.values()).flat_map(|node| node.steps());
+        let steps =
+            graph.graph.iter().flat_map(|graph| graph.nodes.values()).flat_map(millrace_routes::GraphNode::steps);
         let named = steps.filter_map(|step| match &step.to {
             millrace_routes::GraphTarget::Model { name, path: _ } => Some(name.as_str()),
             millrace_routes::GraphTarget::Node(_) => None,

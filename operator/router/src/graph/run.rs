@@ -79,7 +79,7 @@ impl Run<'_> {
             match answered {
                 Ok(response) if is_end => return Ok(response),
                 Ok(response) => {
-                    so_far = Some(self.held(response).await.map_err(|of| of.within(node, &step.name, None))?)
+                    so_far = Some(self.held(response).await.map_err(|of| of.within(node, &step.name, None))?);
                 }
                 Err(_) if step.soft => self.leave_out(node, step),
                 Err(failure) => return Err(failure),

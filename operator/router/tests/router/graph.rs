@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client, open_http2, request};
 use crate::mount::mount;
 use crate::pod::Pod;
+use crate::sink::{Does, Sink};
 use crate::site::{Site, endpoint, free_port, revision, until};
 
 /// The document with the graph `m` and a model for each pod.
@@ -61,7 +62,7 @@ fn failed_at(answer: &Answer) -> &str {
     answer.headers["x-millrace-graph-step"].to_str().unwrap()
 }
 
-async fn outcome(stats: &Stats, model: &str, outcome: Outcome) -> u64 {
+fn outcome(stats: &Stats, model: &str, outcome: Outcome) -> u64 {
     stats.models[model].revisions[model].outcomes.get(&outcome).copied().unwrap_or_default()
 }
 
@@ -87,7 +88,7 @@ async fn in_a_sequence_the_outputs_of_a_step_are_the_inputs_of_the_next() {
     assert_eq!(names, ["x", "q"]);
     // Every model's own counts have it, and so does the graph.
     let stats = site.all_stats().await;
-    assert_eq!((outcome(&stats, "a", Outcome::Success).await, outcome(&stats, "b", Outcome::Success).await), (1, 1));
+    assert_eq!((outcome(&stats, "a", Outcome::Success), outcome(&stats, "b", Outcome::Success)), (1, 1));
     assert_eq!(stats.models["m"].generation, 1);
     let text = site.metrics().await;
     for line in [
@@ -330,7 +331,7 @@ async fn a_caller_that_leaves_takes_its_questions_along() {
     asked.abort();
     until("the pod hears of it", || async { a.seen.broken_off.load(Ordering::SeqCst) == 1 }).await;
     until("it is counted", || async { site.metrics().await.contains(r#"graph="m",outcome="ClientLeft"} 1"#) }).await;
-    assert_eq!(outcome(&site.all_stats().await, "a", Outcome::ClientLeft).await, 1);
+    assert_eq!(outcome(&site.all_stats().await, "a", Outcome::ClientLeft), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -408,4 +409,19 @@ async fn a_graph_is_no_model_of_another_and_may_become_one() {
     model["models"][0]["revisions"] = json!([revision("a", a.address.port(), 1)]);
     site.routes(&model).await;
     assert_eq!(site.get("/").await.text, "a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_payload_log_of_a_model_has_what_a_graph_asks_it() {
+    let (a, sink) = (Pod::any("a").await, Sink::start(&[Does::Answer(202)], None).await);
+    let only = graph(&json!({"main": {"switch": [step("a", "/json", &json!({}))]}}));
+    let address = format!("http://{}/in", sink.address);
+    let log = json!({"log": {"namespace": "team", "model": "penguins", "versions": {"a": 7}, "sampling": 1.0, "bodyBytes": 1000, "sink": {"address": address}}});
+    let site = site_with(&only, &[("a", &a, log)]).await;
+    assert_eq!(ask(&site, "[1.10]").await.status, 200);
+    let delivered = async || site.all_stats().await.models["a"].log.as_ref().unwrap().delivered;
+    until("both events are there", || async { delivered().await == 2 }).await;
+    let bodies = sink.posts().iter().map(|post| post.body.to_string()).collect::<String>();
+    // What was not said to be JSON is logged in base64.
+    assert!(bodies.contains("model_version") && bodies.contains("WzEuMTBd"), "{bodies}");
 }
