@@ -395,6 +395,28 @@ mod tests {
     use crate::store::{keep, whole};
 
     #[test]
+    fn a_model_wakes_the_graphs_that_name_it_or_have_its_name() {
+        let stores = Stores::default();
+        for (name, asks) in [("first", "m"), ("second", "other"), ("m", "other")] {
+            let steps = json!([{ "name": "s", "model": asks }]);
+            let spec = json!({ "nodes": { "main": { "switch": { "steps": steps } } } });
+            let mut graph = InferenceGraph::new(name, serde_json::from_value(spec).unwrap());
+            graph.metadata.namespace = Some("ns".into());
+            graph.metadata.resource_version = Some("1".into());
+            keep(&stores.graphs, graph, whole).unwrap();
+        }
+        let woken = |model: &str| {
+            let queues = Queues::default();
+            deployment(&stores, &queues, &Id::new("ns", model), "ns", &ModelDeployment::default(), true);
+            (queues.of(Kind::Graph).depth(), queues.of(Kind::Routing).depth())
+        };
+        assert_eq!((woken("m"), woken("other"), woken("nobody")), ((2, 1), (2, 1), (0, 1)));
+        let queues = Queues::default();
+        router(&stores, &queues, &Id::new("ns", "r"), "ns", &(), false);
+        assert_eq!(queues.of(Kind::Graph).depth(), 3);
+    }
+
+    #[test]
     fn a_run_that_has_asked_people_wakes_those_that_ask_and_those_that_want_its_slot() {
         let stores = Stores::default();
         let run = |name: &str, status: serde_json::Value| {
