@@ -1,4 +1,4 @@
-"""Each of the five kinds, each fault: refused with the field's name, and nothing is made of it; a correct apply works."""
+"""Each of the six kinds, each fault: refused with the field's name, and nothing is made of it; a correct apply works."""
 
 import copy
 import json
@@ -7,12 +7,14 @@ from harness import DEBIAN, ClusterTest, Refused, condition, kubectl, resource, 
 
 CONTAINER = {"image": DEBIAN, "command": ["true"]}
 DIGEST = "sha256:" + "0" * 64
+STEPS = {"steps": [{"name": "a", "model": "m"}]}
 VALID: dict[str, dict] = {
     "MLPipeline": {"stages": {"a": {"container": CONTAINER}, "b": {"needs": ["a"], "container": CONTAINER}}},
     "MLPipelineRun": {"pipeline": {"stages": {"a": {"container": CONTAINER}, "b": {"needs": ["a"], "container": CONTAINER}}}},
     "StageTemplate": {"params": {"x": {"type": "integer", "minimum": 1}}, "container": CONTAINER},
     "ModelVersion": {"model": "m", "version": 1, "format": "onnx", "artifact": {"uri": "pvc://c/m", "digest": DIGEST, "size": 1}},
     "ModelDeployment": {"model": {"name": "m"}, "server": {"resources": {"limits": {"cpu": "1"}}}},
+    "InferenceGraph": {"root": "main", "nodes": {"main": {"switch": STEPS}}},
 }
 # Refused by the schema. A change is laid over the valid spec; None takes a field away.
 REFUSED: list[tuple[str, str, dict, str]] = [
@@ -48,6 +50,12 @@ REFUSED: list[tuple[str, str, dict, str]] = [
         "exactly one of value, secret and configMap",
     ),
     ("ModelDeployment", "hostile name", {"model": {"name": "../m"}}, "spec.model.name"),
+    ("InferenceGraph", "wrong type", {"timeout": 5}, "spec.timeout"),
+    ("InferenceGraph", "unknown field", {"nodes": {"main": {"parallel": {}}}}, "spec.nodes.main.parallel"),
+    ("InferenceGraph", "missing field", {"nodes": None}, "spec.nodes"),
+    ("InferenceGraph", "too long", {"root": "r" * 64}, "spec.root"),
+    ("InferenceGraph", "contradictory", {"nodes": {"main": {"ensemble": STEPS}}}, "exactly one of sequence"),
+    ("InferenceGraph", "hostile name", {"root": "../main"}, "spec.root"),
 ]
 HOSTILE_NAMES = {"../x": "may not contain '/'", "X;reboot": "metadata.name", "x" * 254: "metadata.name"}
 # What no schema sees: told by the condition Accepted, with the field.
@@ -65,6 +73,13 @@ NOT_ACCEPTED: list[tuple[str, str, dict, str]] = [
         {"server": {"volumes": {v: {"memory": {}, "mountPath": "/a"} for v in "vw"}}},
         "spec.server.volumes.w.mountPath",
     ),
+    (
+        "InferenceGraph",
+        "cyclic",
+        {"nodes": {"main": {"switch": {"steps": [{"name": "a", "node": "main"}]}}}},
+        "`main` leads back to `main`",
+    ),
+    ("InferenceGraph", "hostile name", {"nodes": {"a;reboot": {"switch": STEPS}}}, "spec.nodes.a;reboot"),
 ]
 # Kinds whose spec never changes are applied under a new name.
 IMMUTABLE = ("MLPipelineRun", "ModelVersion")

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millrace_core::api::{MLPipeline, MLPipelineRun, MLPipelineSpec, ModelDeployment, StageTemplate};
+use millrace_core::api::{InferenceGraph, MLPipeline, MLPipelineRun, MLPipelineSpec, ModelDeployment, StageTemplate};
 use millrace_core::config::Config;
 use millrace_core::deployment;
+use millrace_core::graph;
 use millrace_core::pipeline::{self, bind_params, check_template, foreign};
 use millrace_core::problem::Problem;
 use millrace_core::run::misplaced;
@@ -81,6 +82,7 @@ fn checked(object: &Object, known: &Known) -> Result<(Vec<Problem>, Vec<Problem>
             (found, foreign::in_container(&spec.container, "spec.container"))
         }
         "ModelDeployment" => (deployment::check(&read::<ModelDeployment>(object)?, &config), Vec::new()),
+        "InferenceGraph" => (graph::check(&read::<InferenceGraph>(object)?), Vec::new()),
         _ => (Vec::new(), Vec::new()),
     })
 }

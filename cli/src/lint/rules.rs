@@ -94,7 +94,9 @@ mod tests {
     #[test]
     fn every_rule_of_the_crds_is_understood() {
         let mut found = Vec::new();
-        for kind in ["MLPipeline", "MLPipelineRun", "StageTemplate", "ModelVersion", "ModelDeployment"] {
+        for kind in
+            ["MLPipeline", "MLPipelineRun", "StageTemplate", "ModelVersion", "ModelDeployment", "InferenceGraph"]
+        {
             rules(schema::of(kind).unwrap(), &mut found);
         }
         found.retain(|rule| !rule.contains("oldSelf"));

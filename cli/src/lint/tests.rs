@@ -82,6 +82,25 @@ spec:
 }
 
 #[test]
+fn graphs_are_checked() {
+    let text = "\
+apiVersion: millrace.dev/v1alpha1
+kind: InferenceGraph
+metadata: { name: g }
+spec:
+  nodes:
+    main:
+      splitter:
+        steps:
+          - { name: a, model: a, weight: 80 }
+          - { name: b, node: other, weight: 10 }
+";
+    let said: Vec<String> = found(text).into_iter().map(|(_, _, _, message)| message).collect();
+    assert!(said.iter().any(|said| said.starts_with("the weights add up to 90")), "{said:?}");
+    assert!(said.iter().any(|said| said.starts_with("`other` is none of nodes")), "{said:?}");
+}
+
+#[test]
 fn the_operators_checks_are_made() {
     let text = format!(
         "{HEAD}spec:\n  params:\n    rows: {{ type: integer, default: many }}\n  stages:\n    a:\n      container:\n        image: i\n        command: [echo, \"$[[ params.row ]]\"]\n    b:\n      needs: [c]\n      uses: ingst\n"

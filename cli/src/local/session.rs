@@ -230,6 +230,7 @@ impl Session {
             | Apply::Autoscaler(_)
             | Apply::HttpRoute(_)
             | Apply::Service(_)
+            | Apply::GraphService(_)
             | Apply::Scale { .. } => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Asks the routers of namespaces that serve models what they have in force and in flight, and wakes those ModelDeployments for which
+//! Asks the routers of namespaces that serve models what they have in force and in flight, and wakes those ModelDeployments and InferenceGraphs for which
 //! something has changed that their plans look at, or another number of pods is due.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -11,11 +11,12 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use millrace_core::api::{ModelDeployment, ScaleMetric};
+use millrace_core::api::{InferenceGraph, ModelDeployment, ScaleMetric};
 use millrace_core::autoscale::{Counted, Timed};
 use millrace_core::deployment::{
     counted, followed, has_log_news, has_news, has_stream_news, is_awake, is_due, is_settled, queries, timed, watched,
 };
+use millrace_core::graph;
 use millrace_core::routing::{ADMIN_PORT, ModelReport, Report};
 use millrace_routes::Stats;
 use tokio::sync::Semaphore;
@@ -144,6 +145,11 @@ impl Asker {
             let figures = 1 + queries(deployment).len() + usize::from(deployment.spec.stream.is_some());
             *bytes += REVISION_BYTES * revisions + QUERY_BYTES * figures;
         });
+        self.stores.graphs.each(None, |id, graph| {
+            let (busy, bytes) = namespaces.entry(id.namespace.clone()).or_default();
+            *busy |= !graph::is_settled(graph);
+            *bytes += QUERY_BYTES;
+        });
         let now = Instant::now();
         self.due.retain(|namespace, _| namespaces.contains_key(namespace));
         let (mut targets, mut present) = (Vec::new(), HashSet::new());
@@ -184,8 +190,9 @@ impl Asker {
     fn take(&mut self, target: &Target, answer: Result<Stats, Failed>) {
         self.asked.remove(&target.uid);
         let models: Vec<_> = self.stores.deployments.group(&target.namespace).into_values().collect();
+        let graphs: Vec<_> = self.stores.graphs.group(&target.namespace).into_values().collect();
         let now = Timestamp::now();
-        let report = match answer.and_then(|stats| Ok((report_of(&target.pod, &stats, &models)?, stats))) {
+        let report = match answer.and_then(|stats| Ok((report_of(&target.pod, &stats, &models, &graphs)?, stats))) {
             Ok((report, stats)) => {
                 self.misses.remove(&target.uid);
                 for model in &models {
@@ -205,6 +212,13 @@ impl Asker {
             }
         };
         let before = self.stores.reports.replace(&target.uid, report.clone());
+        let none = BTreeSet::new();
+        for graph in graphs {
+            let name = graph.name_any();
+            if said_of(before.as_deref(), &name, &none) != said_of(report.as_deref(), &name, &none) {
+                self.queues.of(Kind::Graph).push(Id::new(&target.namespace, name));
+            }
+        }
         let queue = self.queues.of(Kind::Deployment);
         for model in models {
             let name = model.name_any();
@@ -289,11 +303,16 @@ fn draining(model: &ModelDeployment) -> BTreeSet<&str> {
     revisions.filter(|revision| revision.draining_since.is_some()).map(|revision| revision.name.as_str()).collect()
 }
 
-fn report_of(pod: &str, stats: &Stats, models: &[Arc<ModelDeployment>]) -> Result<Report, Failed> {
+fn report_of(
+    pod: &str,
+    stats: &Stats,
+    models: &[Arc<ModelDeployment>],
+    graphs: &[Arc<InferenceGraph>],
+) -> Result<Report, Failed> {
     if stats.pod != pod {
         return Err(format!("the pod \"{}\" answers at the address", stats.pod).into());
     }
-    Ok(Report::of(stats, models))
+    Ok(Report::of(stats, models, graphs))
 }
 
 #[cfg(test)]
@@ -345,8 +364,8 @@ mod tests {
 
     #[test]
     fn an_address_that_came_to_another_pod_says_nothing() {
-        assert!(report_of("router-a", &said(&[]), &[]).is_err());
-        assert_eq!(report_of("router", &said(&[]), &[]).unwrap(), Report::default());
+        assert!(report_of("router-a", &said(&[]), &[], &[]).is_err());
+        assert_eq!(report_of("router", &said(&[]), &[], &[]).unwrap(), Report::default());
     }
 
     #[test]
@@ -355,7 +374,7 @@ mod tests {
         let revisions: Vec<&str> = made_up.iter().map(String::as_str).chain(["m-1"]).collect();
         let mut models: Vec<(&str, &[&str])> = made_up.iter().map(|name| (name.as_str(), [].as_slice())).collect();
         models.push(("m", &revisions));
-        let report = report_of("router", &said(&models), &[model("m", "m-1"), model("n", "n-1")]).unwrap();
+        let report = report_of("router", &said(&models), &[model("m", "m-1"), model("n", "n-1")], &[]).unwrap();
         assert_eq!(report.models.keys().collect::<Vec<_>>(), ["m"]);
         assert_eq!(report.models["m"].revisions.keys().collect::<Vec<_>>(), ["m-1"]);
     }

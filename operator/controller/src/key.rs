@@ -10,13 +10,14 @@ pub enum Kind {
     Template,
     Version,
     Deployment,
+    Graph,
     /// The routers of a namespace. They are no object: the id names the namespace and their Deployment.
     Routing,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::Pipeline, Self::Run, Self::Template, Self::Version, Self::Deployment, Self::Routing];
+    pub const ALL: [Self; 7] =
+        [Self::Pipeline, Self::Run, Self::Template, Self::Version, Self::Deployment, Self::Graph, Self::Routing];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -25,6 +26,7 @@ impl Kind {
             Self::Template => "StageTemplate",
             Self::Version => "ModelVersion",
             Self::Deployment => "ModelDeployment",
+            Self::Graph => "InferenceGraph",
             Self::Routing => "Routing",
         }
     }
@@ -34,7 +36,7 @@ impl Kind {
         match self {
             Self::Run => 8,
             Self::Pipeline | Self::Deployment => 4,
-            Self::Template | Self::Version | Self::Routing => 2,
+            Self::Template | Self::Version | Self::Graph | Self::Routing => 2,
         }
     }
 }

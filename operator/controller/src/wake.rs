@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use millrace_core::api::{ConcurrencyPolicy, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
+use millrace_core::api::{
+    ConcurrencyPolicy, InferenceGraph, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate,
+};
 use millrace_core::deployment::{AutoscalerView, DeploymentView, GatewayView, RouteView, ServiceView};
 use millrace_core::names::ROUTER;
 use millrace_core::run::{Claim, FRONT, Peer, Slot, asks, bound, claims, has_asked, lock_names, parent, priority};
@@ -20,6 +22,7 @@ pub struct Queues {
     templates: Queue,
     versions: Queue,
     deployments: Queue,
+    graphs: Queue,
     routing: Queue,
 }
 
@@ -31,6 +34,7 @@ impl Queues {
             Kind::Template => &self.templates,
             Kind::Version => &self.versions,
             Kind::Deployment => &self.deployments,
+            Kind::Graph => &self.graphs,
             Kind::Routing => &self.routing,
         }
     }
@@ -258,11 +262,41 @@ pub fn deployment(stores: &Stores, queues: &Queues, id: &Id, _: &str, deployment
 pub fn deployment_status(stores: &Stores, queues: &Queues, id: &Id, _: &ModelDeployment) {
     queues.routing.push(Id::new(&id.namespace, ROUTER));
     wake_runs(stores, queues, &id.namespace);
+    // A model that a graph names, or one that has a graph's name.
+    stores.graphs.each(Some(&id.namespace), |key, graph| {
+        if key.name == id.name || graph.spec.models().contains(id.name.as_str()) {
+            queues.graphs.push(key.clone());
+        }
+    });
     stores.pipelines.each(Some(&id.namespace), |key, pipeline| {
         if watched_models(pipeline).any(|name| name == id.name) {
             queues.pipelines.push(key.clone());
         }
     });
+}
+
+/// A graph: the routes are made of it, and whom its name keeps from a Service looks again.
+pub fn graph(stores: &Stores, queues: &Queues, id: &Id, _: &str, graph: &InferenceGraph, _gone: bool) {
+    queues.graphs.push(id.clone());
+    if stores.deployments.get(id).is_some() {
+        queues.deployments.push(id.clone());
+    }
+    graph_status(stores, queues, id, graph);
+}
+
+/// The routes have the port that its status keeps.
+pub fn graph_status(_: &Stores, queues: &Queues, id: &Id, _: &InferenceGraph) {
+    queues.routing.push(Id::new(&id.namespace, ROUTER));
+}
+
+/// The Service of a graph; `group` is its namespace and name.
+pub fn graph_service(stores: &Stores, queues: &Queues, id: &Id, group: &str, _: &ServiceView, gone: bool) {
+    if gone {
+        stores.applied_services.forget(id);
+    }
+    if let Some((namespace, name)) = group.split_once('/') {
+        queues.graphs.push(Id::new(namespace, name));
+    }
 }
 
 /// The ModelDeployments that a pipeline's triggers look at.
@@ -335,7 +369,7 @@ pub fn of_deployment<V>(_: &Stores, queues: &Queues, _: &Id, group: &str, _: &V,
     }
 }
 
-/// The routes or the Deployment of a namespace's routers: its plan looks at them, and so do its ModelDeployments.
+/// The routes or the Deployment of a namespace's routers: its plan looks at them, and so do its ModelDeployments and InferenceGraphs.
 pub fn routing<V>(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &V, gone: bool) {
     queues.routing.push(Id::new(&id.namespace, ROUTER));
     router(stores, queues, id, group, view, gone);
@@ -349,6 +383,7 @@ pub fn part<V>(_: &Stores, queues: &Queues, id: &Id, _: &str, _: &V, _gone: bool
 /// A router's pod.
 pub fn router<V>(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &V, _gone: bool) {
     stores.deployments.each(Some(&id.namespace), |key, _| queues.deployments.push(key.clone()));
+    stores.graphs.each(Some(&id.namespace), |key, _| queues.graphs.push(key.clone()));
 }
 
 #[cfg(test)]
@@ -358,6 +393,28 @@ mod tests {
 
     use super::*;
     use crate::store::{keep, whole};
+
+    #[test]
+    fn a_model_wakes_the_graphs_that_name_it_or_have_its_name() {
+        let stores = Stores::default();
+        for (name, asks) in [("first", "m"), ("second", "other"), ("m", "other")] {
+            let steps = json!([{ "name": "s", "model": asks }]);
+            let spec = json!({ "nodes": { "main": { "switch": { "steps": steps } } } });
+            let mut graph = InferenceGraph::new(name, serde_json::from_value(spec).unwrap());
+            graph.metadata.namespace = Some("ns".into());
+            graph.metadata.resource_version = Some("1".into());
+            keep(&stores.graphs, graph, whole).unwrap();
+        }
+        let woken = |model: &str| {
+            let queues = Queues::default();
+            deployment(&stores, &queues, &Id::new("ns", model), "ns", &ModelDeployment::default(), true);
+            (queues.of(Kind::Graph).depth(), queues.of(Kind::Routing).depth())
+        };
+        assert_eq!((woken("m"), woken("other"), woken("nobody")), ((2, 1), (2, 1), (0, 1)));
+        let queues = Queues::default();
+        router(&stores, &queues, &Id::new("ns", "r"), "ns", &(), false);
+        assert_eq!(queues.of(Kind::Graph).depth(), 3);
+    }
 
     #[test]
     fn a_run_that_has_asked_people_wakes_those_that_ask_and_those_that_want_its_slot() {

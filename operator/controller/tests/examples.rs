@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millrace_core::admission::{self, Known, Verdict};
-use millrace_core::api::{MLPipeline, ModelDeployment, StageTemplate};
+use millrace_core::api::{InferenceGraph, MLPipeline, ModelDeployment, StageTemplate};
 use millrace_core::config::Config;
 use millrace_core::deployment;
+use millrace_core::graph;
 use millrace_core::pipeline::{self, FrozenKind};
 use millrace_core::problem;
 
@@ -126,6 +127,21 @@ fn the_served_models_of_the_examples_pass() {
         seen.extend(model.metadata.name.clone().filter(|_| deployment::stream(&model).is_some()));
     }
     assert_eq!(seen, ["penguins-stream"], "its topics are told to the routers");
+}
+
+#[test]
+fn the_graphs_of_the_examples_and_of_the_docs_pass() {
+    let page = fs::read_to_string(root().join("docs/graphs.md")).unwrap();
+    let shown = page.split("```yaml\n").skip(1).filter_map(|text| text.split("```").next()).map(str::to_owned);
+    let all: Vec<String> = documents(&root().join("examples")).into_iter().chain(shown).collect();
+    let mut seen = 0;
+    for text in all.iter().filter(|text| text.contains("kind: InferenceGraph\n")) {
+        let graph: InferenceGraph = serde_saphyr::from_str(text).unwrap();
+        let problems = graph::check(&graph);
+        assert!(problems.is_empty(), "{}", problem::summary(&problems));
+        seen += 1;
+    }
+    assert_eq!(seen, 2);
 }
 
 #[test]

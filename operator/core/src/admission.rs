@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::api::{MLPipeline, MLPipelineRunSpec, MLPipelineSpec, ModelDeployment, StageTemplate, StageTemplateSpec};
+use crate::api::{
+    InferenceGraph, MLPipeline, MLPipelineRunSpec, MLPipelineSpec, ModelDeployment, StageTemplate, StageTemplateSpec,
+};
 use crate::config::Config;
 use crate::deployment;
+use crate::graph;
 use crate::pipeline::{self, bind_params, check_template, circles, foreign};
 use crate::problem::Problem;
 use crate::run::misplaced;
@@ -85,6 +88,12 @@ pub fn template(spec: &StageTemplateSpec, config: &Config) -> Verdict {
 #[must_use]
 pub fn model_deployment(deployment: &ModelDeployment, config: &Config) -> Verdict {
     Verdict { problems: deployment::check(deployment, config), warnings: Vec::new() }
+}
+
+/// An InferenceGraph. Models that are not there may come in the same file.
+#[must_use]
+pub fn inference_graph(graph: &InferenceGraph) -> Verdict {
+    Verdict { problems: graph::check(graph), warnings: Vec::new() }
 }
 
 fn of_run<'a>(spec: &'a MLPipelineRunSpec, known: &'a Known) -> Option<&'a MLPipelineSpec> {

@@ -14,6 +14,7 @@ pub mod duration;
 pub mod expr;
 pub mod figure;
 pub mod gateway_api;
+pub mod graph;
 pub mod item;
 pub mod model_version;
 pub mod names;

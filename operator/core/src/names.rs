@@ -29,6 +29,8 @@ pub const RETRY_LABEL: &str = "millrace.dev/retry";
 pub const MODEL_LABEL: &str = "millrace.dev/model";
 /// The ModelDeployment that a Deployment, Service or pod belongs to.
 pub const DEPLOYMENT_LABEL: &str = "millrace.dev/model-deployment";
+/// The InferenceGraph that a Service belongs to.
+pub const GRAPH_LABEL: &str = "millrace.dev/inference-graph";
 pub const REVISION_LABEL: &str = "millrace.dev/revision";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub const MANAGED_BY: &str = "millrace";

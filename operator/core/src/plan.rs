@@ -70,6 +70,8 @@ pub enum Create {
 pub enum Apply {
     Deployment(Box<Deployment>),
     Service(Box<Service>),
+    /// Of an InferenceGraph.
+    GraphService(Box<Service>),
     Autoscaler(Box<HorizontalPodAutoscaler>),
     HttpRoute(Box<HTTPRoute>),
     /// `replicas` through the scale subresource of a Deployment, if they still are what was seen: a router may have started a pod.

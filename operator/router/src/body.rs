@@ -12,6 +12,7 @@ use millrace_routes::Outcome;
 use crate::callers::{InHand, Timer, Wait};
 use crate::fault::Fault;
 use crate::flight::{Flight, grpc_outcome};
+use crate::graph::Room;
 use crate::log::Recording;
 use crate::shadow::Tee;
 use crate::state::Lease;
@@ -91,11 +92,36 @@ pub struct RequestBody {
     copies: Copies,
 }
 
+/// Where a request's body comes from.
 #[derive(Debug)]
-enum Source {
+pub enum Source {
     Client(Incoming),
     /// A copy for a shadow.
     Copy(std::vec::IntoIter<Bytes>),
+    /// A step of a graph.
+    Held(Option<Bytes>),
+}
+
+impl Source {
+    pub fn held(bytes: Bytes) -> Self {
+        Self::Held(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+
+    pub fn is_end(&self) -> bool {
+        match self {
+            Self::Client(body) => body.is_end_stream(),
+            Self::Copy(chunks) => chunks.len() == 0,
+            Self::Held(bytes) => bytes.is_none(),
+        }
+    }
+
+    pub fn size(&self) -> SizeHint {
+        match self {
+            Self::Client(body) => body.size_hint(),
+            Self::Copy(chunks) => SizeHint::with_exact(chunks.as_slice().iter().map(|c| c.len() as u64).sum()),
+            Self::Held(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
+    }
 }
 
 /// What a caller's body must keep to; tells the one who waits for the answer when it does not.
@@ -108,11 +134,11 @@ struct Bounds {
 }
 
 impl RequestBody {
-    pub fn new(body: Incoming, copies: Copies) -> Self {
-        if body.is_end_stream() {
+    pub fn new(body: Source, copies: Copies) -> Self {
+        if body.is_end() {
             copies.request_ended();
         }
-        Self { inner: Source::Client(body), bounds: None, copies }
+        Self { inner: body, bounds: None, copies }
     }
 
     pub fn copy(chunks: Vec<Bytes>) -> Self {
@@ -159,6 +185,12 @@ impl Body for RequestBody {
         let body = match &mut this.inner {
             Source::Client(body) => body,
             Source::Copy(chunks) => return Poll::Ready(chunks.next().map(|chunk| Ok(Frame::data(chunk)))),
+            Source::Held(bytes) => {
+                let Some(bytes) = bytes.take() else { return Poll::Ready(None) };
+                this.copies.request_data(&bytes);
+                this.copies.request_ended();
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
         };
         let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
             let silent = this.bounds.as_mut().is_some_and(|bounds| bounds.is_silent(cx));
@@ -182,17 +214,11 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.inner {
-            Source::Client(body) => body.is_end_stream(),
-            Source::Copy(chunks) => chunks.len() == 0,
-        }
+        self.inner.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.inner {
-            Source::Client(body) => body.size_hint(),
-            Source::Copy(chunks) => SizeHint::with_exact(chunks.as_slice().iter().map(|c| c.len() as u64).sum()),
-        }
+        self.inner.size()
     }
 }
 
@@ -203,6 +229,8 @@ pub struct ResponseBody {
     hold: Option<Box<Hold>>,
     /// Its connection has the request in hand for as long as this lives.
     in_hand: Option<InHand>,
+    /// What is held for it counts for as long, too.
+    _room: Option<Arc<Room>>,
 }
 
 #[derive(Debug)]
@@ -227,7 +255,13 @@ impl ResponseBody {
             inner: Answer::Own(Some(text.into()).filter(|text: &Bytes| !text.is_empty())),
             hold: None,
             in_hand: None,
+            _room: None,
         }
+    }
+
+    /// An answer of a graph.
+    pub fn held(bytes: Bytes, room: Arc<Room>) -> Self {
+        Self { _room: Some(room), ..Self::own(bytes) }
     }
 
     pub fn with(mut self, in_hand: InHand) -> Self {
@@ -236,7 +270,7 @@ impl ResponseBody {
     }
 
     pub fn pod(body: Incoming, hold: Hold) -> Self {
-        let mut this = Self { hold: Some(Box::new(hold)), inner: Answer::Pod(body), in_hand: None };
+        let mut this = Self { hold: Some(Box::new(hold)), inner: Answer::Pod(body), in_hand: None, _room: None };
         if this.is_end_stream() {
             this.complete();
         }

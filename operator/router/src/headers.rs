@@ -49,7 +49,8 @@ pub fn response(headers: &mut HeaderMap) {
     headers.remove(PROXY_AUTHENTICATE);
 }
 
-fn strip(headers: &mut HeaderMap) {
+/// Takes away what belongs to one connection.
+pub fn strip(headers: &mut HeaderMap) {
     if let Entry::Occupied(connection) = headers.entry(CONNECTION) {
         let lines: Vec<HeaderValue> = connection.remove_entry_mult().1.collect();
         for name in lines.iter().flat_map(names).filter_map(|name| HeaderName::from_bytes(name).ok()) {

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use hyper::body::{Body, Incoming};
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use millrace_routes::Protocol;
 
-use crate::body::{Copies, Hold, RequestBody, ResponseBody};
+use crate::body::{Copies, Hold, RequestBody, ResponseBody, Source};
 use crate::callers::{Connection, HEADERS, InHand, Stage};
 use crate::count::Span;
 use crate::fault::Fault;
 use crate::flight::{self, Flight};
+use crate::graph;
 use crate::headers::{self, Peer};
 use crate::log::Recording;
 use crate::refuse::{BROKEN, Why};
@@ -90,16 +91,66 @@ impl Caller {
         response.map(|body| body.with(in_hand))
     }
 
-    async fn route(&self, mut request: Request<Incoming>, is_grpc: bool) -> Result<Response<ResponseBody>, Why> {
+    /// Asks a model for a step of a graph, on this caller's thread. The model's door is passed, but for its rate: who may ask the graph is
+    /// asked there, and as a caller of the model the graph is one.
+    pub async fn ask(&self, model: Arc<Model>, request: Request<Bytes>) -> Result<Response<ResponseBody>, Why> {
+        let policy = model.policy();
+        let asker = Self {
+            state: self.state.clone(),
+            model,
+            peer: self.peer.clone(),
+            slot: self.slot,
+            connection: self.connection.clone(),
+            over_tls: self.over_tls,
+            inside: true,
+            silence: self.silence,
+        };
+        let rate = policy.door.as_ref().map_or(Ok(()), |door| door.admit_graph(&self.model.name));
+        let asked = async {
+            rate?;
+            asker.forward(policy, Instant::now(), request.map(Source::held), false).await
+        };
+        asked.await.inspect_err(|why| {
+            if let Some(reason) = why.reason() {
+                asker.model.refused(reason);
+            }
+        })
+    }
+
+    async fn route(&self, request: Request<Incoming>, is_grpc: bool) -> Result<Response<ResponseBody>, Why> {
         let arrived = Instant::now();
         let policy = self.model.policy();
         if let Some(door) = policy.door.as_ref().filter(|_| !self.inside) {
             // Before a revision is chosen: who may not come in is nobody's error, no load and wakes no pod.
             door.admit(request.headers(), self.over_tls)?;
         }
+        let Some(graph) = &policy.graph else {
+            return self.forward(policy, arrived, request.map(Source::Client), is_grpc).await;
+        };
+        if is_grpc {
+            return Err(Why::NoGrpc);
+        }
+        if request.headers().len() > HEADERS {
+            return Err(Why::TooManyHeaders);
+        }
+        let mut request = request;
+        if let Some(door) = &policy.door {
+            door.strip(request.headers_mut());
+        }
+        Ok(graph::serve(self, graph, request, arrived).await)
+    }
+
+    /// To a pod, and its answer back.
+    async fn forward(
+        &self,
+        policy: Arc<Policy>,
+        arrived: Instant,
+        mut request: Request<Source>,
+        is_grpc: bool,
+    ) -> Result<Response<ResponseBody>, Why> {
         // Nor is one that says itself that it is too long. A body whose length is not said is counted while it passes.
-        let limit = policy.body_bytes.filter(|limit| request.body().size_hint().upper().is_none_or(|n| n > *limit));
-        if limit.is_some() && request.body().size_hint().exact().is_some() {
+        let limit = policy.body_bytes.filter(|limit| request.body().size().upper().is_none_or(|n| n > *limit));
+        if limit.is_some() && request.body().size().exact().is_some() {
             return Err(Why::TooLong);
         }
         let revision = choose(&policy, request.headers())?;

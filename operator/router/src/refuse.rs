@@ -34,6 +34,8 @@ pub enum Why {
     NoToken,
     /// Why it lets nobody in.
     BadToken(&'static str),
+    /// It is a graph.
+    NoGrpc,
     /// After so many seconds a request may come again.
     TooFast(u32),
 }
@@ -90,6 +92,12 @@ impl Why {
         self.answer().outcome
     }
 
+    /// Status, words, and seconds after which the caller may come again.
+    pub fn told(self) -> (StatusCode, &'static str, Option<u32>) {
+        let Answer { status, says, retry, grpc: _, outcome: _ } = self.answer();
+        (status, says, retry)
+    }
+
     pub fn response(self, is_grpc: bool) -> Response<ResponseBody> {
         let answer = self.answer();
         let mut response = if is_grpc {
@@ -141,6 +149,7 @@ impl Why {
             | Self::NoPodInTime
             | Self::NoAnswerInTime
             | Self::Unreachable
+            | Self::NoGrpc
             | Self::Broken => None,
         }
     }
@@ -160,6 +169,7 @@ impl Why {
             Self::Broken => {
                 (502, "14", Outcome::Broken, "the model's pod closed the connection without an answer", None)
             }
+            Self::NoGrpc => (415, "12", Outcome::Refused, "a graph is asked by HTTP and JSON, not by gRPC", None),
             Self::NotTls => (403, "7", Outcome::Refused, "this model is reached by TLS only", None),
             Self::Closed => {
                 (503, "14", Outcome::Refused, "the keys of this model are not there: its status says why", Some(5))

@@ -81,6 +81,9 @@ impl Model {
         if let Some(stream) = &self.stream {
             stream.check(&|field: &str| at(&format!("stream.{field}")))?;
         }
+        if let Some(graph) = &self.graph {
+            graph.check(&|field: &str| at(&format!("graph.{field}")))?;
+        }
         self.security
             .as_ref()
             .map_or(Ok(()), |security| security.check(&|field: &str| at(&format!("security.{field}"))))
@@ -225,7 +228,7 @@ impl Revision {
     }
 }
 
-fn ensure(right: bool, at: impl FnOnce() -> String, says: &str) -> Result<(), Problem> {
+pub(crate) fn ensure(right: bool, at: impl FnOnce() -> String, says: &str) -> Result<(), Problem> {
     if right { Ok(()) } else { Err(Problem { at: at(), says: says.to_owned() }) }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::graph::Graph;
 use crate::log::Log;
 use crate::query::Query;
 use crate::security::Security;
@@ -55,6 +56,9 @@ pub struct Model {
     /// The messages that it answers. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Stream>,
+    /// It is no model: its answers are made of those of models. Default: its revisions answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph: Option<Graph>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

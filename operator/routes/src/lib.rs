@@ -3,6 +3,7 @@
 
 mod check;
 mod document;
+mod graph;
 mod log;
 mod query;
 mod security;
@@ -11,6 +12,7 @@ mod stream;
 
 pub use check::{Problem, RoutesError};
 pub use document::{BUCKETS, HeaderRule, Limits, Model, Protocol, Queue, ROUTES_KEY, Revision, Routes, Shadow, Sticky};
+pub use graph::{Ensemble, Graph, GraphInput, GraphNode, GraphStep, GraphTarget};
 pub use log::{Log, LogStats, Sink};
 pub use query::{Query, QueryStats};
 pub use security::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls, Use};

@@ -30,7 +30,14 @@ const RIGHTS: &[Right] = &[
     Right {
         what_for: "watches of Millrace's own kinds",
         group: GROUP,
-        resources: &["mlpipelines", "mlpipelineruns", "stagetemplates", "modelversions", "modeldeployments"],
+        resources: &[
+            "mlpipelines",
+            "mlpipelineruns",
+            "stagetemplates",
+            "modelversions",
+            "modeldeployments",
+            "inferencegraphs",
+        ],
         verbs: READ,
     },
     Right {
@@ -42,6 +49,7 @@ const RIGHTS: &[Right] = &[
             "stagetemplates/status",
             "modelversions/status",
             "modeldeployments/status",
+            "inferencegraphs/status",
         ],
         verbs: &["update"],
     },
@@ -61,7 +69,12 @@ const RIGHTS: &[Right] = &[
     Right {
         what_for: "owner references that block deletion, where the cluster asks for the right to them (OpenShift)",
         group: GROUP,
-        resources: &["mlpipelines/finalizers", "mlpipelineruns/finalizers", "modeldeployments/finalizers"],
+        resources: &[
+            "mlpipelines/finalizers",
+            "mlpipelineruns/finalizers",
+            "modeldeployments/finalizers",
+            "inferencegraphs/finalizers",
+        ],
         verbs: &["update"],
     },
     Right {

@@ -1,6 +1,7 @@
 //! One pass: observe, plan, carry out.
 
 mod gates;
+mod graph;
 mod items;
 mod needs;
 mod observe;
@@ -161,6 +162,7 @@ impl Passes {
                 }
                 ended
             }
+            Kind::Graph => self.pass_graph(id, refusals, refused_before, now).await,
             Kind::Routing => self.pass_routing(&id.namespace).await,
         }
     }

@@ -45,6 +45,7 @@ impl Passes {
         let uids = parts.iter().map(|(key, part)| (key, &part.uid));
         let observed = routing::Observed {
             models: self.stores.deployments.group(namespace).into_values().collect(),
+            graphs: self.stores.graphs.group(namespace).into_values().collect(),
             routes: self.stores.routes.get(&Id::new(namespace, ROUTES)),
             applied: self.stores.applied_routers.of(namespace, uids),
             parts,
@@ -62,6 +63,8 @@ impl Passes {
             }
             let queue = self.queues.of(Kind::Deployment);
             self.stores.deployments.each(Some(namespace), |id, _| queue.push(id.clone()));
+            let queue = self.queues.of(Kind::Graph);
+            self.stores.graphs.each(Some(namespace), |id, _| queue.push(id.clone()));
         }
         Ok(match refusal {
             None => (Outcome::Done, requeue.map_or(Next::Idle, Next::After)),
@@ -98,6 +101,12 @@ impl Passes {
         .flatten()
         .chain(policies.map(|(name, part)| (key("NetworkPolicy", &name), (*part).clone())))
         .collect()
+    }
+
+    /// The port of an InferenceGraph, once it is in the routes.
+    pub(super) fn graph_port(&self, id: &Id) -> Option<u16> {
+        let routes = self.stores.routes.get(&Id::new(&id.namespace, ROUTES))?;
+        routes.graphs.get(&id.name).map(|graph| graph.port)
     }
 
     /// What a ModelDeployment sees of its namespace's routers.

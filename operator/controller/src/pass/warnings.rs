@@ -269,7 +269,10 @@ mod tests {
         assert!(!is_unplaced(&PodView { node: Some("n".into()), ..pod.clone() }));
         assert!(!is_unplaced(&PodView { unschedulable: None, ..pod.clone() }));
         assert!(!is_unplaced(&PodView { deleting: true, ..pod.clone() }));
-        let words = Words { reason: "TriggeredScaleUp".into(), message: "pod triggered scale-up: [{gpu 0->1 (max: 4)}]".into() };
+        let words = Words {
+            reason: "TriggeredScaleUp".into(),
+            message: "pod triggered scale-up: [{gpu 0->1 (max: 4)}]".into(),
+        };
         let told = with_autoscaler(&pod, &words).unschedulable.unwrap();
         assert_eq!(told.reason, "Unschedulable", "the scheduler's, by which waiting is known");
         assert_eq!(

@@ -15,7 +15,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use millrace_core::api::MLPipelineRun;
 use millrace_core::names::{
-    DEPLOYMENT_LABEL, ITEM_LABEL, PIPELINE_UID_LABEL, ROUTER, ROUTER_LABEL, ROUTES, RUN_UID_LABEL,
+    DEPLOYMENT_LABEL, GRAPH_LABEL, ITEM_LABEL, PIPELINE_UID_LABEL, ROUTER, ROUTER_LABEL, ROUTES, RUN_UID_LABEL,
 };
 use millrace_core::routing::{PartView, is_ours};
 use serde::de::DeserializeOwned;
@@ -109,6 +109,7 @@ pub fn start(
             all(""),
             Feed { kind: "ModelDeployment", shelf: |s| &s.deployments, view: whole, wake: wake::deployment },
         );
+        graphs(&starter, all(""), all(GRAPH_LABEL));
         let of_runs = all(RUN_UID_LABEL);
         starter.start(of_runs, Feed { kind: "Job", shelf: |s| &s.jobs, view: job, wake: wake::of_run });
         let of_stages = all(&but_items);
@@ -124,6 +125,15 @@ pub fn start(
         starter.start(Select { scope: catalog, labels: "", name: "" }, feed);
     }
     feeds
+}
+
+/// InferenceGraphs and their Services.
+fn graphs(starter: &Starter<'_>, all: Select<'_>, labelled: Select<'_>) {
+    starter.start(all, Feed { kind: "InferenceGraph", shelf: |s| &s.graphs, view: whole, wake: wake::graph });
+    starter.start(
+        labelled,
+        Feed { kind: "Service", shelf: |s| &s.graph_services, view: graph_service, wake: wake::graph_service },
+    );
 }
 
 /// What a watch is of.
@@ -409,6 +419,14 @@ pub fn service(
     service: k8s_openapi::api::core::v1::Service,
 ) -> Option<(String, millrace_core::deployment::ServiceView)> {
     Some((served_group(&service)?, service_view(&service)))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
+pub fn graph_service(
+    service: k8s_openapi::api::core::v1::Service,
+) -> Option<(String, millrace_core::deployment::ServiceView)> {
+    let name = label(&service.metadata, GRAPH_LABEL)?;
+    Some((Id::new(service.namespace()?, name).to_string(), service_view(&service)))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]

@@ -21,15 +21,15 @@ pub use applied::Applied;
 pub use cached::Cached;
 pub use drifts::Drifts;
 pub use feed::{
-    Feeds, News, autoscaler, job, keep, look_job, part, router_deployment, routes, server_deployment, service, start,
-    whole,
+    Feeds, News, autoscaler, graph_service, job, keep, look_job, part, router_deployment, routes, server_deployment,
+    service, start, whole,
 };
 pub use gateways::{Presence, follow_gateways, http_route, names_gateway};
 pub use hurry::Hurry;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 pub use loads::Loads;
-use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
+use millrace_core::api::{InferenceGraph, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::autoscale::{Follow, Window};
 use millrace_core::deployment::{AutoscalerView, DeploymentView, GatewayView, RouteView, ServiceView};
 use millrace_core::routing::{PartView, RouterPod, RoutesView};
@@ -53,6 +53,7 @@ pub struct Stores {
     pub templates: Shelf<StageTemplate>,
     pub versions: Shelf<ModelVersion>,
     pub deployments: Shelf<ModelDeployment>,
+    pub graphs: Shelf<InferenceGraph>,
     /// Grouped by the run's uid.
     pub jobs: Shelf<JobView>,
     /// Grouped by the run's uid.
@@ -65,6 +66,8 @@ pub struct Stores {
     pub server_deployments: Shelf<DeploymentView>,
     pub services: Shelf<ServiceView>,
     pub autoscalers: Shelf<AutoscalerView>,
+    /// Grouped by `namespace/name` of the InferenceGraph. What became of them is in `applied_services`.
+    pub graph_services: Shelf<ServiceView>,
     /// The same; `Gateway`s are everybody's. Empty where there is no Gateway API.
     pub http_routes: Shelf<RouteView>,
     pub gateways: Shelf<GatewayView>,
@@ -135,13 +138,15 @@ impl Stores {
     }
 
     /// Objects on each shelf, for the metrics.
-    pub fn sizes(&self) -> [(&'static str, usize); 22] {
+    pub fn sizes(&self) -> [(&'static str, usize); 24] {
         [
             ("pipelines", self.pipelines.len()),
             ("runs", self.runs.len()),
             ("templates", self.templates.len()),
             ("model_versions", self.versions.len()),
             ("model_deployments", self.deployments.len()),
+            ("inference_graphs", self.graphs.len()),
+            ("graph_services", self.graph_services.len()),
             ("jobs", self.jobs.len()),
             ("stage_pods", self.stage_pods.len()),
             ("look_jobs", self.look_jobs.len()),

@@ -14,7 +14,9 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
-use millrace_core::api::{GROUP, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate};
+use millrace_core::api::{
+    GROUP, InferenceGraph, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate,
+};
 use millrace_core::deployment::{AutoscalerView, DeploymentView, ServiceView, digest};
 use millrace_core::names::{
     ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL, TRIGGER_LABEL,
@@ -64,6 +66,7 @@ impl Kept for MLPipeline {}
 impl Kept for StageTemplate {}
 impl Kept for ModelVersion {}
 impl Kept for ModelDeployment {}
+impl Kept for InferenceGraph {}
 
 impl Kept for MLPipelineRun {
     fn note(&self, stores: &Stores, queues: &Queues) {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use millrace_core::admission::{self, Known, Verdict};
-use millrace_core::api::{GROUP, MLPipelineRunSpec, MLPipelineSpec, ModelDeployment, StageTemplateSpec};
+use millrace_core::api::{
+    GROUP, InferenceGraph, MLPipelineRunSpec, MLPipelineSpec, ModelDeployment, StageTemplateSpec,
+};
 use millrace_core::config::Config;
 use millrace_core::problem::{self, Problem};
 use serde::{Deserialize, Serialize};
@@ -142,6 +144,10 @@ impl Reviewer {
             "ModelDeployment" => {
                 let deployment: ModelDeployment = serde_json::from_str(object.get()).ok()?;
                 admission::model_deployment(&deployment, config)
+            }
+            "InferenceGraph" => {
+                let graph: InferenceGraph = serde_json::from_str(object.get()).ok()?;
+                admission::inference_graph(&graph)
             }
             _ => return None,
         })

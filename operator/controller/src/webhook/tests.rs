@@ -69,6 +69,10 @@ fn what_is_wrong_is_refused_in_the_words_of_the_condition() {
     assert_eq!(refused["status"]["reason"], "Invalid");
     let message = refused["status"]["message"].as_str().unwrap();
     assert!(message.starts_with("spec.stages.a.needs[0]: there is no stage `b`"), "{message}");
+    let circle = json!({ "nodes": { "main": { "switch": { "steps": [{ "name": "a", "node": "main" }] } } } });
+    let refused = answered(&review("CREATE", "InferenceGraph", &object("InferenceGraph", &circle), &Value::Null));
+    let message = refused["status"]["message"].as_str().unwrap();
+    assert!(message.starts_with("spec.nodes.main.switch.steps[a].node: a request would go round"), "{message}");
     let inline = object("MLPipelineRun", &json!({ "pipeline": wrong() }));
     let refused = answered(&review("CREATE", "MLPipelineRun", &inline, &Value::Null));
     assert!(

@@ -26,7 +26,7 @@ use super::error::{WriteError, code, name_taken, owned_by_another, refused, writ
 use crate::key::{Id, Kind};
 use crate::metrics::Verb;
 use crate::store::{
-    self, Item, Shelf, Stores, autoscaler, autoscaler_view, controller_uid, deployment_view, http_route,
+    self, Item, Shelf, Stores, autoscaler, autoscaler_view, controller_uid, deployment_view, graph_service, http_route,
     server_deployment, service, service_view, whole,
 };
 use crate::wake::{self, Queues};
@@ -52,6 +52,11 @@ impl Writer {
                 let is_free = has_controller_of(wanted.meta());
                 let put = self.put(namespace, &*wanted, service_over, is_free, shape_of_service).await?;
                 Ok(put.map(|put| self.service_made(namespace, deployment::asked(&wanted), put)).err())
+            }
+            Apply::GraphService(wanted) => {
+                let is_free = has_controller_of(wanted.meta());
+                let put = self.put(namespace, &*wanted, service_over, is_free, shape_of_service).await?;
+                Ok(put.map(|put| self.graph_service_made(namespace, deployment::asked(&wanted), put)).err())
             }
             Apply::Autoscaler(wanted) => {
                 let is_free = has_controller_of(wanted.meta());
@@ -102,6 +107,14 @@ impl Writer {
         let view = service_view(&made);
         let news = remember(&self.stores.applied_services, &id, view.uid, before, Applied::new(asked, view.shape, 0));
         self.put_made(&self.stores.services, &id, made, service, wake::service, news);
+    }
+
+    fn graph_service_made(&self, namespace: &str, asked: u64, put: Put<Service>) {
+        let Put { made, before } = put;
+        let id = Id::new(namespace, made.name_any());
+        let view = service_view(&made);
+        let news = remember(&self.stores.applied_services, &id, view.uid, before, Applied::new(asked, view.shape, 0));
+        self.put_made(&self.stores.graph_services, &id, made, graph_service, wake::graph_service, news);
     }
 
     fn autoscaler_made(&self, namespace: &str, asked: u64, put: Put<HorizontalPodAutoscaler>) {

@@ -16,8 +16,8 @@ pub use error::{WriteError, chain};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use millrace_core::api::{
-    MLPipeline, MLPipelineRun, MLPipelineRunStatus, MLPipelineStatus, ModelDeployment, ModelDeploymentStatus,
-    ModelVersion, ModelVersionStatus, StageTemplate, TemplateStatus,
+    InferenceGraph, InferenceGraphStatus, MLPipeline, MLPipelineRun, MLPipelineRunStatus, MLPipelineStatus,
+    ModelDeployment, ModelDeploymentStatus, ModelVersion, ModelVersionStatus, StageTemplate, TemplateStatus,
 };
 use millrace_core::plan::{Plan, Refusal};
 use serde::Serialize;
@@ -68,6 +68,7 @@ planned!(MLPipelineRun, MLPipelineRunStatus, Run, runs, wake::run_status);
 planned!(StageTemplate, TemplateStatus, Template, templates, |_, _, _, _| {});
 planned!(ModelVersion, ModelVersionStatus, Version, versions, |_, _, _, _| {});
 planned!(ModelDeployment, ModelDeploymentStatus, Deployment, deployments, wake::deployment_status);
+planned!(InferenceGraph, InferenceGraphStatus, Graph, graphs, wake::graph_status);
 
 /// What writes.
 pub struct Writer {

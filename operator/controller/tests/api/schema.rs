@@ -34,6 +34,19 @@ fn valid(kind: &str) -> Value {
             "model": { "name": "m" },
             "server": { "batching": { "maxSize": 8 }, "resources": { "limits": { "cpu": 1, "memory": "512Mi" } } },
         }),
+        "InferenceGraph" => json!({
+            "root": "main",
+            "timeout": "30s",
+            "nodes": {
+                "main": { "sequence": { "steps": [
+                    { "name": "a", "model": "a" },
+                    { "name": "b", "node": "pick", "when": "answer.x > 1", "input": "Both", "rename": { "p": "q" }, "dependency": "Soft" },
+                ] } },
+                "pick": { "switch": { "steps": [{ "name": "a", "when": "request.x > 1", "model": "a", "path": "/v1" }, { "name": "b", "node": "all" }] } },
+                "all": { "ensemble": { "answer": "Tensors", "steps": [{ "name": "a", "model": "a", "timeout": "1s" }, { "name": "b", "node": "split" }] } },
+                "split": { "splitter": { "steps": [{ "name": "a", "model": "a", "weight": 90 }, { "name": "b", "model": "b", "weight": 10 }] } },
+            },
+        }),
         other => panic!("no kind {other}"),
     }
 }
@@ -67,6 +80,56 @@ async fn refuses(kind: &str, cases: &[(Value, &str)]) {
             Err(message) => assert!(message.contains(words), "{change}\nexpected: {words}\nfound: {message}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_graph_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
+    let node = |kind: &str, steps: Value| json!({ "root": "main", "nodes": { "main": { "sequence": null, kind: { "steps": steps } } } });
+    let step = |with: Value| node("ensemble", json!([with]));
+    refuses(
+        "InferenceGraph",
+        &[
+            (json!({ "nodes": null }), "spec.nodes: Required value"),
+            (json!({ "root": null }), "root is needed where there are several nodes"),
+            (json!({ "root": "other" }), "root is none of nodes"),
+            (json!({ "timeout": "soon" }), "should match"),
+            (json!({ "maxBodyBytes": 0 }), "should be greater than or equal to 1"),
+            (
+                json!({ "security": { "maxBodyBytes": 1 } }),
+                "security.maxBodyBytes is of a model: write maxBodyBytes of the graph",
+            ),
+            (
+                json!({ "nodes": { "main": { "switch": { "steps": [{ "name": "a", "model": "a" }] } } } }),
+                "a node is exactly one of sequence, switch",
+            ),
+            (json!({ "nodes": { "main": { "sequence": null } } }), "a node is exactly one of sequence, switch"),
+            (step(json!({ "name": "a" })), "a step asks exactly one of model and node"),
+            (step(json!({ "name": "a", "model": "a", "node": "all" })), "a step asks exactly one of model and node"),
+            (step(json!({ "name": "a", "node": "all", "path": "/x" })), "path is of a model"),
+            (step(json!({ "name": "a", "model": "a", "path": "x" })), "should match"),
+            (step(json!({ "name": "a", "model": "a", "weight": 1 })), "unknown field"),
+            (node("ensemble", json!([])), "should have at least 1 items"),
+            (
+                node("ensemble", json!([{ "name": "a", "model": "a" }, { "name": "a", "model": "b" }])),
+                "Duplicate value",
+            ),
+            (
+                node("switch", json!([{ "name": "a", "model": "a" }, { "name": "b", "model": "b" }])),
+                "what stands behind a step without when is never taken",
+            ),
+            (
+                node("switch", json!([{ "name": "a", "model": "a" }, { "name": "b", "model": "b", "when": "true" }])),
+                "what stands behind a step without when is never taken",
+            ),
+            (node("splitter", json!([{ "name": "a", "model": "a", "weight": 99 }])), "they must add up to 100"),
+            (node("splitter", json!([{ "name": "a", "model": "a" }])), "weight: Required value"),
+            (
+                node("splitter", json!([{ "name": "a", "model": "a", "weight": 101 }])),
+                "should be less than or equal to 100",
+            ),
+        ],
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -4,9 +4,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube_core::CustomResourceExt;
 use serde_json::Value;
 
-use super::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate, ml_pipeline_run, schema};
+use super::{
+    InferenceGraph, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate, ml_pipeline_run, schema,
+};
 
-/// All five kinds, in the order in which they are installed.
+/// All six kinds, in the order in which they are installed.
 ///
 /// # Panics
 /// Never for the types of this crate: a CRD is JSON, and bounding keeps it a CRD (a test shows it).
@@ -18,6 +20,7 @@ pub fn all_crds() -> Vec<CustomResourceDefinition> {
         (StageTemplate::crd(), None),
         (ModelVersion::crd(), None),
         (ModelDeployment::crd(), None),
+        (InferenceGraph::crd(), None),
     ]
     .into_iter()
     .map(|(crd, rules)| bounded(crd, rules.as_ref()))

@@ -9,6 +9,7 @@ mod crds;
 mod data_trigger;
 mod for_each;
 mod gateway;
+mod inference_graph;
 mod live;
 mod locks;
 mod ml_pipeline;
@@ -41,6 +42,11 @@ pub use crds::all_crds;
 pub use data_trigger::{DataError, DataSecret, DataTrigger, DataTriggerStatus, S3Access};
 pub use for_each::{ForEach, ItemRange};
 pub use gateway::{GatewayRef, GatewayRoute, GatewayStatus, Provider};
+pub use inference_graph::{
+    Dependency, EnsembleAnswer, EnsembleStep, GraphEnsemble, GraphModelStatus, GraphNode, GraphSequence, GraphSplitter,
+    GraphSwitch, GraphTarget, InferenceGraph, InferenceGraphSpec, InferenceGraphStatus, SequenceStep, SplitterStep,
+    StepInput, SwitchStep,
+};
 pub use live::{LiveMetrics, Report};
 pub(crate) use locks::bounds;
 pub use locks::{Lock, LocksStatus};

@@ -23,7 +23,7 @@ mod queries;
 mod revision;
 mod rollout;
 mod scaling;
-mod security;
+pub(crate) mod security;
 mod status;
 mod steps;
 mod stream;

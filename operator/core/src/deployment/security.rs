@@ -3,21 +3,45 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::Observed;
-use crate::api::{ConditionStatus, ModelDeployment, ModelDeploymentStatus, set_condition};
+use crate::api::{
+    Condition, ConditionStatus, InferenceGraph, ModelDeployment, ModelDeploymentStatus, Security, set_condition,
+};
 use crate::plan::Event;
-use crate::routing::{Router, SecurityReport, security_id};
+use crate::routing::{Router, Routers, SecurityReport, security_id};
 
 pub(super) const SECURED: &str = "Secured";
 /// Reason: a router does not have the settings yet.
-pub(super) const NOT_IN_FORCE: &str = "SecurityNotInForce";
+pub(crate) const NOT_IN_FORCE: &str = "SecurityNotInForce";
 /// Reason: a Secret or ConfigMap is missing or broken, and nobody is let in.
 pub(super) const CLOSED: &str = "SecretNotUsable";
 /// Reason: the same, and callers are let in by what was there before or is there beside.
 const STALE: &str = "SecretNotTaken";
 
+/// Whose door is meant, and what is asked of it.
+pub(crate) struct Asked<'a> {
+    /// In the routes.
+    name: &'a str,
+    security: Option<&'a Security>,
+    generation: Option<i64>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(deployment: &'a ModelDeployment) -> Self {
+        let meta = &deployment.metadata;
+        let security = deployment.spec.security.as_deref();
+        Self { name: meta.name.as_deref().unwrap_or_default(), security, generation: meta.generation }
+    }
+
+    pub fn of_graph(graph: &'a InferenceGraph) -> Self {
+        let meta = &graph.metadata;
+        let security = graph.spec.security.as_deref();
+        Self { name: meta.name.as_deref().unwrap_or_default(), security, generation: meta.generation }
+    }
+}
+
 /// What is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lack {
+pub(crate) struct Lack {
     pub reason: &'static str,
     pub message: String,
     /// A router has not been heard at all.
@@ -43,18 +67,21 @@ impl Lack {
 
 /// The gravest thing that a router says; nothing while there is no router that could say something.
 pub(super) fn lack(deployment: &ModelDeployment, observed: &Observed) -> Option<Lack> {
-    let asked = deployment.spec.security.as_ref()?;
-    let id = security_id(asked);
-    let model = deployment.metadata.name.as_deref().unwrap_or_default();
-    if !is_heard(observed) {
+    lack_of(&Asked::of(deployment), &observed.routers)
+}
+
+/// The same of whatever has a door.
+pub(crate) fn lack_of(asked: &Asked<'_>, routers: &Routers) -> Option<Lack> {
+    let id = security_id(asked.security?);
+    if !is_heard(routers) {
         return None;
     }
-    let mut routers: Vec<&Router> = observed.routers.ready().collect();
+    let mut routers: Vec<&Router> = routers.ready().collect();
     routers.sort_by_key(|router| &router.pod.pod.name);
     let lacks = routers.into_iter().filter_map(|router| {
         let name = &router.pod.pod.name;
         let Some(report) = &router.report else { return Some(Lack::silence(name)) };
-        of_router(name, report.models.get(model).and_then(|said| said.security.as_ref()), &id)
+        of_router(name, report.models.get(asked.name).and_then(|said| said.security.as_ref()), &id)
     });
     // The first of those that are as grave.
     lacks.min_by_key(|lack| match lack.reason {
@@ -66,8 +93,8 @@ pub(super) fn lack(deployment: &ModelDeployment, observed: &Observed) -> Option<
 }
 
 /// Some router that callers come to has said something.
-fn is_heard(observed: &Observed) -> bool {
-    observed.routers.ready().any(|router| router.report.is_some())
+fn is_heard(routers: &Routers) -> bool {
+    routers.ready().any(|router| router.report.is_some())
 }
 
 fn of_router(router: &str, said: Option<&SecurityReport>, id: &str) -> Option<Lack> {
@@ -93,14 +120,24 @@ pub(super) fn report(
     observed: &Observed,
     now: Timestamp,
 ) -> Option<Event> {
-    if deployment.spec.security.is_none() {
-        status.conditions.retain(|condition| condition.type_ != SECURED);
+    condition(&mut status.conditions, &Asked::of(deployment), &observed.routers, now)
+}
+
+/// The same of whatever has a door.
+pub(crate) fn condition(
+    conditions: &mut Vec<Condition>,
+    asked: &Asked<'_>,
+    routers: &Routers,
+    now: Timestamp,
+) -> Option<Event> {
+    if asked.security.is_none() {
+        conditions.retain(|condition| condition.type_ != SECURED);
         return None;
     }
-    let was = status.conditions.iter().find(|condition| condition.type_ == SECURED);
-    let generation = deployment.metadata.generation;
-    let heard = is_heard(observed);
-    let lack = lack(deployment, observed);
+    let was = conditions.iter().find(|condition| condition.type_ == SECURED);
+    let generation = asked.generation;
+    let heard = is_heard(routers);
+    let lack = lack_of(asked, routers);
     let (truth, reason, message) = match &lack {
         Some(lack) => (lack.truth(), lack.reason, lack.message.as_str()),
         None if heard => (ConditionStatus::True, "InForce", ""),
@@ -111,6 +148,6 @@ pub(super) fn report(
     let news = was.is_none_or(|was| was.reason != reason || was.message != message);
     let tells = news && lack.as_ref().is_some_and(|lack| lack.reason != NOT_IN_FORCE);
     let event = tells.then(|| Event::warning(reason, message));
-    set_condition(&mut status.conditions, SECURED, truth, reason, message, generation, now);
+    set_condition(conditions, SECURED, truth, reason, message, generation, now);
     event
 }

@@ -50,7 +50,7 @@ pub(super) fn deployment(home: &Home<'_>, config: &Config) -> Deployment {
 }
 
 fn pod(home: &Home<'_>, config: &Config) -> PodSpec {
-    let (volumes, mounts) = security::volumes(home.owners);
+    let (volumes, mounts) = security::volumes(home);
     let main = container(home.namespace, config);
     PodSpec {
         service_account_name: Some(ROUTER.to_owned()),
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_router_has_time_for_all_that_it_waits_for_at_its_end() {
-        let pod = pod(&Home { namespace: "team", owners: &[] }, &Config::default());
+        let pod = pod(&Home { namespace: "team", owners: &[], graphs: &[] }, &Config::default());
         let args = pod.containers[0].args.as_ref().unwrap();
         let seconds =
             |name: &str| -> i64 { args.iter().find_map(|arg| arg.strip_prefix(name)).unwrap().parse().unwrap() };

@@ -1,6 +1,6 @@
-//! The document of routes: from the statuses of ModelDeployments.
+//! The document of routes: from the statuses of ModelDeployments and the specs of InferenceGraphs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use kube_core::ResourceExt;
@@ -8,40 +8,132 @@ use millrace_routes::{
     HeaderRule, Limits, Log, Model, Protocol, Queue, Revision, Routes, Shadow, Sink, Source, Sticky,
 };
 
-use super::security;
-use crate::api::{HeaderRoute, LogMode, LogSink, ModelDeployment, PayloadLog, RevisionStatus, RouteTo};
+use super::objects::Home;
+use super::{RoutesView, security};
+use crate::api::{HeaderRoute, InferenceGraph, LogMode, LogSink, ModelDeployment, PayloadLog, RevisionStatus, RouteTo};
 use crate::autoscale::starts_from_zero;
 use crate::deployment::{READY_PATH, SERVER_PORT, exposed, queries};
+use crate::graph::{self, Demand};
 use crate::names::sha256_hex;
 
 /// Models have these ports: above the routers' own, below those that the kernel gives to outgoing connections.
 pub(super) const PORTS: RangeInclusive<u16> = 10_000..=32_767;
 
-/// What each of so many routers is told of these models. A model keeps the port that its status has; until that is written, the one of the document before.
-pub(super) fn document(models: &[&ModelDeployment], before: &BTreeMap<String, u16>, routers: i32) -> Routes {
-    let mut models: Vec<&ModelDeployment> = models.to_vec();
-    models.sort_by_key(|model| model.name_any());
-    let kept: BTreeSet<u16> = models.iter().filter_map(|model| kept(model)).collect();
-    let mut given: BTreeSet<u16> = before.values().copied().chain(kept.iter().copied()).collect();
+/// Something that is routed, and the ports that it has or had.
+struct Entry<'a> {
+    name: String,
+    uid: String,
+    /// In its status.
+    kept: Option<u16>,
+    /// In the document before.
+    old: Option<u16>,
+    of: Of<'a>,
+}
+
+enum Of<'a> {
+    Model(&'a ModelDeployment),
+    /// All of it but its port.
+    Graph(Box<Model>),
+}
+
+/// What each of so many routers is told. A model or a graph keeps the port that its status has; until that is written, the one of the document before.
+pub(super) fn document(home: &Home<'_>, before: Option<&RoutesView>, routers: i32) -> Routes {
+    let entries = entries(home, before, routers);
+    let kept: BTreeSet<u16> = entries.iter().filter_map(|entry| entry.kept).collect();
+    let seen = before
+        .into_iter()
+        .flat_map(|before| before.ports.values().copied().chain(before.graphs.values().map(|graph| graph.port)));
+    let mut given: BTreeSet<u16> = seen.chain(kept.iter().copied()).collect();
     let mut taken = BTreeSet::new();
-    let routed = models.into_iter().filter_map(|model| {
-        let old = before.get(&model.name_any()).copied().filter(|port| PORTS.contains(port) && !kept.contains(port));
-        let port = match self::kept(model) {
+    let routed = entries.into_iter().filter_map(|entry| {
+        let old = entry.old.filter(|port| PORTS.contains(port) && !kept.contains(port));
+        let port = match entry.kept {
             // Twice the same only if somebody has written into a status: the routers would take none of the routes.
             Some(port) => Some(port).filter(|port| taken.insert(*port))?,
             None => match old.filter(|port| taken.insert(*port)) {
                 Some(port) => port,
-                None => from(&model.uid().unwrap_or_default()).find(|port| given.insert(*port))?,
+                None => from(&entry.uid).find(|port| given.insert(*port))?,
             },
         };
-        Some(routed(model, port, routers))
+        Some(match entry.of {
+            Of::Model(model) => routed(model, port, routers),
+            Of::Graph(graph) => Model { port, ..*graph },
+        })
     });
     Routes { models: routed.collect() }
 }
 
-fn kept(model: &ModelDeployment) -> Option<u16> {
-    let port = model.status.as_ref()?.router_port?;
-    u16::try_from(port).ok().filter(|port| PORTS.contains(port))
+/// Models and graphs by name. Where both have one, the Service is that of who has a port already, the model's if both or none has.
+fn entries<'a>(home: &Home<'a>, before: Option<&RoutesView>, routers: i32) -> Vec<Entry<'a>> {
+    let has_port = |graph: &&&InferenceGraph| graph.status.as_ref().is_some_and(|status| status.router_port.is_some());
+    let with_port: BTreeSet<String> = home.graphs.iter().filter(has_port).map(|graph| graph.name_any()).collect();
+    let yields = |model: &ModelDeployment| {
+        let none = model.status.as_ref().is_none_or(|status| status.router_port.is_none());
+        none && with_port.contains(&model.name_any())
+    };
+    let models: Vec<&ModelDeployment> = home.owners.iter().filter(|model| !yields(model)).copied().collect();
+    let of_models: BTreeSet<String> = models.iter().map(|model| model.name_any()).collect();
+    let graphs = home.graphs.iter().filter(|graph| !of_models.contains(&graph.name_any()));
+    let graphs = graphs.filter_map(|graph| {
+        let old = before.and_then(|before| before.graphs.get(&graph.name_any()));
+        Some(Entry {
+            name: graph.name_any(),
+            uid: graph.uid().unwrap_or_default(),
+            kept: port(graph.status.as_ref().and_then(|status| status.router_port)),
+            old: old.map(|old| old.port),
+            of: Of::Graph(Box::new(of_graph(graph, old, home.owners, routers)?)),
+        })
+    });
+    let old = |name: &str| before.and_then(|before| before.ports.get(name).copied());
+    let models = models.iter().map(|model| Entry {
+        name: model.name_any(),
+        uid: model.uid().unwrap_or_default(),
+        kept: port(model.status.as_ref().and_then(|status| status.router_port)),
+        old: old(&model.name_any()),
+        of: Of::Model(model),
+    });
+    let mut entries: Vec<Entry<'_>> = models.chain(graphs).collect();
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    entries
+}
+
+/// A port of a status.
+fn port(port: Option<i32>) -> Option<u16> {
+    u16::try_from(port?).ok().filter(|port| PORTS.contains(port))
+}
+
+/// A graph, without its port. Where its spec was not accepted, what was accepted before goes on; none that leads past a door.
+fn of_graph(graph: &InferenceGraph, old: Option<&Model>, models: &[&ModelDeployment], routers: i32) -> Option<Model> {
+    let all = || models.iter().copied();
+    if !graph::check(graph).is_empty() {
+        return old.filter(|old| Demand::of_document(old, all()).is_none()).cloned();
+    }
+    if Demand::of(&graph.spec, all()).is_some() {
+        return None;
+    }
+    let served = |name: &str| {
+        let model = all().find(|model| model.metadata.name.as_deref() == Some(name));
+        model.map_or_else(|| name.to_owned(), |model| model.spec.model.name.clone())
+    };
+    Some(Model {
+        name: graph.name_any(),
+        port: 0,
+        generation: graph.metadata.generation.and_then(|of| u64::try_from(of).ok()).unwrap_or_default(),
+        revisions: Vec::new(),
+        headers: Vec::new(),
+        sticky: None,
+        shadow: None,
+        queue: Queue::default(),
+        limits: Limits {
+            body_bytes: graph.spec.max_body_bytes.or(Some(graph::BODY_BYTES)).and_then(|of| u64::try_from(of).ok()),
+            ..Limits::default()
+        },
+        security: graph.spec.security.as_ref().map(|asked| security::document(asked, routers)),
+        queries: Vec::new(),
+        log: None,
+        stream: None,
+        graph: Some(graph::document(&graph.spec, served)?),
+    })
 }
 
 /// All ports, from one on that follows from the uid: one that was given back hardly comes to the next model, whatever leads to it still.
@@ -74,6 +166,7 @@ fn routed(model: &ModelDeployment, port: u16, routers: i32) -> Model {
         queries: queries(model),
         log: log(model),
         stream: crate::deployment::stream(model),
+        graph: None,
     }
 }
 

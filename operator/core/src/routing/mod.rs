@@ -13,6 +13,8 @@ mod said;
 mod security;
 
 #[cfg(test)]
+mod graph_tests;
+#[cfg(test)]
 mod tests;
 
 pub use deployment::ADMIN_PORT;

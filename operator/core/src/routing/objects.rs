@@ -1,5 +1,5 @@
-//! The objects of a namespace's routers, but for the Deployment. Every ModelDeployment of the namespace owns them, so that they go
-//! with the last one.
+//! The objects of a namespace's routers, but for the Deployment. Every ModelDeployment and InferenceGraph of the
+//! namespace owns them, so that they go with the last one.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use millrace_contract::NEEDED_MODELS;
 use millrace_routes::ROUTES_KEY;
 use serde::Serialize;
 
-use crate::api::{GROUP, ModelDeployment};
+use crate::api::{GROUP, InferenceGraph, ModelDeployment};
 use crate::config::Config;
 use crate::deployment::digest;
 use crate::names::{MANAGED_BY, MANAGED_BY_LABEL, ROUTER, ROUTER_LABEL, ROUTES};
@@ -63,8 +63,8 @@ pub fn key(kind: &str, name: &str) -> String {
     format!("{kind}/{name}")
 }
 
-/// Whether an object was made for the routers: a ModelDeployment owns it, or nobody does and it has our labels (the ModelDeployments
-/// were deleted and left it behind).
+/// Whether an object was made for the routers: a ModelDeployment or an InferenceGraph owns it, or nobody does and it has our labels (its
+/// owners were deleted and left it behind).
 #[must_use]
 pub fn is_ours(meta: &ObjectMeta) -> bool {
     let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
@@ -72,7 +72,8 @@ pub fn is_ours(meta: &ObjectMeta) -> bool {
     if owners.is_empty() {
         return label(MANAGED_BY_LABEL) == Some(MANAGED_BY) && label(ROUTER_LABEL) == Some(ROUTER);
     }
-    owners.iter().any(|owner| owner.kind == "ModelDeployment" && is_of_group(&owner.api_version))
+    let ours = ["ModelDeployment", "InferenceGraph"];
+    owners.iter().any(|owner| ours.contains(&owner.kind.as_str()) && is_of_group(&owner.api_version))
 }
 
 fn is_of_group(api_version: &str) -> bool {
@@ -95,11 +96,13 @@ pub(super) fn labels() -> BTreeMap<String, String> {
 pub(super) struct Home<'a> {
     pub namespace: &'a str,
     pub owners: &'a [&'a ModelDeployment],
+    pub graphs: &'a [&'a InferenceGraph],
 }
 
 impl Home<'_> {
     pub fn metadata(&self, name: &str) -> ObjectMeta {
-        let mut owners: Vec<OwnerReference> = self.owners.iter().map(|model| owner(model)).collect();
+        let models = self.owners.iter().map(|model| owner(*model));
+        let mut owners: Vec<OwnerReference> = models.chain(self.graphs.iter().map(|graph| owner(*graph))).collect();
         owners.sort_by(|a, b| a.uid.cmp(&b.uid));
         ObjectMeta {
             name: Some(name.to_owned()),
@@ -112,12 +115,12 @@ impl Home<'_> {
 }
 
 /// One owner of several: none of them controls.
-fn owner(model: &ModelDeployment) -> OwnerReference {
+fn owner<K: Resource<DynamicType = ()>>(object: &K) -> OwnerReference {
     OwnerReference {
-        api_version: ModelDeployment::api_version(&()).into_owned(),
-        kind: ModelDeployment::kind(&()).into_owned(),
-        name: model.name_any(),
-        uid: model.uid().unwrap_or_default(),
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
         controller: None,
         block_owner_deletion: None,
     }

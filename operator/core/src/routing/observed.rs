@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_contract::NEEDED_MODELS;
-use millrace_routes::{LogStats, ROUTES_KEY, Routes, SecurityStats, Stats, StreamProblem, StreamStats};
+use millrace_routes::{LogStats, Model, ROUTES_KEY, Routes, SecurityStats, Stats, StreamProblem, StreamStats};
 
-use crate::api::ModelDeployment;
+use crate::api::{InferenceGraph, ModelDeployment};
 use crate::deployment::{Applied, DeploymentView, digest};
 use crate::plan::Refusal;
 use crate::problem::head;
@@ -16,6 +16,7 @@ use crate::run::PodView;
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     pub models: Vec<Arc<ModelDeployment>>,
+    pub graphs: Vec<Arc<InferenceGraph>>,
     /// The ConfigMap [`crate::names::ROUTES`].
     pub routes: Option<Arc<RoutesView>>,
     /// Everything that is there for the routers, by [`super::key`].
@@ -47,6 +48,8 @@ pub struct RoutesView {
     pub needed: Option<String>,
     /// Each model's port.
     pub ports: BTreeMap<String, u16>,
+    /// Each graph as it is there.
+    pub graphs: BTreeMap<String, Model>,
 }
 
 impl RoutesView {
@@ -61,8 +64,11 @@ impl RoutesView {
         let of = |key: &str| data.and_then(|data| data.get(key)).cloned();
         let (text, needed) = (of(ROUTES_KEY).unwrap_or_default(), of(NEEDED_MODELS));
         let routes: Routes = serde_json::from_str(&text).unwrap_or_default();
-        let ports = routes.models.into_iter().map(|model| (model.name, model.port)).collect();
-        Self { uid, resource_version, owners, text, needed, ports }
+        let (graphs, models): (Vec<Model>, Vec<Model>) =
+            routes.models.into_iter().partition(|model| model.graph.is_some());
+        let ports = models.into_iter().map(|model| (model.name, model.port)).collect();
+        let graphs = graphs.into_iter().map(|graph| (graph.name.clone(), graph)).collect();
+        Self { uid, resource_version, owners, text, needed, ports, graphs }
     }
 }
 
@@ -205,7 +211,7 @@ pub struct RevisionReport {
 impl Report {
     /// What was said of these models and of the revisions in their statuses. The rest is dropped: anybody's pod may have answered.
     #[must_use]
-    pub fn of(stats: &Stats, models: &[Arc<ModelDeployment>]) -> Self {
+    pub fn of(stats: &Stats, models: &[Arc<ModelDeployment>], graphs: &[Arc<InferenceGraph>]) -> Self {
         let known = models.iter().filter_map(|model| {
             let name = model.metadata.name.clone()?;
             let said = stats.models.get(&name)?;
@@ -224,7 +230,15 @@ impl Report {
             let (generation, revisions) = (said.generation, revisions.collect());
             Some((name, ModelReport { generation, revisions, security, log, stream }))
         });
-        Self { models: known.collect() }
+        let of_graphs = graphs.iter().filter_map(|graph| {
+            let name = graph.metadata.name.clone()?;
+            let said = stats.models.get(&name)?;
+            let asked = graph.spec.security.is_some();
+            let security = said.security.as_ref().filter(|_| asked).map(SecurityReport::of);
+            Some((name, ModelReport { generation: said.generation, security, ..ModelReport::default() }))
+        });
+        // Where both have a name, the model is meant: the graph does not get its Service.
+        Self { models: of_graphs.chain(known).collect() }
     }
 }
 

@@ -10,10 +10,11 @@ use super::deployment::deployment;
 use super::document::document;
 use super::objects::{self, Home, key};
 use super::{Observed, RouterObject, policies};
-use crate::api::ModelDeployment;
+use crate::api::{InferenceGraph, ModelDeployment};
 use crate::config::Config;
 use crate::deployment::drift::{self, Then};
 use crate::deployment::needed_models;
+use crate::graph;
 use crate::names::ROUTER;
 use crate::plan::sooner;
 
@@ -42,11 +43,13 @@ pub fn plan(namespace: &str, observed: &Observed, config: &Config, now: Timestam
     let models: Vec<&ModelDeployment> =
         observed.models.iter().map(AsRef::as_ref).filter(|model| is_routed(model)).collect();
     let mut plan = RouterPlan::default();
-    if models.is_empty() {
+    let graphs: Vec<&InferenceGraph> =
+        observed.graphs.iter().map(AsRef::as_ref).filter(|graph| has_routers(graph)).collect();
+    if models.is_empty() && graphs.is_empty() {
         // What is there goes with its last owner.
         return plan;
     }
-    let home = Home { namespace, owners: &models };
+    let home = Home { namespace, owners: &models, graphs: &graphs };
     for object in routes(&home, observed, config).into_iter().chain(routers(&home, config)) {
         let key = object.key();
         let (applied, there) = (observed.applied.get(&key), observed.parts.get(&key));
@@ -83,13 +86,19 @@ fn is_routed(model: &ModelDeployment) -> bool {
     accepted || !status.revisions.is_empty()
 }
 
+/// For what was never accepted nothing is made.
+fn has_routers(graph: &InferenceGraph) -> bool {
+    let was_routed = graph.status.as_ref().is_some_and(|status| status.router_port.is_some());
+    graph.metadata.deletion_timestamp.is_none() && (was_routed || graph::check(graph).is_empty())
+}
+
 fn routes(home: &Home<'_>, observed: &Observed, config: &Config) -> Option<RouterObject> {
     let seen = observed.routes.as_deref();
-    let ports = seen.map(|routes| routes.ports.clone()).unwrap_or_default();
-    let document = document(home.owners, &ports, config.router.replicas);
+    let document = document(home, seen, config.router.replicas);
     let text = serde_json::to_string(&document).unwrap_or_default();
     let needed = needed_models(home.owners).and_then(|needed| serde_json::to_string(&needed).ok());
-    let owners: BTreeSet<String> = home.owners.iter().filter_map(|model| model.uid()).collect();
+    let models = home.owners.iter().filter_map(|model| model.uid());
+    let owners: BTreeSet<String> = models.chain(home.graphs.iter().filter_map(|graph| graph.uid())).collect();
     if seen.is_some_and(|seen| seen.text == text && seen.needed == needed && seen.owners == owners) {
         return None;
     }

@@ -39,6 +39,21 @@ impl Routers {
         heard.into_iter().find_map(|router| router.lacks(asked))
     }
 
+    /// Why callers do not come to what has no revisions: its routes are not in force at every router that was heard.
+    #[must_use]
+    pub fn unrouted(&self, name: &str, generation: u64) -> Option<String> {
+        let (heard, unheard): (Vec<&Router>, Vec<&Router>) = self.ready().partition(|router| router.report.is_some());
+        if heard.is_empty() {
+            return Some(unheard.first().map_or_else(|| self.absent(), |router| router.silent()));
+        }
+        let has = |router: &&Router| {
+            let known = router.report.as_ref().and_then(|report| report.models.get(name));
+            known.is_some_and(|known| known.generation == generation)
+        };
+        let without = heard.into_iter().find(|router| !has(router))?;
+        Some(format!("router {} does not have the routes yet", without.pod.pod.name))
+    }
+
     /// No router that runs leads to the revision or has a request for it in hand.
     #[must_use]
     pub fn have_left(&self, asked: Asked<'_>) -> bool {

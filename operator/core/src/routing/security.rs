@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, KeyToPath, SecretVolumeSource, Volume, VolumeMount};
 use millrace_routes::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Sasl, Security, Source, Tls, Use};
 
+use super::objects::Home;
 use crate::api::{
     self, Jwks, JwksKey, JwtRules, KafkaStream, LogSink, ModelDeployment, PayloadLog, PrometheusQuery, RateLimit,
     RatePer,
@@ -90,8 +91,9 @@ struct Mounted {
     keys: Option<Vec<String>>,
 }
 
-/// What the models name of Secrets and ConfigMaps, each once, by its folder.
-fn named(models: &[&ModelDeployment]) -> BTreeMap<String, Mounted> {
+/// What models and graphs name of Secrets and ConfigMaps, each once, by its folder.
+fn named(home: &Home<'_>) -> BTreeMap<String, Mounted> {
+    let models = home.owners;
     let mut all: BTreeMap<String, Mounted> = BTreeMap::new();
     let mut add = |of: Source, name: &str, usage: Use<'_>| {
         let keys = match usage {
@@ -126,7 +128,8 @@ fn named(models: &[&ModelDeployment]) -> BTreeMap<String, Mounted> {
             add(Source::Secret, &sasl.secret_name, Use::Sasl);
         }
     }
-    for security in models.iter().filter_map(|model| model.spec.security.as_ref()) {
+    let of_graphs = home.graphs.iter().filter_map(|graph| graph.spec.security.as_ref());
+    for security in models.iter().filter_map(|model| model.spec.security.as_ref()).chain(of_graphs) {
         if let Some(tls) = &security.tls {
             add(Source::Secret, &tls.secret_name, Use::Tls);
         }
@@ -140,8 +143,8 @@ fn named(models: &[&ModelDeployment]) -> BTreeMap<String, Mounted> {
 }
 
 /// The volumes of the routers' pod, and where they are mounted. One that is not there is an empty folder.
-pub(super) fn volumes(models: &[&ModelDeployment]) -> (Vec<Volume>, Vec<VolumeMount>) {
-    let named = named(models).into_iter().map(|(folder, Mounted { of: source, name, keys })| {
+pub(super) fn volumes(home: &Home<'_>) -> (Vec<Volume>, Vec<VolumeMount>) {
+    let named = named(home).into_iter().map(|(folder, Mounted { of: source, name, keys })| {
         let volume = format!("door-{}", &sha256_hex(folder.as_bytes())[..SHORT]);
         let items = keys.map(|keys| {
             let item = |key: String| KeyToPath { path: key.clone(), key, mode: None };
@@ -190,7 +193,8 @@ mod tests {
 
     /// Each volume's path below the mounts with its entries, `*` for all.
     fn mounts(models: &[ModelDeployment]) -> Vec<(String, String)> {
-        let (volumes, mounts) = volumes(&models.iter().collect::<Vec<_>>());
+        let owners: Vec<&ModelDeployment> = models.iter().collect();
+        let (volumes, mounts) = volumes(&Home { namespace: "team", owners: &owners, graphs: &[] });
         let said = volumes.into_iter().zip(mounts).map(|(volume, mount)| {
             assert_eq!((&volume.name, mount.read_only), (&mount.name, Some(true)));
             let (items, optional) = match (volume.secret, volume.config_map) {

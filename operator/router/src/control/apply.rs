@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::door::Door;
+use crate::graph::Graph;
 use crate::listen::Listener;
 use crate::log::{Logs, Ring};
 use crate::state::{Model, Policy, Revision, State};
@@ -143,7 +144,9 @@ impl Table {
         let ring = Ring::next(ring, document.log.as_ref(), &document.name, &logged, &self.logs);
         let pump = before.as_ref().and_then(|policy| policy.stream.as_ref());
         let pump = Pump::next(pump, document.stream.as_ref(), &document.name, &self.streams);
-        let policy = Policy::new(document, targets, door, ring, pump);
+        let graph = before.as_ref().and_then(|policy| policy.graph.as_ref());
+        let graph = Graph::next(graph, document.graph.as_ref());
+        let policy = Policy::new(document, targets, door, ring, pump, graph);
         match known {
             Some(model) => {
                 model.set_policy(policy);

@@ -11,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::histogram::Times;
+use crate::graph::{Ended, Graph};
 use crate::state::{Model, Revision, State};
 
 type Encoded = Result<(), std::fmt::Error>;
@@ -69,6 +70,7 @@ impl Collector for Counted {
         doors(encoder, &self.0.models())?;
         logs(encoder, &self.0.models())?;
         streams(encoder, &self.0.models())?;
+        graphs(encoder, &self.0.models())?;
         router(encoder, &self.0)
     }
 }
@@ -233,6 +235,45 @@ fn streams(encoder: &mut DescriptorEncoder, models: &[Arc<Model>]) -> Encoded {
     Ok(())
 }
 
+fn graphs(encoder: &mut DescriptorEncoder, models: &[Arc<Model>]) -> Encoded {
+    let all: Vec<(&str, Arc<Graph>)> =
+        models.iter().filter_map(|model| Some((model.name.as_str(), model.policy().graph.clone()?))).collect();
+    let help = "Ended requests to graphs by outcome";
+    let mut family = encoder.encode_descriptor("graph_requests", help, None, MetricType::Counter)?;
+    for (name, graph) in &all {
+        for outcome in Outcome::ALL {
+            let labels = [("graph", *name), ("outcome", outcome.as_str())];
+            let value = graph.totals.outcome(outcome);
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+    }
+    let help = "From arrival at a graph to the head of its answer";
+    let mut family = encoder.encode_descriptor("graph_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+    for (name, graph) in &all {
+        times(family.encode_family(&[("graph", *name)])?, &graph.totals.duration)?;
+    }
+    let help = "Steps of graphs by what became of them";
+    let mut family = encoder.encode_descriptor("graph_steps", help, None, MetricType::Counter)?;
+    for (name, graph) in &all {
+        for ((node, step), counts) in &graph.steps {
+            for result in Ended::ALL {
+                let labels = [("graph", *name), ("node", node), ("step", step), ("result", result.as_str())];
+                let value = counts.ended(result);
+                family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+            }
+        }
+    }
+    let help = "How long steps of graphs that were asked took";
+    let mut family =
+        encoder.encode_descriptor("graph_step_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+    for (name, graph) in &all {
+        for ((node, step), counts) in &graph.steps {
+            times(family.encode_family(&[("graph", *name), ("node", node), ("step", step)])?, &counts.duration)?;
+        }
+    }
+    Ok(())
+}
+
 fn times(mut metric: MetricEncoder, times: &Times) -> Encoded {
     let seconds = |us: u64| if us == u64::MAX { f64::INFINITY } else { us as f64 / 1e6 };
     let buckets: Vec<(f64, u64)> = times.counts().map(|(upper, n)| (seconds(upper), n)).collect();
@@ -265,6 +306,9 @@ fn router(encoder: &mut DescriptorEncoder, state: &State) -> Encoded {
         let mut one = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         one.encode_counter::<NoLabelSet, _, u64>(&count.load(Ordering::Relaxed), None)?;
     }
+    let help = "Bytes of bodies that graphs hold";
+    let mut one = encoder.encode_descriptor("graph_held", help, Some(&Unit::Bytes), MetricType::Gauge)?;
+    one.encode_gauge(&(state.graphs.taken() as u64))?;
     let mut one =
         encoder.encode_descriptor("resident_memory", "Memory of the process", Some(&Unit::Bytes), MetricType::Gauge)?;
     one.encode_gauge(&resident_bytes())

@@ -6,5 +6,6 @@ mod metrics;
 mod snapshot;
 
 pub use counters::{Counters, Span};
+pub use histogram::Times;
 pub use metrics::Metrics;
 pub use snapshot::snapshot;

@@ -110,6 +110,11 @@ impl Door {
         }
     }
 
+    /// Whether a graph of this name may ask for one of its callers now. Nobody has a name with a space.
+    pub fn admit_graph(&self, graph: &str) -> Result<(), Why> {
+        self.limit(&format!("graph {graph}"))
+    }
+
     fn limit(&self, caller: &str) -> Result<(), Why> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         limiter.take(caller, Instant::now()).map_err(Why::TooFast)

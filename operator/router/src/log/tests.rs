@@ -53,7 +53,7 @@ fn log(address: &str) -> Log {
 /// A request without an answer; it comes into the ring when it is dropped.
 fn ask(ring: &Arc<Ring>, headers: &[(&str, &str)]) -> Option<Arc<Recording>> {
     let routes = Routes::parse(br#"{"models": [{"name": "m", "port": 9000, "revisions": []}]}"#).unwrap();
-    let policy = Policy::new(&routes.models[0], Vec::new(), None, Some(ring.clone()), None);
+    let policy = Policy::new(&routes.models[0], Vec::new(), None, Some(ring.clone()), None, None);
     let request = headers.iter().fold(Request::post("/"), |request, (name, value)| request.header(*name, *value));
     let recording = Recording::begin(&policy, "a", &request.body(()).unwrap())?;
     recording.request_ended();

@@ -23,6 +23,7 @@ pub use starting::Start;
 use crate::callers::Register;
 use crate::control::scale::Scaler;
 use crate::endpoints::Endpoint;
+use crate::graph::Budget;
 use crate::query::Answers;
 use crate::shadow::ShadowQueue;
 
@@ -49,6 +50,8 @@ pub struct State {
     pub callers: Arc<Register>,
     /// What Prometheus said.
     pub answers: Answers,
+    /// What graphs hold.
+    pub graphs: Arc<Budget>,
 }
 
 /// How far the end is.
@@ -93,6 +96,7 @@ impl State {
             phase: watch::Sender::new(Phase::Serving),
             callers: Arc::new(Register::new(connections)),
             answers: Answers::default(),
+            graphs: Arc::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use millrace_routes::{Model as Document, Query};
 use super::{Revision, lock, read, write};
 use crate::choose::Chooser;
 use crate::door::Door;
+use crate::graph::Graph;
 use crate::log::{Counts, Ring};
 use crate::refuse::Reason;
 use crate::stream::Pump;
@@ -38,6 +39,8 @@ pub struct Policy {
     pub queries: Vec<Arc<Query>>,
     pub log: Option<Arc<Ring>>,
     pub stream: Option<Arc<Pump>>,
+    /// Its answers are made of those of models.
+    pub graph: Option<Arc<Graph>>,
 }
 
 #[derive(Debug)]
@@ -55,6 +58,7 @@ impl Policy {
         door: Option<Arc<Door>>,
         log: Option<Arc<Ring>>,
         stream: Option<Arc<Pump>>,
+        graph: Option<Arc<Graph>>,
     ) -> Self {
         let shadow = document.shadow.as_ref().and_then(|shadow| {
             Some(Shadow {
@@ -74,6 +78,7 @@ impl Policy {
             queries: document.queries.iter().cloned().map(Arc::new).collect(),
             log,
             stream,
+            graph,
         }
     }
 }

@@ -6,6 +6,7 @@ mod admin;
 mod broker;
 mod callers;
 mod client;
+mod graph;
 mod kafka;
 mod kafka_faults;
 mod lifecycle;

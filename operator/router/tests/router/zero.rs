@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, get};
 use crate::pod::Pod;
-use crate::site::{Site, endpoint, free_port, revision, until, write};
+use crate::site::{Site, document, endpoint, free_port, revision, until, write};
 
 /// Starts a pod as a Deployment does: an address first, then the server, and no word from the kubelet.
 struct Starter {
@@ -144,4 +144,22 @@ async fn a_pod_that_was_ready_and_is_not_any_more_gets_no_request() {
     site.endpoints(&ready);
     until("it is ready", || async { site.stats("a").await.pods == 1 }).await;
     assert_eq!(site.get("/").await.text, "a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_of_a_graph_wakes_its_model_and_waits_for_it() {
+    let (site, starter) = site(0, &json!({})).await;
+    let port = free_port();
+    let mut document = document(site.port, &[at_zero(starter.address.port())], &json!({}));
+    let step = json!({"name": "only", "to": {"model": {"name": "m", "path": "/json"}}});
+    let graph = json!({"root": "main", "timeoutMs": 60_000, "bodyBytes": 100, "nodes": {"main": {"sequence": [step]}}});
+    document["models"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "g", "port": port, "revisions": [], "graph": graph}));
+    site.routes(&document).await;
+    let answer = Client::open(port).await.post("/", "[1]").await;
+    assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, r#"{"model_version":"a","outputs":[1]}"#));
+    assert!(answer.headers["server-timing"].to_str().unwrap().contains("scale;dur="), "{:?}", answer.headers);
+    assert_eq!(starter.woken.load(Ordering::SeqCst), 1);
 }

@@ -318,7 +318,9 @@ impl Cluster {
                 self.observed.gateways.applied = Some(applied);
                 self.observed.gateways.route = Some(Arc::new(RouteView { parents, ..route_view(&wanted) }));
             }
-            Apply::DeployVersion { .. } | Apply::LiveMetrics { .. } => panic!("not a ModelDeployment's: {apply:?}"),
+            Apply::GraphService(_) | Apply::DeployVersion { .. } | Apply::LiveMetrics { .. } => {
+                panic!("not a ModelDeployment's: {apply:?}")
+            }
         }
     }
 
