@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
-use millrace_routes::{GraphTarget, Routes};
+use millrace_routes::{GraphTarget, ROUTES_KEY, Routes};
 use serde_json::{Value, json};
 
 use super::{Observed, RouterObject, RoutesView, plan};
@@ -42,7 +42,8 @@ fn pass(
 ) -> (Option<Routes>, Vec<String>) {
     let view = before.map(|routes| {
         let text = serde_json::to_string(routes).unwrap();
-        Arc::new(RoutesView::new("u".to_owned(), "1".to_owned(), std::collections::BTreeSet::new(), text))
+        let data = [(ROUTES_KEY.to_owned(), text)].into();
+        Arc::new(RoutesView::new("u".to_owned(), "1".to_owned(), std::collections::BTreeSet::new(), Some(&data)))
     });
     let (models, graphs) = (models.to_vec(), graphs.to_vec());
     let observed = Observed { models, graphs, routes: view, ..Observed::default() };
