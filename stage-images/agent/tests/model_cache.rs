@@ -8,6 +8,7 @@ mod pipe;
 mod s3;
 mod support;
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -33,15 +34,14 @@ impl Model {
     /// Two files, of which the second is small.
     fn put(server: &Server, name: &str, size: usize) -> Self {
         let key = format!("models/{name}");
-        let weights: Vec<u8> =
-            (0..size).map(|at| (at as u64 ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) as u8).collect();
+        let weights: Vec<u8> = (0..size).map(|at| (at * 31 + at / 251 + name.len()).to_le_bytes()[0]).collect();
         let files = [("layers/weights", weights), ("signature.json", name.as_bytes().to_vec())];
         let mut lines = String::new();
         for (path, bytes) in &files {
             let to = server.object(&format!("{key}/{path}"));
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::write(to, bytes).unwrap();
-            lines.push_str(&format!("{:x}  {}  {path}\n", Sha256::digest(bytes), bytes.len()));
+            writeln!(lines, "{:x}  {}  {path}", Sha256::digest(bytes), bytes.len()).unwrap();
         }
         let size = files.iter().map(|(_, bytes)| bytes.len()).sum();
         Self { key, digest: format!("sha256:{:x}", Sha256::digest(lines)), size }
@@ -219,7 +219,7 @@ fn who_waits_takes_over_when_the_pod_that_fetches_is_killed() {
     // What the dead one left may be of one that lives, where locks are of a node. It goes when it has been silent for a while.
     let left = claim.names("fetching");
     assert_eq!(left, [format!("{}.pod-1", model.hex())]);
-    long_ago(&claim.path("fetching").join(&left[0]), Duration::from_secs(300));
+    long_ago(&claim.path("fetching").join(&left[0]), Duration::from_mins(5));
     assert!(claim.fetch("pod-3", &model).well);
     assert!(claim.names("fetching").is_empty());
 }

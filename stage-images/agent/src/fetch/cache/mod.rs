@@ -265,11 +265,10 @@ impl Cache<'_> {
 }
 
 fn is_full(error: &FetchError) -> bool {
-    let source = match error {
-        FetchError::Remote(RemoteError::Disk { source, .. }) | FetchError::Cache(CacheError::Claim { source, .. }) => {
-            source
-        }
-        _ => return false,
+    let (FetchError::Remote(RemoteError::Disk { source, .. }) | FetchError::Cache(CacheError::Claim { source, .. })) =
+        error
+    else {
+        return false;
     };
     matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

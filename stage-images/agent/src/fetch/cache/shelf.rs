@@ -225,6 +225,8 @@ fn open_to_group(folder: &Path) {
 fn open_all_to_group(path: &Path) {
     if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
         open_to_group(path);
-        listed(path).iter().for_each(|below| open_all_to_group(below));
+        for below in listed(path) {
+            open_all_to_group(&below);
+        }
     }
 }
