@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::{Api, Client, ResourceExt};
 use millrace_core::pipeline::Frozen;
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::key::Id;
 use crate::write::WriteError;
@@ -50,13 +52,13 @@ impl FrozenCache {
 
     /// Keeps the content of a revision.
     pub fn keep(&self, namespace: &str, revision: &ControllerRevision) -> Result<Arc<Frozen>, WriteError> {
-        let data = revision.data.as_ref().map(|raw| raw.0.clone()).unwrap_or_default();
-        let bytes = data.to_string().len();
-        let frozen = serde_json::from_value(data).map_err(|source| WriteError::Content {
+        let none = Value::Null;
+        let data = revision.data.as_ref().map_or(&none, |raw| &raw.0);
+        let frozen = Frozen::deserialize(data).map_err(|source| WriteError::Content {
             object: format!("ControllerRevision {}", revision.name_any()),
             source,
         })?;
-        let frozen = Arc::new(frozen);
+        let (bytes, frozen) = (data.to_string().len(), Arc::new(frozen));
         self.lock().insert(Id::new(namespace, revision.name_any()), bytes, Arc::clone(&frozen));
         Ok(frozen)
     }

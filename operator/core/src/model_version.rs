@@ -47,6 +47,12 @@ pub fn plan(version: &ModelVersion, now: Timestamp) -> Plan<ModelVersionStatus> 
     plan
 }
 
+/// One of another name would stand beside the registered one: its status says so, and nobody takes it.
+pub(crate) fn is_called_right(version: &ModelVersion) -> bool {
+    let wanted = names::model_version(&version.spec.model, version.spec.version);
+    version.metadata.name.as_deref() == Some(wanted.as_str())
+}
+
 fn problems(version: &ModelVersion) -> Vec<Problem> {
     let mut problems = Vec::new();
     let spec = &version.spec;

@@ -2,7 +2,7 @@
 //! a pod that it cannot prepare (a volume that does not mount), by an autoscaler of the cluster of a pod that no node takes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Event;
@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use millrace_core::duration;
 use millrace_core::plan::sooner;
 use millrace_core::run::{JobView, PodView, Words};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::write::chain;
@@ -23,28 +23,34 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const EVERY: Duration = Duration::from_secs(15);
 /// The same of pods that no node takes: many may wait for long.
 const RARELY: Duration = Duration::from_mins(1);
+/// While they are being read.
+const SOON: Duration = Duration::from_secs(2);
 /// What was read of a namespace answers for this long, or for as many times as long as the reading took.
 const FRESH: Duration = Duration::from_secs(2);
 const TIMES: u32 = 20;
+/// How long a pass waits for the first answer.
+const FIRST: Duration = Duration::from_secs(10);
 /// Events of one answer, and answers of one reading.
 const PAGE: u32 = 500;
-const PAGES: usize = 20;
+const PAGES: usize = 100;
 
 /// What the events of each namespace said last. The apiserver reads all events of a namespace to find those of one object, so they are read for
-/// all objects that wait.
-#[derive(Default)]
-pub struct Warnings(Mutex<HashMap<(String, Which), Arc<AsyncMutex<Read>>>>);
+/// all objects that wait; only the first time a pass waits for it.
+#[derive(Clone, Default)]
+pub struct Warnings(Arc<Mutex<HashMap<(String, Which), Read>>>);
 
 #[derive(Default)]
 struct Read {
+    begun: bool,
     ended: Option<Instant>,
     took: Duration,
-    words: Arc<HashMap<String, Words>>,
+    words: HashMap<String, Words>,
+    done: Arc<Notify>,
 }
 
 impl Read {
-    fn is_fresh(&self) -> bool {
-        self.ended.is_some_and(|ended| ended.elapsed() < FRESH.max(self.took * TIMES))
+    fn ended_within(&self, time: Duration) -> bool {
+        self.ended.is_some_and(|ended| ended.elapsed() < time)
     }
 }
 
@@ -61,10 +67,10 @@ impl Warnings {
         let (mut found, mut look_again) = (BTreeMap::new(), None);
         for job in jobs.iter().filter(|job| lonely(job, pods)) {
             let (due, wait) = due(job.created, now, EVERY);
-            look_again = sooner(look_again, Some(wait));
-            if due && let Some(words) = self.words(client, namespace, &job.uid, Which::Preparing).await {
-                found.insert(job.name.clone(), words);
-            }
+            let (words, more) =
+                if due { self.words(client, namespace, &job.uid, Which::Preparing).await } else { (None, false) };
+            look_again = sooner(look_again, Some(if more { SOON } else { wait }));
+            found.extend(words.map(|words| (job.name.clone(), words)));
         }
         (found, look_again)
     }
@@ -89,31 +95,55 @@ impl Warnings {
             let unplaced = is_unplaced(pod);
             let which = if unplaced { Which::Placing } else { Which::Preparing };
             let (due, wait) = due(pod.created, now, if unplaced { RARELY } else { EVERY });
-            look_again = sooner(look_again, Some(wait));
-            if due && let Some(words) = self.words(client, namespace, &pod.uid, which).await {
+            let (words, more) = if due { self.words(client, namespace, &pod.uid, which).await } else { (None, false) };
+            look_again = sooner(look_again, Some(if more { SOON } else { wait }));
+            if let Some(words) = words {
                 *pod = Arc::new(if unplaced { with_autoscaler(pod, &words) } else { with_kubelet(pod, words) });
             }
         }
         look_again
     }
 
-    async fn words(&self, client: &Client, namespace: &str, uid: &str, which: Which) -> Option<Words> {
-        let place = {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            all.retain(|_, place| place.try_lock().is_ok_and(|read| read.is_fresh()) || Arc::strong_count(place) > 1);
-            Arc::clone(all.entry((namespace.to_owned(), which)).or_default())
-        };
-        // Who comes meanwhile waits for the same answer.
-        let mut read = place.lock().await;
-        if !read.is_fresh() {
-            let began = Instant::now();
-            match read_all(client, namespace, which).await {
-                Ok(words) => read.words = Arc::new(words),
-                Err(error) => tracing::warn!(namespace, error = %chain(&error), "failed to read events"),
+    /// What is known about an object, and whether more is on its way. The first answer is waited for: after a start what the status says would go
+    /// and come back.
+    async fn words(&self, client: &Client, namespace: &str, uid: &str, which: Which) -> (Option<Words>, bool) {
+        let key = (namespace.to_owned(), which);
+        let known = |read: &Read| (read.words.get(uid).cloned(), read.begun);
+        let done: Arc<Notify>;
+        let first = {
+            let mut all = self.all();
+            all.retain(|_, read| read.begun || read.ended_within(RARELY * 2));
+            let read = all.entry(key.clone()).or_default();
+            if !read.begun && !read.ended_within(FRESH.max(read.took * TIMES)) {
+                read.begun = true;
+                tokio::spawn(self.clone().read(client.clone(), key.clone()));
             }
-            (read.took, read.ended) = (began.elapsed(), Some(Instant::now()));
+            if read.ended.is_some() {
+                return known(read);
+            }
+            done = Arc::clone(&read.done);
+            done.notified()
+        };
+        let _ = tokio::time::timeout(FIRST, first).await;
+        self.all().get(&key).map(known).unwrap_or_default()
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<(String, Which), Read>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read(self, client: Client, key: (String, Which)) {
+        let began = Instant::now();
+        let found = read_all(&client, &key.0, key.1).await;
+        let mut all = self.all();
+        let read = all.entry(key.clone()).or_default();
+        (read.begun, read.took, read.ended) = (false, began.elapsed(), Some(Instant::now()));
+        read.done.notify_waiters();
+        match found {
+            Ok(words) => read.words = words,
+            // What was known stays.
+            Err(error) => tracing::warn!(namespace = key.0, error = %chain(&error), "failed to read events"),
         }
-        read.words.get(uid).cloned()
     }
 }
 

@@ -170,6 +170,14 @@ pub struct Input {
     pub mode: InputMode,
 }
 
+impl Input {
+    /// Whether it is what a gate compares with: any model that is deployed, or the one that the input `champion` names.
+    #[must_use]
+    pub fn is_champion(&self, name: &str) -> bool {
+        self.deployed.is_some() || (self.model.is_some() && name == "champion")
+    }
+}
+
 /// A ModelVersion of the namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -10,6 +10,7 @@ use crate::autoscale::SHORTEST_TO_ZERO;
 use crate::config::Config;
 use crate::drift::{LONGEST_WINDOW, SHORTEST_WINDOW};
 use crate::duration;
+use crate::model_version::is_called_right;
 use crate::names;
 use crate::pod;
 use crate::problem::Problem;
@@ -77,11 +78,7 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
     let registered: BTreeMap<i64, &ModelVersion> = observed
         .model_versions
         .iter()
-        .filter(|candidate| {
-            // One of another name would stand beside the registered one: its status says so.
-            let name = names::model_version(&candidate.spec.model, candidate.spec.version);
-            candidate.spec.model == model.name && candidate.metadata.name.as_deref() == Some(name.as_str())
-        })
+        .filter(|candidate| candidate.spec.model == model.name && is_called_right(candidate))
         .map(|candidate| (candidate.spec.version, candidate.as_ref()))
         .collect();
     let Some(found) = registered.get(&version) else {

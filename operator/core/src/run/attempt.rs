@@ -109,7 +109,8 @@ pub(super) fn settle(
         status.results.clear();
         return fail(pass, name, status, "ResultTooLarge", &message, effects);
     }
-    let verdict = stage.gate.as_ref().map(|gate| (gate.otherwise, gate::judge(pass, gate, &status, stages)));
+    let verdict =
+        stage.gate.as_ref().map(|gate| (gate.otherwise, gate::judge(pass, gate, &stage.inputs, &status, stages)));
     match verdict {
         None | Some((_, Verdict::Pass)) => {
             status.reason = None;

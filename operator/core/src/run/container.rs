@@ -34,8 +34,8 @@ pub(super) fn begin(
     stages: &Stages,
     effects: &mut Effects,
 ) -> StageStatus {
-    // All items read the same, also those that run when another version is served.
-    let kept = Some(status.inputs.clone()).filter(|kept| stage.for_each.is_some() && !kept.is_empty());
+    // All items and all attempts read the same, also those that run when another version is served.
+    let kept = Some(status.inputs.clone()).filter(|kept| !kept.is_empty());
     let resolved = kept.map_or_else(|| inputs::models(pass, &stage.inputs), Ok);
     if let Ok(resolved) = &resolved {
         let resolved = StageStatus { inputs: resolved.clone(), ..status.clone() };

@@ -1,10 +1,12 @@
 //! The gate of a stage: a judgement on the metrics it reported.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::pass::{Pass, Stages};
 use super::scope;
-use crate::api::{Gate, StageStatus};
+use crate::api::{Gate, Input, StageStatus};
 use crate::expr::{self, ExprError, Figure, Scope};
 use crate::figure;
 use crate::problem::head;
@@ -23,8 +25,15 @@ pub(super) enum Verdict {
 }
 
 /// Judges a stage that has succeeded.
-pub(super) fn judge(pass: &Pass<'_>, gate: &Gate, status: &StageStatus, stages: &Stages) -> Verdict {
-    let deployed = status.inputs.values().find_map(|input| input.model_version.as_deref());
+pub(super) fn judge(
+    pass: &Pass<'_>,
+    gate: &Gate,
+    inputs: &BTreeMap<String, Input>,
+    status: &StageStatus,
+    stages: &Stages,
+) -> Verdict {
+    let mut champions = inputs.iter().filter(|(name, input)| input.is_champion(name));
+    let deployed = champions.find_map(|(name, _)| status.inputs.get(name)?.model_version.as_deref());
     let champion = if deployed.is_none() && status.champion.is_empty() {
         Value::Null
     } else {

@@ -8,6 +8,7 @@ use crate::api::{
     Input, InputMode, ModelInput, ModelVersion, OutputStatus, ResolvedInput, StageState, StageStatus, Store,
 };
 use crate::expr;
+use crate::model_version::is_called_right;
 use crate::pipeline::FrozenContainer;
 use crate::store::{self, Place};
 
@@ -83,7 +84,7 @@ fn served<'a>(pass: &'a Pass<'_>, deployment: &str) -> Result<&'a ModelVersion, 
         ));
     }
     let versions = &pass.observed.model_versions;
-    let found = versions.iter().find(|v| v.spec.model == *model && v.spec.version == version);
+    let found = versions.iter().find(|v| v.spec.model == *model && v.spec.version == version && is_called_right(v));
     found.map(AsRef::as_ref).ok_or_else(|| {
         format!("ModelDeployment {deployment} serves version {version} of {model}, which is not registered")
     })
@@ -92,8 +93,13 @@ fn served<'a>(pass: &'a Pass<'_>, deployment: &str) -> Result<&'a ModelVersion, 
 /// The version that an input names, or the newest; or why there is none.
 fn registered<'a>(pass: &'a Pass<'_>, wanted: &ModelInput) -> Result<&'a ModelVersion, String> {
     let ModelInput { name, version } = wanted;
-    let all =
-        || pass.observed.model_versions.iter().map(AsRef::as_ref).filter(|v: &&ModelVersion| v.spec.model == *name);
+    let all = || {
+        pass.observed
+            .model_versions
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|v: &&ModelVersion| v.spec.model == *name && is_called_right(v))
+    };
     let Some(newest) = all().max_by_key(|found| found.spec.version) else {
         let others = pass.observed.model_versions.iter().map(|found| found.spec.model.as_str());
         let remedy = match expr::nearest(name, others) {

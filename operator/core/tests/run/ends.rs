@@ -154,6 +154,27 @@ fn a_stage_reads_the_version_that_it_names_or_the_newest_and_waits_for_it() {
 }
 
 #[test]
+fn every_attempt_reads_the_model_of_the_first_and_none_that_has_another_name_than_its_number() {
+    let reads = stage(
+        json!({ "inputs": { "m": { "model": { "name": "m" } } }, "retry": { "limit": 1, "backoff": { "initial": "10s" } } }),
+    );
+    let mut cluster = Cluster::new(pipeline(json!({ "a": reads }))).fate("a", 1, Fate::Exits(1));
+    let registered = |name: &str, number: i64| {
+        let artifact =
+            ModelArtifact { uri: format!("pvc://c/m{number}"), digest: "d".into(), ..ModelArtifact::default() };
+        let spec = ModelVersionSpec { model: "m".into(), version: number, artifact, ..ModelVersionSpec::default() };
+        ModelVersion::new(name, spec)
+    };
+    cluster.versions.extend([registered("m-v1", 1), registered("other", 9)]);
+    cluster.reconcile();
+    cluster.versions.push(registered("m-v2", 2));
+    cluster.settle();
+    let stage = cluster.stage("a");
+    assert_eq!((stage.state, stage.attempts), (StageState::Succeeded, 2));
+    assert_eq!(stage.inputs["m"].model_version.as_deref(), Some("m-v1"));
+}
+
+#[test]
 fn a_stage_whose_job_is_refused_is_skipped_when_another_fails() {
     let spec = pipeline(json!({ "bad": stage(json!({})), "held": stage(json!({ "pendingTimeout": "7d" })) }));
     let mut cluster = Cluster::new(spec).fate("bad", 1, Fate::Exits(1));

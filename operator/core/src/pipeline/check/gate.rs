@@ -12,13 +12,13 @@ pub(super) fn check(stage: &str, resolved: &Resolved<'_>, run: &Names, problems:
     let path = format!("{}.gate.pass", resolved.at(stage));
     let mut names = run.clone();
     names.insert("metrics".to_owned(), metrics_type(resolved));
-    let champion = resolved.stage.inputs.values().any(|input| input.deployed.is_some() || input.model.is_some());
+    let champion = resolved.stage.inputs.iter().any(|(name, input)| input.is_champion(name));
     if champion {
         let members =
             [("metrics".to_owned(), metrics_type(resolved)), ("modelVersion".to_owned(), Type::Text.or_null())];
         names.insert("champion".to_owned(), Type::Record(members.into()).or_null());
     } else if expr::references(&gate.pass).is_ok_and(|used| used.iter().any(|path| path[0] == "champion")) {
-        let message = "`champion` is the model that is deployed, and no input of this stage brings it: add an input such as champion: { deployed: <ModelDeployment>, optional: true }";
+        let message = "`champion` is the model that is deployed, and no input of this stage brings it: add an input such as champion: { deployed: <ModelDeployment>, optional: true }, or a registered model as champion: { model: { name: <model> } }";
         problems.add(&path, "UnknownName", message);
         // Said once, and better.
         names.insert("champion".to_owned(), Type::Any);
