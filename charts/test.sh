@@ -141,7 +141,7 @@ assert service["spec"]["ports"][0]["port"] == target["port"] and service["spec"]
 assert policies["ValidatingAdmissionPolicyBinding"]["spec"]["policyName"] == policies["ValidatingAdmissionPolicy"]["metadata"]["name"]
 viewed = set(people["millrace-view"]["rules"][0]["resources"])
 kinds = {crd["spec"]["names"]["plural"] for crd in crds}
-assert len(kinds) == 5 and kinds <= viewed, f"view lacks {kinds - viewed}"
+assert len(kinds) == 6 and kinds <= viewed, f"of {sorted(kinds)} view lacks {sorted(kinds - viewed)}"
 for crd in crds:
     assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", crd["metadata"]["name"]
 pod = next(o for o in objects if o["kind"] == "Deployment")["spec"]["template"]["spec"]
