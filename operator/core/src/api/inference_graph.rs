@@ -155,7 +155,7 @@ pub struct GraphTarget {
     pub node: Option<String>,
     /// Where the model is asked. Default: `/v2/models/MODEL/infer`, where MODEL is the ModelDeployment's `spec.model.name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!$-;=?-_a-~]*$"))]
     pub path: Option<String>,
     /// A step whose answer has not begun by then has failed with 504. 10ms to 30m. Default: what is left of the graph's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -186,7 +186,7 @@ pub struct SequenceStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<StepInput>,
     /// Inputs of the step by the names of tensors that it is given: `{probabilities: scores}` gives it what was called `probabilities` as
-    /// `scores`. Only for bodies of the Open Inference Protocol.
+    /// `scores`. Only for bodies of the Open Inference Protocol. Names have at most 256 characters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64, "additionalProperties" = { "type": "string", "minLength": 1, "maxLength": 256 }))]
     pub rename: BTreeMap<String, String>,

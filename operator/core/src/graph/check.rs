@@ -10,11 +10,20 @@ use super::document;
 use crate::api::{Dependency, GraphNode, GraphTarget, InferenceGraph, InferenceGraphSpec, SequenceStep, StepInput};
 use crate::expr::{self, Names, Type};
 use crate::names;
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
 use crate::{duration, expr::did_you_mean};
 
 /// What a time may be.
 const TIMES: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(30);
+
+/// Bytes of what routers are told of it: all routes of a namespace are one ConfigMap, which holds a mebibyte.
+const MOST_TOLD: usize = 64 << 10;
+/// What `maxBodyBytes` may be.
+const BODIES: std::ops::RangeInclusive<i64> = 1..=32 << 20;
+/// Characters of a path.
+const LONGEST_PATH: usize = 1024;
+/// Tensors that a step renames, and characters of their names.
+const RENAMED: (usize, usize) = (64, 256);
 
 /// Everything that is wrong with it in itself.
 #[must_use]
@@ -29,6 +38,10 @@ pub fn check(graph: &InferenceGraph) -> Vec<Problem> {
     }
     let spec = &graph.spec;
     time("spec.timeout", spec.timeout.as_deref(), &mut problems);
+    if let Some(bytes) = spec.max_body_bytes.filter(|bytes| !BODIES.contains(bytes)) {
+        let message = format!("{bytes} is not from {} to {}: write a number of bytes", BODIES.start(), BODIES.end());
+        problems.push(Problem::new("spec.maxBodyBytes", "InvalidSize", message));
+    }
     for (name, node) in &spec.nodes {
         self::node(spec, name, node, &mut problems);
     }
@@ -86,7 +99,9 @@ fn node(spec: &InferenceGraphSpec, name: &str, node: &GraphNode, problems: &mut 
         }
     }
     for (i, step) in sequence.iter().flat_map(|node| &node.steps).enumerate() {
-        in_sequence(step, i == 0, &format!("{at}.sequence.steps[{}]", step.target.name), problems);
+        let at = format!("{at}.sequence.steps[{}]", step.target.name);
+        in_sequence(step, i == 0, &at, problems);
+        rename(&step.rename, &at, problems);
     }
     if let Some(switch) = switch {
         let last = switch.steps.len().saturating_sub(1);
@@ -128,7 +143,33 @@ fn target(spec: &InferenceGraphSpec, step: &GraphTarget, at: &str, problems: &mu
             problems.push(Problem::new(at, "InvalidStep", "it asks nobody: write model or node"));
         }
     }
+    if let Some(path) = path.as_deref().filter(|path| !is_path(path)) {
+        let message = format!(
+            "\"{}\" is no path: write at most {LONGEST_PATH} characters that begin with /, without spaces, #, <, >, \" and `; what must have them writes them as %23 and the like",
+            problem::head(path, 100)
+        );
+        problems.push(Problem::new(format!("{at}.path"), "InvalidPath", message));
+    }
     time(&format!("{at}.timeout"), timeout.as_deref(), problems);
+}
+
+/// As the schema has it: what the router can ask for.
+fn is_path(path: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>`".contains(&byte);
+    path.len() <= LONGEST_PATH && path.starts_with('/') && path.bytes().all(plain)
+}
+
+fn rename(names: &BTreeMap<String, String>, at: &str, problems: &mut Vec<Problem>) {
+    let (most, longest) = RENAMED;
+    let mut refuse = |message: String| problems.push(Problem::new(format!("{at}.rename"), "InvalidRename", message));
+    if names.len() > most {
+        refuse(format!("it has {} names: write at most {most}", names.len()));
+    }
+    let long = names.iter().flat_map(|(from, to)| [from, to]).find(|name| name.chars().count() > longest);
+    if let Some(name) = long {
+        let found = name.chars().count();
+        refuse(format!("\"{}\" has {found} characters: write at most {longest}", problem::head(name, 40)));
+    }
 }
 
 fn in_sequence(step: &SequenceStep, first: bool, at: &str, problems: &mut Vec<Problem>) {
@@ -212,16 +253,22 @@ fn way<'a>(spec: &'a InferenceGraphSpec, start: &'a str) -> Option<Vec<&'a str>>
     None
 }
 
-/// How deep it is, and how often it asks.
+/// How deep it is, how often it asks, and how much is to be said of it.
 fn reach(spec: &InferenceGraphSpec) -> Option<Problem> {
     let graph = document::document(spec, str::to_owned)?;
     // The root leads to all of them.
-    let reach = graph.reach(&graph.root);
-    reach.is_none().then(|| {
+    if graph.reach(&graph.root).is_none() {
         let message = format!(
             "its nodes are more than {} deep, or ask models more than {} times for one request: take some out",
             Graph::DEEPEST,
             Graph::MOST_ASKED
+        );
+        return Some(Problem::new("spec.nodes", "TooLarge", message));
+    }
+    let told = serde_json::to_vec(&graph).map_or(usize::MAX, |told| told.len());
+    (told > MOST_TOLD).then(|| {
+        let message = format!(
+            "routers would be told {told} bytes of it, and {MOST_TOLD} is the most: shorten its conditions, paths and renames, or make two graphs of it"
         );
         Problem::new("spec.nodes", "TooLarge", message)
     })

@@ -1,12 +1,13 @@
 //! The status of an InferenceGraph and the events that go with its changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use k8s_openapi::jiff::Timestamp;
 
 use super::{Demand, Observed, objects};
 use crate::api::{
-    Address, ConditionStatus, Dependency, GraphModelStatus, InferenceGraph, InferenceGraphStatus, set_condition,
+    Address, ConditionStatus, Dependency, GraphModelStatus, GraphNode, InferenceGraph, InferenceGraphStatus,
+    set_condition,
 };
 use crate::deployment::security;
 use crate::plan::{Event, NAME_TAKEN, Plan};
@@ -28,10 +29,11 @@ struct Verdict {
     message: String,
 }
 
-/// The port that the graph has on the routers, once it has one. It never changes.
+/// The port that the graph has on the routers, once it has one. It never changes. One whose name a model has takes none: with a port it
+/// would have the name, and the model would wait for it.
 pub(super) fn router_port(graph: &InferenceGraph, observed: &Observed) -> Option<i32> {
     let kept = graph.status.as_ref().and_then(|status| status.router_port);
-    kept.or(observed.routers.port.map(i32::from))
+    kept.or_else(|| observed.routers.port.filter(|_| !is_taken(graph, observed)).map(i32::from))
 }
 
 /// A ModelDeployment has the name, and with it the Service.
@@ -103,17 +105,32 @@ fn models(graph: &InferenceGraph, observed: &Observed) -> Vec<GraphModelStatus> 
     graph.spec.models().into_iter().map(of).collect()
 }
 
-/// The first step that cannot do without a model, as people name it.
-fn needs(graph: &InferenceGraph, model: &str) -> Option<String> {
-    graph.spec.nodes.iter().find_map(|(name, node)| {
-        let in_sequence = node.sequence.iter().flat_map(|node| &node.steps).map(|step| (&step.target, step.dependency));
-        let in_ensemble = node.ensemble.iter().flat_map(|node| &node.steps).map(|step| (&step.target, step.dependency));
-        let soft = in_sequence.chain(in_ensemble).filter(|(_, dependency)| *dependency == Some(Dependency::Soft));
-        let soft: BTreeSet<&str> = soft.map(|(target, _)| target.name.as_str()).collect();
-        let asked = node.targets().into_iter().map(|(_, target)| target);
-        let mut hard = asked.filter(|target| target.model.as_deref() == Some(model) && !soft.contains(&*target.name));
-        hard.next().map(|target| format!("{name}/{}", target.name))
-    })
+/// Steps of a node that it can do without: those that are left out where they fail, and those that are never drawn.
+fn spared(node: &GraphNode) -> BTreeSet<&str> {
+    let in_sequence = node.sequence.iter().flat_map(|node| &node.steps).map(|step| (&step.target, step.dependency));
+    let in_ensemble = node.ensemble.iter().flat_map(|node| &node.steps).map(|step| (&step.target, step.dependency));
+    let soft = in_sequence.chain(in_ensemble).filter(|(_, dependency)| *dependency == Some(Dependency::Soft));
+    let drawn = node.splitter.iter().flat_map(|node| &node.steps);
+    let never = drawn.filter(|step| step.weight == 0).map(|step| &step.target);
+    soft.map(|(target, _)| target).chain(never).map(|target| target.name.as_str()).collect()
+}
+
+/// The models that the graph cannot do without, each with the first step that leads to it, as people name it.
+fn needed(graph: &InferenceGraph) -> BTreeMap<&str, String> {
+    let mut needed = BTreeMap::new();
+    let mut next: VecDeque<&str> = graph.spec.root().into_iter().collect();
+    let mut seen: BTreeSet<&str> = next.iter().copied().collect();
+    while let Some(name) = next.pop_front() {
+        let Some(node) = graph.spec.nodes.get(name) else { continue };
+        let spared = spared(node);
+        for (_, target) in node.targets().into_iter().filter(|(_, target)| !spared.contains(&*target.name)) {
+            if let Some(model) = &target.model {
+                needed.entry(model.as_str()).or_insert_with(|| format!("{name}/{}", target.name));
+            }
+            next.extend(target.node.as_deref().filter(|below| seen.insert(below)));
+        }
+    }
+    needed
 }
 
 fn verdict(graph: &InferenceGraph, observed: &Observed, problems: &[Problem], models: &[GraphModelStatus]) -> Verdict {
@@ -138,7 +155,8 @@ fn verdict(graph: &InferenceGraph, observed: &Observed, problems: &[Problem], mo
         return Verdict { ready: false, stalled: !passes, reason, message };
     }
     let lacking = models.iter().filter(|model| !model.ready);
-    let lacking = lacking.filter_map(|model| Some((model, needs(graph, &model.name)?)));
+    let mut needed = needed(graph);
+    let lacking = lacking.filter_map(|model| Some((model, needed.remove(&*model.name)?)));
     let mut lacking: Vec<_> = lacking.collect();
     // Those that are not there first.
     lacking.sort_by_key(|(model, _)| observed.models.contains_key(&model.name));

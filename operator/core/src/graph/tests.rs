@@ -131,6 +131,19 @@ fn what_is_wrong_is_named_with_its_field_and_what_to_write() {
             with(four(), "/nodes/all/ensemble/steps/0/timeout", json!("1ms")),
             "spec.nodes.all.ensemble.steps[c].timeout: \"1ms\" is no time",
         ),
+        (
+            with(four(), "/nodes/all/ensemble/steps/0/path", json!("/a#b")),
+            "spec.nodes.all.ensemble.steps[c].path: \"/a#b\" is no path: write at most 1024 characters that begin with /",
+        ),
+        (
+            with(four(), "/nodes/all/ensemble/steps/0/path", json!("a")),
+            "spec.nodes.all.ensemble.steps[c].path: \"a\" is no path",
+        ),
+        (with(four(), "/maxBodyBytes", json!(0)), "spec.maxBodyBytes: 0 is not from 1 to 33554432"),
+        (
+            with(two(), "/nodes/main/sequence/steps/1/rename", json!({ "k".repeat(257): "x" })),
+            "spec.nodes.main.sequence.steps[score].rename: \"kkkkkkkkkk",
+        ),
         (with(four(), "/nodes/main", json!({})), "spec.nodes.main: a node is exactly one of sequence, switch"),
         (
             with(four(), "/nodes/Lost", json!({ "switch": { "steps": [{ "name": "a", "model": "a" }] } })),
@@ -192,6 +205,41 @@ fn a_graph_that_asks_too_often_or_lies_too_deep_is_refused() {
     };
     assert_eq!(check(&graph(&deep(8))), []);
     assert_eq!(check(&graph(&deep(9)))[0].reason, "TooLarge");
+}
+
+#[test]
+fn what_fills_the_routes_of_a_namespace_is_refused() {
+    let of = |steps: usize| {
+        let step =
+            |i: usize| json!({ "name": format!("s{i}"), "model": "m", "path": format!("/{}", "p".repeat(1000)) });
+        let node = |n: usize| {
+            let steps: Vec<Value> = (0..steps).map(step).collect();
+            (format!("n{n}"), json!({ "splitter": { "steps": steps } }))
+        };
+        let mut nodes: serde_json::Map<String, Value> = (0..8).map(node).collect();
+        for steps in nodes.values_mut().filter_map(|node| node["splitter"]["steps"].as_array_mut()) {
+            steps.iter_mut().enumerate().for_each(|(i, step)| step["weight"] = json!(if i == 0 { 100 } else { 0 }));
+        }
+        let all: Vec<Value> = (0..8).map(|n| json!({ "name": format!("n{n}"), "node": format!("n{n}") })).collect();
+        nodes.insert("main".to_owned(), json!({ "ensemble": { "steps": all } }));
+        graph(&json!({ "root": "main", "nodes": nodes }))
+    };
+    assert_eq!(check(&of(7)), []);
+    let found = check(&of(8));
+    assert_eq!((found.len(), found[0].reason), (1, "TooLarge"), "{found:?}");
+    assert!(found[0].message.starts_with("routers would be told ") && found[0].message.contains("65536 is the most"));
+}
+
+#[test]
+fn paths_are_those_that_can_be_asked_for() {
+    let of = |path: &str| check(&graph(&with(four(), "/nodes/all/ensemble/steps/0/path", json!(path)))).len();
+    for path in ["/", "/v1/models/m:predict", "/a?b=[c]&d={e}|^~'", &*format!("/{}", "p".repeat(1023))] {
+        assert_eq!(of(path), 0, "{path}");
+    }
+    for path in ["", "v1", "/a b", "/a#b", "/<a", "/a>", "/`", "/\"", "/é", "/\n", &*format!("/{}", "p".repeat(1024))]
+    {
+        assert_eq!(of(path), 1, "{path}");
+    }
 }
 
 #[test]
@@ -321,6 +369,34 @@ fn a_graph_is_ready_when_its_models_are_and_the_routers_have_it() {
 }
 
 #[test]
+fn models_below_a_step_that_may_be_left_out_are_not_waited_for() {
+    let soft = json!({ "root": "main", "nodes": {
+        "all": { "ensemble": { "steps": [{ "name": "c", "model": "c" }, { "name": "b", "model": "b" }] } },
+        "main": { "sequence": { "steps": [
+            { "name": "a", "model": "a" }, { "name": "more", "node": "all", "dependency": "Soft" }, { "name": "split", "node": "split" },
+        ] } },
+        "split": { "splitter": { "steps": [
+            { "name": "a", "model": "a", "weight": 100 }, { "name": "d", "model": "d", "weight": 0 }, { "name": "all", "node": "all", "weight": 0 },
+        ] } },
+    } });
+    let mut cluster = Cluster::of(&soft, &[model("a", true), model("c", false)]);
+    cluster.routed(3);
+    let (status, _, message) = cluster.ready();
+    assert_eq!(
+        (status.as_str(), message.as_str()),
+        ("True", "it answers without b, c, d, which its steps can do without")
+    );
+    // A way that must be gone leads there as well.
+    let hard = with(soft, "/nodes/split/splitter/steps/0/node", json!("all"));
+    let hard = with(hard, "/nodes/split/splitter/steps/0/model", Value::Null);
+    let mut cluster = Cluster::of(&hard, &[model("a", true), model("b", true)]);
+    cluster.routed(3);
+    let (_, reason, message) = cluster.ready();
+    assert_eq!(reason, "ModelNotFound");
+    assert!(message.starts_with("step all/c: there is no ModelDeployment \"c\""), "{message}");
+}
+
+#[test]
 fn what_was_not_accepted_gets_no_service_and_keeps_the_one_that_it_has() {
     let wrong = with(two(), "/timeout", json!("2h"));
     let mut cluster = Cluster::of(&wrong, &[model("cleaner", true), model("scorer", true)]);
@@ -359,6 +435,7 @@ fn a_name_that_is_taken_is_told_and_nothing_is_made() {
     cluster.routed(3);
     let (_, reason, message) = cluster.ready();
     assert_eq!((reason.as_str(), cluster.observed.service.is_none()), ("NameTaken", true));
+    assert_eq!(cluster.graph.status.as_ref().unwrap().router_port, None, "with one the model would yield");
     assert!(message.contains("the ModelDeployment \"g\" has the Service of this name"), "{message}");
     let mut cluster = Cluster::of(&two(), &[model("cleaner", true), model("scorer", true)]);
     cluster.routed(3);

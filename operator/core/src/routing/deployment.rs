@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use millrace_routes::Routes;
 
 use super::objects::{Home, labels, selector};
 use super::security;
@@ -24,7 +25,7 @@ const DRAIN: i64 = 300;
 /// Seconds that the process needs to end: for five of them it waits for sinks of payload logs.
 const EXIT: i64 = 10;
 
-pub(super) fn deployment(home: &Home<'_>, config: &Config) -> Deployment {
+pub(super) fn deployment(home: &Home<'_>, told: &Routes, config: &Config) -> Deployment {
     Deployment {
         metadata: home.metadata(ROUTER),
         spec: Some(DeploymentSpec {
@@ -41,7 +42,7 @@ pub(super) fn deployment(home: &Home<'_>, config: &Config) -> Deployment {
             }),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(labels()), ..ObjectMeta::default() }),
-                spec: Some(pod(home, config)),
+                spec: Some(pod(home, told, config)),
             },
             ..DeploymentSpec::default()
         }),
@@ -49,8 +50,8 @@ pub(super) fn deployment(home: &Home<'_>, config: &Config) -> Deployment {
     }
 }
 
-fn pod(home: &Home<'_>, config: &Config) -> PodSpec {
-    let (volumes, mounts) = security::volumes(home);
+fn pod(home: &Home<'_>, told: &Routes, config: &Config) -> PodSpec {
+    let (volumes, mounts) = security::volumes(home, told);
     let main = container(home.namespace, config);
     PodSpec {
         service_account_name: Some(ROUTER.to_owned()),
@@ -135,11 +136,14 @@ fn pods() -> LabelSelector {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn a_router_has_time_for_all_that_it_waits_for_at_its_end() {
-        let pod = pod(&Home { namespace: "team", owners: &[], graphs: &[] }, &Config::default());
+        let home = Home { namespace: "team", owners: &[], graphs: &[], names: &BTreeSet::new() };
+        let pod = pod(&home, &Routes::default(), &Config::default());
         let args = pod.containers[0].args.as_ref().unwrap();
         let seconds =
             |name: &str| -> i64 { args.iter().find_map(|arg| arg.strip_prefix(name)).unwrap().parse().unwrap() };

@@ -39,7 +39,9 @@ enum Of<'a> {
 /// What each of so many routers is told. A model or a graph keeps the port that its status has; until that is written, the one of the document before.
 pub(super) fn document(home: &Home<'_>, before: Option<&RoutesView>, routers: i32) -> Routes {
     let entries = entries(home, before, routers);
-    let kept: BTreeSet<u16> = entries.iter().filter_map(|entry| entry.kept).collect();
+    // A graph that is not routed for now has its Service still: its port is nobody else's.
+    let of_graphs = home.graphs.iter().filter_map(|graph| port(graph.status.as_ref()?.router_port));
+    let kept: BTreeSet<u16> = entries.iter().filter_map(|entry| entry.kept).chain(of_graphs).collect();
     let seen = before
         .into_iter()
         .flat_map(|before| before.ports.values().copied().chain(before.graphs.values().map(|graph| graph.port)));
@@ -63,7 +65,8 @@ pub(super) fn document(home: &Home<'_>, before: Option<&RoutesView>, routers: i3
     Routes { models: routed.collect() }
 }
 
-/// Models and graphs by name. Where both have one, the Service is that of who has a port already, the model's if both or none has.
+/// Models and graphs by name. Where both have one, the Service is that of who has a port already, the model's if both or none has. A graph
+/// takes no name from a model that is not routed yet.
 fn entries<'a>(home: &Home<'a>, before: Option<&RoutesView>, routers: i32) -> Vec<Entry<'a>> {
     let has_port = |graph: &&&InferenceGraph| graph.status.as_ref().is_some_and(|status| status.router_port.is_some());
     let with_port: BTreeSet<String> = home.graphs.iter().filter(has_port).map(|graph| graph.name_any()).collect();
@@ -73,7 +76,8 @@ fn entries<'a>(home: &Home<'a>, before: Option<&RoutesView>, routers: i32) -> Ve
     };
     let models: Vec<&ModelDeployment> = home.owners.iter().filter(|model| !yields(model)).copied().collect();
     let of_models: BTreeSet<String> = models.iter().map(|model| model.name_any()).collect();
-    let graphs = home.graphs.iter().filter(|graph| !of_models.contains(&graph.name_any()));
+    let is_taken = |name: &str| of_models.contains(name) || !with_port.contains(name) && home.names.contains(name);
+    let graphs = home.graphs.iter().filter(|graph| !is_taken(&graph.name_any()));
     let graphs = graphs.filter_map(|graph| {
         let old = before.and_then(|before| before.graphs.get(&graph.name_any()));
         Some(Entry {

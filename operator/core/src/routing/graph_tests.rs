@@ -125,6 +125,73 @@ fn what_was_not_accepted_leaves_what_was_there_and_opens_no_door() {
     assert!(safe.models[1].security.as_ref().unwrap().auth.is_some());
 }
 
+/// The Secrets that the routers' pods have.
+fn mounted(models: &[Arc<ModelDeployment>], graphs: &[Arc<InferenceGraph>], before: Option<&Routes>) -> Vec<String> {
+    let view = before.map(|routes| {
+        let data = [(ROUTES_KEY.to_owned(), serde_json::to_string(routes).unwrap())].into();
+        Arc::new(RoutesView::new("u".to_owned(), "1".to_owned(), std::collections::BTreeSet::new(), Some(&data)))
+    });
+    let observed = Observed { models: models.to_vec(), graphs: graphs.to_vec(), routes: view, ..Observed::default() };
+    let steps = plan("team", &observed, &Config::default(), Timestamp::UNIX_EPOCH).apply;
+    let pods = steps.into_iter().filter_map(|step| match step.object {
+        RouterObject::Deployment(deployment) => deployment.spec?.template.spec,
+        _ => None,
+    });
+    let volumes = pods.flat_map(|pod| pod.volumes.unwrap_or_default());
+    volumes.filter_map(|volume| volume.secret?.secret_name).collect()
+}
+
+#[test]
+fn what_was_not_accepted_leaves_the_secrets_that_there_were() {
+    let of = |secret: &str, timeout: &str| {
+        let auth = json!({ "auth": { "apiKeys": { "secretName": secret } } });
+        let mut graph = InferenceGraph::clone(&graph("g", "a", &json!({ "timeout": timeout, "security": auth })));
+        graph.status = Some(InferenceGraphStatus { router_port: Some(12_000), ..InferenceGraphStatus::default() });
+        [Arc::new(graph)]
+    };
+    let models = [model("a", Value::Null)];
+    let before = pass(&models, &of("old", "1m"), None).0.unwrap();
+    assert_eq!(mounted(&models, &of("old", "1m"), None), ["old"]);
+    assert_eq!(mounted(&models, &of("new", "2h"), Some(&before)), ["old"], "its door is that of before");
+    assert_eq!(mounted(&models, &of("new", "1m"), Some(&before)), ["new"]);
+}
+
+#[test]
+fn the_port_of_a_graph_that_is_not_routed_for_now_is_nobody_elses() {
+    let auth = json!({ "auth": { "apiKeys": { "secretName": "keys" } } });
+    let newcomer = graph("h", "b", &json!({}));
+    let first = pass(&[model("a", auth.clone())], std::slice::from_ref(&newcomer), None).0.unwrap().models[1].port;
+    // The very port that the other would have.
+    let mut closed = InferenceGraph::clone(&graph("g", "a", &json!({})));
+    closed.status =
+        Some(InferenceGraphStatus { router_port: Some(i32::from(first)), ..InferenceGraphStatus::default() });
+    let graphs = [Arc::new(closed), newcomer];
+    let found = pass(&[model("a", auth.clone())], &graphs, None).0.unwrap();
+    assert_eq!(names(&found), [("a", false), ("h", true)]);
+    assert_ne!(found.models[1].port, first);
+    // Nor is it kept by one that had it for a moment.
+    let mut before = found.clone();
+    before.models[1].port = first;
+    assert_ne!(pass(&[model("a", auth)], &graphs, Some(&before)).0.unwrap().models[1].port, first);
+}
+
+#[test]
+fn a_graph_takes_no_name_from_a_model_that_was_not_accepted_yet() {
+    let mut waits = ModelDeployment::clone(&model("x", Value::Null));
+    waits.status = None;
+    let models = [Arc::new(waits), model("a", Value::Null)];
+    let graphs = [graph("x", "a", &json!({}))];
+    assert_eq!(names(&pass(&models, &graphs, None).0.unwrap()), [("a", false)]);
+    // Once it is accepted it has the name; and a graph that had it before keeps it.
+    assert_eq!(
+        names(&pass(&[model("x", Value::Null), model("a", Value::Null)], &graphs, None).0.unwrap()),
+        [("a", false), ("x", false)]
+    );
+    let mut first = InferenceGraph::clone(&graphs[0]);
+    first.status = Some(InferenceGraphStatus { router_port: Some(12_000), ..InferenceGraphStatus::default() });
+    assert_eq!(names(&pass(&models, &[Arc::new(first)], None).0.unwrap()), [("a", false), ("x", true)]);
+}
+
 #[test]
 fn of_a_model_and_a_graph_of_one_name_the_one_with_the_port_is_routed() {
     let both = [graph("a", "b", &json!({}))];

@@ -1,7 +1,7 @@
 //! The objects of a namespace's routers, but for the Deployment. Every ModelDeployment and InferenceGraph of the
 //! namespace owns them, so that they go with the last one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
@@ -97,6 +97,8 @@ pub(super) struct Home<'a> {
     pub namespace: &'a str,
     pub owners: &'a [&'a ModelDeployment],
     pub graphs: &'a [&'a InferenceGraph],
+    /// Of every ModelDeployment, routed or not.
+    pub names: &'a BTreeSet<String>,
 }
 
 impl Home<'_> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube_core::ResourceExt;
+use millrace_routes::Routes;
 
 use super::deployment::deployment;
 use super::document::document;
@@ -49,8 +50,10 @@ pub fn plan(namespace: &str, observed: &Observed, config: &Config, now: Timestam
         // What is there goes with its last owner.
         return plan;
     }
-    let home = Home { namespace, owners: &models, graphs: &graphs };
-    for object in routes(&home, observed, config).into_iter().chain(routers(&home, config)) {
+    let names: BTreeSet<String> = observed.models.iter().map(|model| model.name_any()).collect();
+    let home = Home { namespace, owners: &models, graphs: &graphs, names: &names };
+    let told = document(&home, observed.routes.as_deref(), config.router.replicas);
+    for object in routes(&home, &told, observed).into_iter().chain(routers(&home, &told, config)) {
         let key = object.key();
         let (applied, there) = (observed.applied.get(&key), observed.parts.get(&key));
         let then = match there {
@@ -92,10 +95,9 @@ fn has_routers(graph: &InferenceGraph) -> bool {
     graph.metadata.deletion_timestamp.is_none() && (was_routed || graph::check(graph).is_empty())
 }
 
-fn routes(home: &Home<'_>, observed: &Observed, config: &Config) -> Option<RouterObject> {
+fn routes(home: &Home<'_>, told: &Routes, observed: &Observed) -> Option<RouterObject> {
     let seen = observed.routes.as_deref();
-    let document = document(home, seen, config.router.replicas);
-    let text = serde_json::to_string(&document).unwrap_or_default();
+    let text = serde_json::to_string(told).unwrap_or_default();
     let needed = needed_models(home.owners).and_then(|needed| serde_json::to_string(&needed).ok());
     let models = home.owners.iter().filter_map(|model| model.uid());
     let owners: BTreeSet<String> = models.chain(home.graphs.iter().filter_map(|graph| graph.uid())).collect();
@@ -107,7 +109,7 @@ fn routes(home: &Home<'_>, observed: &Observed, config: &Config) -> Option<Route
 }
 
 /// The Deployment comes last: its pods need the others.
-fn routers(home: &Home<'_>, config: &Config) -> Vec<RouterObject> {
+fn routers(home: &Home<'_>, told: &Routes, config: &Config) -> Vec<RouterObject> {
     let mut wanted = vec![
         RouterObject::ServiceAccount(Box::new(objects::service_account(home))),
         RouterObject::RoleBinding(Box::new(objects::role_binding(home, config))),
@@ -117,6 +119,6 @@ fn routers(home: &Home<'_>, config: &Config) -> Vec<RouterObject> {
         wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_routers(home))));
         wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_servers(home, config))));
     }
-    wanted.push(RouterObject::Deployment(Box::new(deployment(home, config))));
+    wanted.push(RouterObject::Deployment(Box::new(deployment(home, told, config))));
     wanted
 }

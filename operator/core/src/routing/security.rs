@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, KeyToPath, SecretVolumeSource, Volume, VolumeMount};
-use millrace_routes::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Sasl, Security, Source, Tls, Use};
+use millrace_routes::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Routes, Sasl, Security, Source, Tls, Use};
 
 use super::objects::Home;
 use crate::api::{
@@ -91,8 +91,8 @@ struct Mounted {
     keys: Option<Vec<String>>,
 }
 
-/// What models and graphs name of Secrets and ConfigMaps, each once, by its folder.
-fn named(home: &Home<'_>) -> BTreeMap<String, Mounted> {
+/// What models, by their specs, and graphs, by what routers are told of them, name of Secrets and ConfigMaps, each once, by its folder.
+fn named(home: &Home<'_>, told: &Routes) -> BTreeMap<String, Mounted> {
     let models = home.owners;
     let mut all: BTreeMap<String, Mounted> = BTreeMap::new();
     let mut add = |of: Source, name: &str, usage: Use<'_>| {
@@ -128,12 +128,20 @@ fn named(home: &Home<'_>) -> BTreeMap<String, Mounted> {
             add(Source::Secret, &sasl.secret_name, Use::Sasl);
         }
     }
-    let of_graphs = home.graphs.iter().filter_map(|graph| graph.spec.security.as_ref());
-    for security in models.iter().filter_map(|model| model.spec.security.as_ref()).chain(of_graphs) {
-        if let Some(tls) = &security.tls {
-            add(Source::Secret, &tls.secret_name, Use::Tls);
+    let mut doors: Vec<(Option<String>, Option<Auth>)> = models
+        .iter()
+        .filter_map(|model| model.spec.security.as_deref())
+        .map(|asked| (asked.tls.as_ref().map(|tls| tls.secret_name.clone()), auth(asked)))
+        .collect();
+    // A graph's spec may not be accepted: what was accepted before goes on, with its Secrets.
+    let of_graphs =
+        told.models.iter().filter(|model| model.graph.is_some()).filter_map(|graph| graph.security.as_ref());
+    doors.extend(of_graphs.map(|told| (told.tls.as_ref().map(|tls| tls.secret.clone()), told.auth.clone())));
+    for (tls, auth) in doors {
+        if let Some(secret) = tls {
+            add(Source::Secret, &secret, Use::Tls);
         }
-        match auth(security) {
+        match auth {
             None | Some(Auth::Nobody) => {}
             Some(Auth::ApiKeys(ApiKeys { secret })) => add(Source::Secret, &secret, Use::ApiKeys),
             Some(Auth::Jwt(Jwt { jwks: Entry { of, name, key }, .. })) => add(of, &name, Use::Jwks(&key)),
@@ -143,8 +151,8 @@ fn named(home: &Home<'_>) -> BTreeMap<String, Mounted> {
 }
 
 /// The volumes of the routers' pod, and where they are mounted. One that is not there is an empty folder.
-pub(super) fn volumes(home: &Home<'_>) -> (Vec<Volume>, Vec<VolumeMount>) {
-    let named = named(home).into_iter().map(|(folder, Mounted { of: source, name, keys })| {
+pub(super) fn volumes(home: &Home<'_>, told: &Routes) -> (Vec<Volume>, Vec<VolumeMount>) {
+    let named = named(home, told).into_iter().map(|(folder, Mounted { of: source, name, keys })| {
         let volume = format!("door-{}", &sha256_hex(folder.as_bytes())[..SHORT]);
         let items = keys.map(|keys| {
             let item = |key: String| KeyToPath { path: key.clone(), key, mode: None };
@@ -171,6 +179,8 @@ pub(super) fn volumes(home: &Home<'_>) -> (Vec<Volume>, Vec<VolumeMount>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::api::{KeySecret, ModelDeploymentSpec, TlsSecret};
 
@@ -194,7 +204,8 @@ mod tests {
     /// Each volume's path below the mounts with its entries, `*` for all.
     fn mounts(models: &[ModelDeployment]) -> Vec<(String, String)> {
         let owners: Vec<&ModelDeployment> = models.iter().collect();
-        let (volumes, mounts) = volumes(&Home { namespace: "team", owners: &owners, graphs: &[] });
+        let home = Home { namespace: "team", owners: &owners, graphs: &[], names: &BTreeSet::new() };
+        let (volumes, mounts) = volumes(&home, &Routes::default());
         let said = volumes.into_iter().zip(mounts).map(|(volume, mount)| {
             assert_eq!((&volume.name, mount.read_only), (&mount.name, Some(true)));
             let (items, optional) = match (volume.secret, volume.config_map) {

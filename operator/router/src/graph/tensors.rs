@@ -3,9 +3,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
+
+/// Tensors of a body, at most. A body of tiny ones would take some seventy times its length here.
+pub const MOST_TENSORS: usize = 256;
+/// Fields of a tensor, at most. The protocol has five.
+const MOST_FIELDS: usize = 16;
 
 type Fields<'a> = BTreeMap<Cow<'a, str>, Cow<'a, RawValue>>;
 
@@ -13,7 +20,7 @@ type Fields<'a> = BTreeMap<Cow<'a, str>, Cow<'a, RawValue>>;
 struct Inferred<'a> {
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "few")]
     outputs: Vec<Read<'a>>,
 }
 
@@ -23,12 +30,62 @@ struct Asked<'a> {
     id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     parameters: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "few")]
     inputs: Vec<Read<'a>>,
 }
 
 /// A tensor.
-type Read<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+#[derive(Debug)]
+struct Read<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
+
+/// Not one more is read than there may be.
+fn few<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Read<'de>>, D::Error> {
+    struct Few;
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<Read<'de>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MOST_TENSORS} tensors")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut tensors = Vec::new();
+            while let Some(tensor) = seq.next_element()? {
+                if tensors.len() == MOST_TENSORS {
+                    return Err(A::Error::invalid_length(MOST_TENSORS + 1, &self));
+                }
+                tensors.push(tensor);
+            }
+            Ok(tensors)
+        }
+    }
+    from.deserialize_seq(Few)
+}
+
+impl<'de> Deserialize<'de> for Read<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Read<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a tensor with at most {MOST_FIELDS} fields")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry()? {
+                    fields.insert(key, value);
+                    if fields.len() > MOST_FIELDS {
+                        return Err(A::Error::invalid_length(fields.len(), &self));
+                    }
+                }
+                Ok(Read(fields))
+            }
+        }
+        from.deserialize_map(Fields)
+    }
+}
 
 #[derive(Serialize)]
 struct Ask<'a> {
@@ -92,7 +149,7 @@ pub fn by_step<'a>(answers: &[(&'a str, &'a [u8])]) -> Result<Vec<u8>, &'a str> 
 
 /// A tensor under another name.
 fn called<'a>(tensor: Read<'a>, other: impl Fn(&str) -> Option<String>) -> Fields<'a> {
-    let mut fields: Fields<'a> = tensor.into_iter().map(|(key, value)| (key, Cow::Borrowed(value))).collect();
+    let mut fields: Fields<'a> = tensor.0.into_iter().map(|(key, value)| (key, Cow::Borrowed(value))).collect();
     let name: Option<String> = fields.get("name").and_then(|name| serde_json::from_str(name.get()).ok());
     if let Some(Ok(name)) = name.and_then(|name| other(&name)).map(|name| to_raw_value(&name)) {
         fields.insert(Cow::Borrowed("name"), Cow::Owned(name));
@@ -126,6 +183,30 @@ mod tests {
         for other in [&b"{}"[..], b"[]", b"text", br#"{"outputs": 1}"#] {
             assert_eq!(asked(other, &renames()), None);
         }
+    }
+
+    #[test]
+    fn a_body_of_very_many_tensors_or_fields_is_not_read() {
+        // What a caller may send by default: read whole it would take the memory of the router.
+        let bomb = format!(r#"{{"inputs": [{}{{}}]}}"#, r#"{"":1},"#.repeat((4 << 20) / 7 - 3));
+        assert!(bomb.len() <= 4 << 20);
+        let why = |body: &str| serde_json::from_str::<Asked<'_>>(body).err().map(|error| error.to_string());
+        let error = why(&bomb).unwrap();
+        assert!(error.starts_with("invalid length 257, expected at most 256 tensors"), "{error}");
+        // It stops where it is too much and not at the end.
+        assert!(error.ends_with(&format!("at line 1 column {}", 12 + 257 * 7)), "{error}");
+        assert_eq!((renamed(bomb.as_bytes(), &renames()), both(bomb.as_bytes(), ANSWER, &renames())), (None, None));
+        let answer = bomb.replacen("inputs", "outputs", 1);
+        assert_eq!(asked(answer.as_bytes(), &renames()), None);
+        assert_eq!(together("g", &[("a", answer.as_bytes())]), Err("a"));
+        let of = |tensors: usize, fields: usize| {
+            let fields: Vec<String> = (0..fields).map(|i| format!(r#""f{i}": [{i}]"#)).collect();
+            let tensors = vec![format!("{{{}}}", fields.join(",")); tensors];
+            why(&format!(r#"{{"inputs": [{}]}}"#, tensors.join(",")))
+        };
+        assert_eq!((of(256, 16), of(0, 0)), (None, None));
+        assert!(of(257, 1).is_some());
+        assert!(of(1, 17).unwrap().contains("a tensor with at most 16 fields"));
     }
 
     #[test]
