@@ -113,7 +113,10 @@ class Stream(ModelTest):
         self.broker.put("asked", [("a", GOOD), (None, GOOD), ("c", GOOD)])
         told = condition(self.streaming("False", "MessageRefused"), "Streaming")["message"]
         self.assertIn("partition 0 of asked waits: of the message at offset 1 the answer is not taken by its topic", told)
-        self.assertEqual(self.sources("answered"), {"asked/0/0"})
+        # The third may have been written beside the first, and comes again then.
+        answered = self.sources("answered")
+        self.assertIn("asked/0/0", answered)
+        self.assertNotIn("asked/0/1", answered)
 
         self.serve(1, **self.stream(deadLetterTopic="refused"))
         wait_for("the others", lambda: self.sources("answered") == {"asked/0/0", "asked/0/2"}, 90)

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use krafka::ProxyConfig;
@@ -24,6 +24,8 @@ const USER: &str = "stream";
 const GREETING: Duration = Duration::from_secs(15);
 /// A name that leads to several addresses, none of which answers, is given up.
 const DIAL: Duration = Duration::from_secs(5);
+/// An address that nobody has wanted for so long is not named any more.
+const NAMED: Duration = Duration::from_mins(1);
 const VERSION: u8 = 5;
 /// Connections to brokers are few; others wait.
 const CONNECTIONS: usize = 256;
@@ -46,7 +48,19 @@ struct Inside {
     counts: Arc<Counts>,
     password: String,
     /// Where it would not go last.
-    refused: Mutex<Option<String>>,
+    refused: Mutex<Option<Refused>>,
+}
+
+struct Refused {
+    target: String,
+    at: Instant,
+}
+
+impl Refused {
+    /// It was reached, or others are and nobody wants to go there any more.
+    fn is_over(&self, reached: &str, now: Instant) -> bool {
+        self.target == reached || now.duration_since(self.at) >= NAMED
+    }
 }
 
 impl Tunnel {
@@ -125,7 +139,7 @@ impl Inside {
         match tokio::time::timeout(DIAL, dial::connect(host, port, &self.reach)).await {
             Ok(Ok(broker)) => {
                 let mut refused = lock(&self.refused);
-                if refused.as_ref() == Some(&target) {
+                if refused.as_ref().is_some_and(|refused| refused.is_over(&target, Instant::now())) {
                     *refused = None;
                     self.counts.over(Place::Address);
                 }
@@ -135,7 +149,7 @@ impl Inside {
             Ok(Err(error)) if error.forbidden => {
                 let says = format!("a broker is said to be at {target}: {}; correct advertised.listeners", error.says);
                 self.counts.trouble(Place::Address, Obstacle::Broker, &says);
-                *lock(&self.refused) = Some(target);
+                *lock(&self.refused) = Some(Refused { target, at: Instant::now() });
                 (FORBIDDEN, None)
             }
             Ok(Err(error)) => {
@@ -241,6 +255,15 @@ mod tests {
         assert!(problem.says.starts_with("a broker is said to be at ::ffff:169.254.169.254:80:"), "{}", problem.says);
         assert!(problem.says.contains("addresses of a node or of the pod itself are not asked"), "{}", problem.says);
         assert!(tokio::time::timeout(Duration::from_millis(50), own.accept()).await.is_err(), "nobody came");
+    }
+
+    #[test]
+    fn an_address_is_told_until_it_is_reached_or_nobody_names_it_any_more() {
+        let at = Instant::now();
+        let refused = Refused { target: "a:1".to_owned(), at };
+        assert!(refused.is_over("a:1", at));
+        assert!(!refused.is_over("b:1", at + NAMED / 2), "it is asked for again every few seconds while it is named");
+        assert!(refused.is_over("b:1", at + NAMED));
     }
 
     #[tokio::test]
