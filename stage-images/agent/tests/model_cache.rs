@@ -414,3 +414,56 @@ fn a_claim_that_cannot_be_written_is_told_by_its_name() {
     let failed = claim.fetch("pod-1", &model);
     assert!(!failed.well && failed.said.contains("the claim \"models\" cannot be used for models"), "{}", failed.said);
 }
+
+#[test]
+fn pods_that_find_a_damaged_model_do_not_hold_each_other_up() {
+    let server = Server::start();
+    let (claim, model) = (Claim::of(&server), Model::put(&server, "a", MIB));
+    assert!(claim.fetch("pod-0", &model).well);
+    // To compare it takes seconds, and no room.
+    let weights = claim.entry(&model).join("layers/weights");
+    fs::remove_file(&weights).unwrap();
+    File::create(&weights).unwrap().set_len(2 << 30).unwrap();
+    let pods = ["pod-1", "pod-2", "pod-3"].map(|pod| (pod, claim.start(pod, &model)));
+    let ended = pods.map(|(pod, child)| claim.ended(pod, child.wait_with_output().unwrap()));
+    let logs: String = ended.iter().map(|pod| pod.log.as_str()).collect();
+    assert!(ended.iter().all(|pod| pod.well) && claim.whole(&model), "{logs}");
+    assert_eq!(ended.iter().filter(|pod| pod.fetched()).count(), 1, "{logs}");
+    assert!(logs.matches("it is fetched anew").count() <= 3, "each compares it once: {logs}");
+}
+
+#[test]
+fn a_version_that_has_its_size_wrong_takes_nothing_from_others() {
+    let server = Server::start();
+    let (claim, mut model) = (Claim::of(&server), Model::put(&server, "a", MIB));
+    assert!(claim.fetch("pod-1", &model).well);
+    let right = model.size;
+    model.size += 1;
+    let failed = claim.fetch("pod-2", &model);
+    let told = format!("the version says it has {} bytes, it has {right}", model.size);
+    assert!(!failed.well && failed.said.contains(&told), "{}", failed.said);
+    model.size = right;
+    assert!(claim.whole(&model));
+    assert!(!claim.fetch("pod-3", &model).fetched());
+}
+
+#[test]
+fn what_is_needed_is_read_when_it_is_decided_what_goes() {
+    let server = Server::start();
+    let mut claim = Claim::of(&server);
+    let [a, b] = ["a", "bb"].map(|name| Model::put(&server, name, MIB));
+    claim.max_bytes = Some(MIB + 1000);
+    claim.needs(&[]);
+    assert!(claim.fetch("pod-1", &a).well);
+    claim.idle(&a, 5);
+    // It waits, and meanwhile the operator says that a revision serves the other one.
+    let other = File::create(claim.path("locks").join(b.hex())).unwrap();
+    other.lock().unwrap();
+    let mut waits = claim.start("pod-2", &b);
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(waits.try_wait().unwrap().is_none());
+    claim.needs(&[&a]);
+    drop(other);
+    let full = claim.ended("pod-2", waits.wait_with_output().unwrap());
+    assert!(!full.well && full.said.contains("has no room") && claim.whole(&a), "{}", full.log);
+}

@@ -21,7 +21,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    fn may_go(&self) -> bool {
+    pub fn may_go(&self) -> bool {
         !self.needed && self.idle >= GRACE
     }
 }

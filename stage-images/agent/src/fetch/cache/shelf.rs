@@ -1,13 +1,17 @@
 //! The cache's folders on the claim; what they are is in the contract (`model_cache`).
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use millrace_contract::{MODEL_CACHE_DIR, MODEL_CACHE_MODELS};
+use nix::fcntl::AT_FDCWD;
+use nix::libc::O_NOFOLLOW;
+use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::statvfs::statvfs;
+use nix::sys::time::TimeSpec;
 
 use super::CacheError;
 use super::lock::Lock;
@@ -61,9 +65,9 @@ impl Shelf {
         self.root.join(MODEL_CACHE_MODELS).join(name)
     }
 
-    /// Something has its name.
-    pub fn has(&self, name: &str) -> bool {
-        fs::symlink_metadata(self.model(name)).is_ok()
+    /// What has its name, told apart from what had it before: that it has another number alone would not do, numbers are used again.
+    pub fn state(&self, name: &str) -> Option<(u64, i64, i64)> {
+        fs::symlink_metadata(self.model(name)).ok().map(|found| (found.ino(), found.ctime(), found.ctime_nsec()))
     }
 
     /// Where this pod brings a model.
@@ -76,13 +80,30 @@ impl Shelf {
         Lock::open(&path).map_err(self.failed(&path))
     }
 
-    /// A pod has asked for it now.
+    /// A pod has asked for it now. It takes no room, where it was asked for before.
+    pub fn asked(&self, name: &str, size: u64) -> Result<(), CacheError> {
+        match touch(&self.root.join(USED).join(name)) {
+            Ok(()) => Ok(()),
+            Err(_) => self.used(name, size),
+        }
+    }
+
+    /// A pod has asked for it now, and these are its bytes. Written in place: in a claim that is full there may be no room for it anew.
     pub fn used(&self, name: &str, size: u64) -> Result<(), CacheError> {
         let path = self.root.join(USED).join(name);
-        fs::write(&path, size.to_string()).map_err(self.failed(&path))?;
-        // Pods of other users write it too.
-        let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o664));
-        Ok(())
+        let open = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o664)
+            .custom_flags(O_NOFOLLOW)
+            .open(&path);
+        let text = size.to_string();
+        let written = open.and_then(|file| {
+            file.write_all_at(text.as_bytes(), 0)?;
+            file.set_len(text.len() as u64)
+        });
+        written.map_err(self.failed(&path))
     }
 
     /// Bytes that pods have brought of a model.
@@ -163,7 +184,7 @@ impl Shelf {
         Ok(names.map(|name| self.kept_as(name, now, needed)).collect())
     }
 
-    fn kept_as(&self, name: String, now: SystemTime, needed: Option<&[String]>) -> Kept {
+    pub fn kept_as(&self, name: String, now: SystemTime, needed: Option<&[String]>) -> Kept {
         let (model, used) = (self.model(&name), self.root.join(USED).join(&name));
         let size = fs::read_to_string(&used).ok().and_then(|text| text.trim().parse().ok());
         let asked = fs::metadata(&used).or_else(|_| fs::symlink_metadata(&model)).and_then(|found| found.modified());
@@ -213,6 +234,12 @@ fn is_silent(path: &Path, now: SystemTime) -> bool {
         .and_then(|found| found.modified())
         .is_ok_and(|written| now.duration_since(written).is_ok_and(|silence| silence >= SILENT));
     quiet && listed(path).iter().all(|below| is_silent(below, now))
+}
+
+/// Written now, as the file system has the time.
+fn touch(path: &Path) -> io::Result<()> {
+    let now = &TimeSpec::UTIME_NOW;
+    Ok(utimensat(AT_FDCWD, path, now, now, UtimensatFlags::NoFollowSymlink)?)
 }
 
 fn open_to_group(folder: &Path) {
