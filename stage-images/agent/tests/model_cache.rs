@@ -168,6 +168,10 @@ fn a_model_is_fetched_once_and_later_pods_need_no_store() {
     let mode = |path: &str| {
         std::os::unix::fs::PermissionsExt::mode(&fs::metadata(claim.entry(&model).join(path)).unwrap().permissions())
     };
+    let own =
+        |path: PathBuf| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777;
+    assert_eq!([own(claim.path("locks/room")), own(claim.path("used").join(model.hex()))], [0o664; 2]);
+    assert_eq!([own(claim.path("fetching")), own(claim.entry(&model))], [0o775; 2]);
     assert_eq!((mode("layers/weights") & 0o777, mode("layers") & 0o777), (0o444, 0o775));
     server.stop();
     let second = claim.fetch("pod-2", &model);
@@ -219,9 +223,12 @@ fn who_waits_takes_over_when_the_pod_that_fetches_is_killed() {
     // What the dead one left may be of one that lives, where locks are of a node. It goes when it has been silent for a while.
     let left = claim.names("fetching");
     assert_eq!(left, [format!("{}.pod-1", model.hex())]);
-    long_ago(&claim.path("fetching").join(&left[0]), Duration::from_mins(5));
+    long_ago(&claim.path("fetching").join(&left[0]), Duration::from_mins(30));
+    // What is not the cache's stays, and has no lock.
+    fs::write(claim.path("fetching/notes.txt"), "").unwrap();
     assert!(claim.fetch("pod-3", &model).well);
-    assert!(claim.names("fetching").is_empty());
+    assert_eq!(claim.names("fetching"), ["notes.txt"]);
+    assert!(!claim.path("locks/notes").exists());
 }
 
 #[test]
@@ -466,4 +473,20 @@ fn what_is_needed_is_read_when_it_is_decided_what_goes() {
     drop(other);
     let full = claim.ended("pod-2", waits.wait_with_output().unwrap());
     assert!(!full.well && full.said.contains("has no room") && claim.whole(&a), "{}", full.log);
+}
+
+#[test]
+fn what_is_there_is_served_though_the_claim_is_full() {
+    let server = Server::start();
+    let claim = Claim::of(&server);
+    let disk = Small::over(&claim, 4 * MIB);
+    let model = Model::put(&server, "a", MIB);
+    assert!(claim.fetch("pod-1", &model).well);
+    fs::remove_file(claim.path("used").join(model.hex())).unwrap();
+    let full = fs::write(claim.path("filler"), vec![0; 4 * MIB]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let hit = claim.fetch("pod-2", &model);
+    assert!(hit.well && !hit.fetched() && hit.log.contains("it may go earlier than it should"), "{}", hit.log);
+    assert!(hit.log.contains("enlarge the claim") && !hit.log.contains("access mode"), "{}", hit.log);
+    drop(disk);
 }

@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::place::Place;
 use crate::remote::{self, Budget, RemoteError};
 use cache::CacheError;
-use progress::Progress;
+use progress::{Comparing, Progress};
 
 #[derive(Debug, Error)]
 pub enum FetchError {
@@ -101,7 +101,8 @@ fn compare(path: &Path, fetch: &Fetch, stop: Stop<'_>) -> Result<Artifact, Flaw>
             Flaw::Wrong(format!("cannot be used: {error}"))
         }
     };
-    let found = digest::artifact(path, stop).map_err(failed)?;
+    let comparing = Comparing::new(&fetch.source.uri(), fetch.size);
+    let found = digest::artifact(path, &|| comparing.look() || stop()).map_err(failed)?;
     if found.digest != fetch.digest {
         return Err(Flaw::Wrong(format!("has the digest {}, and not {}", found.digest, fetch.digest)));
     }

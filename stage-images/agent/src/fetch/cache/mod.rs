@@ -18,9 +18,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use millrace_contract::{Fetch, ModelCacheTask, NEEDED_MODELS, NEEDED_MODELS_DIR, NeededModels};
 use millrace_files::digest::{DigestError, Stop, is_digest};
+use nix::sys::stat::{Mode, umask};
 use thiserror::Error;
 
-use super::progress::{amount, say};
+use super::progress::{Every, amount, say};
 use super::{FetchError, Flaw, bring, compare};
 use crate::place::Place;
 use crate::remote::{Budget, RemoteError};
@@ -37,9 +38,7 @@ const SAY: Duration = Duration::from_secs(10);
 pub enum CacheError {
     #[error("the model's digest \"{0}\" is none, and the cache knows models by it: register the model anew")]
     NoDigest(String),
-    #[error(
-        "the claim \"{claim}\" cannot be used for models: {path}: {source}; it needs an access mode that allows writing, and to be writable for the pod's fsGroup"
-    )]
+    #[error("the claim \"{claim}\" cannot be used for models: {path}: {source}; {}", advice(source))]
     Claim { claim: String, path: String, source: io::Error },
     #[error("the claim \"{claim}\" has no room for the model: {lack}")]
     NoRoom { claim: String, lack: Lack },
@@ -53,6 +52,18 @@ pub enum CacheError {
     Stopped,
 }
 
+fn advice(error: &io::Error) -> &'static str {
+    if is_no_room(error) {
+        "enlarge the claim, or take out what else lies on it"
+    } else {
+        "it needs an access mode that allows writing, and to be writable for the pod's fsGroup"
+    }
+}
+
+fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Sees to it that the model is in the cache, whole.
 pub fn provide(
     fetch: &Fetch,
@@ -61,6 +72,8 @@ pub fn provide(
     budget: Budget,
     stop: Stop<'_>,
 ) -> Result<(), FetchError> {
+    // Pods of other users in the group keep the cache in order too.
+    umask(Mode::S_IWOTH);
     let hex = fetch.digest.strip_prefix("sha256:").filter(|_| is_digest(&fetch.digest));
     let hex = hex.ok_or_else(|| CacheError::NoDigest(fetch.digest.clone()))?;
     let shelf = Shelf::open(place, &task.claim)?;
@@ -110,7 +123,8 @@ impl Cache<'_> {
             if said.is_none_or(|said| said.elapsed() >= SAY) {
                 said = Some(Instant::now());
                 let there = amount(self.shelf.coming(self.hex));
-                say(&format!("waits for another pod that fetches it: {there} of {}", amount(self.fetch.size)));
+                let size = amount(self.fetch.size);
+                say(&format!("waits for another pod that fetches it or compares it: {there} of {size} came"));
             }
             if (self.stop)() {
                 return Err(CacheError::Stopped.into());
@@ -196,8 +210,16 @@ impl Cache<'_> {
     fn half(&self) -> Result<(), FetchError> {
         self.shelf.drop_half(self.hex);
         let half = self.shelf.half(self.hex);
-        let found = bring(self.fetch, &half, self.budget, self.stop)?;
-        let synced = sync::artifact(&half, &found.files, self.stop);
+        // Comparing writes nothing, and where there are no locks others take what is silent for left by a dead pod.
+        let every = Every::new(SAY);
+        let stop = || {
+            if every.is_over() {
+                self.shelf.keep_half(self.hex);
+            }
+            (self.stop)()
+        };
+        let found = bring(self.fetch, &half, self.budget, &stop)?;
+        let synced = sync::artifact(&half, &found.files, &stop);
         synced.map_err(|error| match error {
             sync::SyncError::Stopped => FetchError::Stopped,
             sync::SyncError::Store(error) => self.shelf.failed(&half)(error.source).into(),
@@ -295,5 +317,5 @@ fn is_full(error: &FetchError) -> bool {
     else {
         return false;
     };
-    matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    is_no_room(source)
 }

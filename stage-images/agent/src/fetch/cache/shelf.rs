@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use millrace_contract::{MODEL_CACHE_DIR, MODEL_CACHE_MODELS};
+use millrace_files::digest::is_digest;
 use nix::fcntl::AT_FDCWD;
 use nix::libc::O_NOFOLLOW;
 use nix::sys::stat::{UtimensatFlags, utimensat};
@@ -26,8 +27,8 @@ const FETCHING: &str = "fetching";
 const GONE: &str = "gone";
 /// The lock of who decides what goes.
 pub const ROOM: &str = "room";
-/// A pod that has written nothing for so long writes no more.
-const SILENT: Duration = Duration::from_mins(2);
+/// A pod that has written nothing for so long writes no more. To bring one large file to disk takes minutes in which nothing else is written.
+const SILENT: Duration = Duration::from_mins(20);
 /// Pods of other users in the group keep the cache in order too.
 const FOLDER_MODE: u32 = 0o775;
 
@@ -121,6 +122,11 @@ impl Shelf {
         let _ = remove(&self.half(name));
     }
 
+    /// Its pod lives.
+    pub fn keep_half(&self, name: &str) {
+        let _ = touch(&self.half(name));
+    }
+
     /// Takes out what pods that are dead have left of a model. Its lock is held, but a file system may have locks of its node only.
     pub fn clear_halves(&self, name: &str, now: SystemTime) -> Result<(), CacheError> {
         self.drop_half(name);
@@ -134,7 +140,12 @@ impl Shelf {
     pub fn clear_left(&self, now: SystemTime) -> Result<(), CacheError> {
         for path in listed(&self.root.join(FETCHING)) {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let lock = self.lock(name.split('.').next().unwrap_or_default())?;
+            let name = name.split('.').next().unwrap_or_default();
+            // What else lies there is not the cache's.
+            if !is_digest(&format!("sha256:{name}")) {
+                continue;
+            }
+            let lock = self.lock(name)?;
             if self.done(lock.try_exclusive())? && is_silent(&path, now) {
                 remove(&path).map_err(self.failed(&path))?;
             }
@@ -166,14 +177,16 @@ impl Shelf {
 
     /// Takes a model out, whatever is there of it. Nobody sees a half: first it loses its name.
     pub fn take_out(&self, name: &str) -> io::Result<()> {
-        let gone = self.root.join(GONE).join(format!("{name}.{}", self.pod));
-        remove(&gone)?;
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let gone = self.root.join(GONE).join(format!("{name}.{}.{time}", self.pod));
         match fs::rename(self.model(name), &gone) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             done => done?,
         }
         let _ = fs::remove_file(self.root.join(USED).join(name));
-        remove(&gone)
+        // It is out of the way. What is left of it, where a server still has a file open or another pod tidies too, goes later.
+        let _ = remove(&gone);
+        Ok(())
     }
 
     /// What is there. Where nobody says what is needed, everything is.
@@ -255,5 +268,25 @@ fn open_all_to_group(path: &Path) {
         for below in listed(path) {
             open_all_to_group(&below);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_touched_is_not_silent() {
+        let folder = tempfile::tempdir().unwrap();
+        let half = folder.path().join("half");
+        fs::create_dir(&half).unwrap();
+        fs::write(half.join("weights"), "abc").unwrap();
+        let ago = SystemTime::now() - SILENT - Duration::from_mins(1);
+        for path in [half.join("weights"), half.clone()] {
+            fs::File::open(path).unwrap().set_modified(ago).unwrap();
+        }
+        assert!(is_silent(&half, SystemTime::now()));
+        touch(&half).unwrap();
+        assert!(!is_silent(&half, SystemTime::now()));
     }
 }
