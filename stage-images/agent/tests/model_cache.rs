@@ -168,6 +168,10 @@ fn a_model_is_fetched_once_and_later_pods_need_no_store() {
     let mode = |path: &str| {
         std::os::unix::fs::PermissionsExt::mode(&fs::metadata(claim.entry(&model).join(path)).unwrap().permissions())
     };
+    let own =
+        |path: PathBuf| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777;
+    assert_eq!([own(claim.path("locks/room")), own(claim.path("used").join(model.hex()))], [0o664; 2]);
+    assert_eq!([own(claim.path("fetching")), own(claim.entry(&model))], [0o775; 2]);
     assert_eq!((mode("layers/weights") & 0o777, mode("layers") & 0o777), (0o444, 0o775));
     server.stop();
     let second = claim.fetch("pod-2", &model);
@@ -219,9 +223,12 @@ fn who_waits_takes_over_when_the_pod_that_fetches_is_killed() {
     // What the dead one left may be of one that lives, where locks are of a node. It goes when it has been silent for a while.
     let left = claim.names("fetching");
     assert_eq!(left, [format!("{}.pod-1", model.hex())]);
-    long_ago(&claim.path("fetching").join(&left[0]), Duration::from_mins(5));
+    long_ago(&claim.path("fetching").join(&left[0]), Duration::from_mins(30));
+    // What is not the cache's stays, and has no lock.
+    fs::write(claim.path("fetching/notes.txt"), "").unwrap();
     assert!(claim.fetch("pod-3", &model).well);
-    assert!(claim.names("fetching").is_empty());
+    assert_eq!(claim.names("fetching"), ["notes.txt"]);
+    assert!(!claim.path("locks/notes").exists());
 }
 
 #[test]
@@ -413,4 +420,73 @@ fn a_claim_that_cannot_be_written_is_told_by_its_name() {
     fs::write(claim.path("").to_str().unwrap().trim_end_matches('/'), "").unwrap();
     let failed = claim.fetch("pod-1", &model);
     assert!(!failed.well && failed.said.contains("the claim \"models\" cannot be used for models"), "{}", failed.said);
+}
+
+#[test]
+fn pods_that_find_a_damaged_model_do_not_hold_each_other_up() {
+    let server = Server::start();
+    let (claim, model) = (Claim::of(&server), Model::put(&server, "a", MIB));
+    assert!(claim.fetch("pod-0", &model).well);
+    // To compare it takes seconds, and no room.
+    let weights = claim.entry(&model).join("layers/weights");
+    fs::remove_file(&weights).unwrap();
+    File::create(&weights).unwrap().set_len(2 << 30).unwrap();
+    let pods = ["pod-1", "pod-2", "pod-3"].map(|pod| (pod, claim.start(pod, &model)));
+    let ended = pods.map(|(pod, child)| claim.ended(pod, child.wait_with_output().unwrap()));
+    let logs: String = ended.iter().map(|pod| pod.log.as_str()).collect();
+    assert!(ended.iter().all(|pod| pod.well) && claim.whole(&model), "{logs}");
+    assert_eq!(ended.iter().filter(|pod| pod.fetched()).count(), 1, "{logs}");
+    assert!(logs.matches("it is fetched anew").count() <= 3, "each compares it once: {logs}");
+}
+
+#[test]
+fn a_version_that_has_its_size_wrong_takes_nothing_from_others() {
+    let server = Server::start();
+    let (claim, mut model) = (Claim::of(&server), Model::put(&server, "a", MIB));
+    assert!(claim.fetch("pod-1", &model).well);
+    let right = model.size;
+    model.size += 1;
+    let failed = claim.fetch("pod-2", &model);
+    let told = format!("the version says it has {} bytes, it has {right}", model.size);
+    assert!(!failed.well && failed.said.contains(&told), "{}", failed.said);
+    model.size = right;
+    assert!(claim.whole(&model));
+    assert!(!claim.fetch("pod-3", &model).fetched());
+}
+
+#[test]
+fn what_is_needed_is_read_when_it_is_decided_what_goes() {
+    let server = Server::start();
+    let mut claim = Claim::of(&server);
+    let [a, b] = ["a", "bb"].map(|name| Model::put(&server, name, MIB));
+    claim.max_bytes = Some(MIB + 1000);
+    claim.needs(&[]);
+    assert!(claim.fetch("pod-1", &a).well);
+    claim.idle(&a, 5);
+    // It waits, and meanwhile the operator says that a revision serves the other one.
+    let other = File::create(claim.path("locks").join(b.hex())).unwrap();
+    other.lock().unwrap();
+    let mut waits = claim.start("pod-2", &b);
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(waits.try_wait().unwrap().is_none());
+    claim.needs(&[&a]);
+    drop(other);
+    let full = claim.ended("pod-2", waits.wait_with_output().unwrap());
+    assert!(!full.well && full.said.contains("has no room") && claim.whole(&a), "{}", full.log);
+}
+
+#[test]
+fn what_is_there_is_served_though_the_claim_is_full() {
+    let server = Server::start();
+    let claim = Claim::of(&server);
+    let disk = Small::over(&claim, 4 * MIB);
+    let model = Model::put(&server, "a", MIB);
+    assert!(claim.fetch("pod-1", &model).well);
+    fs::remove_file(claim.path("used").join(model.hex())).unwrap();
+    let full = fs::write(claim.path("filler"), vec![0; 4 * MIB]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let hit = claim.fetch("pod-2", &model);
+    assert!(hit.well && !hit.fetched() && hit.log.contains("it may go earlier than it should"), "{}", hit.log);
+    assert!(hit.log.contains("enlarge the claim") && !hit.log.contains("access mode"), "{}", hit.log);
+    drop(disk);
 }

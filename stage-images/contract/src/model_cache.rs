@@ -6,7 +6,7 @@
 //!   used/<digest>             its bytes; written whenever a pod asks for it
 //!   locks/<digest>            locked by who fetches or compares it
 //!   fetching/<digest>.<pod>   a model on its way
-//!   gone/<digest>.<pod>       one on its way out
+//!   gone/<digest>.<pod>.<ns>  one on its way out
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::place::Place;
 use crate::remote::{self, Budget, RemoteError};
 use cache::CacheError;
-use progress::Progress;
+use progress::{Comparing, Progress};
 
 #[derive(Debug, Error)]
 pub enum FetchError {
@@ -27,6 +27,10 @@ pub enum FetchError {
     Remote(#[from] RemoteError),
     #[error("the model is damaged: {uri} {why}")]
     Damaged { uri: String, why: String },
+    #[error(
+        "{uri} has the digest that the version says, but the version says it has {said} bytes, it has {found}: register the model anew"
+    )]
+    Size { uri: String, said: u64, found: u64 },
     #[error("stopped while the model was compared")]
     Stopped,
     #[error("failed to make room in the pod at {path}: {source}")]
@@ -70,32 +74,40 @@ fn bring(fetch: &Fetch, to: &Path, budget: Budget, stop: Stop<'_>) -> Result<Art
     compare(to, fetch, stop).map_err(|flaw| match flaw {
         Flaw::Absent => FetchError::Damaged { uri: uri.clone(), why: "has no files".to_owned() },
         Flaw::Wrong(why) => FetchError::Damaged { uri: uri.clone(), why },
+        Flaw::Size(found) => FetchError::Size { uri: uri.clone(), said: fetch.size, found },
+        Flaw::Unread(error) => FetchError::Damaged { uri: uri.clone(), why: format!("cannot be compared: {error}") },
         Flaw::Stopped => FetchError::Stopped,
     })
 }
 
-/// Why something on a disk is not the model.
+/// Why something on a disk is not the model, or nobody can tell.
 enum Flaw {
     Absent,
     Wrong(String),
+    /// It is the model, and the version has its bytes wrong.
+    Size(u64),
+    /// The disk did not give its bytes: that says nothing of them.
+    Unread(DigestError),
     Stopped,
 }
 
-/// Whether what lies at a path is the model, byte for byte.
+/// Whether what lies at a path is the model, byte for byte. The digest alone decides: a size is what somebody said.
 fn compare(path: &Path, fetch: &Fetch, stop: Stop<'_>) -> Result<Artifact, Flaw> {
     let failed = |error| match error {
         DigestError::Missing(missing) if missing == path => Flaw::Absent,
         DigestError::Stopped(_) => Flaw::Stopped,
-        error => Flaw::Wrong(format!("cannot be used: {error}")),
+        error @ (DigestError::Missing(_) | DigestError::Read { .. }) => Flaw::Unread(error),
+        error @ (DigestError::NotAFile { .. } | DigestError::Name { .. }) => {
+            Flaw::Wrong(format!("cannot be used: {error}"))
+        }
     };
-    // Sizes first: they are cheap, and tell most of what can be wrong.
-    let size: u64 = digest::walk(path, stop).map_err(failed)?.iter().map(|entry| entry.size).sum();
-    if size != fetch.size {
-        return Err(Flaw::Wrong(format!("has {size} bytes, and not {}", fetch.size)));
-    }
-    let found = digest::artifact(path, stop).map_err(failed)?;
+    let comparing = Comparing::new(&fetch.source.uri(), fetch.size);
+    let found = digest::artifact(path, &|| comparing.look() || stop()).map_err(failed)?;
     if found.digest != fetch.digest {
         return Err(Flaw::Wrong(format!("has the digest {}, and not {}", found.digest, fetch.digest)));
+    }
+    if found.size != fetch.size {
+        return Err(Flaw::Size(found.size));
     }
     Ok(found)
 }
@@ -110,4 +122,38 @@ fn clear(folder: &Path) -> io::Result<()> {
         if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GO: Stop<'static> = &|| false;
+
+    fn asked_for(digest: &str, size: u64) -> Fetch {
+        let store = serde_json::json!({ "kind": "s3", "bucket": "lake" });
+        let source = serde_json::json!({ "store": store, "key": "models/a" });
+        let all = serde_json::json!({ "source": source, "path": "/millrace/models/a", "digest": digest, "size": size });
+        serde_json::from_value(all).unwrap()
+    }
+
+    #[test]
+    fn a_disk_that_does_not_give_its_bytes_does_not_make_them_wrong() {
+        // Reading it at its begin is an error of input and output.
+        let found = compare(Path::new("/proc/self/mem"), &asked_for(&format!("sha256:{}", "0".repeat(64)), 3), GO);
+        assert!(matches!(found, Err(Flaw::Unread(_))));
+    }
+
+    #[test]
+    fn the_digest_alone_decides_and_a_wrong_size_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "abc").unwrap();
+        let digest = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert!(compare(&path, &asked_for(digest, 3), GO).is_ok());
+        assert!(matches!(compare(&path, &asked_for(digest, 4), GO), Err(Flaw::Size(3))));
+        fs::write(&path, "abd").unwrap();
+        assert!(matches!(compare(&path, &asked_for(digest, 3), GO), Err(Flaw::Wrong(_))));
+        assert!(matches!(compare(&folder.path().join("b"), &asked_for(digest, 3), GO), Err(Flaw::Absent)));
+    }
 }

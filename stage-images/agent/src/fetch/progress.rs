@@ -8,26 +8,68 @@ use std::time::{Duration, Instant};
 
 const EVERY: Duration = Duration::from_secs(10);
 
+/// A time that comes again and again.
+pub struct Every {
+    pause: Duration,
+    last: Cell<Instant>,
+}
+
+impl Every {
+    pub fn new(pause: Duration) -> Self {
+        Self { pause, last: Cell::new(Instant::now()) }
+    }
+
+    /// Whether it has come, since it did so last.
+    pub fn is_over(&self) -> bool {
+        let over = self.last.get().elapsed() >= self.pause;
+        if over {
+            self.last.set(Instant::now());
+        }
+        over
+    }
+}
+
+/// A model that is compared.
+pub struct Comparing {
+    what: String,
+    began: Instant,
+    every: Every,
+}
+
+impl Comparing {
+    pub fn new(what: &str, size: u64) -> Self {
+        let what = format!("compares {what}, {}", amount(size));
+        say(&what);
+        Self { what, began: Instant::now(), every: Every::new(EVERY) }
+    }
+
+    /// Says that it goes on, if it is time to. It gives nothing up: always false.
+    pub fn look(&self) -> bool {
+        if self.every.is_over() {
+            say(&format!("{}: for {} s", self.what, self.began.elapsed().as_secs()));
+        }
+        false
+    }
+}
+
 /// One model on its way to a path.
 pub struct Progress {
     what: String,
     to: PathBuf,
     size: u64,
     began: Instant,
-    said: Cell<Instant>,
+    every: Every,
 }
 
 impl Progress {
     pub fn new(what: &str, to: &Path, size: u64) -> Self {
         say(&format!("fetches {what}, {}", amount(size)));
-        let now = Instant::now();
-        Self { what: what.to_owned(), to: to.to_owned(), size, began: now, said: Cell::new(now) }
+        Self { what: what.to_owned(), to: to.to_owned(), size, began: Instant::now(), every: Every::new(EVERY) }
     }
 
     /// Says how far it is, if it is time to. It gives nothing up: always false.
     pub fn look(&self) -> bool {
-        if self.said.get().elapsed() >= EVERY {
-            self.said.set(Instant::now());
+        if self.every.is_over() {
             let there = size_of(&self.to);
             let rate = there / self.began.elapsed().as_secs().max(1);
             say(&format!(
@@ -71,6 +113,14 @@ pub fn amount(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_comes_once_and_again() {
+        let every = Every::new(Duration::from_millis(20));
+        assert!(!every.is_over());
+        std::thread::sleep(Duration::from_millis(25));
+        assert!(every.is_over() && !every.is_over());
+    }
 
     #[test]
     fn bytes_are_told_in_units_that_people_read() {

@@ -14,13 +14,14 @@ mod shelf;
 use std::fs;
 use std::io;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use millrace_contract::{Fetch, ModelCacheTask, NEEDED_MODELS, NEEDED_MODELS_DIR, NeededModels};
-use millrace_files::digest::{Stop, is_digest};
+use millrace_files::digest::{DigestError, Stop, is_digest};
+use nix::sys::stat::{Mode, umask};
 use thiserror::Error;
 
-use super::progress::{amount, say};
+use super::progress::{Every, amount, say};
 use super::{FetchError, Flaw, bring, compare};
 use crate::place::Place;
 use crate::remote::{Budget, RemoteError};
@@ -37,9 +38,7 @@ const SAY: Duration = Duration::from_secs(10);
 pub enum CacheError {
     #[error("the model's digest \"{0}\" is none, and the cache knows models by it: register the model anew")]
     NoDigest(String),
-    #[error(
-        "the claim \"{claim}\" cannot be used for models: {path}: {source}; it needs an access mode that allows writing, and to be writable for the pod's fsGroup"
-    )]
+    #[error("the claim \"{claim}\" cannot be used for models: {path}: {source}; {}", advice(source))]
     Claim { claim: String, path: String, source: io::Error },
     #[error("the claim \"{claim}\" has no room for the model: {lack}")]
     NoRoom { claim: String, lack: Lack },
@@ -47,8 +46,22 @@ pub enum CacheError {
         "the claim \"{claim}\" is full: the model has {size}, and nothing that could go is left there; enlarge the claim, or take out what else lies on it"
     )]
     Full { claim: String, size: String },
+    #[error("what the claim \"{claim}\" has of the model cannot be compared, so it stays as it is: {source}")]
+    Unread { claim: String, source: DigestError },
     #[error("stopped while another pod had the model in hand")]
     Stopped,
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    if is_no_room(error) {
+        "enlarge the claim, or take out what else lies on it"
+    } else {
+        "it needs an access mode that allows writing, and to be writable for the pod's fsGroup"
+    }
+}
+
+fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Sees to it that the model is in the cache, whole.
@@ -59,18 +72,12 @@ pub fn provide(
     budget: Budget,
     stop: Stop<'_>,
 ) -> Result<(), FetchError> {
+    // Pods of other users in the group keep the cache in order too.
+    umask(Mode::S_IWOTH);
     let hex = fetch.digest.strip_prefix("sha256:").filter(|_| is_digest(&fetch.digest));
     let hex = hex.ok_or_else(|| CacheError::NoDigest(fetch.digest.clone()))?;
     let shelf = Shelf::open(place, &task.claim)?;
-    Cache { fetch, task, hex, shelf, needed: needed(place, &task.claim), budget, stop }.provide()
-}
-
-/// Which models must stay; `None` if nobody says so.
-fn needed(place: &Place, claim: &str) -> Option<Vec<String>> {
-    let text = fs::read_to_string(place.at(NEEDED_MODELS_DIR).join(NEEDED_MODELS)).ok()?;
-    let all: NeededModels = serde_json::from_str(&text).ok()?;
-    let hex = |digest: &String| digest.strip_prefix("sha256:").unwrap_or(digest).to_owned();
-    Some(all.claims.get(claim).into_iter().flatten().map(hex).collect())
+    Cache { fetch, task, hex, shelf, place, budget, stop }.provide()
 }
 
 struct Cache<'a> {
@@ -78,7 +85,7 @@ struct Cache<'a> {
     task: &'a ModelCacheTask,
     hex: &'a str,
     shelf: Shelf,
-    needed: Option<Vec<String>>,
+    place: &'a Place,
     budget: Budget,
     stop: Stop<'a>,
 }
@@ -88,25 +95,26 @@ impl Cache<'_> {
         let lock = self.shelf.lock(self.hex)?;
         let began = Instant::now();
         let mut said: Option<Instant> = None;
+        // What was found damaged is not compared again: pods that do so in turn would never leave the lock to one of them alone.
+        let mut damaged = None;
         loop {
+            let there = self.shelf.state(self.hex);
             // Shared: many pods may compare at a time.
-            if self.shelf.has(self.hex) && self.shelf.done(lock.try_shared())? {
+            if there.is_some() && there != damaged && self.shelf.done(lock.try_shared())? {
                 if self.is_whole()? {
-                    self.shelf.used(self.hex, self.fetch.size)?;
-                    say(&format!(
-                        "{} is in the claim \"{}\": compared in {:.1} s",
-                        self.fetch.source.uri(),
-                        self.task.claim,
-                        began.elapsed().as_secs_f64()
-                    ));
+                    self.found(began);
                     lock.release();
                     break;
                 }
+                damaged = there;
                 lock.release();
             }
             if self.shelf.done(lock.try_exclusive())? {
                 // Somebody may have brought it since.
-                if !self.is_whole()? {
+                let there = self.shelf.state(self.hex);
+                if there.is_some() && there != damaged && self.is_whole()? {
+                    self.found(began);
+                } else {
                     self.fetch(&lock)?;
                 }
                 lock.release();
@@ -115,7 +123,8 @@ impl Cache<'_> {
             if said.is_none_or(|said| said.elapsed() >= SAY) {
                 said = Some(Instant::now());
                 let there = amount(self.shelf.coming(self.hex));
-                say(&format!("waits for another pod that fetches it: {there} of {}", amount(self.fetch.size)));
+                let size = amount(self.fetch.size);
+                say(&format!("waits for another pod that fetches it or compares it: {there} of {size} came"));
             }
             if (self.stop)() {
                 return Err(CacheError::Stopped.into());
@@ -126,8 +135,31 @@ impl Cache<'_> {
         Ok(())
     }
 
+    fn found(&self, began: Instant) {
+        self.asked();
+        let (uri, claim) = (self.fetch.source.uri(), &self.task.claim);
+        say(&format!("{uri} is in the claim \"{claim}\": compared in {:.1} s", began.elapsed().as_secs_f64()));
+    }
+
+    /// Keeps it for a while. The model is there: that this cannot be written keeps its server from nothing.
+    fn asked(&self) {
+        if let Err(error) = self.shelf.asked(self.hex, self.fetch.size) {
+            say(&format!("it may go earlier than it should: {error}"));
+        }
+    }
+
+    /// Which models must stay, as it is said now; `None` if nobody says so.
+    fn needed(&self) -> Option<Vec<String>> {
+        let text = fs::read_to_string(self.place.at(NEEDED_MODELS_DIR).join(NEEDED_MODELS)).ok()?;
+        let all: NeededModels = serde_json::from_str(&text).ok()?;
+        let hex = |digest: &String| digest.strip_prefix("sha256:").unwrap_or(digest).to_owned();
+        Some(all.claims.get(&self.task.claim).into_iter().flatten().map(hex).collect())
+    }
+
     /// The whole digest every time: a mark that somebody compared it once would say nothing of the disk since.
     fn is_whole(&self) -> Result<bool, FetchError> {
+        // Before, too: one whose time is over must not go while it is compared, or right after.
+        self.asked();
         match compare(&self.shelf.model(self.hex), self.fetch, self.stop) {
             Ok(_) => Ok(true),
             Err(Flaw::Absent) => Ok(false),
@@ -139,6 +171,10 @@ impl Cache<'_> {
                 ));
                 Ok(false)
             }
+            Err(Flaw::Size(found)) => {
+                Err(FetchError::Size { uri: self.fetch.source.uri(), said: self.fetch.size, found })
+            }
+            Err(Flaw::Unread(source)) => Err(CacheError::Unread { claim: self.task.claim.clone(), source }.into()),
             Err(Flaw::Stopped) => Err(FetchError::Stopped),
         }
     }
@@ -174,8 +210,16 @@ impl Cache<'_> {
     fn half(&self) -> Result<(), FetchError> {
         self.shelf.drop_half(self.hex);
         let half = self.shelf.half(self.hex);
-        let found = bring(self.fetch, &half, self.budget, self.stop)?;
-        let synced = sync::artifact(&half, &found.files, self.stop);
+        // Comparing writes nothing, and where there are no locks others take what is silent for left by a dead pod.
+        let every = Every::new(SAY);
+        let stop = || {
+            if every.is_over() {
+                self.shelf.keep_half(self.hex);
+            }
+            (self.stop)()
+        };
+        let found = bring(self.fetch, &half, self.budget, &stop)?;
+        let synced = sync::artifact(&half, &found.files, &stop);
         synced.map_err(|error| match error {
             sync::SyncError::Stopped => FetchError::Stopped,
             sync::SyncError::Store(error) => self.shelf.failed(&half)(error.source).into(),
@@ -195,7 +239,7 @@ impl Cache<'_> {
         let mut gained = 0;
         loop {
             let now = self.shelf.done(lock.time())?;
-            let mut kept = self.shelf.kept(now, self.needed.as_deref())?;
+            let mut kept = self.shelf.kept(now, self.needed().as_deref())?;
             kept.retain(|model| model.name != self.hex);
             for model in kept.iter_mut().filter(|model| busy.contains(&model.name)) {
                 model.needed = true;
@@ -207,7 +251,7 @@ impl Cache<'_> {
                 return Ok(went.len());
             }
             for model in leaves {
-                if self.evict(&model.name)? {
+                if self.evict(&model.name, now)? {
                     say(&format!("{} ({}) went to make room", model.name, amount(model.size)));
                     gained += model.size;
                     went.push(model.name.clone());
@@ -218,10 +262,13 @@ impl Cache<'_> {
         }
     }
 
-    /// Takes a model out, unless somebody has it in hand.
-    fn evict(&self, name: &str) -> Result<bool, FetchError> {
+    /// Takes a model out, unless somebody has it in hand, or has asked for it since that was decided.
+    fn evict(&self, name: &str, now: SystemTime) -> Result<bool, FetchError> {
         let lock = self.shelf.lock(name)?;
         if !self.shelf.done(lock.try_exclusive())? {
+            return Ok(false);
+        }
+        if !self.shelf.kept_as(name.to_owned(), now, self.needed().as_deref()).may_go() {
             return Ok(false);
         }
         self.shelf.done(self.shelf.take_out(name))?;
@@ -249,9 +296,9 @@ impl Cache<'_> {
                 return Ok(());
             }
             let now = self.shelf.done(lock.time())?;
-            let kept = self.shelf.kept(now, self.needed.as_deref())?;
+            let kept = self.shelf.kept(now, self.needed().as_deref())?;
             for model in room::expired(&kept, Duration::from_secs(self.task.keep_seconds)) {
-                if model.name != self.hex && self.evict(&model.name)? {
+                if model.name != self.hex && self.evict(&model.name, now)? {
                     say(&format!("{} ({}) went: nobody has asked for it", model.name, amount(model.size)));
                 }
             }
@@ -270,5 +317,5 @@ fn is_full(error: &FetchError) -> bool {
     else {
         return false;
     };
-    matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    is_no_room(source)
 }

@@ -21,7 +21,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    fn may_go(&self) -> bool {
+    pub fn may_go(&self) -> bool {
         !self.needed && self.idle >= GRACE
     }
 }
@@ -61,13 +61,17 @@ impl fmt::Display for Lack {
             Limit::Disk { free, has: Some(has) } => write!(out, "{} of {} are free", amount(free), amount(has))?,
             Limit::Disk { free, has: None } => write!(out, "{} are free", amount(free))?,
         }
-        if self.models > 0 {
-            write!(
+        let held = amount(self.held);
+        match self.models {
+            0 => {}
+            1 => write!(
                 out,
-                ", and {} models with {} must stay: revisions serve them, or a pod has asked for them in the last ten minutes",
-                self.models,
-                amount(self.held)
-            )?;
+                ", and 1 model with {held} must stay: a revision serves it, or a pod has asked for it in the last ten minutes"
+            )?,
+            many => write!(
+                out,
+                ", and {many} models with {held} must stay: revisions serve them, or a pod has asked for them in the last ten minutes"
+            )?,
         }
         let larger = match self.limit {
             Limit::Most(_) => "raise maxSize",
@@ -151,6 +155,8 @@ mod tests {
     fn what_is_served_or_was_asked_for_a_moment_ago_stays_and_the_lack_is_told() {
         let told = names(Wanted { most: Some(29), ..WANTED }).unwrap_err();
         assert!(told.contains("maxSize is 29 bytes, and 2 models with 20 bytes must stay"), "{told}");
+        let one = leaves(&there()[..1], Wanted { most: Some(15), ..WANTED }).unwrap_err().to_string();
+        assert!(one.contains("and 1 model with 10 bytes must stay: a revision serves it"), "{one}");
         let told = names(Wanted { bytes: 100, free: Some(1), has: Some(60), ..WANTED }).unwrap_err();
         assert!(told.contains("it has 100 bytes, 36 bytes of 60 bytes are free"), "{told}");
         assert!(told.contains("enlarge the claim"), "{told}");

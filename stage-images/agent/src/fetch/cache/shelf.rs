@@ -1,13 +1,18 @@
 //! The cache's folders on the claim; what they are is in the contract (`model_cache`).
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use millrace_contract::{MODEL_CACHE_DIR, MODEL_CACHE_MODELS};
+use millrace_files::digest::is_digest;
+use nix::fcntl::AT_FDCWD;
+use nix::libc::O_NOFOLLOW;
+use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::statvfs::statvfs;
+use nix::sys::time::TimeSpec;
 
 use super::CacheError;
 use super::lock::Lock;
@@ -22,8 +27,8 @@ const FETCHING: &str = "fetching";
 const GONE: &str = "gone";
 /// The lock of who decides what goes.
 pub const ROOM: &str = "room";
-/// A pod that has written nothing for so long writes no more.
-const SILENT: Duration = Duration::from_mins(2);
+/// A pod that has written nothing for so long writes no more. To bring one large file to disk takes minutes in which nothing else is written.
+const SILENT: Duration = Duration::from_mins(20);
 /// Pods of other users in the group keep the cache in order too.
 const FOLDER_MODE: u32 = 0o775;
 
@@ -61,9 +66,9 @@ impl Shelf {
         self.root.join(MODEL_CACHE_MODELS).join(name)
     }
 
-    /// Something has its name.
-    pub fn has(&self, name: &str) -> bool {
-        fs::symlink_metadata(self.model(name)).is_ok()
+    /// What has its name, told apart from what had it before: that it has another number alone would not do, numbers are used again.
+    pub fn state(&self, name: &str) -> Option<(u64, i64, i64)> {
+        fs::symlink_metadata(self.model(name)).ok().map(|found| (found.ino(), found.ctime(), found.ctime_nsec()))
     }
 
     /// Where this pod brings a model.
@@ -76,13 +81,30 @@ impl Shelf {
         Lock::open(&path).map_err(self.failed(&path))
     }
 
-    /// A pod has asked for it now.
+    /// A pod has asked for it now. It takes no room, where it was asked for before.
+    pub fn asked(&self, name: &str, size: u64) -> Result<(), CacheError> {
+        match touch(&self.root.join(USED).join(name)) {
+            Ok(()) => Ok(()),
+            Err(_) => self.used(name, size),
+        }
+    }
+
+    /// A pod has asked for it now, and these are its bytes. Written in place: in a claim that is full there may be no room for it anew.
     pub fn used(&self, name: &str, size: u64) -> Result<(), CacheError> {
         let path = self.root.join(USED).join(name);
-        fs::write(&path, size.to_string()).map_err(self.failed(&path))?;
-        // Pods of other users write it too.
-        let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o664));
-        Ok(())
+        let open = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o664)
+            .custom_flags(O_NOFOLLOW)
+            .open(&path);
+        let text = size.to_string();
+        let written = open.and_then(|file| {
+            file.write_all_at(text.as_bytes(), 0)?;
+            file.set_len(text.len() as u64)
+        });
+        written.map_err(self.failed(&path))
     }
 
     /// Bytes that pods have brought of a model.
@@ -100,6 +122,11 @@ impl Shelf {
         let _ = remove(&self.half(name));
     }
 
+    /// Its pod lives.
+    pub fn keep_half(&self, name: &str) {
+        let _ = touch(&self.half(name));
+    }
+
     /// Takes out what pods that are dead have left of a model. Its lock is held, but a file system may have locks of its node only.
     pub fn clear_halves(&self, name: &str, now: SystemTime) -> Result<(), CacheError> {
         self.drop_half(name);
@@ -113,7 +140,12 @@ impl Shelf {
     pub fn clear_left(&self, now: SystemTime) -> Result<(), CacheError> {
         for path in listed(&self.root.join(FETCHING)) {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let lock = self.lock(name.split('.').next().unwrap_or_default())?;
+            let name = name.split('.').next().unwrap_or_default();
+            // What else lies there is not the cache's.
+            if !is_digest(&format!("sha256:{name}")) {
+                continue;
+            }
+            let lock = self.lock(name)?;
             if self.done(lock.try_exclusive())? && is_silent(&path, now) {
                 remove(&path).map_err(self.failed(&path))?;
             }
@@ -145,14 +177,16 @@ impl Shelf {
 
     /// Takes a model out, whatever is there of it. Nobody sees a half: first it loses its name.
     pub fn take_out(&self, name: &str) -> io::Result<()> {
-        let gone = self.root.join(GONE).join(format!("{name}.{}", self.pod));
-        remove(&gone)?;
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let gone = self.root.join(GONE).join(format!("{name}.{}.{time}", self.pod));
         match fs::rename(self.model(name), &gone) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             done => done?,
         }
         let _ = fs::remove_file(self.root.join(USED).join(name));
-        remove(&gone)
+        // It is out of the way. What is left of it, where a server still has a file open or another pod tidies too, goes later.
+        let _ = remove(&gone);
+        Ok(())
     }
 
     /// What is there. Where nobody says what is needed, everything is.
@@ -163,7 +197,7 @@ impl Shelf {
         Ok(names.map(|name| self.kept_as(name, now, needed)).collect())
     }
 
-    fn kept_as(&self, name: String, now: SystemTime, needed: Option<&[String]>) -> Kept {
+    pub fn kept_as(&self, name: String, now: SystemTime, needed: Option<&[String]>) -> Kept {
         let (model, used) = (self.model(&name), self.root.join(USED).join(&name));
         let size = fs::read_to_string(&used).ok().and_then(|text| text.trim().parse().ok());
         let asked = fs::metadata(&used).or_else(|_| fs::symlink_metadata(&model)).and_then(|found| found.modified());
@@ -215,6 +249,12 @@ fn is_silent(path: &Path, now: SystemTime) -> bool {
     quiet && listed(path).iter().all(|below| is_silent(below, now))
 }
 
+/// Written now, as the file system has the time.
+fn touch(path: &Path) -> io::Result<()> {
+    let now = &TimeSpec::UTIME_NOW;
+    Ok(utimensat(AT_FDCWD, path, now, now, UtimensatFlags::NoFollowSymlink)?)
+}
+
 fn open_to_group(folder: &Path) {
     if let Ok(found) = fs::metadata(folder) {
         // Whoever made it has done so, or somebody else owns it.
@@ -228,5 +268,25 @@ fn open_all_to_group(path: &Path) {
         for below in listed(path) {
             open_all_to_group(&below);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_touched_is_not_silent() {
+        let folder = tempfile::tempdir().unwrap();
+        let half = folder.path().join("half");
+        fs::create_dir(&half).unwrap();
+        fs::write(half.join("weights"), "abc").unwrap();
+        let ago = SystemTime::now() - SILENT - Duration::from_mins(1);
+        for path in [half.join("weights"), half.clone()] {
+            fs::File::open(path).unwrap().set_modified(ago).unwrap();
+        }
+        assert!(is_silent(&half, SystemTime::now()));
+        touch(&half).unwrap();
+        assert!(!is_silent(&half, SystemTime::now()));
     }
 }
