@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use millrace_contract::Task;
+use millrace_files::digest::Stop;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
@@ -45,8 +46,15 @@ impl Bounds {
     }
 }
 
-/// The log of one attempt, and the thread that writes it.
-#[derive(Clone)]
+/// Keeps what the program of an attempt prints, wherever the store is.
+pub trait Scribe: Send + Sync {
+    /// What the program printed next. Never waits.
+    fn push(&self, bytes: &[u8]);
+    /// Nothing more comes: waits for the rest to be written, while anything moves and until it is `late`. Why not all is there, if so.
+    fn finish(&self, late: Stop<'_>) -> Option<String>;
+}
+
+/// The log of one attempt on a claim, and the thread that writes it.
 pub struct Archive(Arc<Shared>);
 
 struct Shared {
@@ -82,9 +90,10 @@ impl Archive {
         })?;
         Ok(archive)
     }
+}
 
-    /// What the program printed next. Never waits.
-    pub fn push(&self, bytes: &[u8]) {
+impl Scribe for Archive {
+    fn push(&self, bytes: &[u8]) {
         let mut state = self.0.state();
         if state.done {
             return;
@@ -96,8 +105,7 @@ impl Archive {
         self.0.changed.notify_all();
     }
 
-    /// Nothing more comes: waits for the rest to be written, while anything moves. Why not all is there, if so.
-    pub fn finish(&self) -> Option<String> {
+    fn finish(&self, late: Stop<'_>) -> Option<String> {
         let mut state = self.0.state();
         state.closed = true;
         self.0.changed.notify_all();
@@ -109,6 +117,9 @@ impl Archive {
                 (place, moved_at) = (state.place, Instant::now());
             } else if moved_at.elapsed() > STUCK {
                 return Some("the store does not answer".to_owned());
+            }
+            if !state.done && late() {
+                return Some("the store is too slow".to_owned());
             }
         }
         state.trouble.clone()
@@ -221,7 +232,7 @@ impl Files {
 }
 
 /// A file's name: where its first byte was in all that was printed.
-fn name(place: u64) -> String {
+pub fn name(place: u64) -> String {
     format!("{place:020}")
 }
 
@@ -291,7 +302,7 @@ mod tests {
         for _ in 0..1000 {
             archive.push(&[b'x'; 10_000]);
         }
-        assert!(archive.finish().is_some());
+        assert!(archive.finish(&|| false).is_some());
         archive.push(b"more");
     }
 
@@ -303,7 +314,7 @@ mod tests {
         for line in 0..500 {
             archive.push(format!("{line:04}\n").as_bytes());
         }
-        assert_eq!(archive.finish(), None);
+        assert_eq!(archive.finish(&|| false), None);
         let all: Vec<u8> = [0, 1000, 2000].iter().flat_map(|at| fs::read(folder.join(name(*at))).unwrap()).collect();
         let expected: String = (0..500).map(|line| format!("{line:04}\n")).collect();
         assert_eq!(String::from_utf8(all).unwrap(), expected);

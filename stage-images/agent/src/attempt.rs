@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use millrace_contract::{
-    Manifest, Outcome, REPORT_LIMIT, Report, ReportReason, TASK_ENV, Task, TaskItems, Usage, log_dir,
+    BACKSTOP_SECONDS, Manifest, Outcome, REPORT_LIMIT, REPORT_SECONDS, Report, ReportReason, TASK_ENV, Task, TaskItems,
+    Usage, log_dir,
 };
 use millrace_files::digest::Stop;
 
-use crate::archive::{Archive, Bounds};
+use crate::archive::{Archive, Bounds, Scribe};
 use crate::cgroup::Cgroup;
 use crate::deadline::Deadline;
 use crate::ending::{self, OutOfMemory};
@@ -26,6 +28,14 @@ use crate::usage::Meter;
 use crate::{
     checkpoints, code, collect, command, exit, facts, folders, inputs, item, manifest, outputs, report, supervise, task,
 };
+
+/// So long after the grace of a program that was asked to stop its last checkpoint may take.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(7);
+/// Without a signal and without a deadline it may take so long: the report waits for it.
+const LONGEST_CHECKPOINT: Duration = Duration::from_mins(10);
+/// A program that runs into its own deadline is not far from the Job's, which takes the report too. Half a minute of what is between
+/// them stays for that.
+const AFTER_DEADLINE: Duration = Duration::from_secs(REPORT_SECONDS + BACKSTOP_SECONDS - 30);
 
 /// What is left to do when the report is written: to exit.
 #[derive(Debug)]
@@ -120,6 +130,9 @@ fn complete(
         None => manifest::recover(task, place, &stop)?,
     };
     if let Some(earlier) = earlier {
+        if let Some(store) = &store {
+            store.clear_checkpoints(task, &stop);
+        }
         return Ok(recovered(task, earlier, meter.read()));
     }
     inputs::bring(task, place, budget, &stop)?;
@@ -136,6 +149,9 @@ fn complete(
         },
     };
     let code = task.code.as_ref().map(|code| code::unpack(code, place, budget, &stop)).transpose()?;
+    if let Some(store) = &store {
+        store.restore(task, place, &stop).map_err(Failure::Remote)?;
+    }
     let folders = folders::prepare(task, place)?;
     let (words, env) = match filled {
         None => (command::words(task.script.as_deref(), arguments, &folders)?, BTreeMap::new()),
@@ -150,7 +166,11 @@ fn complete(
     let deadline = Deadline::after(task.timeout_seconds.map(Duration::from_secs));
     let limits = Limits { deadline, grace: Duration::from_secs(task.grace_seconds) };
     let program = words.first().map(OsString::as_os_str).unwrap_or_default();
-    let ended = supervise::run(command, program, limits, archive(task, place), inbox)?;
+    let checkpoints = store.as_ref().and_then(|store| {
+        let kept = store.checkpoints(task, &folders.checkpoint);
+        kept.inspect_err(|why| supervise::not_restorable(why)).ok()
+    });
+    let ended = supervise::run(command, program, limits, archive(task, place, store.as_ref()), inbox)?;
     let memory = OutOfMemory { kills: cgroup.oom_kills().saturating_sub(kills_before), limit: cgroup.memory_limit() };
     trace.exit_code = Some(ended.exit.code());
     trace.tail.clone_from(&ended.tail);
@@ -164,13 +184,37 @@ fn complete(
     if matches!(&done, Err(failure) if failure.reason() == ReportReason::Timeout) {
         ending::record_partial(task, &folders);
     }
+    if let Some(checkpoints) = checkpoints {
+        // The kubelet kills fifteen seconds after the program's own grace; the report has to be written too.
+        let most = Duration::from_secs(task.grace_seconds) + LAST_CHECKPOINT;
+        let begun = Instant::now();
+        let last = deadline.at().and_then(|at| at.max(ended.at).checked_add(AFTER_DEADLINE));
+        let late = || {
+            inbox.asked_at().is_some_and(|asked| asked.elapsed() > most)
+                || begun.elapsed() > LONGEST_CHECKPOINT
+                || last.is_some_and(|last| Instant::now() > last)
+        };
+        if let Some(why) = checkpoints.finish(done.is_err(), &late) {
+            supervise::not_restorable(&why);
+        }
+    }
+    if let (Ok(_), Some(store)) = (&done, &store) {
+        store.clear_checkpoints(task, &stop);
+    }
     done
 }
 
 /// Where what the program prints is kept. Without a store nothing outlives the pod.
-fn archive(task: &Task, place: &Place) -> Option<Archive> {
-    let opened = task.durable.then(|| Archive::open(&place.at(log_dir(task.attempt)), Bounds::of(task)))?;
-    opened.inspect_err(|error| supervise::unarchived(&error.to_string())).ok()
+fn archive(task: &Task, place: &Place, store: Option<&RemoteStage>) -> Option<Arc<dyn Scribe>> {
+    let bounds = Bounds::of(task);
+    let opened = match store {
+        Some(store) => store.log(task, bounds).map(|log| Arc::new(log) as Arc<dyn Scribe>),
+        None if task.durable => Archive::open(&place.at(log_dir(task.attempt)), bounds)
+            .map(|log| Arc::new(log) as Arc<dyn Scribe>)
+            .map_err(|error| error.to_string()),
+        None => return None,
+    };
+    opened.inspect_err(|why| supervise::unarchived(why)).ok()
 }
 
 /// The stage's folder in a store of objects, if it has one. It is written to, so that who may not is told before the command runs.

@@ -118,6 +118,8 @@ pub fn record_partial(task: &Task, folders: &Folders) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -137,7 +139,7 @@ mod tests {
         }))
         .unwrap();
         let judged = |exit, cause, kills| {
-            let ended = Ended { exit, cause, killed: false, tail: String::new() };
+            let ended = Ended { exit, cause, killed: false, at: Instant::now(), tail: String::new() };
             judge(&ended, &task, OutOfMemory { kills, limit: None })
         };
         let killed = Exit::Signal(SIGKILL);

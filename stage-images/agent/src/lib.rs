@@ -35,6 +35,7 @@ mod remote;
 mod report;
 mod send;
 mod signals;
+mod snapshot;
 mod supervise;
 mod sweep;
 mod sync;
@@ -59,6 +60,7 @@ const USAGE: &str =
        millrace-agent copy FOLDER                 copy this program to FOLDER/millrace-agent
        millrace-agent logs FOLDER [--item N] STAGE[:ATTEMPT]…   write the logs that are kept in a run's folder
        millrace-agent send PATH                   write the files of an artifact
+                                                  (logs and send: - is what MILLRACE_READ names in a store of objects)
        millrace-agent sweep                       record runs in a store and take out what nobody needs (what is in MILLRACE_SWEEP_0 …)
        millrace-agent history [FOLDER] MOST       write the newest records of runs (of which store is in MILLRACE_SWEEP_0)
        millrace-agent wait                        do nothing until it is asked to stop";
@@ -78,7 +80,11 @@ pub fn act(arguments: &[OsString]) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error.to_string(), exit::CANNOT_WRITE),
         },
+        Some((name, [folder, wanted @ ..])) if name == "logs" && folder == "-" => {
+            stoppable(|stop| logs::write_stored(wanted, stop))
+        }
         Some((name, [folder, wanted @ ..])) if name == "logs" => read(logs::write(Path::new(folder), wanted)),
+        Some((name, [path])) if name == "send" && path == "-" => stoppable(|stop| send::write_stored(budget(), stop)),
         Some((name, [path])) if name == "send" => read(send::write(Path::new(path))),
         Some((name, [])) if name == "sweep" => stoppable(sweep::sweep),
         Some((name, [rest @ .., most])) if name == "history" && rest.len() < 2 => match number(most) {

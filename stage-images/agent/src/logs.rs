@@ -7,12 +7,15 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use millrace_contract::{LOG_DIR, LogPart, WantedLog};
+use millrace_contract::{LOG_DIR, LogPart, READ_ENV, ReadTask, WantedLog};
+use millrace_files::digest::Stop;
 use millrace_files::regular;
 
+use crate::remote::KeptLogs;
+
 /// A log has fewer files than this, and none that is larger.
-const MOST_FILES: usize = 16;
-const LARGEST: u64 = 1024 * 1024;
+pub const MOST_FILES: usize = 16;
+pub const LARGEST: u64 = 1024 * 1024;
 /// Lines that are not longer are whole around what is left out.
 const LONGEST_LINE: usize = 64 * 1024;
 
@@ -22,14 +25,39 @@ pub fn write(folder: &Path, arguments: &[OsString]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for wanted in &wanted {
         for found in find(folder, wanted, item) {
-            let text = compose(&found.folder)?;
-            let head = LogPart { bytes: text.len() as u64, ..found.part };
-            serde_json::to_writer(&mut out, &head)?;
-            out.write_all(b"\n")?;
-            out.write_all(&text)?;
+            emit(&mut out, found.part, &compose(read(&found.folder)?))?;
         }
     }
     out.flush()
+}
+
+/// As [`write`], of the run's folder in the store of objects that the environment names.
+pub fn write_stored(arguments: &[OsString], stop: Stop<'_>) -> Result<(), String> {
+    let (item, wanted) = parse(arguments)?;
+    let logs = KeptLogs::open(&asked()?.source, stop).map_err(|error| error.to_string())?;
+    let mut out = io::stdout().lock();
+    for wanted in &wanted {
+        for found in logs.find(wanted, item).map_err(|error| error.to_string())? {
+            let text = compose(logs.read(&found).map_err(|error| error.to_string())?);
+            emit(&mut out, found.part, &text).map_err(|error| error.to_string())?;
+        }
+    }
+    out.flush().map_err(|error| error.to_string())
+}
+
+/// What the environment says is to be read.
+pub fn asked() -> Result<ReadTask, String> {
+    let text = std::env::var(READ_ENV).map_err(|_| format!("{READ_ENV} is not set: kubectl millrace sets it"))?;
+    serde_json::from_str(&text).map_err(|error| {
+        format!("failed to read {READ_ENV}: {error}; agent and kubectl-millrace are of different versions?")
+    })
+}
+
+fn emit(out: &mut impl Write, part: LogPart, text: &[u8]) -> io::Result<()> {
+    let head = LogPart { bytes: text.len() as u64, ..part };
+    serde_json::to_writer(&mut *out, &head)?;
+    out.write_all(b"\n")?;
+    out.write_all(text)
 }
 
 fn parse(arguments: &[OsString]) -> Result<(Option<u64>, Vec<WantedLog>), String> {
@@ -54,7 +82,7 @@ struct Found {
 /// The logs of a stage: of all that it was begun with, one after the other; of items by their index.
 fn find(run: &Path, wanted: &WantedLog, item: Option<u64>) -> Vec<Found> {
     let mut all = Vec::new();
-    for stage in begun(run, &wanted.stage) {
+    for stage in begun(&folders(run), &wanted.stage).into_iter().map(|name| run.join(name)) {
         attempts(&stage, wanted, None, &mut all);
         let items = stage.join("items");
         let mut indexes: Vec<u64> = folders(&items).iter().filter_map(|name| name.parse().ok()).collect();
@@ -69,14 +97,13 @@ fn find(run: &Path, wanted: &WantedLog, item: Option<u64>) -> Vec<Found> {
     all
 }
 
-/// `train`, and `train.1` of a stage that was begun again from nothing.
-fn begun(run: &Path, stage: &str) -> Vec<PathBuf> {
+/// Of the folders of a run those of the stage: `train`, and `train.1` of a stage that was begun again from nothing.
+pub fn begun<'a>(folders: &'a [String], stage: &str) -> Vec<&'a String> {
     let number = |name: &str| match name.strip_prefix(stage)? {
         "" => Some(0),
         rest => rest.strip_prefix('.')?.parse::<u32>().ok(),
     };
-    let mut found: Vec<(u32, PathBuf)> =
-        folders(run).iter().filter_map(|name| Some((number(name)?, run.join(name)))).collect();
+    let mut found: Vec<(u32, &String)> = folders.iter().filter_map(|name| Some((number(name)?, name))).collect();
     found.sort();
     found.into_iter().map(|(_, folder)| folder).collect()
 }
@@ -116,16 +143,21 @@ fn folders(path: &Path) -> Vec<String> {
     names.filter(|name| is_folder(&path.join(name))).collect()
 }
 
-/// The whole of a log: its files in their order. Where some is left out a line says how much, and lines are whole around it.
-fn compose(folder: &Path) -> io::Result<Vec<u8>> {
+/// The files of a log, with the places of their first bytes, in their order.
+fn read(folder: &Path) -> io::Result<Vec<(u64, Vec<u8>)>> {
     let names = fs::read_dir(folder)?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let mut files: Vec<(u64, String)> = names.filter_map(|name| Some((name.parse().ok()?, name))).collect();
     files.sort();
     files.truncate(MOST_FILES);
+    // One that its writer took away a moment ago is left out.
+    let bytes = |(begins, name): (u64, String)| Some((begins, regular::read(&folder.join(name), LARGEST).ok()?));
+    Ok(files.into_iter().filter_map(bytes).collect())
+}
+
+/// The whole of a log. Where some is left out a line says how much, and lines are whole around it.
+fn compose(files: Vec<(u64, Vec<u8>)>) -> Vec<u8> {
     let (mut text, mut end) = (Vec::new(), 0);
-    for (begins, name) in files {
-        // One that its writer took away a moment ago is left out.
-        let Ok(bytes) = regular::read(&folder.join(name), LARGEST) else { continue };
+    for (begins, bytes) in files {
         let length = bytes.len() as u64;
         if begins > end {
             gap(&mut text, &bytes, begins - end);
@@ -134,7 +166,7 @@ fn compose(folder: &Path) -> io::Result<Vec<u8>> {
         }
         end = begins + length;
     }
-    Ok(text)
+    text
 }
 
 fn gap(text: &mut Vec<u8>, next: &[u8], missing: u64) {
@@ -169,16 +201,16 @@ mod tests {
         for (at, text) in [(0, "one\ntwo\nthr"), (11, "ee\nfour\n"), (100, "x\nlast\nend")] {
             make(&place.path().join(name(at)), text);
         }
-        let text = String::from_utf8(compose(place.path()).unwrap()).unwrap();
+        let text = String::from_utf8(compose(read(place.path()).unwrap())).unwrap();
         assert_eq!(text, "one\ntwo\nthree\nfour\n[millrace: 83 bytes are left out here]\nlast\nend");
         fs::remove_file(place.path().join(name(11))).unwrap();
-        let text = String::from_utf8(compose(place.path()).unwrap()).unwrap();
+        let text = String::from_utf8(compose(read(place.path()).unwrap())).unwrap();
         assert_eq!(text, "one\ntwo\n[millrace: 94 bytes are left out here]\nlast\nend");
         let long = "x".repeat(100_000);
         make(&place.path().join(name(0)), &long);
         make(&place.path().join(name(200_000)), &long);
         fs::remove_file(place.path().join(name(100))).unwrap();
-        let text = String::from_utf8(compose(place.path()).unwrap()).unwrap();
+        let text = String::from_utf8(compose(read(place.path()).unwrap())).unwrap();
         assert_eq!(text, format!("{long}\n[millrace: 100000 bytes are left out here]\n{long}"));
     }
 

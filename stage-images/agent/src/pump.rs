@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::archive::Archive;
+use crate::archive::Scribe;
 use crate::signals::{Event, Inbox};
 use crate::tail::Tail;
 
@@ -24,7 +24,7 @@ pub struct Pump {
 
 impl Pump {
     /// Starts to copy. Sends [`Event::OutputEnded`] once no process can write to the pipe any more.
-    pub fn start(mut pipe: PipeReader, archive: Option<Archive>, inbox: &Inbox) -> io::Result<Self> {
+    pub fn start(mut pipe: PipeReader, archive: Option<Arc<dyn Scribe>>, inbox: &Inbox) -> io::Result<Self> {
         // Not `io::stdout()`: that one looks for line ends and keeps what comes after the last.
         let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let pump = Self { moved: Arc::default(), ended: Arc::default(), tail: Arc::default() };

@@ -5,9 +5,12 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use millrace_contract::{ArtifactHead, FilePart};
-use millrace_files::digest::{self, DigestError, Entry};
+use millrace_files::digest::{self, DigestError, Entry, Stop};
 use millrace_files::regular;
 use thiserror::Error;
+
+use crate::logs;
+use crate::remote::{self, Budget};
 
 #[derive(Debug, Error)]
 pub enum SendError {
@@ -39,7 +42,13 @@ pub fn write(root: &Path) -> Result<(), SendError> {
     Ok(())
 }
 
-fn line(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
+/// As [`write`], of the artifact in the store of objects that the environment names. Nothing of it touches the pod's disk.
+pub fn write_stored(budget: Budget, stop: Stop<'_>) -> Result<(), String> {
+    remote::send(&logs::asked()?, budget, stop, &mut io::stdout().lock()).map_err(|error| error.to_string())
+}
+
+/// A line before bytes.
+pub fn line(out: &mut (impl Write + ?Sized), value: &impl serde::Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")
 }

@@ -3,10 +3,10 @@
 //! Handlers are used and no mask: a mask would be inherited by the command, handlers are reset when it is executed.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use signal_hook::consts;
@@ -38,7 +38,7 @@ pub enum Source {
 pub struct Inbox {
     pub events: Receiver<Event>,
     pub sender: Sender<Event>,
-    asked_to_stop: Arc<AtomicBool>,
+    asked_to_stop: Arc<OnceLock<Instant>>,
 }
 
 impl Inbox {
@@ -53,13 +53,13 @@ impl Inbox {
             consts::SIGCHLD,
         ])?;
         let (sender, events) = channel();
-        let asked_to_stop = Arc::new(AtomicBool::new(false));
+        let asked_to_stop = Arc::new(OnceLock::new());
         let (queue, flag) = (sender.clone(), Arc::clone(&asked_to_stop));
         thread::Builder::new().name("signals".into()).spawn(move || {
             for info in signals.forever() {
                 let Ok(signal) = Signal::try_from(info.signal) else { continue };
                 if asks_to_stop(signal) {
-                    flag.store(true, Ordering::SeqCst);
+                    let _ = flag.set(Instant::now());
                 }
                 let event =
                     if signal == Signal::SIGCHLD { Event::ChildEnded } else { Event::Signal(signal, source(&info)) };
@@ -73,7 +73,12 @@ impl Inbox {
 
     /// Whether the agent was asked to stop; long work before the command starts looks at it.
     pub fn asked_to_stop(&self) -> bool {
-        self.asked_to_stop.load(Ordering::SeqCst)
+        self.asked_at().is_some()
+    }
+
+    /// When the agent was asked to stop.
+    pub fn asked_at(&self) -> Option<Instant> {
+        self.asked_to_stop.get().copied()
     }
 }
 

@@ -3,13 +3,14 @@
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::archive::Archive;
+use crate::archive::Scribe;
 use crate::command::StartError;
 use crate::deadline::{self, Deadline};
 use crate::pump::Pump;
@@ -18,6 +19,11 @@ use crate::signals::{Event, Inbox, Source, asks_to_stop};
 
 /// All writers are dead when the rest of the output is awaited; if nothing moves for this long, the log's reader is stuck.
 const STUCK: Duration = Duration::from_secs(5);
+/// So long after the command's end its log may take to be kept: the report waits for it.
+const LOG: Duration = Duration::from_secs(30);
+/// … and so long after the grace of a command that was asked to stop. The kubelet kills fifteen seconds after that, and the report has to
+/// be written too.
+const LAST_LINES: Duration = Duration::from_secs(8);
 
 /// Who ended the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +43,8 @@ pub struct Ended {
     pub cause: Cause,
     /// SIGTERM was not enough.
     pub killed: bool,
+    /// When the command and all that it started had ended.
+    pub at: Instant,
     pub tail: String,
 }
 
@@ -52,7 +60,7 @@ pub fn run(
     mut command: Command,
     program: &OsStr,
     limits: Limits,
-    archive: Option<Archive>,
+    archive: Option<Arc<dyn Scribe>>,
     inbox: &Inbox,
 ) -> Result<Ended, StartError> {
     let cannot = |source| StartError::spawn(program, source);
@@ -61,12 +69,15 @@ pub fn run(
     drop(command);
     let watched = watch(main, limits, inbox);
     reaper::clear(main);
+    let at = Instant::now();
     drain(&pump, inbox);
-    if let Some(why) = archive.and_then(|archive| archive.finish()) {
+    let most = limits.grace + LAST_LINES;
+    let late = || at.elapsed() > LOG || inbox.asked_at().is_some_and(|asked| asked.elapsed() > most);
+    if let Some(why) = archive.and_then(|archive| archive.finish(&late)) {
         unarchived(&why);
     }
     let (exit, cause, killed) = watched;
-    Ok(Ended { exit, cause, killed, tail: pump.tail() })
+    Ok(Ended { exit, cause, killed, at, tail: pump.tail() })
 }
 
 /// Who reads the pod's log is told that the archive lacks some of it. Nothing fails by that.
@@ -74,8 +85,18 @@ pub fn unarchived(why: &str) {
     let _ = writeln!(io::stderr(), "millrace-agent: not all of this log is kept in the store: {why}");
 }
 
+/// Who reads the pod's log is told that another attempt may find no checkpoint, or an older one. Nothing fails by that.
+pub fn not_restorable(why: &str) {
+    let _ = writeln!(io::stderr(), "millrace-agent: not all checkpoints are kept in the store: {why}");
+}
+
+/// Who reads the pod's log is told that a checkpoint of an earlier attempt is not there. Nothing fails by that.
+pub fn not_restored(why: &str) {
+    let _ = writeln!(io::stderr(), "millrace-agent: a checkpoint of an earlier attempt cannot be brought: {why}");
+}
+
 /// Standard output and error are one pipe, so that what the program prints stays in order.
-fn start(command: &mut Command, archive: Option<Archive>, inbox: &Inbox) -> io::Result<(Pump, Pid)> {
+fn start(command: &mut Command, archive: Option<Arc<dyn Scribe>>, inbox: &Inbox) -> io::Result<(Pump, Pid)> {
     let (reader, writer) = io::pipe()?;
     command.stdout(writer.try_clone()?).stderr(writer);
     let child = command.spawn()?;

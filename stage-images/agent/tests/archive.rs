@@ -11,30 +11,18 @@ use millrace_contract::{LogPart, Outcome, ReportReason};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use support::{AGENT, Stage, eventually};
+use support::{AGENT, Stage, eventually, log_parts};
 
 /// The logs as `millrace-agent logs` writes them, of a run's folder in which the stage's is called `train`.
 fn logs(stage: &Stage, arguments: &[&str]) -> Vec<(LogPart, Vec<u8>)> {
     let run = tempfile::tempdir().unwrap();
     let copied = Command::new("cp").arg("-a").arg(stage.path("stage")).arg(run.path().join("train")).status();
     assert!(copied.unwrap().success());
-    let output = Command::new(AGENT).arg("logs").arg(run.path()).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let (mut rest, mut parts) = (output.stdout.as_slice(), Vec::new());
-    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-        let part: LogPart = serde_json::from_slice(&rest[..end]).unwrap();
-        let (text, after) = rest[end + 1..].split_at(usize::try_from(part.bytes).unwrap());
-        parts.push((part, text.to_vec()));
-        rest = after;
-    }
-    assert!(rest.is_empty());
-    parts
+    log_parts(&Command::new(AGENT).arg("logs").arg(run.path()).args(arguments).output().unwrap())
 }
 
 fn only(stage: &Stage) -> String {
-    let mut parts = logs(stage, &["train"]);
-    assert_eq!(parts.len(), 1, "{parts:?}");
-    String::from_utf8(parts.remove(0).1).unwrap()
+    support::only(logs(stage, &["train"]))
 }
 
 #[test]

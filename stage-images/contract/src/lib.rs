@@ -35,14 +35,14 @@ pub use paths::{
 };
 pub use report::{Outcome, OutputRecord, Report, ReportReason, Usage};
 pub use store::{
-    CODE_ENV, FETCH_ENV, Fetch, GET_ENV, GET_FINAL, GET_KNOWN_ENV, GET_VALIDATOR, Keep, STORE_ENV, StoreKind,
-    TaskSource, TaskStore, output_key,
+    CODE_ENV, FETCH_ENV, Fetch, GET_ENV, GET_FINAL, GET_KNOWN_ENV, GET_VALIDATOR, Keep, READ_ENV, ReadTask, STORE_ENV,
+    StoreKind, TaskSource, TaskStore, output_key,
 };
 pub use sweep::{
     MOST_RECORDS, RECORD_KEY, Removed, SWEEP_ENV, SWEEP_FOLDERS, SWEEP_HISTORY_DIR, SWEEP_RECORDS, SWEEP_RUNS_DIR,
     SweepArtifacts, SweepRecord, SweepReport, SweepTask,
 };
-pub use task::{ArtifactKind, Task, TaskCode, TaskInput, TaskOutput};
+pub use task::{ArtifactKind, BACKSTOP_SECONDS, REPORT_SECONDS, Task, TaskCode, TaskInput, TaskOutput};
 
 /// The environment variable in which the pod gets its [`Task`] as JSON.
 pub const TASK_ENV: &str = "MILLRACE_TASK";

@@ -11,6 +11,8 @@ pub const FETCH_ENV: &str = "MILLRACE_FETCH";
 
 /// What `millrace-agent keep` is to put into a store, as JSON of a [`Keep`].
 pub const CODE_ENV: &str = "MILLRACE_CODE";
+/// What `millrace-agent logs -` and `millrace-agent send -` are to read, as JSON of a [`ReadTask`].
+pub const READ_ENV: &str = "MILLRACE_READ";
 /// Begins the names of the variables with what `millrace-agent get` needs to reach an address.
 pub const GET_ENV: &str = "GET_";
 /// What an earlier run found at an address, as its result [`GET_VALIDATOR`] says: nothing is brought if that lies there still.
@@ -100,6 +102,16 @@ pub struct Keep {
     pub path: String,
     pub digest: String,
     pub size: u64,
+}
+
+/// What is to be read out of a store of objects: the folder of a run, or an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReadTask {
+    pub source: TaskSource,
+    /// Bytes of the artifact: an empty folder leaves nothing in a store of objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
 /// The key of an output in a store of objects, below its stage's. It follows from what the output is: attempts that made the same write the

@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{TaskItems, TaskSource};
 
+/// How much longer than its program the agent lives, in seconds: to hash, to sync and to report.
+pub const REPORT_SECONDS: u64 = 15;
+/// What the Job's own deadline adds to all others, in seconds: it only ends what nobody else did.
+pub const BACKSTOP_SECONDS: u64 = 60;
+
 /// One attempt of one stage. Templates are already rendered. The command is not in here: it is the agent's own
 /// arguments after `--`, so that `kubectl describe` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
@@ -102,15 +103,20 @@ fn make(folder: &FilePath) -> Result<(), RemoteError> {
 }
 
 /// A file of an artifact. `path` is empty if the artifact is a single file.
-struct Found {
+pub(super) struct Found {
     key: Path,
-    path: String,
-    size: u64,
+    pub(super) path: String,
+    pub(super) size: u64,
     /// The version that is read, where it may be written anew.
     tag: Option<String>,
 }
 
 impl Found {
+    /// A file that is told of, in whichever version it is.
+    pub(super) fn new(key: Path, path: String, size: u64) -> Self {
+        Self { key, path, size, tag: None }
+    }
+
     fn at(&self, root: &FilePath) -> PathBuf {
         if self.path.is_empty() { root.to_owned() } else { root.join(&self.path) }
     }
@@ -131,7 +137,7 @@ fn without_markers(objects: Vec<ObjectMeta>, root: &Path) -> Vec<ObjectMeta> {
 
 impl Remote {
     /// The files of the artifact that lies here.
-    async fn find(&self) -> Result<Vec<Found>, RemoteError> {
+    pub(super) async fn find(&self) -> Result<Vec<Found>, RemoteError> {
         match self.store.head(&self.root).await {
             Ok(ObjectMeta { location, size, e_tag, .. }) => {
                 return Ok(vec![Found { key: location, path: String::new(), size, tag: e_tag }]);
@@ -162,7 +168,7 @@ impl Remote {
         }
     }
 
-    async fn download(&self, files: &[Found], to: &FilePath, budget: Budget) -> Result<(), RemoteError> {
+    pub(super) async fn download(&self, files: &[Found], to: &FilePath, budget: Budget) -> Result<(), RemoteError> {
         for file in files {
             let path = file.at(to);
             if let Some(folder) = path.parent() {
@@ -173,26 +179,35 @@ impl Remote {
         let largest = files.iter().map(|file| pieces::size(file.size)).max().unwrap_or(1);
         let pieces = files.iter().flat_map(|file| pieces::of(file.size).map(move |range| (file, range)));
         let moves = stream::iter(pieces).map(async |(file, range)| {
-            let options = GetOptions {
-                range: Some(GetRange::Bounded(range.clone())),
-                if_match: file.tag.clone(),
-                ..GetOptions::default()
-            };
-            let failed = |error| match error {
-                object_store::Error::Precondition { .. } => {
-                    let why = "it was written anew while it was read".to_owned();
-                    RemoteError::Bad { uri: self.uri_of(&file.key), why }
-                }
-                error => self.failed(Doing::Read, &file.key)(error),
-            };
-            let answer = self.store.get_opts(&file.key, options).await.map_err(failed)?;
-            let bytes = answer.bytes().await.map_err(failed)?;
+            let begins = range.start;
+            let bytes = self.piece(file, range).await?;
             let path = file.at(to);
             let written =
-                OpenOptions::new().write(true).open(&path).and_then(|file| file.write_all_at(&bytes, range.start));
+                OpenOptions::new().write(true).open(&path).and_then(|file| file.write_all_at(bytes.as_ref(), begins));
             written.map_err(|source| RemoteError::Disk { path, source })
         });
         moves.buffer_unordered(budget.at_once(largest)).try_collect::<()>().await
+    }
+
+    /// Bytes of the version of a file that was found.
+    pub(super) async fn piece(&self, file: &Found, range: Range<u64>) -> Result<impl AsRef<[u8]>, RemoteError> {
+        let wanted = range.end - range.start;
+        let options =
+            GetOptions { range: Some(GetRange::Bounded(range)), if_match: file.tag.clone(), ..GetOptions::default() };
+        let failed = |error| match error {
+            object_store::Error::Precondition { .. } => {
+                let why = "it was written anew while it was read".to_owned();
+                RemoteError::Bad { uri: self.uri_of(&file.key), why }
+            }
+            error => self.failed(Doing::Read, &file.key)(error),
+        };
+        let answer = self.store.get_opts(&file.key, options).await.map_err(failed)?;
+        let bytes = answer.bytes().await.map_err(failed)?;
+        // Of a range a store gives what there is.
+        if bytes.len() as u64 == wanted {
+            return Ok(bytes);
+        }
+        Err(RemoteError::Bad { uri: self.uri_of(&file.key), why: "it is shorter than it should be".to_owned() })
     }
 }
 

@@ -40,6 +40,6 @@ pub fn has(place: &TaskSource, size: u64, digest: &str, stop: Stop<'_>) -> Resul
 pub fn put(place: &TaskSource, from: &FilePath, budget: Budget, stop: Stop<'_>) -> Result<(), RemoteError> {
     let remote = Remote::open(place, PATIENCE)?;
     let size = from.metadata().map_err(|source| RemoteError::Disk { path: from.to_owned(), source })?.len();
-    let upload = Upload { from: from.to_owned(), key: remote.root.clone(), size };
+    let upload = Upload { from: from.to_owned(), key: remote.root.clone(), size, device: None };
     remote.wait(stop, remote.upload(&[upload], budget))
 }

@@ -22,6 +22,11 @@ impl Budget {
         Self { bytes: memory_limit.map_or(most, |limit| (limit / 4).clamp(PIECE, most)) }
     }
 
+    /// As little as goes, for what is moved while the command runs.
+    pub fn least() -> Self {
+        Self { bytes: PIECE }
+    }
+
     /// Pieces of this size that are moved at a time.
     pub fn at_once(self, piece: u64) -> usize {
         usize::try_from((self.bytes / piece).max(1)).unwrap_or(1)

@@ -3,6 +3,8 @@
 //! ```text
 //! <prefix>/runs/<run>/<stage>/manifest.json                    made once, by the first complete attempt
 //!                             attempts/<n>.json                made once, by the first pod of an attempt, before its command
+//!                             attempts/<n>/log/<since>/<place> what the program printed, of each pod of the attempt
+//!                             attempts/<n>/checkpoint/<since>/ what the next attempt goes on from, until the stage is complete
 //!                             outputs/<output>/<digest>[/…]    follows from what it is: whoever makes the same writes the same
 //! ```
 
@@ -17,8 +19,10 @@ use object_store::path::Path;
 use serde_json::json;
 
 use super::error::Doing;
+use super::log::RemoteLog;
 use super::upload::Upload;
 use super::{Budget, Remote, RemoteError};
+use crate::archive::Bounds;
 use crate::manifest::is_of;
 use crate::place::Place;
 
@@ -29,6 +33,8 @@ const MANIFEST: &str = "manifest.json";
 pub struct RemoteStage {
     pub(super) remote: Remote,
     pub(super) budget: Budget,
+    /// Where the folder is, for those who work beside this thread.
+    pub(super) place: TaskSource,
 }
 
 impl RemoteStage {
@@ -36,8 +42,14 @@ impl RemoteStage {
     pub fn open(task: &Task, item: Option<u64>, budget: Budget) -> Result<Option<Self>, RemoteError> {
         let Some(TaskSource { store, key }) = &task.folder else { return Ok(None) };
         let key = item.map_or_else(|| key.clone(), |item| format!("{key}/{}", item_folder(item)));
-        let remote = Remote::open(&TaskSource { store: store.clone(), key }, PATIENCE)?;
-        Ok(Some(Self { remote, budget }))
+        let place = TaskSource { store: store.clone(), key };
+        let remote = Remote::open(&place, PATIENCE)?;
+        Ok(Some(Self { remote, budget, place }))
+    }
+
+    /// Begins to keep what the attempt's program prints. The error is for people.
+    pub fn log(&self, task: &Task, bounds: Bounds) -> Result<RemoteLog, String> {
+        RemoteLog::open(&self.place, task.attempt, bounds)
     }
 
     /// Whether the store can be written, and keeps what was written first: else hours of work would end here.

@@ -2,15 +2,16 @@
 
 use std::fs::File;
 use std::future::Future;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path as FilePath, PathBuf};
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryFutureExt, TryStreamExt, stream};
 use millrace_contract::BlobFile;
 use millrace_files::regular;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode, PutPayload, WriteMultipart};
+use object_store::{MultipartUpload, ObjectStoreExt, PutMode, PutPayload};
 
 use super::error::Doing;
 use super::{Budget, Remote, RemoteError, pieces};
@@ -24,6 +25,39 @@ pub struct Upload {
     pub from: PathBuf,
     pub key: Path,
     pub size: u64,
+    /// Of the file system that it has to lie in: a program that runs meanwhile may put a link to anything above it, also to what only the
+    /// agent can read of itself in `/proc`.
+    pub device: Option<u64>,
+}
+
+impl Upload {
+    fn open(&self) -> Result<File, RemoteError> {
+        let disk = |source| RemoteError::Disk { path: self.from.clone(), source };
+        let file = regular::open(&self.from).map_err(|error| disk(error.into()))?;
+        let found = file.metadata().map_err(disk)?.dev();
+        if self.device.is_some_and(|device| device != found) {
+            return Err(disk(io::Error::other("it lies in another file system")));
+        }
+        Ok(file)
+    }
+}
+
+/// An upload in parts. What is there of one that does not come to its end would be paid for: then it is taken back, also if nobody asks for
+/// it any more.
+struct Begun<'a> {
+    remote: &'a Remote,
+    /// None before its begin and after its end.
+    parts: Option<Box<dyn MultipartUpload>>,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(mut parts) = self.parts.take() {
+            self.remote.leave(async move {
+                let _ = parts.abort().await;
+            });
+        }
+    }
 }
 
 impl Remote {
@@ -31,14 +65,19 @@ impl Remote {
     pub fn uploads(&self, root: &FilePath, key: &str, files: &[BlobFile]) -> Vec<Upload> {
         let upload = |file: &BlobFile| {
             let from = if file.path.is_empty() { root.to_owned() } else { root.join(&file.path) };
-            Upload { from, key: self.key(&format!("{key}/{}", file.path)), size: file.size }
+            Upload { from, key: self.key(&format!("{key}/{}", file.path)), size: file.size, device: None }
         };
         files.iter().map(upload).collect()
     }
 
     /// Small files several at a time, large ones one after the other and each in several parts at a time.
     pub async fn upload(&self, all: &[Upload], budget: Budget) -> Result<(), RemoteError> {
-        let end = Instant::now() + PATIENCE;
+        self.upload_within(PATIENCE, all, budget).await
+    }
+
+    /// As [`Self::upload`]; a store that does not answer is waited for only so long.
+    pub async fn upload_within(&self, patience: Duration, all: &[Upload], budget: Budget) -> Result<(), RemoteError> {
+        let end = Instant::now() + patience;
         let (small, large): (Vec<&Upload>, Vec<&Upload>) =
             all.iter().partition(|upload| upload.size <= pieces::size(upload.size));
         let small = stream::iter(small).map(|upload| patiently(end, async || self.put_small(upload).await));
@@ -50,9 +89,13 @@ impl Remote {
     }
 
     async fn put_small(&self, upload: &Upload) -> Result<(), RemoteError> {
-        let limit = pieces::size(upload.size);
-        let bytes = regular::read(&upload.from, limit)
-            .map_err(|error| RemoteError::Disk { path: upload.from.clone(), source: error.into() })?;
+        let mut bytes = Vec::new();
+        let read = upload.open()?.take(pieces::size(upload.size) + 1).read_to_end(&mut bytes);
+        read.map_err(|source| RemoteError::Disk { path: upload.from.clone(), source })?;
+        if bytes.len() as u64 > pieces::size(upload.size) {
+            let source = io::Error::other("it grew while it was read");
+            return Err(RemoteError::Disk { path: upload.from.clone(), source });
+        }
         let put = self.store.put(&upload.key, bytes.into()).await;
         put.map(|_| ()).map_err(self.failed(Doing::Write, &upload.key))
     }
@@ -60,21 +103,19 @@ impl Remote {
     async fn put_large(&self, upload: &Upload, budget: Budget) -> Result<(), RemoteError> {
         let disk = |source| RemoteError::Disk { path: upload.from.clone(), source };
         let failed = self.failed(Doing::Write, &upload.key);
-        let file: File = regular::open(&upload.from).map_err(|error| disk(error.into()))?;
+        let file = upload.open()?;
         let piece = pieces::size(upload.size);
-        let parts = self.store.put_multipart(&upload.key).await.map_err(&failed)?;
-        let mut parts = WriteMultipart::new_with_chunk_size(parts, usize::try_from(piece).unwrap_or(usize::MAX));
-        for range in pieces::of(upload.size) {
-            if let Err(error) = parts.wait_for_capacity(budget.at_once(piece)).await {
-                // What is there of the upload would be paid for.
-                let _ = parts.abort().await;
-                return Err(failed(error));
-            }
+        let mut begun = Begun { remote: self, parts: None };
+        let parts = begun.parts.insert(self.store.put_multipart(&upload.key).await.map_err(&failed)?);
+        let sends = stream::iter(pieces::of(upload.size)).map(|range| {
             let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
             file.read_exact_at(&mut bytes, range.start).map_err(disk)?;
-            parts.put(bytes.into());
-        }
-        parts.finish().await.map(|_| ()).map_err(&failed)
+            Ok(parts.put_part(bytes.into()).map_err(&failed))
+        });
+        sends.try_buffer_unordered(budget.at_once(piece)).try_collect::<()>().await?;
+        parts.complete().await.map_err(&failed)?;
+        begun.parts = None;
+        Ok(())
     }
 
     /// Writes an object only if there is none of its key.

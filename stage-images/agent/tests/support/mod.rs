@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use millrace_contract::{Manifest, REPORT_LIMIT, Report};
+use millrace_contract::{LogPart, Manifest, REPORT_LIMIT, Report};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -124,6 +124,26 @@ impl Stage {
 }
 
 /// Waits until something is so; a test that waits in vain fails.
+/// What `millrace-agent logs` wrote: a line of JSON before the bytes of each part.
+pub fn log_parts(output: &Output) -> Vec<(LogPart, Vec<u8>)> {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (mut rest, mut parts) = (output.stdout.as_slice(), Vec::new());
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let part: LogPart = serde_json::from_slice(&rest[..end]).unwrap();
+        let (text, after) = rest[end + 1..].split_at(usize::try_from(part.bytes).unwrap());
+        parts.push((part, text.to_vec()));
+        rest = after;
+    }
+    assert!(rest.is_empty());
+    parts
+}
+
+/// The text, where there is one part.
+pub fn only(mut parts: Vec<(LogPart, Vec<u8>)>) -> String {
+    assert_eq!(parts.len(), 1, "{parts:?}");
+    String::from_utf8(parts.remove(0).1).unwrap()
+}
+
 pub fn eventually(what: &str, so: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !so() {
