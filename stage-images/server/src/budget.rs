@@ -26,7 +26,7 @@ pub enum BudgetError {
     #[error("this server's memory for requests is in use: try again")]
     InUse,
     #[error(
-        "the request needs {needs} bytes of memory, this server has {total} for requests: send fewer rows, or raise --max-buffered"
+        "the request needs {needs} bytes of memory, this server has {total} for requests: send fewer rows, or raise --max-buffered, of a ModelDeployment server.resources.limits.memory"
     )]
     Never { needs: usize, total: usize },
 }

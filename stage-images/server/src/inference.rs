@@ -28,7 +28,9 @@ pub enum InferError {
     Job(#[from] JobError),
     #[error("{0} requests wait for this model already: try again")]
     QueueFull(usize),
-    #[error("no answer within {0} s: the model is too slow for its load")]
+    #[error(
+        "no answer within {0} s: the model is too slow for its load, or needs a longer --request-timeout, server.timeout of a ModelDeployment"
+    )]
     TooLate(f64),
 }
 

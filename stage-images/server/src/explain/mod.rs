@@ -64,7 +64,9 @@ pub enum ExplainError {
     Class { output: String, columns: usize, class: usize },
     #[error("{found} rows: {MAX_ROWS} are explained at a time")]
     Rows { found: usize },
-    #[error("{features} features are too many to explain with {budget} evaluations: raise --explain-budget")]
+    #[error(
+        "{features} features are too many to explain with {budget} evaluations: raise --explain-budget, server.explainBudget of a ModelDeployment"
+    )]
     Features { features: usize, budget: usize },
     #[error(
         "the model gives no number where features are those of the reference row: it needs a profile.json with all of them"
@@ -72,7 +74,9 @@ pub enum ExplainError {
     NotFinite,
     #[error("this server makes another explanation: try again")]
     Busy,
-    #[error("no explanation within {0} s: send fewer rows, or lower --explain-budget")]
+    #[error(
+        "no explanation within {0} s: send fewer rows, or lower --explain-budget, server.explainBudget of a ModelDeployment"
+    )]
     TooLate(f64),
     #[error(transparent)]
     Infer(#[from] InferError),

@@ -20,7 +20,9 @@ pub const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-
 /// Why there is no body to work with.
 #[derive(Debug, Error)]
 pub enum BodyError {
-    #[error("the body is larger than the {limit} bytes that this server takes: send fewer rows, or raise --max-body")]
+    #[error(
+        "the body is larger than the {limit} bytes that this server takes: send fewer rows, or raise --max-body, security.maxBodyBytes of a ModelDeployment"
+    )]
     TooLarge { limit: usize },
     #[error("the body did not arrive within {} s", .0.as_secs_f64())]
     TooSlow(Duration),

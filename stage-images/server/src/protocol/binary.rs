@@ -7,7 +7,7 @@ use half::f16;
 use super::Slice;
 use super::check::shape_text;
 use super::values::ValueError;
-use crate::tensor::{Data, Datatype, each_data};
+use crate::tensor::{Data, Datatype, TensorSpec, each_data};
 
 /// Reads `count` values of `datatype`. `count` is the product of `shape`.
 pub fn read(bytes: &[u8], datatype: Datatype, shape: &[i64], count: usize) -> Result<Data, ValueError> {
@@ -32,6 +32,31 @@ pub fn read(bytes: &[u8], datatype: Datatype, shape: &[i64], count: usize) -> Re
         Datatype::Fp64 => Ok(Data::Fp64(numbers(bytes, f64::from_le_bytes))),
         Datatype::Bytes => texts(bytes, shape, count).map(Data::Bytes),
     }
+}
+
+/// The shape of a tensor whose bytes are all that is known of it: the one dimension that the model leaves open, beside which a first one is 1, is
+/// what fits. A text is one value.
+pub fn shape(spec: &TensorSpec, bytes: usize) -> Option<Vec<i64>> {
+    let Some(width) = width(spec.datatype) else {
+        return spec.shape.iter().all(|size| *size <= 1).then(|| vec![1; spec.shape.len()]);
+    };
+    let mut shape = spec.shape.clone();
+    let open: Vec<usize> = (0..shape.len()).filter(|i| shape[*i] < 0).collect();
+    let left = match open.as_slice() {
+        [] => None,
+        [one] => Some(*one),
+        [0, one] => {
+            shape[0] = 1;
+            Some(*one)
+        }
+        _ => return None,
+    };
+    if let Some(left) = left {
+        shape[left] = 1;
+        let known = shape.iter().try_fold(1_usize, |all, size| all.checked_mul(usize::try_from(*size).ok()?))?;
+        shape[left] = i64::try_from(bytes / width / known.max(1)).ok()?;
+    }
+    Some(shape)
 }
 
 /// How many bytes a value takes; texts differ.

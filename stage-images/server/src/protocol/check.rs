@@ -54,6 +54,12 @@ pub enum RequestError {
     Header { length: usize, body: usize },
     #[error("input {name:?} has the \"binary_data_size\" {size}, but {left} bytes are left of the body")]
     Short { name: String, size: usize, left: usize },
+    #[error(
+        "Inference-Header-Content-Length is 0: then the body is the values of the model's only input, but its inputs are {expected}; send JSON"
+    )]
+    RawInputs { expected: String },
+    #[error("input {name:?} has the shape {expected}, which its bytes alone do not tell: send its shape in JSON")]
+    RawShape { name: String, expected: String },
     #[error("raw_input_contents has {found} entries, but there are {expected} inputs: send one for each, or none")]
     RawCount { found: usize, expected: usize },
     #[error("input {name:?} has both \"contents\" and raw_input_contents: send one of them")]

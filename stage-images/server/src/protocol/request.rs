@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::check::{self, InferRequest, Inputs, RequestError};
 use super::{binary, values};
 use crate::model::Signature;
+use crate::tensor::{Data, Datatype};
 
 /// Fields and parameters that are not here are read over: the protocol lets a server ignore what it does not know.
 #[derive(Deserialize)]
@@ -69,6 +70,9 @@ impl AsRef<str> for WireOutput<'_> {
 
 /// Reads a request for the model with this signature. `json` is how many bytes of the body are JSON, where raw bytes follow.
 pub fn parse(body: &[u8], json: Option<usize>, signature: &Signature) -> Result<InferRequest, RequestError> {
+    if json == Some(0) && !body.is_empty() {
+        return bare(body, signature);
+    }
     let (text, mut raw) = match json {
         None => (body, &[][..]),
         Some(length) => body.split_at_checked(length).ok_or(RequestError::Header { length, body: body.len() })?,
@@ -106,6 +110,26 @@ pub fn parse(body: &[u8], json: Option<usize>, signature: &Signature) -> Result<
     let mut binary: Vec<bool> = asked.iter().map(|output| is_binary(output).unwrap_or(all_binary)).collect();
     binary.resize(outputs.len(), all_binary);
     Ok(InferRequest { id: wire.id, inputs, rows, outputs, binary })
+}
+
+/// A body without JSON is the values of the only input, as Triton has it ("raw binary request"); the answer's are raw too.
+fn bare(body: &[u8], signature: &Signature) -> Result<InferRequest, RequestError> {
+    let [spec] = signature.inputs.as_slice() else {
+        return Err(RequestError::RawInputs { expected: check::names(&signature.inputs) });
+    };
+    let (name, expected) = (spec.name.clone(), check::shape_text(&spec.shape));
+    let Some(shape) = binary::shape(spec, body.len()) else { return Err(RequestError::RawShape { name, expected }) };
+    let mut inputs = Inputs::new(signature);
+    let (index, count) = inputs.place(&spec.name, spec.datatype.name(), &shape)?;
+    let data = match spec.datatype {
+        Datatype::Bytes => binary::text(0, body).map(|text| Data::Bytes(vec![text])),
+        datatype => binary::read(body, datatype, &shape, count),
+    };
+    inputs.put(index, shape, data.map_err(|source| RequestError::Value { name, source })?);
+    let (inputs, rows) = inputs.finish()?;
+    let outputs: Vec<usize> = (0..signature.outputs.len()).collect();
+    let binary = vec![true; outputs.len()];
+    Ok(InferRequest { id: None, inputs, rows, outputs, binary })
 }
 
 /// serde's words have the line and column. The commonest mistake gets a remedy: Python's `json.dumps` writes `NaN`.

@@ -53,6 +53,35 @@ fn fields_may_come_in_any_order_and_unknown_ones_are_read_over() {
 }
 
 #[test]
+fn a_body_without_json_is_the_only_input() {
+    let of = |datatype, shape: &[i64]| Signature {
+        inputs: vec![spec("x", datatype, shape)],
+        outputs: vec![spec("y", Datatype::Fp32, &[-1])],
+        batched: shape.first() == Some(&-1),
+        ..Signature::default()
+    };
+    let floats: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+    for (shape, found) in [(&[-1, 2][..], [2, 2]), (&[2, 2], [2, 2]), (&[-1, -1], [1, 4]), (&[1, -1], [1, 4])] {
+        let request = parse(&floats, Some(0), &of(Datatype::Fp32, shape)).unwrap();
+        assert_eq!(request.inputs, [Tensor { shape: found.to_vec(), data: Data::Fp32(vec![1.0, 2.0, 3.0, 4.0]) }]);
+        assert_eq!((request.outputs, request.binary), (vec![0], vec![true]));
+    }
+    let text = parse("ä b".as_bytes(), Some(0), &of(Datatype::Bytes, &[-1, 1])).unwrap();
+    assert_eq!(text.inputs, [Tensor { shape: vec![1, 1], data: Data::Bytes(vec!["ä b".into()]) }]);
+    let refused = |body: &[u8], signature: &Signature| parse(body, Some(0), signature).unwrap_err().to_string();
+    assert!(refused(&floats, &signature()).contains(r#"its inputs are "mass", "sex""#));
+    let open = refused(&floats, &of(Datatype::Fp32, &[-1, -1, -1]));
+    assert_eq!(
+        open,
+        r#"input "x" has the shape [-1, -1, -1], which its bytes alone do not tell: send its shape in JSON"#
+    );
+    assert!(refused(b"a", &of(Datatype::Bytes, &[-1, 3])).contains("[-1, 3], which its bytes alone do not tell"));
+    assert!(refused(&floats[..15], &of(Datatype::Fp32, &[-1, 2])).contains("15 bytes"));
+    assert!(refused(&floats[..4], &of(Datatype::Fp32, &[-1, 2])).contains("no dimension may be 0"));
+    assert_eq!(parse(b"", Some(0), &signature()).unwrap_err(), RequestError::Empty);
+}
+
+#[test]
 fn refusals_name_the_tensor_and_what_was_expected() {
     let shape = |shape: &str| MASS.replace("[2,1]", shape);
     let cases = [

@@ -93,7 +93,7 @@ fn a_body_of_100_mb_is_refused_without_taking_it_into_memory() {
     assert!(answer.closes());
     assert_eq!(
         answer.error(),
-        "the body is larger than the 8388608 bytes that this server takes: send fewer rows, or raise --max-body"
+        "the body is larger than the 8388608 bytes that this server takes: send fewer rows, or raise --max-body, security.maxBodyBytes of a ModelDeployment"
     );
     assert!(server.peak_memory() < before + 4096, "{} KiB before, {} after", before, server.peak_memory());
     // Without a length the server can only see it when the limit is reached.
@@ -162,7 +162,7 @@ fn values_count_against_the_servers_memory_as_they_are_parsed() {
         (answer.status, answer.error()),
         (
             413,
-            "the request needs 1120000 bytes of memory, this server has 1048576 for requests: send fewer rows, or raise --max-buffered".into()
+            "the request needs 1120000 bytes of memory, this server has 1048576 for requests: send fewer rows, or raise --max-buffered, of a ModelDeployment server.resources.limits.memory".into()
         )
     );
     assert_eq!(server.caller().post(infer_path(), &tabular_rows(&rows[..20_000])).status, 200);

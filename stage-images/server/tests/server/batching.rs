@@ -123,7 +123,10 @@ fn an_answer_that_takes_too_long_is_a_504() {
     let server = Server::ready("heavy", &["--request-timeout", "50ms", "--max-delay", "1m"]);
     let answer = server.caller().post(infer_path(), &heavy_rows(1));
     assert_eq!(answer.status, 504);
-    assert_eq!(answer.error(), "no answer within 0.05 s: the model is too slow for its load");
+    assert_eq!(
+        answer.error(),
+        "no answer within 0.05 s: the model is too slow for its load, or needs a longer --request-timeout, server.timeout of a ModelDeployment"
+    );
 }
 
 #[test]

@@ -97,5 +97,8 @@ fn what_cannot_be_explained_is_refused() {
     let server = Server::ready("wide", &["--explain-budget", "23"]);
     let body = json!({"inputs": [{"name": "x", "shape": [1, 12], "datatype": "FP32", "data": vec![1.0; 12]}]});
     let answer = server.caller().post(PATH, &body.to_string());
-    assert_eq!(answer.error(), "12 features are too many to explain with 23 evaluations: raise --explain-budget");
+    assert_eq!(
+        answer.error(),
+        "12 features are too many to explain with 23 evaluations: raise --explain-budget, server.explainBudget of a ModelDeployment"
+    );
 }
