@@ -74,6 +74,12 @@ impl Copies {
         }
     }
 
+    fn answer_trailers(&self, trailers: &HeaderMap) {
+        if let Some(tee) = &self.tee {
+            tee.response_trailers(trailers);
+        }
+    }
+
     fn answer_ended(&self) {
         if let Some(tee) = &self.tee {
             tee.response_ended();
@@ -286,6 +292,9 @@ impl ResponseBody {
     }
 
     fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(hold) = &self.hold {
+            hold.copies.answer_trailers(trailers);
+        }
         if let Some(hold) = self.hold.as_mut().filter(|hold| hold.is_grpc)
             && let Some(outcome) = grpc_outcome(trailers)
         {

@@ -75,6 +75,8 @@ async fn options(settings: &Settings) -> Result<Options, Box<dyn Error>> {
         workers: settings.workers(),
         limits: Limits { connections: settings.max_connections, ..Limits::default() },
         pod: settings.pod.clone(),
+        pod_ip: settings.pod_ip,
+        places_port: settings.places_port,
         mounted: settings.mounted.clone(),
         loopback: settings.endpoints.is_some(),
     })

@@ -1,6 +1,7 @@
 //! One request: choose a revision, get a place at a pod, pass it on, pass the answer back.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use crate::flight::{self, Flight};
 use crate::graph;
 use crate::headers::{self, Peer};
 use crate::log::Recording;
+use crate::places::{self, Wanted};
 use crate::refuse::{BROKEN, Why};
 use crate::shadow::Tee;
 use crate::state::{Held, Lease, Model, Phase, Policy, Refusal, Revision, State};
@@ -200,11 +202,12 @@ impl Caller {
     ) -> Result<(Response<Incoming>, Lease, Taken, Option<Held>, Instant, Arc<Revision>), Why> {
         let mut held: Option<Held> = None;
         let mut connected = true;
+        let mut failed = None;
         for tries in 0..TRIES {
             if tries > 0 {
                 revision.counters.retries.fetch_add(1, Ordering::Relaxed);
             }
-            let (lease, waited) = self.place(asked, flight, &mut revision, request.headers()).await?;
+            let (lease, waited) = self.place(asked, flight, &mut revision, request.headers(), failed).await?;
             held = waited.or(held);
             let http2 = match revision.settings().protocol {
                 Protocol::Auto => asked.is_grpc,
@@ -216,6 +219,7 @@ impl Caller {
                 Err(error) => {
                     tracing::debug!(%error, model = self.model.name, pod = %lease.pod.address, "failed to connect");
                     lease.pod.suspect();
+                    failed = Some(lease.pod.address.ip());
                     connected = false;
                     continue;
                 }
@@ -243,20 +247,34 @@ impl Caller {
         Err(if connected { Why::Broken } else { Why::Unreachable })
     }
 
-    /// A place at a pod. If the revision leaves the routes meanwhile, another one is chosen.
+    /// A place at a pod. If the revision leaves the routes meanwhile, another one is chosen. `failed` is a pod that took no connection.
     async fn place(
         &self,
         asked: &Asked,
         flight: &mut Flight,
         revision: &mut Arc<Revision>,
         headers: &HeaderMap,
+        failed: Option<IpAddr>,
     ) -> Result<(Lease, Option<Held>), Why> {
         loop {
-            if let Some(lease) = revision.try_acquire() {
+            let bounded = revision.is_bounded();
+            if !bounded && let Some(lease) = revision.try_acquire() {
                 return Ok((lease, None));
             }
             let deadline = asked.arrived + Duration::from_millis(revision.settings().queue.timeout_ms);
-            match revision.acquire(&self.state, deadline).await {
+            let keeper = if bounded { self.state.keeper(&self.model.name, &revision.name) } else { None };
+            let given = match keeper {
+                Some(keeper) => {
+                    let wanted = Wanted { model: &self.model.name, revision, deadline: Some(deadline), failed };
+                    places::ask(&keeper, self.slot, &wanted).await
+                }
+                None => None,
+            };
+            let given = match given {
+                Some(given) => given,
+                None => revision.acquire(&self.state, deadline).await,
+            };
+            match given {
                 Ok(place) => return Ok(place),
                 Err(Refusal::Overflow) => return Err(Why::Overflow),
                 Err(Refusal::Timeout) => return Err(Why::NoPodInTime),
@@ -300,7 +318,7 @@ impl Caller {
 
     fn copies<B>(&self, policy: &Policy, revision: &Arc<Revision>, request: &Request<B>) -> Copies {
         Copies {
-            tee: Tee::begin(&self.state, policy, revision, request),
+            tee: Tee::begin(&self.state, &self.model, policy, revision, request),
             log: Recording::begin(policy, &revision.name, request),
         }
     }

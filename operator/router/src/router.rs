@@ -20,6 +20,7 @@ use crate::door;
 use crate::endpoints;
 use crate::listen;
 use crate::log::Logs;
+use crate::places::{self, Peers};
 use crate::query;
 use crate::shadow::{self, ShadowQueue};
 use crate::state::{Phase, State};
@@ -46,6 +47,10 @@ pub struct Options {
     pub limits: Limits,
     /// The pod that it runs in, for `/stats`.
     pub pod: String,
+    /// Its address, by which it finds itself among the routers of a model. Without one it is alone.
+    pub pod_ip: Option<IpAddr>,
+    /// Where routers ask each other for places.
+    pub places_port: u16,
     /// Where Secrets and ConfigMaps are mounted.
     pub mounted: PathBuf,
     /// Prometheus may be on this very host: there is no cluster.
@@ -82,8 +87,20 @@ pub struct Router {
 impl Router {
     /// Begins, within a runtime.
     pub fn start(options: Options) -> Result<Self, RouterError> {
-        let Options { routes, endpoints, mut scaler, address, admin, workers: count, limits, pod, mounted, loopback } =
-            options;
+        let Options {
+            routes,
+            endpoints,
+            mut scaler,
+            address,
+            admin,
+            workers: count,
+            limits,
+            pod,
+            pod_ip,
+            places_port,
+            mounted,
+            loopback,
+        } = options;
         let failed = |source| RouterError::Listen { address: admin, source };
         let listener = listen::bind(admin).map_err(failed)?;
         let admin = listener.local_addr().map_err(failed)?;
@@ -93,6 +110,7 @@ impl Router {
         let (shadows, copies) = ShadowQueue::new();
         let state = Arc::new(State::new(
             pod,
+            Peers::new(pod_ip, places_port, count + 1),
             count + 1,
             shadows,
             scaler,
@@ -100,8 +118,13 @@ impl Router {
             limits.connections,
         ));
         let workers = Workers::start(&state, count, limits).map_err(RouterError::Thread)?;
-        shadow_thread(copies, count).map_err(RouterError::Thread)?;
+        shadow_thread(copies, state.clone(), count).map_err(RouterError::Thread)?;
 
+        if pod_ip.is_some() {
+            let address = SocketAddr::new(address, places_port);
+            let listener = listen::bind(address).map_err(|source| RouterError::Listen { address, source })?;
+            tokio::spawn(places::serve(listener, state.clone()));
+        }
         let metrics = Metrics::new(state.clone());
         tokio::spawn(Arc::new(Admin { state: state.clone(), metrics }).serve(listener));
         match endpoints {
@@ -162,8 +185,10 @@ impl Router {
 }
 
 /// Shadows have a thread of their own: callers do not share theirs with them.
-fn shadow_thread(copies: mpsc::Receiver<shadow::Copied>, slot: usize) -> std::io::Result<()> {
+fn shadow_thread(copies: mpsc::Receiver<shadow::Copied>, state: Arc<State>, slot: usize) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("shadow".into()).spawn(move || runtime.block_on(shadow::run(copies, slot)))?;
+    std::thread::Builder::new()
+        .name("shadow".into())
+        .spawn(move || runtime.block_on(shadow::run(copies, state, slot)))?;
     Ok(())
 }

@@ -34,6 +34,12 @@ pub struct Settings {
     /// The pod that it runs in, as /stats says it.
     #[arg(long, env = "MILLRACE_POD_NAME", default_value = "")]
     pub pod: String,
+    /// The pod's address. Routers share the places at pods that take a bounded number of requests; without it this one counts for itself.
+    #[arg(long, env = "MILLRACE_POD_IP")]
+    pub pod_ip: Option<IpAddr>,
+    /// Where routers ask each other for such places, on the address of the models' ports. The same for all of them.
+    #[arg(long, env = "MILLRACE_PLACES_PORT", default_value_t = 9091)]
+    pub places_port: u16,
     /// Threads that serve. Default: as many as the CPU limit allows.
     #[arg(long, env = "MILLRACE_WORKERS")]
     pub workers: Option<usize>,

@@ -94,10 +94,10 @@ impl Door {
             return Err(Why::NotTls);
         }
         match &self.auth {
-            None => self.limit(""),
+            None => self.limit("", ""),
             Some(Auth::Keys(keys)) => {
                 let keys = keys.now().ok_or(Why::Closed)?;
-                self.limit(keys.find(bearer::key(headers)?).ok_or(Why::BadKey)?)
+                self.limit("caller ", keys.find(bearer::key(headers)?).ok_or(Why::BadKey)?)
             }
             Some(Auth::Nobody) => Err(Why::Closed),
             Some(Auth::Tokens(rules, keys)) => {
@@ -105,19 +105,20 @@ impl Door {
                 let token = bearer::token(headers)?;
                 let subject =
                     jwt::subject(token, rules, &keys, SystemTime::now()).map_err(|bad| Why::BadToken(bad.says()))?;
-                self.limit(&subject)
+                self.limit("caller ", &subject)
             }
         }
     }
 
-    /// Whether a graph of this name may ask for one of its callers now. Nobody has a name with a space.
+    /// Whether a graph of this name may ask for one of its callers now.
     pub fn admit_graph(&self, graph: &str) -> Result<(), Why> {
-        self.limit(&format!("graph {graph}"))
+        self.limit("graph ", graph)
     }
 
-    fn limit(&self, caller: &str) -> Result<(), Why> {
+    /// `kind` is before every name that is not "": a subject is whatever its issuer writes, and must not be able to be somebody else.
+    fn limit(&self, kind: &str, name: &str) -> Result<(), Why> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        limiter.take(caller, Instant::now()).map_err(Why::TooFast)
+        limiter.take(&format!("{kind}{name}"), Instant::now()).map_err(Why::TooFast)
     }
 
     /// What has let a caller in goes no further.
@@ -311,6 +312,21 @@ mod tests {
         put(folder.path(), "b", KEY);
         let second = Door::next(Some(&first), Some(&Security { rate, ..keys("b") }), folder.path()).unwrap();
         assert!(matches!(admits(&second, KEY), Err(Why::TooFast(990..=1000))), "{:?}", admits(&second, KEY));
+    }
+
+    #[test]
+    fn a_caller_with_the_name_of_a_graph_is_not_the_graph() {
+        let folder = tempfile::tempdir().unwrap();
+        let rate = Some(Rate { per_second: 0.001, burst: 1, per: Per::Caller });
+        let door = Door::next(None, Some(&Security { rate, ..Security::default() }), folder.path()).unwrap();
+        for name in ["g", "graph g", "caller g", ""] {
+            assert_eq!((door.admit_graph(name), door.limit("caller ", name)), (Ok(()), Ok(())), "{name}");
+        }
+        assert_eq!(door.admit(&HeaderMap::new(), false), Ok(()), "nor is nobody");
+        assert!(matches!(
+            (door.admit_graph("g"), door.limit("caller ", "g")),
+            (Err(Why::TooFast(_)), Err(Why::TooFast(_)))
+        ));
     }
 
     #[test]

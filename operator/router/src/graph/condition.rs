@@ -11,6 +11,9 @@ const LONGEST: usize = 256 << 10;
 /// Characters of what is said of an expression that has no value.
 const SAID: usize = 400;
 
+/// What helps where an expression would cost too much.
+const ADVICE: &str = "look at less of it, or put a header on the request";
+
 /// What a condition may look at.
 pub struct Known<'a> {
     pub request: &'a Held,
@@ -33,7 +36,8 @@ pub fn holds(when: &str, known: &Known<'_>) -> Result<bool, String> {
     if named("headers") {
         scope = scope.with("headers", Value::Object(headers(known.headers)));
     }
-    expr::eval_bool(when, &scope).map_err(|error| error.to_string().chars().take(SAID).collect())
+    let says = |error: expr::ExprError| error.to_string().replace(expr::IN_A_STAGE, ADVICE);
+    expr::eval_bool(when, &scope).map_err(|error| says(error).chars().take(SAID).collect())
 }
 
 fn read(held: &Held, what: &str) -> Result<Value, String> {
@@ -86,7 +90,8 @@ mod tests {
         let long = format!("[{}0]", "0,".repeat(LONGEST));
         assert!(says("size(request) > 1", &long).unwrap_err().contains("at most"));
         let many = format!("[{}0]", "0,".repeat(5000));
-        assert!(says("request.all(a, a < 1)", &many).unwrap_err().contains("more than"));
+        let error = says("request.all(a, a < 1)", &many).unwrap_err();
+        assert!(error.contains("more than") && error.ends_with(ADVICE) && !error.contains("stage"), "{error}");
         assert!(says("request", "1").unwrap_err().contains("true or false is needed"));
     }
 }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http_body_util::BodyExt;
+use hyper::HeaderMap;
 use hyper::body::{Body, Bytes};
-use hyper::header::HeaderValue;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 /// Bytes that all graphs of a router hold at once: a quarter of the container's 256 MiB.
 const BUDGET: usize = 64 << 20;
+/// Where the JSON of a body with binary tensors ends.
+pub const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// What may be held, and what is.
 #[derive(Debug)]
@@ -68,6 +71,8 @@ impl Drop for Room {
 pub struct Held {
     pub bytes: Bytes,
     pub kind: Option<HeaderValue>,
+    /// [`JSON_LENGTH`]: it goes wherever the bytes go, and nowhere else.
+    pub json_length: Option<HeaderValue>,
     pub room: Arc<Room>,
 }
 
@@ -85,13 +90,23 @@ impl Held {
     pub fn made(bytes: Vec<u8>, budget: &Arc<Budget>) -> Option<Self> {
         let mut room = Room::new(budget);
         let kind = Some(HeaderValue::from_static("application/json"));
-        room.grow(bytes.len()).then(|| Self { bytes: bytes.into(), kind, room: Arc::new(room) })
+        room.grow(bytes.len()).then(|| Self { bytes: bytes.into(), kind, json_length: None, room: Arc::new(room) })
     }
 
-    /// Reads a body of at most so many bytes to its end.
+    /// Says of the body what is so, and nothing of another one.
+    pub fn tell(&self, headers: &mut HeaderMap) {
+        for (name, value) in [(CONTENT_TYPE, &self.kind), (JSON_LENGTH, &self.json_length)] {
+            match value {
+                Some(value) => headers.insert(name, value.clone()),
+                None => headers.remove(name),
+            };
+        }
+    }
+
+    /// Reads a body of at most so many bytes to its end. `said` is what its sender says of it.
     pub async fn read<B>(
         body: B,
-        kind: Option<HeaderValue>,
+        said: &HeaderMap,
         longest: usize,
         budget: &Arc<Budget>,
     ) -> Result<Self, Unheld<B::Error>>
@@ -121,7 +136,8 @@ impl Held {
             }
         }
         let bytes = first.unwrap_or_else(|| whole.into());
-        Ok(Self { bytes, kind, room: Arc::new(room) })
+        let (kind, json_length) = (said.get(CONTENT_TYPE).cloned(), said.get(JSON_LENGTH).cloned());
+        Ok(Self { bytes, kind, json_length, room: Arc::new(room) })
     }
 }
 
@@ -140,19 +156,20 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_whole_and_its_room_is_given_back() {
         let budget = Arc::new(Budget { max: 8, taken: AtomicUsize::new(0) });
-        let held = Held::read(pieces(&["ab", "cd", "ef"]), None, 6, &budget).await.unwrap();
+        let none = HeaderMap::new();
+        let held = Held::read(pieces(&["ab", "cd", "ef"]), &none, 6, &budget).await.unwrap();
         assert_eq!((&held.bytes[..], budget.taken()), (&b"abcdef"[..], 6));
-        assert!(matches!(Held::read(pieces(&["abc"]), None, 6, &budget).await, Err(Unheld::NoRoom)));
+        assert!(matches!(Held::read(pieces(&["abc"]), &none, 6, &budget).await, Err(Unheld::NoRoom)));
         assert!(Held::made(b"abc".to_vec(), &budget).is_none());
         let copy = held.clone();
         drop(held);
         assert_eq!(budget.taken(), 6);
         drop(copy);
         assert_eq!(budget.taken(), 0);
-        assert!(matches!(Held::read(pieces(&["abcd", "efg"]), None, 6, &budget).await, Err(Unheld::TooLong)));
-        let one = Held::read(Full::new(Bytes::from_static(b"abc")), None, 6, &budget).await.unwrap();
+        assert!(matches!(Held::read(pieces(&["abcd", "efg"]), &none, 6, &budget).await, Err(Unheld::TooLong)));
+        let one = Held::read(Full::new(Bytes::from_static(b"abc")), &none, 6, &budget).await.unwrap();
         assert_eq!((&one.bytes[..], budget.taken()), (&b"abc"[..], 3));
-        let none = Held::read(pieces(&[]), None, 6, &budget).await.unwrap();
-        assert!(none.bytes.is_empty());
+        let empty = Held::read(pieces(&[]), &none, 6, &budget).await.unwrap();
+        assert!(empty.bytes.is_empty());
     }
 }

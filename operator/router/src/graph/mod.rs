@@ -22,8 +22,9 @@ use std::time::Duration;
 use millrace_routes::Graph as Document;
 
 pub use counts::{Ended, StepCounts, Totals};
-pub use held::{Budget, Room};
+pub use held::{Budget, JSON_LENGTH, Room};
 pub use serve::serve;
+pub use tensors::{MOST_TENSORS, outputs};
 
 /// A graph of the routes. It stays while the document says the same.
 #[derive(Debug)]

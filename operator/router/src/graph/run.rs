@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use hyper::body::Body;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use hyper::header::{CONTENT_ENCODING, RETRY_AFTER};
 use hyper::http::uri::PathAndQuery;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use millrace_routes::{Ensemble, GraphInput, GraphNode, GraphStep, GraphTarget};
@@ -20,8 +20,6 @@ use crate::body::ResponseBody;
 use crate::proxy::Caller;
 use crate::state::lock;
 
-/// Where the JSON of a body with binary tensors ends: it belongs to the caller's own body.
-const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 /// Bytes of a failure's body that are read.
 const ERROR_BYTES: usize = 64 << 10;
 
@@ -154,7 +152,10 @@ impl Run<'_> {
         let there = there.filter_map(|(step, answer)| Some((step.name.as_str(), answer.as_ref()?.bytes.as_ref())));
         let there: Vec<(&str, &[u8])> = there.collect();
         let (made, kind) = if ensemble.tensors {
-            (tensors::together(&self.caller.model.name, &there), "of the Open Inference Protocol")
+            (
+                tensors::together(&self.caller.model.name, &there),
+                "of the Open Inference Protocol, with at most 256 outputs",
+            )
         } else {
             (tensors::by_step(&there), "JSON")
         };
@@ -169,7 +170,7 @@ impl Run<'_> {
         let asked = Asked::begin(self.graph.steps.get(&(node.to_owned(), step.name.clone())));
         let answer = async {
             match &step.to {
-                GraphTarget::Model { name, path } => self.model(name, path, given, step.input, last).await,
+                GraphTarget::Model { name, path } => self.model(name, path, given, last).await,
                 GraphTarget::Node(next) => self.node(next, given, last).await,
             }
         };
@@ -185,22 +186,24 @@ impl Run<'_> {
         answered.map_err(|failure| failure.within(node, &step.name, model))
     }
 
-    async fn model(&self, name: &str, path: &str, given: Held, input: GraphInput, last: bool) -> Answered {
+    async fn model(&self, name: &str, path: &str, given: Held, last: bool) -> Answered {
         // A graph has no models that are graphs: there is no way back.
         let model = self.caller.state.model(name).filter(|model| model.policy().graph.is_none());
         let Some(model) = model else {
             let says = "it is not served here: there is no such ModelDeployment, or it was not accepted";
             return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, says));
         };
-        let request = self.request(path, &given, input)?;
-        let room = given.room.clone();
-        let answered = self.caller.ask(model, request.map(|()| given.bytes)).await;
-        let response = answered.map_err(Failure::of)?;
+        let request = self.request(path, &given)?;
+        // What is sent takes its room until it is answered.
+        let Held { bytes, room, .. } = given;
+        let answered = self.caller.ask(model, request.map(|()| bytes)).await;
         drop(room);
+        let response = answered.map_err(Failure::of)?;
         let status = response.status();
         if !status.is_success() {
-            let retry = response.headers().get(RETRY_AFTER).cloned();
-            let read = Held::read(response.into_body(), None, ERROR_BYTES, &self.caller.state.graphs).await;
+            let (parts, body) = response.into_parts();
+            let retry = parts.headers.get(RETRY_AFTER).cloned();
+            let read = Held::read(body, &parts.headers, ERROR_BYTES, &self.caller.state.graphs).await;
             let said = read.map(|held| held.bytes).unwrap_or_default();
             return Err(Failure::answered(status, &said, retry));
         }
@@ -209,7 +212,7 @@ impl Run<'_> {
     }
 
     /// What the model gets: the caller's headers, but for those of the body.
-    fn request(&self, path: &str, given: &Held, input: GraphInput) -> Result<Request<()>, Failure> {
+    fn request(&self, path: &str, given: &Held) -> Result<Request<()>, Failure> {
         let broken = |_| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{path} is no path"));
         let mut parts = self.uri.clone().into_parts();
         parts.path_and_query = Some(PathAndQuery::try_from(path).map_err(broken)?);
@@ -218,14 +221,7 @@ impl Run<'_> {
         *request.uri_mut() = Uri::from_parts(parts)
             .map_err(|_| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{path} is no path")))?;
         *request.headers_mut() = self.headers.clone();
-        let headers = request.headers_mut();
-        match &given.kind {
-            Some(kind) => headers.insert(CONTENT_TYPE, kind.clone()),
-            None => headers.remove(CONTENT_TYPE),
-        };
-        if input != GraphInput::Request {
-            headers.remove(JSON_LENGTH);
-        }
+        given.tell(request.headers_mut());
         Ok(request)
     }
 
@@ -241,11 +237,11 @@ impl Run<'_> {
                         "its answer is compressed, which nobody asked for",
                     ));
                 }
-                let (kind, longest) = (parts.headers.get(CONTENT_TYPE).cloned(), self.graph.body_bytes);
+                let longest = self.graph.body_bytes;
                 if body.size_hint().lower() > longest as u64 {
                     return Err(too_long(longest));
                 }
-                let read = Held::read(body, kind, longest, &self.caller.state.graphs).await;
+                let read = Held::read(body, &parts.headers, longest, &self.caller.state.graphs).await;
                 read.map_err(|unheld| match unheld {
                     Unheld::TooLong => too_long(longest),
                     Unheld::NoRoom => Failure::no_room(),
@@ -275,7 +271,10 @@ impl Run<'_> {
     fn given(&self, step: &GraphStep, request: &Held, answer: Option<&Held>) -> Result<Held, Failure> {
         let rename = &step.rename;
         let unfit = |what: &str| {
-            let says = format!("{what} is not of the Open Inference Protocol: it has no tensors to be named or joined");
+            let most = tensors::MOST_TENSORS;
+            let says = format!(
+                "{what} is not of the Open Inference Protocol, with at most {most} tensors to be named or joined"
+            );
             Failure::new(StatusCode::UNPROCESSABLE_ENTITY, says)
         };
         let made = match (step.input, answer) {

@@ -90,7 +90,7 @@ async fn answer(
             "a graph looks into bodies: send it without content-encoding",
         ));
     }
-    let held = read(caller, graph, body, parts.headers.get(CONTENT_TYPE).cloned()).await?;
+    let held = read(caller, graph, body, &parts.headers).await?;
     let mut headers = parts.headers;
     of_steps(&mut headers, parts.uri.authority().map(Authority::as_str));
     let run = Run { caller, graph, headers, uri: parts.uri, left_out: Mutex::default() };
@@ -102,9 +102,7 @@ async fn answer(
         Payload::Held(held) => {
             let mut response = Response::from_parts(parts, ());
             response.headers_mut().remove(CONTENT_LENGTH);
-            if let Some(kind) = held.kind.clone() {
-                response.headers_mut().insert(CONTENT_TYPE, kind);
-            }
+            held.tell(response.headers_mut());
             response.map(|()| ResponseBody::held(held.bytes, held.room))
         }
     };
@@ -116,7 +114,7 @@ async fn answer(
 }
 
 /// The whole body of the caller.
-async fn read(caller: &Caller, graph: &Graph, body: Incoming, kind: Option<HeaderValue>) -> Result<Held, Failure> {
+async fn read(caller: &Caller, graph: &Graph, body: Incoming, said: &HeaderMap) -> Result<Held, Failure> {
     let refused = |why: Why| {
         if let Some(reason) = why.reason() {
             caller.model.refused(reason);
@@ -129,7 +127,7 @@ async fn read(caller: &Caller, graph: &Graph, body: Incoming, kind: Option<Heade
     }
     let mut body = RequestBody::new(Source::Client(body), Copies::default());
     let fault = body.bound(Some(graph.body_bytes as u64), caller.silence);
-    let read = Held::read(body, kind, graph.body_bytes, &caller.state.graphs).await;
+    let read = Held::read(body, said, graph.body_bytes, &caller.state.graphs).await;
     read.map_err(|unheld| match unheld {
         Unheld::TooLong => refused(Why::TooLong),
         Unheld::NoRoom => Failure::no_room(),

@@ -102,6 +102,12 @@ struct Answer<'a> {
     outputs: Vec<Fields<'a>>,
 }
 
+/// The fields of each output of an answer. Nothing if it is no answer of the protocol.
+pub fn outputs(answer: &[u8]) -> Option<Vec<BTreeMap<Cow<'_, str>, &RawValue>>> {
+    let Inferred { id: _, outputs } = serde_json::from_slice(answer).ok()?;
+    Some(outputs.into_iter().map(|tensor| tensor.0).collect())
+}
+
 /// The outputs of an answer as inputs. Nothing if it is no answer of the protocol.
 pub fn asked(answer: &[u8], rename: &BTreeMap<String, String>) -> Option<Vec<u8>> {
     let Inferred { id, outputs } = serde_json::from_slice(answer).ok()?;

@@ -2,8 +2,11 @@
 //! is dropped and counted.
 
 mod compare;
+mod grpc;
 mod run;
 mod tee;
+mod tensor;
+mod wire;
 
 pub use run::run;
 pub use tee::{Copied, ShadowQueue, Tee};

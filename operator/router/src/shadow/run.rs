@@ -5,9 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Bytes;
+use hyper::Request;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{HeaderMap, Request, StatusCode};
 use millrace_routes::{Outcome, Protocol};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -15,7 +14,9 @@ use super::compare::{Answer, agree};
 use super::tee::Copied;
 use crate::body::RequestBody;
 use crate::flight::{self, Flight};
+use crate::places::{self, Wanted};
 use crate::proxy::address;
+use crate::state::{Lease, State};
 use crate::upstream;
 
 /// Copies that are sent at once.
@@ -26,21 +27,34 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const MARK: &str = "x-millrace-shadow";
 
 /// `slot` is the pool of this thread.
-pub async fn run(mut copies: mpsc::Receiver<Copied>, slot: usize) {
+pub async fn run(mut copies: mpsc::Receiver<Copied>, state: Arc<State>, slot: usize) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     while let Some(copied) = copies.recv().await {
         let Ok(place) = places.clone().acquire_owned().await else { return };
+        let state = state.clone();
         tokio::spawn(async move {
-            one(copied, slot).await;
+            one(copied, &state, slot).await;
             drop(place);
         });
     }
 }
 
-async fn one(mut copied: Copied, slot: usize) {
+/// A place without waiting and without a start from zero: a shadow is not worth it.
+async fn place(copied: &Copied, state: &State, slot: usize) -> Option<Lease> {
+    let Copied { model, revision, .. } = copied;
+    let keeper = if revision.is_bounded() { state.keeper(&model.name, &revision.name) } else { None };
+    if let Some(keeper) = keeper {
+        let wanted = Wanted { model: &model.name, revision, deadline: None, failed: None };
+        if let Some(given) = places::ask(&keeper, slot, &wanted).await {
+            return given.ok().map(|(lease, _)| lease);
+        }
+    }
+    revision.try_acquire()
+}
+
+async fn one(mut copied: Copied, state: &State, slot: usize) {
     let counters = &copied.revision.counters;
-    // No waiting and no start from zero: a shadow is not worth it.
-    let Some(lease) = copied.revision.try_acquire() else {
+    let Some(lease) = place(&copied, state, slot).await else {
         counters.dropped.fetch_add(1, Ordering::Relaxed);
         return;
     };
@@ -71,7 +85,8 @@ async fn one(mut copied: Copied, slot: usize) {
                 flight.ends_as(outcome);
             }
             flight.complete();
-            let counter = if compare(&copied, status, &headers, body) { &counters.agreed } else { &counters.differed };
+            let theirs = Answer { status, headers: &headers, trailers: trailers.as_ref(), body: &[body] };
+            let counter = if compare(&copied, &theirs) { &counters.agreed } else { &counters.differed };
             counter.fetch_add(1, Ordering::Relaxed);
         }
         Ok(None) | Err(_) => {
@@ -81,7 +96,8 @@ async fn one(mut copied: Copied, slot: usize) {
     }
 }
 
-fn compare(copied: &Copied, status: StatusCode, headers: &HeaderMap, body: Bytes) -> bool {
-    let caller = Answer { status: copied.status, headers: &copied.headers, body: &copied.response };
-    agree(&caller, &Answer { status, headers, body: &[body] })
+fn compare(copied: &Copied, theirs: &Answer) -> bool {
+    let Copied { parts, status, headers, trailers, response, .. } = copied;
+    let callers = Answer { status: *status, headers, trailers: trailers.as_ref(), body: response };
+    agree(parts.uri.path(), &callers, theirs)
 }

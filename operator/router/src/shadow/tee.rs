@@ -8,7 +8,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use tokio::sync::mpsc;
 
-use crate::state::{Policy, Revision, State, lock};
+use crate::state::{Model, Policy, Revision, State, lock};
 
 /// Copies that wait for the shadow.
 const QUEUED: usize = 256;
@@ -32,12 +32,14 @@ impl ShadowQueue {
 /// A whole request with the answer that the caller got.
 #[derive(Debug)]
 pub struct Copied {
+    pub model: Arc<Model>,
     pub revision: Arc<Revision>,
     pub parts: Parts,
     pub request: Vec<Bytes>,
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub response: Vec<Bytes>,
+    pub trailers: Option<HeaderMap>,
     pub body_bytes: usize,
     _reserved: Reserved,
 }
@@ -49,11 +51,13 @@ pub struct Tee(Mutex<Option<Collecting>>);
 #[derive(Debug)]
 struct Collecting {
     queue: ShadowQueue,
+    model: Arc<Model>,
     revision: Arc<Revision>,
     parts: Parts,
     request: Chunks,
     head: Option<(StatusCode, HeaderMap)>,
     response: Chunks,
+    trailers: Option<HeaderMap>,
     limit: usize,
     reserved: Reserved,
 }
@@ -87,7 +91,13 @@ impl Drop for Reserved {
 
 impl Tee {
     /// `None` if this request is not copied.
-    pub fn begin<B>(state: &State, policy: &Policy, chosen: &Arc<Revision>, request: &Request<B>) -> Option<Arc<Self>> {
+    pub fn begin<B>(
+        state: &State,
+        model: &Arc<Model>,
+        policy: &Policy,
+        chosen: &Arc<Revision>,
+        request: &Request<B>,
+    ) -> Option<Arc<Self>> {
         let shadow = policy.shadow.as_ref()?;
         if Arc::ptr_eq(&shadow.revision, chosen) || fastrand::f64() >= shadow.sample {
             return None;
@@ -98,11 +108,13 @@ impl Tee {
         parts.headers = request.headers().clone();
         let collecting = Collecting {
             queue: state.shadows.clone(),
+            model: model.clone(),
             revision: shadow.revision.clone(),
             parts,
             request: Chunks::default(),
             head: None,
             response: Chunks::default(),
+            trailers: None,
             limit: shadow.body_bytes,
             reserved: Reserved { all: state.shadows.bytes.clone(), bytes: 0 },
         };
@@ -125,6 +137,12 @@ impl Tee {
 
     pub fn response_data(&self, data: &Bytes) {
         self.collect(data, |collecting| &mut collecting.response);
+    }
+
+    pub fn response_trailers(&self, trailers: &HeaderMap) {
+        if let Some(collecting) = lock(&self.0).as_mut() {
+            collecting.trailers = Some(trailers.clone());
+        }
     }
 
     pub fn response_ended(&self) {
@@ -163,15 +181,17 @@ impl Collecting {
     }
 
     fn send(self) {
-        let Self { queue, revision, parts, request, head, response, limit, reserved } = self;
+        let Self { queue, model, revision, parts, request, head, response, trailers, limit, reserved } = self;
         let Some((status, headers)) = head else { return };
         let copied = Copied {
+            model,
             revision,
             parts,
             request: request.all,
             status,
             headers,
             response: response.all,
+            trailers,
             body_bytes: limit,
             _reserved: reserved,
         };

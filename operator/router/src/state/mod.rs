@@ -18,12 +18,13 @@ use tokio::sync::watch;
 pub use model::{Model, Policy};
 pub use pod::Pod;
 pub use revision::{Held, Lease, Refusal, Revision};
-pub use starting::Start;
+pub use starting::{Spans, Start};
 
 use crate::callers::Register;
 use crate::control::scale::Scaler;
 use crate::endpoints::Endpoint;
 use crate::graph::Budget;
+use crate::places::Peers;
 use crate::query::Answers;
 use crate::shadow::ShadowQueue;
 
@@ -37,6 +38,8 @@ pub struct State {
     /// Pods keep connections for each thread: workers, then the one of the shadows.
     pub slots: usize,
     pub shadows: ShadowQueue,
+    /// The routers of the namespace.
+    peers: Peers,
     /// Where starts from zero are followed, away from the threads that serve.
     pub control: Handle,
     pub scaler: Option<Arc<dyn Scaler>>,
@@ -74,6 +77,7 @@ pub struct Loaded {
 impl State {
     pub fn new(
         pod: String,
+        peers: Peers,
         slots: usize,
         shadows: ShadowQueue,
         scaler: Option<Arc<dyn Scaler>>,
@@ -82,6 +86,7 @@ impl State {
     ) -> Self {
         Self {
             pod,
+            peers,
             boot: fastrand::u64(1..1 << 53),
             began: Instant::now(),
             slots,
@@ -132,6 +137,12 @@ impl State {
     pub fn refresh(&self, revision: &Arc<Revision>) {
         let all = read(&self.endpoints);
         revision.set_endpoints(all.get(&revision.service).map_or(&[], Vec::as_slice));
+    }
+
+    /// Who keeps the places of a revision; `None` if it is this router.
+    pub fn keeper(&self, model: &str, revision: &str) -> Option<Arc<Pod>> {
+        let all = read(&self.endpoints);
+        self.peers.keeper(all.get(model)?, revision)
     }
 
     /// All endpoints are known.

@@ -1,6 +1,6 @@
 //! One revision: its pods, and the requests that wait for one.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use super::{Pod, State, lock, read, write};
 use crate::control::start;
 use crate::count::Counters;
 use crate::endpoints::Endpoint;
+use crate::places::Grant;
 
 #[derive(Debug)]
 pub struct Revision {
@@ -72,6 +73,8 @@ pub struct Held {
 pub struct Lease {
     pub pod: Arc<Pod>,
     revision: Arc<Revision>,
+    /// Where another router keeps the places.
+    _grant: Option<Grant>,
 }
 
 impl Drop for Lease {
@@ -259,7 +262,33 @@ impl Revision {
                 if free(better) { Some(better) } else { ready.iter().find(|pod| free(pod)) }
             }
         };
-        pod.map(|pod| Lease { pod: pod.clone(), revision: self.clone() })
+        pod.map(|pod| Lease { pod: pod.clone(), revision: self.clone(), _grant: None })
+    }
+
+    /// Whether its pods take a bounded number of requests at a time.
+    pub fn is_bounded(&self) -> bool {
+        read(&self.settings).concurrency.is_some()
+    }
+
+    /// A place that another router gave. It counts here too: this one may keep the places next.
+    pub fn granted(self: &Arc<Self>, address: IpAddr, grant: Grant) -> Lease {
+        let address = SocketAddr::new(address, self.port);
+        let known = self.pod(address);
+        let pod = known.unwrap_or_else(|| Arc::new(Pod::new(address, self.slots)));
+        pod.enter(None);
+        Lease { pod, revision: self.clone(), _grant: Some(grant) }
+    }
+
+    /// A pod that did not take another router's connection.
+    pub fn suspect(&self, address: IpAddr) {
+        if let Some(pod) = self.pod(SocketAddr::new(address, self.port)) {
+            pod.suspect();
+        }
+    }
+
+    fn pod(&self, address: SocketAddr) -> Option<Arc<Pod>> {
+        let pods = read(&self.pods);
+        pods.ready.iter().chain(&pods.pending).find(|pod| pod.address == address).cloned()
     }
 }
 

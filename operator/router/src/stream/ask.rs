@@ -22,6 +22,11 @@ const STUCK_ENDS: Duration = Duration::from_mins(10);
 /// been the reason.
 const ENDS: u32 = 3;
 
+/// Before it is asked for alone, as long as chance has it: another router does the same for a message of its own, and does not know of this one.
+const APART: Duration = Duration::from_secs(5);
+/// How often it is looked whether a pod is ready.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What is to be written of a message.
 pub enum Outcome {
     Answered(Record),
@@ -60,10 +65,12 @@ pub async fn answered(shop: &Shop, mut turn: Turn, message: ConsumerRecord) -> R
     let place = place(&message);
     let (mut tries, mut failures, mut ends, mut least) = (0_u32, 0_u32, 0_u32, 0);
     loop {
-        let mut space = shop.room.reserve(least, &mut turn).await;
         // Over which of those that are asked for at a time a server ends, nobody can tell.
-        let places = if ends > 0 { asked.in_flight } else { 1 };
-        let said = match shop.places.acquire_many(places).await {
+        let alone = ends > 0 && pods_are_there(shop).await;
+        let mut space = shop.room.reserve(least, &mut turn).await;
+        let said = match shop.places.acquire_many(if alone { asked.in_flight } else { 1 }).await {
+            // All places are for a question that goes to a pod, and not for one that waits.
+            Ok(_) if alone && !shop.way.is_ready() => continue,
             Ok(_places) => shop.way.post(headers.clone(), value.clone(), &mut space).await,
             Err(closed) => Err(way::Unsaid::Nobody(closed.to_string())),
         };
@@ -80,6 +87,7 @@ pub async fn answered(shop: &Shop, mut turn: Turn, message: ConsumerRecord) -> R
                 continue;
             }
             Verdict::Later(why) => {
+                ends = 0;
                 shop.work.counts.trouble(place, Obstacle::Model, &why);
                 answer::pause(tries)
             }
@@ -88,8 +96,9 @@ pub async fn answered(shop: &Shop, mut turn: Turn, message: ConsumerRecord) -> R
                 shop.work.counts.trouble(place, Obstacle::Model, &refusal.says);
                 answer::pause(failures)
             }
-            Verdict::Ended(refusal) if ends < ENDS => {
-                ends += 1;
+            Verdict::Ended(refusal) if ends < ENDS || !alone => {
+                // Only what happens alone counts, after the first time.
+                ends = if alone { ends + 1 } else { ends.max(1) };
                 shop.work.counts.trouble(place, Obstacle::Model, &ended(&message, &refusal, ends));
                 // The next one is to meet a server that has begun anew.
                 answer::pause(ends + 3)
@@ -109,6 +118,18 @@ pub async fn answered(shop: &Shop, mut turn: Turn, message: ConsumerRecord) -> R
         tokio::time::sleep(pause).await;
         shop.work.counts.retried.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Waits while there are pods and none is ready. False: there are none, and it takes a question to start one.
+async fn pods_are_there(shop: &Shop) -> bool {
+    while !shop.way.is_ready() {
+        if !shop.way.has_pods() {
+            return false;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    tokio::time::sleep(APART.mul_f64(fastrand::f64())).await;
+    true
 }
 
 pub fn place(message: &ConsumerRecord) -> Place {

@@ -8,10 +8,11 @@ use krafka::producer::Producer;
 use krafka::{ConsumerRecord, Kafka};
 use tokio::sync::{OnceCell, Semaphore, mpsc, watch};
 
-use super::room::{Room, Turn};
+use super::Work;
+use super::hand::Hand;
+use super::room::Room;
 use super::way::Way;
 use super::write::{self, Done, Written};
-use super::{Work, ask};
 
 /// Messages that are written and not acknowledged yet.
 const UNACKNOWLEDGED: usize = 1000;
@@ -59,35 +60,23 @@ impl Progress {
 pub async fn run(
     shop: Arc<Shop>,
     progress: Arc<Progress>,
-    messages: mpsc::UnboundedReceiver<ConsumerRecord>,
-    stop: watch::Receiver<bool>,
+    mut messages: mpsc::UnboundedReceiver<ConsumerRecord>,
+    mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
-    let at_once = usize::try_from(shop.work.asked.in_flight).unwrap_or(1);
-    let (taken, turns) = watch::channel(0_u64);
-    let input = futures::stream::unfold((messages, stop, 0), |(mut messages, mut stop, number)| async move {
-        let message = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => None,
-            message = messages.recv() => message,
-        };
-        message.map(|message| ((number, message), (messages, stop, number + 1)))
-    });
-    let asked = |(number, message)| ask::begin(&shop, Turn::new(number, turns.clone()), message);
-    let mut replies = std::pin::pin!(input.map(asked).buffered(at_once));
+    let mut hand = Hand::new(shop.clone());
     let mut written = FuturesOrdered::new();
     let (mut more, mut careful) = (true, 0_u32);
-    while more || !written.is_empty() {
+    while more || !hand.is_empty() || !written.is_empty() {
         let most = if careful > 0 { 1 } else { UNACKNOWLEDGED };
         tokio::select! {
-            next = replies.next(), if more && written.len() < most => {
-                let Some(reply) = next else {
-                    more = false;
-                    continue;
-                };
-                taken.send_modify(|taken| *taken += 1);
+            message = next(&mut messages, &mut stop), if more && !hand.is_full() && written.len() < most => match message {
+                Some(message) => hand.push(message),
+                None => more = false,
+            },
+            reply = hand.next(), if !hand.is_empty() && written.len() < most => {
                 let reply = reply.map_err(|error| format!("a question broke off: {error}; this is a bug"))?;
                 if careful > 0 {
-                    let done = write::alone(&shop, reply).await?;
+                    let done = write::alone(&shop, reply, &mut hand).await?;
                     careful = if done.refused { CAREFUL } else { careful - 1 };
                     progress.note(&shop, &done);
                 } else {
@@ -104,12 +93,22 @@ pub async fn run(
                         again.push(reply);
                     }
                     careful = CAREFUL;
-                    for reply in again {
-                        progress.note(&shop, &write::alone(&shop, reply).await?);
-                    }
+                    hand.put_back(again);
                 }
             },
         }
     }
     Ok(())
+}
+
+/// `None`: there are no more.
+async fn next(
+    messages: &mut mpsc::UnboundedReceiver<ConsumerRecord>,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<ConsumerRecord> {
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => None,
+        message = messages.recv() => message,
+    }
 }

@@ -12,6 +12,7 @@ mod ask;
 mod broker;
 mod counts;
 mod group;
+mod hand;
 mod lag;
 mod lane;
 mod message;

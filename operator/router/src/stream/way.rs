@@ -59,6 +59,27 @@ impl Way {
         Self { state, workers, model, path, idle: Mutex::default(), open }
     }
 
+    /// Whether a question goes to a pod at once, as far as anybody knows.
+    pub fn is_ready(&self) -> bool {
+        self.state.model(&self.model).is_none_or(|model| {
+            let policy = model.policy();
+            policy.graph.is_some() || policy.targets.iter().any(|revision| revision.is_usable())
+        })
+    }
+
+    /// Whether there are pods, ready or not.
+    pub fn has_pods(&self) -> bool {
+        let model = self.state.model(&self.model);
+        model.is_some_and(|model| {
+            model
+                .policy()
+                .targets
+                .iter()
+                .map(|revision| revision.pods())
+                .any(|pods| !pods.ready.is_empty() || !pods.pending.is_empty())
+        })
+    }
+
     /// Asks once, for an answer that there is room for.
     pub async fn post(&self, headers: HeaderMap, body: Bytes, space: &mut Space) -> Result<Said, Unsaid> {
         let asked = tokio::time::timeout(WITHIN, self.exchange(headers, body, space)).await;

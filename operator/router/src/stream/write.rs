@@ -13,6 +13,7 @@ use millrace_routes::Obstacle;
 
 use super::answer::{By, Refusal};
 use super::ask::{self, Outcome, Reply, STUCK};
+use super::hand::Hand;
 use super::lane::Shop;
 use super::room::Turn;
 use super::{broker, message};
@@ -89,8 +90,9 @@ pub async fn queue(shop: &Shop, reply: Reply) -> Result<impl Future<Output = Res
     })
 }
 
-/// Sends it alone, and waits. What is refused then is refused itself: it becomes a dead letter, or stops its partition.
-pub async fn alone(shop: &Shop, mut reply: Reply) -> Result<Done, String> {
+/// Sends it alone, and waits. What is refused then is refused itself: it becomes a dead letter, or stops its partition, and then nothing behind
+/// it in the hand of its lane is asked for.
+pub async fn alone(shop: &Shop, mut reply: Reply, hand: &mut Hand) -> Result<Done, String> {
     let failed = |error: &KrafkaError| broker::said(&shop.work.asked, error);
     let producer = shop.alone.get_or_try_init(|| one_by_one(&shop.kafka)).await.map_err(|error| failed(&error))?;
     let mut refused = false;
@@ -115,10 +117,13 @@ pub async fn alone(shop: &Shop, mut reply: Reply) -> Result<Done, String> {
         }
         let (place, says) = (ask::place(&reply.message), ask::stuck(shop, &reply.message, &refusal, STUCK));
         shop.work.counts.trouble(place, Obstacle::Message, &says);
-        reply.space = None;
+        // Meanwhile their room is for other partitions, and then for this message: who waits for it must not hold what it waits for.
+        hand.let_go();
+        let message = reply.message.clone();
+        drop(reply);
         tokio::time::sleep(STUCK).await;
         shop.work.counts.retried.fetch_add(1, Ordering::Relaxed);
-        reply = ask::answered(shop, Turn::first(), reply.message).await;
+        reply = ask::answered(shop, Turn::first(), message).await;
     }
     shop.work.counts.over(ask::place(&reply.message));
     Ok(Done::of(&reply, refused))

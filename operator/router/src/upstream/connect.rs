@@ -34,12 +34,25 @@ pub async fn http1(address: SocketAddr) -> io::Result<http1::SendRequest<Request
     Ok(sender)
 }
 
-pub async fn http2(address: SocketAddr) -> io::Result<http2::SendRequest<RequestBody>> {
+/// How soon a connection to somebody who has vanished without a word is given up.
+#[derive(Clone, Copy, Debug)]
+pub struct Pings {
+    every: Duration,
+    within: Duration,
+}
+
+impl Pings {
+    pub const OF_PODS: Self = Self { every: PING_EVERY, within: PING_WITHIN };
+    /// Their answers may take long, and requests to many pods wait for them.
+    pub const OF_ROUTERS: Self = Self { every: Duration::from_secs(1), within: Duration::from_secs(2) };
+}
+
+pub async fn http2(address: SocketAddr, pings: Pings) -> io::Result<http2::SendRequest<RequestBody>> {
     let stream = tcp(address).await?;
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_WITHIN)
+        .keep_alive_interval(pings.every)
+        .keep_alive_timeout(pings.within)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_BYTES)

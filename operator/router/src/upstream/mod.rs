@@ -3,4 +3,4 @@
 mod connect;
 mod pool;
 
-pub use pool::{Pool, Taken, take};
+pub use pool::{Pool, Taken, take, take_router};

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::{Request, Response};
 
-use super::connect;
+use super::connect::{self, Pings};
 use crate::body::RequestBody;
 use crate::state::{Pod, lock};
 
@@ -53,7 +53,7 @@ impl Drop for Stream {
 /// A connection from this thread's pool, or a new one.
 pub async fn take(pod: &Pod, slot: usize, http2: bool) -> io::Result<Taken> {
     if http2 {
-        return take_http2(pod, slot).await;
+        return take_http2(pod, slot, Pings::OF_PODS).await;
     }
     let idle = lock(pod.pool(slot)).take_idle();
     let sender = match idle {
@@ -63,7 +63,12 @@ pub async fn take(pod: &Pod, slot: usize, http2: bool) -> io::Result<Taken> {
     Ok(Taken::Http1 { sender, slot })
 }
 
-async fn take_http2(pod: &Pod, slot: usize) -> io::Result<Taken> {
+/// A connection to another router, shared.
+pub async fn take_router(router: &Pod, slot: usize) -> io::Result<Taken> {
+    take_http2(router, slot, Pings::OF_ROUTERS).await
+}
+
+async fn take_http2(pod: &Pod, slot: usize, pings: Pings) -> io::Result<Taken> {
     if let Some(taken) = lock(pod.pool(slot)).take_shared() {
         return Ok(taken);
     }
@@ -72,7 +77,7 @@ async fn take_http2(pod: &Pod, slot: usize) -> io::Result<Taken> {
     if let Some(taken) = lock(pod.pool(slot)).take_shared() {
         return Ok(taken);
     }
-    let sender = connect::http2(pod.address).await?;
+    let sender = connect::http2(pod.address, pings).await?;
     let shared = Shared { sender, streams: Arc::default() };
     let taken = shared.take();
     lock(pod.pool(slot)).shared.push(shared);

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use krafka::admin::{CreateTopicsOptions, NewTopic};
+use krafka::admin::{ConfigOp, ConfigResource, CreateTopicsOptions, IncrementalAlterConfigsOptions, NewTopic};
 use krafka::consumer::ConsumerRecord;
 use krafka::{Kafka, Record};
 use tempfile::TempDir;
@@ -104,6 +104,17 @@ impl Broker {
         let made = admin.create_topics([topic], CreateTopicsOptions::default()).await.unwrap();
         for (name, result) in made {
             result.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+
+    /// Another setting of a topic that is there.
+    pub async fn alter(&self, topic: &str, name: &str, value: &str) {
+        let change = (ConfigResource::topic(topic), vec![ConfigOp::set(name, value)]);
+        let admin = self.client().await.admin();
+        let altered =
+            admin.incremental_alter_configs([change], IncrementalAlterConfigsOptions::default()).await.unwrap();
+        for result in altered.into_values() {
+            result.unwrap();
         }
     }
 

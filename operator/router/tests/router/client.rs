@@ -1,6 +1,7 @@
 //! Clients of the router.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -39,7 +40,15 @@ impl Client {
     }
 
     pub async fn try_open(port: u16) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        Self::try_open_at(Ipv4Addr::LOCALHOST.into(), port).await
+    }
+
+    pub async fn open_at(address: IpAddr, port: u16) -> Self {
+        Self::try_open_at(address, port).await.unwrap()
+    }
+
+    async fn try_open_at(address: IpAddr, port: u16) -> std::io::Result<Self> {
+        let stream = TcpStream::connect((address, port)).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(async move { drop(connection.with_upgrades().await) });
         Ok(Self(sender))
@@ -75,6 +84,11 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], text: &str) -
 /// A GET over a connection of its own.
 pub async fn get(port: u16, path: &str) -> Answer {
     Client::open(port).await.get(path, &[]).await
+}
+
+/// The same of a router with an address of its own.
+pub async fn get_at(address: IpAddr, port: u16, path: &str) -> Answer {
+    Client::open_at(address, port).await.get(path, &[]).await
 }
 
 /// A connection of HTTP/2 without TLS, by prior knowledge.

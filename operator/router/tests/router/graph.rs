@@ -130,6 +130,36 @@ async fn headers_go_to_every_step_and_what_belongs_to_the_connection_does_not() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_the_json_of_a_binary_body_ends_is_said_of_that_body_alone() {
+    let (a, b) = (Pod::any("a").await, Pod::any("b").await);
+    let of = |first: &str, to: &Value, input: &str| {
+        let next = json!({"name": "next", "to": to, "input": input});
+        graph(&json!({
+            "main": {"sequence": [step("a", first, &json!({})), next]},
+            "below": {"switch": [step("b", "/headers", &json!({}))]},
+        }))
+    };
+    let (below, model) = (json!({"node": "below"}), json!({"model": {"name": "b", "path": "/headers"}}));
+    let site = site(&of("/json", &below, "Answer"), &[("a", &a), ("b", &b)]).await;
+    for (first, input, expected) in [
+        ("/json", "Answer", json!([null, "application/json"])),
+        ("/binary", "Answer", json!(["2", "application/octet-stream"])),
+        ("/binary", "Request", json!(["7", "text/of-caller"])),
+    ] {
+        for to in [&below, &model] {
+            let models = [("a", &a, json!({})), ("b", &b, json!({}))];
+            site.routes(&routes(&site, &of(first, to, input), &models)).await;
+            let headers = [("inference-header-content-length", "7"), ("content-type", "text/of-caller")];
+            let answer = Client::open(site.port).await.ask(request("POST", "/", &headers, "[{}]")).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            let seen = read(&answer);
+            let found = json!([seen.get("inference-header-content-length"), seen["content-type"]]);
+            assert_eq!(found, expected, "{first} {to} {input}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_step_whose_condition_does_not_hold_is_left_out() {
     let (a, b) = (Pod::any("a").await, Pod::any("b").await);
     let when = json!({"input": "Both", "when": "answer.outputs.exists(o, o.name == 'p') && headers.x_more == 'yes'"});

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::broker::{Broker, source};
-use crate::client::get;
+use crate::client::{Client, get, request};
 use crate::mount::mount;
 use crate::pod::Pod;
 use crate::site::{Site, document, endpoint, free_port, revision, until, write};
@@ -70,8 +70,20 @@ impl Process {
     }
 
     pub async fn said(&self) -> StreamStats {
-        let stats: Stats = serde_json::from_str(&get(self.admin, "/stats").await.text).unwrap();
+        let stats: Stats = serde_json::from_str(&self.tells("/stats").await).unwrap();
         stats.models["m"].stream.clone().unwrap()
+    }
+
+    /// What its admin port says. That port takes leave of who needs more than two seconds to ask, as this process may on a machine that has much
+    /// to do. Where nobody takes the connection, the router has ended.
+    pub async fn tells(&self, path: &str) -> String {
+        for _ in 0..10 {
+            let mut client = Client::try_open(self.admin).await.expect("the router has ended");
+            if let Ok(answer) = client.ask(request("GET", path, &[], "")).await {
+                return answer.text;
+            }
+        }
+        panic!("{path} was never answered");
     }
 }
 

@@ -10,7 +10,6 @@ use millrace_routes::{Obstacle, StreamRefusals};
 use serde_json::{Value, json};
 
 use crate::broker::{Broker, source};
-use crate::client::get;
 use crate::kafka::{Process, lag, said, stream};
 use crate::pod::Pod;
 use crate::site::{Site, document, endpoint, revision, until};
@@ -156,7 +155,7 @@ async fn long_answers_that_wait_for_earlier_ones_are_bounded_over_all_partitions
     broker.put((0..PARTITIONS * EACH).map(message).collect()).await;
     let router = Process::start(&pod, &stream(&broker, "/large", &json!({ "inFlight": 32 }))).await;
     let memory = || async {
-        let text = get(router.admin, "/metrics").await.text;
+        let text = router.tells("/metrics").await;
         let line = text.lines().find_map(|line| line.strip_prefix("millrace_router_resident_memory_bytes "));
         line.unwrap().trim().parse::<usize>().unwrap() >> 20
     };
@@ -171,6 +170,37 @@ async fn long_answers_that_wait_for_earlier_ones_are_bounded_over_all_partitions
     for partition in 0..PARTITIONS {
         assert_eq!(last_written(&answers, i32::try_from(partition).unwrap()), (0..EACH).collect::<Vec<_>>());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_answer_that_brokers_refuse_stops_its_partition_and_no_other() {
+    // More than there is room for, of each partition.
+    const EACH: usize = 40;
+    let with = ["message.max.bytes=4194304".to_owned()];
+    let (broker, pod) = (Broker::start_at("127.0.0.1", &with).await, Pod::any("a").await);
+    broker.topics(&[("in", 2)]).await;
+    broker.topic("out", 2, &[("cleanup.policy", "compact")]).await;
+    let message = |partition: i32, n: usize| {
+        let record = Record::new("in", "0").partition(partition);
+        if (partition, n) == (0, 0) { record } else { record.key(format!("k{n}")) }
+    };
+    broker.put((0..EACH).map(|n| message(0, n)).collect()).await;
+    let site = Site::of(&[&pod], &stream(&broker, "/large", &json!({ "inFlight": 64 }))).await;
+    until("it is told", || async { said(&site).await.problem.is_some_and(|problem| problem.of == Obstacle::Message) })
+        .await;
+    broker.put((0..EACH).map(|n| message(1, n)).collect()).await;
+    until("the other partition is answered", || async { said(&site).await.answered == EACH as u64 }).await;
+    assert_eq!(said(&site).await.problem.map(|problem| problem.of), Some(Obstacle::Message));
+    let tries = said(&site).await.refused.brokers;
+    until("it is tried again", || async { said(&site).await.refused.brokers > tries }).await;
+    broker.alter("out", "cleanup.policy", "delete").await;
+    until("both are answered", || async { said(&site).await.answered == 2 * EACH as u64 }).await;
+    let answers = broker.all("out").await;
+    for partition in 0..2 {
+        assert_eq!(last_written(&answers, partition), (0..EACH).collect::<Vec<_>>());
+    }
+    until("nothing waits", || async { lag(&said(&site).await) == Some(0.0) }).await;
+    assert!(said(&site).await.problem.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ mod lifecycle;
 mod limits;
 mod log;
 mod mount;
+mod places;
 mod pod;
 mod ports;
 mod prometheus;

@@ -182,6 +182,13 @@ async fn answer(name: &'static str, seen: &Arc<Seen>, mut request: Request<Incom
             response.headers_mut().insert("content-type", "application/json".parse().unwrap());
             response
         }
+        // As with binary tensors.
+        "/binary" => {
+            let mut response = Response::new(full("{}\0\x01"));
+            response.headers_mut().insert("content-type", "application/octet-stream".parse().unwrap());
+            response.headers_mut().insert("inference-header-content-length", "2".parse().unwrap());
+            response
+        }
         "/mortal" => mortal(seen, request).await,
         "/large" => large(request).await,
         // What it says depends on what it is told.
@@ -219,7 +226,8 @@ async fn answer(name: &'static str, seen: &Arc<Seen>, mut request: Request<Incom
             response.headers_mut().insert("connection", "upgrade".parse().unwrap());
             response
         }
-        "/inference.GRPCInferenceService/ModelInfer" => grpc(request).await,
+        "/inference.GRPCInferenceService/ModelInfer" => grpc(name, request).await,
+        "/v2/models/m/infer" => versioned(name, request).await,
         _ => Response::new(full(name)),
     }
 }
@@ -265,14 +273,36 @@ fn events(seen: Arc<Seen>) -> Response<Body> {
     response
 }
 
-/// The message comes back; `grpc-status` in the trailers is what the header `x-status` asks for.
-async fn grpc(request: Request<Incoming>) -> Response<Body> {
+/// The message comes back, behind the version if the header `x-versioned` is there; `grpc-status` in the trailers is what the header `x-status`
+/// asks for.
+async fn grpc(name: &'static str, request: Request<Incoming>) -> Response<Body> {
     let status = request.headers().get("x-status").cloned().unwrap_or_else(|| "0".parse().unwrap());
-    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let failing = request.headers().get("x-fails").is_some_and(|who| who == name);
+    let versioned = request.headers().contains_key("x-versioned");
+    let mut body = request.into_body().collect().await.unwrap().to_bytes();
+    if versioned {
+        // `model_version` is the field 2.
+        let message = [&[0x12, u8::try_from(name.len()).unwrap()][..], name.as_bytes(), &body[5..]].concat();
+        body = [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), &message].concat().into();
+    }
+    let status = if failing { "13".parse().unwrap() } else { status };
     let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), status)]);
     let frames = [Ok(Frame::data(body)), Ok(Frame::trailers(trailers))];
     let mut response = Response::new(BodyExt::boxed(StreamBody::new(futures::stream::iter(frames))));
     response.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    response
+}
+
+/// What it is sent, as a binary tensor.
+async fn versioned(name: &'static str, request: Request<Incoming>) -> Response<Body> {
+    let raw = request.into_body().collect().await.unwrap().to_bytes();
+    let json = format!(
+        r#"{{"model_name":"m","model_version":"{name}","outputs":[{{"name":"y","datatype":"FP32","shape":[1],"parameters":{{"binary_data_size":{}}}}}]}}"#,
+        raw.len()
+    );
+    let mut response = Response::new(full([json.as_bytes(), &raw].concat()));
+    response.headers_mut().insert("content-type", "application/octet-stream".parse().unwrap());
+    response.headers_mut().insert("inference-header-content-length", json.len().to_string().parse().unwrap());
     response
 }
 

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
+use http_body_util::BodyExt;
+use hyper::Request;
 use millrace_routes::Outcome;
 use serde_json::{Value, json};
 
-use crate::client::Client;
+use crate::client::{Client, body, open_http2, request};
 use crate::pod::Pod;
 use crate::site::{Site, endpoint, revision, until};
 
@@ -39,6 +41,36 @@ async fn answers_are_compared_by_their_outputs() {
     assert_eq!(site.outcome("b", Outcome::Success).await, 21);
     assert_eq!(site.stats("a").await.shadow, millrace_routes::ShadowStats::default());
     assert_eq!(b.requests(), 21);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_of_another_version_agree_in_bytes_and_over_grpc() {
+    let (a, b) = (Pod::any("a").await, Pod::any("b").await);
+    let site = shadowed(&a, &b, &json!({})).await;
+    let mut client = Client::open(site.port).await;
+    // The bytes of 0.5, as text.
+    let answer = client.ask(request("POST", "/v2/models/m/infer", &[], "\0\0\0?")).await.unwrap();
+    assert!(answer.text.contains(r#""model_version":"a""#) && answer.text.ends_with("\0\0\0?"), "{}", answer.text);
+    until("bytes agree", || async { site.stats("b").await.shadow.agreed == 1 }).await;
+    let sender = open_http2(site.port).await;
+    let call = async |header: (&'static str, &'static str)| {
+        // An output `y` of one number.
+        let message = b"\x2a\x11\x0a\x01y\x12\x04FP32\x2a\x06\x32\x04\0\0\0?";
+        let framed = [&[0, 0, 0, 0, u8::try_from(message.len()).unwrap()][..], message].concat();
+        let call = Request::post("http://m/inference.GRPCInferenceService/ModelInfer")
+            .header("content-type", "application/grpc")
+            .header("x-versioned", "true")
+            .header(header.0, header.1);
+        let answer = sender.clone().send_request(call.body(body(framed)).unwrap()).await.unwrap();
+        let whole = answer.into_body().collect().await.unwrap();
+        whole.trailers().unwrap()["grpc-status"].clone()
+    };
+    assert_eq!(call(("x-any", "thing")).await, "0");
+    until("messages agree", || async { site.stats("b").await.shadow.agreed == 2 }).await;
+    // The caller gets an answer, and the other version an error of its own.
+    assert_eq!(call(("x-fails", "b")).await, "0");
+    until("the status differs", || async { site.stats("b").await.shadow.differed == 1 }).await;
+    assert_eq!(site.stats("b").await.shadow.agreed, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

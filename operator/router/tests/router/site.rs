@@ -22,6 +22,14 @@ pub struct Site {
     pub folder: Arc<TempDir>,
 }
 
+/// A router among others.
+#[derive(Clone, Copy)]
+pub struct Peer {
+    pub address: IpAddr,
+    /// Where all of them ask each other for places.
+    pub places: u16,
+}
+
 /// A revision of the document.
 pub fn revision(name: &str, port: u16, weight: u32) -> Value {
     json!({"name": name, "service": name, "port": port, "weight": weight})
@@ -85,12 +93,29 @@ impl Site {
         scaler: Option<Arc<dyn Scaler>>,
     ) -> Self {
         let site = Self::begin(folder, revisions, endpoints, with, scaler, limits());
-        until("ready", || async { get(site.admin(), "/readyz").await.status == 200 }).await;
+        site.ready().await;
         site
+    }
+
+    pub async fn ready(&self) {
+        until("ready", || async { get(self.admin(), "/readyz").await.status == 200 }).await;
     }
 
     /// It may not be ready yet.
     pub fn begin(
+        folder: Arc<TempDir>,
+        revisions: &[Value],
+        endpoints: &Value,
+        with: &Value,
+        scaler: Option<Arc<dyn Scaler>>,
+        limits: Limits,
+    ) -> Self {
+        Self::begin_at(None, folder, revisions, endpoints, with, scaler, limits)
+    }
+
+    /// One of several routers, if it is a peer.
+    pub fn begin_at(
+        peer: Option<Peer>,
         folder: Arc<TempDir>,
         revisions: &[Value],
         endpoints: &Value,
@@ -105,11 +130,13 @@ impl Site {
             routes: RoutesFrom::File(folder.path().join("routes.json")),
             endpoints: EndpointsFrom::File(folder.path().join("endpoints.json")),
             scaler,
-            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            address: peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.address),
             admin: "127.0.0.1:0".parse().unwrap(),
             workers: 2,
             limits,
             pod: "router-1".to_owned(),
+            pod_ip: peer.map(|peer| peer.address),
+            places_port: peer.map_or(0, |peer| peer.places),
             mounted: folder.path().join("mounted"),
             loopback: true,
         };
