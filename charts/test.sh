@@ -127,6 +127,8 @@ assert "millrace-router" in {role["metadata"]["name"] for role in roles}
 for own in ("leases", "podtemplates"):
     reached = [role["kind"] for role in roles for rule in role["rules"] if own in rule["resources"]]
     assert reached == ["Role"], f"{own} are reached by {reached}, not by one Role of the release's namespace"
+claims = [(role["kind"], rule["verbs"]) for role in roles for rule in role["rules"] if "persistentvolumeclaims" in rule["resources"]]
+assert claims == [("ClusterRole", ["get"])], f"claims are asked for by name and nothing else: {claims}"
 people = {r["metadata"]["name"]: r for r in roles if r["metadata"]["name"].rpartition("-")[2] in ("view", "edit", "admin")}
 assert set(people) == {"millrace-view", "millrace-edit", "millrace-admin"}, sorted(people)
 may_approve = [name for name, role in people.items() for rule in role["rules"] if "approve" in rule["verbs"]]

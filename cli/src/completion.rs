@@ -106,7 +106,10 @@ mod tests {
         assert_eq!(of(&["rollout", "status", "--wa"]), ["--watch", ":4"]);
         assert_eq!(of(&["rollout", "status", "--names"]), ["--namespace", ":4"]);
         assert_eq!(of(&["lint", "-f", ""]), [":0"]);
-        assert_eq!(of(&["rollout", ""]), ["status", "approve", "promote", "abort", "undo", "history", ":4"]);
+        assert_eq!(
+            of(&["rollout", ""]),
+            ["status", "approve", "promote", "abort", "rollback", "undo", "history", ":4"]
+        );
     }
 
     #[test]

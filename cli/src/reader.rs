@@ -4,12 +4,16 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
-use millrace_core::api::{API_VERSION, AgentImage, MLPipelineRun};
-use millrace_core::{duration, pod};
+use millrace_contract::{READ_ENV, ReadTask};
+use millrace_core::api::{API_VERSION, AgentImage, MLPipelineRun, PodSettings};
+use millrace_core::duration;
+use millrace_core::pipeline::Frozen;
+use millrace_core::pod::{self, Access, Claims};
+use millrace_core::store::Objects;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::connect::{Cluster, Named};
@@ -45,6 +49,21 @@ pub async fn agent(cluster: &Cluster, run: Option<&MLPipelineRun>, asked: Option
              jobs -o yaml` shows in the init container `agent` of any stage";
         Error::said(message)
     })
+}
+
+/// Of the stage that ran: its user, where it may run, and who it is.
+pub fn settings(frozen: &Frozen, stage: &str) -> Option<PodSettings> {
+    Some(frozen.stages.get(stage)?.container()?.container.settings.clone())
+}
+
+/// Where the agent has a path, this means what it is told of.
+pub const STORED: &str = "-";
+
+/// The variable by which the agent is told what to read out of a store of objects. `size` is an artifact's.
+pub fn told(objects: &Objects, size: Option<u64>) -> Result<(String, String), Error> {
+    let task = ReadTask { source: objects.source(), size };
+    let text = serde_json::to_string(&task).map_err(std::io::Error::from)?;
+    Ok((READ_ENV.to_owned(), text))
 }
 
 /// What is to be done about an agent that does not know the command.
@@ -92,10 +111,27 @@ impl Rights {
     }
 }
 
+/// Brings the pod to the node where its claims are in use. Whoever may not read them gets it there if the scheduler can.
+async fn beside(cluster: &Cluster, pod: &mut Pod) {
+    let Some(spec) = &mut pod.spec else { return };
+    let volumes = spec.volumes.iter().flatten();
+    let named: Vec<String> =
+        volumes.filter_map(|volume| volume.persistent_volume_claim.as_ref()).map(|of| of.claim_name.clone()).collect();
+    let api: Api<PersistentVolumeClaim> = cluster.api();
+    let mut claims = Claims::new();
+    for name in named {
+        // What is wrong with the claim the pod says itself.
+        if let Ok(Some(claim)) = api.get_opt(&name).await {
+            claims.insert(name, Access::of(&claim));
+        }
+    }
+    pod::stay_together(&mut pod.metadata, spec, &claims);
+}
+
 /// Makes the pod, works with it once it has begun, and deletes it whatever comes of that.
 pub async fn with<T, F>(
     cluster: &Cluster,
-    pod: Pod,
+    mut pod: Pod,
     rights: Rights,
     work: impl FnOnce(Api<Pod>, String) -> F,
 ) -> Result<T, Error>
@@ -103,6 +139,7 @@ where
     F: Future<Output = Result<T, Error>>,
 {
     let api: Api<Pod> = cluster.api();
+    beside(cluster, &mut pod).await;
     let parameters = PostParams { field_manager: Some(patch::MANAGER.to_owned()), ..PostParams::default() };
     // From here on a signal ends the work, not the program.
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -8,7 +8,7 @@ use clap::Args;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use millrace_core::api::{MLPipeline, MLPipelineRun, Resources};
-use millrace_core::pipeline::{Frozen, FrozenKind};
+use millrace_core::pipeline::{Frozen, FrozenStage};
 
 use crate::connect::Cluster;
 use crate::error::Error;
@@ -81,13 +81,6 @@ fn samples(runs: &[MLPipelineRun]) -> BTreeMap<String, Vec<Sample>> {
 
 /// What the stages ask for.
 fn asked(frozen: &Frozen) -> BTreeMap<String, Resources> {
-    let resources = |kind: &FrozenKind| match kind {
-        FrozenKind::Container(container) => container.container.settings.resources.clone(),
-        FrozenKind::Pipeline(_)
-        | FrozenKind::Approve(_)
-        | FrozenKind::Register(_)
-        | FrozenKind::Deploy(_)
-        | FrozenKind::Report(_) => None,
-    };
-    frozen.stages.iter().filter_map(|(name, stage)| Some((name.clone(), resources(&stage.kind)?))).collect()
+    let resources = |stage: &FrozenStage| stage.container()?.container.settings.resources.clone();
+    frozen.stages.iter().filter_map(|(name, stage)| Some((name.clone(), resources(stage)?))).collect()
 }

@@ -182,7 +182,9 @@ mod tests {
     fn the_same_files_make_the_same_archive_wherever_they_lie() {
         let packed = |order: &[(&str, &str)], executable: bool| {
             let folder = tempfile::tempdir().unwrap();
-            order.iter().for_each(|(name, text)| write(folder.path(), name, text));
+            for (name, text) in order {
+                write(folder.path(), name, text);
+            }
             if executable {
                 fs::set_permissions(folder.path().join("b.sh"), fs::Permissions::from_mode(0o700)).unwrap();
             }

@@ -20,7 +20,7 @@ use crate::reader::{self, Rights};
 /// What it may take, besides a second for each MiB.
 const SECONDS: u64 = 300;
 /// How long the operator is waited for, to say which image the agent's is.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(200);
 /// Bytes on their way.
 const BUFFER: usize = 1024 * 1024;

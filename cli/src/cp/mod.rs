@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::AttachParams;
 use millrace_core::reader::{self as core_reader, From, MOUNT, Reader};
+use millrace_core::store::Place as At;
 use millrace_files::digest;
 use tokio::io::AsyncReadExt;
 
@@ -48,17 +49,16 @@ pub async fn cp(cluster: &Cluster, command: &Cp) -> Result<Answer, Error> {
     let source = source::find(cluster, &asked).await?;
     let place = Place::claim(&command.to, command.force)?;
     let agent = reader::agent(cluster, source.run.as_ref(), command.image.as_deref()).await?;
-    let (folder, below) = mounted(&source.path);
+    let (from, path) = reached(&source)?;
     let pod = core_reader::pod(Reader {
         prefix: "millrace-cp-",
         agent: &agent,
         arguments: vec!["wait".to_owned()],
-        from: From::Claim { claim: &source.claim, folder },
+        from,
         owner: source.owner.clone(),
         settings: source.settings.as_ref(),
         seconds: i64::try_from(SECONDS + source.size / (1024 * 1024)).unwrap_or(i64::MAX),
     });
-    let path = if below.is_empty() { MOUNT.to_owned() } else { format!("{MOUNT}/{below}") };
     let (from, to) = (&source, &place);
     reader::with(
         cluster,
@@ -70,6 +70,22 @@ pub async fn cp(cluster: &Cluster, command: &Cp) -> Result<Answer, Error> {
     place.put()?;
     output::line(&format!("{} is copied to {}", command.from, command.to.display()))?;
     Ok(Answer::Yes)
+}
+
+/// How the pod gets at the artifact, and what the agent in it is told to send: a path, or what it is told of in a store of objects.
+fn reached(source: &Source) -> Result<(From<'_>, String), Error> {
+    match &source.at {
+        At::Claim { claim, path } => {
+            let (folder, below) = mounted(path);
+            let path = if below.is_empty() { MOUNT.to_owned() } else { format!("{MOUNT}/{below}") };
+            Ok((From::Claim { claim, folder }, path))
+        }
+        At::Objects(objects) => {
+            let account = source.settings.as_ref().and_then(|settings| settings.service_account_name.as_deref());
+            let told = reader::told(objects, Some(source.size))?;
+            Ok((From::Objects { secret: objects.secret(), account, told }, reader::STORED.to_owned()))
+        }
+    }
 }
 
 /// Streams the files into the temporary place, and checks there that they are what they should be.

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
-use millrace_core::api::{MLPipelineRun, ModelVersion, PodSettings};
-use millrace_core::pipeline::{Frozen, FrozenKind};
+use millrace_core::api::{MLPipelineRun, ModelVersion, PodSettings, StoreAccess};
+use millrace_core::store::{self, Place};
 use millrace_core::{expr, names};
 
 use crate::connect::Cluster;
@@ -43,8 +43,7 @@ impl FromStr for Asked {
 /// Where it lies, and what it should be.
 #[derive(Debug)]
 pub struct Source {
-    pub claim: String,
-    pub path: String,
+    pub at: Place,
     pub digest: String,
     pub size: u64,
     /// Who says so.
@@ -80,16 +79,15 @@ async fn of_run(cluster: &Cluster, name: &str, stage: &str, output: &str) -> Res
         };
         return Err(Error::said(format!("stage {stage} of run {name} has no output {output}: {hint}")));
     };
-    let (claim, path) = in_claim(&found.uri)?;
+    let at = place(&found.uri, found.access.as_ref())?;
     let frozen = tree::frozen(cluster, &run).await;
     Ok(Source {
-        claim,
-        path,
+        at,
         digest: found.digest.clone(),
         size: found.size,
         said_by: format!("the status of run {name}"),
         owner: reader::owner(&run),
-        settings: frozen.and_then(|frozen| settings(&frozen, stage)),
+        settings: frozen.and_then(|frozen| reader::settings(&frozen, stage)),
         run: Some(run),
     })
 }
@@ -97,7 +95,7 @@ async fn of_run(cluster: &Cluster, name: &str, stage: &str, output: &str) -> Res
 async fn of_version(cluster: &Cluster, name: &str) -> Result<Source, Error> {
     let version = cluster.get::<ModelVersion>(name).await?;
     let artifact = &version.spec.artifact;
-    let (claim, path) = in_claim(&artifact.uri)?;
+    let at = place(&artifact.uri, artifact.access.as_ref())?;
     // The run may be gone, or another of its name may be there.
     let lineage = version.spec.lineage.as_ref();
     let run = match lineage {
@@ -109,10 +107,9 @@ async fn of_version(cluster: &Cluster, name: &str) -> Result<Source, Error> {
         Some(run) => tree::frozen(cluster, run).await,
         None => None,
     };
-    let settings = frozen.zip(lineage).and_then(|(frozen, lineage)| settings(&frozen, &lineage.stage));
+    let settings = frozen.zip(lineage).and_then(|(frozen, lineage)| reader::settings(&frozen, &lineage.stage));
     Ok(Source {
-        claim,
-        path,
+        at,
         digest: artifact.digest.clone(),
         size: artifact.size,
         said_by: format!("ModelVersion {name}"),
@@ -122,20 +119,12 @@ async fn of_version(cluster: &Cluster, name: &str) -> Result<Source, Error> {
     })
 }
 
-fn in_claim(uri: &str) -> Result<(String, String), Error> {
-    let found = names::claim_and_path(uri).map(|(claim, path)| (claim.to_owned(), path.to_owned()));
-    found.ok_or_else(|| Error::said(format!("{uri} lies in no claim: copy it with the tools of its store")))
-}
-
-fn settings(frozen: &Frozen, stage: &str) -> Option<PodSettings> {
-    match &frozen.stages.get(stage)?.kind {
-        FrozenKind::Container(container) => Some(container.container.settings.clone()),
-        FrozenKind::Pipeline(_)
-        | FrozenKind::Approve(_)
-        | FrozenKind::Register(_)
-        | FrozenKind::Deploy(_)
-        | FrozenKind::Report(_) => None,
-    }
+fn place(uri: &str, access: Option<&StoreAccess>) -> Result<Place, Error> {
+    let found = store::place(uri, access);
+    found.ok_or_else(|| {
+        let hint = if uri.starts_with("az://") { "; of az:// its access has to name the account" } else { "" };
+        Error::said(format!("{uri} is no address in a store that can be read: {}{hint}", store::ADDRESSES))
+    })
 }
 
 #[cfg(test)]
@@ -155,5 +144,18 @@ mod tests {
         for text in ["r", "r/train", "r/.model", "/a.b", "m@x", ""] {
             assert!(text.parse::<Asked>().unwrap_err().contains("write RUN/STAGE.OUTPUT"), "{text}");
         }
+    }
+
+    #[test]
+    fn artifacts_of_every_store_are_found_by_their_address() {
+        let access = StoreAccess { account: Some("lake".into()), ..StoreAccess::default() };
+        assert!(matches!(place("pvc://c/runs/r/a", None), Ok(Place::Claim { claim, .. }) if claim == "c"));
+        for uri in ["s3://b/runs/r/a", "gs://b/runs/r/a", "az://b/runs/r/a"] {
+            let found = place(uri, Some(&access)).unwrap();
+            assert!(matches!(found, Place::Objects(objects) if objects.source().uri() == uri), "{uri}");
+        }
+        let refused = |uri: &str| place(uri, None).unwrap_err().to_string();
+        assert!(refused("az://b/runs/r/a").ends_with("has to name the account"));
+        assert!(refused("ftp://b/a").contains("s3://<bucket>/<path>"));
     }
 }

@@ -13,7 +13,7 @@ use millrace_core::api::{
 };
 use millrace_core::config::Config;
 use millrace_core::deployment::take_report;
-use millrace_core::pipeline::{Frozen, FrozenKind};
+use millrace_core::pipeline::{Frozen, FrozenStage};
 use millrace_core::plan::{Apply, Create, Delete, DeleteKind, NAME_TAKEN, Plan, Refusal, sooner};
 use millrace_core::run::{self, Observed};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -307,17 +307,11 @@ impl Session {
 
 /// What a stage names in the catalog is about its pod's place: nothing of it holds here.
 fn pod_templates(frozen: &Frozen) -> BTreeMap<String, Arc<PodTemplate>> {
-    let containers = frozen.stages.values().filter_map(|stage| match &stage.kind {
-        FrozenKind::Container(container) => container.container.settings.pod_template.clone(),
-        FrozenKind::Pipeline(_)
-        | FrozenKind::Approve(_)
-        | FrozenKind::Register(_)
-        | FrozenKind::Deploy(_)
-        | FrozenKind::Report(_) => None,
-    });
+    let containers = frozen.stages.values().filter_map(FrozenStage::container);
+    let names = containers.filter_map(|of| of.container.settings.pod_template.clone());
     let empty = PodTemplate {
         template: Some(k8s_openapi::api::core::v1::PodTemplateSpec::default()),
         ..PodTemplate::default()
     };
-    containers.map(|name| (name, Arc::new(empty.clone()))).collect()
+    names.map(|name| (name, Arc::new(empty.clone()))).collect()
 }

@@ -213,20 +213,17 @@ async fn print(
     image: Option<&str>,
 ) -> Result<Vec<WantedLog>, Error> {
     let kept: Vec<&WantedLog> = sources.iter().filter_map(Source::kept).collect();
-    let claim = if kept.is_empty() { None } else { kept::claim(cluster, run).await };
-    let Some(claim) = claim else {
+    let place = if kept.is_empty() { None } else { kept::place(cluster, run).await };
+    let Some(place) = place else {
         for log in kept {
-            output::warn(&format!(
-                "{}: its pod is gone, and its log with it: the run has no store on a claim",
-                told(log)
-            ));
+            output::warn(&format!("{}: its pod is gone, and its log with it: the run has no store", told(log)));
         }
         return each(cluster, wanted, &sources, None).await;
     };
     let why = if wanted.kept { "" } else { ", as pods are gone" };
-    output::warn(&format!("out of claim {claim}{why}: {}", named(&kept)));
+    output::warn(&format!("out of {}{why}: {}", kept::told(&place), named(&kept)));
     let (begun, sources) = (&Cell::new(false), sources.as_slice());
-    let worked = match kept::pod(cluster, run, &claim, &kept, wanted.item, image).await {
+    let worked = match kept::pod(cluster, run, &place, &kept, wanted.item, image).await {
         Ok(pod) => {
             let work = |api, pod| async move {
                 let mut kept = Kept::open(cluster, &api, pod).await?;

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use millrace_core::api::{
     Cache, CacheMode, Container, Described, Lineage, Lock, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec,
-    ModelVersion, Register, Stage, StageTemplate, StageTemplateSpec, TemplateInput,
+    ModelVersion, OnFailure, Register, Stage, StageTemplate, StageTemplateSpec, TemplateInput,
 };
 use millrace_core::pipeline::{self, Bond, Frozen, FrozenContainer, FrozenKind, FrozenStage, bind_params};
 use millrace_core::{duration, names, problem};
@@ -158,7 +158,7 @@ impl Planned<'_> {
         let mut stage = Stage {
             needs: frozen.needs.iter().filter(follows).cloned().collect(),
             when: frozen.when.clone(),
-            on_failure: frozen.on_failure,
+            on_failure: Some(frozen.on_failure).filter(|on_failure| *on_failure != OnFailure::Stop),
             with: program.with.clone(),
             code: program.code,
             inputs: program.inputs.clone(),

@@ -28,10 +28,10 @@ pub struct Promote {
 #[derive(Args)]
 pub struct Abort {
     #[arg(value_name = "MODELDEPLOYMENT")]
-    name: String,
+    pub name: String,
     /// Take the field over from whoever owns it
     #[arg(long)]
-    force_conflicts: bool,
+    pub force_conflicts: bool,
 }
 
 pub async fn promote(cluster: &Cluster, command: &Promote) -> Result<Answer, Error> {

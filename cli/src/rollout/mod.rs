@@ -3,6 +3,7 @@
 mod approve;
 mod control;
 mod history;
+mod rollback;
 mod standing;
 mod status;
 mod undo;
@@ -28,6 +29,7 @@ enum Command {
     Approve(approve::Approve),
     Promote(control::Promote),
     Abort(control::Abort),
+    Rollback(rollback::Rollback),
     Undo(undo::Undo),
     History(history::History),
 }
@@ -39,6 +41,7 @@ pub async fn rollout(cluster: &Cluster, command: Rollout) -> Result<Answer, Erro
         Command::Approve(command) => Box::pin(approve::approve(cluster, &command)).await,
         Command::Promote(command) => Box::pin(control::promote(cluster, &command)).await,
         Command::Abort(command) => control::abort(cluster, &command).await,
+        Command::Rollback(command) => Box::pin(rollback::rollback(cluster, &command)).await,
         Command::Undo(command) => Box::pin(undo::undo(cluster, &command)).await,
         Command::History(command) => history::history(cluster, &command).await,
     }

@@ -16,16 +16,16 @@ use crate::{output, patch};
 #[derive(Args)]
 pub struct Undo {
     #[arg(value_name = "MODELDEPLOYMENT")]
-    name: String,
+    pub name: String,
     /// To this version
     #[arg(long, value_name = "N")]
-    to_version: Option<i64>,
+    pub to_version: Option<i64>,
     /// Wait until it was promoted or rolled back
     #[arg(short, long)]
-    watch: bool,
+    pub watch: bool,
     /// Take the field over from whoever owns it
     #[arg(long)]
-    force_conflicts: bool,
+    pub force_conflicts: bool,
 }
 
 pub async fn undo(cluster: &Cluster, command: &Undo) -> Result<Answer, Error> {

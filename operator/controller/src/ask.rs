@@ -14,7 +14,8 @@ use kube::ResourceExt;
 use millrace_core::api::{InferenceGraph, ModelDeployment, ScaleMetric};
 use millrace_core::autoscale::{Counted, Timed};
 use millrace_core::deployment::{
-    counted, followed, has_log_news, has_news, has_stream_news, is_awake, is_due, is_settled, queries, timed, watched,
+    counted, followed, has_log_news, has_news, has_stream_news, is_awake, is_due, is_settled, monitored_candidate,
+    queries, timed, watched,
 };
 use millrace_core::graph;
 use millrace_core::routing::{ADMIN_PORT, ModelReport, Report};
@@ -260,7 +261,8 @@ impl Asker {
     /// Whether a pass would write another verdict, or figures that are not old.
     fn has_verdict(&self, id: &Id, model: &ModelDeployment, now: Timestamp) -> bool {
         let measured = watched(model).and_then(|_| self.stores.tallies.measured(id));
-        measured.is_some_and(|measured| has_news(model, &measured, now))
+        let rows = monitored_candidate(model).and_then(|of| self.stores.drifts.sum(id, &of, now));
+        measured.is_some_and(|measured| has_news(model, Some(&measured), rows.as_ref(), now))
     }
 
     /// Whether a pass would write what became of the payload log, or of the messages of the stream.

@@ -10,8 +10,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::jiff::Timestamp;
 use millrace_contract::{DRIFT_PATH, DriftCounts, SERVER_ADMIN_PORT};
-use millrace_core::api::ModelDeployment;
-use millrace_core::deployment::{Monitored, has_drift_news, monitored};
+use millrace_core::deployment::{Monitored, has_drift_news, has_news, monitored, monitored_candidate, watched};
 use millrace_core::drift::checked;
 use millrace_core::run::PodView;
 use tokio::sync::Semaphore;
@@ -19,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::fetch::{Failed, fetch};
 use crate::key::{Id, Kind};
-use crate::store::Stores;
+use crate::store::{RevisionId, Stores};
 use crate::wake::Queues;
 
 /// How often it is looked whose time has come.
@@ -40,8 +39,8 @@ const ANSWER_BYTES: usize = 512 << 10;
 pub struct DriftAsker {
     stores: Arc<Stores>,
     queues: Arc<Queues>,
-    /// When each is asked next, and which revision was asked last.
-    due: HashMap<Id, (Instant, String)>,
+    /// When each is asked next.
+    due: HashMap<RevisionId, Instant>,
     /// Pods that were asked and have not answered yet.
     asked: HashSet<String>,
     at_once: Arc<Semaphore>,
@@ -93,22 +92,27 @@ impl DriftAsker {
     }
 
     fn targets(&mut self) -> Vec<Target> {
-        let mut watched = Vec::new();
+        let mut asked = Vec::new();
         self.stores.deployments.each(None, |id, deployment| {
-            watched.extend(monitored(deployment).map(|monitored| (id.clone(), monitored)));
+            let every = |monitored: Monitored| {
+                let every = (monitored.window / IN_WINDOW).clamp(SOONEST, LATEST);
+                (id.clone(), monitored, every)
+            };
+            asked.extend(monitored(deployment).map(every));
+            // A step may be shorter than the window.
+            asked.extend(monitored_candidate(deployment).map(|monitored| (id.clone(), monitored, SOONEST)));
         });
-        let ids: HashSet<&Id> = watched.iter().map(|(id, _)| id).collect();
-        self.due.retain(|id, _| ids.contains(id));
-        self.stores.drifts.keep(&ids);
+        let keys = asked.iter().map(|(id, monitored, _)| (id.clone(), monitored.revision.clone())).collect();
+        self.due.retain(|key, _| HashSet::contains(&keys, key));
+        self.stores.drifts.keep(&keys);
         let (now, time) = (Instant::now(), Timestamp::now());
         let mut targets = Vec::new();
-        for (id, monitored) in watched {
-            let waits = self.due.get(&id).is_some_and(|(due, of)| *due > now && *of == monitored.revision);
-            if waits {
+        for (id, monitored, every) in asked {
+            let key = (id.clone(), monitored.revision.clone());
+            if self.due.get(&key).is_some_and(|due| *due > now) {
                 continue;
             }
-            let every = (monitored.window / IN_WINDOW).clamp(SOONEST, LATEST);
-            self.due.insert(id.clone(), (now + every, monitored.revision.clone()));
+            self.due.insert(key, now + every);
             self.stores.drifts.begin(&id, &monitored, time);
             // What was counted ages, also where nobody answers any more.
             self.tell(&id, time);
@@ -148,12 +152,17 @@ impl DriftAsker {
     /// Wakes the ModelDeployment if a pass would write something else.
     fn tell(&self, id: &Id, now: Timestamp) {
         let Some(deployment) = self.stores.deployments.get(id) else { return };
-        let is_news = |deployment: &ModelDeployment| {
-            let monitored = monitored(deployment)?;
-            let counts = self.stores.drifts.sum(id, &monitored, now)?;
-            Some(has_drift_news(deployment, &counts, now))
+        let of_promoted = || {
+            let counts = self.stores.drifts.sum(id, &monitored(&deployment)?, now)?;
+            Some(has_drift_news(&deployment, &counts, now))
         };
-        if is_news(&deployment) == Some(true) {
+        let of_candidate = || {
+            let counts = self.stores.drifts.sum(id, &monitored_candidate(&deployment)?, now)?;
+            watched(&deployment)?;
+            let measured = self.stores.tallies.measured(id);
+            Some(has_news(&deployment, measured.as_ref(), Some(&counts), now))
+        };
+        if of_promoted() == Some(true) || of_candidate() == Some(true) {
             self.queues.of(Kind::Deployment).push_unless_failing(id.clone());
         }
     }

@@ -11,6 +11,8 @@ pub const PIPELINE_UID_LABEL: &str = "millrace.dev/pipeline-uid";
 pub const TRIGGER_LABEL: &str = "millrace.dev/trigger";
 /// As the value of that label: it looks for no data, it keeps the store in order. No trigger has a name with a capital.
 pub const SWEEP: &str = "Archive";
+/// Begins the label of a pod that mounts a claim, behind it comes the claim's name: see [`claim_label`].
+pub const CLAIM_LABEL: &str = "claim.millrace.dev/";
 /// The run a Job, a pod or a ModelVersion belongs to (its name, shortened to fit a label).
 pub const RUN_LABEL: &str = "millrace.dev/run";
 /// The run's uid: the label that decides.
@@ -32,6 +34,8 @@ pub const DEPLOYMENT_LABEL: &str = "millrace.dev/model-deployment";
 /// The InferenceGraph that a Service belongs to.
 pub const GRAPH_LABEL: &str = "millrace.dev/inference-graph";
 pub const REVISION_LABEL: &str = "millrace.dev/revision";
+/// A pod of a revision that fetches its model from a bucket.
+pub const FETCHES_LABEL: &str = "millrace.dev/fetches-model";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub const MANAGED_BY: &str = "millrace";
 
@@ -92,6 +96,12 @@ pub fn job(run: &str, stage: &str, attempt: u32) -> String {
 #[must_use]
 pub fn label_value(name: &str) -> String {
     cut(name, MAX_LABEL)
+}
+
+/// The label of the pods that mount this claim. A pod may mount several.
+#[must_use]
+pub fn claim_label(claim: &str) -> String {
+    format!("{CLAIM_LABEL}{}", cut(claim, MAX_LABEL))
 }
 
 /// The folder of a run in its store. The uid keeps a run that was made again under an old name away from old artifacts.

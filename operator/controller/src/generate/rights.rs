@@ -5,7 +5,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use millrace_core::api::GROUP;
 use millrace_core::names::{ROUTER, ROUTES};
-use millrace_core::routing::SERVERS_POLICY;
+use millrace_core::routing::{FETCH_POLICY, SERVERS_POLICY};
 
 struct Right {
     /// Why: the code that needs it.
@@ -112,6 +112,13 @@ const RIGHTS: &[Right] = &[
         resources: &["horizontalpodautoscalers"],
         verbs: &["get", "list", "watch", "create", "update", "delete"],
     },
+    // By name: those that a pipeline mounts.
+    Right {
+        what_for: "whether one node alone may mount a claim",
+        group: "",
+        resources: &["persistentvolumeclaims"],
+        verbs: &["get"],
+    },
     // The chart gives these three where gatewayAPI.enabled is set.
     Right {
         what_for: "ways in through Gateways",
@@ -178,7 +185,7 @@ const NAMED: &[(Right, &[&str])] = &[
             resources: &["networkpolicies"],
             verbs: &["create", "patch", "delete"],
         },
-        &[ROUTER, SERVERS_POLICY],
+        &[ROUTER, SERVERS_POLICY, FETCH_POLICY],
     ),
     // The one role that it gives, and no other.
     (

@@ -1,5 +1,6 @@
 //! One pass: observe, plan, carry out.
 
+mod claims;
 mod gates;
 mod graph;
 mod items;
@@ -23,6 +24,7 @@ use millrace_core::{deployment, model_version, pipeline, run};
 use tokio::sync::{MutexGuard, watch};
 use tokio::time::Instant;
 
+use self::claims::KnownClaims;
 use self::gates::Gates;
 use self::observe::PodTemplates;
 use self::routing::Refused;
@@ -48,6 +50,7 @@ pub struct Passes {
     pub writer: Writer,
     pub metrics: Metrics,
     pod_templates: PodTemplates,
+    known_claims: KnownClaims,
     warnings: Warnings,
     refused: Refused,
     gates: Gates,
@@ -78,6 +81,7 @@ impl Passes {
             writer,
             metrics,
             pod_templates: PodTemplates::default(),
+            known_claims: KnownClaims::default(),
             warnings: Warnings::default(),
             refused: Refused::default(),
             gates: Gates::default(),

@@ -14,18 +14,19 @@ use millrace_core::api::{
 use millrace_core::autoscale::Window;
 use millrace_core::deployment::DeploymentView;
 use millrace_core::gateway_api::GatewayClass;
-use millrace_core::pipeline::{Frozen, FrozenKind, Looks, PipelineObserved, sweep_is_due};
+use millrace_core::pipeline::claims as mounted;
+use millrace_core::pipeline::{Frozen, FrozenStage, Looks, PipelineObserved, sweep_is_due};
 use millrace_core::plan::{Refusal, sooner};
+use millrace_core::pod::Claims;
 use millrace_core::run::{Claim, JobView, Peer, PodView};
-use millrace_core::{deployment, run};
-use millrace_core::{duration, names};
+use millrace_core::{deployment, duration, names, run};
 use tokio::time::Instant;
 
-use super::Passes;
+use super::{Passes, claims};
 use crate::key::Id;
 use crate::store::stage_pod_view;
 use crate::wake::{followed, followers, pipeline_of, watched_models};
-use crate::write::WriteError;
+use crate::write::{WriteError, chain};
 
 /// What has ended for so long has no pods of items any more.
 const ITEMS_STOP: Duration = Duration::from_mins(10);
@@ -69,8 +70,14 @@ impl Passes {
             }
         }
         let (looks, look_again) = self.looks(id, pipeline, now).await;
+        let templates = self.stores.templates_for(&id.namespace, &self.config.catalog_namespace);
+        let mounts = mounted::of_spec(&pipeline.spec, &templates);
+        let claims = self.claims(&id.namespace, mounts).await.unwrap_or_else(|error| {
+            tracing::warn!(object = %id, error = %chain(&error), "what a pipeline mounts cannot be read; nothing is said of it");
+            Claims::new()
+        });
         let mut observed = PipelineObserved {
-            templates: self.stores.templates_for(&id.namespace, &self.config.catalog_namespace),
+            templates,
             model_deployments: watched_models(pipeline).filter_map(model).collect(),
             runs,
             upstreams: self.upstreams(id, pipeline),
@@ -81,6 +88,7 @@ impl Passes {
                 .collect(),
             looks,
             needs: None,
+            claims,
             refusals,
         };
         if sweep_is_due(pipeline, &observed, now) {
@@ -148,6 +156,10 @@ impl Passes {
             }
         };
         let pod_templates = self.pod_templates(wanted).await?;
+        let model_versions: Vec<_> = self.stores.versions.group(&id.namespace).into_values().collect();
+        let mut mounts = claims::of_run(frozen.as_deref(), spec.filter(|_| !ended), &templates, &model_versions);
+        mounts.extend(pod_templates.values().flat_map(|template| claims::of_template(template)));
+        let claims = self.claims(&id.namespace, mounts).await?;
         let jobs: Vec<_> = self.stores.jobs.group(&uid).into_values().collect();
         let mut pods: Vec<_> = self.stores.stage_pods.group(&uid).into_values().collect();
         pods.extend(self.unseen_pods(&id.namespace, run, &jobs, &pods).await?);
@@ -168,10 +180,11 @@ impl Passes {
             above: self.above(id, run),
             jobs,
             pods,
-            model_versions: self.stores.versions.group(&id.namespace).into_values().collect(),
+            model_versions,
             model_deployments: self.stores.deployments.group(&id.namespace),
             refusals,
             job_warnings,
+            claims,
             // Taken last, by `look_at_cache`.
             cache: run::CacheSnapshot::default(),
         };
@@ -341,6 +354,8 @@ impl Passes {
             load,
             measured: deployment::watched(deployment).and_then(|_| self.stores.tallies.measured(id)),
             drift: deployment::monitored(deployment).and_then(|of| self.stores.drifts.sum(id, &of, now)),
+            candidate_drift: deployment::monitored_candidate(deployment)
+                .and_then(|of| self.stores.drifts.sum(id, &of, now)),
             reached,
             pod_templates: self.pod_templates(wanted).await?,
             refusals,
@@ -422,14 +437,7 @@ impl Passes {
 }
 
 fn templates_of_frozen(frozen: &Frozen) -> BTreeSet<String> {
-    let containers = frozen.stages.values().filter_map(|stage| match &stage.kind {
-        FrozenKind::Container(container) => Some(container),
-        FrozenKind::Pipeline(_)
-        | FrozenKind::Approve(_)
-        | FrozenKind::Register(_)
-        | FrozenKind::Deploy(_)
-        | FrozenKind::Report(_) => None,
-    });
+    let containers = frozen.stages.values().filter_map(FrozenStage::container);
     containers.filter_map(|c| c.container.settings.pod_template.clone()).collect()
 }
 

@@ -19,7 +19,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 pub use applied::Applied;
 pub use cached::Cached;
-pub use drifts::Drifts;
+pub use drifts::{Drifts, RevisionId};
 pub use feed::{
     Feeds, News, autoscaler, graph_service, job, keep, look_job, part, router_deployment, routes, server_deployment,
     service, start, whole,

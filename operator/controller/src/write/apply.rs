@@ -42,30 +42,36 @@ pub(super) struct Put<K> {
 
 impl Writer {
     pub(super) async fn apply(&self, namespace: &str, apply: Apply) -> Result<Option<Refusal>, WriteError> {
+        let id = |meta: &ObjectMeta| Id::new(namespace, meta.name.clone().unwrap_or_default());
         match apply {
             Apply::Deployment(wanted) => {
                 let is_free = has_controller_of(wanted.meta());
-                let put = self.put(namespace, &*wanted, deployment_over, is_free, shape_of_deployment).await?;
+                let known = self.stores.server_deployments.get(&id(wanted.meta())).is_some();
+                let put = self.put(namespace, &*wanted, known, deployment_over, is_free, shape_of_deployment).await?;
                 Ok(put.map(|put| self.deployment_made(namespace, put)).err())
             }
             Apply::Service(wanted) => {
                 let is_free = has_controller_of(wanted.meta());
-                let put = self.put(namespace, &*wanted, service_over, is_free, shape_of_service).await?;
+                let known = self.stores.services.get(&id(wanted.meta())).is_some();
+                let put = self.put(namespace, &*wanted, known, service_over, is_free, shape_of_service).await?;
                 Ok(put.map(|put| self.service_made(namespace, deployment::asked(&wanted), put)).err())
             }
             Apply::GraphService(wanted) => {
                 let is_free = has_controller_of(wanted.meta());
-                let put = self.put(namespace, &*wanted, service_over, is_free, shape_of_service).await?;
+                let known = self.stores.graph_services.get(&id(wanted.meta())).is_some();
+                let put = self.put(namespace, &*wanted, known, service_over, is_free, shape_of_service).await?;
                 Ok(put.map(|put| self.graph_service_made(namespace, deployment::asked(&wanted), put)).err())
             }
             Apply::Autoscaler(wanted) => {
                 let is_free = has_controller_of(wanted.meta());
-                let put = self.put(namespace, &*wanted, autoscaler_over, is_free, shape_of_autoscaler).await?;
+                let known = self.stores.autoscalers.get(&id(wanted.meta())).is_some();
+                let put = self.put(namespace, &*wanted, known, autoscaler_over, is_free, shape_of_autoscaler).await?;
                 Ok(put.map(|put| self.autoscaler_made(namespace, deployment::autoscaler_asked(&wanted), put)).err())
             }
             Apply::HttpRoute(wanted) => {
                 let is_free = has_controller_of(wanted.meta());
-                let put = self.put(namespace, &*wanted, http_route_over, is_free, shape_of_http_route).await?;
+                let known = self.stores.http_routes.get(&id(wanted.meta())).is_some();
+                let put = self.put(namespace, &*wanted, known, http_route_over, is_free, shape_of_http_route).await?;
                 Ok(put.map(|put| self.http_route_made(namespace, deployment::route_asked(&wanted), put)).err())
             }
             Apply::Scale { deployment, from, replicas } => self.scale(namespace, &deployment, from, replicas).await,
@@ -152,11 +158,13 @@ impl Writer {
     }
 
     /// Makes an object, or replaces the one that is there: an apply would leave what somebody added. `over` lays what is
-    /// wanted over what is there, and keeps what others may own. `is_free` says of what is there whether it may be written.
+    /// wanted over what is there, and keeps what others may own. `is_free` says of what is there whether it may be written. What is not `known`
+    /// is made without a look before.
     pub(super) async fn put<K>(
         &self,
         namespace: &str,
         wanted: &K,
+        known: bool,
         over: fn(K, K) -> K,
         is_free: impl Fn(&ObjectMeta) -> bool,
         shape: fn(&K) -> u64,
@@ -167,22 +175,24 @@ impl Writer {
         let api = self.api::<K>(namespace);
         let name = wanted.name_any();
         let object = format!("{} {name}", K::kind(&()));
-        // Not from the shelf: one without our label is not there.
-        let found = api.get_opt(&name).await.map_err(|e| WriteError::new("read", &object, e))?;
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        // The shelves may be behind, and one without our label is not on them: only the apiserver knows.
+        if !known {
+            self.metrics.wrote(Verb::Apply);
+            match api.create(&params, wanted).await {
+                Err(error) if code(&error) == Some(409) => {}
+                answer => return Ok(written(&object, answer)?.map(|made| Put { made, before: None })),
+            }
+        }
+        let found = api.get_opt(&name).await.map_err(|e| WriteError::new("read", &object, e))?;
+        if let Some(found) = found.as_ref().filter(|found| !is_free(found.meta())) {
+            return Ok(Err(name_taken(&object, controller_uid(found.meta()).as_deref())));
+        }
         let before = found.as_ref().map(shape);
+        self.metrics.wrote(Verb::Apply);
         let answer = match found {
-            Some(found) if !is_free(found.meta()) => {
-                return Ok(Err(name_taken(&object, controller_uid(found.meta()).as_deref())));
-            }
-            Some(found) => {
-                self.metrics.wrote(Verb::Apply);
-                api.replace(&name, &params, &over(found, wanted.clone())).await
-            }
-            None => {
-                self.metrics.wrote(Verb::Apply);
-                api.create(&params, wanted).await
-            }
+            Some(found) => api.replace(&name, &params, &over(found, wanted.clone())).await,
+            None => api.create(&params, wanted).await,
         };
         Ok(written(&object, answer)?.map(|made| Put { made, before }))
     }
@@ -315,9 +325,15 @@ pub(super) fn deployment_over(found: Deployment, wanted: Deployment) -> Deployme
     if let (Some(spec), Some(there)) = (&mut spec, found.spec) {
         spec.replicas = there.replicas;
         let metadata = spec.template.metadata.get_or_insert_default();
-        let mut annotations = there.template.metadata.and_then(|metadata| metadata.annotations).unwrap_or_default();
+        let ObjectMeta { annotations, labels, .. } = there.template.metadata.unwrap_or_default();
+        let (mut annotations, labels) = (annotations.unwrap_or_default(), labels.unwrap_or_default());
         annotations.extend(metadata.annotations.take().unwrap_or_default());
         metadata.annotations = Some(annotations);
+        // A revision from before these labels has pods that serve: they are not replaced for them.
+        metadata
+            .labels
+            .get_or_insert_default()
+            .retain(|name, _| labels.contains_key(name) || !deployment::is_beside(name));
     }
     Deployment { metadata: metadata_over(found.metadata, wanted.metadata), spec, status: None }
 }

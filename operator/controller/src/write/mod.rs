@@ -12,7 +12,7 @@ mod status;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-pub use error::{WriteError, chain};
+pub use error::{WriteError, chain, code};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use millrace_core::api::{

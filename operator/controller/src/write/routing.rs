@@ -51,7 +51,8 @@ impl Writer {
                 }
                 // An apply would leave what somebody added.
                 RouterObject::Deployment(wanted) => {
-                    let put = self.put(namespace, &*wanted, router_over, is_ours, Part::shape).await?;
+                    let known = self.stores.router_deployments.get(&Id::new(namespace, wanted.name_any())).is_some();
+                    let put = self.put(namespace, &*wanted, known, router_over, is_ours, Part::shape).await?;
                     let made = match put {
                         Ok(put) => Ok(self.part_made(namespace, put, &how).await),
                         Err(refusal) => Err(refusal),

@@ -374,6 +374,45 @@ async fn a_decision_holds_for_one_time_that_a_stage_is_asked_and_stays_once_it_h
 }
 
 #[tokio::test]
+async fn how_a_model_waits_answers_and_starts_is_held_to_its_bounds() {
+    refuses(
+        "ModelDeployment",
+        &[
+            (json!({ "server": { "concurrency": 0 } }), "greater than or equal to 1"),
+            (json!({ "server": { "concurrency": 1001 } }), "less than or equal to 1000"),
+            (json!({ "server": { "timeout": "long" } }), "should match"),
+            (json!({ "server": { "startupTimeout": 900 } }), "must be of type string"),
+            (json!({ "server": { "batching": { "maxDelay": "2" } } }), "should match"),
+            (json!({ "server": { "threads": 0 } }), "greater than or equal to 1"),
+            (json!({ "server": { "batching": null, "threads": 2, "container": { "image": "i" } } }), "threads is for"),
+            (
+                json!({ "server": { "batching": null, "explainBudget": 9, "container": { "image": "i" } } }),
+                "explainBudget is for",
+            ),
+            (
+                json!({ "server": { "batching": null, "container": { "image": "i", "protocol": "HTTP2" } } }),
+                "Unsupported value",
+            ),
+            (
+                json!({ "server": { "concurrency": 4 }, "scale": { "max": 2, "target": 5 } }),
+                "scale.target must not be more than server.concurrency",
+            ),
+            (
+                json!({ "server": { "concurrency": 4 }, "scale": { "max": 2, "target": 4.5, "metric": "Concurrency" } }),
+                "scale.target must not be more than server.concurrency",
+            ),
+            (
+                json!({ "server": { "batching": null, "container": { "image": "i", "readyProbe": "GRPC", "readyPath": "/r" } } }),
+                "readyPath is for readyProbe: HTTP",
+            ),
+            (json!({ "routing": { "queue": { "max": 0 } } }), "greater than or equal to 1"),
+            (json!({ "routing": { "queue": { "timeout": "2 m" } } }), "should match"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
     refuses(
         "StageTemplate",
@@ -461,6 +500,32 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             ),
             (json!({ "routing": { "headers": { "x": { "header": "a b", "value": "v", "to": "Canary" } } } }), "should match"),
             (json!({ "routing": { "headers": { "x": { "header": "a", "value": "v", "to": "m-1" } } } }), "Unsupported value"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_analysis_is_held_to_its_bounds() {
+    let mut elsewhere = rollout(&json!({ "metric": "Drift", "max": 0.1 }));
+    elsewhere["server"] = json!({ "container": { "image": "i" } });
+    refuses(
+        "ModelDeployment",
+        &[
+            (rollout(&json!({ "live": "f1", "minRatioToStable": 0 })), "minRatioToStable must be 0.01 or more"),
+            (
+                rollout(&json!({ "live": "f1", "minRatioToStable": 1.1, "maxRatioToStable": 1 })),
+                "minRatioToStable must not be above maxRatioToStable",
+            ),
+            (
+                rollout(&json!({ "metric": "ErrorRate", "minRatioToStable": 0.9 })),
+                "minRatioToStable is for figures of which more is better",
+            ),
+            (rollout(&json!({ "metric": "Drift", "min": 0.1 })), "Drift is the share that has drifted"),
+            (rollout(&json!({ "metric": "Drift", "max": 1 })), "write max, 0 or more and below 1, and no other limit"),
+            (rollout(&json!({ "metric": "Drift", "max": 0.1, "maxRatioToStable": 2 })), "and no other limit"),
+            (rollout(&json!({ "metric": "Drift", "max": -0.1 })), "max and min of a metric must be 0 or more"),
+            (elsewhere, "metric: Drift is of what Millrace's own model server counts"),
         ],
     )
     .await;
@@ -569,7 +634,11 @@ async fn what_is_asked_of_prometheus_is_held_to_its_bounds() {
             (rollout(&json!({ "metric": "ErrorRate", "max": -1 })), "must be 0 or more"),
             (
                 rollout(&json!({ "maxRatioToStable": 2, "prometheus": { "address": "http://p", "query": "up" } })),
-                "maxRatioToStable needs $[[ revision ]]",
+                "maxRatioToStable and minRatioToStable need $[[ revision ]]",
+            ),
+            (
+                rollout(&json!({ "minRatioToStable": 0.9, "prometheus": { "address": "http://p", "query": "up" } })),
+                "maxRatioToStable and minRatioToStable need $[[ revision ]]",
             ),
         ],
     )
@@ -746,6 +815,12 @@ async fn what_a_gateway_cannot_do_is_refused_with_what_to_write_instead() {
                 direct(json!({ "scale": { "max": 4, "target": 8, "metric": "Latency" } })),
                 "the routers count nothing for scale.metric",
             ),
+            (direct(json!({ "server": { "concurrency": 1 } })), "server.concurrency holds at the routers"),
+            (
+                direct(json!({ "server": { "batching": null, "timeout": "1m", "container": { "image": "i" } } })),
+                "server.timeout of a container holds at the routers",
+            ),
+            (direct(json!({ "routing": { "queue": { "max": 1 } } })), "queue is at the routers"),
             (
                 direct(json!({ "rollout": { "strategy": "Recreate" } })),
                 "a Gateway does not wait until the new pods are there",
@@ -764,10 +839,16 @@ async fn what_a_gateway_cannot_do_is_refused_with_what_to_write_instead() {
     let client = client().await;
     let cpu = json!({ "min": 1, "max": 4, "target": 70, "metric": "CPU" });
     for change in [
+        direct(json!({ "server": { "timeout": "1m" } })),
+        json!({ "server": { "concurrency": 4 }, "scale": { "max": 2, "target": 4 } }),
+        json!({ "server": { "concurrency": 4 }, "scale": { "max": 2, "target": 100, "metric": "RequestRate" } }),
+        json!({ "routing": { "queue": { "max": 5, "timeout": "10m" } } }),
         direct(json!({ "scale": cpu })),
         direct(json!({ "scale": { "min": 2, "max": 2 } })),
         direct(json!({ "scale": { "metric": "External" } })),
         direct(canary(json!({ "prometheus": prometheus, "max": 1 }))),
+        direct(canary(json!({ "metric": "Drift", "max": 0.3, "minSamples": 100 }))),
+        canary(json!({ "live": "accuracy", "min": 0.5, "minRatioToStable": 0.98 })),
         direct(canary(json!({ "live": "accuracy", "min": 0.8, "minSamples": 10 }))),
         path("/v2/models/m"),
         path("/"),

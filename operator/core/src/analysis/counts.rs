@@ -60,6 +60,8 @@ impl Counts {
         match metric {
             AnalysisMetric::ErrorRate => self.ended,
             AnalysisMetric::Agreement => self.compared(),
+            // Servers count that.
+            AnalysisMetric::Drift => 0,
             _latency => self.duration.count(),
         }
     }

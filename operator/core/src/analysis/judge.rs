@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::drifted::{self, Rows};
 use super::{Asked, Measured, outside, reported};
 use crate::api::{Analysis, AnalysisMetric, AnalysisStatus, Verdict};
 use crate::deployment::Live;
@@ -9,12 +10,12 @@ use crate::deployment::Live;
 /// Where the spec says nothing.
 const MIN_SAMPLES: u32 = 100;
 
-/// What the analyses need to say something.
+/// What the analyses need of what routers count to say something.
 #[must_use]
 pub fn asked(analyses: &BTreeMap<String, Analysis>) -> Vec<Asked> {
     let asked = analyses.values().filter_map(|analysis| {
-        let compares = analysis.max_ratio_to_stable.is_some();
-        Some(Asked { metric: analysis.metric?, samples: needed(analysis), compares })
+        let metric = analysis.metric.filter(|metric| *metric != AnalysisMetric::Drift)?;
+        Some(Asked { metric, samples: needed(analysis), compares: analysis.compares() })
     });
     asked.collect()
 }
@@ -23,16 +24,18 @@ fn needed(analysis: &Analysis) -> u64 {
     u64::from(analysis.min_samples.unwrap_or(MIN_SAMPLES))
 }
 
-/// Judges every analysis. Without `measured` nothing was counted yet.
+/// Judges every analysis. Without `measured` nothing was counted yet. `rows` is what the servers of the revision that comes counted.
 #[must_use]
 pub fn judge(
     analyses: &BTreeMap<String, Analysis>,
     measured: Option<&Measured>,
     live: Live<'_>,
+    rows: &Rows<'_>,
 ) -> Vec<AnalysisStatus> {
     let judged = analyses.iter().map(|(name, analysis)| match (&analysis.prometheus, &analysis.live) {
         (Some(_), _) => outside::judge(name, analysis, measured),
         (None, Some(metric)) => reported::judge(name, analysis, metric, live),
+        (None, None) if analysis.metric == Some(AnalysisMetric::Drift) => drifted::judge(name, analysis, rows),
         (None, None) => one(name, analysis, analysis.metric.unwrap_or_default(), measured),
     });
     judged.collect()
@@ -41,7 +44,7 @@ pub fn judge(
 fn one(name: &str, analysis: &Analysis, metric: AnalysisMetric, measured: Option<&Measured>) -> AnalysisStatus {
     let needed = needed(analysis);
     let samples = measured.map_or(0, |measured| measured.candidate.samples(metric));
-    let compares = analysis.max_ratio_to_stable.is_some();
+    let compares = analysis.compares();
     let of_stable = measured.map_or(0, |measured| measured.stable.samples(metric));
     let value = measured.and_then(|measured| measured.candidate.figure(metric));
     let stable = measured.and_then(|measured| measured.stable.figure(metric)).filter(|_| compares);

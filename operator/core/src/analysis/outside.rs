@@ -16,7 +16,7 @@ pub(super) fn judge(name: &str, analysis: &Analysis, measured: Option<&Measured>
         asks.and_then(|(measured, asks)| Some(measured.answers.of(id(asks)?))).unwrap_or_default()
     };
     let (candidate, stable) = (of(|asks| Some(&asks.candidate)), of(|asks| asks.stable.as_ref()));
-    let compares = analysis.max_ratio_to_stable.is_some();
+    let compares = analysis.compares();
     let (verdict, message) = verdict(analysis, &candidate, &stable, samples, "Prometheus says");
     AnalysisStatus {
         name: name.to_owned(),
@@ -36,8 +36,8 @@ pub(super) fn verdict(
     samples: u64,
     says: &str,
 ) -> (Verdict, String) {
-    let compares = analysis.max_ratio_to_stable;
-    let asked = [Some(("", candidate)), compares.map(|_| (" of the promoted revision", stable))];
+    let compares = analysis.compares();
+    let asked = [Some(("", candidate)), compares.then_some((" of the promoted revision", stable))];
     for (whose, answer) in asked.iter().flatten() {
         let words = answer.problem.as_deref().unwrap_or("the routers have not asked yet");
         if answer.errors >= TOO_MANY {
@@ -61,18 +61,23 @@ pub(super) fn verdict(
     let mut held = Vec::new();
     held.extend(analysis.max.map(|max| format!("max {max}")));
     held.extend(analysis.min.map(|min| format!("min {min}")));
-    if let (Some(ratio), Some(stable)) = (compares, stable.value) {
-        let beside = format!("{ratio} times the promoted revision's {}", rounded(stable));
+    if let Some(stable) = stable.value.filter(|_| compares) {
+        let beside = |ratio: f64| format!("{ratio} times the promoted revision's {}", rounded(stable));
         if stable < 0.0 {
             return (
                 Verdict::Inconclusive,
                 format!("{head}, and the promoted revision's {} is no measure", rounded(stable)),
             );
         }
-        if figure > ratio * stable {
-            return (Verdict::Failed, format!("{head}, more than {beside}"));
+        let (max, min) = (analysis.max_ratio_to_stable, analysis.min_ratio_to_stable);
+        if let Some(ratio) = max.filter(|ratio| figure > ratio * stable) {
+            return (Verdict::Failed, format!("{head}, more than {}", beside(ratio)));
         }
-        held.push(format!("at most {beside}"));
+        if let Some(ratio) = min.filter(|ratio| figure < ratio * stable) {
+            return (Verdict::Failed, format!("{head}, less than {}", beside(ratio)));
+        }
+        held.extend(max.map(|ratio| format!("at most {}", beside(ratio))));
+        held.extend(min.map(|ratio| format!("at least {}", beside(ratio))));
     }
     (Verdict::Passed, format!("{head} ({})", held.join(", ")))
 }
@@ -85,7 +90,7 @@ mod tests {
     use millrace_routes::{ModelStats, QueryStats, RevisionStats, Stats};
     use serde_json::json;
 
-    use crate::analysis::{Asks, Step, Tally, judge};
+    use crate::analysis::{Asks, Rows, Step, Tally, judge};
     use crate::api::{Analysis, Verdict};
     use crate::deployment::Live;
 
@@ -120,7 +125,7 @@ mod tests {
         whole.as_object_mut().unwrap().extend(analysis.as_object().unwrap().clone());
         let analysis: Analysis = serde_json::from_value(whole).unwrap();
         let analyses = BTreeMap::from([("a".to_owned(), analysis)]);
-        let judged = judge(&analyses, Some(&tally.measured()), Live::default()).remove(0);
+        let judged = judge(&analyses, Some(&tally.measured()), Live::default(), &Rows::default()).remove(0);
         (judged.verdict, judged.message)
     }
 

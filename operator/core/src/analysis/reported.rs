@@ -7,7 +7,7 @@ use crate::api::{Analysis, AnalysisStatus, LiveMetrics};
 use crate::deployment::Live;
 
 pub(super) fn judge(name: &str, analysis: &Analysis, metric: &str, live: Live<'_>) -> AnalysisStatus {
-    let compares = analysis.max_ratio_to_stable.is_some();
+    let compares = analysis.compares();
     let (candidate, stable) = (answer(metric, live, live.candidate), answer(metric, live, live.stable));
     let samples = live.candidate.and_then(|live| live.samples).unwrap_or_default();
     let counted = u64::try_from(samples).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use millrace_routes::{Histogram, ModelStats, Outcome, RevisionStats, ShadowStats, Stats};
 
-use super::{Answers, Asked, Counts, Measured, Step, Tally, judge};
+use super::{Answers, Asked, Counts, Measured, Rows, Step, Tally, judge};
 use crate::api::{Analysis, AnalysisMetric, Verdict};
 use crate::deployment::Live;
 
@@ -91,7 +91,7 @@ fn the_last_minutes_decide_in_a_long_step() {
 fn judged(analysis: Analysis, candidate: Counts, stable: Counts) -> (Verdict, String) {
     let measured =
         Measured { step: step(), since: Timestamp::UNIX_EPOCH, candidate, stable, answers: Answers::default() };
-    let all = judge(&BTreeMap::from([("x".to_owned(), analysis)]), Some(&measured), Live::default());
+    let all = judge(&BTreeMap::from([("x".to_owned(), analysis)]), Some(&measured), Live::default(), &Rows::default());
     (all[0].verdict, all[0].message.clone())
 }
 
@@ -107,7 +107,7 @@ fn limits_are_what_may_just_be() {
     assert_eq!((verdict, message.as_str()), (Verdict::Failed, "ErrorRate 0.06 over 100 requests, more than max 0.05"));
     assert_eq!(judged(max(0.05), counts(99, 99), counts(0, 0)), (Verdict::Inconclusive, "99 of 100 requests".into()));
     assert_eq!(
-        judge(&BTreeMap::from([("x".to_owned(), max(1.0))]), None, Live::default())[0].verdict,
+        judge(&BTreeMap::from([("x".to_owned(), max(1.0))]), None, Live::default(), &Rows::default())[0].verdict,
         Verdict::Inconclusive
     );
     let min = Analysis { metric: Some(AnalysisMetric::Agreement), min: Some(0.5), ..Analysis::default() };

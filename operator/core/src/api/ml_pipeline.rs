@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Archive, ArchiveStatus, Artifacts, Cache, Condition, Lock, ParamSpec, Retry, Stage, Store, Triggers,
+    Archive, ArchiveStatus, Artifacts, Cache, Condition, Lock, OnFailure, ParamSpec, Retry, Stage, Store, Triggers,
     TriggersStatus, schema,
 };
 
@@ -75,7 +75,7 @@ pub struct MLPipelineSpec {
     pub stages: BTreeMap<String, Stage>,
     /// Stages, with the same fields, that run when all others have ended, however that was: after a failure, a timeout and `cancel: Graceful` too.
     /// They see
-    /// `run.status` (`Succeeded`, `Failed` or `Canceled`) and `stages.<s>.status`. The run's `timeout` does not count for them, and one that
+    /// `run.status` (`Succeeded`, `Failed` or `Canceled`), `run.reason`, `run.message` and `stages.<s>.status`. The run's `timeout` does not count for them, and one that
     /// fails fails the run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
@@ -157,6 +157,10 @@ pub struct Defaults {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub pending_timeout: Option<String>,
+    /// For a stage of `stages` that has no `onFailure`; `FailAtEnd` is what `failFast: false` is elsewhere. A stage that asks a person stops the run
+    /// whatever this says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
     /// For a stage of `stages` that has no `cache`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,

@@ -27,6 +27,7 @@ mod rollout;
 mod routing;
 mod schema;
 mod security;
+mod server;
 mod stage;
 mod stage_template;
 mod store;
@@ -58,8 +59,8 @@ pub use ml_pipeline_run::{
     PipelineRef, ResolvedInput, RetryFrom, RunCode, RunRef, RunTrigger, StageState, StageStatus, StageUsage,
 };
 pub use model_deployment::{
-    Address, Batching, CachedModel, DeployedModel, ModelCache, ModelDeployment, ModelDeploymentSpec,
-    ModelDeploymentStatus, Percentile, RevisionStatus, Scale, ScaleMetric, Server, ServerContainer,
+    Address, CachedModel, DeployedModel, ModelCache, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus,
+    Percentile, RevisionStatus, Scale, ScaleMetric,
 };
 pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, ModelVersionStatus};
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};
@@ -76,8 +77,9 @@ pub use rollout::{
     Analysis, AnalysisMetric, AnalysisStatus, OnRolloutFailure, Rollout, RolloutAction, RolloutControl, RolloutMark,
     RolloutOutcome, RolloutRecord, RolloutStatus, RolloutStep, RolloutStrategy, Verdict,
 };
-pub use routing::{HeaderRoute, RouteTo, Routing, StickyHeader};
+pub use routing::{HeaderRoute, RequestQueue, RouteTo, Routing, StickyHeader};
 pub use security::{Auth, Jwks, JwksKey, JwtRules, KeySecret, RateLimit, RatePer, Security, TlsSecret};
+pub use server::{Batching, ReadyProbe, Server, ServerContainer, ServerProtocol};
 pub(crate) use stage::is_stop;
 pub use stage::{
     ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, InputMode, MemoryGrowth, ModelInput, OnFailure,

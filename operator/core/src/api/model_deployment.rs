@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Condition, DriftStatus, GatewayStatus, LiveMetrics, Monitoring, PayloadLogStatus, PodSettings, PrometheusQuery,
-    Rollout, RolloutControl, RolloutRecord, RolloutStatus, Routing, Security, Stream, StreamStatus, schema,
+    Condition, DriftStatus, GatewayStatus, LiveMetrics, Monitoring, PayloadLogStatus, PrometheusQuery, ReadyProbe,
+    Rollout, RolloutControl, RolloutRecord, RolloutStatus, Routing, Security, Server, ServerProtocol, Stream,
+    StreamStatus, schema,
 };
 
 /// A model behind an address. The version is left to a pipeline's `deploy` stage, or written here.
@@ -49,14 +50,18 @@ use super::{
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     { "rule": "!(has(self.monitoring) && has(self.monitoring.drift) && has(self.server) && has(self.server.container))", "message": "monitoring.drift is for Millrace's own model server: leave out drift or server.container" },
+    { "rule": "!(has(self.server) && has(self.server.container)) || !has(self.rollout) || !has(self.rollout.analysis) || self.rollout.analysis.all(a, !has(self.rollout.analysis[a].metric) || self.rollout.analysis[a].metric != 'Drift')", "message": "an analysis with metric: Drift is of what Millrace's own model server counts: leave it out, or server.container" },
     { "rule": "!(has(self.routing) && has(self.routing.gateway) && has(self.security) && has(self.security.tls))", "message": "the Gateway ends TLS and speaks HTTP to the routers: leave out security.tls or routing.gateway" },
     { "rule": by_router("!has(self.security)"), "message": "security holds at the routers, which routing.provider: GatewayAPI passes by: write provider: Router, to which routing.gateway leads as well, or leave out security and have the Gateway do it" },
     { "rule": by_router("!has(self.monitoring) || !has(self.monitoring.log)"), "message": "monitoring.log is of the requests at the routers, which routing.provider: GatewayAPI passes by: write provider: Router, to which routing.gateway leads as well, or leave out log" },
     { "rule": by_router("!has(self.scale) || !has(self.scale.min) || self.scale.min > 0"), "message": "a Gateway starts no pod and does not wait for one, as scale.min: 0 needs it: write min: 1, or routing.provider: Router, to which routing.gateway leads as well" },
     { "rule": by_router("!has(self.scale) || !has(self.scale.max) || (has(self.scale.metric) && self.scale.metric in ['CPU', 'Prometheus', 'QueueLag']) || self.scale.max == (has(self.scale.min) ? self.scale.min : 1)"), "message": "the routers count nothing for scale.metric, as routing.provider: GatewayAPI passes by them: write metric: CPU or Prometheus, or provider: Router, to which routing.gateway leads as well" },
     { "rule": by_router("!has(self.rollout) || self.rollout.strategy != 'Recreate'"), "message": "a Gateway does not wait until the new pods are there, as rollout.strategy: Recreate needs it: write Canary, or routing.provider: Router, to which routing.gateway leads as well" },
-    { "rule": by_router("!has(self.rollout) || !has(self.rollout.analysis) || self.rollout.analysis.all(a, !has(self.rollout.analysis[a].metric))"), "message": "the routers count nothing for an analysis with metric, as routing.provider: GatewayAPI passes by them: write prometheus: {address, query} over what the Gateway or the servers count, or provider: Router, to which routing.gateway leads as well" },
+    { "rule": by_router("!has(self.rollout) || !has(self.rollout.analysis) || self.rollout.analysis.all(a, !has(self.rollout.analysis[a].metric) || self.rollout.analysis[a].metric == 'Drift')"), "message": "the routers count nothing for an analysis with metric, but for Drift, as routing.provider: GatewayAPI passes by them: write prometheus: {address, query} over what the Gateway or the servers count, or provider: Router, to which routing.gateway leads as well" },
     { "rule": by_router("!has(self.rollout) || !has(self.rollout.analysis) || self.rollout.analysis.all(a, !has(self.rollout.analysis[a].prometheus) || !has(self.rollout.analysis[a].minSamples))"), "message": "minSamples are requests at the routers, which routing.provider: GatewayAPI passes by: leave it out beside prometheus, and let the query have no answer while there are too few" },
+    { "rule": by_router("!has(self.server) || !has(self.server.concurrency)"), "message": "server.concurrency holds at the routers, which routing.provider: GatewayAPI passes by: leave it out, or write provider: Router, to which routing.gateway leads as well" },
+    { "rule": by_router("!has(self.server) || !has(self.server.timeout) || !has(self.server.container)"), "message": "server.timeout of a container holds at the routers, which routing.provider: GatewayAPI passes by: leave it out, or write provider: Router, to which routing.gateway leads as well" },
+    { "rule": "!has(self.server) || !has(self.server.concurrency) || !has(self.scale) || !has(self.scale.target) || (has(self.scale.metric) && self.scale.metric != 'Concurrency') || self.scale.target <= double(self.server.concurrency)", "message": "scale.target must not be more than server.concurrency: a pod works on no more requests at a time, and the rest would wait where another pod could take them" },
     { "rule": "!(has(self.scale) && has(self.scale.metric) && self.scale.metric == 'QueueLag') || has(self.stream)", "message": "scale.metric: QueueLag follows the messages that wait for the model: write stream, with the topics" }
 ]))]
 pub struct ModelDeploymentSpec {
@@ -123,55 +128,6 @@ pub struct ModelCache {
     pub keep_unused: Option<String>,
 }
 
-/// How the model server runs: Millrace's, or another one in `container`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "!(has(self.batching) && has(self.container))", "message": "batching is for Millrace's own model server: write it into the arguments of container" }
-]))]
-pub struct Server {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batching: Option<Batching>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container: Option<ServerContainer>,
-    #[serde(flatten)]
-    pub settings: PodSettings,
-}
-
-/// Any server that speaks HTTP or gRPC, such as Triton, vLLM, MLServer or TensorFlow Serving. It finds the model's files, read-only, in
-/// `/mnt/models`, whatever their format is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ServerContainer {
-    #[schemars(length(min = 1, max = 1024))]
-    pub image: String,
-    /// Default: the image's entrypoint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
-    pub command: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
-    pub args: Vec<String>,
-    /// Where it listens, for everything that it speaks: gRPC is passed on by HTTP/2 without TLS, the rest by HTTP/1.1. Default 8080.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: Option<i32>,
-    /// What it answers with 200 once it can serve. Default `/v2/health/ready`, as the Open Inference Protocol has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256), regex(pattern = r"^/[!-~]*$"))]
-    pub ready_path: Option<String>,
-}
-
-/// How requests are put together for one inference. Nothing waits for a batch to fill.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Batching {
-    /// Rows in one inference, at most. Default 32.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 4096))]
-    pub max_size: Option<u32>,
-}
-
 /// How many pods the served revision has. Without `replicas`, Millrace chooses between `min` and `max` by what the routers count; with
 /// neither of the three the number is left as it is, and 1 at first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -221,7 +177,8 @@ pub struct Scale {
     #[schemars(schema_with = "schema::optional_duration")]
     pub to_zero_after: Option<String>,
     /// So many pods, whatever `min`, `max` and `metric` say, until it is taken out again: what `kubectl scale` writes, and an HPA or KEDA
-    /// under `metric: External`. With 0 requests wait two minutes for a pod, and are answered 504 then; under `External` they start one.
+    /// under `metric: External`. With 0 requests wait for a pod as long as `routing.queue` lets them, and are answered 504 then; under
+    /// `External` they start one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
@@ -396,6 +353,15 @@ pub struct RevisionStatus {
     /// What they answer with 200 once they can serve, if not `/v2/health/ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_path: Option<String>,
+    /// Requests that one of its pods works on at a time, if `spec.server` bounded them when it asked for this revision last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// How its pods show that they can serve, if not by `HTTP`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_probe: Option<ReadyProbe>,
+    /// How its pods are spoken to, if not as `Auto`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<ServerProtocol>,
     /// The share of requests, over 0 to 1, of which it gets copies as a shadow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<f64>,

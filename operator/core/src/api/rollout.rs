@@ -49,7 +49,7 @@ pub struct Rollout {
 /// `Canary`: steps with a growing share of the requests. `BlueGreen`: all at once, with as many pods as the old one, after steps without a
 /// share and, if there are steps with the weight 100, looked at once more while the old one stands by. `Shadow`: copies of requests, whose
 /// answers are compared and thrown away, then all. `Recreate`: the old pods go before the new ones come, for what there is not room for
-/// twice; requests wait meanwhile, two minutes at most.
+/// twice; requests wait meanwhile, as long as `routing.queue` lets them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RolloutStrategy {
     #[default]
@@ -82,14 +82,18 @@ pub struct RolloutStep {
 #[schemars(extend("x-kubernetes-validations" = [
     { "rule": "[has(self.metric), has(self.prometheus), has(self.live)].filter(x, x).size() == 1", "message": "exactly one of metric, prometheus and live is required" },
     { "rule": "!has(self.metric) || ((!has(self.max) || self.max >= 0.0) && (!has(self.min) || self.min >= 0.0))", "message": "max and min of a metric must be 0 or more" },
-    { "rule": "!(has(self.prometheus) && has(self.maxRatioToStable)) || self.prometheus.query.contains('$[[')", "message": "maxRatioToStable needs $[[ revision ]] in prometheus.query: it is asked once more with the promoted revision there" },
-    { "rule": "has(self.max) || has(self.min) || has(self.maxRatioToStable)", "message": "a limit is missing: write max, min or maxRatioToStable" },
+    { "rule": "!(has(self.prometheus) && (has(self.maxRatioToStable) || has(self.minRatioToStable))) || self.prometheus.query.contains('$[[')", "message": "maxRatioToStable and minRatioToStable need $[[ revision ]] in prometheus.query: it is asked once more with the promoted revision there" },
+    { "rule": "has(self.max) || has(self.min) || has(self.maxRatioToStable) || has(self.minRatioToStable)", "message": "a limit is missing: write max, min, maxRatioToStable or minRatioToStable" },
     { "rule": "!has(self.max) || !has(self.min) || self.min <= self.max", "message": "min must not be above max" },
     { "rule": "!has(self.maxRatioToStable) || self.maxRatioToStable >= 0.01", "message": "maxRatioToStable must be 0.01 or more" },
-    { "rule": "!has(self.maxRatioToStable) || !has(self.metric) || self.metric != 'Agreement'", "message": "Agreement has nothing to be compared with: write min" }
+    { "rule": "!has(self.minRatioToStable) || self.minRatioToStable >= 0.01", "message": "minRatioToStable must be 0.01 or more" },
+    { "rule": "!has(self.maxRatioToStable) || !has(self.minRatioToStable) || self.minRatioToStable <= self.maxRatioToStable", "message": "minRatioToStable must not be above maxRatioToStable" },
+    { "rule": "!has(self.minRatioToStable) || !has(self.metric)", "message": "minRatioToStable is for figures of which more is better, of live and prometheus: beside metric write max, min or maxRatioToStable" },
+    { "rule": "!has(self.maxRatioToStable) || !has(self.metric) || self.metric != 'Agreement'", "message": "Agreement has nothing to be compared with: write min" },
+    { "rule": "!has(self.metric) || self.metric != 'Drift' || (has(self.max) && self.max < 1.0 && !has(self.min) && !has(self.maxRatioToStable))", "message": "Drift is the share that has drifted from the profile of the version that comes: write max, 0 or more and below 1, and no other limit" }
 ]))]
 pub struct Analysis {
-    /// What the routers count. Exactly one of this, `prometheus` and `live`.
+    /// What the routers, or with `Drift` the model's servers, count. Exactly one of this, `prometheus` and `live`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<AnalysisMetric>,
     /// The figure is the answer to this query, as far as it was asked after the step was in force. Without any answer five times in a row it
@@ -114,8 +118,13 @@ pub struct Analysis {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 1000.0))]
     pub max_ratio_to_stable: Option<f64>,
+    /// Less than so many times the figure of the promoted revision fails: of `live` and `prometheus`, where more is better, as an accuracy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.01, max = 1000.0))]
+    pub min_ratio_to_stable: Option<f64>,
     /// Requests that have to have ended before the figure says anything, of each of the revisions that are compared. Default 100, and
-    /// none with `prometheus`, where the requests of the new revision count, and with `live`.
+    /// none with `prometheus`, where the requests of the new revision count, and with `live`. With `Drift` they are rows, by default as many as
+    /// `monitoring.drift` needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub min_samples: Option<u32>,
@@ -126,10 +135,20 @@ pub struct Analysis {
     pub max_hold: Option<String>,
 }
 
-/// What routers count. `ErrorRate`: the share, 0 to 1, of requests that ended with a 5xx, no answer or a broken one, of all but those that
+impl Analysis {
+    /// The figure of the promoted revision is needed too.
+    #[must_use]
+    pub fn compares(&self) -> bool {
+        self.max_ratio_to_stable.is_some() || self.min_ratio_to_stable.is_some()
+    }
+}
+
+/// What is counted. `ErrorRate`: the share, 0 to 1, of requests that ended with a 5xx, no answer or a broken one, of all but those that
 /// the caller broke off and the router refused. `LatencyP50` to `LatencyP99`: milliseconds from arrival to the last byte of what pods
 /// answered, so long that this share of the requests took no longer (exact within a fifth). `Agreement`: the share, 0 to 1, of the shadow's
-/// answers that were the caller's: the same status and outputs, numbers within 1e-5 of each other.
+/// answers that were the caller's: the same status and outputs, numbers within 1e-5 of each other. `Drift`: the share, 0 to 1, of the importance of
+/// the features that have drifted in the rows that the new revision was asked for, against the profile of its version, as `monitoring.drift` says, or
+/// with its defaults where that is not written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AnalysisMetric {
     #[default]
@@ -139,6 +158,7 @@ pub enum AnalysisMetric {
     LatencyP95,
     LatencyP99,
     Agreement,
+    Drift,
 }
 
 impl AnalysisMetric {
@@ -152,6 +172,7 @@ impl AnalysisMetric {
             Self::LatencyP95 => "LatencyP95",
             Self::LatencyP99 => "LatencyP99",
             Self::Agreement => "Agreement",
+            Self::Drift => "Drift",
         }
     }
 
@@ -163,7 +184,7 @@ impl AnalysisMetric {
             Self::LatencyP90 => Some(0.9),
             Self::LatencyP95 => Some(0.95),
             Self::LatencyP99 => Some(0.99),
-            Self::ErrorRate | Self::Agreement => None,
+            Self::ErrorRate | Self::Agreement | Self::Drift => None,
         }
     }
 }
@@ -266,14 +287,14 @@ pub struct AnalysisStatus {
     /// The promoted one's in the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable: Option<f64>,
-    /// Requests of the new revision that the figure is of.
+    /// Requests of the new revision that the figure is of, with `Drift` rows.
     #[serde(default)]
     pub samples: i64,
     /// Figure and limits in words.
     pub message: String,
 }
 
-/// `Inconclusive`: there are not `minSamples` yet, or a query has no number. `Error`: Prometheus gives no answer.
+/// `Inconclusive`: there are not `minSamples` yet, a query has no number, or there is no profile to compare with. `Error`: Prometheus gives no answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {
     #[default]

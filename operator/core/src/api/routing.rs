@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{GatewayRoute, Provider};
+use super::{GatewayRoute, Provider, schema};
 
 /// Which requests go to which revision, besides the shares of a rollout, and how they come in besides the Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -13,7 +13,8 @@ use super::{GatewayRoute, Provider};
 #[schemars(extend("x-kubernetes-validations" = [
     { "rule": "!has(self.provider) || self.provider != 'GatewayAPI' || has(self.gateway)", "message": "provider: GatewayAPI needs gateway: {parentRefs: [{name: ...}]}, the Gateways that split the requests" },
     { "rule": "!has(self.provider) || self.provider != 'GatewayAPI' || !has(self.sticky)", "message": "a Gateway knows no sticky header: leave out sticky, or write provider: Router, to which gateway leads as well" },
-    { "rule": "!has(self.provider) || self.provider != 'GatewayAPI' || !has(self.headers) || size(self.headers) <= 15", "message": "an HTTPRoute has room for 15 headers: write fewer, or provider: Router, to which gateway leads as well" }
+    { "rule": "!has(self.provider) || self.provider != 'GatewayAPI' || !has(self.headers) || size(self.headers) <= 15", "message": "an HTTPRoute has room for 15 headers: write fewer, or provider: Router, to which gateway leads as well" },
+    { "rule": "!has(self.provider) || self.provider != 'GatewayAPI' || !has(self.queue)", "message": "queue is at the routers, which provider: GatewayAPI passes by: leave out queue, or write provider: Router, to which gateway leads as well" }
 ]))]
 pub struct Routing {
     /// Rules by name. The first in the order of their names that a request matches decides, before `sticky` and the shares.
@@ -23,6 +24,8 @@ pub struct Routing {
     /// Callers stay with their revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<StickyHeader>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<RequestQueue>,
     /// Who splits the requests that come through `gateway`. Default `Router`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<Provider>,
@@ -59,4 +62,21 @@ pub struct StickyHeader {
     /// Such as `x-user`. Requests without it are drawn each for itself.
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[-!#$%&'*+.^_`|~0-9A-Za-z]+$"))]
     pub header: String,
+}
+
+/// Requests that wait at the routers for a pod: for one that starts, or, under `server.concurrency`, for one that is free. Changing it restarts
+/// nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestQueue {
+    /// So many at most, of each revision at each router; under `server.concurrency` at all routers together. One more is answered 503 with
+    /// `Retry-After`. Default 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max: Option<u32>,
+    /// One that waited so long is answered 504, from `100ms` to `1h`. A model at zero has as long to start: on a node that has to be made first,
+    /// that may be minutes. Default `2m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub timeout: Option<String>,
 }

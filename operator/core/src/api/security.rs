@@ -22,7 +22,8 @@ pub struct Security {
     pub auth: Option<Auth>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
-    /// A request with a longer body is answered 413, whether it says its length or not. Default: no bound.
+    /// A request with a longer body is answered 413, whether it says its length or not. Default: 8 MiB of Millrace's own model server, no bound
+    /// of another one. More than 8 MiB goes to the own server too, as a revision of its own; its memory must suffice for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_099_511_627_776_i64))]
     pub max_body_bytes: Option<i64>,

@@ -34,9 +34,10 @@ pub struct Stage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub when: Option<String>,
-    /// What its failure does to the rest: `Stop` begins nothing new and fails the run; `Continue` only skips what uses what it makes.
-    #[serde(default, skip_serializing_if = "is_stop")]
-    pub on_failure: OnFailure,
+    /// What its failure does to the rest: `Stop` begins nothing new and fails the run; `FailAtEnd` skips what needs it, lets the rest run to its
+    /// end and fails the run; `Continue` only skips what uses what it makes. Default: what `defaults` says, else `Stop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
     /// A StageTemplate: of the own namespace first, then of the catalog.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
@@ -249,6 +250,8 @@ pub enum OnFailure {
     /// Nothing new begins but `finally`, and the run fails.
     #[default]
     Stop,
+    /// What does not need it goes on, and the run fails when all has ended.
+    FailAtEnd,
     /// The run goes on, and may succeed.
     Continue,
 }

@@ -10,6 +10,7 @@ mod chosen;
 pub(crate) mod drift;
 mod gateway;
 mod gpu;
+mod limits;
 mod live;
 mod look;
 mod model;
@@ -32,7 +33,7 @@ mod watched;
 mod words;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use autoscaler::{AutoscalerView, autoscaler_asked};
 pub use drift::{Applied, asked, digest};
@@ -41,10 +42,11 @@ pub use gateway::{
     GatewayApi, GatewayView, Gateways, RouteView, asks_for_features, gateway_key, gateway_view,
     named as named_gateways, route_asked, route_view,
 };
+pub(crate) use limits::{limits, protocol, queue, ready_path};
 pub use live::{Live, is_told, live, promoted_version, take_report};
 pub(crate) use model_cache::needed as needed_models;
-pub use monitoring::{Monitored, has_drift_news, monitored};
-pub use objects::{READY_PATH, SERVER_PORT};
+pub use monitoring::{Monitored, has_drift_news, monitored, monitored_candidate};
+pub use objects::{READY_PATH, SERVER_PORT, is_beside};
 pub use observed::{DeploymentView, Observed, ServiceView};
 pub use payload_log::has_log_news;
 pub use plan::plan;

@@ -7,8 +7,10 @@ use k8s_openapi::jiff::Timestamp;
 use millrace_contract::DriftCounts;
 
 use super::look::stable_of;
+use crate::analysis::Rows;
 use crate::api::{
-    Condition, ConditionStatus, DriftStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, set_condition,
+    AnalysisMetric, Condition, ConditionStatus, DriftStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus,
+    set_condition,
 };
 use crate::drift::{Asked, Judged, judge};
 use crate::duration::since;
@@ -44,6 +46,34 @@ pub fn monitored(deployment: &ModelDeployment) -> Option<Monitored> {
         version: (*version)?,
         window: Asked::from(drift).window,
     })
+}
+
+/// Whose pods are to be asked besides: those of the revision that comes, where an analysis is of its drift.
+#[must_use]
+pub fn monitored_candidate(deployment: &ModelDeployment) -> Option<Monitored> {
+    let analyses = &deployment.spec.rollout.as_ref()?.analysis;
+    if analyses.values().all(|analysis| analysis.metric != Some(AnalysisMetric::Drift)) {
+        return None;
+    }
+    // Before its first step too: what is asked for the first time counts from then on.
+    let rollout = deployment.status.as_ref()?.rollout.as_ref().filter(|rollout| rollout.rejected.is_none())?;
+    Some(Monitored {
+        revision: rollout.revision.clone(),
+        model: deployment.spec.model.name.clone(),
+        version: rollout.version?,
+        window: asked(deployment).window,
+    })
+}
+
+/// What is asked of drift, with the defaults where nothing is.
+fn asked(deployment: &ModelDeployment) -> Asked<'_> {
+    let drift = deployment.spec.monitoring.as_ref().and_then(|monitoring| monitoring.drift.as_ref());
+    drift.map(Asked::from).unwrap_or_default()
+}
+
+/// What the pods of the revision that comes counted, as its analyses look at it.
+pub(super) fn rows<'a>(deployment: &'a ModelDeployment, counts: Option<&'a DriftCounts>) -> Rows<'a> {
+    Rows { asked: asked(deployment), counts }
 }
 
 fn promoted(status: &ModelDeploymentStatus) -> Option<&RevisionStatus> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, Lifecycle, LifecycleHandler, PodTemplateSpec, Service, ServicePort, ServiceSpec,
+    Container, ContainerPort, Lifecycle, LifecycleHandler, PodSpec, PodTemplateSpec, Service, ServicePort, ServiceSpec,
     SleepAction,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
@@ -16,10 +16,13 @@ use super::revision::Revision;
 use super::{
     CACHE_ANNOTATION, DIGEST_ANNOTATION, PORT_ANNOTATION, READY_PATH_ANNOTATION, ServiceView, VERSION_ANNOTATION,
 };
-use super::{gpu, model};
-use crate::api::{ModelDeployment, ModelVersion, ServerContainer};
+use super::{gateway, gpu, limits, model};
+use crate::api::{ModelDeployment, ModelVersion, ReadyProbe, Server, ServerContainer};
 use crate::config::Config;
-use crate::names::{DEPLOYMENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL, label_value};
+use crate::names::{
+    CLAIM_LABEL, DEPLOYMENT_LABEL, FETCHES_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL,
+    label_value,
+};
 use crate::store::Place;
 use crate::{pod, routing};
 
@@ -37,8 +40,6 @@ const HTTP: &str = "http";
 const TERMINATION: i64 = 60;
 /// Seconds that the server goes on answering after SIGTERM: nodes learn that late that it leaves.
 const SERVER_DRAIN: i64 = 15;
-/// Seconds that requests in flight have to end.
-const SERVER_GRACE: i64 = 30;
 /// Seconds that the process needs to end.
 const SERVER_EXIT: i64 = 2;
 /// Seconds from the end of a pod of another server until it gets SIGTERM: routers learn meanwhile that it leaves.
@@ -53,7 +54,12 @@ pub(super) fn server_pod(
 ) -> PodTemplateSpec {
     let server = deployment.spec.server.clone().unwrap_or_default();
     let mut spec = pod::base();
-    spec.termination_grace_period_seconds = Some(TERMINATION);
+    // What requests in flight have to end in is what they may take.
+    let answer = limits::beyond_usual(&server).unwrap_or(limits::ANSWER);
+    let grace = limits::seconds(answer);
+    let termination = TERMINATION + grace - limits::seconds(limits::ANSWER);
+    spec.termination_grace_period_seconds = Some(termination);
+    let start = i32::try_from(limits::seconds(limits::startup(&server))).unwrap_or(i32::MAX);
     spec.image_pull_secrets = config.pull_secrets();
     let on_gpu = gpu::is_asked_for(&server.settings);
     let image = if on_gpu { &config.server_cuda_image } else { &config.server_image };
@@ -75,17 +81,20 @@ pub(super) fn server_pod(
         security_context: Some(pod::container_security()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         // Until the model answers once; loading may take minutes. Then the other two begin.
-        startup_probe: Some(pod::http_probe(HTTP, READY_PATH, 1, 900)),
+        startup_probe: Some(pod::http_probe(HTTP, READY_PATH, 1, start)),
         readiness_probe: Some(pod::http_probe(HTTP, READY_PATH, 5, 2)),
         liveness_probe: Some(pod::http_probe(HTTP, "/v2/health/live", 10, 6)),
         ..Container::default()
     };
     // The hash must not depend on itself: pods spread by the ModelDeployment's label.
     pod::settings_into(&mut spec, &mut main, &server.settings, &labels(deployment, None));
-    let terminates_in = spec.termination_grace_period_seconds.unwrap_or(TERMINATION);
+    let terminates_in = spec.termination_grace_period_seconds.unwrap_or(termination);
     match &server.container {
-        None => main.args = Some(arguments(deployment, version, on_gpu, terminates_in)),
-        Some(other) => another_server(&mut main, other, terminates_in, config),
+        None => {
+            let ends = Ends::within(terminates_in, grace);
+            main.args = Some(arguments(deployment, &server, version, on_gpu, &ends));
+        }
+        Some(other) => another_server(&mut main, other, start, terminates_in, config),
     }
     spec.containers = vec![main];
     let mut annotations = BTreeMap::from([(DIGEST_ANNOTATION.to_owned(), version.spec.artifact.digest.clone())]);
@@ -97,7 +106,7 @@ pub(super) fn server_pod(
 }
 
 /// A server that knows nothing of Millrace.
-fn another_server(main: &mut Container, server: &ServerContainer, terminates_in: i64, config: &Config) {
+fn another_server(main: &mut Container, server: &ServerContainer, start: i32, terminates_in: i64, config: &Config) {
     main.image = Some(server.image.clone());
     main.image_pull_policy = config.pull_policy_of(&server.image);
     main.command.clone_from(&server.command);
@@ -105,9 +114,16 @@ fn another_server(main: &mut Container, server: &ServerContainer, terminates_in:
     for port in main.ports.iter_mut().flatten() {
         port.container_port = server.port.unwrap_or(port.container_port);
     }
-    let path = server.ready_path.as_deref().unwrap_or(READY_PATH);
-    main.startup_probe = Some(pod::http_probe(HTTP, path, 1, 900));
-    main.readiness_probe = Some(pod::http_probe(HTTP, path, 5, 2));
+    let probe = |period, failures| match server.ready_probe.unwrap_or_default() {
+        ReadyProbe::HTTP => {
+            let path = server.ready_path.as_deref().unwrap_or(READY_PATH);
+            pod::http_probe(HTTP, path, period, failures)
+        }
+        ReadyProbe::GRPC => pod::grpc_probe(server.port.unwrap_or(i32::from(SERVER_PORT)), period, failures),
+        ReadyProbe::TCP => pod::tcp_probe(HTTP, period, failures),
+    };
+    main.startup_probe = Some(probe(1, start));
+    main.readiness_probe = Some(probe(5, 2));
     // Nobody knows what shows that it lives: its process does.
     main.liveness_probe = None;
     let seconds = LEAVE.min(terminates_in / 2);
@@ -116,11 +132,33 @@ fn another_server(main: &mut Container, server: &ServerContainer, terminates_in:
     main.lifecycle = Some(lifecycle).filter(|_| seconds > 0);
 }
 
-fn arguments(deployment: &ModelDeployment, version: &ModelVersion, on_gpu: bool, terminates_in: i64) -> Vec<String> {
-    let batching = deployment.spec.server.as_ref().and_then(|server| server.batching.as_ref());
-    let batch = batching.and_then(|batching| batching.max_size);
-    let drain = SERVER_DRAIN.min(terminates_in / 2);
-    let grace = SERVER_GRACE.min(terminates_in - drain - SERVER_EXIT).max(0);
+/// How Millrace's own server ends, in seconds.
+struct Ends {
+    drain: i64,
+    grace: i64,
+}
+
+impl Ends {
+    /// `wanted` is what requests in flight are to have.
+    fn within(terminates_in: i64, wanted: i64) -> Self {
+        let drain = SERVER_DRAIN.min(terminates_in / 2);
+        Self { drain, grace: wanted.min(terminates_in - drain - SERVER_EXIT).max(0) }
+    }
+}
+
+/// Seconds of a pod's end that are not for the requests that it has in hand.
+pub(super) fn besides_grace(server: &Server) -> i64 {
+    if server.container.is_some() { LEAVE } else { SERVER_DRAIN + SERVER_EXIT }
+}
+
+fn arguments(
+    deployment: &ModelDeployment,
+    server: &Server,
+    version: &ModelVersion,
+    on_gpu: bool,
+    ends: &Ends,
+) -> Vec<String> {
+    let Ends { drain, grace } = ends;
     let mut arguments = vec![
         format!("--model-dir={MODEL_DIR}"),
         format!("--model-name={}", deployment.spec.model.name),
@@ -129,7 +167,17 @@ fn arguments(deployment: &ModelDeployment, version: &ModelVersion, on_gpu: bool,
         format!("--drain={drain}s"),
         format!("--grace={grace}s"),
     ];
+    let batch = server.batching.as_ref().and_then(|batching| batching.max_size);
     arguments.extend(batch.map(|rows| format!("--max-batch-size={rows}")));
+    let delay = limits::max_delay(server).map(limits::milliseconds);
+    arguments.extend(delay.map(|delay| format!("--max-delay={delay}ms")));
+    // The routers keep a shorter one, without another revision, where requests come by them.
+    let answer = if gateway::splits(deployment) { limits::timeout(server) } else { limits::beyond_usual(server) };
+    let answer = answer.map(limits::milliseconds);
+    arguments.extend(answer.map(|answer| format!("--request-timeout={answer}ms")));
+    arguments.extend(limits::longer_bodies(deployment).map(|bytes| format!("--max-body={bytes}")));
+    arguments.extend(server.threads.map(|threads| format!("--threads={threads}")));
+    arguments.extend(server.explain_budget.map(|rows| format!("--explain-budget={rows}")));
     // A server that was given a GPU and cannot use it must not be slow in silence: it ends, and says why.
     arguments.extend(on_gpu.then(|| "--device=gpu".to_owned()));
     // The server compares before it answers: what lies on a claim may have been written to since it was registered.
@@ -146,6 +194,12 @@ pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, 
     let mut template = revision.template.clone();
     let metadata = template.metadata.get_or_insert_default();
     metadata.labels.get_or_insert_default().extend(labels.clone());
+    // Not hashed either: stages that mount the same claim go where it is in use.
+    pod::name_claims(metadata, template.spec.get_or_insert_default());
+    if template.spec.as_ref().is_some_and(fetches) {
+        let metadata = template.metadata.get_or_insert_default();
+        metadata.labels.get_or_insert_default().insert(FETCHES_LABEL.to_owned(), "true".to_owned());
+    }
     let mut annotations = BTreeMap::from([(VERSION_ANNOTATION.to_owned(), revision.version.to_string())]);
     if let Some(server) = owner.spec.server.as_ref().and_then(|server| server.container.as_ref()) {
         annotations.extend(server.port.map(|port| (PORT_ANNOTATION.to_owned(), port.to_string())));
@@ -169,6 +223,17 @@ pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, 
         }),
         ..Deployment::default()
     }
+}
+
+/// A label of a revision's pods that is not hashed, and that no pod is replaced for.
+#[must_use]
+pub fn is_beside(label: &str) -> bool {
+    label == FETCHES_LABEL || label.starts_with(CLAIM_LABEL)
+}
+
+/// The agent's init container is there for a model in a bucket alone: one on a claim is mounted.
+fn fetches(of: &PodSpec) -> bool {
+    of.init_containers.iter().flatten().any(|container| container.name == pod::AGENT_INIT)
 }
 
 /// The model's own Service: it leads to the model's port on the routers.

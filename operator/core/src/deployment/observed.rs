@@ -48,6 +48,8 @@ pub struct Observed {
     pub measured: Option<Measured>,
     /// What the pods of the promoted revision counted of rows and answers, where drift is watched and one has answered.
     pub drift: Option<DriftCounts>,
+    /// The same of the revision that comes, where an analysis is of its drift.
+    pub candidate_drift: Option<DriftCounts>,
     /// The last number of pods of `status.desiredReplicas` that each of these Deployments was seen to have, by name.
     pub reached: BTreeMap<String, i32>,
     /// PodTemplates of the catalog namespace by name: the one that the spec names.

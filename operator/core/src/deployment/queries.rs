@@ -68,7 +68,7 @@ fn asked(
     stable: &str,
 ) -> Option<(Query, Option<Query>)> {
     let asked = analysis.prometheus.as_ref()?;
-    let compares = analysis.max_ratio_to_stable.is_some();
+    let compares = analysis.compares();
     let of_stable = || query(deployment, asked, stable, stable);
     Some((query(deployment, asked, candidate, stable)?, compares.then(of_stable).flatten()))
 }
@@ -110,11 +110,11 @@ pub(super) fn check(deployment: &ModelDeployment) -> Vec<Problem> {
         asking += 1;
         let path = format!("spec.rollout.analysis.{name}.prometheus");
         let found = faults(&path, asked);
-        if found.is_empty() && analysis.max_ratio_to_stable.is_some() && !names_revision(&asked.query) {
+        if found.is_empty() && analysis.compares() && !names_revision(&asked.query) {
             problems.push(Problem::new(
                 format!("{path}.query"),
                 "NothingToCompare",
-                "maxRatioToStable asks it once more with the promoted revision in the place of $[[ revision ]], which it does not have: write it where the revision is chosen",
+                "a ratio to the promoted revision asks it once more with the promoted revision in the place of $[[ revision ]], which it does not have: write it where the revision is chosen",
             ));
         }
         problems.extend(found);

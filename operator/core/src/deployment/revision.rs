@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
-use super::{Observed, autoscaler, gateway, live, model_cache, objects, payload_log, queries, stream};
+use super::{Observed, autoscaler, gateway, limits, live, model_cache, objects, payload_log, queries, stream};
 use crate::api::{CachedModel, ModelDeployment, ModelVersion};
 use crate::autoscale::SHORTEST_TO_ZERO;
 use crate::config::Config;
@@ -186,6 +186,7 @@ pub fn check(deployment: &ModelDeployment, config: &Config) -> Vec<Problem> {
             format!("\"{text}\" is no window from 5m to 7d: write one, such as 1h"),
         ));
     }
+    problems.extend(limits::check(deployment));
     problems.extend(model_cache::check(deployment));
     problems.extend(queries::check(deployment));
     problems.extend(payload_log::check(deployment));

@@ -17,11 +17,11 @@ use super::live::Live;
 use super::look::{Look, WHOLE, complete, knowing};
 use super::revision::Revision;
 use super::steps::{self, Step, steps};
-use super::words;
+use super::{monitoring, words};
 use crate::analysis::{self, Measured};
 use crate::api::{
-    Analysis, AnalysisStatus, OnRolloutFailure, RolloutAction, RolloutControl, RolloutMark, RolloutOutcome,
-    RolloutRecord, RolloutStatus, RolloutStrategy, Verdict,
+    Analysis, AnalysisMetric, AnalysisStatus, OnRolloutFailure, RolloutAction, RolloutControl, RolloutMark,
+    RolloutOutcome, RolloutRecord, RolloutStatus, RolloutStrategy, Verdict,
 };
 use crate::duration::{self, since};
 use crate::plan::{Event, sooner};
@@ -259,7 +259,8 @@ impl Coming<'_> {
         let none = BTreeMap::new();
         let analyses = look.asked_for().map_or(&none, |rollout| &rollout.analysis);
         let measured = look.observed.measured.as_ref().filter(|measured| self.is_of(measured, &status));
-        let judged = analysis::judge(analyses, measured, Live::of(look.owner));
+        let rows = monitoring::rows(look.owner, look.observed.candidate_drift.as_ref());
+        let judged = analysis::judge(analyses, measured, Live::of(look.owner), &rows);
         refresh(&mut status, judged.clone(), look);
         let approved = self.approves(status.step);
         let waited = since(began.0, look.now);
@@ -492,6 +493,7 @@ fn awaited(analyses: &BTreeMap<String, Analysis>, name: &str) -> &'static str {
     match analyses.get(name) {
         Some(Analysis { prometheus: Some(_), .. }) => "a figure",
         Some(Analysis { live: Some(_), .. }) => "a report",
+        Some(Analysis { metric: Some(AnalysisMetric::Drift), .. }) => "more rows",
         _ => "more requests",
     }
 }

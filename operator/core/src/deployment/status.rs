@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use millrace_routes::Queue;
 
 use super::plan::{Taken, find};
 use super::revision::{Intent, Revision};
@@ -11,8 +10,8 @@ use super::scaling::Scaling;
 use super::traffic::Traffic;
 use super::words::{self, Reason};
 use super::{
-    DeploymentView, Observed, PORT_ANNOTATION, READY_PATH_ANNOTATION, VERSION_ANNOTATION, chosen, gateway, look,
-    model_cache, monitoring, objects, payload_log, plan, scaling, security, stream,
+    DeploymentView, Observed, PORT_ANNOTATION, READY_PATH_ANNOTATION, VERSION_ANNOTATION, chosen, gateway, limits,
+    look, model_cache, monitoring, objects, payload_log, plan, scaling, security, stream,
 };
 use crate::api::{
     Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, RolloutOutcome,
@@ -30,10 +29,6 @@ const ASTRAY: &str = "RoutesNotInForce";
 const STARTING: &str = "Starting";
 /// Records that a status keeps.
 const HISTORY: usize = 10;
-/// So long a request waits for a pod.
-fn longest_start() -> Duration {
-    Duration::from_millis(Queue::default().timeout_ms)
-}
 
 /// Everything that a status says something about.
 pub(super) struct Situation<'a> {
@@ -72,7 +67,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     let stable = traffic.stable().and_then(|name| find(observed, name));
     let verdict = verdict(situation, stable);
     if let (STARTING, Some(view)) = (verdict.reason, stable) {
-        plan.requeue = sooner(plan.requeue, start_left(view, observed, now));
+        plan.requeue = sooner(plan.requeue, start_left(deployment, view, observed, now));
     }
     // Until the routers lead to another one, the address answers with what it answered with.
     let main = traffic.main().and_then(|name| find(observed, name));
@@ -310,7 +305,10 @@ fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<i64
             true,
             Progress::Done,
             "ScaledToZero",
-            format!("{version} is served by no pod: replicas is 0, and requests wait for one for two minutes"),
+            format!(
+                "{version} is served by no pod: replicas is 0, and requests wait for one for {}",
+                duration::format(limits::longest_wait(deployment))
+            ),
         );
     }
     if look::complete(view) {
@@ -328,7 +326,7 @@ fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<i64
     }
     // The address answers, after a start, unless somebody says why it does not, or it takes longer than a request waits.
     let begins = starts && view.available == 0 && words.as_ref().is_none_or(|words| words.starting);
-    if begins && start_left(view, observed, now).is_some() {
+    if begins && start_left(deployment, view, observed, now).is_some() {
         return says(true, Progress::Reconciling, STARTING, format!("{message}; requests wait for the first"));
     }
     let failing = words.is_some_and(|words| words.failing);
@@ -337,11 +335,16 @@ fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<i64
 }
 
 /// What is left of the time in which the first pod of a revision may start.
-fn start_left(view: &DeploymentView, observed: &Observed, now: Timestamp) -> Option<Duration> {
+fn start_left(
+    deployment: &ModelDeployment,
+    view: &DeploymentView,
+    observed: &Observed,
+    now: Timestamp,
+) -> Option<Duration> {
     let pods = observed.pods.iter().filter(|pod| pod.stage == view.name && !pod.deleting);
     let oldest = pods.filter_map(|pod| pod.created).min();
     let gone = oldest.map_or(Duration::ZERO, |oldest| duration::since(oldest, now));
-    longest_start().checked_sub(gone).filter(|left| !left.is_zero())
+    limits::longest_wait(deployment).checked_sub(gone).filter(|left| !left.is_zero())
 }
 
 /// It does not have the traffic yet. `unprepared` says which router does not know it.
@@ -404,7 +407,8 @@ fn revisions(
     observed: &Observed,
     traffic: &Traffic,
 ) -> Vec<RevisionStatus> {
-    let server = deployment.spec.server.as_ref().and_then(|server| server.container.as_ref());
+    let asked = deployment.spec.server.as_ref();
+    let server = asked.and_then(|server| server.container.as_ref());
     let routed = traffic.routed.iter().map(|revision| {
         let view = find(observed, &revision.name);
         let intended = intent.revision().filter(|intended| intended.name == revision.name);
@@ -413,6 +417,17 @@ fn revisions(
         let (port, ready_path) = match intended {
             Some(_) => (server.and_then(|server| server.port), server.and_then(|server| server.ready_path.clone())),
             None => (noted(PORT_ANNOTATION).and_then(|port| port.parse().ok()), noted(READY_PATH_ANNOTATION)),
+        };
+        // The routers' own settings of a revision are those of the spec that asked for it last.
+        let before = deployment.status.iter().flat_map(|status| &status.revisions);
+        let before = before.into_iter().find(|known| known.name == revision.name);
+        let (concurrency, protocol, ready_probe) = match intended {
+            Some(_) => (
+                asked.and_then(|server| server.concurrency),
+                server.and_then(|server| server.protocol),
+                server.and_then(|server| server.ready_probe),
+            ),
+            None => before.map_or((None, None, None), |known| (known.concurrency, known.protocol, known.ready_probe)),
         };
         let cached = intended.and_then(Revision::cached).or_else(|| model_cache::cached(&view?.annotations));
         RevisionStatus {
@@ -423,6 +438,9 @@ fn revisions(
             weight: revision.weight,
             port,
             ready_path,
+            concurrency,
+            protocol,
+            ready_probe,
             sample: revision.sample,
             draining_since: revision.draining_since.clone(),
             cached,

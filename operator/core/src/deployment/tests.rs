@@ -1,8 +1,10 @@
 //! What a ModelDeployment decides, alone and in a simulated cluster.
 
-pub(super) mod cluster;
+pub(crate) mod cluster;
 mod decisions;
 mod drift;
+mod drifting;
+mod limits;
 mod live;
 mod model_cache;
 mod monitoring;

@@ -1,11 +1,12 @@
 //! Which counts of the routers a rollout looks at, and when they say something new.
 
 use k8s_openapi::jiff::Timestamp;
+use millrace_contract::DriftCounts;
 
 use super::live::Live;
 use super::look::stable;
-use super::queries;
 use super::rollout::is_news;
+use super::{monitoring, queries};
 use crate::analysis::{self, Measured, Step};
 use crate::api::{ModelDeployment, RolloutAction, RolloutControl};
 
@@ -28,11 +29,18 @@ pub fn watched(deployment: &ModelDeployment) -> Option<Step> {
     })
 }
 
-/// Whether a pass would write another verdict, or newer figures.
+/// Whether a pass would write another verdict, or newer figures. `rows` is what the pods of the revision that comes counted, where that is asked
+/// for.
 #[must_use]
-pub fn has_news(deployment: &ModelDeployment, measured: &Measured, now: Timestamp) -> bool {
+pub fn has_news(
+    deployment: &ModelDeployment,
+    measured: Option<&Measured>,
+    rows: Option<&DriftCounts>,
+    now: Timestamp,
+) -> bool {
     let analyses = deployment.spec.rollout.as_ref().map(|rollout| &rollout.analysis);
     let rollout = deployment.status.as_ref().and_then(|status| status.rollout.as_ref());
     let (Some(analyses), Some(rollout)) = (analyses, rollout) else { return false };
-    is_news(rollout, &analysis::judge(analyses, Some(measured), Live::of(deployment)), now)
+    let rows = monitoring::rows(deployment, rows);
+    is_news(rollout, &analysis::judge(analyses, measured, Live::of(deployment), &rows), now)
 }

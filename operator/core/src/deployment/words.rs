@@ -35,7 +35,18 @@ pub(super) fn about(view: &DeploymentView, observed: &Observed) -> Option<Reason
     let mut said: Vec<Reason> = pods.into_iter().filter_map(about_pod).collect();
     // What is the matter comes before what only takes its time.
     said.sort_by_key(|reason| (!reason.failing, reason.starting));
-    refused.or_else(|| said.into_iter().next())
+    refused.or_else(|| said.into_iter().next()).or_else(|| loads(view, observed))
+}
+
+/// Its pods run, and none of them can serve yet.
+fn loads(view: &DeploymentView, observed: &Observed) -> Option<Reason> {
+    let pods = observed.pods.iter().filter(|pod| pod.stage == view.name && !pod.deleting && view.ready == 0);
+    let running = pods.filter_map(|pod| Some((pod.main.as_ref()?.running_since?, &pod.name)));
+    let (since, name) = running.min()?;
+    let message = format!(
+        "the server of pod {name} runs since {since} and does not say that it can serve: kubectl logs {name} says how far"
+    );
+    Some(Reason { failing: false, starting: true, message: cut(&message) })
 }
 
 /// What the kubelet, the scheduler or the program say of one pod.

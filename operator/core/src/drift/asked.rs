@@ -21,6 +21,15 @@ pub struct Asked<'a> {
     pub features: &'a [String],
 }
 
+/// What holds where nothing is written.
+static UNSAID: Drift = Drift { window: None, method: None, threshold: None, min_samples: None, features: Vec::new() };
+
+impl Default for Asked<'_> {
+    fn default() -> Self {
+        Self::from(&UNSAID)
+    }
+}
+
 impl<'a> From<&'a Drift> for Asked<'a> {
     fn from(drift: &'a Drift) -> Self {
         let method = drift.method.unwrap_or_default();

@@ -14,7 +14,6 @@ const PODS: usize = 16;
 /// What was heard of one revision.
 #[derive(Clone, Debug)]
 pub struct Heard {
-    revision: String,
     began: Timestamp,
     pods: BTreeMap<String, (Timestamp, DriftCounts)>,
     answered: bool,
@@ -24,13 +23,8 @@ pub struct Heard {
 
 impl Heard {
     #[must_use]
-    pub fn new(revision: &str, now: Timestamp) -> Self {
-        Self { revision: revision.to_owned(), began: now, pods: BTreeMap::new(), answered: false, silent: false }
-    }
-
-    #[must_use]
-    pub fn is_of(&self, revision: &str) -> bool {
-        self.revision == revision
+    pub fn new(now: Timestamp) -> Self {
+        Self { began: now, pods: BTreeMap::new(), answered: false, silent: false }
     }
 
     /// What the pod of this uid says now.

@@ -36,6 +36,9 @@ impl Shape {
     }
 }
 
+/// What is advised; who has no stages advises something else.
+pub const IN_A_STAGE: &str = "compute it in a stage";
+
 /// Refuses an evaluation that could make too many values of those that it names.
 ///
 /// The bound: a step of a macro makes at most everything that the expression names, once for each thing that the macro
@@ -53,7 +56,7 @@ pub fn check<'a>(tree: &IdedExpr, named: impl Iterator<Item = &'a Value>) -> Res
     if values <= MAX_VALUES {
         return Ok(());
     }
-    Err(format!("it could make more than {MAX_VALUES} values of the {named} that it names: compute it in a stage"))
+    Err(format!("it could make more than {MAX_VALUES} values of the {named} that it names: {IN_A_STAGE}"))
 }
 
 fn size(value: &Value) -> usize {

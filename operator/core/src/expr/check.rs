@@ -14,9 +14,17 @@ use super::{Fault, Names, Type, in_expression, parse};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
     pub kind: Type,
-    /// Member paths, as in `["stages", "fit", "metrics", "r2"]`.
-    pub references: BTreeSet<Vec<String>>,
+    /// Member paths of each expression, as in `["stages", "fit", "metrics", "r2"]`.
+    pub references: Vec<BTreeSet<Vec<String>>>,
     pub faults: Vec<Fault>,
+}
+
+impl Checked {
+    /// The member paths of all expressions.
+    #[must_use]
+    pub fn named(self) -> BTreeSet<Vec<String>> {
+        self.references.into_iter().flatten().collect()
+    }
 }
 
 /// Checks a bare expression whose value must have the type `needed`.
@@ -25,7 +33,7 @@ pub fn check(expression: &str, names: &Names, needed: &Type) -> Checked {
     let tree = match parse::parse(expression) {
         Ok(tree) => tree,
         Err(error) => {
-            return Checked { kind: Type::Any, references: BTreeSet::new(), faults: vec![Fault::Syntax(error)] };
+            return Checked { kind: Type::Any, references: Vec::new(), faults: vec![Fault::Syntax(error)] };
         }
     };
     let mut checked = walk(&tree, Some(names));
@@ -136,7 +144,7 @@ fn follows(fault: &Fault, Misread { of, name, .. }: &Misread) -> bool {
 /// Checks every template in a text. The type is the template's if the text is one template and nothing else.
 #[must_use]
 pub fn check_text(text: &str, names: &Names) -> Checked {
-    let mut all = Checked { kind: Type::Text, references: BTreeSet::new(), faults: Vec::new() };
+    let mut all = Checked { kind: Type::Text, references: Vec::new(), faults: Vec::new() };
     let pieces = match pieces(text) {
         Ok(pieces) => pieces,
         Err(error) => {
@@ -169,7 +177,7 @@ pub fn check_value(value: &Value, names: &Names) -> Checked {
         Value::Array(items) => (Type::List, items.iter().collect()),
         Value::Object(map) => (Type::map_of(Type::Any), map.values().collect()),
     };
-    let mut all = Checked { kind, references: BTreeSet::new(), faults: Vec::new() };
+    let mut all = Checked { kind, references: Vec::new(), faults: Vec::new() };
     for child in children {
         let one = check_value(child, names);
         all.references.extend(one.references);

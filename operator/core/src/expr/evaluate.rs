@@ -70,7 +70,7 @@ fn eval(expression: &str, scope: &Scope) -> Result<Value, ExprError> {
     if let Some(path) = plain_path(&tree) {
         return lookup(&path, scope).map(value::plain).map_err(|message| ExprError::evaluation(expression, message));
     }
-    let used = infer::walk(&tree, None).references;
+    let used = infer::walk(&tree, None).named();
     let named = used.iter().filter_map(|path| lookup(path, scope).ok());
     bounds::check(&tree, named).map_err(|message| ExprError::evaluation(expression, message))?;
     let evaluated = catch_unwind(AssertUnwindSafe(|| {

@@ -48,7 +48,7 @@ pub(super) fn walk(tree: &IdedExpr, names: Option<&Names>) -> Checked {
     let mut walk = Walk { names, locals: Vec::new(), references: BTreeSet::new(), faults: Vec::new() };
     let (kind, path) = walk.infer(tree);
     walk.used(path);
-    Checked { kind, references: walk.references, faults: walk.faults }
+    Checked { kind, references: vec![walk.references], faults: walk.faults }
 }
 
 struct Walk<'a> {

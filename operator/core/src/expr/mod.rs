@@ -22,6 +22,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use bounds::IN_A_STAGE;
 pub use check::{Checked, check, check_text, check_value};
 pub use compared::compared;
 pub use error::ExprError;
@@ -42,7 +43,7 @@ use template::Piece;
 /// The member paths that an expression names: `["params", "rows"]`, `["stages", "fit", "metrics", "r2"]`.
 pub fn references(expression: &str) -> Result<BTreeSet<Vec<String>>, ExprError> {
     let parsed = parse::parse(expression)?;
-    Ok(infer::walk(&parsed, None).references)
+    Ok(infer::walk(&parsed, None).named())
 }
 
 /// As [`references`], of every template in every text inside a value. What cannot be read names nothing.

@@ -74,6 +74,19 @@ impl FrozenStage {
     pub fn bond(&self, need: &str) -> Bond {
         self.bonds.get(need).copied().unwrap_or_default()
     }
+
+    /// What it runs in pods, if it does.
+    #[must_use]
+    pub fn container(&self) -> Option<&FrozenContainer> {
+        match &self.kind {
+            FrozenKind::Container(container) => Some(container),
+            FrozenKind::Pipeline(_)
+            | FrozenKind::Approve(_)
+            | FrozenKind::Register(_)
+            | FrozenKind::Deploy(_)
+            | FrozenKind::Report(_) => None,
+        }
+    }
 }
 
 /// How a stage hangs on an earlier one.

@@ -1,6 +1,7 @@
 //! Pipelines: the checks that no schema can make, the frozen form that a run runs, and when a run starts.
 
 mod check;
+pub mod claims;
 pub mod foreign;
 mod frozen;
 mod history;

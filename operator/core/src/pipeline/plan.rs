@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
 use super::sweep::{self, Gate, Needs};
-use super::{Frozen, check, check_template, foreign, history, triggers};
+use super::{Frozen, check, check_template, claims, foreign, history, triggers};
 use crate::api::{
     Condition, ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineStatus, ModelDeployment, StageTemplate,
     TemplateStatus, set_condition,
 };
 use crate::config::Config;
 use crate::plan::{Create, Event, Plan, Refusal, sooner};
+use crate::pod::Claims;
 use crate::problem::{self, Problem};
 use crate::run::{JobView, PodView, Words};
 
@@ -36,6 +38,8 @@ pub struct PipelineObserved {
     pub looks: Looks,
     /// What is needed of its store, or why that cannot be read. Read where a pod is to be made that keeps it in order.
     pub needs: Option<Result<Needs, String>>,
+    /// Who may mount the claims that it names, of those that are there.
+    pub claims: Claims,
     pub refusals: Vec<Refusal>,
 }
 
@@ -47,6 +51,9 @@ pub struct Looks {
     /// What the Job controller said of Jobs that have no pod, by Job name.
     pub warnings: BTreeMap<String, Words>,
 }
+
+/// A pipeline that is refused because of a claim is looked at again after this.
+const CLAIMS: Duration = Duration::from_mins(1);
 
 /// Decides for one pipeline.
 #[must_use]
@@ -99,7 +106,12 @@ pub fn plan(
                 }
             }
         }
-        Err(_) => looks = triggers::orphans(pipeline, observed),
+        Err(problems) => {
+            looks = triggers::orphans(pipeline, observed);
+            // Nobody tells of claims: another may be there in its place.
+            let mounts = problems.iter().any(claims::is_about);
+            plan.requeue = sooner(plan.requeue, mounts.then_some(CLAIMS));
+        }
     }
     // A crash in between leaves a run that has ended and needs what it ran no more.
     plan.delete = history::with_revisions(&pipeline.metadata, runs, &expired.delete, starts.as_deref());
@@ -124,7 +136,7 @@ fn unrecorded(runs: usize) -> Option<Event> {
     (runs > 0).then(|| Event::warning("NotArchived", message))
 }
 
-/// What the pipeline would run, or what is wrong with it by itself and with the pipelines that it follows.
+/// What the pipeline would run, or what is wrong with it by itself, with the pipelines that it follows and with the claims that it mounts.
 fn accepted(
     name: &str,
     pipeline: &MLPipeline,
@@ -133,8 +145,11 @@ fn accepted(
 ) -> Result<Frozen, Vec<Problem>> {
     let circles = triggers::circles(name, &pipeline.spec, &observed.upstreams);
     match check(&pipeline.spec, &observed.templates, config) {
-        Ok(frozen) if circles.is_empty() => Ok(frozen),
-        Ok(_) => Err(circles),
+        Ok(frozen) => {
+            let problems: Vec<Problem> =
+                circles.into_iter().chain(claims::impossible(&frozen, &observed.claims)).collect();
+            if problems.is_empty() { Ok(frozen) } else { Err(problems) }
+        }
         Err(problems) => Err(problems.into_iter().chain(circles).collect()),
     }
 }

@@ -12,6 +12,7 @@ use super::{PipelineObserved, plan, plan_template};
 use crate::api::{Condition, ConditionStatus, MLPipeline, MLPipelineRun, StageTemplate, set_condition};
 use crate::config::Config;
 use crate::plan::{Create, Delete, DeleteKind, Refusal};
+use crate::pod::{Access, Claims};
 
 /// A pipeline and its runs, as they lie in a cluster.
 struct World {
@@ -19,6 +20,7 @@ struct World {
     runs: Vec<Arc<MLPipelineRun>>,
     refusals: Vec<Refusal>,
     templates: BTreeMap<String, Arc<StageTemplate>>,
+    claims: Claims,
     now: Timestamp,
 }
 
@@ -45,7 +47,8 @@ impl World {
         pipeline.metadata.namespace = Some("team".to_owned());
         pipeline.metadata.generation = Some(1);
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        Self { pipeline, runs: Vec::new(), refusals: Vec::new(), templates: BTreeMap::new(), now }
+        let (templates, claims) = (BTreeMap::new(), Claims::new());
+        Self { pipeline, runs: Vec::new(), refusals: Vec::new(), templates, claims, now }
     }
 
     fn edit(&mut self, spec: Value) {
@@ -58,6 +61,7 @@ impl World {
             templates: self.templates.clone(),
             runs: self.runs.clone(),
             refusals: self.refusals.clone(),
+            claims: self.claims.clone(),
             ..PipelineObserved::default()
         };
         plan(&self.pipeline, &observed, &Config::default(), self.now)
@@ -389,4 +393,30 @@ fn a_template_of_another_tool_is_told_once_and_does_not_hinder() {
     first.edit(spec("x"));
     first.settle();
     assert_eq!(first.condition("Accepted").unwrap().message, "");
+}
+
+#[test]
+fn a_pipeline_that_its_claim_makes_impossible_starts_nothing_until_there_is_another_claim() {
+    let on = |pool: &str| json!({ "container": { "image": "i", "command": ["c"], "nodeSelector": { "pool": pool } } });
+    let mut world = World::new(json!({
+        "triggers": { "onChange": true },
+        "store": { "pvc": { "claimName": "artifacts" } },
+        "stages": { "prepare": on("cpu"), "train": on("gpu") },
+    }));
+    world.claims = Claims::from([("artifacts".to_owned(), Access::OneNode)]);
+    let plan = world.plan();
+    assert!(
+        plan.requeue.is_some_and(|wait| wait <= Duration::from_mins(1)),
+        "nobody tells of claims: {:?}",
+        plan.requeue
+    );
+    world.pass(Crash::Never);
+    assert!(world.runs.is_empty());
+    let status = world.pipeline.status.clone().unwrap();
+    let accepted = status.conditions.iter().find(|condition| condition.type_ == "Accepted").unwrap();
+    assert_eq!((accepted.status.as_str(), accepted.reason.as_str()), ("False", "ClaimNotShared"));
+    assert!(accepted.message.starts_with("spec.stages.train.container.nodeSelector: "), "{}", accepted.message);
+    world.claims = Claims::from([("artifacts".to_owned(), Access::Shared)]);
+    world.pass(Crash::Never);
+    assert_eq!(world.runs.len(), 1);
 }

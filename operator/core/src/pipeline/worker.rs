@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use crate::api::{API_VERSION, MLPipeline};
 use crate::config::Config;
+use crate::pod::Claims;
 use crate::{names, pod};
 
 /// A Job whose pods fail over and over is made again after so long.
@@ -25,8 +26,16 @@ pub(super) fn owner(pipeline: &ObjectMeta) -> OwnerReference {
     }
 }
 
-/// The Job. `work` is in a label: what it was made for. `failures` of its pods may fail, those of lost nodes among them.
-pub(super) fn job(pipeline: &MLPipeline, name: String, work: &str, failures: i32, pod: PodSpec) -> Job {
+/// The Job. `work` is in a label: what it was made for. `failures` of its pods may fail, those of lost nodes among them. `claims` says who may mount
+/// what it mounts.
+pub(super) fn job(
+    pipeline: &MLPipeline,
+    name: String,
+    work: &str,
+    failures: i32,
+    mut pod: PodSpec,
+    claims: &Claims,
+) -> Job {
     let owner = owner(&pipeline.metadata);
     let labels = BTreeMap::from([
         (names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned()),
@@ -34,21 +43,20 @@ pub(super) fn job(pipeline: &MLPipeline, name: String, work: &str, failures: i32
         (names::PIPELINE_UID_LABEL.to_owned(), owner.uid.clone()),
         (names::TRIGGER_LABEL.to_owned(), work.to_owned()),
     ]);
+    let mut of_pod = ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() };
+    pod::stay_together(&mut of_pod, &mut pod, claims);
     Job {
         metadata: ObjectMeta {
             name: Some(name),
             namespace: pipeline.metadata.namespace.clone(),
-            labels: Some(labels.clone()),
+            labels: Some(labels),
             owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
         spec: Some(JobSpec {
             backoff_limit: Some(failures),
             ttl_seconds_after_finished: Some(AGAIN_SECONDS),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-                spec: Some(pod),
-            },
+            template: PodTemplateSpec { metadata: Some(of_pod), spec: Some(pod) },
             ..JobSpec::default()
         }),
         ..Job::default()
@@ -62,5 +70,32 @@ pub(super) fn pod(main: Container, config: &Config) -> PodSpec {
         restart_policy: Some("Never".to_owned()),
         containers: vec![main],
         ..pod::base()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::pod::Access;
+
+    #[test]
+    fn a_pod_beside_the_runs_goes_where_their_claim_is_in_use_and_keeps_its_name() {
+        let spec = json!({ "stages": { "s": { "container": { "image": "i", "command": ["c"] } } } });
+        let pipeline = MLPipeline::new("p", serde_json::from_value(spec).unwrap());
+        let volume = json!({ "name": "millrace-store", "persistentVolumeClaim": { "claimName": "artifacts" } });
+        let made = |access: Access| {
+            let pod = serde_json::from_value(json!({ "containers": [], "volumes": [volume] })).unwrap();
+            json!(job(&pipeline, "p-look".into(), "lake", 3, pod, &Claims::from([("artifacts".to_owned(), access)])))
+        };
+        let (bound, free) = (made(Access::OneNode), made(Access::Shared));
+        assert_eq!(bound["metadata"], free["metadata"]);
+        let template = &bound["spec"]["template"];
+        assert_eq!(template["metadata"]["labels"][names::TRIGGER_LABEL], "lake");
+        assert_eq!(template["metadata"]["labels"]["claim.millrace.dev/artifacts"], "mounted");
+        let near = "/spec/affinity/podAffinity/requiredDuringSchedulingIgnoredDuringExecution/0/topologyKey";
+        assert_eq!(template.pointer(near), Some(&json!("kubernetes.io/hostname")));
+        assert!(free["spec"]["template"]["spec"].get("affinity").is_none());
     }
 }

@@ -2,6 +2,7 @@
 //! PodTemplate of the catalog below both. Made so that Pod Security `restricted` admits it.
 
 mod check;
+mod claims;
 mod eviction;
 mod hardened;
 mod own;
@@ -15,10 +16,12 @@ mod volumes;
 mod tests;
 
 pub use check::check;
+pub(crate) use claims::requires;
+pub use claims::{Access, Claims, name_claims, stay_together};
 pub(crate) use eviction::{keeps_its_node, leaves_its_node};
 pub use hardened::{USER, base, container_security};
 pub(crate) use own::{own_container, small};
-pub use probe::http_probe;
+pub use probe::{grpc_probe, http_probe, tcp_probe};
 pub use resources::{amount, is_extended};
 pub use settings::{escape, quantity, settings_into};
 pub use template::{end_with_main, over_template};

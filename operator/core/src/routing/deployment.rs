@@ -18,6 +18,8 @@ use crate::pod;
 /// `/livez`, `/readyz`, `/metrics` and `/stats`.
 pub const ADMIN_PORT: u16 = 9090;
 const ADMIN: &str = "admin";
+/// Where routers ask each other for places at pods that take a bounded number of requests.
+pub const PLACES_PORT: u16 = 9091;
 /// Seconds that a router goes on serving after SIGTERM: nodes learn that late that it leaves.
 const LEAVE: i64 = 10;
 /// Seconds that requests in hand may take after that.
@@ -73,12 +75,10 @@ fn pod(home: &Home<'_>, told: &Routes, config: &Config) -> PodSpec {
 }
 
 fn container(namespace: &str, config: &Config) -> Container {
-    let name = EnvVarSource {
-        field_ref: Some(ObjectFieldSelector {
-            field_path: "metadata.name".to_owned(),
-            ..ObjectFieldSelector::default()
-        }),
-        ..EnvVarSource::default()
+    let own = |name: &str, field: &str| {
+        let field_ref = ObjectFieldSelector { field_path: field.to_owned(), ..ObjectFieldSelector::default() };
+        let from = EnvVarSource { field_ref: Some(field_ref), ..EnvVarSource::default() };
+        EnvVar { name: name.to_owned(), value_from: Some(from), ..EnvVar::default() }
     };
     Container {
         name: pod::MAIN.to_owned(),
@@ -89,11 +89,13 @@ fn container(namespace: &str, config: &Config) -> Container {
             format!("--routes-configmap={ROUTES}"),
             format!("--namespace={namespace}"),
             format!("--admin=[::]:{ADMIN_PORT}"),
+            format!("--places-port={PLACES_PORT}"),
             format!("--leave-seconds={LEAVE}"),
             format!("--drain-seconds={DRAIN}"),
         ]),
         env: Some(vec![
-            EnvVar { name: "MILLRACE_POD_NAME".to_owned(), value_from: Some(name), ..EnvVar::default() },
+            own("MILLRACE_POD_NAME", "metadata.name"),
+            own("MILLRACE_POD_IP", "status.podIP"),
             // Of its allocator: huge pages would be half of what a router takes, and there are two in each namespace.
             EnvVar { name: "MIMALLOC_ALLOW_THP".to_owned(), value: Some("0".to_owned()), ..EnvVar::default() },
         ]),

@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use kube_core::ResourceExt;
-use millrace_routes::{
-    HeaderRule, Limits, Log, Model, Protocol, Queue, Revision, Routes, Shadow, Sink, Source, Sticky,
-};
+use millrace_routes::{HeaderRule, Limits, Log, Model, Queue, Revision, Routes, Shadow, Sink, Source, Sticky};
 
 use super::objects::Home;
 use super::{RoutesView, security};
 use crate::api::{HeaderRoute, InferenceGraph, LogMode, LogSink, ModelDeployment, PayloadLog, RevisionStatus, RouteTo};
 use crate::autoscale::starts_from_zero;
-use crate::deployment::{READY_PATH, SERVER_PORT, exposed, queries};
+use crate::deployment::{self, SERVER_PORT, exposed, queries};
 use crate::graph::{self, Demand};
 use crate::names::sha256_hex;
 
@@ -164,12 +162,12 @@ fn routed(model: &ModelDeployment, port: u16, routers: i32) -> Model {
             .and_then(|routing| routing.sticky.as_ref())
             .map(|sticky| Sticky { header: sticky.header.clone() }),
         shadow: status.into_iter().flat_map(|status| &status.revisions).find_map(shadow),
-        queue: Queue::default(),
-        limits: limits(model),
+        queue: deployment::queue(model),
+        limits: deployment::limits(model),
         security: model.spec.security.as_ref().map(|asked| security::document(asked, routers)),
         queries: queries(model),
         log: log(model),
-        stream: crate::deployment::stream(model),
+        stream: deployment::stream(model),
         graph: None,
     }
 }
@@ -195,11 +193,6 @@ fn log(model: &ModelDeployment) -> Option<Log> {
             ca: ca_config_map.as_ref().map(|entry| security::entry(Source::ConfigMap, entry)),
         },
     })
-}
-
-fn limits(model: &ModelDeployment) -> Limits {
-    let bytes = model.spec.security.as_ref().and_then(|security| security.max_body_bytes);
-    Limits { body_bytes: bytes.and_then(|bytes| u64::try_from(bytes).ok()), ..Limits::default() }
 }
 
 /// The rules that lead to a revision that there is.
@@ -237,9 +230,9 @@ fn revision(status: &RevisionStatus, starts: bool) -> Revision {
         service: status.name.clone(),
         port: server_port(status),
         weight: u32::try_from(status.weight).unwrap_or_default(),
-        concurrency: None,
+        concurrency: status.concurrency,
         deployment: starts.then(|| status.name.clone()),
-        ready_path: Some(status.ready_path.clone().unwrap_or_else(|| READY_PATH.to_owned())),
-        protocol: Protocol::Auto,
+        ready_path: deployment::ready_path(status),
+        protocol: deployment::protocol(status),
     }
 }

@@ -25,6 +25,6 @@ pub use observed::{
     StreamReport,
 };
 pub use plan::{RouterPlan, Step, plan};
-pub use policies::SERVERS_POLICY;
+pub use policies::{FETCH_POLICY, SERVERS_POLICY};
 pub use said::Asked;
 pub use security::security_id;

@@ -70,7 +70,7 @@ pub fn plan(namespace: &str, observed: &Observed, config: &Config, now: Timestam
         }
     }
     if !config.router.network_policies {
-        let unwanted = [ROUTER, policies::SERVERS_POLICY].into_iter().filter_map(|name| {
+        let unwanted = [ROUTER, policies::SERVERS_POLICY, policies::FETCH_POLICY].into_iter().filter_map(|name| {
             let part = observed.parts.get(&key("NetworkPolicy", name)).filter(|part| part.is_ours)?;
             Some((name.to_owned(), part.uid.clone()))
         });
@@ -118,6 +118,7 @@ fn routers(home: &Home<'_>, told: &Routes, config: &Config) -> Vec<RouterObject>
     if config.router.network_policies {
         wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_routers(home))));
         wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_servers(home, config))));
+        wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_buckets(home))));
     }
     wanted.push(RouterObject::Deployment(Box::new(deployment(home, told, config))));
     wanted

@@ -12,15 +12,17 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use millrace_contract::SERVER_ADMIN_PORT;
 
-use super::deployment::ADMIN_PORT;
+use super::deployment::{ADMIN_PORT, PLACES_PORT};
 use super::document::{PORTS, server_port};
 use super::objects::{Home, selector};
 use crate::config::Config;
 use crate::deployment::{SERVER_PORT, named_gateways, splits};
-use crate::names::{REVISION_LABEL, ROUTER};
+use crate::names::{FETCHES_LABEL, REVISION_LABEL, ROUTER};
 
 /// The policy of the pods behind the routers.
 pub const SERVERS_POLICY: &str = "millrace-servers";
+/// The policy of those among them that fetch their model from a bucket.
+pub const FETCH_POLICY: &str = "millrace-fetch";
 /// Every namespace has its name in it.
 const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 
@@ -38,18 +40,23 @@ pub(super) fn budget(home: &Home<'_>) -> PodDisruptionBudget {
     }
 }
 
-/// Callers, the kubelet, scrapers and the operator come to the routers from anywhere; the routers reach the apiserver, wherever it is.
+/// Callers, the kubelet, scrapers and the operator come to the routers from anywhere, and routers to each other; the routers reach the apiserver,
+/// wherever it is.
 pub(super) fn to_routers(home: &Home<'_>) -> NetworkPolicy {
     let ingress = NetworkPolicyIngressRule {
         from: None,
         ports: Some(vec![tcp(ADMIN_PORT, None), tcp(*PORTS.start(), Some(*PORTS.end()))]),
+    };
+    let places = NetworkPolicyIngressRule {
+        from: Some(vec![NetworkPolicyPeer { pod_selector: Some(routers()), ..NetworkPolicyPeer::default() }]),
+        ports: Some(vec![tcp(PLACES_PORT, None)]),
     };
     NetworkPolicy {
         metadata: home.metadata(ROUTER),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(routers()),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
-            ingress: Some(vec![ingress]),
+            ingress: Some(vec![ingress, places]),
             egress: Some(vec![NetworkPolicyEgressRule::default()]),
         }),
     }
@@ -57,8 +64,6 @@ pub(super) fn to_routers(home: &Home<'_>) -> NetworkPolicy {
 
 /// The servers' ports take the routers, and the Gateways that lead to them, and the port of what they count takes the operator. A scraper needs a policy of its own.
 pub(super) fn to_servers(home: &Home<'_>, config: &Config) -> NetworkPolicy {
-    let of_revisions =
-        LabelSelectorRequirement { key: REVISION_LABEL.to_owned(), operator: "Exists".to_owned(), values: None };
     let revisions = home.owners.iter().filter_map(|owner| owner.status.as_ref()).flat_map(|status| &status.revisions);
     let ports: BTreeSet<u16> = revisions.map(server_port).chain([SERVER_PORT]).collect();
     let ingress = NetworkPolicyIngressRule {
@@ -76,15 +81,31 @@ pub(super) fn to_servers(home: &Home<'_>, config: &Config) -> NetworkPolicy {
     NetworkPolicy {
         metadata: home.metadata(SERVERS_POLICY),
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(LabelSelector {
-                match_expressions: Some(vec![of_revisions]),
-                ..LabelSelector::default()
-            }),
+            pod_selector: Some(labeled(REVISION_LABEL)),
             policy_types: Some(vec!["Ingress".to_owned()]),
             ingress: Some([ingress, asked].into_iter().chain(from_gateways).collect()),
             egress: None,
         }),
     }
+}
+
+/// Pods with a model in a bucket reach it, wherever it is; all others reach what the namespace lets them reach.
+pub(super) fn to_buckets(home: &Home<'_>) -> NetworkPolicy {
+    NetworkPolicy {
+        metadata: home.metadata(FETCH_POLICY),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(labeled(FETCHES_LABEL)),
+            policy_types: Some(vec!["Egress".to_owned()]),
+            ingress: None,
+            egress: Some(vec![NetworkPolicyEgressRule::default()]),
+        }),
+    }
+}
+
+/// Pods that have this label.
+fn labeled(key: &str) -> LabelSelector {
+    let exists = LabelSelectorRequirement { key: key.to_owned(), operator: "Exists".to_owned(), values: None };
+    LabelSelector { match_expressions: Some(vec![exists]), ..LabelSelector::default() }
 }
 
 /// Where a Gateway that leads to pods itself has its own: in its namespace, or where its controller keeps them.

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use millrace_routes::{ROUTES_KEY, Routes};
 
 use super::document::PORTS;
-use super::{Observed, PartView, RouterObject, RoutesView, SERVERS_POLICY, Step, is_ours, plan};
+use super::{FETCH_POLICY, Observed, PartView, RouterObject, RoutesView, SERVERS_POLICY, Step, is_ours, plan};
 use crate::api::{
     ConditionStatus, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, RevisionStatus, Security, TlsSecret,
     set_condition,
@@ -136,8 +136,15 @@ fn with_port(model: &Arc<ModelDeployment>, port: u16) -> Arc<ModelDeployment> {
     Arc::new(model)
 }
 
-const ROUTERS: [&str; 6] =
-    ["ServiceAccount", "RoleBinding", "PodDisruptionBudget", "NetworkPolicy", "NetworkPolicy", "Deployment"];
+const ROUTERS: [&str; 7] = [
+    "ServiceAccount",
+    "RoleBinding",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+    "NetworkPolicy",
+    "NetworkPolicy",
+    "Deployment",
+];
 
 #[test]
 fn the_routes_are_what_the_statuses_say() {
@@ -249,7 +256,7 @@ fn policies_that_are_not_wanted_any_more_go() {
     let mut open = config();
     open.router.network_policies = false;
     namespace.pass(&models, &open);
-    assert_eq!(namespace.deleted, ["millrace-router", SERVERS_POLICY]);
+    assert_eq!(namespace.deleted, ["millrace-router", SERVERS_POLICY, FETCH_POLICY]);
     assert!(namespace.applied.is_empty(), "{:?}", namespace.applied);
     for part in namespace.observed.parts.values_mut() {
         part.is_ours = false;

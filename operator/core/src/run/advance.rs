@@ -22,7 +22,7 @@ pub(super) fn all(pass: &Pass<'_>, old: &Stages, effects: &mut Effects) -> Stage
     if let Some(end) = finish::end_of_stages(pass.frozen, &stages)
         && at_work(pass, &stages, effects).is_none()
     {
-        part(&Pass { end: Some(end.word()), ..*pass }, &order, true, &mut stages, effects);
+        part(&Pass { end: Some(&end), ..*pass }, &order, true, &mut stages, effects);
     }
     stages
 }

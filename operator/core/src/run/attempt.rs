@@ -15,6 +15,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// All stages together: far enough from what an apiserver takes, and bytes that every watcher gets.
 const STATUS_LIMIT: usize = 256 * 1024;
+/// The longest message of a stage where all are too long together.
+const SHORT_MESSAGE: usize = 256;
 
 /// The stage's next status after its attempt has ended.
 pub(super) fn end(
@@ -216,7 +218,34 @@ pub(super) fn fits(status: &StageStatus, stages: &Stages) -> bool {
     size(status) + stages.values().map(size).sum::<usize>() <= STATUS_LIMIT
 }
 
+/// Shortens what is said of the stages where together it would be too much: hundreds of them may wait or fail with long words.
+pub(super) fn bound(stages: &mut Stages) {
+    if stages.values().map(size).sum::<usize>() <= STATUS_LIMIT {
+        return;
+    }
+    for message in stages.values_mut().filter_map(|status| status.message.as_mut()) {
+        *message = crate::clip::clip(message, SHORT_MESSAGE);
+    }
+}
+
 /// Bytes of a stage's status as JSON.
 fn size(status: &StageStatus) -> usize {
     serde_json::to_vec(status).map_or(0, |json| json.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_many_stages_is_shortened_where_it_would_be_too_much() {
+        let said = |length: usize| StageStatus { message: Some("x".repeat(length)), ..StageStatus::default() };
+        let all = |count: usize| -> Stages { (0..count).map(|n| (format!("s{n}"), said(1500))).collect() };
+        let (mut few, mut many) = (all(100), all(300));
+        bound(&mut few);
+        assert_eq!(few, all(100));
+        bound(&mut many);
+        assert!(many.values().all(|status| status.message.as_ref().unwrap().len() <= SHORT_MESSAGE));
+        assert!(many.values().map(size).sum::<usize>() < STATUS_LIMIT / 2);
+    }
 }

@@ -126,10 +126,15 @@ pub(super) fn of_pod(wanted: Wanted<'_>, pod: &PodView) -> Standing {
     waiting(pod).map_or(Standing::Starting, |words| Standing::Pending(Some(words)))
 }
 
+/// Its node is not heard of: the pod is there until somebody says that the node is gone.
+pub(super) fn is_lost(pod: &PodView) -> bool {
+    pod.phase == "Unknown" || pod.deleting && pod.disrupted.as_ref().is_some_and(|words| words.reason == NODE_LOST)
+}
+
 /// A program of the pod's runs, or may begin to.
 #[must_use]
 pub fn runs(pod: &PodView) -> bool {
-    let lost = pod.deleting && pod.disrupted.as_ref().is_some_and(|words| words.reason == NODE_LOST);
+    let lost = is_lost(pod);
     let over = matches!(pod.phase.as_str(), "Succeeded" | "Failed" | "Unknown");
     !(lost || over || pod.main.as_ref().is_some_and(|main| main.terminated.is_some()))
 }

@@ -10,7 +10,7 @@ use super::classify::{self, Seen, Standing};
 use super::ending::Wanted;
 use super::inputs::{self, Hindrance};
 use super::pass::{Effects, Pass, Stages, clip, since};
-use super::{Observed, PodView, Words, attempt, deadline, ending, fan_out, finish, item_job, job, usage};
+use super::{Observed, PodView, Words, attempt, deadline, ending, fan_out, finish, item_job, job, placed, usage};
 use crate::api::{Cancel, JobRef, Output, StageState, StageStatus};
 use crate::pipeline::{FrozenContainer, FrozenKind};
 use crate::plan::{Create, Delete, DeleteKind};
@@ -45,6 +45,13 @@ pub(super) fn begin(
         }
     }
     status.start_time.get_or_insert(pass.time());
+    if let Some(left) = placed::leaving(pass, stage, &status) {
+        if status.job.is_none() {
+            status.state = StageState::Pending;
+        }
+        effects.again(left);
+        return status;
+    }
     let before = status.clone();
     let built = resolved.and_then(|resolved| {
         status.inputs = resolved;
@@ -239,6 +246,7 @@ pub(super) fn wait(
     words: Option<Words>,
     effects: &mut Effects,
 ) -> StageStatus {
+    let words = words.map(|words| placed::plainly(pass, stage, words));
     let limit = Duration::from_secs(stage.pending_timeout_seconds);
     let since = waits_since(&status);
     let words = words.map(|words| Words { message: clip(&deadline::without(&words.message, since, limit)), ..words });
@@ -279,7 +287,7 @@ fn note(name: &str, status: &mut StageStatus, words: Words, effects: &mut Effect
     status.message = Some(words.message);
 }
 
-fn waits_since(status: &StageStatus) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> {
+pub(super) fn waits_since(status: &StageStatus) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> {
     if status.state == StageState::BackingOff {
         return status.next_attempt_time.as_ref();
     }

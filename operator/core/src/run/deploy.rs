@@ -144,6 +144,7 @@ fn look(
     Ok(status)
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Serving {
     Yes,
     NotYet(String, String),
@@ -170,3 +171,7 @@ fn serves(found: &ModelDeployment, version: i64) -> Serving {
         _ => Serving::NotYet("WaitingForPromotion".to_owned(), format!("version {version} is not served yet")),
     }
 }
+
+#[cfg(test)]
+#[path = "deploy_tests.rs"]
+mod tests;

@@ -9,7 +9,7 @@ use millrace_contract::ReportReason;
 use super::classify::{self, Standing};
 use super::ending::{Ending, Failure, Wanted};
 use super::pass::{Effects, Pass, Stages, clip, since};
-use super::{JobItems, JobView, PodView, Words, attempt, container, job};
+use super::{JobItems, JobView, PodView, Words, attempt, container, job, placed};
 use crate::api::{ItemsStatus, JobRef, MLPipelineRun, StageState, StageStatus};
 use crate::duration;
 use crate::pipeline::FrozenContainer;
@@ -204,6 +204,7 @@ fn pending(
         .min_by(|a, b| a.reason.cmp(&b.reason))
         .or_else(failed)
         .or_else(|| pass.observed.job_warnings.get(&job.name).cloned())
+        .map(|words| placed::plainly(pass, stage, words))
 }
 
 /// All that is left to run is on nodes that are lost: the Job would wait for them.

@@ -16,6 +16,8 @@ pub(super) const RUN_TIMEOUT: &str = "RunTimeout";
 pub(super) const CANCELED: &str = "Canceled";
 /// Failed because a newer run of its pipeline takes its place.
 pub(super) const REPLACED: &str = "Replaced";
+/// Stages that are named beside the first that failed.
+const OTHERS_NAMED: usize = 5;
 /// All went well before `finally`, and something in it failed.
 const FINALLY_FAILED: &str = "FinallyFailed";
 
@@ -43,6 +45,14 @@ impl End {
             Self::Succeeded => "Succeeded",
             Self::Failed { reason, .. } if by_hand(reason) => CANCELED,
             Self::Failed { .. } => "Failed",
+        }
+    }
+
+    /// `run.reason` and `run.message`: empty where nothing failed.
+    pub fn said(&self) -> (&'static str, &str) {
+        match self {
+            Self::Succeeded => ("", ""),
+            Self::Failed { reason, message } => (reason, message),
         }
     }
 }
@@ -101,7 +111,8 @@ pub(super) fn end_of_stages(frozen: &Frozen, stages: &Stages) -> Option<End> {
     Some(match first_failed(frozen, main()) {
         Some((name, status)) => {
             let reason = status.reason.as_deref().unwrap_or("Failed");
-            let message = format!("stage `{name}` failed: {reason}: {}", first_line(status));
+            let others = others_failed(frozen, name, main());
+            let message = format!("stage `{name}` failed: {reason}: {}{others}", first_line(status));
             End::Failed { reason: if timeout { RUN_TIMEOUT } else { "StageFailed" }, message }
         }
         None if timeout => {
@@ -163,6 +174,25 @@ fn first_failed<'a>(
     stages
         .filter(|(name, status)| counts(name, status))
         .min_by_key(|(_, status)| status.completion_time.as_ref().map(|time| time.0))
+}
+
+/// Names some of the stages that failed besides the first, each by itself.
+fn others_failed<'a>(
+    frozen: &Frozen,
+    first: &str,
+    stages: impl Iterator<Item = (&'a String, &'a StageStatus)>,
+) -> String {
+    let fell = |name: &str, status: &StageStatus| {
+        let by_the_run = status.reason.as_deref().is_some_and(by_the_run);
+        name != first && status.state == StageState::Failed && !by_the_run && !graph::may_fail(&frozen.stages, name)
+    };
+    let others: Vec<&String> = stages.filter(|(name, status)| fell(name, status)).map(|(name, _)| name).collect();
+    let named: Vec<String> = others.iter().take(OTHERS_NAMED).map(|name| format!("`{name}`")).collect();
+    match others.len() {
+        0 => String::new(),
+        count if count > named.len() => format!("; failed too: {} and {} more", named.join(", "), count - named.len()),
+        _ => format!("; failed too: {}", named.join(", ")),
+    }
 }
 
 /// What is left to do for a run that has ended: Jobs that were given up, and the run itself after its time to live.

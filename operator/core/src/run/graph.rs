@@ -56,7 +56,7 @@ pub(super) fn order(stages: &BTreeMap<String, FrozenStage>) -> Vec<&str> {
 }
 
 /// All stages that `stage` depends on, directly or not.
-pub(super) fn ancestors<'a>(stages: &'a BTreeMap<String, FrozenStage>, stage: &str) -> BTreeSet<&'a str> {
+pub(crate) fn ancestors<'a>(stages: &'a BTreeMap<String, FrozenStage>, stage: &str) -> BTreeSet<&'a str> {
     let mut found = BTreeSet::new();
     let mut open: Vec<&str> = vec![stage];
     while let Some(name) = open.pop() {
@@ -97,7 +97,7 @@ pub(super) fn turn(all: &BTreeMap<String, FrozenStage>, stage: &FrozenStage, sta
         }
     }
     let failed = stages.iter().find(|(name, status)| {
-        status.state == StageState::Failed && !may_fail(all, name) && all.get(*name).is_none_or(|other| !other.finally)
+        status.state == StageState::Failed && stops(all, name) && all.get(*name).is_none_or(|other| !other.finally)
     });
     if let Some((failed, _)) = failed.filter(|_| !stage.finally && !asked && !will_ask) {
         return skip(NOT_STARTED, format!("not begun because stage `{failed}` failed"));
@@ -115,10 +115,19 @@ pub(super) fn turn(all: &BTreeMap<String, FrozenStage>, stage: &FrozenStage, sta
     Turn::Begin
 }
 
-/// Its failure does not stop the run. Nobody goes on without an answer.
+/// Its failure does not fail the run. Nobody goes on without an answer.
 pub(super) fn may_fail(all: &BTreeMap<String, FrozenStage>, stage: &str) -> bool {
-    let asks = |stage: &FrozenStage| matches!(stage.kind, FrozenKind::Approve(_));
-    all.get(stage).is_some_and(|stage| stage.on_failure == OnFailure::Continue && !asks(stage))
+    on_failure(all, stage) == OnFailure::Continue
+}
+
+/// Once it has failed, nothing new begins.
+fn stops(all: &BTreeMap<String, FrozenStage>, stage: &str) -> bool {
+    on_failure(all, stage) == OnFailure::Stop
+}
+
+fn on_failure(all: &BTreeMap<String, FrozenStage>, stage: &str) -> OnFailure {
+    let found = all.get(stage).filter(|stage| !matches!(stage.kind, FrozenKind::Approve(_)));
+    found.map_or(OnFailure::Stop, |stage| stage.on_failure)
 }
 
 /// Why a stage is skipped that hangs by `bond` on `need`, which has ended.
@@ -244,6 +253,18 @@ mod tests {
         assert_eq!(found(&all, &needs(&["a"]), &stages), Some(UPSTREAM_FAILED));
         assert_eq!(found(&all, &bound(&["a"], Bond::Follows), &stages), Some("begin"));
         assert_eq!(found(&all, &needs(&[]), &stages), Some("begin"));
+    }
+
+    #[test]
+    fn a_stage_that_fails_the_run_at_its_end_stops_who_needs_it_and_nobody_else() {
+        let at_end = FrozenStage { on_failure: OnFailure::FailAtEnd, ..needs(&[]) };
+        let all = BTreeMap::from([("a".to_owned(), at_end)]);
+        let stages = Stages::from([("a".to_owned(), status(StageState::Failed, Some("Error")))]);
+        for bond in [Bond::Uses, Bond::Follows] {
+            assert_eq!(found(&all, &bound(&["a"], bond), &stages), Some(UPSTREAM_FAILED), "{bond:?}");
+        }
+        assert_eq!(found(&all, &needs(&[]), &stages), Some("begin"));
+        assert!(!may_fail(&all, "a"), "the run fails");
     }
 
     #[test]

@@ -5,24 +5,23 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{Container as PodContainer, EnvVar, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use millrace_contract::{GET_KNOWN_ENV, INPUTS_DIR, TASK_ENV, Task, TaskInput, TaskOutput, output_path};
+use millrace_contract::{
+    BACKSTOP_SECONDS, GET_KNOWN_ENV, INPUTS_DIR, REPORT_SECONDS, TASK_ENV, Task, TaskInput, TaskOutput, output_path,
+};
 use serde_json::{Map, Value};
 
 use super::inputs::{self, Handed, Hindrance, Mounted};
 use super::pass::{Pass, Stages};
-use super::{cache, code, memory, mounts, render, scope};
+use super::{cache, classify, code, memory, mounts, render, scope};
 use crate::api::{Container, EnvValue, Output, StageStatus};
 use crate::expr::{self, Scope};
 use crate::pipeline::{FrozenContainer, bind_params};
+use crate::pod::Claims;
 use crate::store::{self, Place};
 use crate::{duration, names, pod, problem};
 
 /// Between SIGTERM and SIGKILL of the program, unless the settings say otherwise.
 const GRACE_SECONDS: u64 = 30;
-/// How much longer than its program the agent lives: to hash, to sync and to report.
-const REPORT_SECONDS: u64 = 15;
-/// What the Job's own deadline adds to all others: it only ends what nobody else did.
-const BACKSTOP_SECONDS: u64 = 60;
 
 /// The Job of the current attempt.
 pub(super) fn build(
@@ -99,9 +98,15 @@ pub(super) fn task(
     }
 }
 
-/// The Job of an attempt. Its pods keep their nodes: what they did so far would be lost.
+/// The Job of an attempt. Its pods keep their nodes, because what they did so far would be lost, and come to the one where their claim is in use.
 pub(super) fn of_attempt(pass: &Pass<'_>, stage: &str, attempt: u32, mut spec: JobSpec) -> Job {
     pod::keeps_its_node(&mut spec.template);
+    let PodTemplateSpec { metadata, spec: pod } = &mut spec.template;
+    // Beside a pod on a node that is lost nothing could run: then pods are drawn together, and not bound.
+    let unbound = Claims::new();
+    let lost = pass.observed.pods.iter().any(|pod| classify::is_lost(pod));
+    let claims = if lost { &unbound } else { &pass.observed.claims };
+    pod::stay_together(metadata.get_or_insert_default(), pod.get_or_insert_default(), claims);
     Job {
         metadata: ObjectMeta {
             name: Some(names::job(pass.run_name(), stage, attempt)),

@@ -11,6 +11,7 @@ use super::{Above, CacheSnapshot, Claim, Peer};
 use crate::api::{MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use crate::pipeline::Frozen;
 use crate::plan::Refusal;
+use crate::pod::Claims;
 
 /// Everything that the plan of one run depends on, besides the run itself and the time.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +46,8 @@ pub struct Observed {
     pub model_deployments: BTreeMap<String, Arc<ModelDeployment>>,
     /// What the apiserver refused of the last pass's effects.
     pub refusals: Vec<Refusal>,
+    /// Who may mount the claims that it is known to mount, of those that are there.
+    pub claims: Claims,
     /// Results that kept runs of the namespace have.
     pub cache: CacheSnapshot,
     /// What the Job controller said of Jobs that have no pod (quota, Pod Security), by Job name: event reason and message.

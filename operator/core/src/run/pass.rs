@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::Observed;
+use super::finish::End;
 use crate::api::{API_VERSION, MLPipelineRun, StageStatus, Value};
 use crate::config::Config;
 pub(super) use crate::duration::since;
@@ -32,7 +33,7 @@ pub(super) struct Pass<'a> {
     /// The run's parameters, defaults filled in.
     pub params: &'a BTreeMap<String, Value>,
     /// `run.status`: how the stages before `finally` ended, once they have.
-    pub end: Option<&'static str>,
+    pub end: Option<&'a End>,
     /// Nothing new begins: the run is suspended, or has no slot.
     pub held: bool,
     /// Why what people decided is not carried out yet: a reason and a sentence.

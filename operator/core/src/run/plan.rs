@@ -10,7 +10,7 @@ use super::finish::End;
 use super::pass::{Effects, Pass, Stages, clip, refusal, whole_seconds};
 use super::start::{self, Start};
 use super::turns::{self, Place};
-use super::{Observed, advance, again, approve, awaited, control, finish, hold, locks, nested, status, usage};
+use super::{Observed, advance, again, approve, attempt, awaited, control, finish, hold, locks, nested, status, usage};
 use crate::api::{ConditionStatus, MLPipelineRun, MLPipelineRunStatus, RetryFrom, Value};
 use crate::config::Config;
 use crate::pipeline::{Frozen, bind_params, foreign};
@@ -247,6 +247,7 @@ fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipeline
     let pass = &Pass { held: pass.held && !replaced, ..*pass };
     let (stages, waits) = gone_on(pass, &status.stages, &mut effects);
     status.stages = stages;
+    attempt::bound(&mut status.stages);
     let parked = approve::is_parked(&status.stages);
     let stands = pass.held || parked;
     if let Some(left) = finish::time_left(pass, used, &status.stages).filter(|left| !stands && !left.is_zero()) {

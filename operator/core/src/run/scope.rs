@@ -41,7 +41,10 @@ fn run(pass: &Pass<'_>) -> Value {
         "dataVersion": trigger.and_then(|trigger| trigger.version.as_deref()),
     });
     if let Some(end) = pass.end {
-        run["status"] = json!(end);
+        let (reason, message) = end.said();
+        run["status"] = json!(end.word());
+        run["reason"] = json!(reason);
+        run["message"] = json!(message);
     }
     run
 }
@@ -55,6 +58,8 @@ fn stage(status: &StageStatus) -> Value {
         .collect();
     json!({
         "status": format!("{:?}", status.state),
+        "reason": status.reason.as_deref().unwrap_or_default(),
+        "message": status.message.as_deref().unwrap_or_default(),
         "results": status.results,
         "metrics": status.metrics,
         "outputs": outputs,

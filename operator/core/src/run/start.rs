@@ -63,7 +63,8 @@ fn check(
         return Err(vec![Problem::new("spec.code", "StoreMissing", message)]);
     }
     let params = bind_params(&frozen.params, &run.spec.params, "spec.params")?;
-    Ok((frozen, params))
+    let problems = pipeline::claims::impossible(&frozen, &observed.claims);
+    if problems.is_empty() { Ok((frozen, params)) } else { Err(problems) }
 }
 
 fn owner(kind: &str, of: &ObjectMeta) -> OwnerReference {

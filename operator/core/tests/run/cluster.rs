@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::PodTemplate;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use millrace_core::api::{
@@ -17,6 +18,7 @@ use millrace_core::deployment::take_report;
 use millrace_core::names;
 use millrace_core::pipeline::Frozen;
 use millrace_core::plan::{Apply, Create, Delete, DeleteKind, Event, FIELD_OWNED, Plan, Refusal};
+use millrace_core::pod::Claims;
 use millrace_core::run::{self, Above, CacheIndex, Claim, JobItems, JobView, Observed, Peer, PodView, Words};
 use serde_json::Value;
 
@@ -45,6 +47,14 @@ pub enum Fate {
     Hangs,
 }
 
+/// What a ModelDeployment that does not serve what its spec asks for says, and whether that is its last word.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Said {
+    pub reason: &'static str,
+    pub message: &'static str,
+    pub stalled: bool,
+}
+
 /// When the operator dies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Crash {
@@ -61,6 +71,8 @@ pub struct Cluster {
     pub pods: Vec<PodView>,
     pub versions: Vec<ModelVersion>,
     pub deployment: Option<ModelDeployment>,
+    /// What it says of its rollout, while a version is not promoted.
+    pub rollout: Option<Said>,
     /// ModelDeployments besides the one that is called `served`.
     pub others: Vec<String>,
     /// MLPipelines of the namespace.
@@ -70,6 +82,10 @@ pub struct Cluster {
     pub peers: Vec<Peer>,
     /// What other runs of the namespace hold and wait for.
     pub locks: Vec<Claim>,
+    /// Who may mount the claims of the namespace.
+    pub claims: Claims,
+    /// PodTemplates of the catalog.
+    pub pod_templates: BTreeMap<String, Arc<PodTemplate>>,
     /// Newer runs that ask the same, by stage.
     pub superseded: BTreeMap<String, String>,
     /// Runs of stages that run another pipeline, by name.
@@ -119,11 +135,14 @@ impl Cluster {
             pods: Vec::new(),
             versions: Vec::new(),
             deployment: None,
+            rollout: None,
             others: Vec::new(),
             pipelines: Vec::new(),
             pipeline: None,
             peers: Vec::new(),
             locks: Vec::new(),
+            claims: Claims::new(),
+            pod_templates: BTreeMap::new(),
             superseded: BTreeMap::new(),
             nested: BTreeMap::new(),
             above: Above::default(),
@@ -237,6 +256,8 @@ impl Cluster {
             pipeline: self.pipeline.clone(),
             peers: self.peers.clone(),
             locks: self.locks.clone(),
+            claims: self.claims.clone(),
+            pod_templates: self.pod_templates.clone(),
             superseded: self.superseded.clone(),
             frozen: frozen.map(|(_, frozen)| Arc::clone(frozen)),
             nested: self.nested_by_stage(),
@@ -431,10 +452,23 @@ impl Cluster {
         let Some(found) = self.deployment.as_mut() else { return false };
         let mut status = found.status.clone().unwrap_or_default();
         let Some(version) = found.spec.model.version else { return false };
-        status.served_model = Some(found.spec.model.name.clone());
-        status.served_version = Some(version);
         let generation = found.metadata.generation;
-        set_condition(&mut status.conditions, "Ready", ConditionStatus::True, "Served", "", generation, now);
+        let mut set = |kind: &str, is: bool, reason: &str, message: &str| {
+            let is = if is { ConditionStatus::True } else { ConditionStatus::False };
+            set_condition(&mut status.conditions, kind, is, reason, message, generation, now);
+        };
+        match self.rollout {
+            Some(Said { reason, message, stalled }) => {
+                set("Ready", false, reason, message);
+                set("Stalled", stalled, if stalled { reason } else { "AsDesired" }, if stalled { message } else { "" });
+            }
+            None => {
+                set("Ready", true, "Served", "");
+                set("Stalled", false, "AsDesired", "");
+                status.served_model = Some(found.spec.model.name.clone());
+                status.served_version = Some(version);
+            }
+        }
         let changed = found.status.as_ref() != Some(&status);
         found.status = Some(status);
         changed

@@ -122,10 +122,53 @@ fn a_stage_that_may_fail_does_not_fail_its_run() {
     assert_eq!((status, message), ("True", said));
 }
 
+#[test]
+fn stages_that_fail_the_run_at_its_end_let_the_others_run_and_all_are_named() {
+    let mut spec = pipeline(json!({
+        "a": stage(json!({})),
+        "after-a": stage(json!({ "needs": ["a"] })),
+        "b": stage(json!({})),
+        "after-b": stage(json!({ "needs": ["b"] })),
+        "c": stage(json!({ "needs": ["after-b"] })),
+    }));
+    spec["defaults"] = json!({ "onFailure": "FailAtEnd" });
+    spec["finally"] = json!({ "tell": stage(json!({})) });
+    let fates = [("a", Fate::Exits(1)), ("c", Fate::Exits(1))];
+    let cluster = settled(spec.clone(), &fates);
+    assert_eq!(state(&cluster, "after-a"), (Skipped, Some("UpstreamFailed")));
+    assert_eq!(state(&cluster, "after-b"), (Succeeded, None));
+    assert_eq!(state(&cluster, "tell"), (Succeeded, None));
+    let (status, reason, message) = cluster.condition("Succeeded").unwrap();
+    assert_eq!((status, reason), ("False", "StageFailed"));
+    assert!(message.starts_with("stage `a` failed: ") && message.ends_with("; failed too: `c`"), "{message}");
+    // One that says something else than `defaults`.
+    spec["stages"]["a"]["onFailure"] = json!("Stop");
+    let cluster = settled(spec, &fates);
+    assert_eq!(state(&cluster, "after-b"), (Skipped, Some("NotStarted")));
+}
+
+#[test]
+fn what_a_skipped_stage_did_not_say_has_a_value_to_take_instead() {
+    let text = "$[[ stages.measure.status == 'Succeeded' ? stages.measure.results.size : params.size ]]";
+    let mut report = stage(json!({}));
+    report["container"]["args"] = json!([text]);
+    let mut spec = pipeline(json!({
+        "measure": stage(json!({ "when": "params.size == 0" })),
+        "report": report,
+    }));
+    for (size, says) in [(7, "\"7\""), (0, "\"3\"")] {
+        spec["params"] = json!({ "size": { "type": "integer", "default": size } });
+        let cluster = settled(spec.clone(), &[("measure", Fate::Succeeds(json!({ "results": { "size": 3 } })))]);
+        assert_eq!(state(&cluster, "report"), (Succeeded, None), "{:?}", cluster.stage("report").message);
+        let job = serde_json::to_string(&cluster.jobs["r-report-1"].1).unwrap();
+        assert!(job.contains(says), "{job}");
+    }
+}
+
 /// A pipeline whose end is told.
 fn told() -> Value {
     let mut spec = pipeline(json!({ "work": stage(json!({})), "more": stage(json!({ "needs": ["work"] })) }));
-    let text = "$[[ run.status ]] $[[ stages.work.status ]] $[[ stages.more.status ]]";
+    let text = "$[[ run.status ]] $[[ stages.work.status ]] $[[ stages.more.status ]], $[[ stages.work.reason ]]: $[[ run.message ]].";
     let mut notify = stage(json!({}));
     notify["container"]["args"] = json!([text]);
     spec["finally"] = json!({
@@ -139,8 +182,13 @@ fn told() -> Value {
 #[test]
 fn finally_runs_when_all_else_has_ended_and_sees_how() {
     for (fates, status, says, alarm) in [
-        (vec![], "True", "Succeeded Succeeded Succeeded", Skipped),
-        (vec![("work", Fate::Exits(1))], "False", "Failed Failed Skipped", Succeeded),
+        (vec![], "True", "Succeeded Succeeded Succeeded, : .", Skipped),
+        (
+            vec![("work", Fate::Exits(1))],
+            "False",
+            "Failed Failed Skipped, Error: stage `work` failed: Error: ",
+            Succeeded,
+        ),
     ] {
         let cluster = settled(told(), &fates);
         assert_eq!(cluster.condition("Succeeded").unwrap().0, status);

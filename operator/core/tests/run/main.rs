@@ -4,9 +4,11 @@
 
 mod approve;
 mod cache;
+mod claims;
 mod cluster;
 mod control;
 mod crashes;
+mod deploy;
 mod ends;
 mod fan_out;
 mod flow;

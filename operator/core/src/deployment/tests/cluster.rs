@@ -9,7 +9,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use millrace_routes::Routes;
 
-use crate::api::{ModelArtifact, ModelDeployment, ModelDeploymentStatus, ModelVersion, ModelVersionSpec, Scale};
+use crate::api::{
+    ModelArtifact, ModelDeployment, ModelDeploymentStatus, ModelVersion, ModelVersionSpec, RolloutStatus, Scale,
+};
 use crate::config::Config;
 use crate::deployment::{
     Applied, AutoscalerView, DeploymentView, Observed, RouteView, ServiceView, asked, autoscaler_asked, plan,
@@ -157,6 +159,21 @@ impl Cluster {
 
     pub fn wait(&mut self, seconds: i64) {
         self.now += SignedDuration::from_secs(seconds);
+    }
+
+    /// A few rounds in which pods get ready and routers report.
+    pub fn go_on(&mut self, seconds: i64) {
+        self.wait(seconds);
+        for _ in 0..3 {
+            self.settle();
+            self.pods_get_ready();
+            self.routers_report();
+        }
+        self.settle();
+    }
+
+    pub fn rollout(&self) -> RolloutStatus {
+        self.owner.status.clone().unwrap().rollout.unwrap()
     }
 
     pub fn plan(&self) -> Plan<ModelDeploymentStatus> {

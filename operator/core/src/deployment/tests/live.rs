@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
-use crate::api::{LiveMetrics, RolloutStatus, Verdict};
+use crate::api::{LiveMetrics, Verdict};
 use crate::deployment::{Live, live, take_report};
 
 /// Version 2 has half of the requests, and this is asked of its accuracy.
@@ -18,23 +18,9 @@ fn rolling(limits: &Value) -> Cluster {
     cluster.owner.spec.rollout = Some(serde_json::from_value(rollout).unwrap());
     cluster.set_version(2);
     cluster.edited();
-    go_on(&mut cluster, 0);
-    assert!(rollout_of(&cluster).step_start_time.is_some());
+    cluster.go_on(0);
+    assert!(cluster.rollout().step_start_time.is_some());
     cluster
-}
-
-fn go_on(cluster: &mut Cluster, seconds: i64) {
-    cluster.wait(seconds);
-    for _ in 0..3 {
-        cluster.settle();
-        cluster.pods_get_ready();
-        cluster.routers_report();
-    }
-    cluster.settle();
-}
-
-fn rollout_of(cluster: &Cluster) -> RolloutStatus {
-    cluster.owner.status.clone().unwrap().rollout.unwrap()
 }
 
 /// A run says this of a version.
@@ -49,11 +35,11 @@ fn report(cluster: &mut Cluster, version: i64, accuracy: f64, samples: i64) {
         model: "penguins".to_owned(),
     };
     assert!(take_report(cluster.owner.status.as_mut().unwrap(), &report));
-    go_on(cluster, 0);
+    cluster.go_on(0);
 }
 
 fn verdict(cluster: &Cluster) -> (Verdict, String) {
-    let analysis = rollout_of(cluster).analysis.remove(0);
+    let analysis = cluster.rollout().analysis.remove(0);
     (analysis.verdict, analysis.message)
 }
 
@@ -66,18 +52,18 @@ fn only_a_report_of_its_version_since_the_step_began_judges_a_canary() {
     );
     // Of the promoted version, and of this one before: a bad one of either would roll it back.
     report(&mut cluster, 1, 0.1, 1000);
-    let mut old = rollout_of(&cluster);
+    let mut old = cluster.rollout();
     let began = old.step_start_time.clone().unwrap().0;
     report(&mut cluster, 2, 0.9, 99);
     // Another figure of the same verdict is written after a while.
-    go_on(&mut cluster, 15);
+    cluster.go_on(15);
     assert_eq!(verdict(&cluster), (Verdict::Inconclusive, "99 of 100 requests".to_owned()));
     old.step_start_time = Some(Time(began + k8s_openapi::jiff::SignedDuration::from_secs(10)));
     cluster.owner.status.as_mut().unwrap().rollout = Some(old);
-    go_on(&mut cluster, 15);
+    cluster.go_on(15);
     assert_eq!(verdict(&cluster).0, Verdict::Inconclusive);
-    go_on(&mut cluster, 60);
-    assert_eq!(rollout_of(&cluster).step, 1, "it waits for a report: {}", cluster.message());
+    cluster.go_on(60);
+    assert_eq!(cluster.rollout().step, 1, "it waits for a report: {}", cluster.message());
     assert!(cluster.message().contains("waits for a report"), "{}", cluster.message());
     report(&mut cluster, 2, 0.85, 1000);
     assert_eq!(cluster.owner.status.as_ref().unwrap().served_version, Some(2), "{}", cluster.message());
@@ -88,7 +74,7 @@ fn only_a_report_of_its_version_since_the_step_began_judges_a_canary() {
 fn one_that_is_wrong_too_often_is_rolled_back() {
     let mut cluster = rolling(&json!({ "min": 0.8 }));
     report(&mut cluster, 2, 0.7, 1000);
-    let rejected = rollout_of(&cluster).rejected.unwrap();
+    let rejected = cluster.rollout().rejected.unwrap();
     assert!(rejected.message.contains("live accuracy is 0.7, less than min 0.8"), "{}", rejected.message);
     assert_eq!(cluster.owner.status.as_ref().unwrap().served_version, Some(1));
 }
@@ -97,11 +83,29 @@ fn one_that_is_wrong_too_often_is_rolled_back() {
 fn both_versions_are_compared_by_reports_of_the_same_step() {
     let mut cluster = rolling(&json!({ "maxRatioToStable": 1.1 }));
     report(&mut cluster, 2, 0.9, 1000);
-    go_on(&mut cluster, 15);
+    cluster.go_on(15);
     let lacks = "no figure of the promoted revision: nothing was reported since the step began";
     assert_eq!(verdict(&cluster), (Verdict::Inconclusive, lacks.to_owned()));
     report(&mut cluster, 1, 0.85, 1000);
     assert_eq!(verdict(&cluster).0, Verdict::Passed);
+}
+
+#[test]
+fn more_may_be_asked_for_than_a_share_of_what_the_promoted_version_has() {
+    let mut cluster = rolling(&json!({ "minRatioToStable": 0.98 }));
+    report(&mut cluster, 1, 0.9, 1000);
+    report(&mut cluster, 2, 0.885, 1000);
+    let (judged, message) = verdict(&cluster);
+    assert_eq!(judged, Verdict::Passed);
+    assert_eq!(message, "live accuracy is 0.885 (at least 0.98 times the promoted revision's 0.9)");
+    let mut cluster = rolling(&json!({ "minRatioToStable": 0.98 }));
+    report(&mut cluster, 2, 0.88, 1000);
+    cluster.go_on(15);
+    assert_eq!(verdict(&cluster).0, Verdict::Inconclusive, "nothing to compare with");
+    report(&mut cluster, 1, 0.9, 1000);
+    let rejected = cluster.rollout().rejected.unwrap();
+    let words = "live accuracy is 0.88, less than 0.98 times the promoted revision's 0.9";
+    assert!(rejected.message.contains(words), "{}", rejected.message);
 }
 
 #[test]

@@ -43,6 +43,19 @@ fn the_model_is_mounted_read_only_from_its_claim() {
 }
 
 #[test]
+fn a_pod_says_which_claim_it_mounts_for_stages_that_come_to_its_node_and_is_no_other_revision_for_that() {
+    let deployment = with_server(|_| {}).plan().apply.into_iter().find_map(|apply| match apply {
+        Apply::Deployment(deployment) => Some(deployment),
+        _ => None,
+    });
+    let spec = deployment.unwrap().spec.unwrap();
+    let template = spec.template;
+    assert_eq!(template.metadata.unwrap().labels.unwrap()["claim.millrace.dev/artifacts"], "mounted");
+    assert!(!spec.selector.match_labels.unwrap().contains_key("claim.millrace.dev/artifacts"), "it cannot be changed");
+    assert_eq!(template.spec.unwrap().affinity, None);
+}
+
+#[test]
 fn a_model_in_a_bucket_is_fetched_before_its_server_starts() {
     let mut cluster = with_server(|_| {});
     let version = cluster.observed.model_versions.iter_mut().find(|version| version.spec.version == 4).unwrap();
@@ -78,7 +91,7 @@ fn a_model_in_a_bucket_is_fetched_before_its_server_starts() {
 
 #[test]
 fn the_server_is_told_its_model_and_has_time_to_drain() {
-    let cluster = with_server(|server| server.batching = Some(Batching { max_size: Some(8) }));
+    let cluster = with_server(|server| server.batching = Some(Batching { max_size: Some(8), ..Batching::default() }));
     let pod = pod(&cluster);
     let arguments = pod.containers[0].args.clone().unwrap();
     for argument in ["--model-name=penguins", "--model-version=4", "--max-batch-size=8", "--drain=15s", "--grace=30s"] {

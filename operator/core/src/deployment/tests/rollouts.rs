@@ -588,7 +588,7 @@ fn figures_are_written_when_a_verdict_changes_or_they_are_old() {
             stable: counts(200, 0),
             answers: Answers::default(),
         };
-        assert!(!has_news(&cluster.owner, &measured, cluster.now), "{second}");
+        assert!(!has_news(&cluster.owner, Some(&measured), None, cluster.now), "{second}");
         cluster.observed.measured = Some(measured);
         cluster.settle();
     }
@@ -602,10 +602,10 @@ fn figures_are_written_when_a_verdict_changes_or_they_are_old() {
         stable: counts(200, 0),
         answers: Answers::default(),
     };
-    assert!(has_news(&cluster.owner, &passed, cluster.now));
+    assert!(has_news(&cluster.owner, Some(&passed), None, cluster.now));
     cluster.wait(1);
     let later = Measured { step, since, candidate: counts(40, 0), stable: counts(200, 0), answers: Answers::default() };
-    assert!(has_news(&cluster.owner, &later, cluster.now));
+    assert!(has_news(&cluster.owner, Some(&later), None, cluster.now));
 }
 
 #[test]

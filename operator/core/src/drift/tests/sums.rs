@@ -26,7 +26,7 @@ fn said(rows: u64, cells: &[u64]) -> DriftCounts {
 
 #[test]
 fn the_counts_of_pods_add_up() {
-    let mut heard = Heard::new("m-1", at(0));
+    let mut heard = Heard::new(at(0));
     heard.heard("a", said(10, &[0, 4, 6]), at(1));
     heard.heard("b", said(20, &[1, 19, 0]), at(1));
     heard.heard("a", said(12, &[0, 5, 7]), at(2));
@@ -41,7 +41,7 @@ fn the_counts_of_pods_add_up() {
 
 #[test]
 fn a_pod_that_has_gone_counts_until_the_window_has_passed() {
-    let mut heard = Heard::new("m-1", at(0));
+    let mut heard = Heard::new(at(0));
     heard.heard("gone", said(10, &[0, 4, 6]), at(10));
     heard.heard("there", said(5, &[0, 5, 0]), at(69));
     heard.forget(HOUR, at(69));
@@ -52,14 +52,14 @@ fn a_pod_that_has_gone_counts_until_the_window_has_passed() {
 
 #[test]
 fn before_anybody_answered_nothing_is_known_for_a_window() {
-    let heard = Heard::new("m-1", at(0));
+    let heard = Heard::new(at(0));
     assert_eq!(heard.sum(HOUR, at(59)), None);
     assert_eq!(heard.sum(HOUR, at(60)).unwrap().rows, 0);
 }
 
 #[test]
 fn what_another_profile_counted_is_not_added() {
-    let mut heard = Heard::new("m-1", at(0));
+    let mut heard = Heard::new(at(0));
     let mut other = said(100, &[0, 50, 50]);
     other.features[0].reference = vec![0, 1, 99];
     heard.heard("other", other, at(1));
@@ -69,7 +69,7 @@ fn what_another_profile_counted_is_not_added() {
 
 #[test]
 fn memory_ends_however_many_pods_there_are() {
-    let mut heard = Heard::new("m-1", at(0));
+    let mut heard = Heard::new(at(0));
     for pod in 0..1000 {
         heard.heard(&format!("pod-{pod}"), said(1, &[0, 1, 0]), at(pod));
     }
@@ -109,7 +109,7 @@ fn only_an_answer_whose_numbers_can_be_is_believed() {
 
 #[test]
 fn pods_that_never_answer_are_not_rows_that_never_came() {
-    let mut heard = Heard::new("m-1", at(0));
+    let mut heard = Heard::new(at(0));
     assert_eq!(heard.sum(HOUR, at(61)).map(|sum| sum.rows), Some(0), "there was no pod to ask");
     heard.missed();
     assert_eq!(heard.sum(HOUR, at(61)), None);

@@ -24,7 +24,7 @@ pub(super) fn check(
         problems.add(&at, "InvalidStage", message);
         return;
     }
-    if resolved.stage.on_failure == OnFailure::Continue {
+    if resolved.stage.on_failure.is_some_and(|on_failure| on_failure != OnFailure::Stop) {
         let message =
             "what follows would go on without an answer where the question cannot be asked: leave onFailure out";
         problems.add(format!("{at}.onFailure"), "InvalidStage", message);

@@ -8,6 +8,9 @@ use super::{Problems, base_names};
 use crate::api::{Container, Described, MLPipelineSpec, PodSettings, StageTemplateSpec, TemplateInput};
 use crate::expr::{self, Checked, Fault, Names, Type, in_expression};
 
+/// What is told of a stage, and in `finally` of the run, whatever became of it.
+const TOLD: [&str; 3] = ["status", "reason", "message"];
+
 /// `params`, `run` and `stages`: what a stage may use in `when` and `with`, and in a container of its own. In `finally` the run has
 /// a status.
 pub(super) fn run_names(of: &Resolved<'_>, spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>) -> Names {
@@ -15,7 +18,7 @@ pub(super) fn run_names(of: &Resolved<'_>, spec: &MLPipelineSpec, all: &BTreeMap
     let stages = seen.map(|(name, stage)| ((*name).to_owned(), stage_type(stage)));
     let mut names = base_names(&spec.params);
     if let Some(Type::Record(run)) = names.get_mut("run").filter(|_| of.finally) {
-        run.insert("status".to_owned(), Type::Text);
+        run.extend(TOLD.map(|name| (name.to_owned(), Type::Text)));
     }
     names.insert("stages".to_owned(), Type::Named(stages.collect()));
     names
@@ -54,7 +57,7 @@ fn stage_type(stage: &Resolved<'_>) -> Type {
         }
         _ => Type::map_of(kind),
     };
-    let mut members = BTreeMap::from([("status".to_owned(), Type::Text)]);
+    let mut members = BTreeMap::from(TOLD.map(|name| (name.to_owned(), Type::Text)));
     let output = Type::Record(["uri", "digest"].map(|name| (name.to_owned(), Type::Text)).into());
     if let Some(nested) = &stage.stage.pipeline {
         let outputs = nested.outputs.keys().map(|name| (name.clone(), output.clone()));
@@ -116,9 +119,9 @@ pub(super) fn container(
     all
 }
 
-/// References that were found, each with its field.
+/// References that were found, each with its field, and whether every expression that names it asks besides what became of its stage.
 #[derive(Default)]
-pub(super) struct References(BTreeMap<Vec<String>, String>);
+pub(super) struct References(BTreeMap<Vec<String>, (String, bool)>);
 
 impl References {
     pub fn text(&mut self, text: &str, path: &str, names: &Names, problems: &mut Problems) {
@@ -147,12 +150,17 @@ impl References {
     /// Takes what a check found, and tells its faults.
     pub fn take(&mut self, checked: Checked, path: &str, problems: &mut Problems) {
         faults(checked.faults, path, problems);
-        for reference in checked.references {
-            self.0.entry(reference).or_insert_with(|| path.to_owned());
+        for references in checked.references {
+            let asked: BTreeSet<String> = references.iter().filter_map(|found| told_of(found).cloned()).collect();
+            for reference in references {
+                let asks = matches!(reference.as_slice(), [root, of, ..] if root == "stages" && asked.contains(of));
+                self.0.entry(reference).or_insert_with(|| (path.to_owned(), true)).1 &= asks;
+            }
         }
     }
 
-    /// Draws an edge for every stage that is named. `tie` says what a name of a status, or else of another thing, means.
+    /// Draws an edge for every stage that is named. `tie` says what a name of a status, or else of another thing, means. An expression that asks for
+    /// the status decides itself what it takes of the rest.
     pub fn edges(
         &self,
         stage: &str,
@@ -163,12 +171,11 @@ impl References {
     ) {
         let written: BTreeMap<String, &str> = all.keys().map(|name| (in_expression(name), *name)).collect();
         let mut bare = BTreeSet::new();
-        for (reference, path) in &self.0 {
+        for (reference, (path, asks)) in &self.0 {
             match reference.as_slice() {
-                [root, named, rest @ ..] if root == "stages" => {
+                [root, named, ..] if root == "stages" => {
                     if let Some(name) = written.get(named) {
-                        let status = rest.first().is_some_and(|member| member == "status");
-                        edges.add(stage, name, path, tie(status));
+                        edges.add(stage, name, path, tie(*asks));
                     }
                 }
                 // All of them, or one that is known only when it runs: no edge could be drawn.
@@ -182,6 +189,14 @@ impl References {
             let message = "`stages` stands for itself: name the stage, as in stages.fit.metrics.r2";
             problems.add(path.as_str(), "InvalidExpression", message);
         }
+    }
+}
+
+/// The stage of which `stages.<name>.status` or the like is named.
+fn told_of(reference: &[String]) -> Option<&String> {
+    match reference {
+        [root, name, member, ..] if root == "stages" && TOLD.contains(&member.as_str()) => Some(name),
+        _ => None,
     }
 }
 

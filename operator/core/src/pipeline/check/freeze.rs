@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::edges::Edges;
 use super::resolve::Resolved;
-use crate::api::{Cache, Container, Defaults, MLPipelineSpec, PodSettings, Resources, bounds};
+use crate::api::{Cache, Container, Defaults, MLPipelineSpec, OnFailure, PodSettings, Resources, bounds};
 use crate::duration;
 use crate::pipeline::{Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage};
 
@@ -19,7 +19,7 @@ pub(super) fn freeze(spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>, 
             needs: edges.of(name),
             bonds: edges.bonds(name),
             when: resolved.stage.when.clone(),
-            on_failure: resolved.stage.on_failure,
+            on_failure: on_failure(resolved, &defaults),
             finally: resolved.finally,
             locks: bounds(&resolved.stage.locks),
             kind,
@@ -33,6 +33,12 @@ pub(super) fn freeze(spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>, 
         locks: bounds(&spec.locks),
         stages: stages.collect(),
     }
+}
+
+/// In `finally` nobody stops anybody, and nobody goes on without a person's answer.
+fn on_failure(resolved: &Resolved<'_>, defaults: &Defaults) -> OnFailure {
+    let usual = defaults.on_failure.filter(|_| !resolved.finally && resolved.stage.approve.is_none());
+    resolved.stage.on_failure.or(usual).unwrap_or_default()
 }
 
 fn kind(

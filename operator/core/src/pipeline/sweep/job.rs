@@ -10,6 +10,7 @@ use millrace_contract::{SWEEP_ENV, SWEEP_HISTORY_DIR, SWEEP_RUNS_DIR, SweepTask}
 use crate::api::{MLPipeline, Stage, StageTemplate, Store};
 use crate::config::Config;
 use crate::pipeline::worker;
+use crate::pod::Claims;
 use crate::{names, pod, store};
 
 const AGENT: &str = "/millrace-agent";
@@ -36,9 +37,10 @@ pub(super) fn build(
     name: String,
     task: &SweepTask,
     config: &Config,
+    claims: &Claims,
 ) -> Job {
-    let mut job =
-        worker::job(pipeline, name, names::SWEEP, FAILURES, pod_spec(pipeline, templates, store, task, config));
+    let pod = pod_spec(pipeline, templates, store, task, config);
+    let mut job = worker::job(pipeline, name, names::SWEEP, FAILURES, pod, claims);
     // What is not done by then is done by the next one.
     job.spec.get_or_insert_default().active_deadline_seconds = Some(LONGEST_SECONDS);
     job

@@ -163,7 +163,8 @@ impl Sweep<'_> {
             let message = "nothing is taken out: more runs and addresses need artifacts than one pod can be told; keep fewer runs";
             self.swept.events.push(Event::warning("ArtifactsKept", message));
         }
-        self.swept.create = Some(job::build(self.pipeline, &self.observed.templates, self.store, name, &task, config));
+        let (templates, claims) = (&self.observed.templates, &self.observed.claims);
+        self.swept.create = Some(job::build(self.pipeline, templates, self.store, name, &task, config, claims));
     }
 
     /// What the pod of a Job said as it ended.

@@ -53,14 +53,14 @@ pub(super) fn look(
 
 /// Sees to it that a Job looks, and takes over what it says.
 fn goes_on(look: &mut Look<'_>, name: &str, trigger: &DataTrigger, status: &mut DataTriggerStatus) {
-    let mut job = data_job::build(look.pipeline, name, trigger, status, look.config);
+    let mut job = data_job::build(look.pipeline, name, trigger, status, look.config, &look.observed.claims);
     if let Some(report) = report_of(look, &job.metadata.name.clone().unwrap_or_default()) {
         if !take(look, name, trigger, status, report) {
             // The Job stays, and with it what it said, until the run was seen.
             look.wanted.extend(job.metadata.name);
             return;
         }
-        job = data_job::build(look.pipeline, name, trigger, status, look.config);
+        job = data_job::build(look.pipeline, name, trigger, status, look.config, &look.observed.claims);
     }
     let Some(wanted) = job.metadata.name.clone() else { return };
     look.wanted.insert(wanted.clone());

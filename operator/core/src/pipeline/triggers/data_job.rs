@@ -9,6 +9,7 @@ use millrace_contract::{LOOK_DIR, LookKnown, LookS3, LookTask};
 use crate::api::{DataTrigger, DataTriggerStatus, MLPipeline, S3Access};
 use crate::config::Config;
 use crate::pipeline::worker;
+use crate::pod::Claims;
 use crate::{duration, names, pod};
 
 const PROGRAM: &str = "/usr/local/bin/millrace-data";
@@ -25,12 +26,13 @@ pub(super) fn build(
     trigger: &DataTrigger,
     status: &DataTriggerStatus,
     config: &Config,
+    claims: &Claims,
 ) -> Job {
     let spec = pod_spec(trigger, &task(trigger, status), config);
     let of = worker::owner(&pipeline.metadata);
     // With the number of reports: what is known may be what was known before.
     let key = format!("{}/{name}/{}/{}", of.uid, status.reports, serde_json::to_string(&spec).unwrap_or_default());
-    worker::job(pipeline, names::look(&of.name, &key), name, FAILURES, spec)
+    worker::job(pipeline, names::look(&of.name, &key), name, FAILURES, spec, claims)
 }
 
 fn task(trigger: &DataTrigger, status: &DataTriggerStatus) -> LookTask {

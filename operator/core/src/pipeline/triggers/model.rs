@@ -140,7 +140,7 @@ fn holds(look: &Look<'_>, trigger: &ModelTrigger, last: Option<&Time>) -> Result
     let name = &trigger.model_deployment;
     let model =
         look.observed.model_deployments.get(name).ok_or_else(|| format!("there is no ModelDeployment {name}"))?;
-    let named = expr::check(&trigger.when, &names(), &Type::Boolean).references;
+    let named = expr::check(&trigger.when, &names(), &Type::Boolean).named();
     let asks = |of: &str| named.iter().any(|path| path.first().is_some_and(|name| name == of));
     let least = trigger.min_samples.unwrap_or_default();
     let (mut scope, mut lacks) = (Scope::new(), false);

@@ -70,6 +70,20 @@ fn a_default_that_cannot_be_taken_is_refused() {
 }
 
 #[test]
+fn an_expression_that_asks_for_the_status_decides_what_it_takes_of_the_rest() {
+    let asking = |args: Value| {
+        let other = json!({ "container": { "image": "i", "command": ["c"], "args": args } });
+        checked(stage("other", other)).unwrap().stages["other"].bond("fit")
+    };
+    let asks = "$[[ stages.fit.status == 'Succeeded' ? stages.fit.metrics.rmse : 0.0 ]]";
+    assert_eq!(asking(json!([asks])), Bond::Follows);
+    assert_eq!(asking(json!(["$[[ stages.fit.reason ]] $[[ stages.fit.message ]]"])), Bond::Follows);
+    assert_eq!(asking(json!(["$[[ stages.fit.metrics.rmse ]]", "$[[ stages.fit.status ]]"])), Bond::Uses);
+    assert_eq!(asking(json!(["$[[ stages.fit.metrics.rmse ]] $[[ stages.fit.status ]]"])), Bond::Uses);
+    assert_eq!(asking(json!([asks, "$[[ stages.fit.metrics.rmse ]]"])), Bond::Uses, "one asks and the other does not");
+}
+
+#[test]
 fn what_is_in_finally_comes_after_all_else_and_nobody_waits_for_it() {
     assert!(checked(finally(json!({ "when": "run.status == 'Failed' && stages.fit.status == 'Failed'" }))).is_ok());
     let frozen = checked(finally(json!({ "container": { "args": ["$[[ stages.fit.status ]]"] } }))).unwrap();
