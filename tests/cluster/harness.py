@@ -69,10 +69,22 @@ def advertise(resource: str, amount: str | None) -> None:
     kubectl("patch", "node", first_node(), "--subresource=status", "--type=merge", "-p", json.dumps(patch))
 
 
+def alone(test):
+    """A test that needs the cluster for itself: it breaks what others use, or measures the time."""
+    test.at_a_time = 1
+    return test
+
+
 class ClusterTest(unittest.TestCase):
     """A test with a namespace of its own that enforces Pod Security `restricted`."""
 
     maxDiff = None
+    # How many of its kind run side by side. Most tests wait for the kubelet, which looks once a second.
+    at_a_time = 6
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.at_a_time = getattr(getattr(self, name), "at_a_time", self.at_a_time)
 
     def setUp(self):
         self.namespace = f"t-{self._testMethodName.removeprefix('test_')[:40].replace('_', '-').rstrip('-')}-{uuid.uuid4().hex[:6]}"

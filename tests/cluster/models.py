@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from harness import LOCAL, ROOT, SYSTEM, ClusterTest, condition, resource, script, wait_for
+from harness import LOCAL, ROOT, SYSTEM, ClusterTest, condition, get, resource, script, wait_for
 from test_operator import volume_folder, writes
 
 MODEL = ROOT / "stage-images" / "server" / "tests" / "models" / "tabular"
@@ -25,9 +25,10 @@ SLOW_SECONDS = 2.0
 
 
 class ModelTest(ClusterTest):
-    """A test with models on a claim. It wants the cluster for itself: its load would be others' noise."""
+    """A test with models on a claim."""
 
-    alone = True
+    # With pods that stay, and load.
+    at_a_time = 3
 
     def setUp(self):
         if not LOCAL:
@@ -75,6 +76,13 @@ class ModelTest(ClusterTest):
         """What the operator wrote in this namespace since then."""
         found = [(w["verb"], w["objectRef"]) for w in writes(since, f"system:serviceaccount:{SYSTEM}:")]
         return [(verb, o["resource"]) for verb, o in found if o.get("namespace") == self.namespace]
+
+
+def any_server(source: str, **settings) -> dict:
+    """A server of a ModelDeployment that is this Python program, on port 9001; GET /ready says that it is ready."""
+    image = get("stagetemplate", "train-tabular", SYSTEM)["spec"]["container"]["image"]
+    container = {"image": image, "command": ["python3", "-c", source], "port": 9001, "readyPath": "/ready"}
+    return {"container": container, "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}}, **settings}
 
 
 def touch() -> dict:

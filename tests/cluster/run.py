@@ -1,4 +1,4 @@
-"""Runs the cluster tests side by side, then those that need the cluster for themselves. Ends with `N passed, N failed`.
+"""Runs the cluster tests side by side: first most at a time, at last those that need the cluster for themselves. Ends with `N passed, N failed`.
 
 `run.py` runs all, `run.py WORD…` those whose name holds one of the words. Needs KUBECONFIG and an installed operator.
 """
@@ -8,22 +8,19 @@ import time
 import traceback
 import unittest
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# Tests mostly wait for the kubelet, which looks once a second.
-SIDE_BY_SIDE = 6
-
 
 def main(words: list[str]) -> int:
     sys.path.insert(0, str(HERE))
     sys.dont_write_bytecode = True
     tests = [t for t in flatten(unittest.defaultTestLoader.discover(str(HERE), "test_*.py")) if wanted(t, words)]
-    shared = [t for t in tests if not getattr(t, "alone", False)]
-    alone = [t for t in tests if getattr(t, "alone", False)]
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        outcomes = list(pool.map(run_one, shared))
-    outcomes += [run_one(t) for t in alone]
+    outcomes = []
+    for at_a_time, some in groupby(sorted(tests, key=at_once, reverse=True), at_once):
+        with ThreadPoolExecutor(at_a_time) as pool:
+            outcomes += pool.map(run_one, some)
     failed = [outcome for outcome in outcomes if outcome and not outcome.startswith("ok")]
     # Again at the end, where whoever has only the end of a log finds it.
     for outcome in failed:
@@ -35,6 +32,11 @@ def main(words: list[str]) -> int:
 def flatten(suite):
     for test in suite:
         yield from flatten(test) if isinstance(test, unittest.TestSuite) else [test]
+
+
+def at_once(test: unittest.TestCase) -> int:
+    """How many like it may run. A file that cannot be loaded is a test too: it fails."""
+    return getattr(test, "at_a_time", 1)
 
 
 def wanted(test: unittest.TestCase, words: list[str]) -> bool:

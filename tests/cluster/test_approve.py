@@ -3,7 +3,7 @@
 import json
 import time
 
-from harness import SYSTEM, ClusterTest, Refused, condition, kubectl, resource, script, wait_for
+from harness import SYSTEM, ClusterTest, Refused, alone, condition, kubectl, resource, script, wait_for
 from test_cli import CommandLine
 from test_control import ControlTest
 
@@ -113,9 +113,8 @@ class Approve(ApproveTest):
         self.assertEqual((self.stage("sign-off", "s")["state"], self.stage("sign-off", "s")["reason"]), ("Failed", "Canceled"))
 
 
+@alone
 class Restart(ApproveTest):
-    alone = True
-
     def test_an_operator_that_starts_anew_asks_no_second_time_and_hears_what_was_said(self):
         self.run_inline(stages())
         self.asked()

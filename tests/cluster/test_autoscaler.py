@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import LOCAL, ROOT, ClusterTest, condition, get, kubectl, resource, script, wait_for
+from harness import LOCAL, ROOT, ClusterTest, alone, condition, get, kubectl, resource, script, wait_for
 
 PROGRAM = "MILLRACE_CLUSTER_AUTOSCALER"
 CLUSTER = str(ROOT / "dev" / "cluster" / "cluster")
@@ -20,9 +20,8 @@ TOLD_SECONDS = 150
 MOVED_SECONDS = 180
 
 
+@alone
 class ClusterAutoscaler(ClusterTest):
-    alone = True
-
     def setUp(self):
         if not LOCAL:
             self.skipTest("adds and removes nodes: only on a cluster that the tests made")

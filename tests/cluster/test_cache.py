@@ -2,7 +2,7 @@
 
 import time
 
-from harness import LOCAL, SYSTEM, ClusterTest, condition, kubectl, resource, script, wait_for
+from harness import LOCAL, SYSTEM, ClusterTest, alone, condition, kubectl, resource, script, wait_for
 from test_cli import CommandLine
 
 STORE = {"pvc": {"claimName": "artifacts"}}
@@ -165,9 +165,8 @@ class Lost(CacheTest):
         self.assertEqual(status["stages"]["make"]["remade"], 1)
 
 
+@alone
 class Restart(CacheTest):
-    alone = True
-
     def setUp(self):
         if not LOCAL:
             self.skipTest("kills the operator: only on a cluster that the tests made")

@@ -3,16 +3,15 @@
 import json
 import subprocess
 
-from harness import LOCAL, ROOT, SYSTEM, ClusterTest, Refused, condition, get, kubectl, resource, script, wait_for
+from harness import LOCAL, ROOT, SYSTEM, ClusterTest, Refused, alone, condition, get, kubectl, resource, script, wait_for
 
 
 def install(*options: str) -> None:
     subprocess.run([str(ROOT / "dev" / "install"), *options], check=True, capture_output=True)
 
 
+@alone
 class Chart(ClusterTest):
-    alone = True
-
     def setUp(self):
         if not LOCAL:
             self.skipTest("takes the operator away: only on a cluster that the tests made")
@@ -44,10 +43,9 @@ class Chart(ClusterTest):
         self.went_on()
 
 
+@alone
 class Webhook(ClusterTest):
     """What is wrong in itself is refused by `kubectl apply`, and nothing depends on that."""
-
-    alone = True
 
     def setUp(self):
         if not LOCAL:

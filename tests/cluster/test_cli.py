@@ -236,6 +236,25 @@ class Rollouts(CommandLine, ModelTest):
         self.millrace("rollout", "promote", "m", "-w")
         self.assertEqual(self.model()["status"]["servedVersion"], 2)
 
+    def test_a_rollback_gives_up_what_comes_and_else_goes_to_the_version_before(self):
+        for version in (1, 2, 3):
+            self.register(version)
+        spec = {"model": {"name": "m"}, "scale": {"replicas": 1}, "rollout": {"strategy": "Canary", "steps": [{"weight": 50}]}}
+        kubectl("create", "-n", self.namespace, "-f", "-", stdin=json.dumps(resource("ModelDeployment", "m", spec)))
+        for version in (1, 2):
+            self.deploy(version)
+            self.millrace("rollout", "status", "m", "-w")
+        kubectl("patch", "modeldeployment", "m", "-n", self.namespace, "--type=merge", "-p", json.dumps({"spec": {"rollout": PAUSE}}))
+        self.deploy(3)
+        wait_for("a pause", lambda: self.json("rollout", "status", "m")["standing"] == "Paused", 60)
+        self.assertIn("back from version 3", self.millrace("rollout", "rollback", "m", "-w").out)
+        self.assertEqual((self.asked(), self.model()["status"]["servedVersion"]), (3, 2))
+        self.assertEqual(self.model()["status"]["rollout"]["rejected"]["reason"], "Aborted")
+        # Nothing comes any more: what is served is asked for again, and then what was served before.
+        self.assertIn("from version 3 to version 2", self.millrace("rollout", "rollback", "m", "-w").out)
+        self.assertIn("from version 2 to version 1", self.millrace("rollout", "rollback", "m").out)
+        self.assertEqual((self.asked(), self.model()["status"]["servedVersion"]), (1, 2))
+
     def test_a_version_that_somebody_else_owns_stays_theirs(self):
         for version in (1, 2):
             self.register(version)

@@ -35,15 +35,7 @@ def profile() -> dict:
 
 class Drift(ModelTest):
     def test_requests_like_the_training_rows_are_no_drift_and_shifted_ones_are_named(self):
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "model"
-            shutil.copytree(models.MODEL, folder)
-            (folder / "profile.json").write_text(json.dumps(profile()))
-            usual, models.MODEL = models.MODEL, folder
-            try:
-                self.register(1)
-            finally:
-                models.MODEL = usual
+        self.register_with_profile(1)
         self.serve(1, scale={"replicas": 2})
         self.wait_served(1)
         pods = {pod["metadata"]["uid"] for pod in self.ready("millrace.dev/revision")}
@@ -81,6 +73,43 @@ class Drift(ModelTest):
         self.serve(2, scale={"replicas": 1})
         wait_for("nothing", lambda: not condition(self.get("modeldeployment", "m"), "Drifted"))
         self.assertNotIn("drift", self.get("modeldeployment", "m")["status"])
+
+    def test_a_canary_that_is_asked_for_other_rows_than_it_was_trained_on_is_rolled_back(self):
+        self.register_with_profile(1)
+        self.register_with_profile(2)
+        rows = {"metric": "Drift", "max": 0.5, "minSamples": 100}
+        rollout = {"strategy": "Canary", "steps": [{"weight": 50, "hold": "20m"}], "analysis": {"rows": rows}}
+        self.serve(1, rollout=rollout)
+        self.wait_served(1)
+        self.serve(2, rollout=rollout)
+        # Pods count from the first question on.
+        wait_for("a first answer", lambda: "0 of 100 rows" in self.analysis().get("message", ""), 120)
+        numbers = random.Random(7)
+        self.ask([numbers.uniform(3000, 5000) for _ in range(ROWS)], numbers)
+        wait_for("a verdict", lambda: self.analysis().get("verdict") == "Passed", 90)
+        self.ask([numbers.uniform(4600, 6000) for _ in range(3 * ROWS)], numbers)
+        wait_for("a rollback", lambda: condition(self.get("modeldeployment", "m"), "Ready").get("reason") == "RolledBack", 90)
+        deployment = self.get("modeldeployment", "m")
+        said = r"rows: Drift 0\.8, more than max 0\.5: 1 of 2 features has drifted, 0\.8 of the importance \(PSI: mass"
+        self.assertRegex(condition(deployment, "Ready")["message"], said)
+        self.assertEqual(deployment["status"]["servedVersion"], 1)
+        # Nobody asked for the promoted one's.
+        self.assertNotIn("drift", deployment["status"])
+
+    def analysis(self) -> dict:
+        rollout = self.get("modeldeployment", "m")["status"].get("rollout", {})
+        return next(iter(rollout.get("analysis", [])), {})
+
+    def register_with_profile(self, version: int) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "model"
+            shutil.copytree(models.MODEL, folder)
+            (folder / "profile.json").write_text(json.dumps(profile()))
+            usual, models.MODEL = models.MODEL, folder
+            try:
+                self.register(version)
+            finally:
+                models.MODEL = usual
 
     def drifted(self, status: str, reason: str | None = None) -> dict | None:
         deployment = self.get("modeldeployment", "m")

@@ -69,8 +69,37 @@ class Flow(ClusterTest):
         self.assertEqual(self.states(status), {"lint": "Failed", "train": "Succeeded", "mend": "Succeeded"})
         self.assertIn("1 failed with onFailure: Continue (`lint`)", condition({"status": status}, "Succeeded")["message"])
 
+    def test_with_fail_at_end_the_other_branches_run_and_the_run_fails(self):
+        self.run_inline(
+            {
+                "bad": script("sleep 1; exit 4"),
+                "needs-bad": script("true", needs=["bad"]),
+                "good": script("sleep 3"),
+                "after-good": script("true", needs=["good"]),
+                "worse": script("exit 5", needs=["after-good"]),
+            },
+            defaults={"onFailure": "FailAtEnd"},
+        )
+        status = self.failed()
+        states = {"bad": "Failed", "needs-bad": "Skipped", "good": "Succeeded", "after-good": "Succeeded", "worse": "Failed"}
+        self.assertEqual(self.states(status), states)
+        said = condition({"status": status}, "Succeeded")
+        self.assertEqual(said["reason"], "StageFailed")
+        self.assertTrue(said["message"].startswith("stage `bad` failed") and said["message"].endswith("; failed too: `worse`"), said["message"])
+
+    def test_a_result_of_a_skipped_stage_has_a_value_instead_where_the_expression_asks_for_the_status(self):
+        text = "$[[ stages.measure.status == 'Succeeded' ? stages.measure.results.size : 'unknown' ]]"
+        self.run_inline(
+            {
+                "measure": script("printf 7 > $MILLRACE_OUT/results/size", when="1 > 2"),
+                "tell": script('echo "$SIZE"', env={"SIZE": {"value": text}}),
+            }
+        )
+        self.assertEqual(self.states(self.succeeded()), {"measure": "Skipped", "tell": "Succeeded"})
+        self.assertEqual(self.logs("tell"), "unknown\n")
+
     def test_finally_runs_after_a_failure_and_knows_of_it(self):
-        text = "$[[ run.status ]] $[[ stages.work.status ]] $[[ stages.more.status ]]"
+        text = "$[[ run.status ]] $[[ stages.work.status ]] $[[ stages.more.status ]] $[[ run.reason ]], $[[ run.message ]]"
         self.run_inline(
             {"work": script("exit 1"), "more": script("true", needs=["work"])},
             finally_={
@@ -81,7 +110,9 @@ class Flow(ClusterTest):
         )
         status = self.failed()
         self.assertEqual(condition({"status": status}, "Succeeded")["reason"], "StageFailed")
-        self.assertEqual(self.logs("tell"), "Failed Failed Skipped\n")
+        said = self.logs("tell")
+        self.assertTrue(said.startswith("Failed Failed Skipped StageFailed, stage `work` failed: "), said)
+        self.assertIn("exit status 1", said)
         states = {"work": "Failed", "more": "Skipped", "tell": "Succeeded", "alarm": "Succeeded", "praise": "Skipped"}
         self.assertEqual(self.states(status), states)
         ends = status["stages"]

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from faults import Crash, Proxy, kubeconfig
-from harness import LOCAL, ROOT, SYSTEM, ClusterTest, get, kubectl, resource, script, wait_for
+from harness import LOCAL, ROOT, SYSTEM, ClusterTest, alone, get, kubectl, resource, script, wait_for
 
 CONTROLLER = ROOT / "target" / "release" / "millrace-controller"
 LOG = ROOT / "target" / "test-logs" / "crashing-operator.log"
@@ -49,9 +49,8 @@ def stamp(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1e6):06d}Z"
 
 
+@alone
 class Operator(ClusterTest):
-    alone = True
-
     def setUp(self):
         if not LOCAL:
             self.skipTest("breaks things: only on a cluster that the tests made")

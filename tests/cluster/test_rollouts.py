@@ -2,12 +2,22 @@
 
 import http.client
 import json
+import struct
+import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 
-from harness import SYSTEM, condition, get, kubectl, wait_for
-from models import REQUEST, Load, ModelTest
+from harness import SYSTEM, alone, condition, kubectl, resource, script, wait_for
+from models import REQUEST, Load, ModelTest, any_server
 
+# A model that no server reads.
+TRAIN = """
+mkdir -p "$MILLRACE_OUTPUT_MODEL"
+printf onnx > "$MILLRACE_OUTPUT_MODEL/model.onnx"
+printf '{"task":"classification","inputs":[],"outputs":[]}' > "$MILLRACE_OUTPUT_MODEL/signature.json"
+"""
 CALLERS = 8
 PAUSE = 0.02
 # Any server: it answers as the Open Inference Protocol has it, with errors and pauses as it is told. Who asks says what came of it.
@@ -43,6 +53,27 @@ class Server(http.server.ThreadingHTTPServer):
 
 Server(("", 9001), Handler).serve_forever()
 """
+
+
+def infer_by_grpc(address: str) -> tuple[str, bytes]:
+    """What REQUEST asks, as a message; the status and what comes back."""
+
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    def tensor(name: bytes, datatype: bytes, contents: bytes) -> bytes:
+        return field(5, field(1, name) + field(2, datatype) + field(3, bytes([2, 1])) + field(5, contents))
+
+    masses, sexes = field(6, struct.pack("<2f", 1.5, 9000)), field(8, b"male") + field(8, b"female")
+    message = field(1, b"m") + tensor(b"mass", b"FP32", masses) + tensor(b"sex", b"BYTES", sexes)
+    url = f"http://{address}/inference.GRPCInferenceService/ModelInfer"
+    headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+    with tempfile.TemporaryDirectory() as scratch:
+        head, body = Path(scratch) / "head", Path(scratch) / "body"
+        arguments = ["curl", "-sS", "--noproxy", "*", "--http2-prior-knowledge", "--data-binary", "@-", "-D", head, "-o", body, *headers, url]
+        subprocess.run(arguments, check=True, input=b"\0" + struct.pack(">I", len(message)) + message, timeout=30)
+        found = dict(line.lower().split(": ", 1) for line in head.read_text().splitlines() if ": " in line)
+        return found.get("grpc-status", ""), body.read_bytes()
 
 
 class Callers:
@@ -86,17 +117,27 @@ class Callers:
 
 
 class Rollouts(ModelTest):
-    def setUp(self):
-        super().setUp()
-        self.image = get("stagetemplate", "train-tabular", SYSTEM)["spec"]["container"]["image"]
-
     def serve_any(self, who: str, rollout: dict, routing: dict | None = None, **env) -> None:
         """A revision of the server above that calls itself so."""
-        container = {"image": self.image, "command": ["python3", "-c", SERVER], "port": 9001, "readyPath": "/ready"}
-        requests = {"requests": {"cpu": "10m", "memory": "16Mi"}}
-        env = {name: {"value": str(value)} for name, value in {"WHO": who, **env}.items()}
-        server = {"container": container, "env": env, "resources": requests, "terminationGracePeriod": "10s"}
-        self.serve(1, server=server, rollout=rollout, **({"routing": routing} if routing else {}))
+        self.serve(1, server=self.server(WHO=who, **env), rollout=rollout, **({"routing": routing} if routing else {}))
+
+    def server(self, **env) -> dict:
+        env = {name: {"value": str(value)} for name, value in env.items()}
+        return any_server(SERVER, env=env, terminationGracePeriod="10s")
+
+    def deploying(self, rollout: dict) -> None:
+        """Versions come as pipelines set them."""
+        spec = {"model": {"name": "m"}, "scale": {"replicas": 1}, "server": self.server(WHO="any"), "rollout": rollout}
+        self.apply(resource("ModelDeployment", "m", spec))
+
+    def train(self, run: str) -> None:
+        """A run that registers another version and deploys it."""
+        stages = {
+            "train": script(TRAIN, outputs={"model": {"type": "model"}}),
+            "register": {"register": {"model": "m", "from": "train.model"}},
+            "deploy": {"deploy": {"modelDeployment": "m", "version": "register", "wait": "Promoted", "timeout": "10m"}},
+        }
+        self.run_inline(stages, run, store={"pvc": {"claimName": "artifacts"}})
 
     def model(self) -> dict:
         return self.get("modeldeployment", "m")
@@ -164,6 +205,7 @@ class Rollouts(ModelTest):
         self.serve_any("old", rollout)
         self.until("True", "Serving")
 
+    @alone
     def test_a_canary_is_promoted_under_load_while_operators_are_killed(self):
         rollout = {
             "strategy": "Canary",
@@ -206,6 +248,73 @@ class Rollouts(ModelTest):
         with Callers(address) as callers:
             self.serve_any("new", {**rollout, "steps": [{"hold": "2s"}]}, DATA=1.0000001)
             self.until("True", "Serving")
+        self.assertEqual(callers.broken, [])
+
+    def test_another_version_with_the_same_answers_agrees_in_bytes_and_over_grpc(self):
+        self.register(1)
+        self.register(2)
+        rollout = {
+            "strategy": "Shadow",
+            "steps": [{"hold": "5s"}],
+            "analysis": {"same": {"metric": "Agreement", "min": 1, "minSamples": 40}},
+        }
+        self.serve(1, rollout=rollout)
+        self.wait_served(1)
+        self.serve(2, rollout=rollout)
+        self.until("False", "RollingOut")
+        wait_for("the step", lambda: self.rollout().get("stepStartTime"), 90, 0.2)
+        address = self.get("service", "m")["spec"]["clusterIP"]
+        binary = json.dumps({**json.loads(REQUEST), "parameters": {"binary_data_output": True}})
+        for _ in range(25):
+            connection = http.client.HTTPConnection(address, timeout=30)
+            connection.request("POST", "/v2/models/m/infer", binary, {"content-type": "application/json"})
+            answer = connection.getresponse()
+            body = answer.read()
+            length = int(answer.getheader("inference-header-content-length"))
+            self.assertEqual((answer.status, json.loads(body[:length])["model_version"]), (200, "1"))
+            self.assertGreater(len(body), length)
+            connection.close()
+        for _ in range(25):
+            status, answer = infer_by_grpc(address)
+            self.assertEqual(status, "0")
+            # `model_version` is the field 2.
+            self.assertIn(b"\x12\x011", answer)
+        self.until("True", "Serving")
+        self.assertEqual((self.model()["status"]["servedVersion"], self.outcomes()), (2, ["Promoted", "Promoted"]))
+
+    def test_a_deploy_stage_tells_what_becomes_of_its_version(self):
+        # Nothing answers so fast: the second version is rolled back.
+        fast = {"slow": {"metric": "LatencyP50", "max": 0.0001, "minSamples": 20}}
+        self.deploying({"strategy": "Canary", "steps": [{"weight": 50, "hold": "10m"}], "analysis": fast})
+        self.train("first")
+        self.succeeded("first")
+        address = self.get("service", "m")["spec"]["clusterIP"]
+        with Callers(address) as callers:
+            self.train("second")
+            stage = self.failed("second")["stages"]["deploy"]
+            self.assertEqual((stage["state"], stage["reason"]), ("Failed", "RolledBack"))
+            said = r"version 2 was rolled back in step 1 of 1: slow: LatencyP50 [0-9.]+ ms over \d+ requests, more than max 0\.0001 ms"
+            self.assertRegex(stage["message"], said)
+            self.assertRegex(condition(self.run_of("second"), "Succeeded")["message"], said)
+
+            # It waits for a person, who gives it up.
+            self.deploying({"strategy": "Canary", "steps": [{"weight": 50, "pause": True}]})
+            self.train("third")
+            waits = self.waits_with("deploy", "it waits for a person (Approval: the step asks for approval)", "third", 90)
+            self.assertEqual((waits["state"], waits["reason"]), ("Running", "RolloutPaused"))
+            self.assertIn("gives up at", waits["message"])
+            self.control(action="Abort")
+            stage = self.failed("third")["stages"]["deploy"]
+            self.assertEqual((stage["state"], stage["reason"]), ("Failed", "Aborted"))
+            self.assertIn("version 3 was aborted in step 1 of 1: spec.control says so", stage["message"])
+
+            # And one that a person approves.
+            self.train("fourth")
+            self.waits_with("deploy", "RolloutPaused", "fourth", 90)
+            self.control(action="Approve", step=1)
+            self.succeeded("fourth")
+        self.assertEqual(self.model()["status"]["servedVersion"], 4)
+        self.assertEqual(self.outcomes(), ["Promoted", "Aborted", "RolledBack", "Promoted"])
         self.assertEqual(callers.broken, [])
 
     def test_blue_and_green_with_a_header_an_approval_and_the_way_back(self):

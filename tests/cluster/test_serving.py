@@ -2,11 +2,12 @@
 
 import http.client
 import json
+import subprocess
 import time
 
-from harness import DEBIAN, SYSTEM, Refused, condition, get, kubectl, wait_for
+from harness import DEBIAN, ROOT, SYSTEM, Refused, alone, condition, get, kubectl, wait_for
 from models import MODEL, RATE, REQUEST, SLOW_SECONDS, Load, ModelTest
-from test_operator import writes
+from test_operator import prefer_node, writes
 
 SWAPS = 20
 
@@ -32,6 +33,7 @@ class Serving(ModelTest):
         self.assertEqual(load.versions, {"1", "2"})
         return load
 
+    @alone
     def test_twenty_swaps_under_load_fail_no_request(self):
         load = self.swap_under_load(SWAPS, after=lambda: time.sleep(SLOW_SECONDS))
         self.assertGreater(load.answered, RATE * load.seconds * 0.7, "the load was not what it should be")
@@ -45,6 +47,7 @@ class Serving(ModelTest):
 
         self.swap_under_load(4, before=delete_a_router, after=two_routers)
 
+    @alone
     def test_with_the_operator_away_a_router_and_the_only_server_go_and_no_request_fails(self):
         self.register(1)
         self.serve(1)
@@ -68,6 +71,32 @@ class Serving(ModelTest):
 
                 wait_for(f"another pod of {selector}", replaced)
                 time.sleep(SLOW_SECONDS)
+        finally:
+            load.stop()
+        self.assertEqual(load.failures, [])
+
+    @alone
+    def test_a_node_is_drained_of_a_router_and_the_only_server_and_no_request_fails(self):
+        cluster = str(ROOT / "dev" / "cluster" / "cluster")
+        subprocess.run([cluster, "node", "add", "drained"], check=True, capture_output=True)
+        self.addCleanup(subprocess.run, [cluster, "node", "remove", "drained"], check=True, capture_output=True)
+        self.register(1)
+        self.serve(1, server={"affinity": prefer_node("drained")})
+        self.wait_served(1)
+        wait_for("two routers", lambda: len(self.routers()) == 2)
+
+        def there() -> list[str]:
+            pods = self.get("pods", selector="millrace.dev/router")["items"] + self.get("pods", selector="millrace.dev/revision")["items"]
+            return [p["metadata"]["name"] for p in pods if p["spec"].get("nodeName") == "drained"]
+
+        self.assertEqual(len(there()), 2, "a router and the server")
+        load = Load(self.get("service", "m")["spec"]["clusterIP"])
+        load.start()
+        try:
+            time.sleep(SLOW_SECONDS)
+            kubectl("drain", "drained", "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=180s")
+            wait_for("all elsewhere", lambda: not there() and len(self.routers()) == 2 and len(self.ready("millrace.dev/revision")) == 1)
+            time.sleep(SLOW_SECONDS)
         finally:
             load.stop()
         self.assertEqual(load.failures, [])
@@ -171,6 +200,7 @@ class Serving(ModelTest):
         self.serve(1)
         self.wait_served(1)
 
+    @alone
     def test_what_somebody_changes_is_put_right_once_and_the_model_answers(self):
         self.register(1)
         self.serve(1)
@@ -227,7 +257,7 @@ class Serving(ModelTest):
             self.wait_served(version, name)
         wait_for("two routers", lambda: len(self.routers()) == 2)
         kinds = ["deployment", "serviceaccount", "rolebinding", "poddisruptionbudget", "networkpolicy"]
-        names = [*[(kind, "millrace-router") for kind in kinds], ("networkpolicy", "millrace-servers")]
+        names = [*[(kind, "millrace-router") for kind in kinds], *[("networkpolicy", name) for name in ("millrace-servers", "millrace-fetch")]]
 
         def parts() -> dict:
             """What Millrace says of each."""
