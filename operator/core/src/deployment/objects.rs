@@ -17,7 +17,7 @@ use super::{
     CACHE_ANNOTATION, DIGEST_ANNOTATION, PORT_ANNOTATION, READY_PATH_ANNOTATION, ServiceView, VERSION_ANNOTATION,
 };
 use super::{gateway, gpu, limits, model};
-use crate::api::{ModelDeployment, ModelVersion, ReadyProbe, Server, ServerContainer};
+use crate::api::{ModelDeployment, ModelVersion, ReadyProbe, Server, ServerContainer, ServerProtocol};
 use crate::config::Config;
 use crate::names::{
     CLAIM_LABEL, DEPLOYMENT_LABEL, FETCHES_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL,
@@ -36,6 +36,8 @@ pub const READY_PATH: &str = "/v2/health/ready";
 pub(super) const ADDRESS_PORT: i32 = 80;
 /// Name of the server's port.
 const HTTP: &str = "http";
+/// Kubernetes' name of HTTP/2 without TLS: https://kubernetes.io/docs/concepts/services-networking/service/#application-protocol
+const H2C: &str = "kubernetes.io/h2c";
 /// Seconds from SIGTERM to SIGKILL unless the settings say otherwise: longer than drain and grace together.
 const TERMINATION: i64 = 60;
 /// Seconds that the server goes on answering after SIGTERM: nodes learn that late that it leaves.
@@ -263,15 +265,19 @@ pub(super) fn speaks_tls(owner: &ModelDeployment) -> bool {
     owner.spec.security.as_ref().is_some_and(|security| security.tls.is_some())
 }
 
-/// The Service of a revision: by its EndpointSlices the routers know the pods.
-pub(super) fn revision_service(owner: &ModelDeployment, revision: &str) -> Service {
+/// The Service of a revision: by its EndpointSlices the routers know the pods. A Gateway learns by it how to speak to them.
+pub(super) fn revision_service(owner: &ModelDeployment, revision: &str, protocol: Option<ServerProtocol>) -> Service {
+    let mut port = service_port(i32::from(SERVER_PORT), IntOrString::String(HTTP.to_owned()));
+    if protocol == Some(ServerProtocol::H2C) {
+        port.app_protocol = Some(H2C.to_owned());
+    }
     let metadata = metadata_of(owner, revision.to_owned(), labels(owner, Some(revision)));
     let spec = ServiceSpec {
         type_: Some("ClusterIP".to_owned()),
         session_affinity: Some("None".to_owned()),
         cluster_ip: Some("None".to_owned()),
         selector: Some(selector(owner, revision)),
-        ports: Some(vec![service_port(i32::from(SERVER_PORT), IntOrString::String(HTTP.to_owned()))]),
+        ports: Some(vec![port]),
         ..ServiceSpec::default()
     };
     Service { metadata, spec: Some(spec), ..Service::default() }

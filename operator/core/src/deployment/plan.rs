@@ -144,7 +144,10 @@ fn services(
     traffic: &Traffic,
     observed: &Observed,
 ) -> impl Iterator<Item = Service> {
-    let of_revisions = traffic.routed.iter().map(|revision| objects::revision_service(deployment, &revision.name));
+    let of_revisions = traffic.routed.iter().map(|revision| {
+        let protocol = status::protocol(deployment, intent, &revision.name);
+        objects::revision_service(deployment, &revision.name, protocol)
+    });
     let port = status::router_port(deployment, observed);
     let own = port.filter(|_| observed.service.is_some() || !matches!(intent, Intent::Invalid(_)));
     of_revisions.chain(own.map(|port| objects::service(deployment, port)))

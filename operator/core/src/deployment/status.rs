@@ -15,7 +15,7 @@ use super::{
 };
 use crate::api::{
     Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, RolloutOutcome,
-    RolloutRecord, set_condition,
+    RolloutRecord, ServerProtocol, set_condition,
 };
 use crate::duration;
 use crate::names::MODEL_LABEL;
@@ -418,16 +418,10 @@ fn revisions(
             Some(_) => (server.and_then(|server| server.port), server.and_then(|server| server.ready_path.clone())),
             None => (noted(PORT_ANNOTATION).and_then(|port| port.parse().ok()), noted(READY_PATH_ANNOTATION)),
         };
-        // The routers' own settings of a revision are those of the spec that asked for it last.
-        let before = deployment.status.iter().flat_map(|status| &status.revisions);
-        let before = before.into_iter().find(|known| known.name == revision.name);
-        let (concurrency, protocol, ready_probe) = match intended {
-            Some(_) => (
-                asked.and_then(|server| server.concurrency),
-                server.and_then(|server| server.protocol),
-                server.and_then(|server| server.ready_probe),
-            ),
-            None => before.map_or((None, None, None), |known| (known.concurrency, known.protocol, known.ready_probe)),
+        let before = before(deployment, &revision.name);
+        let (concurrency, ready_probe) = match intended {
+            Some(_) => (asked.and_then(|server| server.concurrency), server.and_then(|server| server.ready_probe)),
+            None => before.map_or((None, None), |known| (known.concurrency, known.ready_probe)),
         };
         let cached = intended.and_then(Revision::cached).or_else(|| model_cache::cached(&view?.annotations));
         RevisionStatus {
@@ -439,7 +433,7 @@ fn revisions(
             port,
             ready_path,
             concurrency,
-            protocol,
+            protocol: protocol(deployment, intent, &revision.name),
             ready_probe,
             sample: revision.sample,
             draining_since: revision.draining_since.clone(),
@@ -448,6 +442,21 @@ fn revisions(
         }
     });
     routed.collect()
+}
+
+/// How a revision's pods are spoken to. Such settings are those of the spec that asked for it last.
+pub(super) fn protocol(deployment: &ModelDeployment, intent: &Intent, revision: &str) -> Option<ServerProtocol> {
+    if intent.revision().is_some_and(|intended| intended.name == revision) {
+        let server = deployment.spec.server.as_ref().and_then(|server| server.container.as_ref());
+        return server.and_then(|server| server.protocol);
+    }
+    before(deployment, revision).and_then(|known| known.protocol)
+}
+
+/// What the status says of a revision until now.
+fn before<'a>(deployment: &'a ModelDeployment, revision: &str) -> Option<&'a RevisionStatus> {
+    let before = deployment.status.iter().flat_map(|status| &status.revisions);
+    before.into_iter().find(|known| known.name == revision)
 }
 
 /// The newest first.

@@ -78,6 +78,21 @@ fn a_revision_that_goes_keeps_the_settings_that_it_came_with() {
 }
 
 #[test]
+fn a_gateway_learns_by_a_revisions_service_that_its_pods_speak_http_2() {
+    for (protocol, told) in [("H2C", Some("kubernetes.io/h2c")), ("HTTP1", None), ("Auto", None)] {
+        let mut cluster = Cluster::new();
+        set(&mut cluster, json!({ "container": { "image": "one", "protocol": protocol } }), Value::Null);
+        cluster.set_version(1);
+        let services = cluster.plan().apply.into_iter().filter_map(|apply| match apply {
+            Apply::Service(service) => service.spec,
+            _ => None,
+        });
+        let headless = services.into_iter().find(|spec| spec.cluster_ip.as_deref() == Some("None")).unwrap();
+        assert_eq!(headless.ports.unwrap()[0].app_protocol.as_deref(), told, "{protocol}");
+    }
+}
+
+#[test]
 fn a_model_without_pods_says_for_how_long_requests_wait() {
     let mut cluster = Cluster::serving_version_1();
     cluster.set_replicas(0);
