@@ -1,12 +1,11 @@
 //! What a command does to the stage's folder where it should not write, and how long it takes to look through it.
 
-mod support;
-
 use std::fs;
 
 use millrace_contract::{Outcome, ReportReason};
 use serde_json::json;
-use support::{Stage, write};
+
+use crate::support::{Stage, write};
 
 #[test]
 fn a_timeout_goes_on_while_an_output_is_hashed() {

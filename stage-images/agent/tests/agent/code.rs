@@ -1,21 +1,16 @@
 //! The folder that a stage runs in: `keep` puts its archive into a folder or a real bucket, and the agent of a stage unpacks it.
 
-#![allow(clippy::unwrap_used, reason = "this is a test's code: it fails by panicking")]
-
-#[path = "support/s3.rs"]
-mod s3;
-mod support;
-
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use millrace_contract::{CODE_ENV, ReportReason};
-use s3::{Server, credentials};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use support::{AGENT, Ran, Stage};
+
+use crate::support::s3::{Server, credentials};
+use crate::support::{self, AGENT, Ran, Stage};
 
 fn digest(bytes: &[u8]) -> String {
     format!("sha256:{:x}", Sha256::digest(bytes))

@@ -1,11 +1,5 @@
 //! Checkpoints of stages whose store is a real S3 server: what an attempt left is there for the next, whole or not at all.
 
-#![allow(clippy::unwrap_used, reason = "this is a test's code: it fails by panicking")]
-
-#[path = "support/s3.rs"]
-mod s3;
-mod support;
-
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Child;
@@ -14,9 +8,10 @@ use std::time::{Duration, Instant};
 use millrace_contract::ReportReason;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use s3::{Server, credentials};
 use serde_json::{Value, json};
-use support::{Ran, Stage, eventually, write};
+
+use crate::support::s3::{self, Server, credentials};
+use crate::support::{Ran, Stage, eventually, write};
 
 const FOLDER: &str = "teams/a/runs/penguins-1-0d7c2b1e/train";
 /// Where the program goes on, and what it finds there.

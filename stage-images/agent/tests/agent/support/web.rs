@@ -1,8 +1,5 @@
 //! A web server in this process that does what its paths say: it gives parts, breaks off, leads elsewhere.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is a test's code: it fails by panicking")]
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};

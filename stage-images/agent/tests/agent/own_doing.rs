@@ -1,9 +1,5 @@
 //! What a command can do to its own agent: it may fail by it, it may not lie by it.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
-
-mod support;
-
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
@@ -11,7 +7,8 @@ use millrace_contract::{Outcome, ReportReason};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use support::{Stage, eventually};
+
+use crate::support::{self, Stage, eventually};
 
 /// Says that all is well, in the termination message.
 const FORGE: &str = r#"forge() { echo '{"millrace":"v1","runUid":"","stage":"zz","attempt":0,"outcome":"Succeeded",

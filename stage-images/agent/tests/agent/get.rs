@@ -1,22 +1,16 @@
 //! `millrace-agent get` against real servers: parts, broken connections, redirects, digests, buckets, claims, and how much memory it takes.
 
-#![allow(clippy::unwrap_used, reason = "this is a test's code: it fails by panicking")]
-
-#[path = "support/s3.rs"]
-mod s3;
-#[path = "support/web.rs"]
-mod web;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use object_store::ObjectStoreExt;
 use object_store::aws::AmazonS3Builder;
-use s3::{ACCOUNT, SECRET, Server};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use web::{Web, say};
+
+use crate::support::s3::{self, ACCOUNT, SECRET, Server};
+use crate::support::web::{self, Web, say};
 
 /// The program, and a folder for what it brings.
 struct Get {

@@ -1,14 +1,11 @@
 //! Logs are what the program printed, in order, byte for byte.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
-
-mod support;
-
 use std::io::Read;
 use std::time::{Duration, Instant};
 
 use millrace_contract::{Outcome, ReportReason};
-use support::Stage;
+
+use crate::support::Stage;
 
 #[test]
 fn standard_output_and_error_keep_their_order() {

@@ -1,16 +1,13 @@
 //! How an attempt ends: statuses, signals, time, memory.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
 use millrace_contract::{Outcome, ReportReason};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use support::{Stage, eventually};
+
+use crate::support::{self, Stage, eventually};
 
 #[test]
 fn an_exit_status_and_a_signal_are_reported_as_shells_count_them() {

@@ -1,25 +1,18 @@
 //! The cache of models on a claim, with agents as processes and a real S3 server: who fetches, who waits, what is healed, and what goes.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is a test's code: it fails by panicking")]
-
-#[path = "support/pipe.rs"]
-mod pipe;
-#[path = "support/s3.rs"]
-mod s3;
-mod support;
-
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
-use pipe::Pipe;
-use s3::{Server, credentials};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use support::{AGENT, eventually};
 use tempfile::TempDir;
+
+use crate::support::pipe::Pipe;
+use crate::support::s3::{Server, credentials};
+use crate::support::{self, AGENT, eventually};
 
 const MIB: usize = 1024 * 1024;
 

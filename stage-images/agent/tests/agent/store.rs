@@ -1,13 +1,12 @@
 //! Inputs, manifests and stores: what is there from before, what is damaged, and who wins.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use millrace_contract::{Outcome, ReportReason};
 use serde_json::json;
-use support::{Stage, is_root, write};
+
+use crate::support::{self, Stage, is_root, write};
 
 const ABC: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 

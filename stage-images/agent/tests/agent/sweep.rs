@@ -1,11 +1,6 @@
 //! What a sweep writes and takes out, on a real folder and in a real S3 server: the built agent as a process, with the task that the operator
 //! would give it.
 
-#![allow(clippy::unwrap_used, reason = "this is a test's code: it fails by panicking")]
-
-#[path = "support/s3.rs"]
-mod s3;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -16,9 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use millrace_contract::{REPORT_LIMIT, Removed, SweepReport};
-use s3::{Server, credentials};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::support::s3::{Server, credentials};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_millrace-agent");
 const HISTORY: &str = "history/shop-01234567";

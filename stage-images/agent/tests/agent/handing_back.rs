@@ -1,10 +1,9 @@
 //! What a command hands back: metrics, results, outputs, models; and what is refused of it.
 
-mod support;
-
 use millrace_contract::{Outcome, ReportReason};
 use serde_json::json;
-use support::{Stage, write};
+
+use crate::support::{Stage, write};
 
 #[test]
 fn metrics_results_and_champion_come_back_as_they_were_written() {

@@ -1,8 +1,9 @@
 //! Runs the built agent as a process, with `/millrace` in a temporary folder. One [`Stage`] is one stage's folder of a store;
 //! each run of it is an attempt.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is a test's code: it fails by panicking")]
+pub mod pipe;
+pub mod s3;
+pub mod web;
 
 use std::fs;
 use std::io::Write;

@@ -1,19 +1,14 @@
 //! A stage whose store is a real S3 server: what lies there, who wins, what is lost, what is refused, and who sees the credentials.
 
-#![allow(clippy::unwrap_used, reason = "this is a test's code: it fails by panicking")]
-
-#[path = "support/s3.rs"]
-mod s3;
-mod support;
-
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
 use millrace_contract::{Manifest, Outcome, ReportReason};
-use s3::{PREFIX, SECRET, Server, credentials};
 use serde_json::{Value, json};
-use support::{Ran, Stage, write};
+
+use crate::support::s3::{self, PREFIX, SECRET, Server, credentials};
+use crate::support::{self, Ran, Stage, write};
 
 const FOLDER: &str = "teams/a/runs/penguins-1-0d7c2b1e/train";
 

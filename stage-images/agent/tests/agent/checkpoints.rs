@@ -1,11 +1,10 @@
 //! What one attempt leaves for the next.
 
-mod support;
-
 use std::fs;
 
 use serde_json::json;
-use support::Stage;
+
+use crate::support::Stage;
 
 /// Where the next attempt would go on.
 const WHERE: &str = "echo $MILLRACE_RESTORE_DIR; echo $MILLRACE_RESTORE_LATEST; exit 3";

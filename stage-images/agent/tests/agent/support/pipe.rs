@@ -1,8 +1,5 @@
 //! A way to a server that counts the bytes that come back, and lets through as many as it is told.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
-#![allow(clippy::unwrap_used, reason = "this is a test's code: it fails by panicking")]
-
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -1,15 +1,12 @@
 //! A stage that runs once for each item, and what is collected of it.
 
-#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::type_complexity)]
-
-mod support;
-
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use millrace_contract::{ArtifactKind, ReportReason};
 use serde_json::{Value, json};
-use support::{Ran, Stage};
+
+use crate::support::{self, Ran, Stage};
 
 /// Of `"a b"\n{"x":2}\n`.
 const LIST: &str = "\"a b\"\n{\"x\":2}\n";

@@ -1,9 +1,5 @@
 //! What the program printed is in the stage's folder of the store after the attempt, however it ended.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
-
-mod support;
-
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -11,7 +7,8 @@ use millrace_contract::{LogPart, Outcome, ReportReason};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use support::{AGENT, Stage, eventually, log_parts};
+
+use crate::support::{self, AGENT, Stage, eventually, log_parts};
 
 /// The logs as `millrace-agent logs` writes them, of a run's folder in which the stage's is called `train`.
 fn logs(stage: &Stage, arguments: &[&str]) -> Vec<(LogPart, Vec<u8>)> {

@@ -1,15 +1,12 @@
 //! Memory that runs out, in a real control group of a test's own. Needs root, as the cluster's tests do.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
-
-mod support;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use millrace_contract::{Outcome, ReportReason};
-use support::{Ran, Stage};
+
+use crate::support::{self, Ran, Stage};
 
 /// A group with 32 MiB, gone when the test is over.
 struct Group(PathBuf);

@@ -1,11 +1,5 @@
 //! Logs of stages whose store is a real S3 server: bounded, there however the attempt ends, and read and copied from there.
 
-#![allow(clippy::unwrap_used, reason = "this is a test's code: it fails by panicking")]
-
-#[path = "support/s3.rs"]
-mod s3;
-mod support;
-
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
@@ -14,9 +8,10 @@ use std::time::Duration;
 use millrace_contract::{ArtifactHead, FilePart, LogPart, ReportReason};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use s3::{PREFIX, SECRET, Server, credentials};
 use serde_json::{Value, json};
-use support::{AGENT, Ran, Stage, eventually, log_parts, write};
+
+use crate::support::s3::{PREFIX, SECRET, Server, credentials};
+use crate::support::{self, AGENT, Ran, Stage, eventually, log_parts, write};
 
 const RUN: &str = "teams/a/runs/penguins-1-0d7c2b1e";
 const MIB: usize = 1024 * 1024;

@@ -1,8 +1,5 @@
 //! A real S3 server, versitygw over a folder, which the Go toolchain builds and the cache keeps.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is a test's code: it fails by panicking")]
-
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -18,12 +15,12 @@ pub const SECRET: &str = "s3cret-4Wq8-words";
 /// What the names of the agent's variables begin with.
 pub const PREFIX: &str = "MILLRACE_STORE_0A1B2C3D_";
 
-const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certs/server.crt");
-const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certs/server.key");
+const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/certs/server.crt");
+const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/certs/server.key");
 
 /// The certificate of the server's authority.
 pub fn authority() -> String {
-    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certs/ca.crt")).unwrap()
+    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/certs/ca.crt")).unwrap()
 }
 
 /// A server with the bucket `lake`. It ends with the value.
