@@ -5,36 +5,19 @@ A test sees what a user sees: objects, statuses, events, logs, bytes. Nothing he
 
 import json
 import os
-import subprocess
 import time
 import unittest
 import urllib.request
 import uuid
 from pathlib import Path
 
+from apiserver import Refused, get, kubectl
+
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = "millrace-system"
 # An image that every test cluster has: a shell and coreutils.
 DEBIAN = "docker.io/library/debian:bookworm-slim"
 LOCAL = os.environ.get("CLUSTER") != "current"
-
-
-class Refused(Exception):
-    """kubectl said no; the text is what it said."""
-
-
-def kubectl(*arguments: str, stdin: str | None = None, check: bool = True) -> str:
-    done = subprocess.run(["kubectl", *arguments], input=stdin, capture_output=True, text=True, timeout=180)
-    if check and done.returncode != 0:
-        raise Refused(done.stderr.strip())
-    return done.stdout
-
-
-def get(kind: str, name: str = "", namespace: str = "", selector: str = "") -> dict:
-    arguments = ["get", kind, *([name] if name else []), "-o", "json"]
-    arguments += ["-n", namespace] if namespace else ["-A"]
-    arguments += ["-l", selector] if selector else []
-    return json.loads(kubectl(*arguments))
 
 
 def wait_for(what: str, probe, seconds: float = 90, every: float = 0.5):
