@@ -20,16 +20,16 @@ DEBIAN = "docker.io/library/debian:bookworm-slim"
 LOCAL = os.environ.get("CLUSTER") != "current"
 
 
-def wait_for(what: str, probe, seconds: float = 90, every: float = 0.5):
-    """Calls `probe` until it returns something true, and returns that. Fails with the last thing seen."""
+def wait_for(what: str, probe, seconds: float = 90, every: float = 0.2):
+    """Calls `probe` until it returns something true, and returns that: what it looks into may not be there yet. Fails with the last thing seen."""
     deadline = time.monotonic() + seconds
     seen = None
     while time.monotonic() < deadline:
         try:
             seen = probe()
-        except Refused as refused:
+        except (Refused, LookupError) as missing:
             seen = None
-            last = str(refused)
+            last = repr(missing)
         else:
             last = repr(seen)
         if seen:
