@@ -41,7 +41,7 @@ REFUSED: list[tuple[str, str, dict, str]] = [
     ("ModelVersion", "hostile name", {"artifact": {"uri": "file:///etc/passwd"}}, "spec.artifact.uri"),
     ("ModelDeployment", "wrong type", {"model": {"version": "7"}}, "spec.model.version"),
     ("ModelDeployment", "unknown field", {"server": {"hostNetwork": True}}, "spec.server.hostNetwork"),
-    ("ModelDeployment", "missing field", {"model": {"name": None}}, "spec.model.name"),
+    ("ModelDeployment", "missing field", {"model": {"name": None}}, "exactly one of name and uri is required"),
     ("ModelDeployment", "too long", {"model": {"name": "m" * 51}}, "spec.model.name"),
     (
         "ModelDeployment",

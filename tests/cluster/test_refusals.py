@@ -83,6 +83,8 @@ class Refusals(ClusterTest):
             ("ModelVersion", {"model": "m", "version": 0, "format": "onnx", "artifact": {}}, "version"),
             ("ModelDeployment", {"model": {"name": "../m"}}, "model.name"),
             ("ModelDeployment", {"model": {"name": "m", "version": "7"}}, "version"),
+            ("ModelDeployment", {"model": {"name": "m", "uri": "s3://lake/m"}}, "exactly one of name and uri is required"),
+            ("ModelDeployment", {"model": {"uri": "s3://lake/m", "format": "onnx"}}, "uri, format and digest belong together"),
             ("ModelDeployment", secured({}), "security says nothing"),
             ("ModelDeployment", secured({"tls": {"secretName": "../x"}}), "secretName"),
             ("ModelDeployment", secured({"auth": {}}), "exactly one of apiKeys and jwt"),

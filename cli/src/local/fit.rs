@@ -157,7 +157,15 @@ fn models(at: &str, stage: &FrozenContainer, made: &Made<'_>, here: &Here<'_>, s
             }
         }
         let Some(deployment) = input.deployed.as_deref() else { continue };
-        let served = here.deployments.get(deployment).and_then(|found| found.status.as_ref()?.served_version);
+        let given = here.deployments.get(deployment);
+        if let Some(uri) = given.and_then(|found| found.spec.model.uri.as_ref()) {
+            let message = format!(
+                "{deployment} serves what lies at {uri}, which is no registered model: write uri: {uri} instead, with digest and access"
+            );
+            say(format!("{at}.inputs.{name}.deployed"), message);
+            continue;
+        }
+        let served = given.and_then(|found| found.status.as_ref()?.served_version);
         if served.is_none() && !made.deployed.contains(deployment) {
             let message = format!(
                 "no local run has deployed a model to {deployment} yet: write optional: true, or run one that does"
@@ -206,23 +214,26 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use millrace_core::api::MLPipelineSpec;
+    use millrace_core::api::{MLPipelineSpec, ModelDeployment};
     use millrace_core::config::Config;
     use serde_json::{Value, json};
 
     use super::*;
 
     fn found(stages: &Value, things: &Things) -> Vec<String> {
+        found_beside(stages, things, &Deployments::new())
+    }
+
+    fn found_beside(stages: &Value, things: &Things, deployments: &Deployments) -> Vec<String> {
         let spec = json!({ "store": { "pvc": { "claimName": "c" } }, "stages": stages });
         let spec: MLPipelineSpec = serde_json::from_value(spec).unwrap();
         let stock = crate::lint::Known::of(&[], &[]).templates;
         let frozen = millrace_core::pipeline::check(&spec, &stock, &Config::default()).unwrap();
-        let deployments: BTreeMap<_, Arc<_>> = BTreeMap::new();
         let here = Here {
             things,
             programs: &Programs::default(),
             claims: Path::new("/no/such/folder"),
-            deployments: &deployments,
+            deployments,
             versions: &[],
             approved: &|stage| stage == "yes",
             asks: false,
@@ -278,6 +289,11 @@ mod tests {
         let model = json!({ "container": { "image": "i", "command": ["sh"] }, "inputs": { "m": { "deployed": "d" } } });
         let said = found(&json!({ "a": model }), &Things::default());
         assert!(said.len() == 1 && said[0].starts_with("spec.stages.a.inputs.m.deployed: "), "{said:?}");
+        let mut served = ModelDeployment::default();
+        served.spec.model.uri = Some("s3://lake/m".to_owned());
+        let beside = [("d".to_owned(), Arc::new(served))].into();
+        let said = found_beside(&json!({ "a": model }), &Things::default(), &beside);
+        assert!(said.len() == 1 && said[0].contains("write uri: s3://lake/m instead"), "{said:?}");
         let model = json!({ "container": { "image": "i", "command": ["sh"] }, "inputs": { "m": { "model": { "name": "d", "version": 3 } } } });
         let said = found(&json!({ "a": model }), &Things::default());
         assert!(said.len() == 1 && said[0].starts_with("spec.stages.a.inputs.m.model: "), "{said:?}");

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use millrace_core::api::{
-    ConditionStatus, DeployedModel, MLPipelineRun, ModelDeployment, ModelDeploymentStatus, ModelVersion, set_condition,
+    ConditionStatus, MLPipelineRun, ModelDeployment, ModelDeploymentStatus, ModelVersion, set_condition,
 };
 use millrace_core::names::{RUN_UID_LABEL, STAGE_LABEL};
 use millrace_core::pipeline::Frozen;
@@ -115,7 +115,7 @@ impl Home {
     ) -> Result<ModelDeployment, Error> {
         let mut found = given.cloned().unwrap_or_else(|| {
             let mut made = ModelDeployment::default();
-            model.clone_into(&mut made.spec.model.name);
+            made.spec.model.name = Some(model.to_owned());
             made
         });
         found.metadata = ObjectMeta { name: Some(name.to_owned()), generation: Some(1), ..ObjectMeta::default() };
@@ -133,13 +133,12 @@ impl Home {
 
     /// Notes that a version is what would be served.
     pub fn deploy(&self, deployment: &mut ModelDeployment, version: i64) -> Result<(), Error> {
-        let DeployedModel { name, version: set, cache: _ } = &mut deployment.spec.model;
-        *set = Some(version);
+        deployment.spec.model.version = Some(version);
         let generation = Some(deployment.metadata.generation.unwrap_or_default() + 1);
         deployment.metadata.generation = generation;
         let mut status = ModelDeploymentStatus {
             observed_generation: generation,
-            served_model: Some(name.clone()),
+            served_model: deployment.spec.model.name.clone(),
             served_version: Some(version),
             ..ModelDeploymentStatus::default()
         };

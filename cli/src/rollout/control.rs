@@ -2,6 +2,7 @@
 
 use clap::Args;
 use millrace_core::api::{ModelDeployment, RolloutAction, RolloutStatus};
+use millrace_core::deployment::Version;
 use serde_json::{Value, json};
 
 use super::status::watch;
@@ -84,7 +85,7 @@ pub fn under_way<'a>(deployment: &'a ModelDeployment, name: &str) -> Result<&'a 
 
 /// The revision as people call it.
 pub fn what(rollout: &RolloutStatus) -> String {
-    match rollout.version {
+    match Version::of(rollout.version, rollout.artifact.as_ref()) {
         Some(version) => format!("version {version} (revision {})", rollout.revision),
         None => format!("revision {}", rollout.revision),
     }

@@ -2,7 +2,7 @@
 //! `deploy` stage may set it again, and what somebody else owns, Git above all, stays theirs.
 
 use clap::Args;
-use millrace_core::api::{ModelDeployment, ModelVersion, RolloutOutcome};
+use millrace_core::api::{ModelDeployment, ModelVersion, RolloutOutcome, ServedArtifact};
 use millrace_core::names::{self, DEPLOY_MANAGER};
 use serde_json::json;
 
@@ -30,14 +30,34 @@ pub struct Undo {
 
 pub async fn undo(cluster: &Cluster, command: &Undo) -> Result<Answer, Error> {
     let found = cluster.get::<ModelDeployment>(&command.name).await?;
+    let model = registered(&found, &command.name).map_err(Error::Said)?;
     let version = target(&found, &command.name, command.to_version).map_err(Error::Said)?;
     // The operator would wait for one that is not there.
-    cluster.get::<ModelVersion>(&names::model_version(&found.spec.model.name, version)).await?;
+    cluster.get::<ModelVersion>(&names::model_version(model, version)).await?;
     let spec = json!({ "model": { "version": version } });
     patch::own(cluster, &found, DEPLOY_MANAGER, "spec.model.version", &spec, command.force_conflicts).await?;
     let before = found.spec.model.version.map_or_else(|| "no version".to_owned(), |asked| format!("version {asked}"));
     output::line(&format!("{}: from {before} to version {version}", command.name))?;
     end(cluster, &command.name, command.watch).await
+}
+
+/// The model of which there are versions. Where there is none, uri and digest are of who wrote them, and there is no field that could be set
+/// beside them.
+fn registered<'a>(deployment: &'a ModelDeployment, name: &str) -> Result<&'a str, String> {
+    let model = &deployment.spec.model;
+    if let Some(registered) = &model.name {
+        return Ok(registered);
+    }
+    let history = deployment.status.iter().flat_map(|status| &status.history);
+    let promoted = history.filter(|record| record.outcome == RolloutOutcome::Promoted);
+    let mut others = promoted.filter_map(|record| record.artifact.as_ref());
+    let before = match others.find(|artifact| Some(&artifact.digest) != model.digest.as_ref()) {
+        Some(ServedArtifact { uri, digest }) => format!("uri: {uri} and digest: {digest}, which was promoted before"),
+        None => "the uri and digest to go back to; none but the present one was promoted".to_owned(),
+    };
+    Err(format!(
+        "ModelDeployment {name} has no versions, its spec.model.uri says which model it serves: write there {before}"
+    ))
 }
 
 /// The version to go back to: the newest that was promoted and is not the one that is asked for now.
@@ -85,6 +105,24 @@ mod tests {
         assert_eq!(target(&deployment(3, &[(3, "RolledBack"), (2, "Promoted"), (1, "Promoted")]), "m", None), Ok(2));
         // The same version with other settings is not a way back.
         assert_eq!(target(&deployment(2, &[(2, "Promoted"), (2, "Promoted"), (1, "Promoted")]), "m", None), Ok(1));
+    }
+
+    #[test]
+    fn a_model_that_is_not_registered_is_put_back_by_who_wrote_it() {
+        let at =
+            |hex: &str| json!({ "uri": format!("s3://lake/{hex}"), "digest": format!("sha256:{}", hex.repeat(64)) });
+        let record = |hex: &str, outcome: &str| json!({ "revision": "r", "artifact": at(hex), "outcome": outcome });
+        let mut found = deployment(1, &[]);
+        found.spec.model = serde_json::from_value(at("c")).unwrap();
+        let mut said = |history: Value| {
+            found.status = serde_json::from_value(json!({ "history": history })).unwrap();
+            registered(&found, "m").unwrap_err()
+        };
+        let told = said(json!([record("c", "Promoted"), record("b", "RolledBack"), record("a", "Promoted")]));
+        let digest = format!("sha256:{}", "a".repeat(64));
+        assert!(told.contains(&format!("uri: s3://lake/a and digest: {digest}, which was promoted before")), "{told}");
+        assert!(said(json!([record("c", "Promoted")])).contains("none but the present one"));
+        assert_eq!(registered(&deployment(1, &[]), "m"), Ok("m"));
     }
 
     #[test]

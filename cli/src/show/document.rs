@@ -15,9 +15,12 @@ pub fn rollout(deployment: &ModelDeployment) -> Value {
         "standing": standing(deployment),
         "reason": ready.map(|ready| &ready.reason),
         "message": ready.map(|ready| &ready.message),
-        "model": deployment.spec.model.name,
+        "model": deployment.model_name(),
         "version": deployment.spec.model.version,
+        "uri": deployment.spec.model.uri,
+        "digest": deployment.spec.model.digest,
         "servedVersion": status.served_version,
+        "servedDigest": status.served_digest,
         "rollout": status.rollout,
         "revisions": status.revisions,
     })

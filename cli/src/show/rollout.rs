@@ -5,8 +5,10 @@ use std::fmt::Write;
 use anstyle::Style;
 use k8s_openapi::jiff::Timestamp;
 use millrace_core::api::{
-    AnalysisStatus, ModelDeployment, ModelDeploymentStatus, RolloutOutcome, RolloutRecord, RolloutStatus, Verdict,
+    AnalysisStatus, ModelDeployment, ModelDeploymentStatus, RolloutOutcome, RolloutRecord, RolloutStatus,
+    ServedArtifact, Verdict,
 };
+use millrace_core::deployment::Version;
 
 use super::style::{BAD, DIM, GOOD, MOVES, PLAIN, WAITS, paint};
 use super::table::{Cell, table};
@@ -44,7 +46,7 @@ pub fn status(deployment: &ModelDeployment, now: Timestamp) -> String {
                 None => format!("{} %", revision.weight),
             };
             let ready = format!("{}/{}", revision.ready_replicas, revision.replicas);
-            let version = revision.version.map_or_else(String::new, |version| version.to_string());
+            let version = called(revision.version, revision.artifact.as_ref());
             let message = super::brief(revision.message.as_deref().unwrap_or_default(), 100);
             [
                 revision.name.as_str().into(),
@@ -93,7 +95,7 @@ pub fn history(records: &[RolloutRecord], now: Timestamp) -> String {
             RolloutOutcome::Aborted => ("Aborted", WAITS),
             RolloutOutcome::Superseded => ("Superseded", DIM),
         };
-        let version = record.version.map_or_else(String::new, |version| version.to_string());
+        let version = called(record.version, record.artifact.as_ref());
         let message = super::brief(record.message.as_deref().unwrap_or_default(), 120);
         let age = lasted(record.time.as_ref(), None, now);
         [version.into(), record.revision.as_str().into(), Cell::new(word, style), age.into(), message.into()]
@@ -120,14 +122,28 @@ fn says(deployment: &ModelDeployment) -> String {
     }
 }
 
+/// A version as people call it.
+fn called(version: Option<i64>, artifact: Option<&ServedArtifact>) -> String {
+    Version::of(version, artifact).map_or_else(String::new, |version| version.to_string())
+}
+
 fn versions(deployment: &ModelDeployment, status: &ModelDeploymentStatus) -> String {
     let model = &deployment.spec.model;
-    let asked = model.version.map_or_else(
-        || "no version is asked for, so the promoted one stays".to_owned(),
-        |v| format!("version {v} is asked for"),
-    );
-    let served = status.served_version.map_or_else(|| "none is served".to_owned(), |v| format!("{v} is served"));
-    format!("{}, {asked}, {served}", model.name)
+    let at = model.uri.as_ref().map_or_else(String::new, |uri| format!(" at {uri}"));
+    let asked = match (&model.digest, model.version) {
+        (Some(digest), _) => format!("version {} is asked for", named(digest)),
+        (None, Some(version)) => format!("version {version} is asked for"),
+        (None, None) => "no version is asked for, so the promoted one stays".to_owned(),
+    };
+    let served = status.served_version.map(|version| version.to_string());
+    let served = served.or_else(|| status.served_digest.as_deref().map(named));
+    let served = served.map_or_else(|| "none is served".to_owned(), |served| format!("{served} is served"));
+    format!("{}{at}, {asked}, {served}", deployment.model_name())
+}
+
+/// What the version of a model that is not registered is called.
+fn named(digest: &str) -> String {
+    Version::Unregistered(ServedArtifact { uri: String::new(), digest: digest.to_owned() }).to_string()
 }
 
 fn strategy(deployment: &ModelDeployment) -> String {
@@ -234,6 +250,25 @@ mod tests {
         );
         let line = stripped(&line(&canary()));
         assert_eq!(line, "Progressing, RollingOut: step 1 of 2; errors Passed (ErrorRate 0.002 over 340 requests)");
+    }
+
+    #[test]
+    fn what_is_not_registered_is_called_by_its_digest() {
+        let [old, new] =
+            ["a", "b"].map(|hex| json!({ "uri": "s3://lake/m", "digest": format!("sha256:{}", hex.repeat(64)) }));
+        let mut found = canary();
+        let digest = Some(format!("sha256:{}", "b".repeat(64)));
+        found.spec.model =
+            serde_json::from_value(json!({ "uri": "s3://lake/m", "format": "onnx", "digest": digest })).unwrap();
+        let seen = found.status.as_mut().unwrap();
+        (seen.served_version, seen.served_digest) = (None, Some(format!("sha256:{}", "a".repeat(64))));
+        for (revision, artifact) in seen.revisions.iter_mut().zip([old, new]) {
+            (revision.version, revision.artifact) = (None, serde_json::from_value(artifact).unwrap());
+        }
+        let told = stripped(&status(&found, "2026-01-01T00:02:00Z".parse().unwrap()));
+        let model = "Model:      m at s3://lake/m, version bbbbbbbbbbbb is asked for, aaaaaaaaaaaa is served\n";
+        assert!(told.contains(model), "{told}");
+        assert!(told.contains("m-old   aaaaaaaaaaaa   promoted"), "{told}");
     }
 
     #[test]

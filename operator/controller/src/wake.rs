@@ -245,7 +245,7 @@ pub fn template(stores: &Stores, queues: &Queues, id: &Id, _: &str, _: &StageTem
 pub fn version(stores: &Stores, queues: &Queues, id: &Id, _: &str, version: &ModelVersion, _gone: bool) {
     queues.versions.push(id.clone());
     stores.deployments.each(Some(&id.namespace), |key, deployment| {
-        if deployment.spec.model.name == version.spec.model {
+        if deployment.spec.model.name.as_ref() == Some(&version.spec.model) {
             queues.deployments.push(key.clone());
         }
     });

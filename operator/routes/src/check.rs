@@ -128,7 +128,7 @@ impl Query {
 
 impl Log {
     fn check(&self, at: &dyn Fn(&str) -> String) -> Result<(), Problem> {
-        let Self { namespace, model, versions: _, sampling, body_bytes, sink } = self;
+        let Self { namespace, model, versions: _, digests: _, sampling, body_bytes, sink } = self;
         ensure(is_name(namespace), || at("namespace"), "must be lower-case letters, digits, - and .")?;
         ensure(is_name(model), || at("model"), "must be lower-case letters, digits, - and .")?;
         ensure(*sampling > 0.0 && *sampling <= 1.0, || at("sampling"), "must be over 0 and up to 1")?;
@@ -378,7 +378,7 @@ mod tests {
         let with = |log: &str| {
             Routes::parse(GOOD.replacen(r#""limits""#, &format!(r#""log": {log}, "limits""#), 1).as_bytes())
         };
-        let full = r#"{"namespace": "team", "model": "penguins", "versions": {"a": 1}, "sampling": 0.01, "bodyBytes": 65536,
+        let full = r#"{"namespace": "team", "model": "penguins", "versions": {"a": 1}, "digests": {"b": "sha256:1"}, "sampling": 0.01, "bodyBytes": 65536,
             "sink": {"address": "https://sink:8443/events", "batched": true,
                      "token": {"of": "Secret", "name": "t", "key": "k"}, "ca": {"of": "ConfigMap", "name": "c", "key": "ca.crt"}}}"#;
         let routes = with(full).unwrap();

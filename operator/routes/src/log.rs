@@ -12,11 +12,14 @@ use crate::security::Entry;
 pub struct Log {
     /// Names where events come from, beside the name of the model in the routes.
     pub namespace: String,
-    /// The registered model.
+    /// What the model is called.
     pub model: String,
-    /// Its version in each revision.
+    /// Its registered version in each revision.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub versions: BTreeMap<String, i64>,
+    /// Its digest in each revision that serves one which is not registered.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub digests: BTreeMap<String, String>,
     /// The share of requests that is sent, over 0 to 1.
     pub sampling: f64,
     /// A longer body is left out.

@@ -37,7 +37,7 @@ pub fn unpack(code: &TaskCode, place: &Place, budget: Budget, stop: Stop<'_>) ->
     let missing = || CodeError::Missing { digest: code.digest.clone() };
     let (archive, to) = (place.at(CODE_ARCHIVE), place.at(CODE_DIR));
     if let Some(source) = &code.source {
-        remote::bring(source, &archive, code.size, budget, stop).map_err(|error| match error {
+        remote::bring(source, &archive, Some(code.size), budget, stop).map_err(|error| match error {
             RemoteError::NotFound { .. } => missing(),
             RemoteError::Stopped => CodeError::Stopped,
             error => CodeError::Remote(error),

@@ -41,7 +41,7 @@ pub fn bring_one(
 ) -> Result<(), InputError> {
     let Some(source) = &input.source else { return Ok(()) };
     let (name, size) = (name.to_owned(), input.size);
-    remote::bring(source, &place.at(&input.path), size, budget, stop).map_err(|error| match error {
+    remote::bring(source, &place.at(&input.path), Some(size), budget, stop).map_err(|error| match error {
         RemoteError::NotFound { uri } => {
             InputError::Missing { name, path: uri.into(), expected: input.digest.clone(), size }
         }

@@ -86,7 +86,9 @@ pub struct Fetch {
     pub source: TaskSource,
     pub path: String,
     pub digest: String,
-    pub size: u64,
+    /// Bytes, where somebody has said them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
     /// Fetch it once for all pods: `path` is then that of the model in the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<ModelCacheTask>,

@@ -115,7 +115,7 @@ fn digest(text: &str) -> Result<String, String> {
     if is_digest(text) {
         Ok(text.to_owned())
     } else {
-        Err("write sha256: and 64 hexadecimal digits in lower case, as spec.artifact.digest of the ModelVersion has them".to_owned())
+        Err("write sha256: and 64 hexadecimal digits in lower case, as spec.artifact.digest of the ModelVersion, or spec.model.digest of the ModelDeployment, has them".to_owned())
     }
 }
 

@@ -61,11 +61,18 @@ fn key(id: &Id, monitored: &Monitored) -> RevisionId {
 mod tests {
     use std::time::Duration;
 
+    use millrace_core::deployment::Version;
+
     use super::*;
 
     fn monitored(revision: &str, version: i64) -> Monitored {
         let window = Duration::from_hours(1);
-        Monitored { revision: revision.to_owned(), model: "m".to_owned(), version, window }
+        Monitored {
+            revision: revision.to_owned(),
+            model: "m".to_owned(),
+            version: Version::Registered(version),
+            window,
+        }
     }
 
     #[test]

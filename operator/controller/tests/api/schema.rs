@@ -51,6 +51,14 @@ fn valid(kind: &str) -> Value {
     }
 }
 
+/// A change to a model by its address, and of that.
+fn at(change: &Value) -> Value {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let mut model = json!({ "name": null, "uri": "s3://lake/m", "format": "onnx", "digest": digest });
+    model.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    model
+}
+
 /// Lays a change over a valid spec; null takes a field away.
 fn merged(base: &mut Value, change: &Value) {
     match (base, change) {
@@ -440,6 +448,15 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
         &[
             (json!({ "model": null }), "Required value"),
             (json!({ "model": { "version": 0 } }), "greater than or equal to 1"),
+            (json!({ "model": { "name": null } }), "exactly one of name and uri is required"),
+            (json!({ "model": at(&json!({ "name": "m" })) }), "exactly one of name and uri is required"),
+            (json!({ "model": at(&json!({ "version": 1 })) }), "version is of a registered model"),
+            (json!({ "model": at(&json!({ "digest": null })) }), "uri, format and digest belong together"),
+            (json!({ "model": at(&json!({ "format": null })) }), "uri, format and digest belong together"),
+            (json!({ "model": { "digest": format!("sha256:{}", "a".repeat(64)) } }), "uri, format and digest belong together"),
+            (json!({ "model": { "access": { "region": "eu" } } }), "access is of uri"),
+            (json!({ "model": at(&json!({ "digest": "sha256:abc" })) }), "should match"),
+            (json!({ "model": at(&json!({ "uri": "https://lake/m" })) }), "should match"),
             (json!({ "model": { "cache": {} } }), "Required value"),
             (json!({ "model": { "cache": { "claim": "Models" } } }), "should match"),
             (json!({ "model": { "cache": { "claim": "models", "maxSize": "much" } } }), "should match"),
@@ -503,6 +520,22 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_model_may_be_named_by_its_address() {
+    let access = json!({ "endpoint": "http://s3:9000", "region": "eu", "secretRef": { "name": "keys" } });
+    let cases = [
+        json!({}),
+        json!({ "access": access, "cache": { "claim": "models" } }),
+        json!({ "uri": "az://models/m", "access": { "account": "lake" } }),
+        json!({ "uri": "pvc://models/a/b", "format": "pickle" }),
+    ];
+    for case in cases {
+        let mut whole = object("ModelDeployment", "a", &valid("ModelDeployment"));
+        merged(&mut whole["spec"], &json!({ "model": at(&case) }));
+        create(&client().await, "default", &whole, true).await.unwrap_or_else(|e| panic!("{case} is refused: {e}"));
+    }
 }
 
 #[tokio::test]

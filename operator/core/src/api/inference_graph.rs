@@ -153,7 +153,8 @@ pub struct GraphTarget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub node: Option<String>,
-    /// Where the model is asked. Default: `/v2/models/MODEL/infer`, where MODEL is the ModelDeployment's `spec.model.name`.
+    /// Where the model is asked. Default: `/v2/models/MODEL/infer`, where MODEL is the ModelDeployment's `spec.model.name`,
+    /// or with `spec.model.uri` what the ModelDeployment is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!$-;=?-_a-~]*$"))]
     pub path: Option<String>,

@@ -60,7 +60,7 @@ pub use ml_pipeline_run::{
 };
 pub use model_deployment::{
     Address, CachedModel, DeployedModel, ModelCache, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus,
-    Percentile, RevisionStatus, Scale, ScaleMetric,
+    Percentile, RevisionStatus, Scale, ScaleMetric, ServedArtifact,
 };
 pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, ModelVersionStatus};
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};

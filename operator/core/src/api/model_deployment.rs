@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Condition, DriftStatus, GatewayStatus, LiveMetrics, Monitoring, PayloadLogStatus, PrometheusQuery, ReadyProbe,
-    Rollout, RolloutControl, RolloutRecord, RolloutStatus, Routing, Security, Server, ServerProtocol, Stream,
-    StreamStatus, schema,
+    Rollout, RolloutControl, RolloutRecord, RolloutStatus, Routing, Security, Server, ServerProtocol, StoreAccess,
+    Stream, StreamStatus, schema,
 };
 
-/// A model behind an address. The version is left to a pipeline's `deploy` stage, or written here.
+/// A model behind an address: a version of a registered model, left to a pipeline's `deploy` stage or written here, or a model by the address where
+/// it lies.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "millrace.dev",
@@ -34,6 +35,7 @@ use super::{
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Model", type_ = "string", json_path = ".spec.model.name"),
     printcolumn(name = "Version", type_ = "integer", json_path = ".status.servedVersion"),
+    printcolumn(name = "Digest", type_ = "string", json_path = ".status.servedDigest", priority = 1),
     printcolumn(name = "Canary", type_ = "integer", json_path = ".status.rollout.weight"),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicas"),
     printcolumn(name = "Desired", type_ = "integer", json_path = ".status.desiredReplicas", priority = 1),
@@ -93,17 +95,50 @@ fn by_router(rule: &str) -> String {
     format!("!(has(self.routing) && has(self.routing.provider) && self.routing.provider == 'GatewayAPI') || ({rule})")
 }
 
-/// Which model.
+impl ModelDeployment {
+    /// What the model is called in paths and labels: `spec.model.name`, and where `spec.model.uri` stands, the ModelDeployment's own name.
+    #[must_use]
+    pub fn model_name(&self) -> &str {
+        let own = || self.metadata.name.as_deref().unwrap_or_default();
+        self.spec.model.name.as_deref().unwrap_or_else(own)
+    }
+}
+
+/// Which model: a registered one by `name`, or what lies at `uri`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "has(self.name) != has(self.uri)", "message": "exactly one of name and uri is required: name is a registered model, of which there are ModelVersions, and uri is where one lies that is not registered" },
+    { "rule": "!has(self.uri) || !has(self.version)", "message": "version is of a registered model: leave it out beside uri; one that a deploy stage set goes with version: null" },
+    { "rule": "has(self.uri) == has(self.digest) && has(self.uri) == has(self.format)", "message": "uri, format and digest belong together: the digest of what lies there is compared before it is served, and another one is another revision" },
+    { "rule": "has(self.uri) || !has(self.access)", "message": "access is of uri: a ModelVersion says itself how its store is reached" }
+]))]
 pub struct DeployedModel {
     /// The model of the ModelVersions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 50), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
-    pub name: String,
+    pub name: Option<String>,
     /// Set by a pipeline's `deploy` stage under its own field manager when left out here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub version: Option<i64>,
+    /// The folder of a model that is not registered: `pvc://<claim>/<path>`, `s3://<bucket>/<path>`, `gs://<bucket>/<path>` or
+    /// `az://<container>/<path>`. It is called as the ModelDeployment is, in paths such as `/v2/models/<name>/infer` too, and its version is the
+    /// first twelve digits of `digest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^(pvc|s3|gs|az)://[a-z0-9]([-a-z0-9._]*[a-z0-9])?/.+$"))]
+    pub uri: Option<String>,
+    /// Of what lies at `uri`: `onnx` for Millrace's own server, and with `server.container` whatever that reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub format: Option<String>,
+    /// Of the folder at `uri`. What lies there and has another one is not served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    pub digest: Option<String>,
+    /// How the store of `uri` is reached, unless it is a claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<StoreAccess>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<ModelCache>,
 }
@@ -280,6 +315,9 @@ pub struct ModelDeploymentStatus {
     /// The version of it that the address answers with; in a rollout that of the greater share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_version: Option<i64>,
+    /// The digest of the model that the address answers with, where that is not registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_digest: Option<String>,
     /// The revision that the address answers with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_revision: Option<String>,
@@ -336,6 +374,14 @@ pub struct Address {
     pub gateway_url: Option<String>,
 }
 
+/// A model that is served and is not registered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServedArtifact {
+    pub uri: String,
+    pub digest: String,
+}
+
 /// One revision: a Deployment named by the hash of what it runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -343,6 +389,9 @@ pub struct RevisionStatus {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
+    /// What it serves instead of a version. As long as it is listed here, it stays in the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<ServedArtifact>,
     pub replicas: i32,
     pub ready_replicas: i32,
     /// Share of the traffic in percent.

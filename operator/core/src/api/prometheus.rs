@@ -23,7 +23,8 @@ pub struct PrometheusQuery {
     )]
     pub address: String,
     /// PromQL. `$[[ revision ]]`, `$[[ stable ]]`, `$[[ model ]]`, `$[[ deployment.name ]]` and `$[[ deployment.namespace ]]` are filled in:
-    /// the revision that is looked at, the promoted one, `spec.model.name`, and what the ModelDeployment is called.
+    /// the revision that is looked at, the promoted one, `spec.model.name` (with `spec.model.uri` what the ModelDeployment is called), and what the
+    /// ModelDeployment is called.
     #[schemars(length(min = 1, max = 1024))]
     pub query: String,
     /// An entry of a Secret of the namespace: a bearer token. It is mounted into the routers: naming another one replaces them.

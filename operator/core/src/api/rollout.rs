@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PrometheusQuery, schema};
+use super::{PrometheusQuery, ServedArtifact, schema};
 
 /// How another revision takes over from the one that is promoted. Without it, it gets all requests as soon as its pods answer. The first
 /// revision of all has nothing to take over from, and one that was promoted and is still warm goes back to work at once.
@@ -234,6 +234,9 @@ pub struct RolloutStatus {
     pub revision: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
+    /// What it serves instead of a version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<ServedArtifact>,
     /// The number of the step, from 1. 0 until enough pods for the first step answer, and again when none answers any more.
     #[serde(default)]
     pub step: i32,
@@ -311,6 +314,9 @@ pub struct RolloutRecord {
     pub revision: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
+    /// What it served instead of a version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<ServedArtifact>,
     pub outcome: RolloutOutcome,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,

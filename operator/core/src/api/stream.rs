@@ -13,7 +13,8 @@ use super::JwksKey;
 #[serde(rename_all = "camelCase")]
 pub struct Stream {
     pub kafka: KafkaStream,
-    /// Where the value of a message is POSTed, as it is. Default `/v2/models/MODEL/infer`, with `spec.model.name`.
+    /// Where the value of a message is POSTed, as it is. Default `/v2/models/MODEL/infer`, with `spec.model.name`, or with
+    /// `spec.model.uri` what the ModelDeployment is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), regex(pattern = r"^/[!-~]*$"))]
     pub path: Option<String>,

@@ -61,7 +61,7 @@ pub fn promoted_version(status: &ModelDeploymentStatus) -> Option<i64> {
 }
 
 fn of<'a>(deployment: &ModelDeployment, status: &'a ModelDeploymentStatus, version: i64) -> Option<&'a LiveMetrics> {
-    status.live.iter().find(|live| live.version == version && live.model == deployment.spec.model.name)
+    status.live.iter().find(|live| live.version == version && live.model == deployment.model_name())
 }
 
 /// The status with this report. False where there is nothing to write.

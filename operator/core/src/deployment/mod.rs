@@ -5,6 +5,7 @@
 //! routers know them, it gets the weight, at once or in the steps of a rollout; the old one goes when no router has a request for it in
 //! hand. Weights are in the status before the routers are told of them.
 
+mod asked_model;
 mod autoscaler;
 mod chosen;
 pub(crate) mod drift;
@@ -29,6 +30,7 @@ mod status;
 mod steps;
 mod stream;
 mod traffic;
+mod version;
 mod watched;
 mod words;
 
@@ -57,15 +59,18 @@ pub use status::is_settled;
 pub use stream::{has_stream_news, stream};
 pub use traffic::LONGEST_DRAIN;
 pub(crate) use traffic::exposed;
+pub use version::Version;
 pub use watched::{has_news, watched};
 pub(crate) use words::pod_words;
 
-/// Annotation of a Deployment: the model's version.
+/// Annotation of a Deployment: the number of the model's version.
 pub const VERSION_ANNOTATION: &str = "millrace.dev/version";
+/// Annotation of a Deployment: where the model lies that is served, where that is no registered version.
+pub const URI_ANNOTATION: &str = "millrace.dev/model-uri";
 /// Annotations of a Deployment: where its pods listen and what shows that they can serve, if not as usual.
 pub const PORT_ANNOTATION: &str = "millrace.dev/port";
 pub const READY_PATH_ANNOTATION: &str = "millrace.dev/ready-path";
-/// Annotation of a pod: digest of the model that it serves.
+/// Annotation of a pod: digest of the model that it serves. A Deployment has it beside the one before and the one after.
 pub const DIGEST_ANNOTATION: &str = "millrace.dev/model-digest";
-/// Annotation of such a pod: the claim whose cache the model is taken from. A Deployment has both, if its pods have this one.
+/// Annotation of such a pod: the claim whose cache the model is taken from. A Deployment has it, if its pods have it.
 pub const CACHE_ANNOTATION: &str = "millrace.dev/model-cache";

@@ -8,31 +8,31 @@ use millrace_contract::{
     FETCH_ENV, Fetch, MODEL_CACHE_DIR, MODEL_CACHE_FOLDER, MODEL_CACHE_MODELS, NEEDED_MODELS, NEEDED_MODELS_DIR,
 };
 
+use super::asked_model::AskedModel;
 use super::model_cache;
 use super::objects::MODEL_DIR;
-use crate::api::{ModelCache, ModelVersion};
+use crate::api::ModelCache;
 use crate::config::Config;
 use crate::names::ROUTES;
 use crate::pod;
 use crate::store::{self, Place};
 
-/// Where a version's model comes from.
+/// Where a model comes from.
 pub(super) struct Source<'a> {
-    pub place: &'a Place,
-    pub version: &'a ModelVersion,
+    pub asked: &'a AskedModel,
     pub cache: Option<&'a ModelCache>,
 }
 
 impl Source<'_> {
     /// The cache that keeps it and its name there, if one does: what lies on a claim is there already.
     pub fn cached(&self) -> Option<(&ModelCache, &str)> {
-        let hex = self.version.spec.artifact.digest.strip_prefix("sha256:")?;
-        self.cache.filter(|_| matches!(self.place, Place::Objects(_))).map(|cache| (cache, hex))
+        let hex = self.asked.digest.strip_prefix("sha256:")?;
+        self.cache.filter(|_| matches!(self.asked.place, Place::Objects(_))).map(|cache| (cache, hex))
     }
 
     /// Where the server sees the model, and nothing else.
     pub fn mount(&self) -> VolumeMount {
-        let sub_path = match (self.place, self.cached()) {
+        let sub_path = match (&self.asked.place, self.cached()) {
             (Place::Claim { path, .. }, _) => Some(path.clone()),
             (Place::Objects(_), Some((_, hex))) => Some(format!("{MODEL_CACHE_FOLDER}/{MODEL_CACHE_MODELS}/{hex}")),
             (Place::Objects(_), None) => None,
@@ -48,7 +48,7 @@ impl Source<'_> {
 
     /// The volume of the model first.
     pub fn volumes(&self) -> Vec<Volume> {
-        let claim = match (self.place, self.cached()) {
+        let claim = match (&self.asked.place, self.cached()) {
             (Place::Claim { claim, .. }, _) => Some(claim),
             (Place::Objects(_), cached) => cached.map(|(cache, _)| &cache.claim),
         };
@@ -67,8 +67,7 @@ impl Source<'_> {
 
     /// The init container that brings a model out of a store of objects and compares it; none for a claim. The server has no credential.
     pub fn fetched(&self, mount: &VolumeMount, config: &Config) -> Option<Container> {
-        let Place::Objects(objects) = self.place else { return None };
-        let artifact = &self.version.spec.artifact;
+        let Place::Objects(objects) = &self.asked.place else { return None };
         let cached = self.cached();
         let fetch = Fetch {
             source: objects.source(),
@@ -76,8 +75,8 @@ impl Source<'_> {
                 || MODEL_DIR.to_owned(),
                 |(_, hex)| format!("{MODEL_CACHE_DIR}/{MODEL_CACHE_MODELS}/{hex}"),
             ),
-            digest: artifact.digest.clone(),
-            size: artifact.size,
+            digest: self.asked.digest.clone(),
+            size: self.asked.size,
             cache: cached.map(|(cache, _)| model_cache::task(cache)),
         };
         let mounts = match cached {

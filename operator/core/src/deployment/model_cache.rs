@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use millrace_contract::{ModelCacheTask, NeededModels};
 
+use super::asked_model::AskedModel;
 use super::{CACHE_ANNOTATION, DIGEST_ANNOTATION};
-use crate::api::{CachedModel, ModelCache, ModelDeployment, ModelVersion};
+use crate::api::{CachedModel, ModelCache, ModelDeployment};
 use crate::duration;
 use crate::pod::{amount, quantity};
 use crate::problem::Problem;
@@ -39,13 +40,13 @@ pub(super) fn check(deployment: &ModelDeployment) -> Vec<Problem> {
 }
 
 /// A model that the cache can never hold.
-pub(super) fn too_large(deployment: &ModelDeployment, version: &ModelVersion, place: &Place) -> Option<Problem> {
-    let cache = deployment.spec.model.cache.as_ref().filter(|_| matches!(place, Place::Objects(_)))?;
-    let (most, size) = (bytes(cache)?, version.spec.artifact.size);
+pub(super) fn too_large(deployment: &ModelDeployment, asked: &AskedModel) -> Option<Problem> {
+    let cache = deployment.spec.model.cache.as_ref().filter(|_| matches!(asked.place, Place::Objects(_)))?;
+    let (most, size) = (bytes(cache)?, asked.size?);
     (size > most).then(|| {
         let message = format!(
             "version {} has {size} bytes, and the models of the claim \"{}\" may have {} together: raise it, or leave out spec.model.cache",
-            version.spec.version,
+            asked.version,
             cache.claim,
             cache.max_size.as_ref().map(|size| quantity(size).0).unwrap_or_default()
         );

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use millrace_contract::DriftCounts;
 
+use super::Version;
 use super::look::stable_of;
 use crate::analysis::Rows;
 use crate::api::{
@@ -29,9 +30,9 @@ const SHARE: f64 = 0.02;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Monitored {
     pub revision: String,
-    /// The registered model and the version of it that they serve.
+    /// The model and the version of it that they serve.
     pub model: String,
-    pub version: i64,
+    pub version: Version,
     pub window: Duration,
 }
 
@@ -39,11 +40,11 @@ pub struct Monitored {
 #[must_use]
 pub fn monitored(deployment: &ModelDeployment) -> Option<Monitored> {
     let drift = deployment.spec.monitoring.as_ref()?.drift.as_ref()?;
-    let RevisionStatus { name, version, .. } = promoted(deployment.status.as_ref()?)?;
+    let RevisionStatus { name, version, artifact, .. } = promoted(deployment.status.as_ref()?)?;
     Some(Monitored {
         revision: name.clone(),
-        model: deployment.spec.model.name.clone(),
-        version: (*version)?,
+        model: deployment.model_name().to_owned(),
+        version: Version::of(*version, artifact.as_ref())?,
         window: Asked::from(drift).window,
     })
 }
@@ -59,8 +60,8 @@ pub fn monitored_candidate(deployment: &ModelDeployment) -> Option<Monitored> {
     let rollout = deployment.status.as_ref()?.rollout.as_ref().filter(|rollout| rollout.rejected.is_none())?;
     Some(Monitored {
         revision: rollout.revision.clone(),
-        model: deployment.spec.model.name.clone(),
-        version: rollout.version?,
+        model: deployment.model_name().to_owned(),
+        version: Version::of(rollout.version, rollout.artifact.as_ref())?,
         window: asked(deployment).window,
     })
 }
@@ -94,7 +95,7 @@ fn news(deployment: &ModelDeployment, counts: &DriftCounts, now: Timestamp) -> O
     let asked = Asked::from(deployment.spec.monitoring.as_ref()?.drift.as_ref()?);
     let mut judged = judge(&asked, counts);
     judged.figures.revision = revision;
-    judged.figures.version = Some(version);
+    judged.figures.version = version.number();
     judged.figures.observed_time = Some(Time(now));
     let status = deployment.status.as_ref();
     let old = status.and_then(|status| status.drift.as_ref()).filter(|old| old.revision == judged.figures.revision);

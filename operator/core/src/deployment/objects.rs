@@ -12,18 +12,16 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube_core::Resource;
 use millrace_contract::SERVER_ADMIN_PORT;
 
+use super::asked_model::AskedModel;
 use super::revision::Revision;
-use super::{
-    CACHE_ANNOTATION, DIGEST_ANNOTATION, PORT_ANNOTATION, READY_PATH_ANNOTATION, ServiceView, VERSION_ANNOTATION,
-};
+use super::{CACHE_ANNOTATION, DIGEST_ANNOTATION, PORT_ANNOTATION, READY_PATH_ANNOTATION, ServiceView};
 use super::{gateway, gpu, limits, model};
-use crate::api::{ModelDeployment, ModelVersion, ReadyProbe, Server, ServerContainer, ServerProtocol};
+use crate::api::{ModelDeployment, ReadyProbe, Server, ServerContainer, ServerProtocol};
 use crate::config::Config;
 use crate::names::{
     CLAIM_LABEL, DEPLOYMENT_LABEL, FETCHES_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, REVISION_LABEL,
     label_value,
 };
-use crate::store::Place;
 use crate::{pod, routing};
 
 /// Where the server finds the model.
@@ -47,13 +45,8 @@ const SERVER_EXIT: i64 = 2;
 /// Seconds from the end of a pod of another server until it gets SIGTERM: routers learn meanwhile that it leaves.
 const LEAVE: i64 = 5;
 
-/// The model server's pod for a version, without what tells revisions apart.
-pub(super) fn server_pod(
-    deployment: &ModelDeployment,
-    version: &ModelVersion,
-    place: &Place,
-    config: &Config,
-) -> PodTemplateSpec {
+/// The model server's pod for a model, without what tells revisions apart.
+pub(super) fn server_pod(deployment: &ModelDeployment, asked: &AskedModel, config: &Config) -> PodTemplateSpec {
     let server = deployment.spec.server.clone().unwrap_or_default();
     let mut spec = pod::base();
     // What requests in flight have to end in is what they may take.
@@ -65,7 +58,7 @@ pub(super) fn server_pod(
     spec.image_pull_secrets = config.pull_secrets();
     let on_gpu = gpu::is_asked_for(&server.settings);
     let image = if on_gpu { &config.server_cuda_image } else { &config.server_image };
-    let source = model::Source { place, version, cache: deployment.spec.model.cache.as_ref() };
+    let source = model::Source { asked, cache: deployment.spec.model.cache.as_ref() };
     let mount = source.mount();
     spec.volumes = Some(source.volumes());
     spec.init_containers = source.fetched(&mount, config).map(|init| vec![init]);
@@ -94,12 +87,12 @@ pub(super) fn server_pod(
     match &server.container {
         None => {
             let ends = Ends::within(terminates_in, grace);
-            main.args = Some(arguments(deployment, &server, version, on_gpu, &ends));
+            main.args = Some(arguments(deployment, &server, asked, on_gpu, &ends));
         }
         Some(other) => another_server(&mut main, other, start, terminates_in, config),
     }
     spec.containers = vec![main];
-    let mut annotations = BTreeMap::from([(DIGEST_ANNOTATION.to_owned(), version.spec.artifact.digest.clone())]);
+    let mut annotations = BTreeMap::from([(DIGEST_ANNOTATION.to_owned(), asked.digest.clone())]);
     annotations.extend(source.cached().map(|(cache, _)| (CACHE_ANNOTATION.to_owned(), cache.claim.clone())));
     PodTemplateSpec {
         metadata: Some(ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() }),
@@ -156,15 +149,15 @@ pub(super) fn besides_grace(server: &Server) -> i64 {
 fn arguments(
     deployment: &ModelDeployment,
     server: &Server,
-    version: &ModelVersion,
+    asked: &AskedModel,
     on_gpu: bool,
     ends: &Ends,
 ) -> Vec<String> {
     let Ends { drain, grace } = ends;
     let mut arguments = vec![
         format!("--model-dir={MODEL_DIR}"),
-        format!("--model-name={}", deployment.spec.model.name),
-        format!("--model-version={}", version.spec.version),
+        format!("--model-name={}", deployment.model_name()),
+        format!("--model-version={}", asked.version),
         format!("--admin-port={SERVER_ADMIN_PORT}"),
         format!("--drain={drain}s"),
         format!("--grace={grace}s"),
@@ -183,9 +176,8 @@ fn arguments(
     // A server that was given a GPU and cannot use it must not be slow in silence: it ends, and says why.
     arguments.extend(on_gpu.then(|| "--device=gpu".to_owned()));
     // The server compares before it answers: what lies on a claim may have been written to since it was registered.
-    let digest = &version.spec.artifact.digest;
-    if !digest.is_empty() {
-        arguments.push(format!("--model-digest={digest}"));
+    if !asked.digest.is_empty() {
+        arguments.push(format!("--model-digest={}", asked.digest));
     }
     arguments
 }
@@ -202,7 +194,7 @@ pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, 
         let metadata = template.metadata.get_or_insert_default();
         metadata.labels.get_or_insert_default().insert(FETCHES_LABEL.to_owned(), "true".to_owned());
     }
-    let mut annotations = BTreeMap::from([(VERSION_ANNOTATION.to_owned(), revision.version.to_string())]);
+    let mut annotations = revision.version.annotations();
     if let Some(server) = owner.spec.server.as_ref().and_then(|server| server.container.as_ref()) {
         annotations.extend(server.port.map(|port| (PORT_ANNOTATION.to_owned(), port.to_string())));
         annotations.extend(server.ready_path.clone().map(|path| (READY_PATH_ANNOTATION.to_owned(), path)));
@@ -311,7 +303,7 @@ fn labels(owner: &ModelDeployment, revision: Option<&str>) -> BTreeMap<String, S
     let mut labels = BTreeMap::from([
         (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
         (DEPLOYMENT_LABEL.to_owned(), name),
-        (MODEL_LABEL.to_owned(), owner.spec.model.name.clone()),
+        (MODEL_LABEL.to_owned(), owner.model_name().to_owned()),
     ]);
     labels.extend(revision.map(|revision| (REVISION_LABEL.to_owned(), revision.to_owned())));
     labels

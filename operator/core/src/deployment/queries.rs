@@ -79,7 +79,7 @@ fn query(deployment: &ModelDeployment, asked: &PrometheusQuery, revision: &str, 
     let scope = Scope::new()
         .with(REVISION, json!(revision))
         .with(STABLE, json!(stable))
-        .with(MODEL, json!(deployment.spec.model.name))
+        .with(MODEL, json!(deployment.model_name()))
         // As `run` has them: `namespace` by itself is a word that CEL keeps.
         .with(DEPLOYMENT, json!({ "name": deployment.metadata.name, "namespace": deployment.metadata.namespace }));
     let query = expr::render(query, &scope).ok().filter(|query| query.len() <= Query::LONGEST)?;

@@ -1,23 +1,18 @@
 //! What should be served: a version and settings become a pod, and the pod's hash names the revision.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
-use super::{Observed, autoscaler, gateway, limits, live, model_cache, objects, payload_log, queries, stream};
-use crate::api::{CachedModel, ModelDeployment, ModelVersion};
+use super::asked_model::{self, asked_model};
+use super::{Observed, Version, autoscaler, gateway, limits, model_cache, objects, payload_log, queries, stream};
+use crate::api::{CachedModel, ModelDeployment};
 use crate::autoscale::SHORTEST_TO_ZERO;
 use crate::config::Config;
 use crate::drift::{LONGEST_WINDOW, SHORTEST_WINDOW};
 use crate::duration;
-use crate::model_version::is_called_right;
 use crate::names;
 use crate::pod;
 use crate::problem::Problem;
-use crate::store;
 
-/// What the model server reads.
-const FORMAT: &str = "onnx";
 /// Hex characters of the hash in a revision's name.
 const SHORT: usize = 8;
 
@@ -47,7 +42,7 @@ impl Intent {
 pub(super) struct Revision {
     /// Name of the Deployment, and value of the revision's label.
     pub name: String,
-    pub version: i64,
+    pub version: Version,
     /// Without the revision's labels: they follow from it.
     pub template: PodTemplateSpec,
 }
@@ -73,47 +68,14 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
             config.catalog_namespace
         ));
     }
-    let model = &deployment.spec.model;
-    let Some(version) = model.version.or_else(|| promoted(deployment)) else { return Intent::NoVersion };
-    let registered: BTreeMap<i64, &ModelVersion> = observed
-        .model_versions
-        .iter()
-        .filter(|candidate| candidate.spec.model == model.name && is_called_right(candidate))
-        .map(|candidate| (candidate.spec.version, candidate.as_ref()))
-        .collect();
-    let Some(found) = registered.get(&version) else {
-        if model.version.is_none() {
-            return Intent::NoVersion;
-        }
-        return Intent::Unknown(unknown(&model.name, version, &registered));
+    let asked = match asked_model(deployment, observed) {
+        Ok(asked) => asked,
+        Err(why) => return why,
     };
-    let own_server = deployment.spec.server.as_ref().is_none_or(|server| server.container.is_none());
-    if own_server && found.spec.format != FORMAT {
-        return Intent::Invalid(vec![Problem::new(
-            "spec.model.version",
-            "UnsupportedFormat",
-            format!(
-                "ModelVersion {}-v{version} has the format \"{}\", and the model server reads \"{FORMAT}\": register a version of that format, or name another server in spec.server.container",
-                model.name, found.spec.format
-            ),
-        )]);
-    }
-    let Some(place) = store::place(&found.spec.artifact.uri, found.spec.artifact.access.as_ref()) else {
-        return Intent::Invalid(vec![Problem::new(
-            "spec.model.version",
-            "InvalidArtifact",
-            format!(
-                "ModelVersion {}-v{version} has the artifact \"{}\", which is none of {}: register another version",
-                model.name,
-                found.spec.artifact.uri,
-                store::ADDRESSES
-            ),
-        )]);
-    };
-    if let Some(problem) = model_cache::too_large(deployment, found, &place) {
+    if let Some(problem) = model_cache::too_large(deployment, &asked) {
         return Intent::Invalid(vec![problem]);
     }
-    let template = objects::server_pod(deployment, found, &place, config);
+    let template = objects::server_pod(deployment, &asked, config);
     let mut template = match pod_template(deployment).and_then(|wanted| observed.pod_templates.get(wanted)) {
         Some(below) => pod::over_template(&below.template.clone().unwrap_or_default(), template),
         None => template,
@@ -124,30 +86,7 @@ pub(super) fn intent(deployment: &ModelDeployment, observed: &Observed, config: 
     }
     // The pod itself is hashed: whatever changes what runs, another image after an upgrade too, is another revision.
     let hash = names::sha256_hex(serde_json::to_string(&template).unwrap_or_default().as_bytes());
-    Intent::Serve(Box::new(Revision { name: names::joined(&[name, &hash[..SHORT]]), version, template }))
-}
-
-/// The version of the promoted revision: without one in the spec it stays, and what else is written of it is carried out. The status says it: the
-/// revision's Deployment may be gone, or not made yet.
-fn promoted(deployment: &ModelDeployment) -> Option<i64> {
-    let status = deployment.status.as_ref()?;
-    let is_of_model = status.served_model.as_ref() == Some(&deployment.spec.model.name);
-    live::promoted_version(status).filter(|_| is_of_model)
-}
-
-fn unknown(model: &str, version: i64, registered: &BTreeMap<i64, &ModelVersion>) -> String {
-    // The newest say most; a model may have thousands.
-    let known: Vec<String> = registered.keys().rev().take(10).map(ToString::to_string).collect();
-    if known.is_empty() {
-        format!(
-            "spec.model.version is {version}, but model \"{model}\" has no version: a pipeline's register stage makes one"
-        )
-    } else {
-        format!(
-            "spec.model.version is {version}, but model \"{model}\" has no such version; registered are: {}. Set one of these",
-            known.join(", ")
-        )
-    }
+    Intent::Serve(Box::new(Revision { name: names::joined(&[name, &hash[..SHORT]]), version: asked.version, template }))
 }
 
 fn pod_template(deployment: &ModelDeployment) -> Option<&str> {
@@ -186,6 +125,7 @@ pub fn check(deployment: &ModelDeployment, config: &Config) -> Vec<Problem> {
             format!("\"{text}\" is no window from 5m to 7d: write one, such as 1h"),
         ));
     }
+    problems.extend(asked_model::check(deployment));
     problems.extend(limits::check(deployment));
     problems.extend(model_cache::check(deployment));
     problems.extend(queries::check(deployment));

@@ -17,7 +17,7 @@ use super::live::Live;
 use super::look::{Look, WHOLE, complete, knowing};
 use super::revision::Revision;
 use super::steps::{self, Step, steps};
-use super::{monitoring, words};
+use super::{Version, monitoring, words};
 use crate::analysis::{self, Measured};
 use crate::api::{
     Analysis, AnalysisMetric, AnalysisStatus, OnRolloutFailure, RolloutAction, RolloutControl, RolloutMark,
@@ -62,7 +62,8 @@ pub(super) fn turn(look: &Look<'_>, revision: Option<&Revision>) -> Turn {
     let under_way = old.filter(|old| old.rejected.is_none());
     let mut superseded = |other: &RolloutStatus, why: String| {
         let outcome = RolloutOutcome::Superseded;
-        turn.records.push(record(look, other.version, &other.revision, outcome, Some(why)));
+        let version = Version::of(other.version, other.artifact.as_ref());
+        turn.records.push(record(look, version.as_ref(), &other.revision, outcome, Some(why)));
     };
     let Some(revision) = revision else {
         if let Some(other) = under_way {
@@ -97,12 +98,19 @@ pub(super) fn turn(look: &Look<'_>, revision: Option<&Revision>) -> Turn {
 
 fn record(
     look: &Look<'_>,
-    version: Option<i64>,
+    version: Option<&Version>,
     revision: &str,
     outcome: RolloutOutcome,
     message: Option<String>,
 ) -> RolloutRecord {
-    RolloutRecord { revision: revision.to_owned(), version, outcome, time: Some(Time(look.now)), message }
+    RolloutRecord {
+        revision: revision.to_owned(),
+        version: version.and_then(Version::number),
+        artifact: version.and_then(Version::artifact).cloned(),
+        outcome,
+        time: Some(Time(look.now)),
+        message,
+    }
 }
 
 /// A revision that is not promoted yet.
@@ -156,7 +164,7 @@ impl Coming<'_> {
     fn promote(mut self) -> Turn {
         let Self { look, revision, .. } = self;
         self.turn.stable = Some(revision.name.clone());
-        self.turn.records.push(record(look, Some(revision.version), self.name(), RolloutOutcome::Promoted, None));
+        self.turn.records.push(record(look, Some(&revision.version), self.name(), RolloutOutcome::Promoted, None));
         self.turn
     }
 
@@ -173,7 +181,8 @@ impl Coming<'_> {
         let look = self.look;
         let new = || RolloutStatus { revision: self.revision.name.clone(), ..RolloutStatus::default() };
         let mut status = old.cloned().unwrap_or_else(new);
-        status.version = Some(self.revision.version);
+        status.version = self.revision.version.number();
+        status.artifact = self.revision.version.artifact().cloned();
         status.steps = i32::try_from(self.steps.len()).unwrap_or(i32::MAX);
         let at = usize::try_from(status.step).unwrap_or_default().min(self.steps.len());
         status.step = i32::try_from(at).unwrap_or_default();
@@ -404,7 +413,7 @@ impl Coming<'_> {
         let mark = mark(self.look, reason, message);
         let outcome = if reason == ABORTED { RolloutOutcome::Aborted } else { RolloutOutcome::RolledBack };
         let said = format!("in step {} of {}: {}", status.step, status.steps, mark.message);
-        self.turn.records.push(record(self.look, status.version, self.name(), outcome, Some(said)));
+        self.turn.records.push(record(self.look, Some(&self.revision.version), self.name(), outcome, Some(said)));
         status.rejected = Some(mark.clone());
         (status.paused, status.step_start_time, status.weight) = (None, None, 0);
         let says = rejected(&status, &mark, self.look);
@@ -453,6 +462,7 @@ fn before_the_first(status: &RolloutStatus) -> RolloutStatus {
     RolloutStatus {
         revision: status.revision.clone(),
         version: status.version,
+        artifact: status.artifact.clone(),
         steps: status.steps,
         restarts: status.restarts + i32::from(status.step > 0),
         paused: status.paused.clone().filter(|mark| mark.reason != APPROVAL),
@@ -469,7 +479,8 @@ fn rejected_reason(mark: &RolloutMark) -> &'static str {
 }
 
 fn rejected(status: &RolloutStatus, mark: &RolloutMark, look: &Look<'_>) -> String {
-    let version = status.version.map_or_else(|| "a version".to_owned(), |version| format!("version {version}"));
+    let version = Version::of(status.version, status.artifact.as_ref());
+    let version = version.map_or_else(|| "a version".to_owned(), |version| format!("version {version}"));
     let how = if mark.reason == ABORTED { "aborted" } else { "rolled back" };
     let still = look.stable().unwrap_or_default();
     let step = match status.steps {

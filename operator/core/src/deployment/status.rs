@@ -10,8 +10,8 @@ use super::scaling::Scaling;
 use super::traffic::Traffic;
 use super::words::{self, Reason};
 use super::{
-    DeploymentView, Observed, PORT_ANNOTATION, READY_PATH_ANNOTATION, VERSION_ANNOTATION, chosen, gateway, limits,
-    look, model_cache, monitoring, objects, payload_log, plan, scaling, security, stream,
+    DeploymentView, Observed, PORT_ANNOTATION, READY_PATH_ANNOTATION, Version, chosen, gateway, limits, look,
+    model_cache, monitoring, objects, payload_log, plan, scaling, security, stream,
 };
 use crate::api::{
     Address, Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, RevisionStatus, RolloutOutcome,
@@ -73,9 +73,13 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     let main = traffic.main().and_then(|name| find(observed, name));
     let led_to = main.filter(|view| astray(deployment, view, traffic, observed).is_none());
     let led_to = led_to.filter(|_| gateway::not_in_force(deployment, observed).is_none());
-    let (served_revision, served_model, served_version) = match led_to {
-        Some(view) => (Some(view.name.clone()), view.labels.get(MODEL_LABEL).cloned(), version(view)),
-        None => (old.served_revision.clone(), old.served_model.clone(), old.served_version),
+    let (served_revision, served_model) = match led_to {
+        Some(view) => (Some(view.name.clone()), view.labels.get(MODEL_LABEL).cloned()),
+        None => (old.served_revision.clone(), old.served_model.clone()),
+    };
+    let (served_version, served_digest) = match led_to.map(version) {
+        Some(version) => (version.as_ref().and_then(Version::number), version.as_ref().and_then(digest)),
+        None => (old.served_version, old.served_digest.clone()),
     };
     let mut status = ModelDeploymentStatus {
         observed_generation: deployment.metadata.generation,
@@ -90,6 +94,7 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
         }),
         served_model,
         served_version,
+        served_digest,
         served_revision,
         replicas: stable.map_or(0, |view| view.replicas),
         desired_replicas: scaling.decision.as_ref().map(|decision| decision.replicas),
@@ -121,7 +126,8 @@ pub(super) fn report(plan: &mut Plan<ModelDeploymentStatus>, situation: &Situati
     // Without steps it is told as the version that is served.
     let promoted = traffic.records.iter().filter(|record| record.outcome == RolloutOutcome::Promoted);
     plan.events.extend(promoted.filter(|_| old.rollout.is_some()).map(|record| {
-        let version = record.version.map_or_else(String::new, |version| format!("version {version}, "));
+        let version = Version::of(record.version, record.artifact.as_ref());
+        let version = version.map_or_else(String::new, |version| format!("version {version}, "));
         Event::normal("Promoted", format!("{version}revision {}, gets all requests", record.revision))
     }));
     plan.events.extend(chosen::events(&old, deployment, scaling, stable));
@@ -196,7 +202,7 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
         }
         Intent::Unknown(message) => return says(Progress::Reconciling, "VersionNotFound", message.clone()),
         Intent::NoVersion => {
-            let model = &deployment.spec.model.name;
+            let model = deployment.model_name();
             return match served {
                 None => {
                     let message = first_version(model, observed);
@@ -214,12 +220,12 @@ fn verdict(situation: &Situation<'_>, served: Option<&DeploymentView>) -> Verdic
     }
     let verdict = match (served, find(observed, &revision.name)) {
         (Some(view), _) if view.name == revision.name => {
-            routed(serving(view, situation, Some(revision.version)), view, situation)
+            routed(serving(view, situation, Some(revision.version.clone())), view, situation)
         }
         (_, Some(view)) => {
             let asked =
                 look::knowing(deployment.metadata.name.as_deref().unwrap_or_default(), view, traffic.generation);
-            coming(view, observed, revision.version, observed.routers.unprepared(asked))
+            coming(view, observed, &revision.version, observed.routers.unprepared(asked))
         }
         (_, None) => {
             let held = scaling::recreates(deployment) && !plan::is_alone(deployment, revision, observed);
@@ -276,7 +282,7 @@ fn routed(mut verdict: Verdict, view: &DeploymentView, situation: &Situation<'_>
 }
 
 /// It has the traffic already.
-fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<i64>) -> Verdict {
+fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<Version>) -> Verdict {
     let Situation { deployment, observed, now, .. } = *situation;
     let starts = scaling::starts_from_zero(deployment);
     let version = version.map_or_else(|| "a version".to_owned(), |version| format!("version {version}"));
@@ -348,7 +354,7 @@ fn start_left(
 }
 
 /// It does not have the traffic yet. `unprepared` says which router does not know it.
-fn coming(view: &DeploymentView, observed: &Observed, version: i64, unprepared: Option<String>) -> Verdict {
+fn coming(view: &DeploymentView, observed: &Observed, version: &Version, unprepared: Option<String>) -> Verdict {
     let words = words::about(view, observed);
     let reason = match &words {
         _ if view.deleting => "RevisionDeleted",
@@ -424,9 +430,11 @@ fn revisions(
             None => before.map_or((None, None), |known| (known.concurrency, known.ready_probe)),
         };
         let cached = intended.and_then(Revision::cached).or_else(|| model_cache::cached(&view?.annotations));
+        let version = view.and_then(version).or_else(|| intended.map(|intended| intended.version.clone()));
         RevisionStatus {
             name: revision.name.clone(),
-            version: view.and_then(version).or_else(|| intended.map(|intended| intended.version)),
+            version: version.as_ref().and_then(Version::number),
+            artifact: version.as_ref().and_then(Version::artifact).cloned(),
             replicas: view.map_or(0, |view| view.replicas),
             ready_replicas: view.map_or(0, |view| view.ready),
             weight: revision.weight,
@@ -464,8 +472,13 @@ fn history(old: &[RolloutRecord], new: &[RolloutRecord]) -> Vec<RolloutRecord> {
     new.iter().rev().chain(old).take(HISTORY).cloned().collect()
 }
 
-fn version(view: &DeploymentView) -> Option<i64> {
-    view.annotations.get(VERSION_ANNOTATION)?.parse().ok()
+fn version(view: &DeploymentView) -> Option<Version> {
+    Version::noted(&view.annotations)
+}
+
+/// Of one that is not registered.
+fn digest(version: &Version) -> Option<String> {
+    version.artifact().map(|artifact| artifact.digest.clone())
 }
 
 fn events(old: &ModelDeploymentStatus, new: &ModelDeploymentStatus, verdict: &Verdict, intent: &Intent) -> Vec<Event> {
@@ -480,7 +493,9 @@ fn events(old: &ModelDeploymentStatus, new: &ModelDeploymentStatus, verdict: &Ve
     if let Some(revision) = &new.served_revision
         && old.served_revision != new.served_revision
     {
-        let version = new.served_version.map_or_else(String::new, |version| format!("version {version}, "));
+        let served = new.revisions.iter().find(|known| known.name == *revision);
+        let version = served.and_then(|served| Version::of(served.version, served.artifact.as_ref()));
+        let version = version.map_or_else(String::new, |version| format!("version {version}, "));
         let message = format!("the address answers with {version}revision {revision}");
         events.push(Event { warning: false, reason: "VersionServed", message });
     }

@@ -45,7 +45,7 @@ pub fn stream(deployment: &ModelDeployment) -> Option<routes::Stream> {
     let KafkaStream { brokers, input_topic, output_topic, dead_letter_topic, group, start, tls, sasl } = kafka;
     let meta = &deployment.metadata;
     let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
-    let path = path.clone().unwrap_or_else(|| format!("/v2/models/{}/infer", deployment.spec.model.name));
+    let path = path.clone().unwrap_or_else(|| format!("/v2/models/{}/infer", deployment.model_name()));
     let ca = tls.as_ref().and_then(|tls| tls.ca_config_map.as_ref());
     let mut whole = routes::Stream {
         id: String::new(),

@@ -16,3 +16,4 @@ mod scaling;
 mod security;
 mod stream;
 mod swaps;
+mod unregistered;

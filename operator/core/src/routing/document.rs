@@ -115,7 +115,7 @@ fn of_graph(graph: &InferenceGraph, old: Option<&Model>, models: &[&ModelDeploym
     }
     let served = |name: &str| {
         let model = all().find(|model| model.metadata.name.as_deref() == Some(name));
-        model.map_or_else(|| name.to_owned(), |model| model.spec.model.name.clone())
+        model.map_or_else(|| name.to_owned(), |model| model.model_name().to_owned())
     };
     Some(Model {
         name: graph.name_any(),
@@ -178,12 +178,15 @@ const BODY_BYTES: u64 = 64 << 10;
 fn log(model: &ModelDeployment) -> Option<Log> {
     let PayloadLog { sampling, max_body_bytes, sink } = model.spec.monitoring.as_ref()?.log.as_deref()?;
     let LogSink { address, mode, token_secret, ca_config_map } = sink;
-    let revisions = model.status.iter().flat_map(|status| &status.revisions);
+    let revisions = || model.status.iter().flat_map(|status| &status.revisions);
+    let unregistered =
+        |revision: &RevisionStatus| Some((revision.name.clone(), revision.artifact.as_ref()?.digest.clone()));
     let bytes = max_body_bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(BODY_BYTES);
     Some(Log {
         namespace: model.namespace().unwrap_or_default(),
-        model: model.spec.model.name.clone(),
-        versions: revisions.filter_map(|revision| Some((revision.name.clone(), revision.version?))).collect(),
+        model: model.model_name().to_owned(),
+        digests: revisions().filter_map(unregistered).collect(),
+        versions: revisions().filter_map(|revision| Some((revision.name.clone(), revision.version?))).collect(),
         sampling: *sampling,
         body_bytes: bytes.min(Log::LONGEST_BODY),
         sink: Sink {

@@ -15,7 +15,7 @@ use crate::config::Config;
 
 fn model(name: &str, security: Value) -> Arc<ModelDeployment> {
     let mut model = ModelDeployment::new(name, ModelDeploymentSpec::default());
-    model.spec.model.name = format!("{name}-model");
+    model.spec.model.name = Some(format!("{name}-model"));
     model.spec.security = serde_json::from_value(security).unwrap();
     model.metadata.uid = Some(format!("uid-{name}"));
     let mut status = ModelDeploymentStatus::default();

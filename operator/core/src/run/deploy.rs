@@ -91,11 +91,14 @@ fn look(
         status.message = Some(awaited::absent(pass, target));
         return Ok(status);
     };
-    if found.spec.model.name != model {
+    let of = found.spec.model.name.as_deref();
+    if of != Some(model) {
+        let what = match of {
+            Some(other) => format!("serves the model `{other}`, but version {version_name} is of `{model}`"),
+            None => "serves what its spec.model.uri names, and no version can be set beside that".to_owned(),
+        };
         let message = format!(
-            "ModelDeployment {target} serves the model `{}`, but version {version_name} is of `{model}`: set \
-             spec.model.name of {target} to {model}, or name another ModelDeployment",
-            found.spec.model.name
+            "ModelDeployment {target} {what}: set spec.model.name of {target} to {model}, or name another ModelDeployment"
         );
         return failed("WrongModel", message, status);
     }

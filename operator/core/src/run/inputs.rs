@@ -54,6 +54,11 @@ pub(super) fn models(
 ) -> Result<BTreeMap<String, ResolvedInput>, Hindrance> {
     let mut resolved = BTreeMap::new();
     for (name, input) in inputs {
+        let served_by = input.deployed.as_ref();
+        // One that is not there is another matter: this is served, and nobody knows its signature, its metrics and its bytes.
+        if let Some(why) = served_by.and_then(|deployment| unregistered(pass, deployment)) {
+            return Err(Hindrance::fail("NotRegistered", format!("input `{name}`: {why}")));
+        }
         let (found, reason) = match (&input.deployed, &input.model) {
             (Some(deployment), _) => (served(pass, deployment), "WaitingForDeployedModel"),
             (None, Some(model)) => (registered(pass, model), "WaitingForModelVersion"),
@@ -68,6 +73,14 @@ pub(super) fn models(
     Ok(resolved)
 }
 
+/// What is wrong with a ModelDeployment whose model is not registered.
+fn unregistered(pass: &Pass<'_>, deployment: &str) -> Option<String> {
+    let uri = pass.observed.model_deployments.get(deployment)?.spec.model.uri.as_ref()?;
+    Some(format!(
+        "ModelDeployment {deployment} serves what lies at {uri}, which is no registered model: write uri: {uri} instead of deployed, with the digest and access of its spec.model, or register it"
+    ))
+}
+
 /// The ModelVersion that a ModelDeployment serves, or why there is none.
 fn served<'a>(pass: &'a Pass<'_>, deployment: &str) -> Result<&'a ModelVersion, String> {
     let Some(found) = pass.observed.model_deployments.get(deployment) else {
@@ -77,7 +90,7 @@ fn served<'a>(pass: &'a Pass<'_>, deployment: &str) -> Result<&'a ModelVersion, 
     let Some((served, version)) = served else {
         return Err(format!("ModelDeployment {deployment} serves no version yet"));
     };
-    let model = &found.spec.model.name;
+    let model = found.model_name();
     if served != model {
         return Err(format!(
             "ModelDeployment {deployment} serves version {version} of {served}, and none of {model} yet"

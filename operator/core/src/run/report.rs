@@ -106,7 +106,12 @@ fn told(
         let why = format!("metric `{name}` of stage `{stage}` is {number}, and report.{field} needs a whole number");
         value.ok_or(("BadMetric", why))
     };
-    let model = &found.spec.model.name;
+    let Some(model) = &found.spec.model.name else {
+        let message = format!(
+            "ModelDeployment {model_deployment} serves what its spec.model.uri names, and a report is of a registered version: register the model, and write spec.model.name there"
+        );
+        return Err(("WrongModel", message));
+    };
     let is_of_another = |kept: &str| {
         let message = format!(
             "ModelDeployment {model_deployment} serves the model `{model}` by now, and the report is of {kept}: start a new run"

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::PodTemplate;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use millrace_core::api::{
-    ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineRunStatus, MLPipelineSpec, ModelDeployment,
+    ConditionStatus, DeployedModel, MLPipeline, MLPipelineRun, MLPipelineRunStatus, MLPipelineSpec, ModelDeployment,
     ModelDeploymentStatus, ModelVersion, StageStatus, set_condition,
 };
 use millrace_core::config::Config;
@@ -20,7 +20,7 @@ use millrace_core::pipeline::Frozen;
 use millrace_core::plan::{Apply, Create, Delete, DeleteKind, Event, FIELD_OWNED, Plan, Refusal};
 use millrace_core::pod::Claims;
 use millrace_core::run::{self, Above, CacheIndex, Claim, JobItems, JobView, Observed, Peer, PodView, Words};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::node;
 
@@ -465,7 +465,7 @@ impl Cluster {
             None => {
                 set("Ready", true, "Served", "");
                 set("Stalled", false, "AsDesired", "");
-                status.served_model = Some(found.spec.model.name.clone());
+                status.served_model.clone_from(&found.spec.model.name);
                 status.served_version = Some(version);
             }
         }
@@ -480,9 +480,15 @@ pub fn deployment() -> ModelDeployment {
     let mut deployment = ModelDeployment::default();
     deployment.metadata.name = Some("served".into());
     deployment.metadata.generation = Some(1);
-    deployment.spec.model.name = "penguins".into();
+    deployment.spec.model.name = Some("penguins".into());
     deployment.status = Some(ModelDeploymentStatus::default());
     deployment
+}
+
+/// A model that no ModelVersion has.
+pub fn unregistered() -> DeployedModel {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    serde_json::from_value(json!({ "uri": "s3://lake/models/m", "format": "onnx", "digest": digest })).unwrap()
 }
 
 pub fn words(reason: &str, message: &str) -> Words {

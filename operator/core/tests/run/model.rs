@@ -3,7 +3,7 @@
 use millrace_core::api::StageState;
 use serde_json::json;
 
-use crate::cluster::{Cluster, Fate, deployment};
+use crate::cluster::{Cluster, Fate, deployment, unregistered};
 use crate::{pipeline, stage, whole_loop};
 
 /// The whole loop with a candidate of the given score.
@@ -137,7 +137,7 @@ fn what_is_served_of_another_model_is_no_champion() {
     let mut other = next(first, scored(0.92, None));
     // It serves version 1 of penguins still; its spec names another model, which has a version 1 too.
     let found = other.deployment.as_mut().unwrap();
-    found.spec.model.name = "seals".into();
+    found.spec.model.name = Some("seals".into());
     found.spec.model.version = None;
     let mut seal = other.versions[0].clone();
     seal.metadata.name = Some("seals-v1".into());
@@ -268,9 +268,46 @@ fn many_that_are_missing_are_counted_and_told_anew_only_when_they_change() {
 #[test]
 fn a_deployment_of_another_model_fails_the_stage() {
     let mut cluster = scored(0.95, None);
-    cluster.deployment.as_mut().unwrap().spec.model.name = "seals".into();
+    cluster.deployment.as_mut().unwrap().spec.model.name = Some("seals".into());
     cluster.settle();
     assert_eq!(cluster.stage("deploy").reason.as_deref(), Some("WrongModel"));
+}
+
+#[test]
+fn no_version_is_set_where_the_model_is_named_by_its_address() {
+    let mut cluster = Cluster::new(pipeline(json!({
+        "train": stage(json!({ "outputs": { "model": { "type": "model" } } })),
+        "register": { "register": { "model": "penguins", "from": "train.model" } },
+        "deploy": { "deploy": { "modelDeployment": "served", "version": "register" } },
+    })));
+    let mut served = deployment();
+    served.spec.model = unregistered();
+    cluster.deployment = Some(served);
+    cluster.settle();
+    let status = cluster.stage("deploy");
+    assert_eq!((status.state, status.reason.as_deref()), (StageState::Failed, Some("WrongModel")));
+    let message = status.message.clone().unwrap();
+    assert!(
+        message.contains("its spec.model.uri") && message.contains("set spec.model.name of served to penguins"),
+        "{message}"
+    );
+    assert_eq!(cluster.deployment.unwrap().spec.model, unregistered());
+}
+
+#[test]
+fn what_is_served_and_not_registered_is_no_input_and_no_missing_champion() {
+    for optional in [false, true] {
+        let input = json!({ "champion": { "deployed": "served", "optional": optional } });
+        let mut cluster = Cluster::new(pipeline(json!({ "evaluate": stage(json!({ "inputs": input })) })));
+        let mut served = deployment();
+        served.spec.model = unregistered();
+        cluster.deployment = Some(served);
+        cluster.settle();
+        let status = cluster.stage("evaluate");
+        assert_eq!((status.state, status.reason.as_deref()), (StageState::Failed, Some("NotRegistered")));
+        let message = status.message.clone().unwrap();
+        assert!(message.contains("write uri: s3://lake/models/m instead of deployed"), "{message}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use millrace_core::api::{CacheOrigin, LiveMetrics, StageState};
 use millrace_core::plan::{FIELD_OWNED, Refusal};
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Fate, deployment};
+use crate::cluster::{Cluster, Fate, deployment, unregistered};
 use crate::{node, pipeline, stage};
 
 /// Version 3 is served, labels came, and this was found.
@@ -115,11 +115,22 @@ fn what_is_promoted_between_two_steps_does_not_make_it_the_other_versions() {
     let mut cluster = reporting(json!({}), json!({ "accuracy": 0.91 }));
     first_step(&mut cluster);
     set_live(&mut cluster, Vec::new());
-    cluster.deployment.as_mut().unwrap().spec.model.name = "owls".to_owned();
+    cluster.deployment.as_mut().unwrap().spec.model.name = Some("owls".to_owned());
     cluster.settle();
     let status = cluster.stage("tell");
     assert_eq!((status.state, status.reason.as_deref()), (StageState::Failed, Some("WrongModel")));
     assert!(status.message.as_ref().unwrap().contains("the model `owls` by now, and the report is of penguins-v3"));
+}
+
+#[test]
+fn a_model_that_is_not_registered_has_no_version_that_a_report_is_of() {
+    let mut cluster = reporting(json!({}), json!({ "accuracy": 0.91 }));
+    cluster.deployment.as_mut().unwrap().spec.model = unregistered();
+    cluster.settle();
+    let status = cluster.stage("tell");
+    assert_eq!((status.state, status.reason.as_deref()), (StageState::Failed, Some("WrongModel")));
+    assert!(status.message.as_ref().unwrap().contains("its spec.model.uri"), "{:?}", status.message);
+    assert_eq!(live(&cluster), []);
 }
 
 #[test]

@@ -54,6 +54,9 @@ fn event(
     if let Some(version) = ring.asked.versions.get(revision) {
         set("modelversion", json!(version));
     }
+    if let Some(digest) = ring.asked.digests.get(revision) {
+        set("modeldigest", json!(digest));
+    }
     if let Some(caller_id) = caller_id {
         set("callerid", json!(caller_id));
     }

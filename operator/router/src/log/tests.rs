@@ -44,6 +44,7 @@ fn log(address: &str) -> Log {
         namespace: "team".to_owned(),
         model: "penguins".to_owned(),
         versions: BTreeMap::from([("a".to_owned(), 1)]),
+        digests: BTreeMap::new(),
         sampling: 1.0,
         body_bytes: 1000,
         sink: Sink { address: address.to_owned(), batched: false, token: None, ca: None },

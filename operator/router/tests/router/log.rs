@@ -42,6 +42,20 @@ async fn delivered(site: &Site, events: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_model_that_is_not_registered_have_its_digest() {
+    let (pod, sink) = (Pod::any("a").await, Sink::start(&[Does::Answer(202)], None).await);
+    let mut asked = log(&format!("http://{}/in", sink.address), &json!({}));
+    asked["log"]["versions"] = json!({});
+    asked["log"]["digests"] = json!({ "a": "sha256:1f" });
+    let site = Site::of(&[&pod], &asked).await;
+    Client::open(site.port).await.post("/", "[1]").await;
+    delivered(&site, 2).await;
+    for event in sink.events() {
+        assert_eq!((&event["modeldigest"], event.get("modelversion")), (&json!("sha256:1f"), None), "{event}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_and_its_answer_are_two_events_of_one_request_id_without_secrets() {
     let (pod, sink) = (Pod::any("a").await, Sink::start(&[Does::Answer(202)], None).await);
     let site = logged(&pod, &sink, &json!({})).await;

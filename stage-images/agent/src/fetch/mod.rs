@@ -74,7 +74,7 @@ fn bring(fetch: &Fetch, to: &Path, budget: Budget, stop: Stop<'_>) -> Result<Art
     compare(to, fetch, stop).map_err(|flaw| match flaw {
         Flaw::Absent => FetchError::Damaged { uri: uri.clone(), why: "has no files".to_owned() },
         Flaw::Wrong(why) => FetchError::Damaged { uri: uri.clone(), why },
-        Flaw::Size(found) => FetchError::Size { uri: uri.clone(), said: fetch.size, found },
+        Flaw::Size { said, found } => FetchError::Size { uri: uri.clone(), said, found },
         Flaw::Unread(error) => FetchError::Damaged { uri: uri.clone(), why: format!("cannot be compared: {error}") },
         Flaw::Stopped => FetchError::Stopped,
     })
@@ -85,7 +85,10 @@ enum Flaw {
     Absent,
     Wrong(String),
     /// It is the model, and the version has its bytes wrong.
-    Size(u64),
+    Size {
+        said: u64,
+        found: u64,
+    },
     /// The disk did not give its bytes: that says nothing of them.
     Unread(DigestError),
     Stopped,
@@ -106,10 +109,10 @@ fn compare(path: &Path, fetch: &Fetch, stop: Stop<'_>) -> Result<Artifact, Flaw>
     if found.digest != fetch.digest {
         return Err(Flaw::Wrong(format!("has the digest {}, and not {}", found.digest, fetch.digest)));
     }
-    if found.size != fetch.size {
-        return Err(Flaw::Size(found.size));
+    match fetch.size.filter(|said| *said != found.size) {
+        Some(said) => Err(Flaw::Size { said, found: found.size }),
+        None => Ok(found),
     }
-    Ok(found)
 }
 
 fn clear(folder: &Path) -> io::Result<()> {
@@ -130,7 +133,7 @@ mod tests {
 
     const GO: Stop<'static> = &|| false;
 
-    fn asked_for(digest: &str, size: u64) -> Fetch {
+    fn asked_for(digest: &str, size: Option<u64>) -> Fetch {
         let store = serde_json::json!({ "kind": "s3", "bucket": "lake" });
         let source = serde_json::json!({ "store": store, "key": "models/a" });
         let all = serde_json::json!({ "source": source, "path": "/millrace/models/a", "digest": digest, "size": size });
@@ -140,7 +143,8 @@ mod tests {
     #[test]
     fn a_disk_that_does_not_give_its_bytes_does_not_make_them_wrong() {
         // Reading it at its begin is an error of input and output.
-        let found = compare(Path::new("/proc/self/mem"), &asked_for(&format!("sha256:{}", "0".repeat(64)), 3), GO);
+        let found =
+            compare(Path::new("/proc/self/mem"), &asked_for(&format!("sha256:{}", "0".repeat(64)), Some(3)), GO);
         assert!(matches!(found, Err(Flaw::Unread(_))));
     }
 
@@ -150,10 +154,12 @@ mod tests {
         let path = folder.path().join("a");
         fs::write(&path, "abc").unwrap();
         let digest = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert!(compare(&path, &asked_for(digest, 3), GO).is_ok());
-        assert!(matches!(compare(&path, &asked_for(digest, 4), GO), Err(Flaw::Size(3))));
+        let of = |path: &Path, size| compare(path, &asked_for(digest, size), GO);
+        assert!(of(&path, Some(3)).is_ok() && of(&path, None).is_ok());
+        assert!(matches!(of(&path, Some(4)), Err(Flaw::Size { said: 4, found: 3 })));
         fs::write(&path, "abd").unwrap();
-        assert!(matches!(compare(&path, &asked_for(digest, 3), GO), Err(Flaw::Wrong(_))));
-        assert!(matches!(compare(&folder.path().join("b"), &asked_for(digest, 3), GO), Err(Flaw::Absent)));
+        assert!(matches!(of(&path, Some(3)), Err(Flaw::Wrong(_))));
+        assert!(matches!(of(&path, None), Err(Flaw::Wrong(_))));
+        assert!(matches!(of(&folder.path().join("b"), Some(3)), Err(Flaw::Absent)));
     }
 }

@@ -37,8 +37,8 @@ pub struct Comparing {
 }
 
 impl Comparing {
-    pub fn new(what: &str, size: u64) -> Self {
-        let what = format!("compares {what}, {}", amount(size));
+    pub fn new(what: &str, size: Option<u64>) -> Self {
+        let what = format!("compares {what}{}", told(size));
         say(&what);
         Self { what, began: Instant::now(), every: Every::new(EVERY) }
     }
@@ -56,14 +56,14 @@ impl Comparing {
 pub struct Progress {
     what: String,
     to: PathBuf,
-    size: u64,
+    size: Option<u64>,
     began: Instant,
     every: Every,
 }
 
 impl Progress {
-    pub fn new(what: &str, to: &Path, size: u64) -> Self {
-        say(&format!("fetches {what}, {}", amount(size)));
+    pub fn new(what: &str, to: &Path, size: Option<u64>) -> Self {
+        say(&format!("fetches {what}{}", told(size)));
         Self { what: what.to_owned(), to: to.to_owned(), size, began: Instant::now(), every: Every::new(EVERY) }
     }
 
@@ -72,16 +72,19 @@ impl Progress {
         if self.every.is_over() {
             let there = size_of(&self.to);
             let rate = there / self.began.elapsed().as_secs().max(1);
-            say(&format!(
-                "fetches {}: {} of {}, {} in a second",
-                self.what,
-                amount(there),
-                amount(self.size),
-                amount(rate)
-            ));
+            say(&format!("fetches {}: {}{}, {} in a second", self.what, amount(there), of(self.size), amount(rate)));
         }
         false
     }
+}
+
+fn told(size: Option<u64>) -> String {
+    size.map_or_else(String::new, |size| format!(", {}", amount(size)))
+}
+
+/// What stands behind a part of it.
+pub fn of(size: Option<u64>) -> String {
+    size.map_or_else(String::new, |size| format!(" of {}", amount(size)))
 }
 
 /// A line of the log.

@@ -21,17 +21,23 @@ use super::{Budget, Remote, RemoteError, client, pieces};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Brings the object of this key, or all objects below it, to a path where nothing is yet, or an empty folder. `size` is what it should
-/// have in bytes.
-pub fn bring(source: &TaskSource, to: &FilePath, size: u64, budget: Budget, stop: Stop<'_>) -> Result<(), RemoteError> {
+/// have in bytes, where somebody has said that.
+pub fn bring(
+    source: &TaskSource,
+    to: &FilePath,
+    size: Option<u64>,
+    budget: Budget,
+    stop: Stop<'_>,
+) -> Result<(), RemoteError> {
     let remote = Remote::open(source, PATIENCE)?;
     let files = match remote.wait(stop, remote.find()) {
         // An empty folder leaves nothing in a store of objects.
-        Err(RemoteError::NotFound { .. }) if size == 0 => Vec::new(),
+        Err(RemoteError::NotFound { .. }) if size == Some(0) => Vec::new(),
         found => found?,
     };
     // What would not be taken anyway does not fill the disk first.
-    let found: u64 = files.iter().map(|file| file.size).sum();
-    if found != size {
+    let found = bytes(&files);
+    if let Some(size) = size.filter(|size| *size != found) {
         let why = format!("it has {found} bytes, its producer reported {size}");
         return Err(RemoteError::Bad { uri: remote.uri, why });
     }
@@ -45,6 +51,16 @@ pub fn bring(source: &TaskSource, to: &FilePath, size: u64, budget: Budget, stop
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444))
             .map_err(|source| RemoteError::Disk { path, source })
     })
+}
+
+/// How many bytes lie there.
+pub fn size(source: &TaskSource, stop: Stop<'_>) -> Result<u64, RemoteError> {
+    let remote = Remote::open(source, PATIENCE)?;
+    remote.wait(stop, remote.find()).map(|files| bytes(&files))
+}
+
+fn bytes(files: &[Found]) -> u64 {
+    files.iter().map(|file| file.size).sum()
 }
 
 /// What lies at an address of somebody else's store, whose digest and size nobody said.

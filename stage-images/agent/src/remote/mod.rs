@@ -21,7 +21,7 @@ mod upload;
 mod worker;
 
 pub use collect::{Together, put_together};
-pub use download::{Others, Taken, bring, take};
+pub use download::{Others, Taken, bring, size, take};
 pub use error::RemoteError;
 pub use keep::{has, put};
 pub use logs::KeptLogs;

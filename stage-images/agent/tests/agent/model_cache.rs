@@ -21,6 +21,8 @@ struct Model {
     key: String,
     digest: String,
     size: usize,
+    /// Nobody has said how many bytes it has.
+    unsaid: bool,
 }
 
 impl Model {
@@ -37,7 +39,7 @@ impl Model {
             writeln!(lines, "{:x}  {}  {path}", Sha256::digest(bytes), bytes.len()).unwrap();
         }
         let size = files.iter().map(|(_, bytes)| bytes.len()).sum();
-        Self { key, digest: format!("sha256:{:x}", Sha256::digest(lines)), size }
+        Self { key, digest: format!("sha256:{:x}", Sha256::digest(lines)), size, unsaid: false }
     }
 
     fn hex(&self) -> &str {
@@ -80,7 +82,7 @@ impl Claim {
         }
         let fetch = json!([{
             "source": { "store": self.store, "key": model.key }, "path": format!("/millrace/models/models/{}", model.hex()),
-            "digest": model.digest, "size": model.size, "cache": cache,
+            "digest": model.digest, "size": (!model.unsaid).then_some(model.size), "cache": cache,
         }]);
         let said = self.root.path().join(format!("said-{pod}"));
         fs::write(&said, "").unwrap();
@@ -445,6 +447,31 @@ fn a_version_that_has_its_size_wrong_takes_nothing_from_others() {
     model.size = right;
     assert!(claim.whole(&model));
     assert!(!claim.fetch("pod-3", &model).fetched());
+}
+
+#[test]
+fn a_model_whose_size_nobody_said_makes_as_much_room_as_it_takes() {
+    let server = Server::start();
+    let mut claim = Claim::of(&server);
+    let [a, mut b, mut c] = ["a", "bb", "ccc"].map(|name| Model::put(&server, name, MIB));
+    (b.unsaid, c.unsaid) = (true, true);
+    claim.max_bytes = Some(MIB * 3 / 2);
+    claim.needs(&[]);
+    assert!(claim.fetch("pod-1", &a).well);
+    claim.idle(&a, 5);
+    let came = claim.fetch("pod-2", &b);
+    assert!(came.well && came.fetched() && claim.whole(&b) && !claim.entry(&a).exists(), "{}", came.log);
+    let noted = claim.path("used").join(b.hex());
+    assert_eq!(fs::read_to_string(&noted).unwrap(), b.size.to_string());
+    // A hit asks nothing of the bucket, and notes what is there.
+    fs::remove_file(&noted).unwrap();
+    fs::remove_dir_all(server.object(&b.key)).unwrap();
+    let hit = claim.fetch("pod-3", &b);
+    assert!(hit.well && !hit.fetched(), "{}", hit.log);
+    assert_eq!(fs::read_to_string(&noted).unwrap(), b.size.to_string());
+    claim.needs(&[&b]);
+    let full = claim.fetch("pod-4", &c);
+    assert!(!full.well && full.said.contains("it has 1.0 MiB, spec.model.cache.maxSize is 1.5 MiB"), "{}", full.said);
 }
 
 #[test]

@@ -287,24 +287,26 @@ fn an_init_container_fetches_a_model_and_compares_it() {
     let record = &made.report.outputs["data"];
     let key = format!("{FOLDER}/{}", made.outputs["data"].path);
     let place = tempfile::tempdir().unwrap();
-    let fetch = || {
+    let fetch = |size: Option<u64>| {
         let list = json!([{
-            "source": server.source(&key), "path": place.path().join("models"), "digest": record.digest, "size": record.size,
+            "source": server.source(&key), "path": place.path().join("models"), "digest": record.digest, "size": size,
         }]);
         let mut command = Command::new(support::AGENT);
         credentials(command.arg("fetch").env("MILLRACE_FETCH", list.to_string())).output().unwrap()
     };
     // A second container finds what the first has left.
-    for _ in 0..2 {
-        let output = fetch();
+    for size in [Some(record.size), None] {
+        let output = fetch(size);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(fs::read(place.path().join("models/model.onnx")).unwrap(), b"net");
     }
     fs::write(server.object(&format!("{key}/model.onnx")), "not").unwrap();
-    let output = fetch();
-    assert_eq!(output.status.code(), Some(75));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("has the digest") && said.contains("s3://lake/"), "{said}");
+    for size in [Some(record.size), None] {
+        let output = fetch(size);
+        assert_eq!(output.status.code(), Some(75));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("has the digest") && said.contains("s3://lake/"), "{said}");
+    }
 }
 
 #[test]

@@ -13,7 +13,8 @@ const NAMES: usize = 5;
 pub enum NotIntact {
     #[error(
         "is not what was registered: {dir:?} ({files}) has the digest {found}, --model-digest expects {expected}; put the \
-         registered files back, or register these as a new version and serve that one"
+         registered files back, or register these as a new version and serve that one; beside spec.model.uri write the digest \
+         of the files that are meant"
     )]
     Differs { dir: PathBuf, files: String, found: String, expected: String },
     #[error(

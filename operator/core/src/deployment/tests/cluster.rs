@@ -62,7 +62,7 @@ impl Cluster {
         owner.metadata.namespace = Some("team".to_owned());
         owner.metadata.uid = Some("owner".to_owned());
         owner.metadata.generation = Some(1);
-        owner.spec.model.name = "penguins".to_owned();
+        owner.spec.model.name = Some("penguins".to_owned());
         let observed = Observed { model_versions: (1..=10).map(version).collect(), ..Observed::default() };
         let config = Config {
             catalog_namespace: "millrace-system".to_owned(),

@@ -68,7 +68,7 @@ fn without_a_version_the_promoted_one_stays_and_another_setting_is_carried_out()
     cluster.pods_get_ready();
     cluster.settle();
     // Of another model nothing is known.
-    cluster.owner.spec.model.name = "others".to_owned();
+    cluster.owner.spec.model.name = Some("others".to_owned());
     cluster.edited();
     cluster.settle();
     assert_eq!(cluster.owner.status.clone().unwrap().served_revision, status.served_revision);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::cluster::{Cluster, pair};
 use crate::api::{Drift, Monitoring, Verdict};
-use crate::deployment::{has_news, monitored, monitored_candidate, watched};
+use crate::deployment::{Version, has_news, monitored, monitored_candidate, watched};
 
 const EVEN: [u64; 5] = [0, 250, 250, 250, 250];
 const SKEWED: [u64; 5] = [0, 50, 150, 350, 450];
@@ -106,7 +106,7 @@ fn a_version_without_a_profile_waits_and_says_so() {
 fn it_is_compared_as_monitoring_says_and_with_the_defaults_where_that_says_nothing() {
     let mut cluster = rolling(&json!({ "max": 0.3 }));
     let candidate = monitored_candidate(&cluster.owner).unwrap();
-    assert_eq!((candidate.version, candidate.window.as_secs()), (2, 3600));
+    assert_eq!((candidate.version, candidate.window.as_secs()), (Version::Registered(2), 3600));
     assert_eq!(candidate.revision, cluster.rollout().revision);
     assert_eq!(monitored(&cluster.owner), None, "nobody asked for the promoted one's");
     assert!(watched(&cluster.owner).unwrap().asked.is_empty(), "routers count none of it");
@@ -118,7 +118,7 @@ fn it_is_compared_as_monitoring_says_and_with_the_defaults_where_that_says_nothi
     let (judged, message) = verdict(&cluster);
     assert!(judged == Verdict::Passed && message.contains("threshold 2, 1000 rows in the last 5m"), "{message}");
     assert_eq!(monitored_candidate(&cluster.owner).unwrap().window.as_secs(), 300);
-    assert_eq!(monitored(&cluster.owner).unwrap().version, 1);
+    assert_eq!(monitored(&cluster.owner).unwrap().version, Version::Registered(1));
     // Who asks for nothing of it has nobody asked.
     cluster.owner.spec.rollout.as_mut().unwrap().analysis.clear();
     assert_eq!(monitored_candidate(&cluster.owner), None);

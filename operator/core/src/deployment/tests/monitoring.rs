@@ -4,7 +4,7 @@ use millrace_contract::{Counted, DriftCounts};
 
 use super::cluster::{Cluster, pair};
 use crate::api::{Drift, Monitoring};
-use crate::deployment::{has_drift_news, monitored};
+use crate::deployment::{Version, has_drift_news, monitored};
 use crate::plan::Event;
 
 const EVEN: [u64; 5] = [0, 250, 250, 250, 250];
@@ -49,7 +49,7 @@ fn it_turns_with_the_counts_and_an_event_tells() {
     let mut cluster = watched();
     assert_eq!(cluster.condition("Drifted"), pair("Unknown", "NoAnswer"));
     let of = monitored(&cluster.owner).unwrap();
-    assert_eq!((of.model.as_str(), of.version), ("penguins", 1));
+    assert_eq!((of.model.as_str(), of.version), ("penguins", Version::Registered(1)));
     assert_eq!(Some(&of.revision), cluster.owner.status.as_ref().unwrap().served_revision.as_ref());
     hear(&mut cluster, counted(10, [0, 10, 0, 0, 0]));
     assert_eq!(cluster.condition("Drifted"), pair("Unknown", "NotEnoughSamples"));
@@ -115,7 +115,7 @@ fn another_revision_begins_from_nothing() {
     cluster.settle();
     cluster.pods_get_ready();
     cluster.settle();
-    assert_eq!(monitored(&cluster.owner).unwrap().version, 2);
+    assert_eq!(monitored(&cluster.owner).unwrap().version, Version::Registered(2));
     assert_eq!(cluster.condition("Drifted"), pair("Unknown", "NoAnswer"));
     assert_eq!(cluster.owner.status.as_ref().unwrap().drift, None);
 }

@@ -21,10 +21,10 @@ use millrace_files::digest::{DigestError, Stop, is_digest};
 use nix::sys::stat::{Mode, umask};
 use thiserror::Error;
 
-use super::progress::{Every, amount, say};
+use super::progress::{Every, amount, of, say};
 use super::{FetchError, Flaw, bring, compare};
 use crate::place::Place;
-use crate::remote::{Budget, RemoteError};
+use crate::remote::{self, Budget, RemoteError};
 use crate::sync;
 use lock::Lock;
 use room::{Lack, Wanted};
@@ -123,8 +123,8 @@ impl Cache<'_> {
             if said.is_none_or(|said| said.elapsed() >= SAY) {
                 said = Some(Instant::now());
                 let there = amount(self.shelf.coming(self.hex));
-                let size = amount(self.fetch.size);
-                say(&format!("waits for another pod that fetches it or compares it: {there} of {size} came"));
+                let of = of(self.fetch.size);
+                say(&format!("waits for another pod that fetches it or compares it: {there}{of} came"));
             }
             if (self.stop)() {
                 return Err(CacheError::Stopped.into());
@@ -171,9 +171,7 @@ impl Cache<'_> {
                 ));
                 Ok(false)
             }
-            Err(Flaw::Size(found)) => {
-                Err(FetchError::Size { uri: self.fetch.source.uri(), said: self.fetch.size, found })
-            }
+            Err(Flaw::Size { said, found }) => Err(FetchError::Size { uri: self.fetch.source.uri(), said, found }),
             Err(Flaw::Unread(source)) => Err(CacheError::Unread { claim: self.task.claim.clone(), source }.into()),
             Err(Flaw::Stopped) => Err(FetchError::Stopped),
         }
@@ -184,26 +182,30 @@ impl Cache<'_> {
         let began = Instant::now();
         self.shelf.done(self.shelf.take_out(self.hex))?;
         self.shelf.clear_halves(self.hex, self.shelf.done(lock.time())?)?;
-        self.make_room(None)?;
+        let size = match self.fetch.size {
+            Some(size) => size,
+            None => remote::size(&self.fetch.source, self.stop)?,
+        };
+        self.make_room(size, None)?;
         let done = self.half().or_else(|error| {
             if !is_full(&error) {
                 return Err(error);
             }
             // Others write there too, or there is a quota that nobody told of. What is free shows when models are gone.
-            if self.make_room(Some(0))? == 0 {
-                return Err(self.full());
+            if self.make_room(size, Some(0))? == 0 {
+                return Err(self.full(size));
             }
-            self.half().map_err(|error| if is_full(&error) { self.full() } else { error })
+            self.half().map_err(|error| if is_full(&error) { self.full(size) } else { error })
         });
         done.inspect_err(|_| self.shelf.drop_half(self.hex))?;
-        self.shelf.put(self.hex, self.fetch.size)?;
+        self.shelf.put(self.hex, size)?;
         let (uri, claim) = (self.fetch.source.uri(), &self.task.claim);
         say(&format!("{uri} is fetched into the claim \"{claim}\" in {:.1} s", began.elapsed().as_secs_f64()));
         Ok(())
     }
 
-    fn full(&self) -> FetchError {
-        CacheError::Full { claim: self.task.claim.clone(), size: amount(self.fetch.size) }.into()
+    fn full(&self, size: u64) -> FetchError {
+        CacheError::Full { claim: self.task.claim.clone(), size: amount(size) }.into()
     }
 
     /// Brings it beside its place, onto the disk.
@@ -226,11 +228,11 @@ impl Cache<'_> {
         })
     }
 
-    /// Takes out what nothing needs until the model fits, and says how many went. `free` is what the claim has left, where it is known better.
-    fn make_room(&self, free: Option<u64>) -> Result<usize, FetchError> {
+    /// Takes out what nothing needs until the model with its `bytes` fits, and says how many went. `free` is what the claim has left, where it is known better.
+    fn make_room(&self, bytes: u64, free: Option<u64>) -> Result<usize, FetchError> {
         let lock = self.room()?;
         let wanted = Wanted {
-            bytes: self.fetch.size,
+            bytes,
             most: self.task.max_bytes,
             free: free.or_else(|| self.shelf.free()),
             has: self.shelf.whole_size(),

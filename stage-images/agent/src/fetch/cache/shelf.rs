@@ -81,11 +81,11 @@ impl Shelf {
         Lock::open(&path).map_err(self.failed(&path))
     }
 
-    /// A pod has asked for it now. It takes no room, where it was asked for before.
-    pub fn asked(&self, name: &str, size: u64) -> Result<(), CacheError> {
+    /// A pod has asked for it now. It takes no room, where it was asked for before. Where nobody has said its bytes, they are those that are there.
+    pub fn asked(&self, name: &str, size: Option<u64>) -> Result<(), CacheError> {
         match touch(&self.root.join(USED).join(name)) {
             Ok(()) => Ok(()),
-            Err(_) => self.used(name, size),
+            Err(_) => self.used(name, size.unwrap_or_else(|| size_of(&self.model(name)))),
         }
     }
 

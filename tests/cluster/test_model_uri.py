@@ -1,0 +1,146 @@
+"""Models that no ModelVersion has: served by the address where they lie, in a bucket or on a claim."""
+
+import json
+import shutil
+import urllib.request
+
+from harness import condition, kubectl, resource, script, wait_for
+from models import MODEL, REQUEST, ModelTest, folder_digest
+from objects import ACCOUNT, RIGHT, S3Test
+from test_operator import volume_folder
+
+CANARY = {"strategy": "Canary", "steps": [{"weight": 50, "pause": True}]}
+
+
+class Served:
+    """What both kinds of store are asked."""
+
+    def wait_served(self, digest: str, name: str = "m") -> dict:
+        def served():
+            found = self.get("modeldeployment", name)
+            seen = found.get("status", {}).get("observedGeneration") == found["metadata"]["generation"]
+            ready = condition(found, "Ready").get("status") == "True"
+            return found if seen and ready and found["status"].get("servedDigest") == digest else None
+
+        return wait_for(f"the model {digest}", served, 150)
+
+    def answers(self, name: str = "m") -> dict:
+        """The whole answer, with what the server calls itself."""
+        address = self.get("service", name)["spec"]["clusterIP"]
+        request = urllib.request.Request(f"http://{address}/v2/models/{name}/infer", REQUEST, {"content-type": "application/json"})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
+            return json.load(response)
+
+    def message(self, name: str = "m") -> str:
+        return condition(self.get("modeldeployment", name), "Ready").get("message", "")
+
+
+def short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]
+
+
+class InABucket(Served, S3Test):
+    def setUp(self):
+        super().setUp()
+        self.endpoint = self.serve({"lake/readme": "a bucket"})
+        keys = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": RIGHT}
+        self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": keys})
+
+    def put(self, name: str) -> str:
+        """A model in the bucket, each with other bytes. Its digest."""
+        folder = self.objects / "lake" / "models" / name
+        shutil.copytree(MODEL, folder)
+        (folder / "note.txt").write_text(f"{name}\n")
+        return folder_digest(folder)
+
+    def model(self, name: str, digest: str, **more) -> dict:
+        access = {"endpoint": self.endpoint, "secretRef": {"name": "keys"}}
+        return {"uri": f"s3://lake/models/{name}", "format": "onnx", "digest": digest, "access": access, **more}
+
+    def deploy(self, model: dict, **spec) -> None:
+        self.apply(resource("ModelDeployment", "m", {"model": model, "scale": {"replicas": 1}, **spec}))
+
+    def test_it_is_served_and_another_digest_takes_over_in_steps(self):
+        first, second = self.put("a"), self.put("b")
+        self.deploy(self.model("a", first))
+        found = self.wait_served(first)
+        self.assertEqual(self.get("modelversions")["items"], [])
+        self.assertNotIn("servedVersion", found["status"])
+        self.assertEqual(found["status"]["revisions"][0]["artifact"], {"uri": "s3://lake/models/a", "digest": first})
+        answer = self.answers()
+        self.assertEqual((answer["model_name"], answer["model_version"]), ("m", short(first)))
+
+        self.deploy(self.model("b", second), rollout=CANARY)
+        wait_for("a step that waits for a person", lambda: condition(self.get("modeldeployment", "m"), "Ready").get("reason") == "RolloutPaused", 120)
+        self.assertIn(f"version {short(second)} has 50 % of the requests", self.message())
+        seen = {self.answers()["model_version"] for _ in range(60)}
+        self.assertEqual(seen, {short(first), short(second)})
+        revision = self.get("modeldeployment", "m")["status"]["rollout"]["revision"]
+        self.deploy(self.model("b", second), rollout=CANARY, control={"revision": revision, "action": "Promote"})
+        history = self.wait_served(second)["status"]["history"]
+        self.assertEqual([record["artifact"]["digest"] for record in history], [second, first])
+
+    def test_what_lies_there_and_is_something_else_is_not_served_and_both_digests_are_told(self):
+        first, other = self.put("a"), self.put("b")
+        self.deploy(self.model("a", first))
+        self.wait_served(first)
+        self.deploy(self.model("b", first))
+
+        def told():
+            message = self.message()
+            return message if f"has the digest {other}, and not {first}" in message else None
+
+        wait_for("what is there instead", told, 120)
+        self.assertEqual(self.answers()["model_version"], short(first))
+        self.deploy(self.model("b", other))
+        self.wait_served(other)
+
+    def test_a_cache_keeps_it_for_pods_that_come_later(self):
+        self.claim("models")
+        digest = self.put("a")
+        self.deploy(self.model("a", digest, cache={"claim": "models", "maxSize": "100Mi"}))
+        found = self.wait_served(digest)
+        self.assertEqual(found["status"]["revisions"][0]["cached"], {"claim": "models", "digest": digest})
+        # Nothing is left to fetch.
+        shutil.rmtree(self.objects / "lake" / "models")
+        kubectl("scale", "modeldeployment", "m", "-n", self.namespace, "--replicas=2")
+        wait_for("two pods", lambda: self.wait_served(digest)["status"]["replicas"] == 2, 120)
+        pods = self.get("pods", selector="millrace.dev/revision")["items"]
+        logs = [kubectl("logs", "-n", self.namespace, pod["metadata"]["name"], "-c", "agent") for pod in pods]
+        self.assertTrue(any('is in the claim "models"' in log for log in logs), logs)
+
+    def test_a_pipeline_neither_deploys_to_it_nor_takes_it_for_a_registered_one(self):
+        digest = self.put("a")
+        self.deploy(self.model("a", digest))
+        self.wait_served(digest)
+        stages = {
+            "read": script("true", inputs={"champion": {"deployed": "m", "optional": True}}),
+            "score": script("echo '{\"accuracy\": 0.9}' > $MILLRACE_OUT/metrics.json"),
+            "tell": {"report": {"modelDeployment": "m", "metrics": "score"}},
+        }
+        stages["read"]["onFailure"] = "FailAtEnd"
+        self.claim()
+        self.run_inline(stages, store={"pvc": {"claimName": "artifacts"}})
+        found = self.failed()["stages"]
+        self.assertEqual((found["read"]["reason"], found["tell"]["reason"]), ("NotRegistered", "WrongModel"))
+        self.assertIn("write uri: s3://lake/models/a instead of deployed", found["read"]["message"])
+
+
+class OnAClaim(Served, ModelTest):
+    def test_it_is_mounted_and_a_registered_version_takes_over_from_it(self):
+        folder = volume_folder(self.namespace) / "by-hand"
+        shutil.copytree(MODEL, folder)
+        for path in [folder, *folder.iterdir()]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        digest = folder_digest(folder)
+        model = {"uri": "pvc://artifacts/by-hand", "format": "onnx", "digest": digest}
+        self.apply(resource("ModelDeployment", "m", {"model": model, "scale": {"replicas": 1}}))
+        self.wait_served(digest)
+        self.assertEqual(self.answers()["model_version"], short(digest))
+        self.register(1)
+        null = {"uri": None, "format": None, "digest": None}
+        spec = {"model": {**null, "name": "m", "version": 1}}
+        kubectl("patch", "modeldeployment", "m", "-n", self.namespace, "--type=merge", "-p", json.dumps({"spec": spec}))
+        wait_for("version 1", lambda: self.get("modeldeployment", "m")["status"].get("servedVersion") == 1, 120)
+        self.assertNotIn("servedDigest", self.get("modeldeployment", "m")["status"])
+        self.assertEqual(self.answers()["model_version"], "1")
