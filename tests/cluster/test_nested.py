@@ -2,14 +2,20 @@
 
 import json
 
-from harness import ROOT, condition, kubectl, resource, script, wait_for
+from harness import LOCAL, ROOT, SYSTEM, alone, condition, kubectl, resource, script, wait_for
 from test_cli import CommandLine
 from test_control import PATIENT, ControlTest
 
 EXAMPLE = str(ROOT / "examples" / "nested" / "pipeline.yaml")
 
 
-class Nested(CommandLine, ControlTest):
+STORE = {"pvc": {"claimName": "artifacts"}}
+REGIONS = [{"name": "north", "n": 1}, {"name": "south", "n": 2}, {"name": "west", "n": 3}]
+# What an item is: it takes a moment, and says who it was.
+REPORTS = 'sleep 4; echo "{\\"n\\": $N}" > "$MILLRACE_OUT/metrics.json"; printf %s "$NAME" > "$MILLRACE_OUT/results/name"'
+
+
+class NestedTest(CommandLine, ControlTest):
     def nested(self, **more) -> dict:
         return {"pipeline": {"name": "inner", **more}}
 
@@ -19,6 +25,25 @@ class Nested(CommandLine, ControlTest):
     def reason(self, run: str) -> str:
         return condition(self.run_of(run), "Succeeded").get("reason", "")
 
+    def regions(self, first: str = "true") -> None:
+        """The pipeline that is run for each region; `first` comes before it says anything."""
+        env = {"N": {"value": "$[[ params.n ]]"}, "NAME": {"value": "$[[ params.name ]]"}}
+        params = {"n": {"type": "integer"}, "name": {"type": "string"}}
+        self.inner(stages={"fit": script(f"{first}\n{REPORTS}", env=env)}, params=params)
+
+    def each(self, **each) -> dict:
+        pipeline = {"name": "inner", "params": {"n": "$[[ item.n ]]", "name": "$[[ item.name ]]-$[[ index ]]"}, "results": "fit"}
+        return {"forEach": {"items": REGIONS, "parallelism": 2, **each}, "pipeline": pipeline}
+
+    def children(self, run: str = "r", stage: str = "each") -> dict[str, dict]:
+        found = self.get("mlpipelinerun", selector=f"millrace.dev/run={run},millrace.dev/stage={stage}")["items"]
+        return {child["metadata"]["name"]: child for child in found}
+
+    def open(self) -> int:
+        return len([child for child in self.children().values() if "completionTime" not in child.get("status", {})])
+
+
+class Nested(NestedTest):
     def test_the_example_runs_one_pipeline_in_another_and_goes_with_its_run(self):
         kubectl("apply", "-n", self.namespace, "-f", EXAMPLE)
         run = wait_for("a run", lambda: self.get("mlpipeline", "nested").get("status", {}).get("lastRun"))
@@ -102,3 +127,76 @@ class Nested(CommandLine, ControlTest):
         self.assertEqual(self.reason("r-make-1"), "Succeeded")
         self.ask(cancel="Now")
         self.failed()
+
+    def test_each_item_is_a_run_and_those_that_succeeded_are_kept(self):
+        self.claim()
+        self.regions(first='[ "$N" != 2 ] || { echo broken; exit 3; }')
+        tell = script('cat "$MILLRACE_INPUT_ALL"', inputs={"all": {"from": "each.items"}})
+        self.run_inline({"each": self.each(failFast=False), "tell": tell}, store=STORE)
+        most = []
+        wait_for("its end", lambda: most.append(self.open()) or "completionTime" in self.run_of().get("status", {}), seconds=240)
+        self.assertLessEqual(max(most), 2, most)
+        self.assertEqual(max(most), 2, most)
+        each = self.failed()["stages"]["each"]
+        self.assertEqual((each["state"], each["reason"]), ("Failed", "ItemFailed"))
+        self.assertRegex(each["message"], "^item 1: StageFailed: run r-each-1-1: stage `fit` failed: Error")
+        self.assertEqual({k: v for k, v in each["items"].items() if k != "time"}, {"total": 3, "succeeded": 2, "failed": 1, "begun": 3})
+        before = {name: child["metadata"]["uid"] for name, child in self.children().items()}
+        self.assertEqual(sorted(before), ["r-each-1-0", "r-each-1-1", "r-each-1-2"])
+        self.assertIn("r-each-1-1", self.millrace("logs", "r", "each", "--item", "1").errors)
+        self.regions()
+        self.ask(retryFrom={"failed": True})
+        self.succeeded(seconds=240)
+        after = {name: child["metadata"]["uid"] for name, child in self.children().items()}
+        self.assertEqual(sorted(set(after) - set(before)), ["r-each-2-1"])
+        self.assertEqual({name: after[name] for name in before}, before)
+        lines = [json.loads(line) for line in self.logs("tell").splitlines()]
+        runs = ["r-each-1-0", "r-each-2-1", "r-each-1-2"]
+        wanted = [
+            {"index": i, "item": region, "run": runs[i], "metrics": {"n": region["n"]}, "results": {"name": f"{region['name']}-{i}"}}
+            for i, region in enumerate(REGIONS)
+        ]
+        self.assertEqual(lines, wanted)
+        kubectl("delete", "mlr", "r", "-n", self.namespace)
+        wait_for("the end of the items' runs", lambda: not self.get("mlpipelinerun")["items"])
+
+    def test_the_first_item_that_fails_ends_the_others_and_a_cancel_ends_all(self):
+        self.regions(first=f'[ "$N" != 1 ] || exit 3\n{PATIENT}')
+        self.run_inline({"each": self.each()})
+        status = self.failed(seconds=240)
+        self.assertEqual((status["stages"]["each"]["reason"], status["stages"]["each"]["items"]["failed"]), ("ItemFailed", 1))
+        self.assertEqual({name: self.reason(name) for name in self.children()}, {"r-each-1-0": "StageFailed", "r-each-1-1": "Canceled"})
+        self.regions(first=PATIENT)
+        self.run_inline({"each": self.each()}, name="other")
+        wait_for("two that run", lambda: self.stage("each", "other").get("items", {}).get("running") == 2)
+        self.assertIn("0 of 3 items are done, 2 run", self.millrace("tree", "other").out)
+        self.ask("other", cancel="Graceful")
+        self.failed("other")
+        self.assertEqual({self.reason(name) for name in self.children("other")}, {"Canceled"})
+        self.assertEqual(len(self.children("other")), 2)
+
+    def test_what_items_that_are_runs_cannot_do_is_refused_with_what_to_write(self):
+        over = {**self.each(), "forEach": {"range": {"count": 1001}}}
+        self.apply(resource("MLPipeline", "p", {"stages": {"each": over}}))
+        said = wait_for("its verdict", lambda: (c := condition(self.get("mlpipeline", "p"), "Accepted")).get("status") == "False" and c)
+        self.assertIn("spec.stages.each.forEach.range.count: 1001 is no number of items: write a whole number from 0 to 1000", said["message"])
+
+
+@alone
+class KilledOperator(NestedTest):
+    def setUp(self):
+        if not LOCAL:
+            self.skipTest("kills the operator: only on a cluster that the tests made")
+        super().setUp()
+
+    def test_it_makes_no_second_run_of_an_item(self):
+        self.regions()
+        self.run_inline({"each": {**self.each(), "forEach": {"items": REGIONS * 3, "parallelism": 3}}})
+        for begun in (1, 4, 7):
+            wait_for(f"{begun} runs", lambda begun=begun: len(self.children()) >= begun, seconds=180)
+            kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
+            kubectl("rollout", "status", "deployment/millrace", "-n", SYSTEM, "--timeout=120s")
+        self.succeeded(seconds=300)
+        self.assertEqual(sorted(self.children()), [f"r-each-1-{i}" for i in range(9)])
+        jobs = [job["metadata"]["name"] for job in self.get("jobs")["items"]]
+        self.assertEqual(len(jobs), 9, jobs)

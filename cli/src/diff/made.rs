@@ -88,7 +88,10 @@ fn program(stage: &FrozenStage) -> Value {
             "when": stage.when, "uses": container.template, "with": container.with, "container": container.container, "gate": container.gate,
             "inputs": container.inputs,
         }),
-        FrozenKind::Pipeline(nested) => json!({ "when": stage.when, "pipeline": nested }),
+        FrozenKind::Pipeline(nested) => {
+            let each = nested.items().map(|(each, _)| each);
+            json!({ "when": stage.when, "pipeline": nested.pipeline, "forEach": each })
+        }
         FrozenKind::Approve(approve) => json!({ "when": stage.when, "approve": approve }),
         FrozenKind::Register(register) => json!({ "when": stage.when, "register": register }),
         FrozenKind::Deploy(deploy) => json!({ "when": stage.when, "deploy": deploy }),

@@ -65,8 +65,9 @@ pub fn missing(frozen: &Frozen, base: &str, here: &Here<'_>) -> Vec<Problem> {
             FrozenKind::Container(container) => of_container(&at, container, frozen, &made, here, &mut found),
             FrozenKind::Pipeline(nested) => {
                 let message = format!(
-                    "it is another run, and there is no cluster to make it in: run the pipeline {} by itself",
-                    nested.name
+                    "it is another run{}, and there is no cluster to make it in: run the pipeline {} by itself",
+                    if nested.items().is_some() { " for each item" } else { "" },
+                    nested.pipeline.name
                 );
                 found.push(Problem::new(format!("{at}.pipeline"), NOT_HERE, message));
             }

@@ -5,6 +5,7 @@ mod kept;
 mod wanted;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::pin::pin;
 
 use clap::Args;
@@ -13,9 +14,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, LogParams};
 use kube::{Api, ResourceExt};
 use millrace_contract::WantedLog;
-use millrace_core::api::MLPipelineRun;
+use millrace_core::api::{MLPipelineRun, MLPipelineRunStatus, StageStatus};
 use millrace_core::expr;
-use millrace_core::names::{ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, RUN_UID_LABEL, STAGE_LABEL};
+use millrace_core::names::{ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, ITEM_LABEL, RUN_UID_LABEL, STAGE_LABEL};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::Answer;
@@ -201,7 +202,45 @@ async fn all(cluster: &Cluster, run: &MLPipelineRun, wanted: &Wanted, image: Opt
             output::warn(&format!("{name} is a run of its own: kubectl millrace logs {nested}"));
         }
     }
+    item_runs(cluster, &status, wanted).await
+}
+
+/// Says where the logs are of stages whose items are runs.
+async fn item_runs(cluster: &Cluster, status: &MLPipelineRunStatus, wanted: &Wanted) -> Result<(), Error> {
+    let mine = |name: &String| wanted.stage.as_ref().is_none_or(|wanted| wanted == name);
+    let are_runs = |stage: &StageStatus| stage.items.as_ref().is_some_and(|items| items.begun > 0);
+    if !status.stages.iter().any(|(name, stage)| are_runs(stage) && mine(name)) {
+        return Ok(());
+    }
+    let item = wanted.item.map(|item| format!(",{ITEM_LABEL}={item}")).unwrap_or_default();
+    let list = ListParams::default().labels(&format!("{}{item}", wanted.selector()));
+    let api: Api<MLPipelineRun> = cluster.api();
+    let listed = api.list(&list).await.map_err(|error| Error::request("list", "the runs of its items", error))?;
+    for line in told_of_items(&listed.items) {
+        output::warn(&line);
+    }
     Ok(())
+}
+
+/// Of each stage the runs of its items, or the one of an item that was made last.
+fn told_of_items(runs: &[MLPipelineRun]) -> Vec<String> {
+    let label = |run: &MLPipelineRun, key: &str| run.labels().get(key).cloned().unwrap_or_default();
+    let mut stages: BTreeMap<String, Vec<(String, u32, String)>> = BTreeMap::new();
+    for run in runs.iter().filter(|run| run.labels().contains_key(ITEM_LABEL)) {
+        let attempt = label(run, ATTEMPT_LABEL).parse().unwrap_or_default();
+        stages.entry(label(run, STAGE_LABEL)).or_default().push((label(run, ITEM_LABEL), attempt, run.name_any()));
+    }
+    let told = stages.into_iter().filter_map(|(stage, mut runs)| {
+        runs.sort_by_key(|(item, attempt, _)| (*attempt, item.parse::<u32>().unwrap_or_default()));
+        let (item, _, last) = runs.last()?;
+        if runs.iter().all(|(other, _, _)| other == item) {
+            return Some(format!("{stage}[{item}] is a run of its own: kubectl millrace logs {last}"));
+        }
+        let count = runs.len();
+        let (_, _, first) = &runs[0];
+        Some(format!("{stage} has {count} runs, one for each item: kubectl millrace logs {first}, and so on; --item N names that of one"))
+    });
+    told.collect()
 }
 
 /// Writes logs in their order. Those whose pods cannot be read are handed back.
@@ -348,5 +387,29 @@ async fn read(
         if lines.send(Line { stage: stage.clone(), attempt, text }).await.is_err() {
             return Ok(true);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn items_that_are_runs_are_named() {
+        let run = |item: Option<u32>, attempt: u32| -> MLPipelineRun {
+            let mut labels = json!({ "millrace.dev/stage": "make", "millrace.dev/attempt": attempt.to_string() });
+            if let Some(item) = item {
+                labels["millrace.dev/item"] = json!(item.to_string());
+            }
+            let name = format!("r-make-{attempt}-{}", item.unwrap_or_default());
+            serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels }, "spec": {} })).unwrap()
+        };
+        assert!(told_of_items(&[run(None, 1)]).is_empty(), "a stage with one run has told of it");
+        let told = told_of_items(&[run(Some(7), 2), run(Some(7), 1)]);
+        assert_eq!(told, ["make[7] is a run of its own: kubectl millrace logs r-make-2-7"]);
+        let told = told_of_items(&[run(Some(10), 1), run(Some(2), 1)]);
+        assert!(told[0].starts_with("make has 2 runs") && told[0].contains("logs r-make-1-2,"), "{told:?}");
     }
 }

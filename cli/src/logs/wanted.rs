@@ -76,6 +76,10 @@ pub(super) fn sources(pods: Vec<Pod>, status: &MLPipelineRunStatus, wanted: &Wan
 fn gone(name: &str, stage: &StageStatus, pods: &[Pod], wanted: &Wanted) -> Vec<WantedLog> {
     let of_stage = || pods.iter().filter(|pod| stage_of(pod).0 == name);
     let log = |attempt| WantedLog { stage: name.to_owned(), attempt };
+    if stage.items.as_ref().is_some_and(|items| items.begun > 0) {
+        // Its items are runs, and only the agent has run for it.
+        return Vec::new();
+    }
     if stage.items.is_some() {
         // Ten thousand pods may be there, or all be gone: who wants one item's past asks for it.
         let there = of_stage().any(|pod| item_of(pod).is_some());
@@ -148,6 +152,9 @@ mod tests {
         let stages = json!({ "each": each });
         assert_eq!(told(&[pod("each", 2, None)], &stages, false, None), ["each", "pod each-2"]);
         assert_eq!(told(&[pod("each", 1, Some(0))], &stages, false, None), ["pod each-1"]);
+        let mut runs = stage("Succeeded", 2, 1);
+        runs["items"] = json!({ "total": 3, "begun": 3 });
+        assert!(told(&[], &json!({ "runs": runs }), false, None).is_empty(), "its items are runs");
     }
 
     #[test]

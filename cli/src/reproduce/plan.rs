@@ -101,7 +101,7 @@ fn kept<'a>(frozen: &'a Frozen, roots: impl Iterator<Item = &'a str>) -> Result<
                 return Err(format!(
                     "stage {name} ran the pipeline {}, which is not kept with this run: what it would run now may be something else. Reproduce a \
                      version that a run of {} registered itself, or run the pipeline again",
-                    nested.name, nested.name
+                    nested.pipeline.name, nested.pipeline.name
                 ));
             }
             FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) | FrozenKind::Report(_) => {}

@@ -194,7 +194,15 @@ pub fn run_status(stores: &Stores, queues: &Queues, id: &Id, run: &MLPipelineRun
         queues.runs.push(Id::new(&id.namespace, &owner.name));
     }
     let stages = run.status.iter().flat_map(|status| status.stages.values()).filter(|stage| stage.state.ended());
-    stages.filter_map(|stage| stage.run.as_ref()).for_each(|run| queues.runs.push(Id::new(&id.namespace, &run.name)));
+    for stage in stages {
+        if let Some(named) = &stage.run {
+            queues.runs.push(Id::new(&id.namespace, &named.name));
+        } else if stage.items.is_some() && stage.job.is_none() {
+            // Its items are runs.
+            let children = stores.children(&id.namespace, run).into_iter().filter(|(_, child)| !ended(child));
+            children.for_each(|(name, _)| queues.runs.push(Id::new(&id.namespace, &name)));
+        }
+    }
     if let Some(pipeline) = pipeline_of(run) {
         let named = Id::new(&id.namespace, pipeline);
         let replaces = || bound_of(stores, &named).is_some_and(|(policy, _)| policy == ConcurrencyPolicy::Replace);
@@ -414,6 +422,42 @@ mod tests {
         let queues = Queues::default();
         router(&stores, &queues, &Id::new("ns", "r"), "ns", &(), false);
         assert_eq!(queues.of(Kind::Graph).depth(), 3);
+    }
+
+    #[test]
+    fn a_stage_that_has_ended_wakes_the_runs_of_its_items_that_go_on() {
+        let stores = Stores::default();
+        let run = |name: &str, owner: &str, status: serde_json::Value| {
+            let spec = json!({ "pipelineRef": { "name": "p" } });
+            let mut run = MLPipelineRun::new(name, serde_json::from_value(spec).unwrap());
+            run.metadata.namespace = Some("ns".into());
+            run.metadata.uid = Some(name.into());
+            run.metadata.resource_version = Some("1".into());
+            let owners = json!([{ "apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun", "name": owner, "uid": owner, "controller": true }]);
+            run.metadata.owner_references = serde_json::from_value(owners).unwrap();
+            run.status = serde_json::from_value(status).unwrap();
+            run
+        };
+        for (name, owner, status) in [
+            ("r-each-1-0", "r", json!({})),
+            ("r-each-1-1", "r", json!({ "completionTime": "2026-01-01T00:00:00Z" })),
+            ("other-each-1-0", "other", json!({})),
+        ] {
+            keep(&stores.runs, run(name, owner, status), whole).unwrap();
+        }
+        let woken = |state: &str| {
+            let queues = Queues::default();
+            let stages = json!({ "each": { "state": state, "items": { "total": 2 } } });
+            let mut outer = run("r", "nobody", json!({ "stages": stages }));
+            outer.metadata.owner_references = None;
+            run_status(&stores, &queues, &Id::new("ns", "r"), &outer);
+            queues.of(Kind::Run).depth()
+        };
+        assert_eq!((woken("Running"), woken("Failed")), (0, 1));
+        assert_eq!(
+            stores.children("ns", &run("r", "nobody", json!({}))).into_keys().collect::<Vec<_>>(),
+            ["r-each-1-0", "r-each-1-1"]
+        );
     }
 
     #[test]

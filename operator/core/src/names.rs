@@ -19,7 +19,7 @@ pub const RUN_LABEL: &str = "millrace.dev/run";
 pub const RUN_UID_LABEL: &str = "millrace.dev/run-uid";
 pub const STAGE_LABEL: &str = "millrace.dev/stage";
 pub const ATTEMPT_LABEL: &str = "millrace.dev/attempt";
-/// On a pod that runs one of a stage's items. Nobody watches these: there may be ten thousand.
+/// On a pod that runs one of a stage's items. Nobody watches these: there may be ten thousand. On a run that is for an item it is the item's index.
 pub const ITEM_LABEL: &str = "millrace.dev/item";
 /// Where the Job controller writes which item of an Indexed Job a pod is for.
 pub const ITEM_INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
@@ -90,6 +90,12 @@ pub fn job(run: &str, stage: &str, attempt: u32) -> String {
         return joined(&[run, stage, hash, &attempt]);
     }
     joined(&[run, stage, &attempt])
+}
+
+/// The run of an item, of a stage that runs a pipeline for each of them.
+#[must_use]
+pub fn item_run(run: &str, stage: &str, attempt: u32, index: u32) -> String {
+    joined(&[&job(run, stage, attempt), &index.to_string()])
 }
 
 /// A value that fits a label: names may be longer (253) than label values (63).
@@ -176,6 +182,8 @@ mod tests {
         assert_ne!(a, b);
         assert_eq!(job("penguins-1", "train", 1), "penguins-1-train-1");
         assert_ne!(job("nightly", "eval-fit", 1), job("nightly-eval", "fit", 1));
+        assert_eq!(item_run("penguins-1", "train", 1, 7), "penguins-1-train-1-7");
+        assert_ne!(item_run("r", "train", 1, 1), job("r", "train-1", 1));
     }
 
     #[test]

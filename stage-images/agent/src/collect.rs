@@ -75,6 +75,10 @@ pub fn put_together(
         if stop() {
             return Err(CollectError::Stopped);
         }
+        if items.told {
+            writeln!(lines, "{value}").map_err(unwritten)?;
+            continue;
+        }
         let folder = stage.join(item_folder(index));
         let manifest = of_item(task, &folder, index)?;
         let report = &manifest.report;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use millrace_contract::{
     INPUTS_DIR, ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_PATH, ItemSource, Task, TaskInput, TaskItems,
-    TaskSource, output_path,
+    TaskSource, in_range, output_path,
 };
 use millrace_core::item::{Item, ItemError, Order, Texts};
 use millrace_files::digest::Stop;
@@ -142,26 +142,5 @@ pub fn all(items: &TaskItems, place: &Place, stop: Stop<'_>) -> Result<Vec<Strin
             verify(&listed(digest, *size, from.as_ref()), place, stop)?;
             Ok(list::each(&place.at(ITEMS_PATH))?)
         }
-    }
-}
-
-/// A whole number is written as one.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
-fn in_range(start: f64, step: f64, index: u64) -> Value {
-    let number = start + step * index as f64;
-    if number.fract() == 0.0 && number.abs() < 9.0e15 { Value::from(number as i64) } else { Value::from(number) }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn numbers_of_a_range_are_whole_where_they_can_be() {
-        assert_eq!(in_range(0.0, 1.0, 3), json!(3));
-        assert_eq!(in_range(1.0, 0.25, 2), json!(1.5));
-        assert_eq!(in_range(10.0, -2.0, 6), json!(-2));
     }
 }

@@ -25,6 +25,9 @@ pub struct TaskItems {
     /// What is filled in for the item, as `millrace-core` writes and reads it. Without it the pod collects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Value>,
+    /// What became of the items is known already: the list is what the output `items` is to be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub told: bool,
 }
 
 /// Where the items are.
@@ -41,4 +44,26 @@ pub enum ItemSource {
     },
     /// `start + index * step`.
     Range { start: f64, step: f64 },
+}
+
+/// An item of a range. A whole number is written as one.
+#[must_use]
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+pub fn in_range(start: f64, step: f64, index: u64) -> Value {
+    let number = start + step * index as f64;
+    if number.fract() == 0.0 && number.abs() < 9.0e15 { Value::from(number as i64) } else { Value::from(number) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_range_are_whole_where_they_can_be() {
+        assert_eq!(in_range(0.0, 1.0, 3), json!(3));
+        assert_eq!(in_range(1.0, 0.25, 2), json!(1.5));
+        assert_eq!(in_range(10.0, -2.0, 6), json!(-2));
+    }
 }

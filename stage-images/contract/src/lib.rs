@@ -21,7 +21,9 @@ pub use drift::{
     SERVER_ADMIN_PORT,
 };
 pub use facts::{NESTING_LIMIT, flaw, is_fact_name, nesting};
-pub use items::{ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ItemSource, MOST_ITEMS, TaskItems};
+pub use items::{
+    ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ItemSource, MOST_ITEMS, TaskItems, in_range,
+};
 pub use look::{LONGEST_VERSION, LOOK_DIR, LookFault, LookKnown, LookReport, LookS3, LookTask};
 pub use manifest::{BlobFile, Manifest, ManifestOutput};
 pub use model_cache::{

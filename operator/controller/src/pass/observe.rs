@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::{Passes, claims};
 use crate::key::Id;
-use crate::store::stage_pod_view;
+use crate::store::{is_child, stage_pod_view};
 use crate::wake::{followed, followers, pipeline_of, watched_models};
 use crate::write::{WriteError, chain};
 
@@ -167,6 +167,7 @@ impl Passes {
         let (job_warnings, of_jobs) = self.warnings.of(&self.client, &id.namespace, &jobs, &pods, now).await;
         let of_pods = self.warnings.tell(&self.client, &id.namespace, &mut pods, now).await;
         let look_again = sooner(of_jobs, of_pods);
+        let nested = self.nested(id, run, frozen.as_deref());
         let observed = run::Observed {
             pipeline,
             peers,
@@ -176,7 +177,7 @@ impl Passes {
             templates,
             pod_templates,
             frozen,
-            nested: self.nested(id, run),
+            nested,
             above: self.above(id, run),
             jobs,
             pods,
@@ -206,17 +207,19 @@ impl Passes {
         peers
     }
 
-    /// The runs of the stages that run another pipeline.
-    fn nested(&self, id: &Id, run: &MLPipelineRun) -> BTreeMap<String, Arc<MLPipelineRun>> {
-        let stages = run.status.iter().flat_map(|status| &status.stages);
-        let named = stages.filter_map(|(stage, status)| Some((stage, status.run.as_ref()?)));
-        let ours = |found: &Arc<MLPipelineRun>| {
-            run::parent(found).is_some_and(|owner| Some(&owner.uid) == run.metadata.uid.as_ref())
-        };
+    /// The runs of the stages that run another pipeline, by name.
+    fn nested(&self, id: &Id, run: &MLPipelineRun, frozen: Option<&Frozen>) -> BTreeMap<String, Arc<MLPipelineRun>> {
+        let of_items = frozen.is_some_and(|frozen| frozen.stages.values().any(FrozenStage::runs_pipeline_for_items));
+        if of_items {
+            // There may be a thousand of them, and no status lists them.
+            return self.stores.children(&id.namespace, run);
+        }
+        let stages = run.status.iter().flat_map(|status| status.stages.values());
+        let named = stages.filter_map(|status| status.run.as_ref());
         named
-            .filter_map(|(stage, named)| {
-                let found = self.stores.runs.get(&Id::new(&id.namespace, &named.name)).filter(ours)?;
-                Some((stage.clone(), found))
+            .filter_map(|named| {
+                let found = self.stores.runs.get(&Id::new(&id.namespace, &named.name))?;
+                is_child(&found, run).then(|| (named.name.clone(), found))
             })
             .collect()
     }

@@ -14,7 +14,7 @@ mod reports;
 mod shelf;
 mod tallies;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use applied::Applied;
@@ -33,7 +33,7 @@ use millrace_core::api::{InferenceGraph, MLPipeline, MLPipelineRun, ModelDeploym
 use millrace_core::autoscale::{Follow, Window};
 use millrace_core::deployment::{AutoscalerView, DeploymentView, GatewayView, RouteView, ServiceView};
 use millrace_core::routing::{PartView, RouterPod, RoutesView};
-use millrace_core::run::{JobView, PodView};
+use millrace_core::run::{JobView, PodView, parent};
 pub use project::{
     Kept, Part, autoscaler_view, controller_uid, deployment_view, routers_shape, service_view, stage_pod_view,
 };
@@ -117,12 +117,15 @@ impl Stores {
         }
     }
 
+    /// The runs that belong to a run, by name.
+    pub fn children(&self, namespace: &str, run: &MLPipelineRun) -> BTreeMap<String, Arc<MLPipelineRun>> {
+        let mut all = self.runs.group(namespace);
+        all.retain(|_, found| is_child(found, run));
+        all
+    }
+
     /// StageTemplates as a pipeline of this namespace sees them: its own, and the catalog's where it has none.
-    pub fn templates_for(
-        &self,
-        namespace: &str,
-        catalog: &str,
-    ) -> std::collections::BTreeMap<String, Arc<StageTemplate>> {
+    pub fn templates_for(&self, namespace: &str, catalog: &str) -> BTreeMap<String, Arc<StageTemplate>> {
         let mut all = self.templates.group(catalog);
         if namespace != catalog {
             all.extend(self.templates.group(namespace));
@@ -166,4 +169,9 @@ impl Stores {
             ("router_policies", self.router_policies.len()),
         ]
     }
+}
+
+/// `found` belongs to `run`.
+pub fn is_child(found: &MLPipelineRun, run: &MLPipelineRun) -> bool {
+    parent(found).is_some_and(|owner| run.metadata.uid.as_ref() == Some(&owner.uid))
 }

@@ -162,7 +162,19 @@ async fn a_stage_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
             ),
             (
                 json!({ "stages": { "register": { "retry": { "limit": 1 } } } }),
-                "inputs, forEach, gate, retry, timeout and pendingTimeout belong to a stage with uses or container",
+                "inputs, gate, retry, timeout and pendingTimeout belong to a stage with uses or container",
+            ),
+            (
+                json!({ "stages": { "register": { "forEach": { "items": [1] } } } }),
+                "forEach belongs to a stage with uses, container or pipeline",
+            ),
+            (
+                json!({ "stages": { "each": { "forEach": { "from": "a.b" }, "pipeline": { "name": "p" } } } }),
+                "with pipeline, forEach has items or a range, and pipeline no outputs",
+            ),
+            (
+                json!({ "stages": { "each": { "forEach": { "items": [1] }, "pipeline": { "name": "p", "outputs": { "o": { "from": "a.b" } } } } } }),
+                "with pipeline, forEach has items or a range, and pipeline no outputs",
             ),
             (json!({ "stages": { "register": { "cache": {} } } }), "cache belongs to a stage with uses or container"),
             (stage(json!({ "cache": { "mode": "On" } })), "Unsupported value"),

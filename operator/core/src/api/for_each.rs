@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::{Value, schema};
 
 /// Runs the stage's program once for each item of a list of at most 10,000: exactly one of `items`, `range` and `from`. The stage is over when
-/// every item is, and its outputs are folders with an entry for each item, named by its index.
+/// every item is, and its outputs are folders with an entry for each item, named by its index. With `pipeline` there are at most 1,000 items, no
+/// `from`, and one output, `items`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [

@@ -308,7 +308,7 @@ pub struct StageStatus {
     /// The Job of the current attempt. Its uid is known once it was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobRef>,
-    /// Of a stage with `pipeline`: its run. The uid is known once it was seen.
+    /// Of a stage with `pipeline` and without `forEach`: its run. The uid is known once it was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunRef>,
     /// Digest of the image that ran, as the kubelet reports it.
@@ -361,6 +361,9 @@ pub struct ItemsStatus {
     pub failed: u32,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub running: u32,
+    /// Of a stage with `pipeline`: of the items before this one each has had its run.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub begun: u32,
     /// When these counts were taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,

@@ -18,7 +18,9 @@ use super::{
     { "rule": "[has(self.uses), has(self.container), has(self.pipeline), has(self.approve), has(self.register), has(self.deploy), has(self.report)].filter(x, x).size() == 1", "message": "a stage is exactly one of uses, container, pipeline, approve, register, deploy and report" },
     { "rule": "has(self.uses) || !(has(self.with) || has(self.overrides))", "message": "with and overrides belong to a stage with uses" },
     { "rule": "has(self.container) || !has(self.outputs)", "message": "outputs belong to a stage with container: with uses they come from the StageTemplate" },
-    { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.forEach) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, forEach, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" },
+    { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" },
+    { "rule": "has(self.uses) || has(self.container) || has(self.pipeline) || !has(self.forEach)", "message": "forEach belongs to a stage with uses, container or pipeline" },
+    { "rule": "!(has(self.pipeline) && has(self.forEach)) || !(has(self.forEach.from) || has(self.pipeline.outputs))", "message": "with pipeline, forEach has items or a range, and pipeline no outputs" },
     { "rule": "has(self.uses) || has(self.container) || !has(self.cache)", "message": "cache belongs to a stage with uses or container" },
     { "rule": "has(self.uses) || has(self.container) || !has(self.code)", "message": "code belongs to a stage with uses or container" },
     { "rule": "(has(self.uses) || has(self.container) || has(self.deploy)) || !has(self.locks)", "message": "locks belong to a stage with uses, container or deploy" }
@@ -67,7 +69,8 @@ pub struct Stage {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub outputs: BTreeMap<String, Output>,
-    /// Runs the program once for each item of a list, each in a pod of its own. Expressions of the stage know `item` and `index`.
+    /// Runs the program once for each item of a list, each in a pod of its own; with `pipeline` that pipeline, each time as a run of its own.
+    /// Expressions of the stage know `item` and `index`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_each: Option<ForEach>,
     /// What the stage's metrics must be for those after it to begin.

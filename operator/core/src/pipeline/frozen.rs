@@ -75,6 +75,12 @@ impl FrozenStage {
         self.bonds.get(need).copied().unwrap_or_default()
     }
 
+    /// Each of its items is a run.
+    #[must_use]
+    pub fn runs_pipeline_for_items(&self) -> bool {
+        matches!(&self.kind, FrozenKind::Pipeline(nested) if nested.items().is_some())
+    }
+
     /// What it runs in pods, if it does.
     #[must_use]
     pub fn container(&self) -> Option<&FrozenContainer> {
@@ -108,15 +114,35 @@ pub enum Bond {
 #[serde(rename_all = "camelCase")]
 pub enum FrozenKind {
     Container(Box<FrozenContainer>),
-    Pipeline(Box<NestedPipeline>),
+    Pipeline(Box<FrozenNested>),
     Approve(Approve),
     Register(Register),
     Deploy(Deploy),
     Report(Report),
 }
 
-/// A stage that runs a program: written in place, or resolved from a StageTemplate.
+/// A stage that runs another pipeline: once, or once for each item.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrozenNested {
+    #[serde(flatten)]
+    pub pipeline: NestedPipeline,
+    /// With `forEach`: what it runs over, and the pod that keeps what became of the items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collector: Option<Box<FrozenContainer>>,
+}
+
+impl FrozenNested {
+    /// What it runs over, with that pod.
+    #[must_use]
+    pub fn items(&self) -> Option<(&ForEach, &FrozenContainer)> {
+        let collector = self.collector.as_deref()?;
+        Some((collector.for_each.as_ref()?, collector))
+    }
+}
+
+/// A stage that runs a program: written in place, or resolved from a StageTemplate.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FrozenContainer {
     /// The StageTemplate's name, if it came from one.

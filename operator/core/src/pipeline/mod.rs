@@ -16,7 +16,7 @@ mod worker;
 pub(crate) use check::REASONS;
 pub(crate) use check::UNKNOWN_TEMPLATE;
 pub use check::{bind_params, check, check_template};
-pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage, stage_path};
+pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenNested, FrozenStage, stage_path};
 pub use plan::{Looks, PipelineObserved, plan, plan_template};
 pub use sweep::{Needs, OutputRecord, RunRecord, StageRecord, sweep_is_due};
 pub(crate) use triggers::circles;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::graph::{self, Turn};
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{approve, attempt, container, deploy, finish, gate, locks, nested, register, report, scope};
+use super::{approve, attempt, container, deploy, finish, gate, locks, nested, nested_items, register, report, scope};
 use crate::api::{StageState, StageStatus};
 use crate::expr::{self, ExprError};
 use crate::pipeline::{FrozenKind, FrozenStage};
@@ -58,7 +58,10 @@ fn has_begun(pass: &Pass<'_>, name: &str, stage: &FrozenStage, status: &StageSta
     match (&stage.kind, status.state) {
         (_, StageState::Waiting) | (FrozenKind::Approve(_) | FrozenKind::Report(_), StageState::Pending) => false,
         (FrozenKind::Container(_), StageState::Pending) => container::has_job(pass, status),
-        (FrozenKind::Pipeline(_), StageState::Pending) => nested::has_run(pass, name, status),
+        (FrozenKind::Pipeline(nested), StageState::Pending) if nested.items().is_some() => {
+            nested_items::has_begun(pass, name, status)
+        }
+        (FrozenKind::Pipeline(_), StageState::Pending) => nested::has_run(pass, status),
         (FrozenKind::Register(register), StageState::Running) => {
             !register::is_refused(pass, name, status.retries, register)
         }
@@ -136,7 +139,10 @@ fn step(
 ) -> StageStatus {
     match &stage.kind {
         FrozenKind::Container(container) => container::advance(pass, name, container, old, stages, effects),
-        FrozenKind::Pipeline(nested) => nested::step(pass, name, nested, old, stages, effects),
+        FrozenKind::Pipeline(nested) if nested.items().is_some() => {
+            nested_items::step(pass, name, nested, old, stages, effects)
+        }
+        FrozenKind::Pipeline(nested) => nested::step(pass, name, &nested.pipeline, old, stages, effects),
         FrozenKind::Approve(approve) => approve::step(pass, name, approve, old, stages, effects),
         FrozenKind::Register(register) => register::step(pass, name, register, old, stages, effects),
         FrozenKind::Deploy(deploy) => deploy::step(pass, name, deploy, old, stages, effects),

@@ -9,7 +9,7 @@ use super::pass::Stages;
 use super::{finish, graph, hold};
 use crate::api::{CacheStatus, MLPipelineRun, MLPipelineRunStatus, RetryFrom, StageState, StageStatus};
 use crate::expr;
-use crate::pipeline::{Frozen, FrozenKind};
+use crate::pipeline::{Frozen, FrozenKind, FrozenStage};
 
 /// What a run that has ended is asked for, and has not done yet.
 #[must_use]
@@ -63,7 +63,10 @@ pub(super) fn begin(
             let lost = status.cache.take().and_then(|cache| cache.lost);
             let cache = CacheStatus { refresh: asked.stage.as_deref() == Some(name), lost, ..CacheStatus::default() };
             let cache = Some(Box::new(cache)).filter(|cache| **cache != CacheStatus::default());
-            let (attempts, usage, memory) = (status.attempts, status.usage.take(), status.memory.take());
+            // The other items get runs of other names.
+            let of_items = frozen.stages.get(name).is_some_and(FrozenStage::runs_pipeline_for_items);
+            let attempts = status.attempts + u32::from(of_items && status.attempts > 0);
+            let (usage, memory) = (status.usage.take(), status.memory.take());
             *status = StageStatus { attempts, retries, memory, inputs, usage, cache, ..StageStatus::default() };
         }
     }
@@ -85,6 +88,10 @@ fn stages<'a>(frozen: &'a Frozen, old: &Stages, asked: &RetryFrom) -> BTreeMap<&
             let complete = status.state == StageState::Succeeded || status.exit_code == Some(0);
             let anew = match stage.kind {
                 FrozenKind::Container(_) => status.attempts > 0 && (complete || below || by_name),
+                // The runs of items that succeeded are kept.
+                FrozenKind::Pipeline(ref nested) if nested.items().is_some() => {
+                    status.attempts > 0 && (status.state == StageState::Succeeded || below || by_name)
+                }
                 // Who asks again gets another answer.
                 FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) => {
                     status.start_time.is_some()

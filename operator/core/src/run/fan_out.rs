@@ -17,13 +17,13 @@ use crate::plan::{Delete, DeleteKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Reason of a stage of which an item failed.
-const ITEM_FAILED: &str = "ItemFailed";
+pub(super) const ITEM_FAILED: &str = "ItemFailed";
 /// Reason of a stage whose items are being stopped.
 const STOPPING: &str = "Stopping";
 /// How much longer than its grace period a program is waited for.
 const PATIENCE: Duration = Duration::from_mins(5);
 /// Pods of items wake nobody: there may be ten thousand.
-const LOOK: Duration = Duration::from_secs(2);
+pub(super) const LOOK: Duration = Duration::from_secs(2);
 /// Between two writes of the counts: longer, the more items there are.
 const OFTEN: Duration = Duration::from_secs(2);
 const SELDOM: Duration = Duration::from_secs(10);
@@ -40,7 +40,8 @@ pub(super) fn runs_items(stage: &FrozenContainer, status: &StageStatus) -> bool 
 pub fn has_item_pods(run: &MLPipelineRun, stage: &str) -> bool {
     let status = run.status.as_ref().and_then(|status| status.stages.get(stage));
     let over = |status: &StageStatus| matches!(status.state, StageState::Succeeded | StageState::Skipped);
-    status.is_some_and(|status| status.items.is_some() && !collects(status) && !over(status))
+    // Items that are runs have none, and no Job.
+    status.is_some_and(|status| status.items.is_some() && status.job.is_some() && !collects(status) && !over(status))
 }
 
 /// What the items made is put together.
@@ -125,7 +126,7 @@ fn step(
         return container::wait(pass, name, stage, status, words, effects);
     }
     status.state = StageState::Running;
-    let items = tallied(pass, old, total, &counts);
+    let items = tallied(pass, old, counted(pass, total, &counts));
     let told = if counts.ready == 0 { pending(pass, name, stage, old, pods, job) } else { None };
     // A pod that was made since is a sign of life too: its Job counts an item when it is over.
     let made = pods.iter().filter_map(|pod| pod.created).max();
@@ -244,32 +245,37 @@ fn wanted<'a>(pass: &'a Pass<'_>, name: &'a str, stage: &'a FrozenContainer, sta
 }
 
 /// `37 of 100 items are done, 4 run, 1 failed`.
-fn progress(status: &StageStatus) -> String {
+pub(super) fn progress(status: &StageStatus) -> String {
     let Some(items) = &status.items else { return String::new() };
     let ItemsStatus { total, succeeded, failed, running, .. } = items;
     let failed = if *failed > 0 { format!(", {failed} failed") } else { String::new() };
     format!("{succeeded} of {total} items are done, {running} run{failed}")
 }
 
-fn counted(pass: &Pass<'_>, total: u32, counts: &JobItems) -> ItemsStatus {
+pub(super) fn counted(pass: &Pass<'_>, total: u32, counts: &JobItems) -> ItemsStatus {
     let JobItems { succeeded, ready, failed, .. } = counts;
-    let time = Some(pass.time());
-    ItemsStatus { total, succeeded: *succeeded, failed: *failed, running: *ready, time, collecting: false }
+    ItemsStatus {
+        total,
+        succeeded: *succeeded,
+        failed: *failed,
+        running: *ready,
+        time: Some(pass.time()),
+        ..ItemsStatus::default()
+    }
 }
 
 /// The counts; the old ones if they are the same, or were written a moment ago.
-fn tallied(pass: &Pass<'_>, old: &StageStatus, total: u32, counts: &JobItems) -> ItemsStatus {
-    let new = counted(pass, total, counts);
+pub(super) fn tallied(pass: &Pass<'_>, old: &StageStatus, new: ItemsStatus) -> ItemsStatus {
     let Some(before) = &old.items else { return new };
     let same = ItemsStatus { time: before.time.clone(), ..new.clone() } == *before;
-    let pause = Duration::from_secs(u64::from(total / 200)).clamp(OFTEN, SELDOM);
+    let pause = Duration::from_secs(u64::from(new.total / 200)).clamp(OFTEN, SELDOM);
     let recent = before.time.as_ref().is_some_and(|time| since(time.0, pass.now) < pause);
     // The first that begins is told at once.
     if same || recent && old.state == StageState::Running { before.clone() } else { new }
 }
 
 /// Every item is done.
-fn done(
+pub(super) fn done(
     pass: &Pass<'_>,
     name: &str,
     stage: &FrozenContainer,
@@ -348,20 +354,26 @@ fn failed(wanted: Wanted<'_>, pods: &[&PodView], counts: &JobItems, words: &Word
     };
     // Zero would say that the stage is complete: what its items made is to be found again.
     let exit_code = first.exit_code.filter(|code| *code != 0);
-    let told: Vec<String> = failures
-        .iter()
-        .take(TOLD)
-        .map(|(index, failure)| format!("item {index}: {}: {}", failure.reason, failure.message))
-        .collect();
-    let more = (counts.failed as usize).max(failures.len()).saturating_sub(told.len());
-    let rest = if more > 0 { format!("\nand {more} more") } else { String::new() };
+    let message = told(
+        failures.iter().map(|(index, failure)| format!("item {index}: {}: {}", failure.reason, failure.message)),
+        counts.failed as usize,
+    );
     Ending::Failed(Failure {
         reason: ITEM_FAILED.to_owned(),
-        message: format!("{}{rest}", told.join("\n")),
+        message,
         exit_code,
         // What one item lost all others would miss.
         report: first.report.clone().filter(|report| report.reason == ReportReason::InputLost),
         // Each was tried as often as `retry` says.
         lasting: true,
     })
+}
+
+/// The first items that failed with their words, and how many of `count` there are besides.
+pub(super) fn told(failures: impl ExactSizeIterator<Item = String>, count: usize) -> String {
+    let count = count.max(failures.len());
+    let told: Vec<String> = failures.take(TOLD).collect();
+    let more = count.saturating_sub(told.len());
+    let rest = if more > 0 { format!("\nand {more} more") } else { String::new() };
+    format!("{}{rest}", told.join("\n"))
 }

@@ -19,11 +19,11 @@ use super::inputs::{self, Hindrance, Mounted};
 use super::items::{self, Items, LIST, List};
 use super::job;
 use super::pass::{Pass, Stages};
-use super::{code, mounts, render, scope};
+use super::{code, mounts, nested_items, render, scope};
 use crate::api::{AgentPath, Container, ForEach, PodSettings, Resources, StageStatus};
 use crate::expr;
 use crate::item::Order;
-use crate::pipeline::FrozenContainer;
+use crate::pipeline::{FrozenContainer, FrozenKind};
 use crate::store::{self, Place};
 use crate::{names, pod};
 
@@ -61,7 +61,7 @@ pub(super) fn items(
     let is_there = |input: &str| inputs.contains_key(input) || handed.contains_key(input);
     let order = Order::new(stage, scope::names(pass, stages), env, is_there);
     let mut task = job::task(pass, name, stage, status, &container, &inputs, &handed);
-    task.items = Some(TaskItems { total: total.into(), source, order: Some(json!(order)) });
+    task.items = Some(TaskItems { total: total.into(), source, order: Some(json!(order)), told: false });
     let text = written(name, &task)?;
     if !render::fits(&text) {
         let message = format!(
@@ -122,7 +122,14 @@ pub(super) fn collect(
     status: &StageStatus,
     stages: &Stages,
 ) -> Result<Made, Hindrance> {
-    let Items { total, source, list } = items::of(pass, name, each, stages)?;
+    let told = match pass.frozen.stages.get(name).map(|stage| &stage.kind) {
+        Some(FrozenKind::Pipeline(nested)) => {
+            Some(nested_items::told(pass, name, &nested.pipeline, each, status, stages)?)
+        }
+        _ => None,
+    };
+    let is_told = told.is_some();
+    let Items { total, source, list } = told.map_or_else(|| items::of(pass, name, each, stages), Ok)?;
     let own = &stage.container.settings;
     let container = Container {
         image: pass.config.agent_image.clone(),
@@ -154,7 +161,7 @@ pub(super) fn collect(
     task.outputs.insert(ITEMS_OUTPUT.to_owned(), folder(true));
     task.timeout_seconds = None;
     task.code = None;
-    task.items = Some(TaskItems { total: total.into(), source, order: None });
+    task.items = Some(TaskItems { total: total.into(), source, order: None, told: is_told });
     let text = written(name, &task)?;
     let mut spec = job::pod_spec(pass, name, status.retries, &container, &BTreeMap::new(), &text, task.grace_seconds);
     let list = read(list, &mut spec);

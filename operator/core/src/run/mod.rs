@@ -1,6 +1,6 @@
 //! Runs: from what is frozen and what is observed to the next effects.
 //!
-//! A pass goes: `start` (accept, freeze) → `advance` (every stage one step: `container`, `nested`, `approve`,
+//! A pass goes: `start` (accept, freeze) → `advance` (every stage one step: `container`, `nested`, `nested_items`, `approve`,
 //! `register`, `deploy`) →
 //! `finish` (is the run over) → `status` (conditions). A stage with a program goes: `inputs` → `job` → `classify` (what
 //! became of the attempt) → `attempt` (what follows from it) → `retry`, `heal`, `gate`; `cache` may spare it the attempt. Each decides from values alone.
@@ -32,6 +32,7 @@ mod locks;
 mod memory;
 mod mounts;
 mod nested;
+mod nested_items;
 mod observed;
 mod pass;
 mod placed;
@@ -55,6 +56,7 @@ pub use fan_out::has_item_pods;
 pub(crate) use graph::ancestors;
 pub use locks::{Claim, claims, has_locks, lock_names, takes_locks};
 pub use nested::{Above, DEEPEST, ended_by, parent};
+pub use nested_items::MOST_RUNS;
 pub use observed::{ContainerView, JobItems, JobView, Observed, PodView, Terminated, Words};
 pub use plan::plan;
 pub use turns::{FRONT, Peer, Slot, bound, priority};

@@ -10,19 +10,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use super::graph::GATE_REJECTED;
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{Observed, again, attempt, deadline, finish};
+use super::{Observed, again, attempt, deadline, finish, nested_items, scope};
 use crate::api::{
     Cancel, Condition, MLPipelineRun, MLPipelineRunSpec, NestedPipeline, PipelineRef, RunRef, StageState, StageStatus,
     Value,
 };
+use crate::expr::Scope;
 use crate::plan::{Create, NAME_TAKEN};
 use crate::{duration, expr, names};
 
 /// How deep pipelines may nest.
 pub const DEEPEST: usize = 8;
 /// How long the apiserver may refuse the run (a quota, for one).
-const LIMIT: Duration = Duration::from_hours(1);
-const PAUSE: Duration = Duration::from_secs(15);
+pub(super) const LIMIT: Duration = Duration::from_hours(1);
+pub(super) const PAUSE: Duration = Duration::from_secs(15);
 
 /// What a nested run sees of the runs that it belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,14 +45,16 @@ pub fn parent(run: &MLPipelineRun) -> Option<&OwnerReference> {
 #[must_use]
 pub fn ended_by(parent: &MLPipelineRun, run: &MLPipelineRun) -> Option<Cancel> {
     let name = run.metadata.name.as_deref().unwrap_or_default();
-    let stages = parent.status.iter().flat_map(|status| status.stages.values());
-    let goes_on = stages.into_iter().any(|stage| is(stage, name) && !stage.state.ended());
+    let goes_on = parent.status.as_ref().is_some_and(|status| goes_on(&status.stages, name, run));
     let now = parent.spec.cancel == Some(Cancel::Now);
     (!goes_on).then_some(if now { Cancel::Now } else { Cancel::Graceful })
 }
 
-fn is(stage: &StageStatus, run: &str) -> bool {
-    stage.run.as_ref().is_some_and(|reference| reference.name == run)
+/// The stage that the run is for has not ended.
+fn goes_on(stages: &Stages, name: &str, run: &MLPipelineRun) -> bool {
+    let is = |status: &StageStatus| status.run.as_ref().is_some_and(|reference| reference.name == name);
+    let mut all = stages.iter().filter(|(_, status)| !status.state.ended());
+    all.any(|(stage, status)| is(status) || nested_items::is_of(run, stage, status))
 }
 
 /// The run as it is asked for: by itself, or by the run that it belongs to.
@@ -78,7 +81,7 @@ pub(super) fn step(
     let mut status = old.clone();
     let started = status.start_time.get_or_insert(pass.time()).clone();
     let wanted = names::job(pass.run_name(), name, status.retries + 1);
-    if let Some(run) = found(pass, name, &wanted) {
+    if let Some(run) = found(pass, &wanted) {
         status.run = Some(RunRef { name: wanted, uid: run.metadata.uid.clone() });
         let status = look(pass, name, nested, run, status, stages, effects);
         return if status.state.ended() { status } else { in_time(pass, name, nested, status, effects) };
@@ -99,7 +102,7 @@ pub(super) fn step(
         status.message = Some(clip(&deadline::with(&refusal.message, Some(&started), LIMIT)));
         effects.again(PAUSE);
     }
-    match params(pass, nested, stages) {
+    match params(nested, &scope::of_run(pass, stages)) {
         Ok(params) => effects.create.push(Create::Run(Box::new(run(pass, name, nested, &wanted, params, &status)))),
         Err(message) => return attempt::fail(pass, name, status, "InvalidExpression", &message, effects),
     }
@@ -108,21 +111,23 @@ pub(super) fn step(
 }
 
 /// There is a run of the stage.
-pub(super) fn has_run(pass: &Pass<'_>, name: &str, status: &StageStatus) -> bool {
-    status.run.as_ref().is_some_and(|run| found(pass, name, &run.name).is_some())
+pub(super) fn has_run(pass: &Pass<'_>, status: &StageStatus) -> bool {
+    status.run.as_ref().is_some_and(|run| found(pass, &run.name).is_some())
 }
 
-/// The stage's run of this name: what is observed may be one from before the stage was begun again.
-fn found<'a>(pass: &'a Pass<'_>, stage: &str, name: &str) -> Option<&'a MLPipelineRun> {
-    let run = pass.observed.nested.get(stage).map(AsRef::as_ref);
-    run.filter(|run| run.metadata.name.as_deref() == Some(name))
+fn found<'a>(pass: &Pass<'a>, name: &str) -> Option<&'a MLPipelineRun> {
+    pass.observed.nested.get(name).map(AsRef::as_ref)
 }
 
 /// A stage that has ended before its run did.
 pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages) -> Option<&'a str> {
-    let ended = |name: &str| stages.get(name).is_none_or(|status| status.state.ended());
-    let runs = pass.observed.nested.iter().filter(|(_, run)| !has_ended(run));
-    runs.map(|(name, _)| name.as_str()).find(|name| ended(name))
+    let mut runs = pass.observed.nested.iter().filter(|(_, run)| !has_ended(run));
+    runs.find(|(name, run)| !goes_on(stages, name, run))
+        .map(|(name, run)| label(run, names::STAGE_LABEL).unwrap_or(name))
+}
+
+pub(super) fn label<'a>(run: &'a MLPipelineRun, key: &str) -> Option<&'a str> {
+    run.metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
 fn has_ended(run: &MLPipelineRun) -> bool {
@@ -130,7 +135,7 @@ fn has_ended(run: &MLPipelineRun) -> bool {
 }
 
 /// Why the pipeline cannot be run here: it runs already, or too many are in each other.
-fn too_deep(pass: &Pass<'_>, nested: &NestedPipeline) -> Option<String> {
+pub(super) fn too_deep(pass: &Pass<'_>, nested: &NestedPipeline) -> Option<String> {
     let above = pass.observed.above.pipelines.iter().map(Option::as_deref);
     let mut chain: Vec<&str> = std::iter::once(pass.pipeline_name())
         .chain(above)
@@ -145,16 +150,16 @@ fn too_deep(pass: &Pass<'_>, nested: &NestedPipeline) -> Option<String> {
     (chain.len() > DEEPEST).then_some(message)
 }
 
-fn params(pass: &Pass<'_>, nested: &NestedPipeline, stages: &Stages) -> Result<BTreeMap<String, Value>, String> {
-    let scope = super::scope::of_run(pass, stages);
+/// The values of its parameters.
+pub(super) fn params(nested: &NestedPipeline, scope: &Scope) -> Result<BTreeMap<String, Value>, String> {
     let fill = |(name, value): (&String, &Value)| {
-        let value = expr::render_value(value, &scope).map_err(|error| format!("pipeline.params.{name}: {error}"))?;
+        let value = expr::render_value(value, scope).map_err(|error| format!("pipeline.params.{name}: {error}"))?;
         Ok((name.clone(), value))
     };
     nested.params.iter().map(fill).collect()
 }
 
-fn run(
+pub(super) fn run(
     pass: &Pass<'_>,
     stage: &str,
     nested: &NestedPipeline,
@@ -191,7 +196,7 @@ fn run(
 }
 
 /// What became of the run so far.
-fn look(
+pub(super) fn look(
     pass: &Pass<'_>,
     name: &str,
     nested: &NestedPipeline,
@@ -296,7 +301,7 @@ fn take(
 }
 
 /// A stage whose run has not ended, within its time.
-fn in_time(
+pub(super) fn in_time(
     pass: &Pass<'_>,
     name: &str,
     nested: &NestedPipeline,

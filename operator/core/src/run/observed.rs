@@ -32,7 +32,7 @@ pub struct Observed {
     pub pod_templates: BTreeMap<String, Arc<PodTemplate>>,
     /// What `status.frozen` names, once the run has started.
     pub frozen: Option<Arc<Frozen>>,
-    /// Runs of the stages that run another pipeline, by stage.
+    /// Runs that belong to this one, by name: those of the stages that run another pipeline.
     pub nested: BTreeMap<String, Arc<MLPipelineRun>>,
     /// If it is such a run itself: what it sees of those that it belongs to.
     pub above: Above,

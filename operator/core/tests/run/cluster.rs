@@ -104,6 +104,8 @@ pub struct Cluster {
     pub refuse_jobs: Option<(u16, &'static str)>,
     /// Refuse the Jobs of this stage only.
     pub refuse_job_of: Option<&'static str>,
+    /// Refuse every run of a stage.
+    pub refuse_runs: bool,
     /// Refuse to keep a frozen pipeline.
     pub refuse_revisions: bool,
     /// Somebody else owns `spec.model.version`.
@@ -153,6 +155,7 @@ impl Cluster {
             crash: None,
             refuse_jobs: None,
             refuse_job_of: None,
+            refuse_runs: false,
             refuse_revisions: false,
             version_owned: false,
             writes: 0,
@@ -260,7 +263,7 @@ impl Cluster {
             pod_templates: self.pod_templates.clone(),
             superseded: self.superseded.clone(),
             frozen: frozen.map(|(_, frozen)| Arc::clone(frozen)),
-            nested: self.nested_by_stage(),
+            nested: self.nested.iter().map(|(name, run)| (name.clone(), Arc::new(run.clone()))).collect(),
             above: self.above.clone(),
             jobs: self.jobs.values().map(|(view, _)| Arc::new(view.clone())).collect(),
             pods: self.pods.iter().cloned().map(Arc::new).collect(),
@@ -271,14 +274,6 @@ impl Cluster {
             ..Observed::default()
         };
         run::plan(&self.run, &observed, &self.config, self.now)
-    }
-
-    fn nested_by_stage(&self) -> BTreeMap<String, Arc<MLPipelineRun>> {
-        let stages = self.run.status.iter().flat_map(|status| &status.stages);
-        let run = |(stage, status): (&String, &StageStatus)| {
-            Some((stage.clone(), Arc::new(self.nested.get(&status.run.as_ref()?.name)?.clone())))
-        };
-        stages.filter_map(run).collect()
     }
 
     /// Counts a write, and tells whether it is made: `None` if the operator dies before it.
@@ -352,6 +347,10 @@ impl Cluster {
             }
             Create::Run(mut run) => {
                 let name = run.metadata.name.clone().unwrap();
+                if self.refuse_runs {
+                    self.refuse(format!("MLPipelineRun {name}"), 403, "Forbidden", "exceeded quota: runs=1");
+                    return;
+                }
                 if !self.nested.contains_key(&name) {
                     *self.created.entry(name.clone()).or_default() += 1;
                     run.metadata.uid = Some(self.uid("run"));

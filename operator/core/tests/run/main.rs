@@ -16,6 +16,7 @@ mod heal;
 mod locks;
 mod model;
 mod nested;
+mod nested_items;
 mod node;
 mod report;
 mod retries;

@@ -48,13 +48,17 @@ pub fn put_together(
 ) -> Result<Together, CollectError> {
     let values = item::all(items, place, stop)?;
     let remote = &stage.remote;
-    let manifests = remote.wait(stop, remote.manifests(task, items.total)).map_err(CollectError::Remote)?;
+    let made = if items.told { 0 } else { items.total };
+    let manifests = remote.wait(stop, remote.manifests(task, made)).map_err(CollectError::Remote)?;
     let path = place.at(output_path(task.attempt, ITEMS_OUTPUT));
     let unwritten = |source| StoreError::new(&path, source);
     let mut lines = BufWriter::new(File::create(&path).map_err(unwritten)?);
     let mut together = Together::default();
     let names = task.outputs.keys().filter(|output| *output != ITEMS_OUTPUT);
     let mut taken: BTreeMap<&String, Vec<Taken>> = names.map(|name| (name, Vec::new())).collect();
+    for value in values.iter().filter(|_| items.told) {
+        writeln!(lines, "{value}").map_err(unwritten)?;
+    }
     for ((index, value), manifest) in (0..items.total).zip(&values).zip(manifests) {
         let manifest = manifest.map_err(|why| CollectError::Lost { index, why })?;
         writeln!(lines, "{}", collect::line(index, value, &manifest.report)).map_err(unwritten)?;

@@ -166,6 +166,17 @@ fn what_the_items_made_is_put_together_without_a_copy() {
 }
 
 #[test]
+fn a_list_of_what_became_of_the_items_is_kept_as_it_is() {
+    let items = json!({ "total": 2, "source": source(), "told": true });
+    let mut stage = with_list(Stage::new().with("items", items));
+    stage.task["outputs"] = json!({ "items": { "type": "artifact", "items": true } });
+    let ran = collect(&stage);
+    assert_eq!(ran.report.reason, ReportReason::Completed, "{}", ran.report.message);
+    assert_eq!((ran.report.outputs["items"].items, ran.report.outputs["items"].digest.as_str()), (Some(2), DIGEST));
+    assert_eq!(fs::read_to_string(stage.path("stage/attempts/1/outputs/items")).unwrap(), LIST);
+}
+
+#[test]
 fn what_is_lost_or_changed_after_its_item_is_told_with_the_item() {
     let cases: [(&str, &dyn Fn(&Stage)); 4] = [
         ("item 1 ", &|stage| fs::remove_file(stage.path("stage/items/1/manifest.json")).unwrap()),

@@ -59,10 +59,14 @@ fn stage_type(stage: &Resolved<'_>) -> Type {
     };
     let mut members = BTreeMap::from(TOLD.map(|name| (name.to_owned(), Type::Text)));
     let output = Type::Record(["uri", "digest"].map(|name| (name.to_owned(), Type::Text)).into());
+    if stage.stage.for_each.is_some() {
+        let counts = ["total", "succeeded", "failed"].map(|name| (name.to_owned(), Type::Number));
+        members.insert("items".to_owned(), Type::Record(counts.into()));
+    }
     if let Some(nested) = &stage.stage.pipeline {
-        let outputs = nested.outputs.keys().map(|name| (name.clone(), output.clone()));
+        let outputs = stage.made().into_keys().map(|name| (name.to_owned(), output.clone()));
         members.insert("outputs".to_owned(), Type::Named(outputs.collect()));
-        if nested.results.is_some() {
+        if nested.results.is_some() && stage.stage.for_each.is_none() {
             members.insert("results".to_owned(), Type::map_of(Type::Any));
             members.insert("metrics".to_owned(), Type::map_of(Type::Number));
         }
@@ -73,15 +77,12 @@ fn stage_type(stage: &Resolved<'_>) -> Type {
         } else {
             Type::Named(stage.made().keys().map(|name| ((*name).to_owned(), output.clone())).collect())
         };
+        members.insert("outputs".to_owned(), outputs);
         if stage.stage.for_each.is_some() {
-            let counts = ["total", "succeeded", "failed"].map(|name| (name.to_owned(), Type::Number));
-            members.insert("items".to_owned(), Type::Record(counts.into()));
-            members.insert("outputs".to_owned(), outputs);
             return Type::Record(members);
         }
         members.insert("results".to_owned(), facts(stage.template.map(|template| &template.results), Type::Any));
         members.insert("metrics".to_owned(), metrics_type(stage));
-        members.insert("outputs".to_owned(), outputs);
     }
     Type::Record(members)
 }

@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::edges::{Edges, Tie};
 use super::expression::References;
-use super::resolve::Resolved;
+use super::resolve::{Kind, Resolved};
 use super::{Problems, inputs, quoted};
 use crate::api::{ArtifactType, ForEach, ItemRange};
 use crate::expr::{self, Names, Type};
+use crate::run::MOST_RUNS;
 
 const REASON: &str = "InvalidForEach";
 
@@ -35,6 +36,7 @@ pub(super) fn check(
     let mut references = References::default();
     let Some(each) = &resolved.stage.for_each else { return references };
     let at = format!("{}.forEach", resolved.at(stage));
+    let most = if resolved.kind == Kind::Pipeline { MOST_RUNS } else { MOST_ITEMS };
     let ForEach { items, range, from, parallelism, fail_fast: _ } = each;
     if [items.is_some(), range.is_some(), from.is_some()].into_iter().filter(|given| *given).count() != 1 {
         let message = "exactly one of items, range and from is required: write one of them";
@@ -45,14 +47,14 @@ pub(super) fn check(
         problems.add(format!("{at}.parallelism"), REASON, message);
     }
     if let Some(items) = items {
-        list(items, &format!("{at}.items"), run, &mut references, problems);
+        list(items, &format!("{at}.items"), most, run, &mut references, problems);
     }
     if let Some(ItemRange { count, start, step }) = range {
         let path = format!("{at}.range");
         number(count, &format!("{path}.count"), run, &mut references, problems);
-        let whole = |count: f64| count.fract() == 0.0 && (0.0..=MOST_ITEMS as f64).contains(&count);
+        let whole = |count: f64| count.fract() == 0.0 && (0.0..=most as f64).contains(&count);
         if count.as_f64().is_some_and(|count| !whole(count)) {
-            let message = format!("{count} is no number of items: write a whole number from 0 to {MOST_ITEMS}");
+            let message = format!("{count} is no number of items: write a whole number from 0 to {most}");
             problems.add(format!("{path}.count"), REASON, message);
         }
         for (field, value) in [("start", start), ("step", step)] {
@@ -61,7 +63,13 @@ pub(super) fn check(
             }
         }
     }
-    if let Some(from) = from {
+    if let Some(from) = from.as_ref().filter(|_| resolved.kind == Kind::Pipeline) {
+        let message = format!(
+            "items of a stage with pipeline become parameters, which the operator fills in, and it reads no file as `{from}`: write items: \
+             \"$[[ stages.<stage>.results.<list> ]]\", a list that an earlier stage has as a result, or a range"
+        );
+        problems.add(format!("{at}.from"), REASON, message);
+    } else if let Some(from) = from {
         let path = format!("{at}.from");
         if inputs::output(stage, from, &path, Tie::Uses, all, edges, problems) == Some(ArtifactType::Model) {
             let message = format!("`{from}` is a model: name an output that is a file with one item in each line");
@@ -91,11 +99,11 @@ fn file(from: &str, path: &str, all: &BTreeMap<&str, Resolved<'_>>, problems: &m
     }
 }
 
-fn list(items: &Value, path: &str, run: &Names, references: &mut References, problems: &mut Problems) {
+fn list(items: &Value, path: &str, most: u64, run: &Names, references: &mut References, problems: &mut Problems) {
     if let Value::Array(list) = items
-        && list.len() as u64 > MOST_ITEMS
+        && list.len() as u64 > most
     {
-        let message = format!("it has {} items, and at most {MOST_ITEMS} are run: split the list", list.len());
+        let message = format!("it has {} items, and at most {most} are run: split the list", list.len());
         problems.add(path, REASON, message);
     }
     let checked = expr::check_value(items, run);

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::edges::Edges;
 use super::resolve::Resolved;
-use crate::api::{Cache, Container, Defaults, MLPipelineSpec, OnFailure, PodSettings, Resources, bounds};
+use crate::api::{Cache, Container, Defaults, ForEach, MLPipelineSpec, OnFailure, PodSettings, Resources, bounds};
 use crate::duration;
-use crate::pipeline::{Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenStage};
+use crate::pipeline::{Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenNested, FrozenStage};
 
 /// How long a pod may wait unless something is said.
 const PENDING_SECONDS: u64 = 3600;
@@ -49,7 +49,8 @@ fn kind(
 ) -> Option<FrozenKind> {
     let stage = resolved.stage;
     if let Some(nested) = &stage.pipeline {
-        return Some(FrozenKind::Pipeline(Box::new(nested.clone())));
+        let collector = stage.for_each.as_ref().map(|each| Box::new(collector(each, defaults)));
+        return Some(FrozenKind::Pipeline(Box::new(FrozenNested { pipeline: nested.clone(), collector })));
     }
     if let Some(approve) = &stage.approve {
         return Some(FrozenKind::Approve(approve.clone()));
@@ -90,6 +91,18 @@ fn kind(
         timeout_seconds: seconds(timeout.or(defaults.timeout.as_deref())),
         pending_timeout_seconds: seconds(pending).unwrap_or(PENDING_SECONDS),
     })))
+}
+
+/// The pod that keeps what became of the runs of items, by the identity that reaches the store.
+fn collector(each: &ForEach, defaults: &Defaults) -> FrozenContainer {
+    let settings =
+        PodSettings { service_account_name: defaults.service_account_name.clone(), ..PodSettings::default() };
+    FrozenContainer {
+        container: Container { settings, ..Container::default() },
+        for_each: Some(each.clone()),
+        pending_timeout_seconds: seconds(defaults.pending_timeout.as_deref()).unwrap_or(PENDING_SECONDS),
+        ..FrozenContainer::default()
+    }
 }
 
 /// What runs at the very end tells somebody, mostly: a default for all is not meant for it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::edges::{Edges, Tie};
 use super::resolve::Resolved;
-use super::{Problems, expression, name, stage, time};
+use super::{Problems, expression, for_each, name, stage, time};
 use crate::api::MLPipelineSpec;
 
 /// Checks one and draws the edges of its parameters.
@@ -31,13 +31,22 @@ pub(super) fn check(
             problems.add(format!("{outputs}.{output}.from"), "InvalidReference", message);
         }
     }
+    if resolved.stage.for_each.is_some() && !nested.outputs.is_empty() {
+        let message = "what the run of an item makes stays with that run: leave outputs out, and let results name the stage whose results and \
+                       metrics the output `items` is to list";
+        problems.add(&outputs, "InvalidForEach", message);
+    }
     time::duration(nested.timeout.as_deref(), &format!("{at}.timeout"), problems);
     let names = expression::run_names(resolved, spec, all);
-    let references = stage::with(&nested.params, None, &format!("{at}.params"), &names, problems);
+    let over = for_each::check(name, resolved, &names, all, edges, problems);
+    let names = for_each::names(resolved, names);
+    let params = stage::with(&nested.params, None, &format!("{at}.params"), &names, problems);
     let tie = |status: bool| match (status, resolved.finally) {
         (true, true) => Tie::Takes,
         (true, false) => Tie::Follows,
         (false, _) => Tie::Uses,
     };
-    references.edges(name, tie, all, edges, problems);
+    for references in [over, params] {
+        references.edges(name, tie, all, edges, problems);
+    }
 }

@@ -61,6 +61,10 @@ impl Resolved<'_> {
     /// What later stages find. Of one with `forEach` these are folders, and the list of its items.
     pub fn made(&self) -> BTreeMap<&str, ArtifactType> {
         if let Some(nested) = &self.stage.pipeline {
+            if self.stage.for_each.is_some() {
+                let kept = self.stored && nested.results.is_some();
+                return kept.then_some((ITEMS_OUTPUT, ArtifactType::Artifact)).into_iter().collect();
+            }
             return nested.outputs.iter().map(|(name, output)| (name.as_str(), output.kind)).collect();
         }
         let each = self.stage.for_each.is_some();

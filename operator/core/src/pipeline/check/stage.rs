@@ -67,7 +67,12 @@ fn belongs(resolved: &Resolved<'_>, at: &str, problems: &mut Problems) {
             "a stage with container: with uses they come from the StageTemplate",
         ),
         ("inputs", !stage.inputs.is_empty(), program, "a stage with uses or container"),
-        ("forEach", stage.for_each.is_some(), program, "a stage with uses or container"),
+        (
+            "forEach",
+            stage.for_each.is_some(),
+            program || stage.pipeline.is_some(),
+            "a stage with uses, container or pipeline",
+        ),
         ("gate", stage.gate.is_some(), program, "a stage with uses or container"),
         ("cache", stage.cache.is_some(), program, "a stage with uses or container"),
         ("code", stage.code.is_some(), program, "a stage with uses or container"),

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{checked, container, merge, refused, stage};
+use crate::pipeline::FrozenKind;
 
 const AT: &str = "spec.stages.fan.forEach";
 
@@ -133,4 +134,63 @@ fn what_has_no_meaning_for_many_items_is_refused() {
     );
     refused(fan(list(), json!({ "outputs": { "items": {} } })), &at("outputs.items"), "use another name");
     refused(stage("register", json!({ "forEach": list() })), "spec.stages.register.forEach", "belongs to");
+}
+
+/// A stage that runs a pipeline over something, and what is said besides.
+#[allow(clippy::needless_pass_by_value)]
+fn runs(for_each: Value, more: Value) -> Value {
+    let mut fan = json!({ "forEach": for_each, "pipeline": { "name": "train", "results": "fit" } });
+    merge(&mut fan, more);
+    stage("fan", fan)
+}
+
+#[test]
+fn a_pipeline_is_run_over_items_too() {
+    let params = json!({ "pipeline": { "params": { "a": "$[[ item.x ]]", "b": "$[[ index + params.rate ]]", "c": { "d": 1 } } } });
+    for each in [list(), json!({ "range": { "count": 1000 } }), json!({ "items": "$[[ stages.load.results.rows ]]" })] {
+        let found = checked(runs(each.clone(), params.clone()));
+        assert!(found.is_ok(), "{each}: {found:?}");
+    }
+    let over_results = checked(runs(json!({ "items": "$[[ stages.load.results.rows ]]" }), json!({}))).unwrap();
+    assert_eq!(over_results.stages["fan"].needs, ["load"]);
+    let FrozenKind::Pipeline(nested) = &over_results.stages["fan"].kind else { panic!("no pipeline") };
+    let (_, collector) = nested.items().unwrap();
+    assert_eq!(collector.container.settings.service_account_name.as_deref(), Some("trainer"));
+    let after = |more: Value| {
+        let mut spec = runs(list(), json!({}));
+        let mut after = json!({ "container": { "image": "i", "command": ["c"] } });
+        merge(&mut after, more);
+        merge(&mut spec, stage("after", after));
+        spec
+    };
+    assert!(checked(after(json!({ "inputs": { "x": { "from": "fan.items" } } }))).is_ok());
+    assert!(checked(after(json!({ "forEach": { "from": "fan.items" } }))).is_ok());
+    assert!(checked(after(json!({ "when": "stages.fan.items.failed < 1.0" }))).is_ok());
+    refused(
+        after(json!({ "when": "stages.fan.metrics.f1 > 1" })),
+        "spec.stages.after.when",
+        "`stages.fan.metrics` is unknown",
+    );
+    let mut without = after(json!({ "inputs": { "x": { "from": "fan.items" } } }));
+    merge(&mut without, stage("fan", json!({ "pipeline": { "results": null } })));
+    refused(without, "spec.stages.after.inputs.x.from", "no output `items`");
+}
+
+#[test]
+fn what_a_pipeline_cannot_do_for_each_item_is_refused_with_what_to_write() {
+    let at = |field: &str| format!("spec.stages.fan.{field}");
+    refused(runs(json!({ "items": vec![0; 1001] }), json!({})), &at("forEach.items"), "at most 1000");
+    refused(runs(json!({ "range": { "count": 1001 } }), json!({})), &at("forEach.range.count"), "from 0 to 1000");
+    refused(
+        runs(json!({ "from": "load.data" }), json!({})),
+        &at("forEach.from"),
+        "reads no file as `load.data`: write items",
+    );
+    let outputs = json!({ "pipeline": { "outputs": { "model": { "from": "fit.model" } } } });
+    refused(runs(list(), outputs), &at("pipeline.outputs"), "leave outputs out");
+    let unknown = json!({ "pipeline": { "params": { "a": "$[[ itm ]]" } } });
+    refused(runs(list(), unknown), &at("pipeline.params.a"), "`itm` is unknown");
+    let once = json!({ "pipeline": { "params": { "a": "$[[ item ]]" } }, "forEach": null });
+    refused(runs(list(), once), &at("pipeline.params.a"), "`item` is unknown");
+    refused(runs(list(), json!({ "retry": { "limit": 1 } })), &at("retry"), "belongs to");
 }
