@@ -33,4 +33,5 @@ mod worker;
 
 pub use callers::Limits;
 pub use control::scale::{ScaleError, Scaler};
+pub use door::Pace;
 pub use router::{EndpointsFrom, Options, Router, RouterError, RoutesFrom};

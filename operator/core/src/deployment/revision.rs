@@ -14,6 +14,7 @@ use crate::model_version::is_called_right;
 use crate::names;
 use crate::pod;
 use crate::problem::Problem;
+use crate::routing::check_security;
 use crate::store;
 
 /// What the model server reads.
@@ -188,6 +189,7 @@ pub fn check(deployment: &ModelDeployment, config: &Config) -> Vec<Problem> {
     }
     problems.extend(limits::check(deployment));
     problems.extend(model_cache::check(deployment));
+    problems.extend(check_security(deployment.spec.security.as_deref()));
     problems.extend(queries::check(deployment));
     problems.extend(payload_log::check(deployment));
     problems.extend(stream::check(deployment));
