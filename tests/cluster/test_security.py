@@ -4,38 +4,19 @@ import base64
 import http.client
 import json
 import ssl
-import subprocess
-import tempfile
 import threading
 import time
-from pathlib import Path
 
+from certificates import Certificate
 from harness import condition, kubectl, wait_for
+from issuer import Issuer, Signer
 from models import REQUEST, ModelTest
 
 ALICE = "alice-0123456789abcdef"
 BOB = "bob-0123456789abcdef"
+ISSUER = "https://login.example.com"
 # The kubelet brings mounted Secrets up to date within a minute or two.
 SYNC = 240
-
-
-class Certificate:
-    """A certificate of one name that signs itself."""
-
-    def __init__(self, name: str):
-        with tempfile.TemporaryDirectory() as folder:
-            key, certificate = Path(folder, "key"), Path(folder, "crt")
-            extensions = ["-addext", f"subjectAltName=DNS:{name}", "-addext", "basicConstraints=critical,CA:FALSE"]
-            made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-            subprocess.run([*made, "-subj", "/CN=m", "-keyout", key, "-out", certificate, *extensions], check=True, capture_output=True)
-            self.key, self.text = key.read_text(), certificate.read_text()
-        self.der = ssl.PEM_cert_to_DER_cert(self.text)
-
-    def context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cadata=self.text)
-        # The address is an IP here, and a name in the certificate.
-        context.check_hostname = False
-        return context
 
 
 def ask(address: str, headers: dict | None = None, context: ssl.SSLContext | None = None, body: bytes = REQUEST) -> tuple[int, dict, bytes]:
@@ -49,6 +30,15 @@ def ask(address: str, headers: dict | None = None, context: ssl.SSLContext | Non
         return answer.status, dict(answer.getheaders()), answer.read()
     finally:
         connection.close()
+
+
+def rules(jwks: dict) -> dict:
+    """`security.auth` for tokens of an issuer with these keys."""
+    return {"jwt": {"issuer": ISSUER, "audiences": ["m"], "jwks": jwks}}
+
+
+def bearer(signer: Signer, **claims) -> dict:
+    return {"authorization": f"Bearer {signer.token(ISSUER, 'm', **claims)}"}
 
 
 class Security(ModelTest):
@@ -127,7 +117,7 @@ class Security(ModelTest):
 
     def test_another_certificate_comes_without_a_failed_request(self):
         name = f"m.{self.namespace}.svc"
-        first, second = Certificate(name), Certificate(name)
+        first, second = Certificate(f"DNS:{name}"), Certificate(f"DNS:{name}")
         self.secret("cert", {"tls.crt": first.text, "tls.key": first.key})
         self.secured(tls={"secretName": "cert"})
         self.assertEqual(self.get("modeldeployment", "m")["status"]["address"]["url"], f"https://{name}")
@@ -228,8 +218,80 @@ class Security(ModelTest):
         jwks = {"keys": [{"kty": "EC", "crv": "P-256", "x": point, "y": point, "kid": "1"}]}
         self.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "issuer"}, "data": {"jwks.json": json.dumps(jwks)}})
         source = {"configMap": {"name": "issuer", "key": "jwks.json"}}
-        self.secured(auth={"jwt": {"issuer": "https://issuer", "audiences": ["m"], "jwks": source}})
+        self.secured(auth=rules(source))
         self.assertEqual(self.status(), 401)
         self.assertEqual(self.status({"authorization": "Bearer a.b.c"}), 401)
         kubectl("delete", "configmap", "-n", self.namespace, "issuer")
         self.told("Ready", "False", "SecretNotUsable", "ConfigMap issuer", "jwks.json")
+
+    def issuer(self, *signers: Signer) -> Issuer:
+        issuer = Issuer(*signers)
+        self.addCleanup(issuer.stop)
+        return issuer
+
+    def trust(self, certificate: Certificate) -> dict:
+        """`caConfigMap` with this certificate in it."""
+        self.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "login-ca"}, "data": {"ca.crt": certificate.text}})
+        return {"name": "login-ca", "key": "ca.crt"}
+
+    def everywhere(self, status: int, headers: dict) -> bool:
+        # New connections come to either router.
+        return all(self.status(headers) == status for _ in range(12))
+
+    def test_a_token_lets_in_by_keys_of_a_config_map(self):
+        signer, stranger = Signer("1"), Signer("1")
+        jwks = json.dumps({"keys": [signer.jwk()]})
+        self.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "issuer"}, "data": {"jwks.json": jwks}})
+        self.secured(auth=rules({"configMap": {"name": "issuer", "key": "jwks.json"}}))
+        self.assertEqual(self.status(bearer(signer)), 200)
+        for refused in (bearer(stranger), bearer(signer, seconds=-3600), bearer(signer, kid="2"), {}):
+            self.assertEqual(self.status(refused), 401)
+        of_another = {"authorization": f"Bearer {signer.token('https://other', 'm')}"}
+        for_another = {"authorization": f"Bearer {signer.token(ISSUER, 'other')}"}
+        self.assertEqual((self.status(of_another), self.status(for_another)), (401, 401))
+
+    def test_a_token_lets_in_by_keys_that_its_issuer_publishes_and_changes(self):
+        first, second, stranger = Signer("1"), Signer("2"), Signer("1")
+        issuer = self.issuer(first)
+        self.secured(auth=rules({"uri": issuer.uri, "caConfigMap": self.trust(issuer.certificate)}))
+        routers = sorted(p["metadata"]["name"] for p in self.routers())
+        shown = [bearer(first), bearer(second), bearer(stranger)]
+        old, new, strange = shown
+        self.assertTrue(self.everywhere(200, old))
+        self.assertEqual((self.status(), self.status(strange), self.status(bearer(first, seconds=-3600))), (401, 401, 401))
+        # The issuer changes its key: whoever shows the new one first is refused, and later ones get in.
+        issuer.publish(second)
+        wait_for("the new key", lambda: self.everywhere(200, new), 120, every=2)
+        self.assertTrue(self.everywhere(401, old))
+        # An issuer that is out of order leaves the keys that there were. A key that is not there has the routers ask it.
+        issuer.status = 500
+        asked = bearer(Signer("3"))
+        wait_for("nobody with another key", lambda: self.everywhere(401, asked), 60)
+        self.told("Secured", "False", "SecretNotTaken", issuer.uri, "the answer is 500")
+        self.assertTrue(self.everywhere(200, new))
+        self.assertEqual(condition(self.get("modeldeployment", "m"), "Ready")["status"], "True")
+        issuer.status = 200
+        self.told("Secured", "True", "InForce")
+        self.assertEqual(sorted(p["metadata"]["name"] for p in self.routers()), routers, "keys replace no router")
+        # Three kinds of questions: at the start, for a key that is not there, and after a failure. None of them is one for each request.
+        self.assertLess(issuer.asked, 40)
+        told = self.logs_of_routers() + json.dumps(self.get("modeldeployment", "m")) + "".join(self.events())
+        for headers in shown:
+            self.assertNotIn(headers["authorization"].removeprefix("Bearer "), told)
+
+    def test_keys_that_cannot_be_fetched_let_nobody_in_and_the_address_is_told(self):
+        signer = Signer("1")
+        issuer = self.issuer(signer)
+        self.register(1)
+        another = self.trust(Certificate("DNS:another.example"))
+        self.serve(1, security={"auth": rules({"uri": issuer.uri, "caConfigMap": another})})
+        for kind in ("Ready", "Secured"):
+            self.told(kind, "False", "SecretNotUsable", "nobody is let in", issuer.uri, "TLS")
+        self.assertEqual(self.status(bearer(signer)), 503)
+        self.assertEqual(issuer.asked, 0)
+        self.assertTrue(any("SecretNotUsable" in event and issuer.uri in event for event in self.events()), self.events())
+        # The right authority comes into the ConfigMap.
+        self.trust(issuer.certificate)
+        self.told("Secured", "True", "InForce")
+        self.wait_served(1)
+        self.assertEqual((self.status(bearer(signer)), self.status()), (200, 401))

@@ -1,5 +1,5 @@
 //! How a router reaches an address that a spec names: not one that belongs to the node or to this very pod, and over TLS by the authority
-//! that is named beside it.
+//! that is named beside it, or by the public ones.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -55,7 +55,7 @@ fn forbidden(host: &str, address: SocketAddr) -> String {
     format!("{host} is {}: addresses of a node or of the pod itself are not asked", address.ip())
 }
 
-/// Opens one. `ca` is read anew each time: an authority that was renewed is used at once.
+/// Opens one. `ca` is read anew each time: an authority that was renewed is used at once. Without one the public authorities are trusted.
 pub async fn open(uri: &Uri, ca: Option<&Entry>, usage: Usage, reach: &Reach) -> Result<Stream, String> {
     let https = uri.scheme_str() == Some("https");
     let host = uri.host().ok_or_else(|| format!("{uri} names no host"))?;
@@ -120,17 +120,24 @@ fn may_ask(ip: IpAddr, loopback: bool) -> bool {
 }
 
 fn tls(ca: Option<&Entry>, usage: Usage, reach: &Reach) -> Result<Arc<ClientConfig>, String> {
-    let Some(ca) = ca else { return Err("no certificate authority is named".to_owned()) };
+    let roots = match ca {
+        Some(ca) => authority(ca, usage, reach)?,
+        None => webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| error.to_string())?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+}
+
+fn authority(ca: &Entry, usage: Usage, reach: &Reach) -> Result<RootCertStore, String> {
     let text = entry(ca, usage, reach)?;
     let mut roots = RootCertStore::empty();
     let found = CertificateDer::pem_slice_iter(&text).flatten().collect::<Vec<_>>();
     if roots.add_parsable_certificates(found).0 == 0 {
         return Err(format!("{}: the entry {} holds no certificate in PEM", object(ca), ca.key));
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| error.to_string())?;
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    Ok(roots)
 }
 
 /// What is in an entry that is mounted.

@@ -1,5 +1,5 @@
 //! The data plane: one proxy for all models of a namespace. `state` is what is known of models, revisions and pods; `proxy` takes a
-//! request through it; `callers` bounds what they may take; `door` says who is let in; `query` asks Prometheus; `log` sends copies to a sink; `stream` answers messages of Kafka; `graph` makes answers of those of models; `places` shares the places at pods with the other routers; `control` brings routes, endpoints and starts from zero; `count` is what
+//! request through it; `callers` bounds what they may take; `door` says who is let in; `get` asks one thing over HTTP; `query` asks Prometheus; `log` sends copies to a sink; `stream` answers messages of Kafka; `graph` makes answers of those of models; `places` shares the places at pods with the other routers; `control` brings routes, endpoints and starts from zero; `count` is what
 //! is counted.
 
 mod admin;
@@ -13,6 +13,7 @@ mod door;
 mod endpoints;
 mod fault;
 mod flight;
+mod get;
 mod graph;
 mod headers;
 mod listen;
@@ -32,4 +33,5 @@ mod worker;
 
 pub use callers::Limits;
 pub use control::scale::{ScaleError, Scaler};
+pub use door::Pace;
 pub use router::{EndpointsFrom, Options, Router, RouterError, RoutesFrom};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use kube::Client;
 use millrace_router::settings::Settings;
-use millrace_router::{EndpointsFrom, Limits, Options, Router, RoutesFrom};
+use millrace_router::{EndpointsFrom, Limits, Options, Pace, Router, RoutesFrom};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -79,5 +79,6 @@ async fn options(settings: &Settings) -> Result<Options, Box<dyn Error>> {
         places_port: settings.places_port,
         mounted: settings.mounted.clone(),
         loopback: settings.endpoints.is_some(),
+        pace: Pace::default(),
     })
 }

@@ -16,7 +16,7 @@ use crate::control::scale::{KubeScaler, Scaler};
 use crate::control::watch_file::WatchedFile;
 use crate::count::Metrics;
 use crate::dial::Reach;
-use crate::door;
+use crate::door::{self, Issuers, Pace};
 use crate::endpoints;
 use crate::listen;
 use crate::log::Logs;
@@ -55,6 +55,8 @@ pub struct Options {
     pub mounted: PathBuf,
     /// Prometheus may be on this very host: there is no cluster.
     pub loopback: bool,
+    /// When the keys of issuers of tokens are fetched.
+    pub pace: Pace,
 }
 
 pub enum RoutesFrom {
@@ -100,6 +102,7 @@ impl Router {
             places_port,
             mounted,
             loopback,
+            pace,
         } = options;
         let failed = |source| RouterError::Listen { address: admin, source };
         let listener = listen::bind(admin).map_err(failed)?;
@@ -147,8 +150,10 @@ impl Router {
         let reach = Arc::new(Reach { mounted: mounted.clone(), loopback });
         let logs = Logs::start(reach.clone()).map_err(RouterError::Thread)?;
         let streams = Streams::start(reach.clone(), state.clone(), workers.clone()).map_err(RouterError::Thread)?;
-        tokio::spawn(query::follow(state.clone(), reach));
-        let table = Table::new(state.clone(), workers, address, mounted, logs.clone(), streams.clone());
+        tokio::spawn(query::follow(state.clone(), reach.clone()));
+        let issuers = Arc::new(Issuers::new(reach, pace));
+        tokio::spawn(door::follow_issuers(issuers.clone()));
+        let table = Table::new(state.clone(), workers, address, mounted, issuers, logs.clone(), streams.clone());
         tokio::spawn(table.follow(documents));
         Ok(Self { state, logs, streams, admin })
     }

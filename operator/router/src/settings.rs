@@ -47,7 +47,8 @@ pub struct Settings {
     #[arg(long, env = "MILLRACE_MAX_CONNECTIONS", default_value_t = Limits::default().connections)]
     pub max_connections: usize,
     /// Folder in which the Secrets and ConfigMaps that the routes name are mounted, as secrets/NAME/tls, secrets/NAME/keys,
-    /// secrets/NAME/jwks/KEY and configmaps/NAME/jwks/KEY, or prometheus/KEY, log/KEY, broker/KEY or sasl instead of jwks/KEY.
+    /// secrets/NAME/jwks/KEY and configmaps/NAME/jwks/KEY, or issuer/KEY, prometheus/KEY, log/KEY,
+    /// broker/KEY or sasl instead of jwks/KEY.
     #[arg(long, env = "MILLRACE_MOUNTED", default_value = millrace_routes::MOUNTED)]
     pub mounted: PathBuf,
     /// Seconds to go on serving after SIGTERM, until nobody is sent here any more.

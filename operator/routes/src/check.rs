@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::document::{HeaderRule, Model, Revision, Routes};
 use crate::log::{Log, Sink};
 use crate::query::Query;
-use crate::security::{Auth, Entry, Per, Security};
+use crate::security::{Auth, Entry, Jwks, Per, Security};
 use crate::stream::Stream;
 
 /// Why a document was not taken.
@@ -102,8 +102,15 @@ impl Security {
             Some(Auth::Jwt(jwt)) => {
                 ensure(!jwt.issuer.is_empty(), || at("auth.jwt.issuer"), "must not be empty")?;
                 ensure(!jwt.audiences.is_empty(), || at("auth.jwt.audiences"), "must not be empty")?;
-                ensure(is_folder(&jwt.jwks.name), || at("auth.jwt.jwks.name"), NAME)?;
-                ensure(is_file(&jwt.jwks.key), || at("auth.jwt.jwks.key"), "must be a key of a Secret or ConfigMap")?;
+                let at = |field: &str| at(&format!("auth.jwt.{field}"));
+                match &jwt.jwks {
+                    Jwks::Entry(entry) => mounted("jwks", entry, &at)?,
+                    Jwks::Published(published) => {
+                        let fault = published.fault();
+                        ensure(fault.is_none(), || at("jwks.uri"), fault.unwrap_or_default())?;
+                        published.ca.as_ref().map_or(Ok(()), |ca| mounted("jwks.ca", ca, &at))?;
+                    }
+                }
             }
         }
         let Some(rate) = &self.rate else { return Ok(()) };
@@ -161,8 +168,7 @@ impl Stream {
         let apart = dead_letters.as_ref().is_none_or(|letters| letters != input && letters != output);
         ensure(apart, || at("deadLetters"), "must be another topic than input and output")?;
         if let Some(ca) = tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
-            ensure(is_folder(&ca.name), || at("tls.ca.name"), "must be the name of a Secret or ConfigMap")?;
-            ensure(is_file(&ca.key), || at("tls.ca.key"), "must be a key of a Secret or ConfigMap")?;
+            mounted("tls.ca", ca, at)?;
         }
         if let Some(sasl) = sasl {
             ensure(is_folder(&sasl.secret), || at("sasl.secret"), "must be the name of a Secret")?;
@@ -206,10 +212,15 @@ fn trusted(
     ensure(https || token.is_none(), || at("token"), "must not go over a connection that others may read")?;
     for (field, entry) in [("token", token), ("ca", ca)] {
         let Some(entry) = entry else { continue };
-        ensure(is_folder(&entry.name), || at(&format!("{field}.name")), "must be the name of a Secret or ConfigMap")?;
-        ensure(is_file(&entry.key), || at(&format!("{field}.key")), "must be a key of a Secret or ConfigMap")?;
+        mounted(field, entry, at)?;
     }
     Ok(())
+}
+
+/// An entry whose object and key are a folder and a file.
+fn mounted(field: &str, entry: &Entry, at: &dyn Fn(&str) -> String) -> Result<(), Problem> {
+    ensure(is_folder(&entry.name), || at(&format!("{field}.name")), "must be the name of a Secret or ConfigMap")?;
+    ensure(is_file(&entry.key), || at(&format!("{field}.key")), "must be a key of a Secret or ConfigMap")
 }
 
 impl Revision {
@@ -340,6 +351,39 @@ mod tests {
         for (security, expected) in cases {
             let Err(RoutesError::Wrong(problem)) = with(&security) else { panic!("{security} was taken") };
             assert!(problem.to_string().starts_with(&format!("models[penguins].security.{expected}")), "{problem}");
+        }
+    }
+
+    #[test]
+    fn where_an_issuer_publishes_its_keys_is_read_and_what_is_wrong_of_it_named() {
+        let with = |jwks: &str| {
+            let auth = format!(r#"{{"jwt": {{"issuer": "i", "audiences": ["a"], "jwks": {jwks}}}}}"#);
+            let security = format!(r#""security": {{"id": "1", "auth": {auth}}}, "limits""#);
+            Routes::parse(GOOD.replacen(r#""limits""#, &security, 1).as_bytes())
+        };
+        let full = r#"{"uri": "https://issuer.example:8443/a/keys@b?p=c", "ca": {"of": "ConfigMap", "name": "c", "key": "ca.crt"}}"#;
+        let routes = with(full).unwrap();
+        assert_eq!(Routes::parse(&serde_json::to_vec(&routes).unwrap()).unwrap(), routes);
+        assert!(with(r#"{"uri": "https://issuer"}"#).is_ok());
+        for (from, to, expected) in [
+            ("https://", "http://", "jwks.uri: must begin with https://"),
+            ("issuer.example:8443", "", "jwks.uri: must name a host"),
+            ("issuer.example", "user:word@issuer", "jwks.uri: must name a host"),
+            ("issuer.example", "user@issuer", "jwks.uri: must name a host"),
+            ("8443", "70000", "jwks.uri: must have a port from 1 to 65535"),
+            ("8443", "", "jwks.uri: must have a port from 1 to 65535"),
+            ("?p=c", "#p", "jwks.uri: must be at most 512 printable characters"),
+            ("keys", "k eys", "jwks.uri: must be at most 512 printable characters"),
+            (r#""name": "c""#, r#""name": "../c""#, "jwks.ca.name: must be the name"),
+            ("ca.crt", "a/b", "jwks.ca.key: must be a key"),
+        ] {
+            assert!(full.contains(from), "{from}");
+            let Err(RoutesError::Wrong(problem)) = with(&full.replacen(from, to, 1)) else { panic!("{to} was taken") };
+            let expected = format!("models[penguins].security.auth.jwt.{expected}");
+            assert!(problem.to_string().starts_with(&expected), "{problem}");
+        }
+        for unknown in [r#"{"uri": "https://i", "name": "n"}"#, "{}", r#"{"of": "Secret", "name": "n"}"#] {
+            assert!(matches!(with(unknown), Err(RoutesError::Json(_))), "{unknown}");
         }
     }
 

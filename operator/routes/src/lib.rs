@@ -15,6 +15,6 @@ pub use document::{BUCKETS, HeaderRule, Limits, Model, Protocol, Queue, ROUTES_K
 pub use graph::{Ensemble, Graph, GraphInput, GraphNode, GraphStep, GraphTarget};
 pub use log::{Log, LogStats, Sink};
 pub use query::{Query, QueryStats};
-pub use security::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Security, Source, Tls, Use};
+pub use security::{ApiKeys, Auth, Entry, Jwks, Jwt, MOUNTED, Per, Published, Rate, Security, Source, Tls, Use};
 pub use stats::{Histogram, ModelStats, Outcome, RevisionStats, SecurityStats, ShadowStats, Stats};
 pub use stream::{BrokerTls, Mechanism, Obstacle, Sasl, Stream, StreamProblem, StreamRefusals, StreamStats};

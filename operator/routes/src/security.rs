@@ -49,7 +49,46 @@ pub struct ApiKeys {
 pub struct Jwt {
     pub issuer: String,
     pub audiences: Vec<String>,
-    pub jwks: Entry,
+    pub jwks: Jwks,
+}
+
+/// Where the issuer's keys are. What is mounted is written as before there was anything else: routers of that time read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Jwks {
+    Entry(Entry),
+    Published(Published),
+}
+
+/// Where the issuer publishes them: the router fetches them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Published {
+    pub uri: String,
+    /// The certificate authority of the address. None: the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Entry>,
+}
+
+impl Published {
+    pub const LONGEST: usize = 512;
+
+    /// What of the address a router cannot use, with what to write.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        let Some(rest) = self.uri.strip_prefix("https://") else { return Some("must begin with https://") };
+        if self.uri.len() > Self::LONGEST || !rest.bytes().all(|b| (b'!'..=b'~').contains(&b) && b != b'#') {
+            return Some("must be at most 512 printable characters, without a fragment");
+        }
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
+        let named = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+        if !named || authority.contains('@') {
+            return Some("must name a host after https://, and no user");
+        }
+        let known = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+        (!known).then_some("must have a port from 1 to 65535, or none")
+    }
 }
 
 /// An entry of a mounted Secret or ConfigMap.
@@ -89,6 +128,7 @@ impl Source {
             Use::Tls => format!("{objects}/{name}/tls"),
             Use::ApiKeys => format!("{objects}/{name}/keys"),
             Use::Jwks(key) => format!("{objects}/{name}/jwks/{key}"),
+            Use::Issuer(key) => format!("{objects}/{name}/issuer/{key}"),
             Use::Prometheus(key) => format!("{objects}/{name}/prometheus/{key}"),
             Use::Log(key) => format!("{objects}/{name}/log/{key}"),
             Use::Broker(key) => format!("{objects}/{name}/broker/{key}"),
@@ -106,6 +146,8 @@ pub enum Use<'a> {
     ApiKeys,
     /// This entry.
     Jwks(&'a str),
+    /// This entry: the certificate authority of an issuer of tokens.
+    Issuer(&'a str),
     /// This entry: a token, or a certificate authority.
     Prometheus(&'a str),
     /// The same for a sink of requests and answers.

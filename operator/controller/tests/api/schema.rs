@@ -644,6 +644,44 @@ async fn a_payload_log_is_held_to_its_bounds() {
 }
 
 #[tokio::test]
+async fn where_the_keys_of_tokens_are_is_exactly_one_place() {
+    let entry = json!({ "name": "n", "key": "k" });
+    let jwks = |jwks: Value| {
+        let jwt = json!({ "issuer": "https://issuer", "audiences": ["a"], "jwks": jwks });
+        json!({ "security": { "auth": { "jwt": jwt } } })
+    };
+    let uri = "https://issuer.example/keys";
+    let cases = [
+        (jwks(json!({})), "exactly one of configMap, secret and uri is required"),
+        (jwks(json!({ "configMap": entry, "secret": entry })), "exactly one of configMap, secret and uri is required"),
+        (jwks(json!({ "uri": uri, "configMap": entry })), "exactly one of configMap, secret and uri is required"),
+        (jwks(json!({ "uri": uri, "secret": entry })), "exactly one of configMap, secret and uri is required"),
+        (jwks(json!({ "secret": entry, "caConfigMap": entry })), "caConfigMap is for uri"),
+        (jwks(json!({ "uri": "http://issuer.example/keys" })), "uri must begin with https://"),
+        (jwks(json!({ "uri": "issuer.example/keys" })), "should match"),
+        (jwks(json!({ "uri": "https://user:word@issuer.example/keys" })), "should match"),
+        (jwks(json!({ "uri": "https://issuer.example/keys#a" })), "should match"),
+        (jwks(json!({ "uri": "https:///keys" })), "should match"),
+        (jwks(json!({ "uri": format!("{uri}?{}", "a".repeat(500)) })), "may not be more than 512"),
+        (jwks(json!({ "uri": uri, "caConfigMap": { "name": "n" } })), "key: Required value"),
+    ];
+    for kind in ["ModelDeployment", "InferenceGraph"] {
+        refuses(kind, &cases).await;
+    }
+    for (i, place) in [
+        json!({ "uri": uri }),
+        json!({ "uri": "https://www.example.com:8443/service_accounts/v1/jwk/token@system.example.com?p=a_b", "caConfigMap": entry }),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let mut whole = object("ModelDeployment", &format!("a{i}"), &valid("ModelDeployment"));
+        merged(&mut whole["spec"], &jwks(place.clone()));
+        create(&client().await, "default", &whole, true).await.unwrap_or_else(|e| panic!("{place} is refused: {e}"));
+    }
+}
+
+#[tokio::test]
 async fn what_is_asked_of_prometheus_is_held_to_its_bounds() {
     refuses(
         "ModelDeployment",

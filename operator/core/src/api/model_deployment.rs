@@ -302,8 +302,8 @@ pub struct ModelDeploymentStatus {
     /// number of pods, and why it chose the one of `desiredReplicas`. Where `monitoring.drift` is set, `Drifted`: whether a feature or the
     /// predictions have drifted; `Unknown` says why nobody can tell. Where `monitoring.log` is set, `PayloadLogged`: whether its events reach
     /// the sink. Where `stream` is set, `Streaming`: whether messages are answered, and which one is in the way. Where `security` is set,
-    /// `Secured`: whether every router has it in force, and which Secret is missing or broken. Where `routing.gateway` is set, `Routed`: whether
-    /// every Gateway has accepted the newest `HTTPRoute`, or what it says instead.
+    /// `Secured`: whether every router has it in force, and which Secret is missing or broken, or which keys cannot be fetched. Where
+    /// `routing.gateway` is set, `Routed`: whether every Gateway has accepted the newest `HTTPRoute`, or what it says instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

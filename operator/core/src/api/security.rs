@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Who may ask the model, how fast, and over what. It holds at the address of the model; the pods behind it know nothing of it. A Secret
 /// or ConfigMap that is named here is mounted into the routers of the namespace: naming another one replaces them, changing what is in it
-/// does not. One that is missing or broken lets nobody in.
+/// does not. One that is missing or broken lets nobody in, and so do keys that cannot be fetched.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
@@ -79,17 +79,34 @@ pub struct JwtRules {
     pub jwks: Jwks,
 }
 
-/// The issuer's public keys (JWKS, RFC 7517): exactly one of both.
+/// The issuer's public keys (JWKS, RFC 7517): exactly one of `configMap`, `secret` and `uri`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "has(self.configMap) != has(self.secret)", "message": "exactly one of configMap and secret is required" }
+    { "rule": "[has(self.configMap), has(self.secret), has(self.uri)].filter(x, x).size() == 1", "message": "exactly one of configMap, secret and uri is required" },
+    { "rule": "!has(self.uri) || self.uri.startsWith('https://')", "message": "uri must begin with https://: who can change the keys on their way decides who is let in" },
+    { "rule": "has(self.uri) || !has(self.caConfigMap)", "message": "caConfigMap is for uri: it is the certificate authority of the issuer's address" }
 ]))]
 pub struct Jwks {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map: Option<JwksKey>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<JwksKey>,
+    /// Where the issuer publishes them, with `https`: `jwks_uri` of its `/.well-known/openid-configuration`. Each router of the namespace
+    /// fetches them every 5 minutes, and within 30 seconds when a token names a key (`kid`) that it does not have. Until they were fetched once
+    /// nobody is let in; where they cannot be fetched any more, the last ones are good for 24 hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 9, max = 512),
+        regex(
+            pattern = r"^https?://[a-zA-Z0-9]([-.a-zA-Z0-9]*[a-zA-Z0-9])?(:[0-9]{1,5})?(/[-._~%@:=+,;!$a-zA-Z0-9]*)*([?][-._~%@:/=&+,;!$a-zA-Z0-9]*)?$"
+        )
+    )]
+    pub uri: Option<String>,
+    /// An entry of a ConfigMap of the namespace: the certificate authority of `uri`, in PEM. It is mounted into the routers: naming another one
+    /// replaces them. Default: the public authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_config_map: Option<JwksKey>,
 }
 
 /// An entry of a ConfigMap or Secret of the namespace.

@@ -12,6 +12,7 @@ use crate::duration;
 use crate::names;
 use crate::pod;
 use crate::problem::Problem;
+use crate::routing::check_security;
 
 /// Hex characters of the hash in a revision's name.
 const SHORT: usize = 8;
@@ -128,6 +129,7 @@ pub fn check(deployment: &ModelDeployment, config: &Config) -> Vec<Problem> {
     problems.extend(asked_model::check(deployment));
     problems.extend(limits::check(deployment));
     problems.extend(model_cache::check(deployment));
+    problems.extend(check_security(deployment.spec.security.as_deref()));
     problems.extend(queries::check(deployment));
     problems.extend(payload_log::check(deployment));
     problems.extend(stream::check(deployment));

@@ -11,6 +11,7 @@ use crate::api::{Dependency, GraphNode, GraphTarget, InferenceGraph, InferenceGr
 use crate::expr::{self, Names, Type};
 use crate::names;
 use crate::problem::{self, Problem};
+use crate::routing::check_security;
 use crate::{duration, expr::did_you_mean};
 
 /// What a time may be.
@@ -42,6 +43,7 @@ pub fn check(graph: &InferenceGraph) -> Vec<Problem> {
         let message = format!("{bytes} is not from {} to {}: write a number of bytes", BODIES.start(), BODIES.end());
         problems.push(Problem::new("spec.maxBodyBytes", "InvalidSize", message));
     }
+    problems.extend(check_security(spec.security.as_deref()));
     for (name, node) in &spec.nodes {
         self::node(spec, name, node, &mut problems);
     }

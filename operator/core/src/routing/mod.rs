@@ -27,4 +27,5 @@ pub use observed::{
 pub use plan::{RouterPlan, Step, plan};
 pub use policies::{FETCH_POLICY, SERVERS_POLICY};
 pub use said::Asked;
+pub(crate) use security::check_security;
 pub use security::security_id;

@@ -40,8 +40,8 @@ pub(super) fn budget(home: &Home<'_>) -> PodDisruptionBudget {
     }
 }
 
-/// Callers, the kubelet, scrapers and the operator come to the routers from anywhere, and routers to each other; the routers reach the apiserver,
-/// wherever it is.
+/// Callers, the kubelet, scrapers and the operator come to the routers from anywhere, and routers to each other; the routers reach the apiserver
+/// and whatever specs name (brokers, sinks, Prometheus, issuers of tokens), wherever that is.
 pub(super) fn to_routers(home: &Home<'_>) -> NetworkPolicy {
     let ingress = NetworkPolicyIngressRule {
         from: None,

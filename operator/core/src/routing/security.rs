@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, KeyToPath, SecretVolumeSource, Volume, VolumeMount};
-use millrace_routes::{ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Rate, Routes, Sasl, Security, Source, Tls, Use};
+use millrace_routes::{
+    ApiKeys, Auth, Entry, Jwt, MOUNTED, Per, Published, Rate, Routes, Sasl, Security, Source, Tls, Use,
+};
 
 use super::objects::Home;
 use crate::api::{
@@ -12,6 +14,7 @@ use crate::api::{
     RatePer,
 };
 use crate::names::sha256_hex;
+use crate::problem::Problem;
 
 /// Hex characters of a digest.
 const SHORT: usize = 16;
@@ -46,13 +49,34 @@ fn auth(asked: &api::Security) -> Option<Auth> {
 
 fn tokens(rules: &JwtRules) -> Option<Jwt> {
     let JwtRules { issuer, audiences, jwks } = rules;
-    let (of, JwksKey { name, key }) = match jwks {
-        Jwks { config_map: Some(entry), secret: None } => (Source::ConfigMap, entry),
-        Jwks { config_map: None, secret: Some(entry) } => (Source::Secret, entry),
-        Jwks { config_map: None, secret: None } | Jwks { config_map: Some(_), secret: Some(_) } => return None,
+    let jwks = match jwks {
+        Jwks { config_map: Some(map), secret: None, uri: None, ca_config_map: None } => {
+            millrace_routes::Jwks::Entry(entry(Source::ConfigMap, map))
+        }
+        Jwks { config_map: None, secret: Some(secret), uri: None, ca_config_map: None } => {
+            millrace_routes::Jwks::Entry(entry(Source::Secret, secret))
+        }
+        Jwks { config_map: None, secret: None, uri: Some(_), ca_config_map: _ } => {
+            // Routers would take none of the routes of the namespace with an address that is none.
+            millrace_routes::Jwks::Published(published(jwks).filter(|published| published.fault().is_none())?)
+        }
+        Jwks { .. } => return None,
     };
-    let jwks = Entry { of, name: name.clone(), key: key.clone() };
     Some(Jwt { issuer: issuer.clone(), audiences: audiences.clone(), jwks })
+}
+
+/// Where the issuer publishes its keys.
+fn published(jwks: &Jwks) -> Option<Published> {
+    let ca = jwks.ca_config_map.as_ref().map(|ca| entry(Source::ConfigMap, ca));
+    Some(Published { uri: jwks.uri.clone()?, ca })
+}
+
+/// What no schema can see of what is asked of callers.
+pub(crate) fn check_security(asked: Option<&api::Security>) -> Option<Problem> {
+    let jwks = &asked?.auth.as_ref()?.jwt.as_ref()?.jwks;
+    let published = published(jwks)?;
+    let message = format!("\"{}\" {}", published.uri, published.fault()?);
+    Some(Problem::new("spec.security.auth.jwt.jwks.uri", "InvalidAddress", message))
 }
 
 /// An entry of an object of the namespace.
@@ -99,7 +123,9 @@ fn named(home: &Home<'_>, told: &Routes) -> BTreeMap<String, Mounted> {
         let keys = match usage {
             Use::Tls => Some(vec!["tls.crt".to_owned(), "tls.key".to_owned()]),
             Use::ApiKeys => None,
-            Use::Jwks(key) | Use::Prometheus(key) | Use::Log(key) | Use::Broker(key) => Some(vec![key.to_owned()]),
+            Use::Jwks(key) | Use::Issuer(key) | Use::Prometheus(key) | Use::Log(key) | Use::Broker(key) => {
+                Some(vec![key.to_owned()])
+            }
             Use::Sasl => Some(vec![Sasl::USERNAME.to_owned(), Sasl::PASSWORD.to_owned()]),
         };
         all.insert(of.folder(name, usage), Mounted { of, name: name.to_owned(), keys });
@@ -144,7 +170,14 @@ fn named(home: &Home<'_>, told: &Routes) -> BTreeMap<String, Mounted> {
         match auth {
             None | Some(Auth::Nobody) => {}
             Some(Auth::ApiKeys(ApiKeys { secret })) => add(Source::Secret, &secret, Use::ApiKeys),
-            Some(Auth::Jwt(Jwt { jwks: Entry { of, name, key }, .. })) => add(of, &name, Use::Jwks(&key)),
+            Some(Auth::Jwt(Jwt { jwks: millrace_routes::Jwks::Entry(Entry { of, name, key }), .. })) => {
+                add(of, &name, Use::Jwks(&key));
+            }
+            Some(Auth::Jwt(Jwt { jwks: millrace_routes::Jwks::Published(Published { uri: _, ca }), .. })) => {
+                if let Some(Entry { of, name, key }) = ca {
+                    add(of, &name, Use::Issuer(&key));
+                }
+            }
         }
     }
     all
@@ -186,9 +219,17 @@ mod tests {
 
     fn jwks(name: &str, key: &str) -> api::Auth {
         let entry = JwksKey { name: name.to_owned(), key: key.to_owned() };
-        let jwks = Jwks { secret: Some(entry), config_map: None };
+        let jwks = Jwks { secret: Some(entry), ..Jwks::default() };
         let jwt = api::JwtRules { issuer: "i".to_owned(), audiences: vec!["a".to_owned()], jwks };
         api::Auth { jwt: Some(jwt), api_keys: None }
+    }
+
+    /// Where an issuer publishes its keys, and the ConfigMap with its certificate authority.
+    fn published(uri: &str, ca: Option<&str>) -> api::Auth {
+        let mut auth = jwks("", "");
+        let ca_config_map = ca.map(|name| JwksKey { name: name.to_owned(), key: "ca.crt".to_owned() });
+        auth.jwt.as_mut().unwrap().jwks = Jwks { uri: Some(uri.to_owned()), ca_config_map, ..Jwks::default() };
+        auth
     }
 
     fn keys(secret: &str) -> api::Auth {
@@ -263,12 +304,48 @@ mod tests {
         let (mut of_nothing, mut of_two) = (jwks("s", "a"), jwks("s", "a"));
         of_nothing.jwt.as_mut().unwrap().jwks.secret = None;
         of_two.jwt.as_mut().unwrap().jwks.config_map = Some(JwksKey::default());
-        for wrong in [api::Auth::default(), both, of_nothing, of_two] {
+        let (mut with_uri, mut with_ca) = (jwks("s", "a"), jwks("s", "a"));
+        with_uri.jwt.as_mut().unwrap().jwks.uri = Some("https://issuer".to_owned());
+        with_ca.jwt.as_mut().unwrap().jwks.ca_config_map = Some(JwksKey::default());
+        let open = published("http://issuer/keys", None);
+        for wrong in [api::Auth::default(), both, of_nothing, of_two, with_uri, with_ca, open] {
             let models = [model(None, Some(wrong.clone()))];
             assert_eq!(document(models[0].spec.security.as_ref().unwrap(), 2).auth, Some(Auth::Nobody), "{wrong:?}");
             assert_eq!(mounts(&models), vec![]);
         }
         assert_eq!(document(&api::Security::default(), 2).auth, None);
+    }
+
+    #[test]
+    fn where_an_issuer_publishes_its_keys_is_told_and_its_authority_is_mounted() {
+        let models = [
+            model(None, Some(published("https://issuer/keys", Some("ca")))),
+            model(None, Some(published("https://issuer/keys", Some("ca")))),
+            model(None, Some(published("https://public/keys?a=b", None))),
+        ];
+        assert_eq!(mounts(&models), [("/configmaps/ca/issuer/ca.crt".to_owned(), "ca.crt".to_owned())]);
+        let told = |model: &ModelDeployment| {
+            let auth = document(model.spec.security.as_ref().unwrap(), 2).auth;
+            serde_json::to_value(auth.unwrap()).unwrap()["jwt"]["jwks"].clone()
+        };
+        let ca = serde_json::json!({ "of": "ConfigMap", "name": "ca", "key": "ca.crt" });
+        assert_eq!(told(&models[0]), serde_json::json!({ "uri": "https://issuer/keys", "ca": ca }));
+        assert_eq!(told(&models[2]), serde_json::json!({ "uri": "https://public/keys?a=b" }));
+    }
+
+    #[test]
+    fn an_address_that_no_router_can_use_is_refused_with_what_to_write() {
+        let said = |auth: api::Auth| {
+            let asked = api::Security { auth: Some(auth), ..api::Security::default() };
+            check_security(Some(&asked)).map(|problem| problem.to_string())
+        };
+        assert_eq!(said(published("https://issuer:8443/keys", None)), None);
+        assert_eq!(said(jwks("s", "a")), None);
+        assert_eq!(check_security(None), None);
+        let refused = said(published("https://issuer:70000/keys", None)).unwrap();
+        let expected =
+            "spec.security.auth.jwt.jwks.uri: \"https://issuer:70000/keys\" must have a port from 1 to 65535, or none";
+        assert_eq!(refused, expected);
     }
 
     #[test]

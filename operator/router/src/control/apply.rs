@@ -9,7 +9,7 @@ use millrace_routes::{Model as Document, Routes};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use crate::door::Door;
+use crate::door::{Door, Issuers};
 use crate::graph::Graph;
 use crate::listen::Listener;
 use crate::log::{Logs, Ring};
@@ -26,6 +26,7 @@ pub struct Table {
     pub address: IpAddr,
     /// Where Secrets and ConfigMaps are mounted.
     mounted: PathBuf,
+    issuers: Arc<Issuers>,
     logs: Logs,
     streams: Streams,
     listeners: HashMap<String, Listener>,
@@ -39,10 +40,21 @@ impl Table {
         workers: Workers,
         address: IpAddr,
         mounted: PathBuf,
+        issuers: Arc<Issuers>,
         logs: Logs,
         streams: Streams,
     ) -> Self {
-        Self { state, workers, address, mounted, logs, streams, listeners: HashMap::new(), failed: HashMap::new() }
+        Self {
+            state,
+            workers,
+            address,
+            mounted,
+            issuers,
+            logs,
+            streams,
+            listeners: HashMap::new(),
+            failed: HashMap::new(),
+        }
     }
 
     /// Takes every document that comes, until the sender is gone. One that is not right leaves what is.
@@ -73,8 +85,12 @@ impl Table {
                 tracing::info!(models = routes.models.len(), changed = changes(&before, &routes), "routes taken");
             }
             if all {
-                // After it: who is ready listens.
-                self.state.listens();
+                // After it: who is ready listens, and has asked for the keys of its callers.
+                let (state, issuers) = (self.state.clone(), self.issuers.clone());
+                tokio::spawn(async move {
+                    issuers.tried().await;
+                    state.listens();
+                });
             }
             again = (!all).then(|| (Instant::now() + LISTEN_AGAIN, routes));
         }
@@ -138,7 +154,7 @@ impl Table {
             .collect();
         gone.extend(old.iter().filter(|r| !targets.iter().any(|t| Arc::ptr_eq(t, r))).cloned());
         let door = before.as_ref().and_then(|policy| policy.door.as_ref());
-        let door = Door::next(door, document.security.as_ref(), &self.mounted);
+        let door = Door::next(door, document.security.as_ref(), &self.mounted, &self.issuers);
         let logged = known.as_ref().map_or_else(Arc::default, |model| model.logged.clone());
         let ring = before.as_ref().and_then(|policy| policy.log.as_ref());
         let ring = Ring::next(ring, document.log.as_ref(), &document.name, &logged, &self.logs);

@@ -17,6 +17,8 @@ const LEEWAY: Duration = Duration::from_mins(1);
 pub enum Bad {
     Form,
     Algorithm,
+    /// It names a key that the set does not have.
+    UnknownKey,
     Signature,
     Issuer,
     Audience,
@@ -30,6 +32,7 @@ impl Bad {
         match self {
             Self::Form => "it is no token",
             Self::Algorithm => "its algorithm is not taken: RS, PS, ES256, ES384 and EdDSA are",
+            Self::UnknownKey => "the key that it names (kid) is not known",
             Self::Signature => "no known key has signed it",
             Self::Issuer => "it is of another issuer",
             Self::Audience => "it is for another audience",
@@ -74,6 +77,9 @@ pub fn subject(token: &str, rules: &Jwt, keys: &KeySet, now: SystemTime) -> Resu
     }
     let algorithm: Algorithm = serde_json::from_value(alg).map_err(|_| Bad::Algorithm)?;
     let signature = decode(signature).ok_or(Bad::Form)?;
+    if kid.as_deref().is_some_and(|id| !keys.knows(id)) {
+        return Err(Bad::UnknownKey);
+    }
     if !keys.verify(algorithm, kid.as_deref(), message.as_bytes(), &signature) {
         return Err(Bad::Signature);
     }
@@ -108,7 +114,7 @@ fn part<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T, Bad> {
 mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use millrace_routes::{Entry, Source};
+    use millrace_routes::{Entry, Jwks, Source};
     use ring::rand::SystemRandom;
     use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
     use serde_json::json;
@@ -155,7 +161,7 @@ mod tests {
     }
 
     fn rules() -> Jwt {
-        let jwks = Entry { of: Source::ConfigMap, name: "k".to_owned(), key: "k".to_owned() };
+        let jwks = Jwks::Entry(Entry { of: Source::ConfigMap, name: "k".to_owned(), key: "k".to_owned() });
         Jwt { issuer: "https://issuer".to_owned(), audiences: vec!["a".to_owned(), "b".to_owned()], jwks }
     }
 
@@ -206,7 +212,8 @@ mod tests {
         let token = signer.sign(&head, &claims());
         assert_eq!(check(&token, &keys), Ok("me".to_owned()));
         assert_eq!(check(&stranger.sign(&head, &claims()), &keys), Err(Bad::Signature));
-        assert_eq!(check(&signer.sign(&json!({"alg": "ES256", "kid": "2"}), &claims()), &keys), Err(Bad::Signature));
+        assert_eq!(check(&signer.sign(&json!({"alg": "ES256", "kid": "2"}), &claims()), &keys), Err(Bad::UnknownKey));
+        assert_eq!(check(&stranger.sign(&json!({"alg": "ES256", "kid": "1"}), &claims()), &keys), Err(Bad::Signature));
         let parts: Vec<&str> = token.split('.').collect();
         let forged = URL_SAFE_NO_PAD.encode(claims().to_string().replace("me", "you"));
         assert_eq!(check(&[parts[0], &forged, parts[2]].join("."), &keys), Err(Bad::Signature));

@@ -36,10 +36,10 @@ pub enum Algorithm {
     EdDsa,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct KeySet(Vec<Key>);
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Key {
     id: Option<String>,
     algorithm: Option<Algorithm>,
@@ -75,6 +75,51 @@ struct Jwk {
 }
 
 impl KeySet {
+    /// Reads one. What is no set leaves the one before; one without a key lets nobody in: the issuer may have taken them back. `place` is where it
+    /// lies, in words.
+    pub fn parse(content: &[u8], place: &str) -> Reading<Self> {
+        let set: Set = match serde_json::from_slice(content) {
+            Ok(set) => set,
+            // Not the words, which may quote what is in it.
+            Err(error) => {
+                let (line, column) = (error.line(), error.column());
+                return Reading::Keep(vec![format!("{place} is no JWKS (line {line}, column {column})")]);
+            }
+        };
+        let (mut keys, mut unusable) = (Vec::new(), Vec::new());
+        for (i, key) in set.keys.into_iter().enumerate() {
+            match usable(key) {
+                Ok(Some(key)) => keys.push(key),
+                Ok(None) => {}
+                Err(says) => unusable.push(format!("number {} {says}", i + 1)),
+            }
+        }
+        let mut problems = Vec::new();
+        if !unusable.is_empty() {
+            let many = unusable.len();
+            unusable.truncate(TOLD);
+            if many > TOLD {
+                unusable.push(format!("and {} more", many - TOLD));
+            }
+            let subject = if many == 1 { "1 key is" } else { &format!("{many} keys are") };
+            problems.push(format!("{place}: {subject} not usable: {}", unusable.join(", ")));
+        }
+        if keys.len() > MOST {
+            problems.push(format!("{place} has {} keys: the first {MOST} count", keys.len()));
+            keys.truncate(MOST);
+        }
+        if keys.is_empty() {
+            problems.push(format!("{place} has no public key for signatures: RSA, P-256, P-384 or Ed25519"));
+            return Reading::Close(problems);
+        }
+        Reading::Use(Self(keys), problems)
+    }
+
+    /// Whether some key of the set has this `kid`.
+    pub fn knows(&self, id: &str) -> bool {
+        self.0.iter().any(|key| key.id.as_deref() == Some(id))
+    }
+
     /// Whether some key of the set has signed this message.
     pub fn verify(&self, algorithm: Algorithm, id: Option<&str>, message: &[u8], signature: &[u8]) -> bool {
         let fits = |key: &&Key| {
@@ -133,49 +178,13 @@ impl Algorithm {
 }
 
 impl Readable for KeySet {
-    /// What is no set leaves the one before. One that is taken away lets nobody in, and so does one without a key: the issuer may have
-    /// taken them back.
+    /// One that is taken away lets nobody in.
     fn read(files: &Files, object: &str, key: Option<&str>) -> Reading<Self> {
         let key = key.unwrap_or_default();
-        let Some(content) = files.get(key) else {
-            return Reading::Close(vec![format!("{object} is not there, or has no entry {key}")]);
-        };
-        let entry = format!("{object}: the entry {key}");
-        let set: Set = match serde_json::from_slice(content) {
-            Ok(set) => set,
-            // Not the words, which may quote what is in it.
-            Err(error) => {
-                let (line, column) = (error.line(), error.column());
-                return Reading::Keep(vec![format!("{entry} is no JWKS (line {line}, column {column})")]);
-            }
-        };
-        let (mut keys, mut unusable) = (Vec::new(), Vec::new());
-        for (i, key) in set.keys.into_iter().enumerate() {
-            match usable(key) {
-                Ok(Some(key)) => keys.push(key),
-                Ok(None) => {}
-                Err(says) => unusable.push(format!("number {} {says}", i + 1)),
-            }
+        match files.get(key) {
+            Some(content) => Self::parse(content, &format!("{object}: the entry {key}")),
+            None => Reading::Close(vec![format!("{object} is not there, or has no entry {key}")]),
         }
-        let mut problems = Vec::new();
-        if !unusable.is_empty() {
-            let many = unusable.len();
-            unusable.truncate(TOLD);
-            if many > TOLD {
-                unusable.push(format!("and {} more", many - TOLD));
-            }
-            let subject = if many == 1 { "1 key is" } else { &format!("{many} keys are") };
-            problems.push(format!("{entry}: {subject} not usable: {}", unusable.join(", ")));
-        }
-        if keys.len() > MOST {
-            problems.push(format!("{entry} has {} keys: the first {MOST} count", keys.len()));
-            keys.truncate(MOST);
-        }
-        if keys.is_empty() {
-            problems.push(format!("{entry} has no public key for signatures: RSA, P-256, P-384 or Ed25519"));
-            return Reading::Close(problems);
-        }
-        Reading::Use(Self(keys), problems)
     }
 }
 

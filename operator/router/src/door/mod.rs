@@ -1,37 +1,42 @@
 //! The door of a model: TLS, who is let in, and how fast. What it needs lies in mounted Secrets and ConfigMaps and is read again when it
-//! changes. Nothing that is missing or broken opens it, and nothing that lies there gets into a log, a metric or an answer.
+//! changes, or is fetched from an issuer of tokens. Nothing that is missing or broken opens it, and nothing that lies there gets into a log, a
+//! metric or an answer.
 
 mod bearer;
 mod certificate;
+mod issuer;
+mod issuers;
 mod jwt;
 mod keys;
 mod keyset;
 pub mod mounted;
 mod part;
 mod rate;
+mod tokens;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use millrace_routes::{ApiKeys, Auth as Document, Entry, Jwt, Security, SecurityStats, Source, Use};
+use millrace_routes::{ApiKeys, Auth as Document, Security, SecurityStats, Source, Use};
 use rustls::ServerConfig;
 
 use crate::refuse::Why;
 use crate::state::State;
 use bearer::API_KEY;
 use certificate::Certificate;
+pub use issuer::Pace;
+pub use issuers::{Issuers, follow as follow_issuers};
 use keys::Keys;
-use keyset::KeySet;
 use part::Part;
 use rate::Limiter;
+use tokens::Tokens;
 
 /// How often mounted files are looked at. The kubelet brings them up to date within a minute or so.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const NO_SENSE: &str =
-    "spec.security.auth makes no sense: it must have apiKeys, or jwt with the jwks of one ConfigMap or Secret";
+const NO_SENSE: &str = "spec.security.auth makes no sense: it must have apiKeys, or jwt with the jwks of one ConfigMap, Secret or uri with https://";
 
 /// What a document asks of a model's callers. It stays while the document says the same.
 #[derive(Debug)]
@@ -47,13 +52,18 @@ pub struct Door {
 #[derive(Clone, Debug)]
 enum Auth {
     Keys(Arc<Part<Keys>>),
-    Tokens(Arc<Jwt>, Arc<Part<KeySet>>),
+    Tokens(Tokens),
     Nobody,
 }
 
 impl Door {
     /// The door that a document asks for. What is the same as before keeps what it has read and counted.
-    pub fn next(before: Option<&Arc<Self>>, asked: Option<&Security>, mounted: &Path) -> Option<Arc<Self>> {
+    pub fn next(
+        before: Option<&Arc<Self>>,
+        asked: Option<&Security>,
+        mounted: &Path,
+        issuers: &Issuers,
+    ) -> Option<Arc<Self>> {
         let asked = asked?;
         if let Some(same) = before.filter(|before| before.asked == *asked) {
             return Some(same.clone());
@@ -67,7 +77,7 @@ impl Door {
         });
         let auth = asked.auth.as_ref().map(|auth| {
             let old = before.and_then(|before| before.auth.as_ref());
-            kept(old, Auth::new(old, auth, mounted), &mut waits, Auth::absent)
+            kept(old, Auth::new(old, auth, mounted, issuers), &mut waits, Auth::absent)
         });
         let same_rate = before.filter(|before| before.asked.rate == asked.rate);
         let limiter = match same_rate {
@@ -100,13 +110,7 @@ impl Door {
                 self.limit("caller ", keys.find(bearer::key(headers)?).ok_or(Why::BadKey)?)
             }
             Some(Auth::Nobody) => Err(Why::Closed),
-            Some(Auth::Tokens(rules, keys)) => {
-                let keys = keys.now().ok_or(Why::Closed)?;
-                let token = bearer::token(headers)?;
-                let subject =
-                    jwt::subject(token, rules, &keys, SystemTime::now()).map_err(|bad| Why::BadToken(bad.says()))?;
-                self.limit("caller ", &subject)
-            }
+            Some(Auth::Tokens(tokens)) => self.limit("caller ", &tokens.subject(headers)?),
         }
     }
 
@@ -129,7 +133,7 @@ impl Door {
                 headers.remove(API_KEY);
                 headers.remove(AUTHORIZATION);
             }
-            Some(Auth::Tokens(..)) => {
+            Some(Auth::Tokens(_)) => {
                 headers.remove(AUTHORIZATION);
             }
         }
@@ -139,7 +143,10 @@ impl Door {
         let tls = self.tls.as_ref().map(|part| (part.problems(), part.now().is_none(), part.absent()));
         let auth = self.auth.as_ref().map(|auth| match auth {
             Auth::Keys(part) => (part.problems(), part.now().is_none(), part.absent()),
-            Auth::Tokens(_, part) => (part.problems(), part.now().is_none(), part.absent()),
+            Auth::Tokens(tokens) => {
+                let (problems, closed) = tokens.state();
+                (problems, closed, tokens.absent())
+            }
             Auth::Nobody => (vec![NO_SENSE.to_owned()], true, None),
         });
         let (mut problems, mut closed, mut waits) = (self.waits.clone(), false, !self.waits.is_empty());
@@ -148,7 +155,8 @@ impl Door {
             closed |= missing;
             waits |= absent.is_some();
         }
-        // What another router has to bring is not in force here.
+        waits |= matches!(&self.auth, Some(Auth::Tokens(tokens)) if tokens.are_on_their_way());
+        // What another router has to bring, or an issuer, is not in force here.
         let id = if waits { String::new() } else { self.asked.id.clone() };
         SecurityStats { id, closed, problems }
     }
@@ -160,29 +168,28 @@ impl Door {
         match &self.auth {
             None | Some(Auth::Nobody) => {}
             Some(Auth::Keys(part)) => part.look(),
-            Some(Auth::Tokens(_, part)) => part.look(),
+            Some(Auth::Tokens(tokens)) => tokens.look(),
         }
     }
 }
 
 impl Auth {
-    fn new(old: Option<&Self>, asked: &Document, mounted: &Path) -> Self {
+    fn new(old: Option<&Self>, asked: &Document, mounted: &Path, issuers: &Issuers) -> Self {
         match asked {
             Document::Nobody => Self::Nobody,
             Document::ApiKeys(ApiKeys { secret }) => {
                 let old = old.and_then(|old| match old {
                     Self::Keys(part) => Some(part),
-                    Self::Tokens(..) | Self::Nobody => None,
+                    Self::Tokens(_) | Self::Nobody => None,
                 });
                 Self::Keys(Part::of(old, Source::Secret, secret, Use::ApiKeys, mounted))
             }
             Document::Jwt(rules) => {
                 let old = old.and_then(|old| match old {
-                    Self::Tokens(_, part) => Some(part),
+                    Self::Tokens(tokens) => Some(tokens),
                     Self::Keys(_) | Self::Nobody => None,
                 });
-                let Entry { of, name, key } = &rules.jwks;
-                Self::Tokens(Arc::new(rules.clone()), Part::of(old, *of, name, Use::Jwks(key), mounted))
+                Self::Tokens(Tokens::new(old, rules, mounted, issuers))
             }
         }
     }
@@ -191,7 +198,7 @@ impl Auth {
         match self {
             Self::Nobody => None,
             Self::Keys(part) => part.absent(),
-            Self::Tokens(_, part) => part.absent(),
+            Self::Tokens(tokens) => tokens.absent(),
         }
     }
 }
@@ -224,11 +231,20 @@ pub async fn follow(state: Arc<State>) {
 #[cfg(test)]
 mod tests {
     use hyper::header::HeaderValue;
-    use millrace_routes::{Per, Rate, Tls};
+    use millrace_routes::{Entry, Jwks, Jwt, Per, Published, Rate, Tls};
 
     use super::*;
+    use crate::dial::Reach;
 
     const KEY: &str = "0123456789abcdef0123";
+
+    fn issuers(folder: &Path) -> Issuers {
+        Issuers::new(Arc::new(Reach { mounted: folder.to_owned(), loopback: false }), Pace::default())
+    }
+
+    fn next(before: Option<&Arc<Door>>, asked: Option<&Security>, folder: &Path) -> Option<Arc<Door>> {
+        Door::next(before, asked, folder, &issuers(folder))
+    }
 
     fn keys(secret: &str) -> Security {
         let auth = Some(Document::ApiKeys(ApiKeys { secret: secret.to_owned() }));
@@ -249,19 +265,19 @@ mod tests {
     #[test]
     fn what_is_not_mounted_here_leaves_the_keys_that_there_were_and_never_opens() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Door::next(None, Some(&keys("a")), folder.path()).unwrap();
+        let first = next(None, Some(&keys("a")), folder.path()).unwrap();
         assert_eq!(admits(&first, KEY), Err(Why::Closed));
         let stats = first.stats();
         assert!(stats.closed && stats.id.is_empty() && stats.problems[0].contains("Secret a"), "{stats:?}");
         put(folder.path(), "b", KEY);
-        let second = Door::next(Some(&first), Some(&keys("b")), folder.path()).unwrap();
+        let second = next(Some(&first), Some(&keys("b")), folder.path()).unwrap();
         assert_eq!((admits(&second, KEY), admits(&second, "0123456789abcdef0124")), (Ok(()), Err(Why::BadKey)));
         assert_eq!(second.stats(), SecurityStats { id: "b".to_owned(), closed: false, problems: vec![] });
-        let third = Door::next(Some(&second), Some(&keys("c")), folder.path()).unwrap();
+        let third = next(Some(&second), Some(&keys("c")), folder.path()).unwrap();
         assert_eq!(admits(&third, KEY), Ok(()));
         let stats = third.stats();
         assert!(!stats.closed && stats.id.is_empty() && stats.problems[0].contains("Secret c"), "{stats:?}");
-        assert!(Door::next(Some(&third), None, folder.path()).is_none());
+        assert!(next(Some(&third), None, folder.path()).is_none());
     }
 
     #[test]
@@ -272,13 +288,13 @@ mod tests {
         std::fs::create_dir_all(&first).unwrap();
         std::fs::write(first.join("a.json"), set).unwrap();
         let of = |key: &str| {
-            let jwks = Entry { of: Source::ConfigMap, name: "k".to_owned(), key: key.to_owned() };
+            let jwks = Jwks::Entry(Entry { of: Source::ConfigMap, name: "k".to_owned(), key: key.to_owned() });
             let jwt = Jwt { issuer: "i".to_owned(), audiences: vec!["a".to_owned()], jwks };
             Security { id: key.to_owned(), auth: Some(Document::Jwt(jwt)), ..Security::default() }
         };
-        let before = Door::next(None, Some(&of("a.json")), folder.path()).unwrap();
+        let before = next(None, Some(&of("a.json")), folder.path()).unwrap();
         assert_eq!(before.stats(), SecurityStats { id: "a.json".to_owned(), closed: false, problems: vec![] });
-        let door = Door::next(Some(&before), Some(&of("b.json")), folder.path()).unwrap();
+        let door = next(Some(&before), Some(&of("b.json")), folder.path()).unwrap();
         assert_eq!(door.admit(&HeaderMap::new(), false), Err(Why::NoToken), "it is not closed");
         let SecurityStats { id, closed, problems } = door.stats();
         assert!(id.is_empty() && !closed);
@@ -288,13 +304,46 @@ mod tests {
         );
     }
 
+    /// Tokens of an issuer that publishes its keys.
+    fn published(id: &str) -> Security {
+        let jwks = Jwks::Published(Published { uri: "https://issuer/keys".to_owned(), ca: None });
+        let jwt = Jwt { issuer: "i".to_owned(), audiences: vec!["a".to_owned()], jwks };
+        Security { id: id.to_owned(), auth: Some(Document::Jwt(jwt)), ..Security::default() }
+    }
+
+    #[test]
+    fn before_the_first_keys_of_an_issuer_nobody_is_let_in() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), "a", KEY);
+        let issuers = issuers(folder.path());
+        let open = next(None, Some(&Security::default()), folder.path()).unwrap();
+        let locked = next(None, Some(&keys("a")), folder.path()).unwrap();
+        assert_eq!((open.admit(&HeaderMap::new(), false), admits(&locked, KEY)), (Ok(()), Ok(())));
+        let mut doors = Vec::new();
+        for before in [None, Some(&open), Some(&locked)] {
+            let door = Door::next(before, Some(&published("1")), folder.path(), &issuers).unwrap();
+            assert_eq!(admits(&door, KEY), Err(Why::Closed));
+            let stats = door.stats();
+            assert!(stats.closed && stats.id.is_empty(), "it is on its way: {stats:?}");
+            assert_eq!(stats.problems, ["https://issuer/keys: the keys have not been fetched yet"]);
+            doors.push(door);
+        }
+        let asked = Published { uri: "https://issuer/keys".to_owned(), ca: None };
+        issuers.of(&asked).take(Err("refused".to_owned()));
+        for door in doors {
+            assert_eq!(admits(&door, KEY), Err(Why::Closed));
+            let problems = vec!["https://issuer/keys: refused".to_owned()];
+            assert_eq!(door.stats(), SecurityStats { id: "1".to_owned(), closed: true, problems });
+        }
+    }
+
     #[test]
     fn auth_that_makes_no_sense_lets_nobody_in() {
         let folder = tempfile::tempdir().unwrap();
         put(folder.path(), "a", KEY);
-        let before = Door::next(None, Some(&keys("a")), folder.path()).unwrap();
+        let before = next(None, Some(&keys("a")), folder.path()).unwrap();
         let asked = Security { id: "1".to_owned(), auth: Some(Document::Nobody), ..Security::default() };
-        let door = Door::next(Some(&before), Some(&asked), folder.path()).unwrap();
+        let door = next(Some(&before), Some(&asked), folder.path()).unwrap();
         assert_eq!(admits(&door, KEY), Err(Why::Closed));
         assert_eq!(
             door.stats(),
@@ -307,10 +356,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         put(folder.path(), "a", KEY);
         let rate = Some(Rate { per_second: 0.001, burst: 1, per: Per::Caller });
-        let first = Door::next(None, Some(&Security { rate: rate.clone(), ..keys("a") }), folder.path()).unwrap();
+        let first = next(None, Some(&Security { rate: rate.clone(), ..keys("a") }), folder.path()).unwrap();
         assert_eq!(admits(&first, KEY), Ok(()));
         put(folder.path(), "b", KEY);
-        let second = Door::next(Some(&first), Some(&Security { rate, ..keys("b") }), folder.path()).unwrap();
+        let second = next(Some(&first), Some(&Security { rate, ..keys("b") }), folder.path()).unwrap();
         assert!(matches!(admits(&second, KEY), Err(Why::TooFast(990..=1000))), "{:?}", admits(&second, KEY));
     }
 
@@ -318,7 +367,7 @@ mod tests {
     fn a_caller_with_the_name_of_a_graph_is_not_the_graph() {
         let folder = tempfile::tempdir().unwrap();
         let rate = Some(Rate { per_second: 0.001, burst: 1, per: Per::Caller });
-        let door = Door::next(None, Some(&Security { rate, ..Security::default() }), folder.path()).unwrap();
+        let door = next(None, Some(&Security { rate, ..Security::default() }), folder.path()).unwrap();
         for name in ["g", "graph g", "caller g", ""] {
             assert_eq!((door.admit_graph(name), door.limit("caller ", name)), (Ok(()), Ok(())), "{name}");
         }
@@ -333,7 +382,7 @@ mod tests {
     fn a_connection_from_before_tls_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let asked = Security { tls: Some(Tls { secret: "t".to_owned() }), ..Security::default() };
-        let door = Door::next(None, Some(&asked), folder.path()).unwrap();
+        let door = next(None, Some(&asked), folder.path()).unwrap();
         assert_eq!(door.admit(&HeaderMap::new(), false), Err(Why::NotTls));
         assert!(door.tls().is_none() && door.stats().closed);
     }

@@ -50,7 +50,9 @@ impl<T: Readable> Part<T> {
         }
         let key = match usage {
             Use::Tls | Use::ApiKeys | Use::Sasl => None,
-            Use::Jwks(key) | Use::Prometheus(key) | Use::Log(key) | Use::Broker(key) => Some(key.to_owned()),
+            Use::Jwks(key) | Use::Issuer(key) | Use::Prometheus(key) | Use::Log(key) | Use::Broker(key) => {
+                Some(key.to_owned())
+            }
         };
         let part = Self {
             object: format!("{} {name}", of.as_str()),
@@ -113,15 +115,19 @@ impl<T: Readable> Part<T> {
         format!("{}{entry} is not mounted into this router: one that has it is on its way", self.object)
     }
 
-    /// Logged when it changes.
     fn say(&self, problems: Vec<String>) {
-        let mut said = write(&self.problems);
-        if *said != problems {
-            for problem in &problems {
-                tracing::warn!(problem, "a door is not as it should be");
-            }
-            *said = problems;
+        say(&self.problems, problems);
+    }
+}
+
+/// Logged when it changes.
+pub fn say(said: &RwLock<Vec<String>>, problems: Vec<String>) {
+    let mut said = write(said);
+    if *said != problems {
+        for problem in &problems {
+            tracing::warn!(problem, "a door is not as it should be");
         }
+        *said = problems;
     }
 }
 

@@ -2,7 +2,7 @@
 //! of them ends, the others' answers go on. The routes are a tenant's, and so is whoever answers: times, sizes and addresses are bounded.
 
 mod answer;
-mod http;
+mod ask;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -112,7 +112,7 @@ pub async fn follow(state: Arc<State>, reach: Arc<Reach>) {
             tokio::spawn(async move {
                 let _place = at_once.acquire().await;
                 let asked = Instant::now();
-                let answer = tokio::time::timeout(WITHIN, http::ask(&query, &reach)).await;
+                let answer = tokio::time::timeout(WITHIN, ask::ask(&query, &reach)).await;
                 let answer = answer.unwrap_or_else(|_| Err(format!("no answer in {} s", WITHIN.as_secs())));
                 state.answers.take(&query.id, asked, answer.and_then(|said| answer::read(said.status, &said.body)));
             });

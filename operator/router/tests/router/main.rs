@@ -25,4 +25,6 @@ mod sink;
 mod site;
 mod stream;
 mod tls;
+mod tokens;
+mod web;
 mod zero;

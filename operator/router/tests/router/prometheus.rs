@@ -1,73 +1,15 @@
 //! What is asked of a server that speaks Prometheus' HTTP API, and what `/stats` tells of its answers.
 
-use std::collections::VecDeque;
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use millrace_routes::QueryStats;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::mount::mount;
 use crate::pod::Pod;
 use crate::site::{Site, document, endpoint, revision, until};
-
-/// Of `localhost`, and of another name.
-const RIGHT: [&str; 2] = [include_str!("../certs/localhost.crt"), include_str!("../certs/localhost.key")];
-const OTHER: [&str; 2] = [include_str!("../certs/a.crt"), include_str!("../certs/a.key")];
-
-/// Gives its answers one after the other, the last one again and again, and keeps what it was asked.
-struct Server {
-    address: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    fn start(answers: &[String], tls: Option<Arc<ServerConfig>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let (mut answers, seen): (VecDeque<String>, _) = (answers.iter().cloned().collect(), asked.clone());
-        std::thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
-                let answer = if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() };
-                match &tls {
-                    None => serve(stream, &answer, &seen),
-                    Some(config) => {
-                        let connection = ServerConnection::new(config.clone()).unwrap();
-                        serve(StreamOwned::new(connection, stream), &answer, &seen);
-                    }
-                }
-            }
-        });
-        Self { address, asked }
-    }
-
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
-    }
-}
-
-fn serve(mut stream: impl Read + Write, answer: &str, asked: &Mutex<Vec<String>>) {
-    let mut head = Vec::new();
-    let mut buffer = [0; 1024];
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut buffer) {
-            Ok(0) | Err(_) => return,
-            Ok(n) => head.extend_from_slice(&buffer[..n]),
-        }
-    }
-    asked.lock().unwrap().push(String::from_utf8(head).unwrap());
-    // A caller that has seen enough breaks off.
-    let _broken = stream.write_all(answer.as_bytes()).and_then(|()| stream.flush());
-}
-
-fn http(status: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-}
+use crate::web::{OTHER, RIGHT, Server, http, tls};
 
 fn vector(value: &str) -> String {
     let result = format!(r#"[{{"metric":{{"pod":"a"}},"value":[1435781451.781,"{value}"]}}]"#);
@@ -150,14 +92,6 @@ async fn what_gives_no_number_is_told_with_its_cause() {
     }
     problem(&site, "gone", "refused").await;
     problem(&site, "node", "are not asked").await;
-}
-
-fn tls([certificate, key]: [&str; 2]) -> Arc<ServerConfig> {
-    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap())
 }
 
 fn entry(of: &str, name: &str, key: &str) -> Value {

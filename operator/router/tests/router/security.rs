@@ -1,17 +1,10 @@
-//! Who is let in: keys, tokens, rates. What is refused never comes to a pod, and is no revision's error.
+//! Who is let in: keys and rates. What is refused never comes to a pod, and is no revision's error.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::Request;
 use hyper_util::rt::TokioIo;
-use ring::rand::SystemRandom;
-use ring::signature::{self, EcdsaKeyPair, KeyPair, RsaKeyPair, RsaPublicKeyComponents};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -24,7 +17,7 @@ const ALICE: &str = "alice-0123456789abcdef";
 const BOB: &str = "bob-0123456789abcdef";
 
 /// One pod behind a door, and what is mounted.
-async fn site(pod: &Pod, security: &Value, mounts: &[(&str, &[(&str, &str)])]) -> Site {
+pub async fn site(pod: &Pod, security: &Value, mounts: &[(&str, &[(&str, &str)])]) -> Site {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     for (path, entries) in mounts {
         mount(folder.path(), path, entries);
@@ -198,96 +191,6 @@ async fn a_rate_is_each_callers_own_or_that_of_all() {
         let refused = expected.iter().filter(|status| **status == 429).count() as u64;
         assert_eq!(site.refusals("TooFast").await, refused);
     }
-}
-
-/// Signs tokens, and says with which key.
-enum Signer {
-    Rsa(RsaKeyPair),
-    Ec(EcdsaKeyPair),
-}
-
-impl Signer {
-    fn rsa() -> Self {
-        let key = PrivateKeyDer::from_pem_slice(include_bytes!("../certs/rsa.key")).unwrap();
-        Self::Rsa(RsaKeyPair::from_pkcs8(key.secret_der()).unwrap())
-    }
-
-    fn ec() -> Self {
-        let (random, with) = (SystemRandom::new(), &signature::ECDSA_P256_SHA256_FIXED_SIGNING);
-        let pair = EcdsaKeyPair::generate_pkcs8(with, &random).unwrap();
-        Self::Ec(EcdsaKeyPair::from_pkcs8(with, pair.as_ref(), &random).unwrap())
-    }
-
-    fn jwks(&self) -> String {
-        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        let key = match self {
-            Self::Rsa(pair) => {
-                let public = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public());
-                json!({"kty": "RSA", "n": text(&public.n), "e": text(&public.e), "use": "sig", "alg": "RS256", "kid": "rsa"})
-            }
-            Self::Ec(pair) => {
-                let point = pair.public_key().as_ref();
-                json!({"kty": "EC", "crv": "P-256", "x": text(&point[1..33]), "y": text(&point[33..])})
-            }
-        };
-        json!({"keys": [key]}).to_string()
-    }
-
-    /// Of `subject`, good for a minute.
-    fn token(&self, subject: &str) -> String {
-        let exp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_mins(1);
-        let claims = json!({"iss": "https://issuer", "aud": "model", "sub": subject, "exp": exp.as_secs()});
-        let head = match self {
-            Self::Rsa(_) => json!({"alg": "RS256", "kid": "rsa", "typ": "JWT"}),
-            Self::Ec(_) => json!({"alg": "ES256"}),
-        };
-        let [head, claims] = [head, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
-        let message = format!("{head}.{claims}");
-        let random = SystemRandom::new();
-        let signature = match self {
-            Self::Rsa(pair) => {
-                let mut signature = vec![0; pair.public().modulus_len()];
-                pair.sign(&signature::RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signature).unwrap();
-                signature
-            }
-            Self::Ec(pair) => pair.sign(&random, message.as_bytes()).unwrap().as_ref().to_vec(),
-        };
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
-}
-
-async fn with_token(site: &Site, token: &str) -> Answer {
-    let bearer = format!("Bearer {token}");
-    Client::open(site.port).await.get("/headers", &[("authorization", &bearer), ("x-api-key", "of the pod")]).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_lets_in_while_its_key_is_in_the_set() {
-    let pod = Pod::any("a").await;
-    let (rsa, ec) = (Signer::rsa(), Signer::ec());
-    let jwks = json!({"of": "ConfigMap", "name": "issuer", "key": "jwks.json"});
-    let mut security =
-        json!({"id": "1", "auth": {"jwt": {"issuer": "https://issuer", "audiences": ["model"], "jwks": jwks}}});
-    security["rate"] = json!({"perSecond": 0.01, "burst": 50, "per": "Caller"});
-    let site = site(&pod, &security, &[("configmaps/issuer/jwks/jwks.json", &[("jwks.json", &rsa.jwks())])]).await;
-    let answer = with_token(&site, &rsa.token("me")).await;
-    let seen: BTreeMap<String, String> = serde_json::from_str(&answer.text).unwrap();
-    assert!(!seen.contains_key("authorization") && seen["x-api-key"] == "of the pod", "{seen:?}");
-    let refused = with_token(&site, &ec.token("me")).await;
-    assert_eq!((refused.status.as_u16(), refused.text.as_str()), (401, "{\"error\":\"no known key has signed it\"}\n"));
-    assert_eq!(refused.headers["www-authenticate"], "Bearer error=\"invalid_token\"");
-    assert_eq!(site.get("/").await.status, 401);
-    assert_eq!(pod.requests(), 1);
-    // The issuer changes its key, then somebody breaks the set.
-    site.mount("configmaps/issuer/jwks/jwks.json", &[("jwks.json", &ec.jwks())]);
-    until("the new key counts", || async { with_token(&site, &ec.token("me")).await.status == 200 }).await;
-    assert_eq!(with_token(&site, &rsa.token("me")).await.status, 401);
-    site.mount("configmaps/issuer/jwks/jwks.json", &[("jwks.json", "{\"keys\": [")]);
-    until("it is told", || async { !site.problems().await.is_empty() }).await;
-    assert!(site.problems().await[0].contains("ConfigMap issuer: the entry jwks.json is no JWKS"));
-    assert_eq!(with_token(&site, &ec.token("me")).await.status, 200);
-    site.mount("configmaps/issuer/jwks/jwks.json", &[]);
-    until("nobody is let in", || async { with_token(&site, &ec.token("me")).await.status == 503 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

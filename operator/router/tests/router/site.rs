@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use millrace_router::{EndpointsFrom, Limits, Options, Router, RoutesFrom, Scaler};
+use millrace_router::{EndpointsFrom, Limits, Options, Pace, Router, RoutesFrom, Scaler};
 use millrace_routes::{Outcome, RevisionStats, Stats};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -69,6 +69,11 @@ pub fn free_port() -> u16 {
 /// Those that are shipped, except that a caller that left is found out sooner.
 pub fn limits() -> Limits {
     Limits { half_closed: Duration::from_millis(200), ..Limits::default() }
+}
+
+/// As shipped, except that nobody waits for half a minute.
+fn pace() -> Pace {
+    Pace { again: Duration::from_secs(1), closed: Duration::from_millis(200), ..Pace::default() }
 }
 
 /// Waits for what must come in the end.
@@ -139,6 +144,7 @@ impl Site {
             places_port: peer.map_or(0, |peer| peer.places),
             mounted: folder.path().join("mounted"),
             loopback: true,
+            pace: pace(),
         };
         Self { router: Router::start(options).unwrap(), port, folder }
     }
