@@ -39,12 +39,12 @@ class ModelTest(ClusterTest):
         self.run_inline({"touch": touch()}, store={"pvc": {"claimName": "artifacts"}})
         self.succeeded()
 
-    def register(self, version: int, model: bytes | None = None) -> None:
-        """A ModelVersion as a pipeline would make it, of a model that is put into the claim."""
+    def register(self, version: int, files: dict[str, bytes] | None = None) -> None:
+        """A ModelVersion as a pipeline would make it, of a model that is put into the claim; `files` are its own, by name."""
         folder = volume_folder(self.namespace) / "models" / str(version)
         shutil.copytree(MODEL, folder)
-        if model is not None:
-            (folder / "model.onnx").write_bytes(model)
+        for name, content in (files or {}).items():
+            (folder / name).write_bytes(content)
         for path in [folder.parent, folder, *folder.iterdir()]:
             path.chmod(0o755 if path.is_dir() else 0o644)
         size = sum(p.stat().st_size for p in folder.iterdir())

@@ -2,12 +2,8 @@
 
 import json
 import random
-import shutil
-import tempfile
 import urllib.request
-from pathlib import Path
 
-import models
 from harness import condition, wait_for
 from models import ModelTest
 
@@ -101,15 +97,7 @@ class Drift(ModelTest):
         return next(iter(rollout.get("analysis", [])), {})
 
     def register_with_profile(self, version: int) -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "model"
-            shutil.copytree(models.MODEL, folder)
-            (folder / "profile.json").write_text(json.dumps(profile()))
-            usual, models.MODEL = models.MODEL, folder
-            try:
-                self.register(version)
-            finally:
-                models.MODEL = usual
+        self.register(version, {"profile.json": json.dumps(profile()).encode()})
 
     def drifted(self, status: str, reason: str | None = None) -> dict | None:
         deployment = self.get("modeldeployment", "m")

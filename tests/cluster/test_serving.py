@@ -186,7 +186,7 @@ class Serving(ModelTest):
         self.wait_served(1)
         whole = (MODEL / "model.onnx").read_bytes()
         for version, content in enumerate([whole[:100], b"", b"<html>not found</html>" * 10], 2):
-            self.register(version, content)
+            self.register(version, {"model.onnx": content})
             self.serve(version)
 
             def told(version: int = version) -> int:
