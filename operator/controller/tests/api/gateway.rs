@@ -123,7 +123,8 @@ async fn walk(client: &Client, namespace: &str) {
     create(client, namespace, &model, false).await.unwrap();
     let missing = routed(client, namespace, "GatewayAPIMissing").await;
     assert_eq!(missing["status"], "False");
-    assert!(controller.get("/readyz").starts_with("HTTP/1.1 200"), "nothing else waits for it");
+    // Nothing else waits for it.
+    eventually("it is ready", || async { controller.get("/readyz").starts_with("HTTP/1.1 200").then_some(()) }).await;
 
     install(client).await;
     let told = routed(client, namespace, "GatewayMissing").await;
