@@ -14,6 +14,8 @@ from harness import LOCAL, ROOT, SYSTEM, ClusterTest, alone, get, kubectl, resou
 CONTROLLER = ROOT / "target" / "release" / "millrace-controller"
 LOG = ROOT / "target" / "test-logs" / "crashing-operator.log"
 AUDIT = ROOT / ".cluster" / "audit.log"
+# So many operators crash side by side for each way to crash.
+LANES = 2
 MODEL = """
 mkdir -p "$MILLRACE_OUTPUT_MODEL"
 printf onnx > "$MILLRACE_OUTPUT_MODEL/model.onnx"
@@ -147,21 +149,23 @@ class Operator(ClusterTest):
         self.addCleanup(kubectl, "scale", "deployment", "-n", SYSTEM, "millrace", "--replicas=2")
         self.claim()
         wanted = self.scenario("reference", Crash())
-        with ThreadPoolExecutor() as threads:
-            crashed = list(threads.map(lambda when: self.broken_by(when, wanted), ("before", "commit", "after")))
+        lanes = [(when, first) for when in ("before", "commit", "after") for first in range(1, LANES + 1)]
+        with ThreadPoolExecutor(len(lanes)) as threads:
+            crashed = list(threads.map(lambda lane: self.broken_by(*lane, wanted), lanes))
         broken = [line for lines, _ in crashed for line in lines]
         self.assertEqual(broken, [], f"\n{chr(10).join(broken)}\nthe reference: {wanted}")
         # How many writes there are depends on the moment at which pods are heard.
         self.assertGreater(min(writes for _, writes in crashed), 15)
 
-    def broken_by(self, when: str, wanted: dict) -> tuple[list[str], int]:
-        """What ends otherwise with an operator that crashes at each write in turn, until there are no more, and how many there were."""
+    def broken_by(self, when: str, first: int, wanted: dict) -> tuple[list[str], int]:
+        """What ends otherwise with an operator that crashes at this write, or at a later one of its lane, until there are no more, and how
+        many there were."""
         test = type(self)(self._testMethodName)
         test.setUp()
         broken = []
         try:
             test.claim()
-            for at in range(1, 100):
+            for at in range(first, 100, LANES):
                 crash = Crash(at, when)
                 name = f"c{at}-{when}"
                 try:
