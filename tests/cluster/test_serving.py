@@ -243,7 +243,7 @@ class Serving(ModelTest):
         kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
         wait_for("a write", lambda: self.written(began))
         time.sleep(60)
-        routers = ["networkpolicies", "networkpolicies", "poddisruptionbudgets", "rolebindings", "serviceaccounts"]
+        routers = ["networkpolicies", "networkpolicies", "networkpolicies", "poddisruptionbudgets", "rolebindings", "serviceaccounts"]
         puts = ["deployments", "deployments", "services", "services"]
         expected = [*[("patch", kind) for kind in routers], *[("update", kind) for kind in puts]]
         self.assertEqual(sorted(self.written(began)), expected)
