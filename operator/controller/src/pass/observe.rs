@@ -236,6 +236,7 @@ impl Passes {
         above.ended = next.as_ref().and_then(|parent| run::ended_by(parent, run));
         while let Some(parent) = next.take_if(|_| above.pipelines.len() <= run::DEEPEST) {
             above.pipelines.push(pipeline_of(&parent).map(str::to_owned));
+            above.items |= parent.metadata.labels.iter().any(|labels| labels.contains_key(names::ITEM_LABEL));
             next = of(&parent);
         }
         above

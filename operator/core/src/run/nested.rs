@@ -30,6 +30,8 @@ pub(super) const PAUSE: Duration = Duration::from_secs(15);
 pub struct Above {
     /// The pipelines of these runs, the nearest first; nothing for one that is written in place.
     pub pipelines: Vec<Option<String>>,
+    /// One of these runs is an item's.
+    pub items: bool,
     /// Its stage has ended without it.
     pub ended: Option<Cancel>,
 }

@@ -2,6 +2,8 @@
 //! is counted from the runs in each pass; the status has the counts. When all are done, an attempt of the stage, the agent alone, keeps what became of
 //! them as the output `items`.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::graph::GATE_REJECTED;
@@ -16,6 +18,12 @@ use crate::plan::{Create, NAME_TAKEN};
 
 /// So many items at most: each is an object of its own.
 pub const MOST_RUNS: u64 = 1000;
+/// So many runs are made in one pass: what a pass makes is in memory at once.
+const AT_ONCE: usize = 16;
+/// The next pass, where there is room for more.
+const SOON: Duration = Duration::from_millis(100);
+/// Bytes of one item's parameters, as JSON.
+const LONGEST_PARAMS: usize = 64 << 10;
 
 /// An item's run, and what a stage with that run alone would be.
 type Found<'a> = Option<(&'a MLPipelineRun, StageStatus)>;
@@ -146,7 +154,8 @@ fn look(
         status.state = StageState::Pending;
     }
     let room = (each.parallelism as usize).saturating_sub(tally.open as usize);
-    let next = &tally.absent[..room.min(tally.absent.len())];
+    let room = room.min(tally.absent.len());
+    let next = &tally.absent[..room.min(AT_ONCE)];
     let mut waits =
         tally.waits.filter(|_| tally.running == 0).map(|waits| (waits.reason.clone(), waits.message.clone()));
     let refused = next.iter().find_map(|index| pass.refusal("MLPipelineRun", &run_name(pass, name, &status, *index)));
@@ -160,6 +169,16 @@ fn look(
     } else if !pass.held && !next.is_empty() {
         if let Some(reason) = nested::too_deep(pass, nested) {
             return attempt::fail(pass, name, status, "NestedCycle", &reason, effects);
+        }
+        if pass.observed.above.items || nested::label(pass.run, names::ITEM_LABEL).is_some() {
+            let message = format!(
+                "this run is one of an item's itself, so that there could be {MOST_RUNS} times {MOST_RUNS} of {}: let one forEach go over both",
+                nested.name
+            );
+            return attempt::fail(pass, name, status, "TooManyItems", &message, effects);
+        }
+        if next.len() < room {
+            effects.again(SOON);
         }
         match runs(pass, name, nested, &values, next, &status, stages) {
             Ok(runs) => effects.create.extend(runs),
@@ -187,6 +206,12 @@ fn runs(
     let run = |index: &u32| {
         let scope = scope.clone().with("item", values.item(*index)).with("index", (*index).into());
         let params = nested::params(nested, &scope).map_err(|message| format!("item {index}: {message}"))?;
+        let length = serde_json::to_string(&params).map_or(0, |text| text.len());
+        if length > LONGEST_PARAMS {
+            return Err(format!(
+                "item {index}: pipeline.params are {length} bytes long as JSON, and at most {LONGEST_PARAMS} are handed on: name a file or an address instead"
+            ));
+        }
         let mut run = nested::run(pass, name, nested, &run_name(pass, name, status, *index), params, status);
         let labels = [(names::ATTEMPT_LABEL, status.attempts), (names::ITEM_LABEL, *index)];
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_string()));

@@ -167,7 +167,7 @@ fn a_nested_run_ends_when_its_stage_has_ended_without_it() {
     ))
     .fate("slow", 1, Fate::Hangs);
     cluster.settle_until(|cluster| cluster.run.status.is_some() && cluster.stage("slow").state == Running);
-    cluster.above = Above { pipelines: vec![Some("outer".into())], ended: Some(Cancel::Graceful) };
+    cluster.above = Above { pipelines: vec![Some("outer".into())], ended: Some(Cancel::Graceful), ..Above::default() };
     cluster.settle();
     assert_eq!((cluster.stage("slow").state, cluster.stage("next").state), (Failed, Skipped));
     assert_eq!(cluster.condition("Succeeded").unwrap().1, "Canceled");

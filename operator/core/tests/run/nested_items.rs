@@ -374,6 +374,32 @@ fn what_no_run_can_be_made_for_is_told() {
     drive(&mut circle, all_good);
     assert_eq!(circle.stage("fan").reason.as_deref(), Some("NestedCycle"));
     assert!(circle.nested.is_empty());
+
+    let mut squared = cluster(json!({}));
+    squared.above.items = true;
+    drive(&mut squared, all_good);
+    assert_eq!(squared.stage("fan").reason.as_deref(), Some("TooManyItems"));
+    assert!(squared.nested.is_empty());
+}
+
+#[test]
+fn what_a_pass_makes_and_what_an_item_is_given_are_bounded() {
+    let items = vec![json!({ "name": "n" }); 40];
+    let mut many = cluster(json!({ "items": items, "parallelism": 40 }));
+    let mut before = 0;
+    for _ in 0..20 {
+        many.reconcile_with_refusals();
+        assert!(many.nested.len() <= before + 16, "{before} and {}", many.nested.len());
+        before = many.nested.len();
+    }
+    assert_eq!(open(&many), 40);
+
+    let mut long = cluster(json!({ "items": [{ "name": "n".repeat(65 << 10) }] }));
+    drive(&mut long, all_good);
+    let fan = long.stage("fan");
+    assert_eq!((fan.state, fan.reason.as_deref()), (Failed, Some("InvalidExpression")));
+    assert!(fan.message.as_deref().unwrap().contains("at most 65536 are handed on"), "{:?}", fan.message);
+    assert!(long.nested.is_empty());
 }
 
 #[test]
