@@ -1,5 +1,5 @@
-"""What tests ask of the apiserver: by kubectl, as a person does, and reads over connections that stay. Tests look twice a second, and a
-kubectl for each look would keep the machine busier than what is looked at."""
+"""What tests ask of the apiserver: by kubectl, as a person does, and reads over connections that stay. Tests look five times a
+second, and a kubectl for each look would keep the machine busier than what is looked at."""
 
 import atexit
 import http.client

@@ -5,6 +5,7 @@ A test sees what a user sees: objects, statuses, events, logs, bytes. Nothing he
 
 import json
 import os
+import tempfile
 import time
 import unittest
 import urllib.request
@@ -58,6 +59,11 @@ def alone(test):
     return test
 
 
+def kill_operator() -> None:
+    """All of its pods, without a word to them."""
+    kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
+
+
 class ClusterTest(unittest.TestCase):
     """A test with a namespace of its own that enforces Pod Security `restricted`."""
 
@@ -80,6 +86,12 @@ class ClusterTest(unittest.TestCase):
     def apply(self, thing: dict, namespace: str | None = None) -> None:
         where = self.namespace if namespace is None else namespace
         kubectl("apply", *(["-n", where] if where else []), "-f", "-", stdin=json.dumps(thing))
+
+    def scratch(self) -> Path:
+        """A folder on this machine that goes with the test."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        return Path(folder.name)
 
     def claim(self, name: str = "artifacts") -> None:
         spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
@@ -104,12 +116,16 @@ class ClusterTest(unittest.TestCase):
     def get(self, kind: str, name: str = "", selector: str = "") -> dict:
         return get(kind, name, self.namespace, selector)
 
-    def infer(self, model: str, body: bytes) -> dict[str, list]:
-        """The outputs of a served model, by name."""
+    def answer(self, model: str, body: bytes) -> dict:
+        """What the address of a served model answers to a request."""
         address = self.get("service", model)["spec"]["clusterIP"]
         request = urllib.request.Request(f"http://{address}/v2/models/{model}/infer", body, {"content-type": "application/json"})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
-            return {output["name"]: output["data"] for output in json.load(response)["outputs"]}
+            return json.load(response)
+
+    def infer(self, model: str, body: bytes) -> dict[str, list]:
+        """The outputs of a served model, by name."""
+        return {output["name"]: output["data"] for output in self.answer(model, body)["outputs"]}
 
     def run_of(self, name: str = "r") -> dict:
         return self.get("mlpipelinerun", name)

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import tempfile
 from pathlib import Path
 
 from harness import kubectl, resource, script, wait_for
@@ -105,9 +104,7 @@ class Logs(InABucket):
 class Copy(InABucket):
     def setUp(self):
         super().setUp()
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.here = Path(folder.name)
+        self.here = self.scratch()
 
     def test_files_and_folders_are_copied_with_their_digest_also_when_their_run_is_gone(self):
         self.run_inline({"make": script(MAKE, outputs={"one": {}, "many": {}, "none": {}})}, store=self.store)

@@ -2,7 +2,7 @@
 
 import time
 
-from harness import LOCAL, SYSTEM, ClusterTest, alone, condition, kubectl, resource, script, wait_for
+from harness import LOCAL, SYSTEM, ClusterTest, alone, condition, kill_operator, kubectl, resource, script, wait_for
 from test_cli import CommandLine
 
 STORE = {"pvc": {"claimName": "artifacts"}}
@@ -174,7 +174,7 @@ class Restart(CacheTest):
 
     def test_an_operator_that_was_killed_knows_what_there_is(self):
         self.run_with("r1")
-        kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
+        kill_operator()
         kubectl("rollout", "status", "deployment/millrace", "-n", SYSTEM, "--timeout=120s")
         status = self.run_with("r2")
         self.assertEqual((self.jobs_of("r2"), status["stages"]["use"]["cache"]["from"]["run"]), ([], "r1"))

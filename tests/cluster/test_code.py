@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 
 from harness import ClusterTest, kubectl, script, wait_for
@@ -22,13 +21,12 @@ class CodeTest(CommandLine, ClusterTest):
         (self.folder / "train.sh").chmod(0o755)
 
     def made(self, files: dict[str, str]) -> Path:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
+        folder = self.scratch()
         for name, text in files.items():
-            path = Path(folder.name) / name
+            path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        return Path(folder.name)
+        return folder
 
     def with_code(self, name: str, *more: str, folder: Path | None = None, code: int = 0):
         return self.millrace("run", "p", "--name", name, "--code", str(folder or self.folder), *more, code=code)

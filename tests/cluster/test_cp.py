@@ -1,7 +1,6 @@
 """`kubectl millrace cp`: artifacts on this machine, whole and as their producer reported them."""
 
 import hashlib
-import tempfile
 from pathlib import Path
 
 from harness import ClusterTest, kubectl, resource, script, wait_for
@@ -30,9 +29,7 @@ class Copy(CommandLine, ClusterTest):
     def setUp(self):
         super().setUp()
         self.claim()
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.here = Path(folder.name)
+        self.here = self.scratch()
 
     def test_files_and_folders_are_copied_with_their_digest_and_nothing_is_overwritten(self):
         self.run_inline({"make": script(MAKE, outputs={"one": {}, "many": {}, "none": {}})}, store=STORE)

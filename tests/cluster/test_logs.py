@@ -2,8 +2,6 @@
 
 import json
 import signal
-import tempfile
-from pathlib import Path
 
 from harness import ClusterTest, kubectl, script, wait_for
 from test_cli import CommandLine
@@ -113,9 +111,8 @@ class Logs(CommandLine, ClusterTest):
         return errors if "what lies in the store" in errors else None
 
     def written(self, text: str) -> str:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        path = Path(folder.name) / "kubeconfig"
+        folder = self.scratch()
+        path = folder / "kubeconfig"
         path.write_text(text)
         return str(path)
 

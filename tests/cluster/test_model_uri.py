@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import urllib.request
 
 from harness import condition, kubectl, resource, script, wait_for
 from models import MODEL, REQUEST, ModelTest, folder_digest
@@ -23,13 +22,6 @@ class Served:
             return found if seen and ready and found["status"].get("servedDigest") == digest else None
 
         return wait_for(f"the model {digest}", served, 150)
-
-    def answers(self, name: str = "m") -> dict:
-        """The whole answer, with what the server calls itself."""
-        address = self.get("service", name)["spec"]["clusterIP"]
-        request = urllib.request.Request(f"http://{address}/v2/models/{name}/infer", REQUEST, {"content-type": "application/json"})
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
-            return json.load(response)
 
     def message(self, name: str = "m") -> str:
         return condition(self.get("modeldeployment", name), "Ready").get("message", "")
@@ -67,13 +59,13 @@ class InABucket(Served, S3Test):
         self.assertEqual(self.get("modelversions")["items"], [])
         self.assertNotIn("servedVersion", found["status"])
         self.assertEqual(found["status"]["revisions"][0]["artifact"], {"uri": "s3://lake/models/a", "digest": first})
-        answer = self.answers()
+        answer = self.answer("m", REQUEST)
         self.assertEqual((answer["model_name"], answer["model_version"]), ("m", short(first)))
 
         self.deploy(self.model("b", second), rollout=CANARY)
         wait_for("a step that waits for a person", lambda: condition(self.get("modeldeployment", "m"), "Ready").get("reason") == "RolloutPaused", 120)
         self.assertIn(f"version {short(second)} has 50 % of the requests", self.message())
-        seen = {self.answers()["model_version"] for _ in range(60)}
+        seen = {self.answer("m", REQUEST)["model_version"] for _ in range(60)}
         self.assertEqual(seen, {short(first), short(second)})
         revision = self.get("modeldeployment", "m")["status"]["rollout"]["revision"]
         self.deploy(self.model("b", second), rollout=CANARY, control={"revision": revision, "action": "Promote"})
@@ -91,7 +83,7 @@ class InABucket(Served, S3Test):
             return message if f"has the digest {other}, and not {first}" in message else None
 
         wait_for("what is there instead", told, 120)
-        self.assertEqual(self.answers()["model_version"], short(first))
+        self.assertEqual(self.answer("m", REQUEST)["model_version"], short(first))
         self.deploy(self.model("b", other))
         self.wait_served(other)
 
@@ -136,11 +128,11 @@ class OnAClaim(Served, ModelTest):
         model = {"uri": "pvc://artifacts/by-hand", "format": "onnx", "digest": digest}
         self.apply(resource("ModelDeployment", "m", {"model": model, "scale": {"replicas": 1}}))
         self.wait_served(digest)
-        self.assertEqual(self.answers()["model_version"], short(digest))
+        self.assertEqual(self.answer("m", REQUEST)["model_version"], short(digest))
         self.register(1)
         null = {"uri": None, "format": None, "digest": None}
         spec = {"model": {**null, "name": "m", "version": 1}}
         kubectl("patch", "modeldeployment", "m", "-n", self.namespace, "--type=merge", "-p", json.dumps({"spec": spec}))
         wait_for("version 1", lambda: self.get("modeldeployment", "m")["status"].get("servedVersion") == 1, 120)
         self.assertNotIn("servedDigest", self.get("modeldeployment", "m")["status"])
-        self.assertEqual(self.answers()["model_version"], "1")
+        self.assertEqual(self.answer("m", REQUEST)["model_version"], "1")

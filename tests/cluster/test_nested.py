@@ -2,7 +2,7 @@
 
 import json
 
-from harness import LOCAL, ROOT, SYSTEM, alone, condition, kubectl, resource, script, wait_for
+from harness import LOCAL, ROOT, SYSTEM, alone, condition, kill_operator, kubectl, resource, script, wait_for
 from test_cli import CommandLine
 from test_control import PATIENT, ControlTest
 
@@ -194,7 +194,7 @@ class KilledOperator(NestedTest):
         self.run_inline({"each": {**self.each(), "forEach": {"items": REGIONS * 3, "parallelism": 3}}})
         for begun in (1, 4, 7):
             wait_for(f"{begun} runs", lambda begun=begun: len(self.children()) >= begun, seconds=180)
-            kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
+            kill_operator()
             kubectl("rollout", "status", "deployment/millrace", "-n", SYSTEM, "--timeout=120s")
         self.succeeded(seconds=300)
         self.assertEqual(sorted(self.children()), [f"r-each-1-{i}" for i in range(9)])

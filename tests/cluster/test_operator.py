@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from faults import Crash, Proxy, kubeconfig
-from harness import LOCAL, ROOT, SYSTEM, ClusterTest, alone, get, kubectl, resource, script, wait_for
+from harness import LOCAL, ROOT, SYSTEM, ClusterTest, alone, get, kill_operator, kubectl, resource, script, wait_for
 
 CONTROLLER = ROOT / "target" / "release" / "millrace-controller"
 LOG = ROOT / "target" / "test-logs" / "crashing-operator.log"
@@ -61,7 +61,7 @@ class Operator(ClusterTest):
     def test_a_killed_operator_goes_on_where_it_was(self):
         self.run_inline({"a": script("sleep 6"), "b": script("true", needs=["a"])})
         wait_for("stage a", lambda: self.stage("a").get("state") == "Running")
-        kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
+        kill_operator()
         status = self.succeeded()
         self.assertEqual([s["attempts"] for s in status["stages"].values()], [1, 1])
         self.assertEqual(self.jobs(), ["r-a-1", "r-b-1"])
@@ -82,7 +82,7 @@ class Operator(ClusterTest):
         poison = {"apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun", "metadata": {"name": "deep"}, "spec": run}
         text = json.dumps(poison).replace('"DEEP"', deep)
         kubectl("create", "--raw", f"/apis/millrace.dev/v1alpha1/namespaces/{self.namespace}/mlpipelineruns", "-f", "-", stdin=text)
-        kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
+        kill_operator()
         self.run_inline({"a": script("true")})
         self.succeeded()
 

@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from harness import SYSTEM, alone, condition, kubectl, resource, script, wait_for
+from harness import alone, condition, kill_operator, kubectl, resource, script, wait_for
 from models import REQUEST, Load, ModelTest, any_server
 
 # A model that no server reads.
@@ -224,7 +224,7 @@ class Rollouts(ModelTest):
             for step in (1, 2):
                 wait_for(f"step {step}", lambda: self.rollout().get("step") == step, 60, 0.2)
                 seen.add(self.rollout().get("weight"))
-                kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
+                kill_operator()
             self.wait_served(2)
         finally:
             load.stop()

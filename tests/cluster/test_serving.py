@@ -5,7 +5,7 @@ import json
 import subprocess
 import time
 
-from harness import DEBIAN, ROOT, SYSTEM, Refused, alone, condition, get, kubectl, wait_for
+from harness import DEBIAN, ROOT, SYSTEM, Refused, alone, condition, get, kill_operator, kubectl, wait_for
 from models import MODEL, RATE, REQUEST, SLOW_SECONDS, Load, ModelTest
 from test_operator import prefer_node, writes
 
@@ -240,7 +240,7 @@ class Serving(ModelTest):
         self.assertEqual(connection.getresponse().status, 200)
         # An operator that begins does not know what was applied: it puts each object once, and then there is quiet.
         began = time.time()
-        kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=millrace", "--grace-period=0", "--force")
+        kill_operator()
         wait_for("a write", lambda: self.written(began))
         time.sleep(60)
         routers = ["networkpolicies", "networkpolicies", "networkpolicies", "poddisruptionbudgets", "rolebindings", "serviceaccounts"]
