@@ -111,6 +111,8 @@ class ModelCache(S3Test):
         self.register(1)
         self.deploy(1, {"min": 0, "toZeroAfter": "5s"})
         wait_for("zero", lambda: condition(self.get("modeldeployment", "m"), "Ready").get("reason") == "AtZero" and not self.pods(), 150)
+        # The pod that comes stays until it was asked.
+        self.deploy(1, {"min": 0, "toZeroAfter": "10m"})
         shutil.rmtree(self.objects / "lake" / "models")
         self.answers()
         self.assertIn('is in the claim "models"', self.told(self.pods()[0]))

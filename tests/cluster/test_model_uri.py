@@ -96,7 +96,7 @@ class InABucket(Served, S3Test):
         # Nothing is left to fetch.
         shutil.rmtree(self.objects / "lake" / "models")
         kubectl("scale", "modeldeployment", "m", "-n", self.namespace, "--replicas=2")
-        wait_for("two pods", lambda: self.wait_served(digest)["status"]["replicas"] == 2, 120)
+        wait_for("two pods", lambda: self.wait_served(digest)["status"]["revisions"][0]["readyReplicas"] == 2, 120)
         pods = self.get("pods", selector="millrace.dev/revision")["items"]
         logs = [kubectl("logs", "-n", self.namespace, pod["metadata"]["name"], "-c", "agent") for pod in pods]
         self.assertTrue(any('is in the claim "models"' in log for log in logs), logs)
