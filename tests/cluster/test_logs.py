@@ -2,8 +2,9 @@
 
 import json
 import signal
+import subprocess
 
-from harness import ClusterTest, kubectl, script, wait_for
+from harness import ROOT, ClusterTest, alone, get, kubectl, script, wait_for
 from test_cli import CommandLine
 
 STORE = {"pvc": {"claimName": "artifacts"}}
@@ -47,6 +48,21 @@ class Logs(CommandLine, ClusterTest):
         self.assertEqual(self.millrace("logs", "r", "second", "--tail", "1").out, "err 3\n")
         self.assertIn("has no attempt 7: it was tried 2 times", self.millrace("logs", "r", "first", "--attempt", "7", code=2).errors)
         self.no_reader()
+
+    @alone
+    def test_they_are_there_when_the_node_is_gone(self):
+        self.node("add")
+        self.addCleanup(lambda: "logs" in [node["metadata"]["name"] for node in get("nodes", "")["items"]] and self.node("remove"))
+        self.run_inline({"a": script("echo hello", nodeSelector={"kubernetes.io/hostname": "logs"})}, store=STORE)
+        self.succeeded()
+        pods = self.get("pods", selector="millrace.dev/stage=a")["items"]
+        self.assertEqual([pod["spec"]["nodeName"] for pod in pods], ["logs"])
+        self.node("remove")
+        wait_for("the end of its pods", lambda: self.get("pods", selector="millrace.dev/stage=a")["items"] == [], 180)
+        self.assertEqual(self.millrace("logs", "r").out, "a | hello\n")
+
+    def node(self, action: str) -> None:
+        subprocess.run([str(ROOT / "dev" / "cluster" / "cluster"), "node", action, "logs"], check=True, capture_output=True)
 
     def test_an_agent_that_is_killed_and_a_pod_that_is_deleted_leave_what_was_printed(self):
         memory = {"limits": {"memory": "48Mi"}, "requests": {"cpu": "10m"}}

@@ -123,6 +123,33 @@ class Protocols(ModelTest):
         status, answer = self.call("ModelInfer", field(NAME, b"m"))
         self.assertEqual((status, answer), ("3", b""), "INVALID_ARGUMENT")
 
+    def test_a_prediction_a_description_and_an_explanation_come_by_the_same_address(self):
+        self.register(1)
+        self.serve(1)
+        self.wait_served(1)
+        document = self.asked("GET", "/v2/models/m/openapi.json")
+        self.assertTrue(document["openapi"].startswith("3.1"))
+        for path in ("/v2/models/m/infer", "/v1/models/m:predict"):
+            self.assertIn("post", document["paths"][path])
+        rows = [{"mass": 1.5, "sex": "male"}, {"mass": 9000, "sex": "female"}]
+        predicted = self.asked("POST", "/v1/models/m:predict", {"instances": rows})["predictions"]
+        inferred = self.infer("m", REQUEST)
+        self.assertEqual([row["label"] for row in predicted], inferred["label"])
+        explained = self.asked("POST", "/v2/models/m/explain", json.loads(REQUEST))["outputs"]
+        said = {output["name"]: output["data"] for output in explained}
+        self.assertEqual(said["features"], ["mass", "sex"])
+        for row in range(2):
+            parts = said["attributions"][2 * row : 2 * row + 2]
+            self.assertAlmostEqual(sum(parts) + said["base"][row], said["value"][row], places=4)
+
+    def asked(self, method: str, path: str, body: dict | None = None) -> dict:
+        connection = http.client.HTTPConnection(self.address(), timeout=30)
+        connection.request(method, path, json.dumps(body) if body else None, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
+        self.assertEqual(answer.status, 200, text)
+        return json.loads(text)
+
     def call(self, method: str, message: bytes) -> tuple[str, bytes]:
         """`grpc-status` and the answer's message."""
         with tempfile.TemporaryDirectory() as folder:

@@ -99,7 +99,14 @@ class Scaling(ModelTest):
         finally:
             holds.stop()
         self.assertEqual(holds.failures, [])
-        self.scaled(1, 180)
+        lost = []
+
+        def one_pod() -> bool:
+            lost.extend(answer for answer in (self.ask() for _ in range(10)) if answer[0] != 200)
+            return self.wanted() == 1 and len(self.get("pods", selector="millrace.dev/revision")["items"]) == 1
+
+        wait_for("one pod", one_pod, 240)
+        self.assertEqual(lost, [], "of a caller while pods went")
         self.told("Scaled", "at most in 60 s")
 
     def test_pods_follow_the_rate_of_requests(self):

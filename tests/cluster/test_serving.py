@@ -76,6 +76,30 @@ class Serving(ModelTest):
         self.assertEqual(load.failures, [])
 
     @alone
+    def test_a_kill_without_notice_costs_only_what_was_in_hand_and_a_second_try_is_answered(self):
+        self.register(1)
+        self.serve(1, scale={"replicas": 2})
+        self.wait_served(1)
+        wait_for("two routers", lambda: len(self.routers()) == 2)
+        for selector in ("millrace.dev/revision", "millrace.dev/router"):
+            wait_for("two servers", lambda: len(self.ready("millrace.dev/revision")) == 2)
+            load = Load(self.get("service", "m")["spec"]["clusterIP"])
+            load.start()
+            try:
+                time.sleep(SLOW_SECONDS)
+                killed = self.ready(selector)[0]["metadata"]["name"]
+                kubectl("delete", "pod", "-n", self.namespace, killed, "--force", "--grace-period=0")
+                time.sleep(2 * SLOW_SECONDS)
+                during = len(load.failures)
+                wait_for(f"two pods of {selector}", lambda selector=selector: len(self.ready(selector)) == 2)
+                time.sleep(SLOW_SECONDS)
+            finally:
+                load.stop()
+            self.assertEqual(len(load.failures), during, f"{selector}: more than at once, {load.failures}")
+            self.assertLessEqual(during, len(load.threads), f"{selector}: more than one of each caller, {load.failures}")
+            self.assertGreater(load.answered, RATE * load.seconds * 0.5)
+
+    @alone
     def test_a_node_is_drained_of_a_router_and_the_only_server_and_no_request_fails(self):
         cluster = str(ROOT / "dev" / "cluster" / "cluster")
         subprocess.run([cluster, "node", "add", "drained"], check=True, capture_output=True)
