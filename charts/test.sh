@@ -57,6 +57,7 @@ renders "a template of a stage as it is written" 'args: \[--params, "\$\[\[ para
 renders "an image for GPUs of its own" '--server-cuda-image=registry\.example\.com/ml/server-cuda:7$' --set-string images.serverCuda.tag=7
 renders "a pull policy for stages and servers" '--image-pull-policy=Always$' --set images.pullPolicy=Always
 renders "the images of the stock stages" '--stage-images=registry\.example\.com/ml/data:0\.1\.0,registry\.example\.com/ml/train-tabular:7$' --set-string images.trainTabular.tag=7
+renders "a way out where everything is denied" 'policyTypes: \[Ingress, Egress\]$' --set networkPolicy.enabled=true
 renders "namespaces" '--namespaces=a,b,millrace-system$' --set 'namespaces={a,b}'
 renders "a pull secret" '--image-pull-secrets=pull$' --set 'imagePullSecrets={pull}'
 helm template other millrace --set images.registry=registry.example.com/ml >"$work/out" || fail "another release does not render"
