@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 
-use super::Observed;
+use super::{Observed, nested};
 use crate::api::{API_VERSION, MLPipelineRun, MLPipelineSpec, Value};
 use crate::config::Config;
 use crate::names;
@@ -28,12 +28,17 @@ pub(super) enum Start {
 
 /// Checks what the run is to run and freezes it.
 pub(super) fn start(run: &MLPipelineRun, observed: &Observed, config: &Config) -> Start {
+    // Runs of one stage's items run the same: they share what their outer run keeps.
+    let own = || match nested::parent(run) {
+        Some(outer) => OwnerReference { controller: None, block_owner_deletion: None, ..outer.clone() },
+        None => owner("MLPipelineRun", &run.metadata),
+    };
     let (spec, owner) = match (&run.spec.pipeline, &run.spec.pipeline_ref) {
-        (Some(spec), _) => (spec, owner("MLPipelineRun", &run.metadata)),
+        (Some(spec), _) => (spec, own()),
         (None, Some(reference)) => match &observed.pipeline {
             // A run that a person made outlives its pipeline, and so does what it runs.
             Some(found) if run.spec.trigger.is_some() => (&found.spec, owner("MLPipeline", &found.metadata)),
-            Some(found) => (&found.spec, owner("MLPipelineRun", &run.metadata)),
+            Some(found) => (&found.spec, own()),
             None => return Start::Missing(reference.name.clone()),
         },
         (None, None) => {
@@ -134,5 +139,25 @@ mod tests {
         assert_eq!(by_hand.1, "by-hand-uid");
         assert_ne!(by_hand.0, triggered.0);
         assert_ne!(by_hand.0, revision("penguins", "made-again-uid", false).0);
+    }
+
+    #[test]
+    fn runs_of_items_share_what_their_outer_run_keeps() {
+        let pipeline = json!({ "stages": { "say": { "container": { "image": "i", "command": ["c"] } } } });
+        let of = |name: &str, outer: &str| {
+            let spec = json!({ "pipeline": pipeline });
+            let mut run = MLPipelineRun::new(name, serde_json::from_value(spec).unwrap());
+            run.metadata.uid = Some(format!("{name}-uid"));
+            let outer = ObjectMeta { name: Some(outer.into()), uid: Some(format!("{outer}-uid")), ..ObjectMeta::default() };
+            let controls = OwnerReference { controller: Some(true), ..owner("MLPipelineRun", &outer) };
+            run.metadata.owner_references = Some(vec![controls]);
+            let start = start(&run, &Observed::default(), &Config::default());
+            let Start::Frozen { revision, .. } = start else { panic!("{name}") };
+            let metadata = revision.metadata;
+            (metadata.name.unwrap(), metadata.owner_references.unwrap()[0].uid.clone())
+        };
+        assert_eq!(of("r-each-1-0", "r"), of("r-each-1-1", "r"));
+        assert_eq!(of("r-each-1-0", "r").1, "r-uid");
+        assert_ne!(of("r-each-1-0", "r"), of("s-each-1-0", "s"));
     }
 }
