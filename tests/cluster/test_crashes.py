@@ -171,15 +171,15 @@ class Loop(Crashes):
 
 @alone
 class Triggers(Crashes):
-    """A pipeline that a change and a backfill start, and one that follows each of its runs."""
+    """A pipeline that a backfill starts, and one that follows its run. A change starts that of the loop."""
 
     def test_a_crash_at_every_write_makes_one_run_of_each_trigger(self):
-        self.assertGreater(self.at_every_write(), 15)
+        self.assertGreater(self.at_every_write(), 8)
 
     def given(self, name: str) -> None:
         schedules = {"daily": {"cron": "@daily", "suspend": True}}
         day = {"schedule": "daily", "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
-        triggers = {"onChange": True, "schedules": schedules, "backfills": {"past": day}}
+        triggers = {"schedules": schedules, "backfills": {"past": day}}
         self.pipeline({"a": script("true")}, f"{name}-next", triggers={"onPipeline": {"first": {"pipeline": name}}})
         # What succeeded before the other one looked starts nothing.
         self.pipeline({"a": script("true")}, name, triggers=triggers)
@@ -194,7 +194,7 @@ class Triggers(Crashes):
     def ended(self, name: str) -> bool:
         runs = self.runs(name)
         past = self.get("mlpipeline", name).get("status", {}).get("triggers", {}).get("backfills", {}).get("past", {})
-        return len(runs) >= 4 and all(status in ("True", "False") for *_, status in runs) and "completionTime" in past
+        return len(runs) >= 2 and all(status in ("True", "False") for *_, status in runs) and "completionTime" in past
 
     def end_state(self, name: str, began: float) -> dict:
         past = self.get("mlpipeline", name)["status"]["triggers"]["backfills"]["past"]
