@@ -504,6 +504,7 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             (json!({ "rollout": { "strategy": "Shadow", "sample": 0, "steps": [{ "hold": "1m" }] } }), "sample must be 0.0001 or more"),
             (json!({ "rollout": { "strategy": "BlueGreen", "sample": 0.5 } }), "sample is the share"),
             (json!({ "rollout": { "strategy": "Recreate", "keepWarm": "1m" } }), "Recreate has no steps"),
+            (json!({ "rollout": { "strategy": "Recreate", "onFailure": "Pause" } }), "Recreate has no steps"),
             (rollout(&json!({ "metric": "ErrorRate" })), "a limit is missing"),
             (rollout(&json!({ "metric": "ErrorRate", "max": 0.1, "min": 0.2 })), "min must not be above max"),
             (rollout(&json!({ "metric": "ErrorRate", "maxRatioToStable": 0 })), "maxRatioToStable must be 0.01 or more"),
