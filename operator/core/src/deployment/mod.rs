@@ -9,6 +9,7 @@ mod asked_model;
 mod autoscaler;
 mod budget;
 mod chosen;
+mod copies;
 pub(crate) mod drift;
 mod gateway;
 mod gpu;
