@@ -509,6 +509,7 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             (rollout(&json!({ "metric": "ErrorRate", "max": 0.1, "min": 0.2 })), "min must not be above max"),
             (rollout(&json!({ "metric": "ErrorRate", "maxRatioToStable": 0 })), "maxRatioToStable must be 0.01 or more"),
             (rollout(&json!({ "metric": "Errors", "max": 0.1 })), "Unsupported value"),
+            (rollout(&json!({ "metric": "ErrorRate", "max": 0.1, "failureLimit": 2 })), "failureLimit counts answers of prometheus"),
             (
                 json!({ "rollout": { "strategy": "Canary", "steps": [{ "weight": 5 }], "analysis": { "a": { "metric": "ErrorRate", "max": 1 } } } }),
                 "analysis needs steps with hold",

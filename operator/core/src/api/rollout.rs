@@ -91,6 +91,7 @@ pub struct RolloutStep {
     { "rule": "!has(self.maxRatioToStable) || !has(self.minRatioToStable) || self.minRatioToStable <= self.maxRatioToStable", "message": "minRatioToStable must not be above maxRatioToStable" },
     { "rule": "!has(self.minRatioToStable) || !has(self.metric)", "message": "minRatioToStable is for figures of which more is better, of live and prometheus: beside metric write max, min or maxRatioToStable" },
     { "rule": "!has(self.maxRatioToStable) || !has(self.metric) || self.metric != 'Agreement'", "message": "Agreement has nothing to be compared with: write min" },
+    { "rule": "!has(self.failureLimit) || has(self.prometheus)", "message": "failureLimit counts answers of prometheus: a metric is one figure of all requests since the step began, for which minSamples says how many are enough, and a report of live is looked at once" },
     { "rule": "!has(self.metric) || self.metric != 'Drift' || (has(self.max) && self.max < 1.0 && !has(self.min) && !has(self.maxRatioToStable))", "message": "Drift is the share that has drifted from the profile of the version that comes: write max, 0 or more and below 1, and no other limit" }
 ]))]
 pub struct Analysis {
@@ -129,6 +130,10 @@ pub struct Analysis {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub min_samples: Option<u32>,
+    /// So many answers of `prometheus` may break a limit in one step; the next one that does fails. They are counted every ten seconds. Default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub failure_limit: Option<u32>,
     /// A step waits so long for them, or for an answer with a number, and then for a person. Default `30m`, with
     /// `live` `7d`, and `hold` at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -294,6 +299,12 @@ pub struct AnalysisStatus {
     /// Requests of the new revision that the figure is of, with `Drift` rows.
     #[serde(default)]
     pub samples: i64,
+    /// Answers in this step that broke a limit, of those that `failureLimit` lets pass, and one more if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<i32>,
+    /// When the last of them was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Time>,
     /// Figure and limits in words.
     pub message: String,
 }

@@ -268,7 +268,7 @@ impl Coming<'_> {
         let analyses = steps::analyses(look.asked_for(), status.step);
         let measured = look.observed.measured.as_ref().filter(|measured| self.is_of(measured, &status));
         let rows = monitoring::rows(look.owner, look.observed.candidate_drift.as_ref());
-        let judged = analysis::judge(&analyses, measured, Live::of(look.owner), &rows);
+        let judged = analysis::verdicts(&analyses, &status.analysis, measured, Live::of(look.owner), &rows);
         refresh(&mut status, judged.clone(), look);
         let approved = self.approves(status.step);
         let waited = since(began.0, look.now);
@@ -524,7 +524,8 @@ fn refresh(status: &mut RolloutStatus, judged: Vec<AnalysisStatus>, look: &Look<
 
 /// Whether a status is to have these figures.
 pub(super) fn is_news(status: &RolloutStatus, judged: &[AnalysisStatus], now: Timestamp) -> bool {
-    let verdicts = |all: &[AnalysisStatus]| all.iter().map(|one| (one.name.clone(), one.verdict)).collect::<Vec<_>>();
+    let told = |one: &AnalysisStatus| (one.name.clone(), one.verdict, one.failures);
+    let verdicts = |all: &[AnalysisStatus]| all.iter().map(told).collect::<Vec<_>>();
     let old = status.measured.as_ref().is_none_or(|measured| since(measured.0, now) >= REFRESH);
     verdicts(&status.analysis) != verdicts(judged) || old && status.analysis != judged
 }

@@ -45,5 +45,6 @@ pub fn has_news(
     let Some(rollout) = &status.rollout else { return false };
     let analyses = steps::analyses(Some(asked), rollout.step);
     let rows = monitoring::rows(deployment, rows);
-    is_news(rollout, &analysis::judge(&analyses, measured, Live::of(deployment), &rows), now)
+    let judged = analysis::verdicts(&analyses, &rollout.analysis, measured, Live::of(deployment), &rows);
+    is_news(rollout, &judged, now)
 }
