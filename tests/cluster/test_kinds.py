@@ -74,6 +74,12 @@ NOT_ACCEPTED: list[tuple[str, str, dict, str]] = [
         "spec.server.volumes.w.mountPath",
     ),
     (
+        "ModelDeployment",
+        "without effect",
+        {"model": {"name": None, "uri": "gs://lake/m", "format": "onnx", "digest": DIGEST, "access": {"region": "eu"}}},
+        "spec.model.access.region",
+    ),
+    (
         "InferenceGraph",
         "cyclic",
         {"nodes": {"main": {"switch": {"steps": [{"name": "a", "node": "main"}]}}}},
@@ -138,6 +144,18 @@ class Kinds(ClusterTest):
             name = "right" if kind in IMMUTABLE else "x"
             self.apply(resource(kind, name, VALID[kind]))
             self.assertEqual(self.verdict(kind, name)["status"], "True", kind)
+
+    def test_a_table_says_since_when_each_is_ready_or_not(self):
+        for kind in VALID:
+            if kind == "MLPipelineRun":
+                continue
+            name = "m-v1" if kind == "ModelVersion" else "x"
+            self.apply(resource(kind, name, VALID[kind]))
+            self.verdict(kind, name)
+            head, row = kubectl("get", kind, name, "-n", self.namespace).splitlines()
+            # Each column of the table begins where its head does.
+            at = head.index("SINCE")
+            self.assertRegex(row[at:].split()[0], r"^\d+[sm]", kind)
 
     def test_what_a_person_said_of_a_rollout_stays_when_somebody_applies_none(self):
         self.by_hand("git", {"model": {"name": "m"}, "rollout": {"strategy": "Canary", "steps": [{"weight": 5}]}})

@@ -141,6 +141,28 @@ class Metrics(ModelTest):
         self.assertEqual([record["outcome"] for record in self.model()["status"]["history"]][0], "Promoted")
         self.assertIn(f'cost{{revision="{self.old}"}}', prometheus.queries)
 
+    def test_answers_over_the_limit_are_let_pass_as_often_as_failure_limit_says(self):
+        said: dict = {"value": 5}
+        prometheus = self.prometheus(lambda _: said["value"])
+        rollout = self.rollout(prometheus, "10m", max=2, failureLimit=2)
+        self.register(2)
+        self.first(rollout=rollout)
+        self.serve(2, rollout=rollout)
+
+        def analysis() -> dict:
+            return next(iter(self.model()["status"].get("rollout", {}).get("analysis", [])), {})
+
+        wait_for("the first", lambda: analysis().get("failures") == 1)
+        self.assertEqual(analysis()["verdict"], "Passed")
+        self.assertIn("Prometheus says 5, more than max 2; such answers in this step: 1, failureLimit: 2", analysis()["message"])
+        said["value"] = 1
+        wait_for("one that holds", lambda: analysis().get("value") == 1)
+        self.assertEqual(self.reason("Ready"), ("False", "RollingOut"))
+        said["value"] = 5
+        told = self.until("Ready", "False", "RolledBack")
+        self.assertIn("such answers in this step: 3, failureLimit: 2", told)
+        self.assertEqual(self.model()["status"]["rollout"]["analysis"][0]["failures"], 3)
+
     def test_a_small_server_with_prometheus_api_that_answers_nothing_five_times_ends_a_rollout(self):
         prometheus = self.prometheus(lambda _: "no")
         self.register(2)

@@ -250,6 +250,24 @@ class Rollouts(ModelTest):
             self.until("True", "Serving")
         self.assertEqual(callers.broken, [])
 
+    def test_a_canary_whose_answers_to_copies_differ_is_rolled_back_and_one_that_agrees_is_promoted(self):
+        same = {"same": {"metric": "Agreement", "min": 0.95, "minSamples": 50}}
+        rollout = {"strategy": "Canary", "sample": 0.5, "steps": [{"weight": 20, "hold": "10m"}], "analysis": same}
+        address = self.first(rollout)
+        with Callers(address) as callers:
+            self.serve_any("new", rollout, DATA=2)
+            self.until("False", "RolledBack")
+        self.assertEqual(callers.broken, [])
+        self.assertTrue(callers.of("new"), "it had a share beside the copies")
+        self.assertIn("same: Agreement 0 over", condition(self.model(), "Ready")["message"])
+        # A tenth is copied where nothing is said: without fifty copies the first step would wait. The last one copies nothing.
+        with Callers(address) as callers:
+            steps = [{"weight": 20, "hold": "2s"}, {"weight": 100, "hold": "1s"}]
+            self.serve_any("next", {"strategy": "Canary", "steps": steps, "analysis": same}, DATA=1.0000001)
+            self.until("True", "Serving")
+        self.assertEqual(callers.broken, [])
+        self.assertTrue(callers.of("next"))
+
     def test_another_version_with_the_same_answers_agrees_in_bytes_and_over_grpc(self):
         self.register(1)
         self.register(2)

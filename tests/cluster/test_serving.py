@@ -125,6 +125,59 @@ class Serving(ModelTest):
             load.stop()
         self.assertEqual(load.failures, [])
 
+    def evict(self, pod: str) -> None:
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": self.namespace}}
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
+        kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+
+    def may_go(self) -> bool:
+        """One pod of the model may be evicted."""
+        budget = self.get("poddisruptionbudget", "m")
+        seen = budget.get("status", {}).get("observedGeneration") == budget["metadata"]["generation"]
+        return seen and budget["status"]["disruptionsAllowed"] == 1
+
+    @alone
+    def test_pods_of_a_model_are_evicted_one_after_the_other_and_no_request_fails(self):
+        self.register(1)
+        self.serve(1, scale={"replicas": 2})
+        self.wait_served(1)
+        wait_for("a budget for one pod", self.may_go)
+        first, second = (pod["metadata"]["name"] for pod in self.ready("millrace.dev/revision"))
+        load = Load(self.get("service", "m")["spec"]["clusterIP"])
+        load.start()
+        try:
+            time.sleep(SLOW_SECONDS)
+            self.evict(first)
+            with self.assertRaisesRegex(Refused, "disruption budget"):
+                self.evict(second)
+            wait_for("another in its place", self.may_go)
+            self.assertEqual(len(self.ready("millrace.dev/revision")), 2)
+            self.evict(second)
+            gone = {first, second}
+            wait_for("two others", lambda: len([p for p in self.ready("millrace.dev/revision") if p["metadata"]["name"] not in gone]) == 2)
+            time.sleep(SLOW_SECONDS)
+        finally:
+            load.stop()
+        self.assertEqual(load.failures, [])
+
+    def test_the_budget_of_a_model_is_kept_and_one_of_that_name_that_is_not_its_own_is_left_alone(self):
+        self.register(1)
+        spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "other"}}}
+        self.apply({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "m"}, "spec": spec})
+        self.serve(1)
+        self.wait_served(1)
+        wait_for("the name that is taken", lambda: "PodDisruptionBudget m" in condition(self.get("modeldeployment", "m"), "Ready")["message"])
+        self.assertEqual(self.get("poddisruptionbudget", "m")["spec"]["minAvailable"], 1)
+        kubectl("delete", "poddisruptionbudget", "-n", self.namespace, "m")
+        wait_for("a budget for its one pod", self.may_go)
+        right = self.get("poddisruptionbudget", "m")["spec"]
+        self.assertEqual((right["maxUnavailable"], right["unhealthyPodEvictionPolicy"]), (1, "AlwaysAllow"))
+        kubectl("patch", "poddisruptionbudget", "-n", self.namespace, "m", "--type=merge", "-p", '{"spec": {"maxUnavailable": 0}}')
+        wait_for("the budget as it was", lambda: self.get("poddisruptionbudget", "m")["spec"] == right)
+        kubectl("delete", "poddisruptionbudget", "-n", self.namespace, "m")
+        wait_for("the budget once more", lambda: self.get("poddisruptionbudget", "m")["spec"] == right and self.may_go())
+        self.evict(self.ready("millrace.dev/revision")[0]["metadata"]["name"])
+
     def answers(self, version: int, name: str, seconds: float) -> None:
         """The model of that name answers every request with this version."""
         self.wait_served(version, name)
@@ -268,7 +321,7 @@ class Serving(ModelTest):
         wait_for("a write", lambda: self.written(began))
         time.sleep(60)
         routers = ["networkpolicies", "networkpolicies", "networkpolicies", "poddisruptionbudgets", "rolebindings", "serviceaccounts"]
-        puts = ["deployments", "deployments", "services", "services"]
+        puts = ["deployments", "deployments", "poddisruptionbudgets", "services", "services"]
         expected = [*[("patch", kind) for kind in routers], *[("update", kind) for kind in puts]]
         self.assertEqual(sorted(self.written(began)), expected)
 

@@ -228,6 +228,7 @@ impl Session {
             // Of a ModelDeployment: there is nothing that serves.
             Apply::Deployment(_)
             | Apply::Autoscaler(_)
+            | Apply::Budget(_)
             | Apply::HttpRoute(_)
             | Apply::Service(_)
             | Apply::GraphService(_)

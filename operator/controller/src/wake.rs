@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use millrace_core::api::{
     ConcurrencyPolicy, InferenceGraph, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate,
 };
-use millrace_core::deployment::{AutoscalerView, DeploymentView, GatewayView, RouteView, ServiceView};
+use millrace_core::deployment::{AutoscalerView, BudgetView, DeploymentView, GatewayView, RouteView, ServiceView};
 use millrace_core::names::ROUTER;
 use millrace_core::run::{Claim, FRONT, Peer, Slot, asks, bound, claims, has_asked, lock_names, parent, priority};
 
@@ -349,6 +349,14 @@ pub fn service(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &Se
 pub fn autoscaler(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &AutoscalerView, gone: bool) {
     if gone {
         stores.applied_autoscalers.forget(id);
+    }
+    of_deployment(stores, queues, id, group, view, gone);
+}
+
+/// The PodDisruptionBudget of a ModelDeployment.
+pub fn budget(stores: &Stores, queues: &Queues, id: &Id, group: &str, view: &BudgetView, gone: bool) {
+    if gone {
+        stores.applied_budgets.forget(id);
     }
     of_deployment(stores, queues, id, group, view, gone);
 }

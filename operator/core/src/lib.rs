@@ -2,6 +2,7 @@
 //! it needs comes in as arguments, what it decides goes out as values. `make verify` fails if a client gets into its
 //! dependencies.
 
+mod access;
 pub mod admission;
 pub mod analysis;
 pub mod api;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
 
+use crate::access;
 use crate::api::{ConditionStatus, ModelVersion, ModelVersionStatus, set_condition};
 use crate::figure;
 use crate::names;
 use crate::plan::{Event, Plan};
 use crate::problem::{self, Problem};
-use crate::store;
 
 /// The figures by which people compare models, the first ones first.
 const TELLING: [&str; 6] = ["f1", "accuracy", "roc_auc", "rmse", "mae", "r2"];
@@ -63,12 +63,7 @@ fn problems(version: &ModelVersion) -> Vec<Problem> {
             format!("`{found}` is not the name of version {} of {}: write {wanted}", spec.version, spec.model);
         problems.push(Problem::new("metadata.name", "InvalidName", message));
     }
-    if store::place(&spec.artifact.uri, spec.artifact.access.as_ref()).is_none() {
-        let account =
-            if spec.artifact.uri.starts_with("az://") { ", with the account in spec.artifact.access" } else { "" };
-        let message = format!("`{}` is no address: write {}{account}", spec.artifact.uri, store::ADDRESSES);
-        problems.push(Problem::new("spec.artifact.uri", "InvalidArtifact", message));
-    }
+    problems.extend(access::of_model(&spec.artifact.uri, spec.artifact.access.as_ref(), "spec.artifact"));
     problems
 }
 
@@ -85,6 +80,7 @@ fn summary(metrics: &BTreeMap<String, f64>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::StoreAccess;
 
     fn version(name: &str, uri: &str) -> ModelVersion {
         let mut version = ModelVersion::default();
@@ -129,5 +125,10 @@ mod tests {
             assert!(ready.status == "False" && ready.message.starts_with(says), "{ready:?}");
             assert_eq!(planned.events.len(), 1);
         }
+        let mut other = version("penguins-v3", "gs://lake/a");
+        other.spec.artifact.access = Some(StoreAccess { region: Some("eu".to_owned()), ..StoreAccess::default() });
+        let conditions = plan(&other, Timestamp::UNIX_EPOCH).status.unwrap().conditions;
+        let says = "spec.artifact.access.region: region is for an address that begins with s3://: take it out";
+        assert!(conditions.iter().any(|c| c.type_ == "Accepted" && c.status == "False" && c.message == says));
     }
 }

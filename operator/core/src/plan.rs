@@ -10,6 +10,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use crate::api::{LiveMetrics, MLPipelineRun, ModelVersion};
 use crate::gateway_api::HTTPRoute;
@@ -73,6 +74,7 @@ pub enum Apply {
     /// Of an InferenceGraph.
     GraphService(Box<Service>),
     Autoscaler(Box<HorizontalPodAutoscaler>),
+    Budget(Box<PodDisruptionBudget>),
     HttpRoute(Box<HTTPRoute>),
     /// `replicas` through the scale subresource of a Deployment, if they still are what was seen: a router may have started a pod.
     Scale {

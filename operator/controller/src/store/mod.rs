@@ -21,8 +21,8 @@ pub use applied::Applied;
 pub use cached::Cached;
 pub use drifts::{Drifts, RevisionId};
 pub use feed::{
-    Feeds, News, autoscaler, graph_service, job, keep, look_job, part, router_deployment, routes, server_deployment,
-    service, start, whole,
+    Feeds, News, autoscaler, budget, graph_service, job, keep, look_job, part, router_deployment, routes,
+    server_deployment, service, start, whole,
 };
 pub use gateways::{Presence, follow_gateways, http_route, names_gateway};
 pub use hurry::Hurry;
@@ -31,11 +31,12 @@ use kube::ResourceExt;
 pub use loads::Loads;
 use millrace_core::api::{InferenceGraph, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate};
 use millrace_core::autoscale::{Follow, Window};
-use millrace_core::deployment::{AutoscalerView, DeploymentView, GatewayView, RouteView, ServiceView};
+use millrace_core::deployment::{AutoscalerView, BudgetView, DeploymentView, GatewayView, RouteView, ServiceView};
 use millrace_core::routing::{PartView, RouterPod, RoutesView};
 use millrace_core::run::{JobView, PodView, parent};
 pub use project::{
-    Kept, Part, autoscaler_view, controller_uid, deployment_view, routers_shape, service_view, stage_pod_view,
+    Kept, Part, autoscaler_view, budget_view, controller_uid, deployment_view, routers_shape, service_view,
+    stage_pod_view,
 };
 pub use reached::Reached;
 pub use reports::Reports;
@@ -61,21 +62,23 @@ pub struct Stores {
     /// What looks for data, grouped by the pipeline's uid.
     pub look_jobs: Shelf<JobView>,
     pub look_pods: Shelf<PodView>,
-    /// Grouped by `namespace/name` of the ModelDeployment, as are the next three.
+    /// Grouped by `namespace/name` of the ModelDeployment, as are the next four.
     pub server_pods: Shelf<PodView>,
     pub server_deployments: Shelf<DeploymentView>,
     pub services: Shelf<ServiceView>,
     pub autoscalers: Shelf<AutoscalerView>,
+    pub budgets: Shelf<BudgetView>,
     /// Grouped by `namespace/name` of the InferenceGraph. What became of them is in `applied_services`.
     pub graph_services: Shelf<ServiceView>,
     /// The same; `Gateway`s are everybody's. Empty where there is no Gateway API.
     pub http_routes: Shelf<RouteView>,
     pub gateways: Shelf<GatewayView>,
     pub gateway_api: Presence,
-    /// What became of the Deployments, Services and HorizontalPodAutoscalers that were applied.
+    /// What became of what was applied for ModelDeployments.
     pub applied: Applied,
     pub applied_services: Applied,
     pub applied_autoscalers: Applied,
+    pub applied_budgets: Applied,
     pub applied_http_routes: Applied,
     /// What is for a namespace's routers, grouped by namespace.
     pub routes: Shelf<RoutesView>,
@@ -141,7 +144,7 @@ impl Stores {
     }
 
     /// Objects on each shelf, for the metrics.
-    pub fn sizes(&self) -> [(&'static str, usize); 24] {
+    pub fn sizes(&self) -> [(&'static str, usize); 25] {
         [
             ("pipelines", self.pipelines.len()),
             ("runs", self.runs.len()),
@@ -158,6 +161,7 @@ impl Stores {
             ("server_deployments", self.server_deployments.len()),
             ("services", self.services.len()),
             ("autoscalers", self.autoscalers.len()),
+            ("budgets", self.budgets.len()),
             ("http_routes", self.http_routes.len()),
             ("gateways", self.gateways.len()),
             ("routes", self.routes.len()),

@@ -17,7 +17,7 @@ use kube::Resource;
 use millrace_core::api::{
     GROUP, InferenceGraph, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageState, StageTemplate,
 };
-use millrace_core::deployment::{AutoscalerView, DeploymentView, ServiceView, digest};
+use millrace_core::deployment::{AutoscalerView, BudgetView, DeploymentView, ServiceView, digest};
 use millrace_core::names::{
     ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, REVISION_LABEL, ROUTER_LABEL, STAGE_LABEL, TRIGGER_LABEL,
 };
@@ -362,6 +362,10 @@ pub fn autoscaler_view(autoscaler: &HorizontalPodAutoscaler) -> AutoscalerView {
         shape: autoscaler.spec.as_ref().map_or(0, digest),
         active: active.map(|c| (c.status.clone(), words(c.reason.as_ref(), c.message.as_ref()))),
     }
+}
+
+pub fn budget_view(budget: &PodDisruptionBudget) -> BudgetView {
+    BudgetView { uid: budget.metadata.uid.clone().unwrap_or_default(), shape: budget.spec.as_ref().map_or(0, digest) }
 }
 
 pub fn service_view(service: &Service) -> ServiceView {

@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -26,8 +27,8 @@ use super::error::{WriteError, code, name_taken, owned_by_another, refused, writ
 use crate::key::{Id, Kind};
 use crate::metrics::Verb;
 use crate::store::{
-    self, Item, Shelf, Stores, autoscaler, autoscaler_view, controller_uid, deployment_view, graph_service, http_route,
-    server_deployment, service, service_view, whole,
+    self, Item, Shelf, Stores, autoscaler, autoscaler_view, budget, budget_view, controller_uid, deployment_view,
+    graph_service, http_route, server_deployment, service, service_view, whole,
 };
 use crate::wake::{self, Queues};
 
@@ -67,6 +68,12 @@ impl Writer {
                 let known = self.stores.autoscalers.get(&id(wanted.meta())).is_some();
                 let put = self.put(namespace, &*wanted, known, autoscaler_over, is_free, shape_of_autoscaler).await?;
                 Ok(put.map(|put| self.autoscaler_made(namespace, deployment::autoscaler_asked(&wanted), put)).err())
+            }
+            Apply::Budget(wanted) => {
+                let is_free = has_controller_of(wanted.meta());
+                let known = self.stores.budgets.get(&id(wanted.meta())).is_some();
+                let put = self.put(namespace, &*wanted, known, budget_over, is_free, shape_of_budget).await?;
+                Ok(put.map(|put| self.budget_made(namespace, deployment::budget_asked(&wanted), put)).err())
             }
             Apply::HttpRoute(wanted) => {
                 let is_free = has_controller_of(wanted.meta());
@@ -130,6 +137,15 @@ impl Writer {
         let applied = Applied::new(asked, view.shape, 0);
         let news = remember(&self.stores.applied_autoscalers, &id, view.uid, before, applied);
         self.put_made(&self.stores.autoscalers, &id, made, autoscaler, wake::autoscaler, news);
+    }
+
+    fn budget_made(&self, namespace: &str, asked: u64, put: Put<PodDisruptionBudget>) {
+        let Put { made, before } = put;
+        let id = Id::new(namespace, made.name_any());
+        let view = budget_view(&made);
+        let applied = Applied::new(asked, view.shape, 0);
+        let news = remember(&self.stores.applied_budgets, &id, view.uid, before, applied);
+        self.put_made(&self.stores.budgets, &id, made, budget, wake::budget, news);
     }
 
     fn http_route_made(&self, namespace: &str, asked: u64, put: Put<HTTPRoute>) {
@@ -311,6 +327,10 @@ fn shape_of_autoscaler(autoscaler: &HorizontalPodAutoscaler) -> u64 {
     autoscaler_view(autoscaler).shape
 }
 
+fn shape_of_budget(budget: &PodDisruptionBudget) -> u64 {
+    budget_view(budget).shape
+}
+
 fn shape_of_http_route(route: &HTTPRoute) -> u64 {
     route_view(route).shape
 }
@@ -352,6 +372,10 @@ fn service_over(found: Service, wanted: Service) -> Service {
 
 fn autoscaler_over(found: HorizontalPodAutoscaler, wanted: HorizontalPodAutoscaler) -> HorizontalPodAutoscaler {
     HorizontalPodAutoscaler { metadata: metadata_over(found.metadata, wanted.metadata), ..wanted }
+}
+
+fn budget_over(found: PodDisruptionBudget, wanted: PodDisruptionBudget) -> PodDisruptionBudget {
+    PodDisruptionBudget { metadata: metadata_over(found.metadata, wanted.metadata), ..wanted }
 }
 
 fn http_route_over(found: HTTPRoute, wanted: HTTPRoute) -> HTTPRoute {

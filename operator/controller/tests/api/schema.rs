@@ -502,13 +502,14 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             (json!({ "rollout": { "strategy": "BlueGreen", "steps": [{ "weight": 50 }] } }), "with BlueGreen a step's weight is 0"),
             (json!({ "rollout": { "strategy": "Shadow", "steps": [{ "weight": 50 }] } }), "Shadow needs steps without weight"),
             (json!({ "rollout": { "strategy": "Shadow", "sample": 0, "steps": [{ "hold": "1m" }] } }), "sample must be 0.0001 or more"),
-            (json!({ "rollout": { "strategy": "BlueGreen", "sample": 0.5 } }), "sample is the share"),
+            (json!({ "rollout": { "strategy": "Recreate", "sample": 0.5 } }), "sample is the share of requests that both"),
             (json!({ "rollout": { "strategy": "Recreate", "keepWarm": "1m" } }), "Recreate has no steps"),
+            (json!({ "rollout": { "strategy": "Recreate", "onFailure": "Pause" } }), "Recreate has no steps"),
             (rollout(&json!({ "metric": "ErrorRate" })), "a limit is missing"),
             (rollout(&json!({ "metric": "ErrorRate", "max": 0.1, "min": 0.2 })), "min must not be above max"),
             (rollout(&json!({ "metric": "ErrorRate", "maxRatioToStable": 0 })), "maxRatioToStable must be 0.01 or more"),
-            (rollout(&json!({ "metric": "Agreement", "min": 0.9 })), "Agreement is of a shadow's answers"),
             (rollout(&json!({ "metric": "Errors", "max": 0.1 })), "Unsupported value"),
+            (rollout(&json!({ "metric": "ErrorRate", "max": 0.1, "failureLimit": 2 })), "failureLimit counts answers of prometheus"),
             (
                 json!({ "rollout": { "strategy": "Canary", "steps": [{ "weight": 5 }], "analysis": { "a": { "metric": "ErrorRate", "max": 1 } } } }),
                 "analysis needs steps with hold",
@@ -547,6 +548,18 @@ async fn a_model_may_be_named_by_its_address() {
         let mut whole = object("ModelDeployment", "a", &valid("ModelDeployment"));
         merged(&mut whole["spec"], &json!({ "model": at(&case) }));
         create(&client().await, "default", &whole, true).await.unwrap_or_else(|e| panic!("{case} is refused: {e}"));
+    }
+}
+
+#[tokio::test]
+async fn answers_may_be_compared_in_every_strategy_with_steps() {
+    let same = json!({ "same": { "metric": "Agreement", "min": 0.95 } });
+    for (strategy, weight) in [("Canary", 5), ("BlueGreen", 0), ("Shadow", 0)] {
+        let steps = json!([{ "weight": weight, "hold": "1m" }]);
+        let rollout = json!({ "strategy": strategy, "sample": 0.2, "steps": steps, "analysis": same });
+        let mut whole = object("ModelDeployment", "a", &valid("ModelDeployment"));
+        merged(&mut whole["spec"], &json!({ "rollout": rollout }));
+        create(&client().await, "default", &whole, true).await.unwrap_or_else(|e| panic!("{strategy} is refused: {e}"));
     }
 }
 
@@ -907,6 +920,10 @@ async fn what_a_gateway_cannot_do_is_refused_with_what_to_write_instead() {
             (
                 direct(json!({ "rollout": { "strategy": "Recreate" } })),
                 "a Gateway does not wait until the new pods are there",
+            ),
+            (
+                direct(json!({ "rollout": { "strategy": "Canary", "sample": 0.1, "steps": [{ "weight": 5 }] } })),
+                "a Gateway would copy what the revision that comes answers as well",
             ),
             (
                 direct(canary(json!({ "metric": "ErrorRate", "max": 0.1 }))),

@@ -27,6 +27,7 @@ pub(super) fn judge(name: &str, analysis: &Analysis, rows: &Rows<'_>) -> Analysi
         stable: None,
         samples: i64::try_from(samples).unwrap_or(i64::MAX),
         message,
+        ..AnalysisStatus::default()
     }
 }
 

@@ -55,6 +55,7 @@ fn one(name: &str, analysis: &Analysis, metric: AnalysisMetric, measured: Option
         stable: stable.map(rounded),
         samples: i64::try_from(samples).unwrap_or(i64::MAX),
         message,
+        ..AnalysisStatus::default()
     };
     let Some(figure) = value.filter(|_| samples >= needed) else {
         return status(Verdict::Inconclusive, format!("{samples} of {needed} requests"));

@@ -13,6 +13,7 @@
 mod answers;
 mod counts;
 mod drifted;
+mod forgiven;
 mod judge;
 mod outside;
 mod reported;
@@ -25,5 +26,6 @@ pub use answers::{Answers, Asks};
 pub use counts::Counts;
 pub(crate) use counts::milliseconds;
 pub use drifted::Rows;
+pub use forgiven::verdicts;
 pub use judge::{asked, judge};
 pub use tally::{Asked, Measured, Step, Tally};

@@ -25,6 +25,7 @@ pub(super) fn judge(name: &str, analysis: &Analysis, measured: Option<&Measured>
         stable: stable.value.filter(|_| compares).map(rounded),
         samples: i64::try_from(samples).unwrap_or(i64::MAX),
         message,
+        ..AnalysisStatus::default()
     }
 }
 

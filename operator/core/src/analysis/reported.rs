@@ -20,6 +20,7 @@ pub(super) fn judge(name: &str, analysis: &Analysis, metric: &str, live: Live<'_
         stable: stable.value.filter(|_| compares).map(rounded),
         samples,
         message,
+        ..AnalysisStatus::default()
     }
 }
 

@@ -26,6 +26,11 @@ use super::{Address, Condition, Security, schema};
     derive = "PartialEq",
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(
+        name = "Since",
+        type_ = "date",
+        json_path = r#".status.conditions[?(@.type=="Ready")].lastTransitionTime"#
+    ),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Models", type_ = "string", json_path = ".status.modelsReady"),
     printcolumn(name = "Address", type_ = "string", json_path = ".status.address.url"),

@@ -32,6 +32,11 @@ use super::{
         label_selector_path = ".status.selector"
     ),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(
+        name = "Since",
+        type_ = "date",
+        json_path = r#".status.conditions[?(@.type=="Ready")].lastTransitionTime"#
+    ),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Model", type_ = "string", json_path = ".spec.model.name"),
     printcolumn(name = "Version", type_ = "integer", json_path = ".status.servedVersion"),
@@ -58,6 +63,7 @@ use super::{
     { "rule": by_router("!has(self.monitoring) || !has(self.monitoring.log)"), "message": "monitoring.log is of the requests at the routers, which routing.provider: GatewayAPI passes by: write provider: Router, to which routing.gateway leads as well, or leave out log" },
     { "rule": by_router("!has(self.scale) || !has(self.scale.min) || self.scale.min > 0"), "message": "a Gateway starts no pod and does not wait for one, as scale.min: 0 needs it: write min: 1, or routing.provider: Router, to which routing.gateway leads as well" },
     { "rule": by_router("!has(self.scale) || !has(self.scale.max) || (has(self.scale.metric) && self.scale.metric in ['CPU', 'Prometheus', 'QueueLag']) || self.scale.max == (has(self.scale.min) ? self.scale.min : 1)"), "message": "the routers count nothing for scale.metric, as routing.provider: GatewayAPI passes by them: write metric: CPU or Prometheus, or provider: Router, to which routing.gateway leads as well" },
+    { "rule": by_router("!has(self.rollout) || self.rollout.strategy == 'Shadow' || !has(self.rollout.sample)"), "message": "a Gateway would copy what the revision that comes answers as well, as routing.provider: GatewayAPI passes by the routers: leave out rollout.sample, or write strategy: Shadow, or provider: Router, to which routing.gateway leads as well" },
     { "rule": by_router("!has(self.rollout) || self.rollout.strategy != 'Recreate'"), "message": "a Gateway does not wait until the new pods are there, as rollout.strategy: Recreate needs it: write Canary, or routing.provider: Router, to which routing.gateway leads as well" },
     { "rule": by_router("!has(self.rollout) || !has(self.rollout.analysis) || self.rollout.analysis.all(a, !has(self.rollout.analysis[a].metric) || self.rollout.analysis[a].metric == 'Drift')"), "message": "the routers count nothing for an analysis with metric, but for Drift, as routing.provider: GatewayAPI passes by them: write prometheus: {address, query} over what the Gateway or the servers count, or provider: Router, to which routing.gateway leads as well" },
     { "rule": by_router("!has(self.rollout) || !has(self.rollout.analysis) || self.rollout.analysis.all(a, !has(self.rollout.analysis[a].prometheus) || !has(self.rollout.analysis[a].minSamples))"), "message": "minSamples are requests at the routers, which routing.provider: GatewayAPI passes by: leave it out beside prometheus, and let the query have no answer while there are too few" },
@@ -411,7 +417,7 @@ pub struct RevisionStatus {
     /// How its pods are spoken to, if not as `Auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<ServerProtocol>,
-    /// The share of requests, over 0 to 1, of which it gets copies as a shadow.
+    /// The share of the promoted revision's requests, over 0 to 1, of which it gets copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<f64>,
     /// Since when it has no share any more: it goes when no router has a request for it in hand.

@@ -25,6 +25,11 @@ use super::{Condition, RunCode, StoreAccess, Value, schema};
     printcolumn(name = "Model", type_ = "string", json_path = ".spec.model"),
     printcolumn(name = "Version", type_ = "integer", json_path = ".spec.version"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(
+        name = "Since",
+        type_ = "date",
+        json_path = r#".status.conditions[?(@.type=="Ready")].lastTransitionTime"#
+    ),
     printcolumn(name = "Format", type_ = "string", json_path = ".spec.format"),
     printcolumn(name = "Metrics", type_ = "string", json_path = ".status.summary"),
     printcolumn(name = "Run", type_ = "string", json_path = ".spec.lineage.run"),

@@ -114,7 +114,7 @@ pub struct PodSettings {
     pub pod_template: Option<String>,
 }
 
-/// The value of an environment variable: text, or a key of a Secret or ConfigMap. Plain text may be written as it is.
+/// The value of an environment variable: text, as `{ value: text }`, or a key of a Secret or ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [

@@ -16,12 +16,11 @@ use super::{PrometheusQuery, ServedArtifact, schema};
     { "rule": "self.strategy != 'Canary' || (has(self.steps) && self.steps.exists(s, has(s.weight) && s.weight > 0))", "message": "Canary needs steps with a weight, such as steps: [{weight: 5, hold: 2m}, {weight: 50, hold: 5m}]" },
     { "rule": "self.strategy != 'BlueGreen' || !has(self.steps) || self.steps.all(s, !has(s.weight) || s.weight == 0 || s.weight == 100)", "message": "with BlueGreen a step's weight is 0, while the new revision is looked at, or 100" },
     { "rule": "self.strategy != 'Shadow' || (has(self.steps) && size(self.steps) > 0 && self.steps.all(s, !has(s.weight) || s.weight == 0))", "message": "Shadow needs steps without weight, such as steps: [{hold: 10m}]: the new revision gets copies" },
-    { "rule": "self.strategy != 'Recreate' || !(has(self.steps) || has(self.analysis) || has(self.keepWarm))", "message": "Recreate has no steps, analysis and keepWarm: the old pods are gone before the new ones come" },
+    { "rule": "self.strategy != 'Recreate' || !(has(self.steps) || has(self.analysis) || has(self.onFailure) || has(self.keepWarm))", "message": "Recreate has no steps, analysis, onFailure and keepWarm: the old pods are gone before the new ones come" },
     { "rule": "!has(self.analysis) || size(self.analysis) == 0 || (has(self.steps) && self.steps.exists(s, has(s.hold) || (has(s.pause) && s.pause)))", "message": "analysis needs steps with hold: the time in which it looks" },
-    { "rule": "self.strategy == 'Shadow' || !has(self.analysis) || self.analysis.all(a, !has(self.analysis[a].metric) || self.analysis[a].metric != 'Agreement')", "message": "Agreement is of a shadow's answers: write strategy: Shadow, or another metric" },
     { "rule": "!has(self.analysis) || self.analysis.all(a, size(a) <= 63)", "message": "the name of an analysis must have at most 63 characters" },
     { "rule": "!has(self.sample) || self.sample >= 0.0001", "message": "sample must be 0.0001 or more" },
-    { "rule": "self.strategy == 'Shadow' || !has(self.sample)", "message": "sample is the share of requests that a shadow gets: write strategy: Shadow, or leave it out" }
+    { "rule": "self.strategy != 'Recreate' || !has(self.sample)", "message": "sample is the share of requests that both revisions answer, and with Recreate there is one at a time: leave it out" }
 ]))]
 pub struct Rollout {
     pub strategy: RolloutStrategy,
@@ -29,7 +28,9 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub steps: Vec<RolloutStep>,
-    /// The share of requests that `Shadow` copies, over 0 to 1. Default 1.
+    /// The share of the promoted revision's requests, over 0 to 1, of which the one that comes gets copies: nobody waits for its answers, and
+    /// `Agreement` compares them. With `Shadow`, and with `Canary` and `BlueGreen` where this or an analysis with `metric: Agreement` is written.
+    /// Default 1, and 0.1 with `Canary`, which has the fewer pods the less is copied. In a step with weight 100 nothing is copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0001, max = 1.0))]
     pub sample: Option<f64>,
@@ -90,6 +91,7 @@ pub struct RolloutStep {
     { "rule": "!has(self.maxRatioToStable) || !has(self.minRatioToStable) || self.minRatioToStable <= self.maxRatioToStable", "message": "minRatioToStable must not be above maxRatioToStable" },
     { "rule": "!has(self.minRatioToStable) || !has(self.metric)", "message": "minRatioToStable is for figures of which more is better, of live and prometheus: beside metric write max, min or maxRatioToStable" },
     { "rule": "!has(self.maxRatioToStable) || !has(self.metric) || self.metric != 'Agreement'", "message": "Agreement has nothing to be compared with: write min" },
+    { "rule": "!has(self.failureLimit) || has(self.prometheus)", "message": "failureLimit counts answers of prometheus: a metric is one figure of all requests since the step began, for which minSamples says how many are enough, and a report of live is looked at once" },
     { "rule": "!has(self.metric) || self.metric != 'Drift' || (has(self.max) && self.max < 1.0 && !has(self.min) && !has(self.maxRatioToStable))", "message": "Drift is the share that has drifted from the profile of the version that comes: write max, 0 or more and below 1, and no other limit" }
 ]))]
 pub struct Analysis {
@@ -128,6 +130,10 @@ pub struct Analysis {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub min_samples: Option<u32>,
+    /// So many answers of `prometheus` may break a limit in one step; the next one that does fails. They are counted every ten seconds. Default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub failure_limit: Option<u32>,
     /// A step waits so long for them, or for an answer with a number, and then for a person. Default `30m`, with
     /// `live` `7d`, and `hold` at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,8 +151,8 @@ impl Analysis {
 
 /// What is counted. `ErrorRate`: the share, 0 to 1, of requests that ended with a 5xx, no answer or a broken one, of all but those that
 /// the caller broke off and the router refused. `LatencyP50` to `LatencyP99`: milliseconds from arrival to the last byte of what pods
-/// answered, so long that this share of the requests took no longer (exact within a fifth). `Agreement`: the share, 0 to 1, of the shadow's
-/// answers that were the caller's: the same status and outputs, numbers within 1e-5 of each other. `Drift`: the share, 0 to 1, of the importance of
+/// answered, so long that this share of the requests took no longer (exact within a fifth). `Agreement`: the share, 0 to 1, of the
+/// answers to copies (`sample`) that were the caller's: the same status and outputs, numbers within 1e-5 of each other. `Drift`: the share, 0 to 1, of the importance of
 /// the features that have drifted in the rows that the new revision was asked for, against the profile of its version, as `monitoring.drift` says, or
 /// with its defaults where that is not written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -293,6 +299,12 @@ pub struct AnalysisStatus {
     /// Requests of the new revision that the figure is of, with `Drift` rows.
     #[serde(default)]
     pub samples: i64,
+    /// Answers in this step that broke a limit, of those that `failureLimit` lets pass, and one more if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<i32>,
+    /// When the last of them was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Time>,
     /// Figure and limits in words.
     pub message: String,
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::revision::Intent;
 use super::{Observed, Version, live};
+use crate::access;
 use crate::api::{DeployedModel, ModelDeployment, ModelVersion, ServedArtifact};
 use crate::model_version::is_called_right;
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
 use crate::store::{self, Place};
 
 /// What the model server reads.
@@ -54,11 +55,12 @@ pub(super) fn asked_model(deployment: &ModelDeployment, observed: &Observed) -> 
         return Err(invalid("UnsupportedFormat", message));
     }
     let artifact = &found.spec.artifact;
-    let Some(place) = store::place(&artifact.uri, artifact.access.as_ref()) else {
+    let faults = access::of_model(&artifact.uri, artifact.access.as_ref(), "spec.artifact");
+    let place = store::place(&artifact.uri, artifact.access.as_ref()).filter(|_| faults.is_empty());
+    let Some(place) = place else {
         let message = format!(
-            "ModelVersion {name}-v{number} has the artifact \"{}\", which is none of {}: register another version",
-            artifact.uri,
-            store::ADDRESSES
+            "ModelVersion {name}-v{number} cannot be served: {}. Register another version",
+            problem::brief(&faults)
         );
         return Err(invalid("InvalidArtifact", message));
     };
@@ -101,12 +103,7 @@ fn unknown(model: &str, version: i64, registered: &BTreeMap<i64, &ModelVersion>)
 pub(super) fn check(deployment: &ModelDeployment) -> Vec<Problem> {
     let DeployedModel { name: _, version: _, uri, format, digest: _, access, cache: _ } = &deployment.spec.model;
     let Some(uri) = uri else { return Vec::new() };
-    let mut problems = Vec::new();
-    if store::place(uri, access.as_ref()).is_none() {
-        let account = if uri.starts_with("az://") { ", with the account in spec.model.access" } else { "" };
-        let message = format!("\"{uri}\" is no address: write {}{account}", store::ADDRESSES);
-        problems.push(Problem::new("spec.model.uri", "InvalidArtifact", message));
-    }
+    let mut problems = access::of_model(uri, access.as_ref(), "spec.model");
     let format = format.as_deref().unwrap_or_default();
     if is_own_server(deployment) && format != FORMAT {
         let message = format!(

@@ -7,7 +7,9 @@
 
 mod asked_model;
 mod autoscaler;
+mod budget;
 mod chosen;
+mod copies;
 pub(crate) mod drift;
 mod gateway;
 mod gpu;
@@ -38,6 +40,7 @@ mod words;
 pub(crate) mod tests;
 
 pub use autoscaler::{AutoscalerView, autoscaler_asked};
+pub use budget::{BudgetView, budget_asked};
 pub use drift::{Applied, asked, digest};
 pub(crate) use gateway::splits;
 pub use gateway::{

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::PodTemplate;
 use k8s_openapi::jiff::Timestamp;
 
 use super::drift::Applied;
-use super::{AutoscalerView, Gateways};
+use super::{AutoscalerView, BudgetView, Gateways};
 use millrace_contract::DriftCounts;
 
 use crate::analysis::Measured;
@@ -38,6 +38,9 @@ pub struct Observed {
     /// The HorizontalPodAutoscaler of this name that carries our label, and what it was when it was applied last.
     pub autoscaler: Option<Arc<AutoscalerView>>,
     pub applied_autoscaler: Option<Applied>,
+    /// The PodDisruptionBudget of this name that carries our label, and what it was when it was applied last.
+    pub budget: Option<Arc<BudgetView>>,
+    pub applied_budget: Option<Applied>,
     /// The way in through Gateways, where one is asked for or there.
     pub gateways: Gateways,
     /// The routers of the namespace.

@@ -11,7 +11,7 @@ use super::revision::{Intent, Revision, intent};
 use super::scaling::{self, Scaling};
 use super::status::{self, Situation};
 use super::traffic::{self, Traffic};
-use super::{DeploymentView, Observed, autoscaler, gateway, objects};
+use super::{DeploymentView, Observed, autoscaler, budget, gateway, objects};
 use crate::api::{ModelDeployment, ModelDeploymentStatus};
 use crate::config::Config;
 use crate::plan::{Apply, Plan, sooner};
@@ -44,6 +44,7 @@ pub fn plan(
     if taken.is_none() {
         let decided = Decided { intent: &intent, traffic: &traffic, scaling: &scaling };
         effects(&mut plan, deployment, &decided, observed, now);
+        budget::turn(&mut plan, deployment, &traffic, observed, now);
     }
     let situation =
         Situation { deployment, intent: &intent, taken, traffic: &traffic, scaling: &scaling, observed, now };

@@ -3,7 +3,9 @@
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
 use super::asked_model::{self, asked_model};
-use super::{Observed, Version, autoscaler, gateway, limits, model_cache, objects, payload_log, queries, stream};
+use super::{
+    Observed, Version, autoscaler, copies, gateway, limits, model_cache, objects, payload_log, queries, stream,
+};
 use crate::api::{CachedModel, ModelDeployment};
 use crate::autoscale::SHORTEST_TO_ZERO;
 use crate::config::Config;
@@ -131,6 +133,7 @@ pub fn check(deployment: &ModelDeployment, config: &Config) -> Vec<Problem> {
     problems.extend(model_cache::check(deployment));
     problems.extend(check_security(deployment.spec.security.as_deref()));
     problems.extend(queries::check(deployment));
+    problems.extend(copies::check(deployment));
     problems.extend(payload_log::check(deployment));
     problems.extend(stream::check(deployment));
     problems.extend(autoscaler::check(deployment));

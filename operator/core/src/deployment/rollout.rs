@@ -265,11 +265,10 @@ impl Coming<'_> {
             return self.stay(status, at, step.share, ("RollingOut", format!("{head}; {lacks}")));
         }
         let began = status.step_start_time.get_or_insert(Time(look.now)).clone();
-        let none = BTreeMap::new();
-        let analyses = look.asked_for().map_or(&none, |rollout| &rollout.analysis);
+        let analyses = steps::analyses(look.asked_for(), status.step);
         let measured = look.observed.measured.as_ref().filter(|measured| self.is_of(measured, &status));
         let rows = monitoring::rows(look.owner, look.observed.candidate_drift.as_ref());
-        let judged = analysis::judge(analyses, measured, Live::of(look.owner), &rows);
+        let judged = analysis::verdicts(&analyses, &status.analysis, measured, Live::of(look.owner), &rows);
         refresh(&mut status, judged.clone(), look);
         let approved = self.approves(status.step);
         let waited = since(began.0, look.now);
@@ -311,7 +310,7 @@ impl Coming<'_> {
                 status,
                 at,
                 step.share,
-                ("RollingOut", format!("{head}; waits for {}: {lacks}", awaited(analyses, &judged.name))),
+                ("RollingOut", format!("{head}; waits for {}: {lacks}", awaited(&analyses, &judged.name))),
             );
         }
         self.enter(status, at)
@@ -426,10 +425,12 @@ impl Coming<'_> {
     /// Such as `version 2 has 5 % of the requests in step 1 of 2`.
     fn head(&self, at: usize) -> String {
         let step = self.step(at);
-        let has = match step.map(|step| (step.weight, step.sample)) {
-            Some((_, Some(sample))) => format!("copies of {} % of the requests", (sample * 1e4).round() / 1e2),
-            Some((weight, None)) => part(weight),
-            None => part(0),
+        let (weight, sample) = step.map_or((0, None), |step| (step.weight, step.sample));
+        let copied = sample.map(|sample| (sample * 1e4).round() / 1e2);
+        let has = match copied {
+            Some(copied) if weight == 0 => format!("copies of {copied} % of the requests"),
+            Some(copied) => format!("{} and copies of {copied} % of the others", part(weight)),
+            None => part(weight),
         };
         format!("version {} has {has} in step {at} of {}", self.revision.version, self.steps.len())
     }
@@ -523,7 +524,8 @@ fn refresh(status: &mut RolloutStatus, judged: Vec<AnalysisStatus>, look: &Look<
 
 /// Whether a status is to have these figures.
 pub(super) fn is_news(status: &RolloutStatus, judged: &[AnalysisStatus], now: Timestamp) -> bool {
-    let verdicts = |all: &[AnalysisStatus]| all.iter().map(|one| (one.name.clone(), one.verdict)).collect::<Vec<_>>();
+    let told = |one: &AnalysisStatus| (one.name.clone(), one.verdict, one.failures);
+    let verdicts = |all: &[AnalysisStatus]| all.iter().map(told).collect::<Vec<_>>();
     let old = status.measured.as_ref().is_none_or(|measured| since(measured.0, now) >= REFRESH);
     verdicts(&status.analysis) != verdicts(judged) || old && status.analysis != judged
 }

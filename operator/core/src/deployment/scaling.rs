@@ -195,10 +195,10 @@ pub fn followed(deployment: &ModelDeployment) -> Option<(&str, Follow)> {
     Some((stable(deployment)?, Follow { metric: config.metric, percentile: config.percentile, query }))
 }
 
-/// The revisions whose requests are callers': a shadow's are copies.
+/// The revisions whose requests are callers': a shadow's are copies. A canary's are counted with its copies, a few too many rather than too few.
 pub fn counted(deployment: &ModelDeployment) -> impl Iterator<Item = &str> {
     let revisions = deployment.status.iter().flat_map(|status| &status.revisions);
-    revisions.filter(|revision| revision.sample.is_none()).map(|revision| revision.name.as_str())
+    revisions.filter(|revision| revision.sample.is_none() || revision.weight > 0).map(|revision| revision.name.as_str())
 }
 
 /// The revision whose requests' time counts, where the number of pods follows that: how fast another one is says nothing of its pods.

@@ -1,9 +1,11 @@
 //! The steps of a rollout, as they are carried out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::copies;
 use super::look::WHOLE;
-use crate::api::{Analysis, Rollout, RolloutStrategy};
+use crate::api::{Analysis, AnalysisMetric, Rollout, RolloutStrategy};
 use crate::duration;
 
 /// Where the spec says nothing.
@@ -18,7 +20,7 @@ pub(super) struct Step {
     pub weight: i32,
     /// Percent of the promoted revision's pods.
     pub share: i32,
-    /// The share of requests that is copied.
+    /// The share of the promoted revision's requests that is copied.
     pub sample: Option<f64>,
     pub hold: Duration,
     pub pause: bool,
@@ -32,22 +34,24 @@ pub(super) fn steps(rollout: Option<&Rollout>) -> Vec<Step> {
     let mut weight = 0;
     let step = |step: &crate::api::RolloutStep| {
         weight = step.weight.unwrap_or(weight);
-        let sample = (rollout.strategy == RolloutStrategy::Shadow).then(|| rollout.sample.unwrap_or(1.0));
-        let share = match (rollout.strategy, sample) {
-            // It gets everything at once.
-            (RolloutStrategy::BlueGreen, _) => WHOLE,
-            (_, Some(sample)) => percent(sample),
-            (_, None) => weight,
-        };
+        // Where it has all requests, none is left to be copied.
+        let sample = copies::sample(rollout).filter(|_| weight < WHOLE);
+        // All at once is what a BlueGreen gets in the end.
+        let share = if rollout.strategy == RolloutStrategy::BlueGreen { WHOLE } else { copies::share(weight, sample) };
         let hold = step.hold.as_deref().and_then(duration::parse).unwrap_or_default();
         Step { weight, share, sample, hold, pause: step.pause.unwrap_or_default() }
     };
     rollout.steps.iter().map(step).collect()
 }
 
-#[allow(clippy::cast_possible_truncation)]
-fn percent(sample: f64) -> i32 {
-    (sample * f64::from(WHOLE) - 1e-9).ceil() as i32
+/// The analyses that the step of this number, from 1, has figures for: where nothing is copied, nothing can agree.
+pub(super) fn analyses(rollout: Option<&Rollout>, at: i32) -> BTreeMap<String, Analysis> {
+    let steps = steps(rollout);
+    let step = usize::try_from(at).ok().and_then(|at| steps.get(at.checked_sub(1)?));
+    let copied = step.is_none_or(|step| step.sample.is_some());
+    let looked_at = |analysis: &Analysis| copied || analysis.metric != Some(AnalysisMetric::Agreement);
+    let all = rollout.iter().flat_map(|rollout| &rollout.analysis);
+    all.filter(|(_, one)| looked_at(one)).map(|(name, one)| (name.clone(), one.clone())).collect()
 }
 
 /// So long a step waits for the requests that an analysis needs, or for the report.

@@ -1,5 +1,6 @@
 //! What a ModelDeployment decides, alone and in a simulated cluster.
 
+mod budget;
 pub(crate) mod cluster;
 mod decisions;
 mod drift;

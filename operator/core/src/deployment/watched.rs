@@ -6,7 +6,7 @@ use millrace_contract::DriftCounts;
 use super::live::Live;
 use super::look::stable;
 use super::rollout::is_news;
-use super::{monitoring, queries};
+use super::{monitoring, queries, steps};
 use crate::analysis::{self, Measured, Step};
 use crate::api::{ModelDeployment, RolloutAction, RolloutControl};
 
@@ -15,7 +15,10 @@ use crate::api::{ModelDeployment, RolloutAction, RolloutControl};
 pub fn watched(deployment: &ModelDeployment) -> Option<Step> {
     let status = deployment.status.as_ref()?;
     let rollout = super::exposed(status.rollout.as_ref()).filter(|rollout| rollout.step_start_time.is_some())?;
-    let asked = deployment.spec.rollout.as_ref().filter(|asked| !asked.analysis.is_empty())?;
+    let analyses = steps::analyses(deployment.spec.rollout.as_ref(), rollout.step);
+    if analyses.is_empty() {
+        return None;
+    }
     // A person has said what is to be, whatever the figures are.
     let promotes =
         |control: &RolloutControl| control.revision == rollout.revision && control.action == RolloutAction::Promote;
@@ -24,7 +27,7 @@ pub fn watched(deployment: &ModelDeployment) -> Option<Step> {
         step: rollout.step,
         candidate: rollout.revision.clone(),
         stable: stable(deployment).unwrap_or_default().to_owned(),
-        asked: analysis::asked(&asked.analysis),
+        asked: analysis::asked(&analyses),
         asks: queries::asks(deployment),
     })
 }
@@ -38,9 +41,10 @@ pub fn has_news(
     rows: Option<&DriftCounts>,
     now: Timestamp,
 ) -> bool {
-    let analyses = deployment.spec.rollout.as_ref().map(|rollout| &rollout.analysis);
-    let rollout = deployment.status.as_ref().and_then(|status| status.rollout.as_ref());
-    let (Some(analyses), Some(rollout)) = (analyses, rollout) else { return false };
+    let (Some(asked), Some(status)) = (&deployment.spec.rollout, &deployment.status) else { return false };
+    let Some(rollout) = &status.rollout else { return false };
+    let analyses = steps::analyses(Some(asked), rollout.step);
     let rows = monitoring::rows(deployment, rows);
-    is_news(rollout, &analysis::judge(analyses, measured, Live::of(deployment), &rows), now)
+    let judged = analysis::verdicts(&analyses, &rollout.analysis, measured, Live::of(deployment), &rows);
+    is_news(rollout, &judged, now)
 }

@@ -12,10 +12,14 @@ use crate::pod::Pod;
 use crate::site::{Site, endpoint, revision, until};
 
 async fn shadowed(a: &Pod, b: &Pod, with: &Value) -> Site {
+    weighted(a, b, [1, 0], with).await
+}
+
+async fn weighted(a: &Pod, b: &Pod, weights: [u32; 2], with: &Value) -> Site {
     let mut shadow = json!({"revision": "b", "sample": 1.0});
     shadow.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
     Site::start(
-        &[revision("a", a.address.port(), 1), revision("b", b.address.port(), 0)],
+        &[revision("a", a.address.port(), weights[0]), revision("b", b.address.port(), weights[1])],
         &json!({"a": [endpoint(a.address, true)], "b": [endpoint(b.address, true)]}),
         &json!({"shadow": shadow}),
         None,
@@ -41,6 +45,22 @@ async fn answers_are_compared_by_their_outputs() {
     assert_eq!(site.outcome("b", Outcome::Success).await, 21);
     assert_eq!(site.stats("a").await.shadow, millrace_routes::ShadowStats::default());
     assert_eq!(b.requests(), 21);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_a_share_and_copies_answers_its_callers_once() {
+    let (a, b) = (Pod::any("a").await, Pod::any("b").await);
+    let site = weighted(&a, &b, [1, 1], &json!({})).await;
+    let mut client = Client::open(site.port).await;
+    for i in 0..200 {
+        client.post("/json", &format!("[{i}]")).await;
+    }
+    let of_a = u64::try_from(a.requests()).unwrap();
+    assert!(of_a > 50 && of_a < 150, "{of_a}");
+    until("all others are compared", || async { site.stats("b").await.shadow.agreed == of_a }).await;
+    assert_eq!(site.stats("b").await.shadow.differed, 0);
+    assert_eq!(b.requests(), 200, "those of its own callers and the copies of all others");
+    assert_eq!(site.stats("a").await.shadow, millrace_routes::ShadowStats::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]

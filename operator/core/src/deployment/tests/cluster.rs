@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use millrace_routes::Routes;
@@ -14,8 +15,8 @@ use crate::api::{
 };
 use crate::config::Config;
 use crate::deployment::{
-    Applied, AutoscalerView, DeploymentView, Observed, RouteView, ServiceView, asked, autoscaler_asked, plan,
-    route_asked, route_view,
+    Applied, AutoscalerView, BudgetView, DeploymentView, Observed, RouteView, ServiceView, asked, autoscaler_asked,
+    budget_asked, plan, route_asked, route_view,
 };
 use crate::names::ROUTES;
 use crate::plan::{Apply, DeleteKind, Event, Plan};
@@ -49,6 +50,8 @@ pub struct Cluster {
     uids: u32,
     /// As it was applied last.
     pub autoscaler: Option<HorizontalPodAutoscaler>,
+    /// The same.
+    pub budget: Option<PodDisruptionBudget>,
 }
 
 fn shape(image: &str) -> u64 {
@@ -87,6 +90,7 @@ impl Cluster {
             images: BTreeMap::new(),
             uids: 0,
             autoscaler: None,
+            budget: None,
         }
     }
 
@@ -320,6 +324,16 @@ impl Cluster {
                     active: words,
                 }));
                 self.autoscaler = Some(*wanted);
+            }
+            Apply::Budget(wanted) => {
+                let asked = budget_asked(&wanted);
+                let known = self.observed.budget.as_ref().map(|view| view.shape);
+                assert_ne!(known, Some(asked), "the budget is applied for nothing");
+                let made = Applied::new(asked, asked, 0);
+                let applied = self.observed.applied_budget.map_or(made, |old| made.after(&old, known, self.now));
+                self.observed.applied_budget = Some(applied);
+                self.observed.budget = Some(Arc::new(BudgetView { uid: "budget".to_owned(), shape: asked }));
+                self.budget = Some(*wanted);
             }
             Apply::HttpRoute(wanted) => {
                 let mut wanted = *wanted;

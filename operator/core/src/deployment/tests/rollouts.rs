@@ -450,6 +450,54 @@ fn a_shadow_gets_copies_and_has_to_agree() {
 }
 
 #[test]
+fn a_canary_answers_copies_beside_its_share_and_has_to_agree() {
+    let (mut cluster, old, new) = rolling(serde_json::json!({
+        "strategy": "Canary", "steps": [{ "weight": 25, "hold": "10m" }, { "weight": 100, "hold": "1m" }],
+        "analysis": { "same": { "metric": "Agreement", "min": 0.95 } }
+    }));
+    // A quarter, and a tenth of the other three.
+    assert_eq!((share(&cluster, &old), share(&cluster, &new), wanted(&cluster, &new)), (75, 25, 2));
+    let copied = |cluster: &Cluster| cluster.in_force[0].models[0].shadow.clone();
+    let shadow = copied(&cluster).unwrap();
+    assert_eq!((shadow.revision.as_str(), shadow.sample), (new.as_str(), 0.1));
+    let says = "version 2 has 25 % of the requests and copies of 10 % of the others in step 1 of 2";
+    assert!(cluster.message().contains(says), "{}", cluster.message());
+    assert_eq!(counted(&cluster.owner).count(), 2, "both have requests of callers");
+    let mut said = counts(400, 0);
+    (said.shadow.agreed, said.shadow.differed) = (96, 4);
+    measure(&mut cluster, said.clone(), counts(1200, 0));
+    let mut bad = rolling_again(&cluster);
+    said.shadow.failed = 10;
+    measure(&mut bad, said, counts(1200, 0));
+    assert_eq!(bad.condition("Ready"), pair("False", "RolledBack"));
+    assert!(bad.message().contains("Agreement 0.8727 over 110 requests, less than min 0.95"), "{}", bad.message());
+    assert_eq!((share(&bad, &old), copied(&bad)), (100, None));
+
+    hold(&mut cluster, 600);
+    assert_eq!((step(&cluster), share(&cluster, &new), copied(&cluster)), (2, 100, None));
+    assert_eq!(watched(&cluster.owner), None, "nothing is copied, so nothing is waited for");
+    hold(&mut cluster, 60);
+    assert_eq!((share(&cluster, &new), cluster.condition("Ready")), (100, pair("True", "Serving")));
+}
+
+#[test]
+fn before_a_blue_green_takes_over_it_answers_copies_of_everything() {
+    let (mut cluster, old, new) = rolling(serde_json::json!({
+        "strategy": "BlueGreen", "steps": [{ "hold": "10m" }],
+        "analysis": { "same": { "metric": "Agreement", "min": 0.95 } }
+    }));
+    assert_eq!((share(&cluster, &old), wanted(&cluster, &new)), (100, 4));
+    let sample = cluster.in_force[0].models[0].shadow.as_ref().map(|shadow| shadow.sample);
+    assert_eq!(sample, Some(1.0));
+    assert_eq!(counted(&cluster.owner).collect::<Vec<_>>(), [old.as_str()], "copies are no load");
+    let mut said = Counts::default();
+    said.shadow.agreed = 100;
+    measure(&mut cluster, said, counts(100, 0));
+    hold(&mut cluster, 600);
+    assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+}
+
+#[test]
 fn recreate_without_a_version_carries_out_another_setting_of_the_promoted_one() {
     let (mut cluster, old) = before(serde_json::json!({ "strategy": "Recreate" }));
     let version = cluster.owner.spec.model.version.take();

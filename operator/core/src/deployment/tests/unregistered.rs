@@ -230,6 +230,13 @@ fn what_cannot_be_served_is_refused_with_what_to_write() {
             "spec.model.uri: \"s3://lake/../m\" is no address",
         ),
         (json!({ "uri": "az://lake/m" }), None, "InvalidArtifact", "with the account in spec.model.access"),
+        (
+            json!({ "uri": "gs://lake/m" }),
+            None,
+            "InvalidArtifact",
+            "spec.model.access.region: region is for an address",
+        ),
+        (json!({ "uri": "pvc://claim/m" }), None, "InvalidArtifact", "spec.model.access: a claim needs no access"),
         (json!({}), Some(live), "NoReports", "spec.rollout.analysis.right.live: reports are of registered versions"),
     ] {
         let (found, message) = refused(change, rollout);

@@ -5,16 +5,9 @@ use std::collections::BTreeMap;
 use millrace_contract::{GET_ENV, StoreKind};
 
 use super::Problems;
+use crate::access::{self, Kind, is_metadata};
 use crate::api::{EnvValue, Input, InputMode, KeyRef, UriAccess};
 use crate::{expr, names};
-
-/// What an address is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Web,
-    Bucket(StoreKind),
-    Claim,
-}
 
 /// What is wrong with an address and with how it is reached.
 pub(super) fn address(uri: &str, input: &Input, access: &UriAccess, at: &str, problems: &mut Problems) -> Option<Kind> {
@@ -26,16 +19,9 @@ pub(super) fn address(uri: &str, input: &Input, access: &UriAccess, at: &str, pr
         ));
         return None;
     };
-    let kind = match scheme {
-        "http" | "https" => Kind::Web,
-        "s3" => Kind::Bucket(StoreKind::S3),
-        "gs" => Kind::Bucket(StoreKind::Gcs),
-        "az" => Kind::Bucket(StoreKind::Azure),
-        "pvc" => Kind::Claim,
-        _ => {
-            wrong(format!("nobody reads {scheme}:// here: write https://, http://, s3://, gs://, az:// or pvc://"));
-            return None;
-        }
+    let Some(kind) = Kind::of(scheme) else {
+        wrong(format!("nobody reads {scheme}:// here: write https://, http://, s3://, gs://, az:// or pvc://"));
+        return None;
     };
     let templated = expr::has_template(uri);
     let (root, below) = rest.split_once('/').unwrap_or((rest, ""));
@@ -71,20 +57,10 @@ pub(super) fn address(uri: &str, input: &Input, access: &UriAccess, at: &str, pr
 
 /// Fields of `access` that an address of this kind has no use for, and those that it needs.
 fn settled(kind: Kind, input: &Input, access: &UriAccess, at: &str, problems: &mut Problems) {
-    let UriAccess { endpoint, region, account, secret_ref, ca_config_map, anonymous } = access;
-    let bucket = matches!(kind, Kind::Bucket(_));
-    let fields = [
-        ("endpoint", endpoint.is_some(), bucket, "s3://, gs:// or az://"),
-        ("region", region.is_some(), kind == Kind::Bucket(StoreKind::S3), "s3://"),
-        ("account", account.is_some(), kind == Kind::Bucket(StoreKind::Azure), "az://"),
-        ("anonymous", *anonymous, bucket, "s3://, gs:// or az://"),
-        ("secretRef", secret_ref.is_some(), kind != Kind::Claim, "https://, s3://, gs:// or az://"),
-        ("caConfigMap", ca_config_map.is_some(), kind != Kind::Claim, "https://, s3://, gs:// or az://"),
-    ];
-    for (field, _, _, of) in fields.iter().filter(|(_, given, fits, _)| *given && !fits) {
-        let message = format!("{field} is for an address that begins with {of}: take it out");
-        problems.add(format!("{at}.access.{field}"), "InvalidAddress", message);
+    for problem in access::unfit(kind, access, &format!("{at}.access"), "InvalidAddress") {
+        problems.add(problem.path, problem.reason, problem.message);
     }
+    let UriAccess { account, secret_ref, anonymous, .. } = access;
     if *anonymous && secret_ref.is_some() {
         let message = "who asks without a signature needs no credentials: take secretRef or anonymous out";
         problems.add(format!("{at}.access.anonymous"), "InvalidAddress", message);
@@ -97,18 +73,6 @@ fn settled(kind: Kind, input: &Input, access: &UriAccess, at: &str, problems: &m
         let message = "az:// names the container alone: write access: { account: <storage account> }";
         problems.add(format!("{at}.access.account"), "InvalidAddress", message);
     }
-    let host = endpoint.as_deref().and_then(|endpoint| endpoint.split_once("://")).map(|(_, rest)| rest);
-    if let Some(host) = host.filter(|host| is_metadata(host.split('/').next().unwrap_or_default())) {
-        let message = format!("{host} is for the machine alone, not for data: write the address of a server");
-        problems.add(format!("{at}.access.endpoint"), "InvalidAddress", message);
-    }
-}
-
-/// Hosts from which a cloud tells a machine who it is. The agent looks again, at what names and redirects lead to.
-fn is_metadata(host: &str) -> bool {
-    let host = host.to_ascii_lowercase();
-    let name = host.strip_prefix('[').unwrap_or_else(|| host.split(':').next().unwrap_or_default());
-    name.starts_with("169.254.") || name.starts_with("fe80:") || name.starts_with("metadata.google.internal")
 }
 
 /// What the agent needs to get at the address, by names that its program `get` knows.
