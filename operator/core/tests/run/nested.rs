@@ -131,7 +131,8 @@ fn what_a_gate_in_there_does_not_let_through_does_not_go_on_out_here() {
     assert_eq!(cluster.stage("make").state, Succeeded);
     assert_eq!(cluster.stage("train").state, Skipped);
     assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
-    assert_eq!(cluster.condition("Promoted").unwrap().0, "False");
+    let words = "the gate of stage `make` said no: run r-make-1: GateRejected: the gate of stage `prepare` said no";
+    assert_eq!(cluster.condition("Promoted"), Some(("False", "GateRejected", words)));
 }
 
 #[test]
