@@ -245,7 +245,8 @@ fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipeline
     // Another waits for its end.
     let replaced = status.stages.values().any(|stage| stage.reason.as_deref() == Some(finish::REPLACED));
     let pass = &Pass { held: pass.held && !replaced, ..*pass };
-    let (stages, waits) = gone_on(pass, &status.stages, &mut effects);
+    let (mut stages, waits) = gone_on(pass, &status.stages, &mut effects);
+    usage::take_over(pass, &status.stages, &mut stages);
     status.stages = stages;
     attempt::bound(&mut status.stages);
     let parked = approve::is_parked(&status.stages);
