@@ -129,7 +129,9 @@ pub fn check_template(spec: &StageTemplateSpec, config: &Config) -> Result<(), V
     let mut problems = Problems::default();
     declared::params(&spec.params, "spec.params", &mut problems);
     declared::template_names(spec, &mut problems);
-    time::retry(spec.retry.as_ref(), "spec.retry", &mut problems);
+    let mut names = base_names(&spec.params);
+    names.remove("params");
+    time::retry(spec.retry.as_ref(), "spec.retry", &names, &mut problems);
     time::duration(spec.timeout.as_deref(), "spec.timeout", &mut problems);
     container::check(&spec.container, "spec.container", config, &mut problems);
     let names = expression::template_names(spec);

@@ -103,7 +103,7 @@ fn program(
     name::distinct(stage.outputs.keys(), &format!("{at}.outputs"), problems);
     time::duration(stage.timeout.as_deref(), &format!("{at}.timeout"), problems);
     time::duration(stage.pending_timeout.as_deref(), &format!("{at}.pendingTimeout"), problems);
-    time::retry(stage.retry.as_ref(), &format!("{at}.retry"), problems);
+    time::retry(stage.retry.as_ref(), &format!("{at}.retry"), &expression::own_names(resolved, spec), problems);
     retry::of_stage(name, resolved, spec, problems);
     if spec.store.is_none() && !resolved.outputs().is_empty() {
         let message = format!(

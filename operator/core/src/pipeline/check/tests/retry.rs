@@ -25,7 +25,7 @@ fn with_memory(limits: Value, retry: Value) -> Value {
 fn a_condition_on_what_failed_is_checked_when_the_pipeline_is() {
     let on = |text: &str| fit(json!({ "limit": 2, "when": text }));
     let at = "spec.stages.fit.retry.when";
-    for good in ["exitCode != 2", "reason in ['Error', 'OOMKilled'] && attempt < 3", "reason.startsWith('Out')", "true"]
+    for good in ["exitCode != 2", "reason in ['Error', 'OOMKilled'] && attempt < 3", "reason.startsWith('Out')", "true", "params.rate > 0.1 && run.trigger == null"]
     {
         assert!(checked(on(good)).is_ok(), "{good}");
     }
@@ -33,7 +33,9 @@ fn a_condition_on_what_failed_is_checked_when_the_pipeline_is() {
     refused(on("exitCode == 'two'"), at, "number");
     refused(on("exitCode"), at, "a boolean");
     refused(on("$[[ exitCode ]] == 1"), at, "leave the `$[[` and `]]` out");
-    refused(on("params.rows > 1"), at, "params");
+    refused(on("params.rows > 1"), at, "rows");
+    refused(on("stages.load.status == 'Failed'"), at, "stages");
+    refused(on("run.status == 'Failed'"), at, "status");
     refused(on("reason == 'OOMKiled'"), at, "did you mean `OOMKilled`?");
     refused(on("reason != 'Evicted'"), at, "infrastructure");
     refused(fit(json!({ "when": "true" })), at, "limit is 0");
