@@ -81,11 +81,14 @@ pub(super) fn of_stage(name: &str, resolved: &Resolved<'_>, spec: &MLPipelineSpe
     let at = resolved.at(name);
     let Some((retry, path)) = effective(resolved, spec, &at) else { return };
     if resolved.stage.for_each.is_some() {
-        for (field, given) in [("when", retry.when.is_some()), ("memoryGrowth", retry.memory_growth.is_some())] {
+        let Retry { limit: _, backoff, when, memory_growth } = retry;
+        for (field, given) in
+            [("backoff", backoff.is_some()), ("when", when.is_some()), ("memoryGrowth", memory_growth.is_some())]
+        {
             if given {
                 let message = format!(
-                    "`{name}` has forEach, and the Job of its items tries them again by itself, all in the same way: leave {field} \
-                     out, or write {at}.retry: {{ limit: {} }}",
+                    "`{name}` has forEach, and the Job of its items tries them again by itself, all in the same way, after 10s and then twice \
+                     as long each time: leave {field} out, or write {at}.retry: {{ limit: {} }}",
                     retry.limit
                 );
                 problems.add(format!("{path}.{field}"), REASON, message);

@@ -67,4 +67,12 @@ fn the_items_of_a_stage_are_tried_again_by_their_job_alone() {
     refused(each(json!({ "limit": 1, "when": "true" })), "spec.stages.fit.retry.when", "leave when out");
     let growth = json!({ "limit": 1, "memoryGrowth": { "max": "1Gi" } });
     refused(each(growth), "spec.stages.fit.retry.memoryGrowth", "{ limit: 1 }");
+    let backoff = json!({ "limit": 4, "backoff": { "initial": "1s" } });
+    refused(each(backoff.clone()), "spec.stages.fit.retry.backoff", "leave backoff out");
+    let program = json!({ "image": "i", "command": ["c"] });
+    let mut usual = stage("fan", json!({ "container": program, "forEach": { "range": { "count": 2 } } }));
+    usual["defaults"] = json!({ "retry": backoff });
+    refused(usual.clone(), "spec.defaults.retry.backoff", "or write spec.stages.fan.retry: { limit: 4 }");
+    usual["stages"]["fan"]["retry"] = json!({ "limit": 4 });
+    assert!(checked(usual).is_ok(), "its own stands for it");
 }
