@@ -29,6 +29,11 @@ fn valid(kind: &str) -> Value {
             "model": "m", "version": 1, "format": "onnx",
             "artifact": { "uri": "pvc://artifacts/runs/r/train", "digest": format!("sha256:{}", "a".repeat(64)), "size": 10 },
             "metrics": { "f1": 0.9 },
+            // As a person writes it.
+            "lineage": {
+                "run": "r", "stage": "train", "images": { "train": "sha256:b" },
+                "datasets": [{ "uri": "s3://lake/a", "digest": "sha256:c" }, { "uri": "s3://lake/b", "digest": "sha256:d" }],
+            },
         }),
         "ModelDeployment" => json!({
             "model": { "name": "m" },
@@ -452,6 +457,8 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             (json!({ "version": 0 }), "greater than or equal to 1"),
             (json!({ "version": "1" }), "must be of type integer"),
             (json!({ "model": "Upper" }), "should match"),
+            (json!({ "lineage": { "run": null } }), "Required value"),
+            (json!({ "lineage": { "datasets": [{ "uri": "s3://lake/a", "digest": "c" }, { "uri": "s3://lake/a", "digest": "d" }] } }), "Duplicate value"),
         ],
     )
     .await;

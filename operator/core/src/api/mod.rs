@@ -62,7 +62,9 @@ pub use model_deployment::{
     Address, CachedModel, DeployedModel, ModelCache, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus,
     Percentile, RevisionStatus, Scale, ScaleMetric, ServedArtifact,
 };
-pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, ModelVersionStatus};
+pub use model_version::{
+    Dataset, Lineage, ModelArtifact, ModelRead, ModelVersion, ModelVersionSpec, ModelVersionStatus,
+};
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};
 pub use nested::{NestedOutput, NestedPipeline};
 pub use param::{ParamSpec, ParamType, Value};

@@ -42,7 +42,8 @@ fn a_model_that_passes_its_gate_is_registered_with_its_lineage_and_served() {
     let lineage = version.spec.lineage.as_ref().unwrap();
     assert_eq!(lineage.images.keys().collect::<Vec<_>>(), ["ingest", "train"]);
     assert_eq!(lineage.datasets[0].name, "ingest.data");
-    assert_eq!(Some(&lineage.frozen), cluster.status().frozen.as_ref());
+    assert_eq!(lineage.frozen, cluster.status().frozen);
+    assert_eq!(lineage.models, [], "the champion is judged beside, and the model is not made of it");
     assert_eq!(cluster.deployment.as_ref().unwrap().spec.model.version, Some(1));
     assert_eq!(cluster.stage("deploy").model_version.as_deref(), Some("penguins-v1"));
     assert_eq!(cluster.stage("register").model_version.as_deref(), Some("penguins-v1"));
@@ -91,6 +92,26 @@ fn the_champion_that_is_served_is_an_input_and_decides_with_its_figures() {
     let mut better = next(worse, scored(0.97, Some(0.94)));
     better.settle();
     assert_eq!(better.deployment.as_ref().unwrap().status.as_ref().unwrap().served_version, Some(2));
+}
+
+#[test]
+fn a_model_that_its_stages_read_is_in_its_lineage() {
+    let mut first = scored(0.95, None);
+    first.settle();
+    let mut spec = whole_loop();
+    spec["stages"]["train"]["inputs"]["teacher"] = json!({ "deployed": "served" });
+    spec["stages"]["ingest"]["inputs"] = json!({ "sieve": { "model": { "name": "penguins" } } });
+    let better = Fate::Succeeds(json!({ "metrics": { "f1": 0.97 }, "champion": { "f1": 0.95 } }));
+    let mut second = next(first, Cluster::new(spec).fate("evaluate", 1, better));
+    second.settle();
+    assert_eq!(second.condition("Succeeded").unwrap().0, "True", "{:#?}", second.status());
+    let artifact = &second.versions[0].spec.artifact;
+    let models = &second.versions[1].spec.lineage.as_ref().unwrap().models;
+    assert_eq!(models.iter().map(|read| read.name.as_str()).collect::<Vec<_>>(), ["ingest.sieve", "train.teacher"]);
+    for read in models {
+        assert_eq!(read.model_version.as_deref(), Some("penguins-v1"));
+        assert_eq!((&read.uri, read.digest.as_ref()), (&artifact.uri, Some(&artifact.digest)));
+    }
 }
 
 #[test]

@@ -25,8 +25,13 @@ fn with_memory(limits: Value, retry: Value) -> Value {
 fn a_condition_on_what_failed_is_checked_when_the_pipeline_is() {
     let on = |text: &str| fit(json!({ "limit": 2, "when": text }));
     let at = "spec.stages.fit.retry.when";
-    for good in ["exitCode != 2", "reason in ['Error', 'OOMKilled'] && attempt < 3", "reason.startsWith('Out')", "true", "params.rate > 0.1 && run.trigger == null"]
-    {
+    for good in [
+        "exitCode != 2",
+        "reason in ['Error', 'OOMKilled'] && attempt < 3",
+        "reason.startsWith('Out')",
+        "true",
+        "params.rate > 0.1 && run.trigger == null",
+    ] {
         assert!(checked(on(good)).is_ok(), "{good}");
     }
     refused(on("exit_code != 2"), at, "exitCode");
