@@ -52,7 +52,7 @@ pub use live::{LiveMetrics, Report};
 pub(crate) use locks::bounds;
 pub use locks::{Lock, LocksStatus};
 pub use ml_pipeline::{
-    Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus,
+    Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, RunNumbers,
 };
 pub use ml_pipeline_run::{
     AgentImage, Cancel, ItemsStatus, JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus,

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::nested;
-use super::pass::{Pass, Stages};
+use super::pass::{Pass, Stages, number};
 use crate::api::StageStatus;
 use crate::expr::Scope;
 
@@ -41,6 +41,7 @@ fn run(pass: &Pass<'_>) -> Value {
         "uid": pass.run_uid(),
         // It is text, for one that is written in place too.
         "pipeline": pass.pipeline_name().unwrap_or_default(),
+        "number": number(pass.run, pass.observed),
         "trigger": trigger.map(|trigger| trigger.kind.as_str()).or(nested),
         "scheduledTime": pass.run.spec.scheduled_time,
         "upstream": trigger.and_then(|trigger| trigger.run.as_deref()),
