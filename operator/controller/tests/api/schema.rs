@@ -17,7 +17,7 @@ fn valid(kind: &str) -> Value {
             "store": { "pvc": { "claimName": "artifacts" } },
             "stages": {
                 "train": { "container": container, "outputs": { "model": { "type": "model" } }, "timeout": "1h30m" },
-                "register": { "register": { "model": "m", "from": "train.model" } },
+                "register": { "register": { "model": "m", "from": "train.model", "keep": { "last": 3, "deployed": false } } },
                 "deploy": { "deploy": { "modelDeployment": "m", "version": "register" } },
             },
         }),
@@ -182,6 +182,8 @@ async fn a_stage_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
                 "with pipeline, forEach has items or a range, and pipeline no outputs",
             ),
             (json!({ "stages": { "register": { "cache": {} } } }), "cache belongs to a stage with uses or container"),
+            (json!({ "stages": { "register": { "register": { "keep": { "last": 0 } } } } }), "greater than or equal to 1"),
+            (json!({ "stages": { "register": { "register": { "keep": { "last": null } } } } }), "Required value"),
             (stage(json!({ "cache": { "mode": "On" } })), "Unsupported value"),
             (stage(json!({ "cache": { "maxAge": 60 } })), "must be of type string"),
             (stage(json!({ "retry": { "limit": 1000 } })), "less than or equal to 100"),

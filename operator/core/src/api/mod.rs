@@ -84,7 +84,7 @@ pub use security::{Auth, Jwks, JwksKey, JwtRules, KeySecret, RateLimit, RatePer,
 pub use server::{Batching, ReadyProbe, Server, ServerContainer, ServerProtocol};
 pub(crate) use stage::is_stop;
 pub use stage::{
-    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, InputMode, MemoryGrowth, ModelInput, OnFailure,
+    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, InputMode, Keep, MemoryGrowth, ModelInput, OnFailure,
     Otherwise, Output, Register, Retry, Stage, UriAccess, WaitFor,
 };
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};

@@ -332,6 +332,32 @@ pub struct Deploy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub timeout: Option<String>,
+    /// Which versions of the model stay once this one is registered. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
+}
+
+/// The newest versions of a model stay, and of the older ones those that somebody needs: a ModelDeployment that serves it, is to serve it or has pods
+/// of it, a run that has not ended and reads it or has registered it, and a pipeline that reads it by its number. The others are deleted when the
+/// stage has registered its version; what they point to stays in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Keep {
+    /// How many of the newest stay, the one that is registered among them.
+    #[schemars(range(min = 1, max = 1000))]
+    pub last: u32,
+    /// Those too that a ModelDeployment has in its `status.history`, to which one may go back.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub deployed: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands over references.
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// When a `deploy` stage is over.

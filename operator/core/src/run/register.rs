@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{attempt, deadline, graph};
+use super::{attempt, deadline, graph, keep};
 use crate::api::{
     Dataset, Lineage, ModelArtifact, ModelRead, ModelVersion, ModelVersionSpec, OutputStatus, Register, StageState,
     StageStatus,
@@ -31,12 +31,7 @@ pub(super) fn step(
     let started = status.start_time.get_or_insert(pass.time()).clone();
     status.state = StageState::Running;
     if let Some(version) = ours(pass, name, old.retries) {
-        status.state = StageState::Succeeded;
-        status.completion_time = Some(pass.time());
-        status.model_version.clone_from(&version.metadata.name);
-        status.reason = None;
-        status.message = None;
-        return status;
+        return keep::step(pass, name, register.keep.as_ref(), version, status, stages, effects);
     }
     let (stage, output) = register.from.split_once('.').unwrap_or((&register.from, ""));
     let Some(artifact) = stages.get(stage).and_then(|status| status.outputs.get(output)) else {

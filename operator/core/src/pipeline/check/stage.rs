@@ -220,6 +220,10 @@ fn register(
     }
     if let Some(metrics) = &register.metrics {
         measures(name, metrics, format!("{at}.register.metrics"), all, edges, problems);
+    if let Some(keep) = register.keep.as_ref().filter(|keep| !(1..=1000).contains(&keep.last)) {
+        let message = format!("{} is out of bounds: write 1 to 1000", keep.last);
+        problems.add(format!("{at}.register.keep.last"), "OutOfBounds", message);
+    }
     }
 }
 
