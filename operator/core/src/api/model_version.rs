@@ -42,7 +42,7 @@ pub struct ModelVersionSpec {
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub version: i64,
     pub artifact: ModelArtifact,
-    /// `onnx`.
+    /// `onnx`, or what `format` of the stage's output says.
     #[schemars(length(min = 1, max = 32))]
     pub format: String,
     /// Names, data types and shapes of inputs and outputs, as in the model's `signature.json`. Absent if

@@ -270,12 +270,29 @@ pub struct Output {
     #[serde(rename = "type", default, skip_serializing_if = "is_artifact")]
     #[schemars(with = "String", extend("enum" = ["artifact", "model"]))]
     pub kind: ArtifactType,
+    /// Of `type: model`: what the model is, such as `pytorch` or `safetensors`. Default `onnx`, whose folder has to hold `model.onnx` and
+    /// `signature.json`; of another one nothing is asked, a ModelVersion has it in its `format`, and a ModelDeployment serves it with a `server.container` of
+    /// its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z0-9-]+$"))]
+    pub format: Option<String>,
     /// The program may leave it out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
+}
+
+/// The format that Millrace's model server serves.
+const ONNX: &str = "onnx";
+
+impl Output {
+    /// The format of a model, where it is another than the usual one.
+    #[must_use]
+    pub fn other_format(&self) -> Option<&str> {
+        self.format.as_deref().filter(|format| *format != ONNX)
+    }
 }
 
 pub(super) fn is_artifact(kind: &ArtifactType) -> bool {
@@ -315,23 +332,6 @@ pub struct Register {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub metrics: Option<String>,
-}
-
-/// Sets the version that a ModelDeployment serves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Deploy {
-    #[schemars(length(min = 1, max = 63))]
-    pub model_deployment: String,
-    /// The stage that registered the version.
-    #[schemars(length(min = 1, max = 63))]
-    pub version: String,
-    #[serde(default)]
-    pub wait: WaitFor,
-    /// Default 1h.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::optional_duration")]
-    pub timeout: Option<String>,
     /// Which versions of the model stay once this one is registered. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
@@ -358,6 +358,23 @@ fn yes() -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde hands over references.
 fn is_yes(value: &bool) -> bool {
     *value
+}
+
+/// Sets the version that a ModelDeployment serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Deploy {
+    #[schemars(length(min = 1, max = 63))]
+    pub model_deployment: String,
+    /// The stage that registered the version.
+    #[schemars(length(min = 1, max = 63))]
+    pub version: String,
+    #[serde(default)]
+    pub wait: WaitFor,
+    /// Default 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub timeout: Option<String>,
 }
 
 /// When a `deploy` stage is over.
