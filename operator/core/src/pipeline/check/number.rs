@@ -19,9 +19,10 @@ pub(super) fn named(spec: &MLPipelineSpec, templates: &BTreeMap<String, Arc<Stag
     look(&json(spec), "", "spec", &mut paths);
     for (part, stages) in [("stages", &spec.stages), ("finally", &spec.finally)] {
         for (name, stage) in stages {
-            let template = stage.uses.as_ref().and_then(|uses| templates.get(uses));
             let mut of_template = Vec::new();
-            template.into_iter().for_each(|template| look(&json(&template.spec), "", "spec", &mut of_template));
+            if let Some(template) = stage.uses.as_ref().and_then(|uses| templates.get(uses)) {
+                look(&json(&template.spec), "", "spec", &mut of_template);
+            }
             paths.extend((!of_template.is_empty()).then(|| format!("spec.{part}.{name}.uses")));
         }
     }
@@ -38,7 +39,7 @@ fn look(value: &Value, field: &str, path: &str, found: &mut Vec<String>) {
     match value {
         Value::String(text) => {
             let bare = BARE.contains(&field).then(|| expr::references(text).unwrap_or_default());
-            let named = bare.unwrap_or_else(|| expr::references_in(value));
+            let named: Vec<_> = expr::references_in(value).into_iter().chain(bare.into_iter().flatten()).collect();
             if named
                 .iter()
                 .any(|name| matches!(name.as_slice(), [run, number, ..] if run == "run" && number == "number"))
@@ -72,7 +73,7 @@ mod tests {
     fn a_pipeline_that_is_written_in_place_cannot_ask_for_the_number_of_its_run() {
         let container = json!({ "image": "i", "command": ["c"], "args": ["run.number", "$[[ run.number ]]"] });
         let spec: MLPipelineSpec = serde_json::from_value(json!({
-            "stages": { "a": { "container": container }, "b": { "uses": "t", "when": "run.number > 1.0 || stages.a.status == 'x'" } },
+            "stages": { "a": { "container": container }, "b": { "uses": "t", "when": "run.number > 1.0 || stages.a.status == 'Failed'" } },
         }))
         .unwrap();
         let template = json!({ "container": { "image": "i", "command": ["c"], "env": { "N": { "value": "$[[ run.number ]]" } } } });
