@@ -104,6 +104,7 @@ class DeployConflicts(ClusterTest):
         self.assertEqual(names, ["m-v1", "m-v3", "m-v5", "m-v6"])
         self.assertIn("older versions are deleted: m-v4", self.stage("register", "r6")["message"])
         self.assertNotIn("message", self.stage("register", "r2"))
+        self.assertEqual(self.stage("register", "r6")["modelVersion"], "m-v6")
         self.assertTrue(any(event.startswith("VersionsDeleted: stage register") and "m-v2" in event for event in self.events()))
 
     def own(self, manager: str, model: dict) -> None:
