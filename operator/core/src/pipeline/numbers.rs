@@ -109,6 +109,48 @@ mod tests {
         assert_eq!(given(&new), json!({ "uid-e": 4 }));
     }
 
+    /// Passes that see the runs as they were some time ago, in any order, between runs that come, begin and are deleted. The status is only ever written
+    /// over the newest one, as the apiserver has it.
+    #[test]
+    fn in_any_order_and_with_old_looks_no_number_comes_twice() {
+        for seed in 1..=200_u64 {
+            let mut state = seed;
+            let mut draw = |below: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                usize::try_from(state >> 33).unwrap() % below
+            };
+            let mut status = MLPipelineStatus::default();
+            let mut runs: Vec<Arc<MLPipelineRun>> = Vec::new();
+            let mut looks = vec![Vec::new()];
+            let mut taken: Vec<i64> = Vec::new();
+            for step in 0..120 {
+                match draw(5) {
+                    0 => runs.push(run(&format!("r{step}"), &format!("{:02}", draw(60)))),
+                    1 if !runs.is_empty() => drop(runs.remove(draw(runs.len()))),
+                    2 if !runs.is_empty() => {
+                        let at = draw(runs.len());
+                        let numbers = status.run_numbers.clone().unwrap_or_default();
+                        let given = numbers.given.get(runs[at].metadata.uid.as_ref().unwrap());
+                        let has = runs[at].status.as_ref().is_some_and(|status| status.number.is_some());
+                        if let Some(number) = given.filter(|_| !has) {
+                            taken.push(*number);
+                            take(&mut runs[at], &status);
+                        }
+                    }
+                    _ => {
+                        let old = looks.len().saturating_sub(1 + draw(4));
+                        give(&looks[old], &mut status);
+                    }
+                }
+                looks.push(runs.clone());
+            }
+            let all = taken.len();
+            taken.sort_unstable();
+            taken.dedup();
+            assert_eq!(taken.len(), all, "seed {seed}");
+        }
+    }
+
     #[test]
     fn what_began_before_there_were_numbers_ended_or_is_written_in_place_has_none() {
         let changed = |change: &dyn Fn(&mut MLPipelineRun)| {
