@@ -399,7 +399,7 @@ pub struct Retry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
     /// CEL that says whether a failure is worth another attempt: `reason != 'Timeout' && exitCode != 2`. False fails the stage at once. It knows
-    /// `exitCode` (-1 if no program ended), `reason` and `attempt` (of the one that failed), `run`, and but in a StageTemplate `params`. Reasons: `Error`, `OOMKilled`, `Timeout`, `CannotStart`,
+    /// `exitCode` (-1 if no program ended), `reason` and `attempt` (of the one that failed), `run` and, but for a StageTemplate's, `params`. Reasons: `Error`, `OOMKilled`, `Timeout`, `CannotStart`,
     /// `OutputMissing`, `ResultTooLarge`, `BadResult`, `StoreNotWritable`, `StoreNotReadable`, `NoReport`, `BadReport`, `DeadlineExceeded`, `AgentNotDelivered`, and the
     /// kubelet's `StartError` and `ContainerCannotRun`. Failures of the infrastructure are tried again without being asked about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
