@@ -87,6 +87,26 @@ class DeployConflicts(ClusterTest):
         self.succeeded("third")
         self.assertEqual(self.get("modeldeployment", "m")["spec"]["model"]["version"], 3)
 
+    def test_older_versions_go_but_those_that_are_served_or_read_stay(self):
+        self.claim()
+        train = script(TRAIN, outputs={"model": {"type": "model"}})
+        keep = {"last": 2, "deployed": True}
+        stages = {"train": train, "register": {"register": {"model": "m", "from": "train.model", "keep": keep}}}
+        store = {"pvc": {"claimName": "artifacts"}}
+        # To be served, and read by its number.
+        self.apply(resource("ModelDeployment", "m", {"model": {"name": "m", "version": 1}}))
+        read = script("true", inputs={"m": {"model": {"name": "m", "version": 3}}})
+        self.pipeline({"read": read}, store=store)
+        for number in range(1, 7):
+            self.run_inline(stages, f"r{number}", store=store)
+            self.succeeded(f"r{number}")
+        names = sorted(version["metadata"]["name"] for version in self.get("modelversion")["items"])
+        self.assertEqual(names, ["m-v1", "m-v3", "m-v5", "m-v6"])
+        self.assertIn("older versions are deleted: m-v4", self.stage("register", "r6")["message"])
+        self.assertNotIn("message", self.stage("register", "r2"))
+        self.assertEqual(self.stage("register", "r6")["modelVersion"], "m-v6")
+        self.assertTrue(any(event.startswith("VersionsDeleted: stage register") and "m-v2" in event for event in self.events()))
+
     def own(self, manager: str, model: dict) -> None:
         deployment = json.dumps(resource("ModelDeployment", "m", {"model": model}))
         kubectl("apply", "--server-side", f"--field-manager={manager}", "-n", self.namespace, "-f", "-", stdin=deployment)

@@ -90,3 +90,14 @@ class Reproduce(CommandLine, ClusterTest):
         self.assertIn("is gone", told)
         self.assertIn("kubectl millrace run", told)
         self.assertIn("did you mean `m-v1`?", self.millrace("reproduce", "m-v2", code=2).errors)
+
+    def test_a_version_that_a_person_wrote_says_what_it_lacks(self):
+        self.train()
+        self.succeeded()
+        made = self.get("modelversion", "m-v1")["spec"]
+        lineage = {"run": "r", "stage": "train", "datasets": [{"uri": "s3://lake/a", "digest": "sha256:b"}]}
+        self.apply(resource("ModelVersion", "m-v2", {**made, "version": 2, "lineage": lineage}))
+        self.assertIn("does not name what its run ran", self.millrace("reproduce", "m-v2", code=2).errors)
+        compared = self.millrace("diff", "mlv/m-v1", "mlv/m-v2")
+        self.assertIn("s3://lake/a", compared.out)
+        self.assertIn("does not name what its run ran", compared.errors)

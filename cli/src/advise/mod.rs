@@ -70,6 +70,10 @@ async fn runs(cluster: &Cluster, name: &str) -> Result<Vec<MLPipelineRun>, Error
 fn samples(runs: &[MLPipelineRun]) -> BTreeMap<String, Vec<Sample>> {
     let mut all: BTreeMap<String, Vec<Sample>> = BTreeMap::new();
     for (name, stage) in runs.iter().flat_map(|run| run.status.iter()).flat_map(|status| &status.stages) {
+        // What runs of other pipelines used is asked for there.
+        if stage.run.is_some() || stage.items.as_ref().is_some_and(|items| items.begun > 0) {
+            continue;
+        }
         // One that got more after it ran out of memory may have succeeded.
         let out_of_memory = stage.reason.as_deref() == Some("OOMKilled") || stage.memory.is_some();
         if let Some(usage) = stage.usage.clone().or_else(|| out_of_memory.then(Default::default)) {

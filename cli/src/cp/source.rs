@@ -10,7 +10,7 @@ use millrace_core::{expr, names};
 
 use crate::connect::Cluster;
 use crate::error::Error;
-use crate::{reader, tree};
+use crate::{output, reader, tree};
 
 /// As a person writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +102,14 @@ async fn of_version(cluster: &Cluster, name: &str) -> Result<Source, Error> {
         Some(lineage) => cluster.api::<MLPipelineRun>().get_opt(&lineage.run).await.ok().flatten(),
         None => None,
     };
-    let run = run.filter(|run| lineage.is_some_and(|lineage| run.uid().as_deref() == Some(&lineage.run_uid)));
+    let of = lineage.and_then(|lineage| lineage.run_uid.as_deref());
+    if lineage.is_some() && of.is_none() {
+        output::warn(&format!(
+            "note: the lineage of ModelVersion {name} has no runUid, as of one that a person wrote: its run is not looked for, and its store is \
+             read by the default service account"
+        ));
+    }
+    let run = run.filter(|run| of.is_some() && run.uid().as_deref() == of);
     let frozen = match &run {
         Some(run) => tree::frozen(cluster, run).await,
         None => None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use millrace_core::api::{MLPipelineRun, ModelVersion, RunCode};
+use millrace_core::api::{Dataset, MLPipelineRun, ModelVersion, RunCode};
 use millrace_core::figure;
 use millrace_core::pipeline::{Frozen, FrozenKind, FrozenStage, bind_params};
 use serde_json::{Map, Value, json};
@@ -26,10 +26,8 @@ impl Made {
         let data = stages.iter().flat_map(|(name, stage)| {
             let outputs =
                 stage.outputs.iter().map(move |(output, made)| (format!("{name}.{output}"), json!(made.digest)));
-            let inputs = stage
-                .inputs
-                .iter()
-                .map(move |(input, read)| (format!("{name}.{input} (deployed)"), json!(read.digest)));
+            let inputs =
+                stage.inputs.iter().map(move |(input, read)| (format!("{name}.{input} (model)"), json!(read.digest)));
             outputs.chain(inputs)
         });
         let metrics = stages.iter().flat_map(|(name, stage)| {
@@ -48,7 +46,8 @@ impl Made {
         let spec = &version.spec;
         let lineage = spec.lineage.clone().unwrap_or_default();
         let mut data: Map<String, Value> =
-            lineage.datasets.into_iter().map(|set| (set.name, json!(set.digest))).collect();
+            lineage.datasets.iter().map(|set| (called(set).to_owned(), json!(set.digest))).collect();
+        data.extend(lineage.models.into_iter().map(|read| (format!("{} (model)", read.name), json!(read.digest))));
         data.insert("the model".to_owned(), json!(spec.artifact.digest));
         Self([
             object(&spec.params),
@@ -66,6 +65,11 @@ impl Made {
             (*part, same, between(Some(&Value::Object(before.clone())), Some(&Value::Object(after.clone()))))
         })
     }
+}
+
+/// One that a person wrote may have no name.
+fn called(set: &Dataset) -> &str {
+    if set.name.is_empty() { &set.uri } else { &set.name }
 }
 
 fn object<V: serde::Serialize>(map: &BTreeMap<String, V>) -> Map<String, Value> {
@@ -184,6 +188,27 @@ mod tests {
              data: \n  ~ ingest.data: aaaaaaaaaaaa → bbbbbbbbbbbb\n  ~ the model: aaaaaaaaaaaa → bbbbbbbbbbbb\n\
              metrics: 1 the same\n  ~ f1: 0.5 → 0.75 (+0.25)\n"
         );
+    }
+
+    #[test]
+    fn data_without_a_name_are_told_by_their_address_and_models_that_were_read_are_data() {
+        let made = |datasets: Value, models: Value| {
+            let version = serde_json::from_value(json!({
+                "apiVersion": "millrace.dev/v1alpha1", "kind": "ModelVersion", "metadata": { "name": "m-v1" },
+                "spec": {
+                    "model": "m", "version": 1, "format": "onnx",
+                    "artifact": { "uri": "pvc://c/p", "digest": "sha256:a", "size": 1 },
+                    "lineage": { "run": "r", "stage": "train", "datasets": datasets, "models": models },
+                },
+            }));
+            Made::of_version(&version.unwrap(), None)
+        };
+        let sets = |digest: &str| json!([{ "uri": "s3://lake/a", "digest": digest }]);
+        let read =
+            json!([{ "name": "train.teacher", "modelVersion": "t-v1", "uri": "pvc://c/t", "digest": "sha256:e" }]);
+        let text = stripped(&text(("a", &made(sets("b"), json!([]))), ("b", &made(sets("c"), read))));
+        assert!(text.contains("  ~ s3://lake/a: b → c\n"), "{text}");
+        assert!(text.contains("  + train.teacher (model): sha256:e\n"), "{text}");
     }
 
     #[test]

@@ -38,10 +38,15 @@ async fn read(cluster: &Cluster, name: &str) -> Result<Made, Error> {
     match name.split_once('/') {
         Some(("mlv" | "modelversion" | "modelversions", name)) => {
             let version = cluster.get::<ModelVersion>(name).await?;
-            let lineage = version.spec.lineage.as_ref();
-            let frozen = match lineage {
-                Some(lineage) => frozen(cluster, &lineage.frozen).await,
-                None => None,
+            let kept = version.spec.lineage.as_ref().and_then(|lineage| lineage.frozen.as_ref());
+            let frozen = match kept {
+                Some(kept) => frozen(cluster, kept).await,
+                None => {
+                    output::warn(&format!(
+                        "note: the lineage of ModelVersion {name} does not name what its run ran (frozen), as of one that a person wrote: its code is not compared"
+                    ));
+                    None
+                }
             };
             Ok(Made::of_version(&version, frozen.as_ref()))
         }

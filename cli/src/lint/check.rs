@@ -95,7 +95,7 @@ fn of_run(run: &MLPipelineRun, known: &Known, config: &Config) -> (Vec<Problem>,
             .map(|problem| Problem { path: problem.path.replacen("spec", "spec.pipeline", 1), ..problem })
     };
     if let Some(spec) = &run.spec.pipeline {
-        found.extend(within(pipeline::check(spec, &known.templates, config).err().unwrap_or_default()));
+        found.extend(within(pipeline::check_in_place(spec, &known.templates, config).err().unwrap_or_default()));
         unlikely.extend(within(foreign::in_pipeline(spec)));
     }
     // One that is in none of the files may be in the cluster.

@@ -106,6 +106,17 @@ impl Home {
         }
     }
 
+    /// Takes a version out, if it is there.
+    pub fn unregister(&self, name: &str) -> Result<(), Error> {
+        let path = self.version_file(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::Write { path: path.display().to_string(), source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A ModelDeployment with the version that was deployed here last. `given` is the one of the files, if there is one.
     pub fn deployment(
         &self,

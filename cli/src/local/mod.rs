@@ -24,7 +24,7 @@ use std::sync::mpsc::sync_channel;
 use clap::Args;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, PipelineRef, RetryFrom};
+use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, PipelineRef, RetryFrom, RunNumbers};
 use millrace_core::config::Config;
 use millrace_core::pipeline::{self, Frozen, FrozenKind, bind_params};
 use millrace_core::{expr, names, problem};
@@ -150,6 +150,7 @@ pub fn run(command: &run::Run) -> Result<Answer, Error> {
         Some(folder) => folder,
         None => new_run(&home, &mut run)?,
     };
+    let pipeline = pipeline.map(|pipeline| numbered(pipeline, &run));
     session::listen(&events)?;
     let teller = Teller::new(options.output);
     let name = run.metadata.name.clone().unwrap_or_default();
@@ -298,8 +299,8 @@ fn choose<'a>(command: &run::Run, files: &'a [File], known: &Known) -> Result<Re
     let spec = spec.ok_or_else(|| Error::said(format!("{}: the run names no pipeline", file.path)))?;
     run.spec.params.extend(run::given(&command.params, &spec.params).map_err(Error::Said)?);
     bind_params(&spec.params, &run.spec.params, "params").map_err(|found| Error::said(problem::every(&found)))?;
-    let frozen =
-        pipeline::check(spec, &known.templates, &config).map_err(|found| Error::said(problem::every(&found)))?;
+    let check = if pipeline.is_some() { pipeline::check } else { pipeline::check_in_place };
+    let frozen = check(spec, &known.templates, &config).map_err(|found| Error::said(problem::every(&found)))?;
     // Another run has another name.
     let name = run.metadata.name.take();
     run.metadata.generate_name = name.or(run.metadata.generate_name);
@@ -350,6 +351,13 @@ fn new_run(home: &Home, run: &mut MLPipelineRun) -> Result<RunFolder, Error> {
     metadata.generation = Some(1);
     run.status = None;
     Ok(folder)
+}
+
+/// Nobody counts runs here: each is the first.
+fn numbered(mut pipeline: MLPipeline, run: &MLPipelineRun) -> MLPipeline {
+    let given = run.metadata.uid.iter().map(|uid| (uid.clone(), 1)).collect();
+    pipeline.status.get_or_insert_default().run_numbers = Some(RunNumbers { last: 1, given });
+    pipeline
 }
 
 /// The ModelDeployments that the pipeline names: those of the files, else made up, with what was deployed here last.

@@ -170,6 +170,11 @@ impl Session {
             news |= match kind {
                 DeleteKind::Job => self.machine.delete(&name, &uid),
                 DeleteKind::Pod => self.machine.delete_pod(&uid),
+                DeleteKind::ModelVersion => {
+                    self.home.unregister(&name)?;
+                    self.versions = self.home.versions()?;
+                    true
+                }
                 DeleteKind::Run
                 | DeleteKind::Deployment
                 | DeleteKind::Autoscaler

@@ -82,6 +82,8 @@ pub fn outlook(
     run.metadata.name = Some("plan".to_owned());
     run.metadata.uid = Some("plan".to_owned());
     run.spec.pipeline_ref = Some(PipelineRef { name: pipeline.name_any() });
+    let last = pipeline.status.as_ref().and_then(|status| Some(status.run_numbers.as_ref()?.last));
+    run.status.get_or_insert_default().number = Some(last.unwrap_or_default() + 1);
     let observed = Observed {
         pipeline: Some(Arc::new(pipeline.clone())),
         templates: templates.clone(),
@@ -178,6 +180,7 @@ mod tests {
         run.metadata.uid = Some("u1".into());
         run.metadata.resource_version = Some("1".into());
         run.spec.pipeline_ref = Some(PipelineRef { name: "p".into() });
+        run.status.get_or_insert_default().number = Some(1);
         run.status = run::plan(&run, &observed, &Config::default(), now).status;
         let load = run.status.as_mut().unwrap().stages.get_mut("load").unwrap();
         load.state = StageState::Succeeded;

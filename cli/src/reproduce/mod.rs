@@ -125,25 +125,28 @@ async fn frozen(cluster: &Cluster, version: &ModelVersion) -> Result<Frozen, Err
     let Some(lineage) = &version.spec.lineage else {
         return Err(Error::said(format!("ModelVersion {name} has no lineage: no run of Millrace made it")));
     };
-    let read = cluster.api::<ControllerRevision>().get_opt(&lineage.frozen).await;
-    let revision =
-        read.map_err(|error| Error::request("read", format!("ControllerRevision {}", lineage.frozen), error))?;
-    let Some(data) = revision.and_then(|revision| revision.data) else {
-        return Err(Error::said(gone(&name, lineage)));
+    let Some(kept) = &lineage.frozen else {
+        return Err(Error::said(format!(
+            "the lineage of ModelVersion {name} does not name what its run ran (frozen), as of one that a person wrote: run its pipeline, and \
+             compare with kubectl millrace diff mlv/{name} mlv/<new version>"
+        )));
     };
-    serde_json::from_value(data.0).map_err(|error| {
-        Error::said(format!("ControllerRevision {} is of another version of Millrace: {error}", lineage.frozen))
-    })
+    let read = cluster.api::<ControllerRevision>().get_opt(kept).await;
+    let revision = read.map_err(|error| Error::request("read", format!("ControllerRevision {kept}"), error))?;
+    let Some(data) = revision.and_then(|revision| revision.data) else {
+        return Err(Error::said(gone(&name, lineage, kept)));
+    };
+    serde_json::from_value(data.0)
+        .map_err(|error| Error::said(format!("ControllerRevision {kept} is of another version of Millrace: {error}")))
 }
 
 /// What to do where nobody kept what ran.
-fn gone(version: &str, lineage: &Lineage) -> String {
+fn gone(version: &str, lineage: &Lineage, kept: &str) -> String {
     let pipeline = lineage.pipeline.as_deref().unwrap_or("<pipeline>");
     format!(
-        "what made ModelVersion {version} is gone: the ControllerRevision {} went with the runs that had it. Run the pipeline as it is now, with the \
+        "what made ModelVersion {version} is gone: the ControllerRevision {kept} went with the runs that had it. Run the pipeline as it is now, with the \
          version's parameters (kubectl get mlv {version} -o jsonpath='{{.spec.params}}'): kubectl millrace run {pipeline} -p …; then compare with \
-         kubectl millrace diff mlv/{version} mlv/<new version>. To be able to reproduce versions, keep their runs: spec.history.keepSucceeded",
-        lineage.frozen
+         kubectl millrace diff mlv/{version} mlv/<new version>. To be able to reproduce versions, keep their runs: spec.history.keepSucceeded"
     )
 }
 

@@ -115,7 +115,7 @@ fn check(of: &str, spec: &MLPipelineSpec, templates: &[StageTemplate], version: 
     let json = serde_json::to_value((spec, templates)).map_err(|error| error.to_string())?;
     let known: BTreeMap<_, _> =
         templates.iter().map(|template| (template.name_any(), Arc::new(template.clone()))).collect();
-    let mut problems = pipeline::check(spec, &known, &config(&json)).err().unwrap_or_default();
+    let mut problems = pipeline::check_in_place(spec, &known, &config(&json)).err().unwrap_or_default();
     problems.extend(bind_params(&spec.params, &version.spec.params, "spec.params").err().unwrap_or_default());
     if problems.is_empty() {
         return Ok(());

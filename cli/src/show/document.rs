@@ -32,6 +32,7 @@ pub fn run(run: &MLPipelineRun) -> Value {
     let succeeded = condition(&status.conditions, "Succeeded");
     json!({
         "name": run.metadata.name,
+        "number": status.number,
         "succeeded": succeeded.map(|succeeded| &succeeded.status),
         "reason": succeeded.map(|succeeded| &succeeded.reason),
         "message": succeeded.map(|succeeded| &succeeded.message),

@@ -140,7 +140,10 @@ fn said(stage: &StageStatus) -> String {
     let message = brief(stage.message.as_deref().unwrap_or_default(), WHY);
     match (reason, message.as_str()) {
         ("", "") => stage.model_version.clone().unwrap_or_default(),
-        ("", message) => message.to_owned(),
+        ("", message) => match stage.model_version.as_ref().filter(|_| stage.state == StageState::Succeeded) {
+            Some(version) => format!("{version}; {message}"),
+            None => message.to_owned(),
+        },
         (reason, "") => reason.to_owned(),
         (reason, message) => format!("{reason}: {message}"),
     }
@@ -277,6 +280,18 @@ STAGE                  STATE        TIME   TRIES   WHY
         );
         assert!(text.contains("\n├─ ↻ prepare"), "{text}");
         assert!(text.contains("\n│     └─ ○ report"), "{text}");
+    }
+
+    #[test]
+    fn a_version_is_told_with_what_became_of_older_ones() {
+        let stage = |message: Option<&str>| StageStatus {
+            state: StageState::Succeeded,
+            model_version: Some("m-v7".into()),
+            message: message.map(str::to_owned),
+            ..StageStatus::default()
+        };
+        assert_eq!(said(&stage(None)), "m-v7");
+        assert_eq!(said(&stage(Some("older versions are deleted: m-v1"))), "m-v7; older versions are deleted: m-v1");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who looks again when something changes. The rule: whatever a plan may look at wakes the object it plans for.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use millrace_core::api::{
     ConcurrencyPolicy, InferenceGraph, MLPipeline, MLPipelineRun, ModelDeployment, ModelVersion, StageTemplate,
@@ -79,8 +79,18 @@ pub fn followers(stores: &Stores, id: &Id, all: bool) -> Vec<Id> {
     found
 }
 
-/// The history of a pipeline waits for what those that follow it have noted.
-pub fn pipeline_status(_: &Stores, queues: &Queues, id: &Id, pipeline: &MLPipeline) {
+/// The history of a pipeline waits for what those that follow it have noted, and a run of it for its number.
+pub fn pipeline_status(stores: &Stores, queues: &Queues, id: &Id, pipeline: &MLPipeline) {
+    let given = pipeline.status.iter().flat_map(|status| &status.run_numbers).flat_map(|numbers| numbers.given.keys());
+    let given: HashSet<&str> = given.map(String::as_str).collect();
+    if !given.is_empty() {
+        stores.runs.each(Some(&id.namespace), |key, run| {
+            let numbered = run.status.as_ref().is_some_and(|status| status.number.is_some());
+            if !numbered && run.metadata.uid.as_deref().is_some_and(|uid| given.contains(uid)) {
+                queues.runs.push(key.clone());
+            }
+        });
+    }
     for name in followed(pipeline) {
         queues.pipelines.push(Id::new(&id.namespace, name));
     }

@@ -12,7 +12,7 @@ use crate::api::{
 use crate::config::Config;
 use crate::deployment;
 use crate::graph;
-use crate::pipeline::{self, bind_params, check_template, circles, foreign};
+use crate::pipeline::{self, Frozen, bind_params, check_template, circles, foreign};
 use crate::problem::Problem;
 use crate::run::misplaced;
 
@@ -37,13 +37,19 @@ pub struct Known {
 /// A pipeline. Without `known` nothing is said of what it refers to.
 #[must_use]
 pub fn pipeline(name: &str, spec: &MLPipelineSpec, known: Option<&Known>, config: &Config) -> Verdict {
+    pipeline_by(pipeline::check, name, spec, known, config)
+}
+
+type Check = fn(&MLPipelineSpec, &BTreeMap<String, Arc<StageTemplate>>, &Config) -> Result<Frozen, Vec<Problem>>;
+
+fn pipeline_by(check: Check, name: &str, spec: &MLPipelineSpec, known: Option<&Known>, config: &Config) -> Verdict {
     let Known { templates, pipelines } = Known::default();
-    let mut problems = pipeline::check(spec, &templates, config).err().unwrap_or_default();
+    let mut problems = check(spec, &templates, config).err().unwrap_or_default();
     problems.retain(|problem| problem.reason != pipeline::UNKNOWN_TEMPLATE);
     problems.extend(circles(name, spec, &pipelines));
     let mut warnings = Vec::new();
     if let Some(Known { templates, pipelines }) = known {
-        warnings = pipeline::check(spec, templates, config).err().unwrap_or_default();
+        warnings = check(spec, templates, config).err().unwrap_or_default();
         warnings.extend(circles(name, spec, pipelines));
         warnings.retain(|problem| !problems.contains(problem));
     }
@@ -57,7 +63,7 @@ pub fn run(spec: &MLPipelineRunSpec, known: Option<&Known>, config: &Config) -> 
     let Some(inline) = &spec.pipeline else {
         return Verdict { problems: Vec::new(), warnings: of_named(spec, known, config) };
     };
-    let mut verdict = pipeline("", inline, known, config);
+    let mut verdict = pipeline_by(pipeline::check_in_place, "", inline, known, config);
     for problem in verdict.problems.iter_mut().chain(&mut verdict.warnings) {
         problem.path = problem.path.replacen("spec", "spec.pipeline", 1);
     }

@@ -109,6 +109,7 @@ pub enum DeleteKind {
     /// At once, or nearly: its containers have a second.
     Pod,
     Run,
+    ModelVersion,
     Deployment,
     Service,
     Autoscaler,

@@ -1,4 +1,5 @@
-//! What makes a folder a model: `model.onnx`, and a `signature.json` that says what goes in and comes out.
+//! What makes a folder a model: `model.onnx`, and a `signature.json` that says what goes in and comes out. Of another format only its server knows what
+//! belongs there.
 
 use std::path::Path;
 
@@ -14,7 +15,12 @@ const SIGNATURE_LIMIT: u64 = 4 * 1024 * 1024;
 pub enum ModelError {
     #[error("it is a file; an output of `type: model` is a folder that holds model.onnx and signature.json")]
     NotAFolder,
-    #[error("it has no {0}; an output of `type: model` is a folder that holds model.onnx and signature.json")]
+    #[error("it is a file; an output of `type: model` with `format: {0}` is a folder with whatever its server needs")]
+    NotAFolderOf(String),
+    #[error(
+        "it has no {0}; an output of `type: model` is a folder that holds model.onnx and signature.json. If the model is no ONNX model, write its \
+         `format` beside `type: model`"
+    )]
     FileMissing(&'static str),
     #[error(
         "its signature.json cannot be used: {0}; write {{\"task\", \"inputs\": [{{\"name\", \"datatype\", \"shape\"}}], \"outputs\": […]}}"
@@ -22,8 +28,15 @@ pub enum ModelError {
     Signature(String),
 }
 
-/// The signature of the model in `folder`.
-pub fn signature(folder: &Path) -> Result<Value, ModelError> {
+/// The signature of the model in `folder`. One of another format than ONNX may have none.
+pub fn signature(folder: &Path, format: Option<&str>) -> Result<Option<Value>, ModelError> {
+    if let Some(format) = format {
+        if !folder.is_dir() {
+            return Err(ModelError::NotAFolderOf(format.to_owned()));
+        }
+        let there = folder.join("signature.json").is_file();
+        return there.then(|| read(folder)).transpose();
+    }
     if !folder.is_dir() {
         return Err(ModelError::NotAFolder);
     }
@@ -32,6 +45,10 @@ pub fn signature(folder: &Path) -> Result<Value, ModelError> {
             return Err(ModelError::FileMissing(name));
         }
     }
+    read(folder).map(Some)
+}
+
+fn read(folder: &Path) -> Result<Value, ModelError> {
     let path = folder.join("signature.json");
     let bad = |found: &dyn std::fmt::Display| ModelError::Signature(found.to_string());
     let bytes = regular::read(&path, SIGNATURE_LIMIT).map_err(|error| bad(&error))?;

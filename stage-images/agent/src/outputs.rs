@@ -64,9 +64,10 @@ pub fn collect(task: &Task, place: &Place, stored: &Outputs, deadline: Deadline)
         let (signature, format) = match declared.kind {
             ArtifactKind::Artifact => (None, None),
             ArtifactKind::Model => {
-                let signature =
-                    model::signature(&path).map_err(|source| OutputError::NotAModel { name: name.clone(), source })?;
-                (Some(signature), Some("onnx".to_owned()))
+                let format = declared.format.as_deref();
+                let signature = model::signature(&path, format)
+                    .map_err(|source| OutputError::NotAModel { name: name.clone(), source })?;
+                (signature, Some(format.unwrap_or("onnx").to_owned()))
             }
         };
         // Who collects knows how many there are.

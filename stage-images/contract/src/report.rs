@@ -98,7 +98,7 @@ pub struct OutputRecord {
     /// Models only: what `signature.json` says, if it fits; the whole is in the artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<serde_json::Value>,
-    /// Models only: `onnx` if the folder has a `model.onnx`.
+    /// Models only: as the task has it, or else `onnx`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
 }

@@ -89,6 +89,9 @@ pub struct TaskOutput {
     /// It is a list of items for a later stage: the report says how many.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub items: bool,
+    /// Of a model that is not ONNX: what it is. Nothing is known of what its folder holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
 }
 
 /// What an artifact is.

@@ -59,7 +59,7 @@ const RIGHTS: &[Right] = &[
         resources: &["mlpipelineruns"],
         verbs: &["create", "delete"],
     },
-    Right { what_for: "register stages", group: GROUP, resources: &["modelversions"], verbs: &["create"] },
+    Right { what_for: "register stages", group: GROUP, resources: &["modelversions"], verbs: &["create", "delete"] },
     Right {
         what_for: "deploy stages set the version",
         group: GROUP,

@@ -168,6 +168,7 @@ impl Passes {
         let of_pods = self.warnings.tell(&self.client, &id.namespace, &mut pods, now).await;
         let look_again = sooner(of_jobs, of_pods);
         let nested = self.nested(id, run, frozen.as_deref());
+        let held_versions = self.held_versions(id, frozen.as_deref());
         let observed = run::Observed {
             pipeline,
             peers,
@@ -182,6 +183,7 @@ impl Passes {
             jobs,
             pods,
             model_versions,
+            held_versions,
             model_deployments: self.stores.deployments.group(&id.namespace),
             refusals,
             job_warnings,
@@ -205,6 +207,24 @@ impl Passes {
             });
         }
         peers
+    }
+
+    /// The ModelVersions that other runs and pipelines of the namespace need, where the run may delete some.
+    fn held_versions(&self, id: &Id, frozen: Option<&Frozen>) -> BTreeSet<String> {
+        let mut held = BTreeSet::new();
+        if !frozen.is_some_and(Frozen::deletes_versions) {
+            return held;
+        }
+        self.stores.runs.each(Some(&id.namespace), |key, other| {
+            if key != id {
+                held.extend(run::held_versions(other));
+                held.extend(other.spec.pipeline.as_ref().map(run::pinned_versions).unwrap_or_default());
+            }
+        });
+        self.stores
+            .pipelines
+            .each(Some(&id.namespace), |_, pipeline| held.extend(run::pinned_versions(&pipeline.spec)));
+        held
     }
 
     /// The runs of the stages that run another pipeline, by name.

@@ -9,7 +9,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Resource, ResourceExt};
-use millrace_core::api::MLPipelineRun;
+use millrace_core::api::{MLPipelineRun, ModelVersion};
 use millrace_core::gateway_api::HTTPRoute;
 use millrace_core::plan::{Delete, DeleteKind};
 use serde::de::DeserializeOwned;
@@ -26,6 +26,9 @@ impl Writer {
             // Not zero: then the object would be gone while its program still runs.
             DeleteKind::Pod => self.delete_one::<Pod>(namespace, "Pod", &name, uid, Some(1)).await,
             DeleteKind::Run => self.delete_one::<MLPipelineRun>(namespace, "MLPipelineRun", &name, uid, None).await,
+            DeleteKind::ModelVersion => {
+                self.delete_one::<ModelVersion>(namespace, "ModelVersion", &name, uid, None).await
+            }
             DeleteKind::Service => self.delete_one::<Service>(namespace, "Service", &name, uid, None).await,
             DeleteKind::Deployment => self.delete_one::<Deployment>(namespace, "Deployment", &name, uid, None).await,
             DeleteKind::Autoscaler => {

@@ -17,7 +17,7 @@ fn valid(kind: &str) -> Value {
             "store": { "pvc": { "claimName": "artifacts" } },
             "stages": {
                 "train": { "container": container, "outputs": { "model": { "type": "model" } }, "timeout": "1h30m" },
-                "register": { "register": { "model": "m", "from": "train.model" } },
+                "register": { "register": { "model": "m", "from": "train.model", "keep": { "last": 3, "deployed": false } } },
                 "deploy": { "deploy": { "modelDeployment": "m", "version": "register" } },
             },
         }),
@@ -29,6 +29,11 @@ fn valid(kind: &str) -> Value {
             "model": "m", "version": 1, "format": "onnx",
             "artifact": { "uri": "pvc://artifacts/runs/r/train", "digest": format!("sha256:{}", "a".repeat(64)), "size": 10 },
             "metrics": { "f1": 0.9 },
+            // As a person writes it.
+            "lineage": {
+                "run": "r", "stage": "train", "images": { "train": "sha256:b" },
+                "datasets": [{ "uri": "s3://lake/a", "digest": "sha256:c" }, { "uri": "s3://lake/b", "digest": "sha256:d" }],
+            },
         }),
         "ModelDeployment" => json!({
             "model": { "name": "m" },
@@ -177,6 +182,8 @@ async fn a_stage_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
                 "with pipeline, forEach has items or a range, and pipeline no outputs",
             ),
             (json!({ "stages": { "register": { "cache": {} } } }), "cache belongs to a stage with uses or container"),
+            (json!({ "stages": { "register": { "register": { "keep": { "last": 0 } } } } }), "greater than or equal to 1"),
+            (json!({ "stages": { "register": { "register": { "keep": { "last": null } } } } }), "Required value"),
             (stage(json!({ "cache": { "mode": "On" } })), "Unsupported value"),
             (stage(json!({ "cache": { "maxAge": 60 } })), "must be of type string"),
             (stage(json!({ "retry": { "limit": 1000 } })), "less than or equal to 100"),
@@ -452,6 +459,8 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             (json!({ "version": 0 }), "greater than or equal to 1"),
             (json!({ "version": "1" }), "must be of type integer"),
             (json!({ "model": "Upper" }), "should match"),
+            (json!({ "lineage": { "run": null } }), "Required value"),
+            (json!({ "lineage": { "datasets": [{ "uri": "s3://lake/a", "digest": "c" }, { "uri": "s3://lake/a", "digest": "d" }] } }), "Duplicate value"),
         ],
     )
     .await;

@@ -193,7 +193,21 @@ pub struct MLPipelineStatus {
     /// How far the other triggers have come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggers: Option<TriggersStatus>,
+    /// The numbers of its runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_numbers: Option<RunNumbers>,
     /// How far `history.archive` is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<Box<ArchiveStatus>>,
+}
+
+/// How the runs of a pipeline are counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunNumbers {
+    /// The last number that was given.
+    pub last: i64,
+    /// The last ones by the uid of their run, which takes its own before it begins.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub given: BTreeMap<String, i64>,
 }

@@ -38,6 +38,7 @@ use super::{
     ),
     printcolumn(name = "Started", type_ = "date", json_path = ".status.startTime"),
     printcolumn(name = "Completed", type_ = "date", json_path = ".status.completionTime"),
+    printcolumn(name = "Number", type_ = "integer", json_path = ".status.number", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", priority = 1),
     printcolumn(
         name = "Message",
@@ -206,6 +207,10 @@ pub struct MLPipelineRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// Which run of its pipeline it is, counted from 1, which stages read as `run.number`. No other run of the pipeline ever has the same. A run whose
+    /// pipeline is written in place has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<i64>,
     /// When it began, or was begun again by `retryFrom`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,

@@ -52,7 +52,7 @@ pub use live::{LiveMetrics, Report};
 pub(crate) use locks::bounds;
 pub use locks::{Lock, LocksStatus};
 pub use ml_pipeline::{
-    Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus,
+    Concurrency, ConcurrencyPolicy, Defaults, History, MLPipeline, MLPipelineSpec, MLPipelineStatus, RunNumbers,
 };
 pub use ml_pipeline_run::{
     AgentImage, Cancel, ItemsStatus, JobRef, MLPipelineRun, MLPipelineRunSpec, MLPipelineRunStatus, OutputStatus,
@@ -62,7 +62,9 @@ pub use model_deployment::{
     Address, CachedModel, DeployedModel, ModelCache, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus,
     Percentile, RevisionStatus, Scale, ScaleMetric, ServedArtifact,
 };
-pub use model_version::{Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, ModelVersionStatus};
+pub use model_version::{
+    Dataset, Lineage, ModelArtifact, ModelRead, ModelVersion, ModelVersionSpec, ModelVersionStatus,
+};
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};
 pub use nested::{NestedOutput, NestedPipeline};
 pub use param::{ParamSpec, ParamType, Value};
@@ -82,7 +84,7 @@ pub use security::{Auth, Jwks, JwksKey, JwtRules, KeySecret, RateLimit, RatePer,
 pub use server::{Batching, ReadyProbe, Server, ServerContainer, ServerProtocol};
 pub(crate) use stage::is_stop;
 pub use stage::{
-    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, InputMode, MemoryGrowth, ModelInput, OnFailure,
+    ArtifactType, Backoff, Deploy, Gate, Input, InputDefault, InputMode, Keep, MemoryGrowth, ModelInput, OnFailure,
     Otherwise, Output, Register, Retry, Stage, UriAccess, WaitFor,
 };
 pub use stage_template::{Described, StageTemplate, StageTemplateSpec, TemplateInput, TemplateStatus};

@@ -47,7 +47,7 @@ pub struct ModelVersionSpec {
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub version: i64,
     pub artifact: ModelArtifact,
-    /// `onnx`.
+    /// `onnx`, or what `format` of the stage's output says.
     #[schemars(length(min = 1, max = 32))]
     pub format: String,
     /// Names, data types and shapes of inputs and outputs, as in the model's `signature.json`. Absent if
@@ -81,26 +81,34 @@ pub struct ModelArtifact {
     pub access: Option<StoreAccess>,
 }
 
-/// What the model was made of.
+/// What the model was made of. Of a version that a person wrote some of it may be absent: what a run needs to be made again, `frozen` above all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lineage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<String>,
     pub run: String,
-    pub run_uid: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_uid: Option<String>,
     /// The stage that made the model.
     pub stage: String,
     /// The ControllerRevision that holds the frozen pipeline.
-    pub frozen: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
     /// Digest of the run's parameters.
-    pub params_digest: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params_digest: Option<String>,
     /// Image digests by stage, for every stage that the model depends on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, String>,
     /// Every artifact that the model depends on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name", "uri"]))]
     pub datasets: Vec<Dataset>,
+    /// Every model that its stages read, by an input with `model` or `deployed`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub models: Vec<ModelRead>,
     /// The folder that its stages ran in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<RunCode>,
@@ -110,10 +118,26 @@ pub struct Lineage {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Dataset {
-    /// `<stage>.<output>`.
+    /// `<stage>.<output>`; of one that no stage made, any name or none.
+    #[serde(default)]
+    #[schemars(extend("default" = ""))]
     pub name: String,
     pub uri: String,
     pub digest: String,
+}
+
+/// A model that a stage read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelRead {
+    /// `<stage>.<input>`.
+    pub name: String,
+    /// Nothing where no ModelVersion is it: a ModelDeployment may serve an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_version: Option<String>,
+    pub uri: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

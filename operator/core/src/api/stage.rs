@@ -270,12 +270,29 @@ pub struct Output {
     #[serde(rename = "type", default, skip_serializing_if = "is_artifact")]
     #[schemars(with = "String", extend("enum" = ["artifact", "model"]))]
     pub kind: ArtifactType,
+    /// Of `type: model`: what the model is, such as `pytorch` or `safetensors`. Default `onnx`, whose folder has to hold `model.onnx` and
+    /// `signature.json`; of another one nothing is asked, a ModelVersion has it in its `format`, and a ModelDeployment serves it with a `server.container` of
+    /// its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z0-9-]+$"))]
+    pub format: Option<String>,
     /// The program may leave it out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
+}
+
+/// The format that Millrace's model server serves.
+const ONNX: &str = "onnx";
+
+impl Output {
+    /// The format of a model, where it is another than the usual one.
+    #[must_use]
+    pub fn other_format(&self) -> Option<&str> {
+        self.format.as_deref().filter(|format| *format != ONNX)
+    }
 }
 
 pub(super) fn is_artifact(kind: &ArtifactType) -> bool {
@@ -315,6 +332,32 @@ pub struct Register {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub metrics: Option<String>,
+    /// Which versions of the model stay once this one is registered. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
+}
+
+/// The newest versions of a model stay, and of the older ones those that somebody needs: a ModelDeployment that serves it, is to serve it or has pods
+/// of it, a run that has not ended and reads it or has registered it, and a pipeline that reads it by its number. The others are deleted when the
+/// stage has registered its version; what they point to stays in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Keep {
+    /// How many of the newest stay, the one that is registered among them.
+    #[schemars(range(min = 1, max = 1000))]
+    pub last: u32,
+    /// Those too that a ModelDeployment has in its `status.history`, to which one may go back.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub deployed: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands over references.
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// Sets the version that a ModelDeployment serves.
@@ -356,7 +399,7 @@ pub struct Retry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
     /// CEL that says whether a failure is worth another attempt: `reason != 'Timeout' && exitCode != 2`. False fails the stage at once. It knows
-    /// `exitCode` (-1 if no program ended), `reason` and `attempt` (of the one that failed). Reasons: `Error`, `OOMKilled`, `Timeout`, `CannotStart`,
+    /// `exitCode` (-1 if no program ended), `reason` and `attempt` (of the one that failed), `run` and, but for a StageTemplate's, `params`. Reasons: `Error`, `OOMKilled`, `Timeout`, `CannotStart`,
     /// `OutputMissing`, `ResultTooLarge`, `BadResult`, `StoreNotWritable`, `StoreNotReadable`, `NoReport`, `BadReport`, `DeadlineExceeded`, `AgentNotDelivered`, and the
     /// kubelet's `StartError` and `ContainerCannotRun`. Failures of the infrastructure are tried again without being asked about.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -110,7 +110,7 @@ pub struct Backfill {
 #[serde(rename_all = "camelCase")]
 pub struct ModelTrigger {
     /// A ModelDeployment of the namespace. For `drift` it needs `monitoring.drift`.
-    #[schemars(length(min = 1, max = 50))]
+    #[schemars(length(min = 1, max = 63))]
     pub model_deployment: String,
     /// A CEL expression over `drift`, which has figures of `status.drift` of the ModelDeployment: `share`, `samples`, `drifted`, `compared`,
     /// `outliers`, `predictions` (null where there are none) and, by name, `features`, those that the status lists; and over `live`, the metrics

@@ -31,6 +31,14 @@ pub struct Frozen {
 }
 
 impl Frozen {
+    /// One of its stages registers a model and lets older versions go.
+    #[must_use]
+    pub fn deletes_versions(&self) -> bool {
+        self.stages
+            .values()
+            .any(|stage| matches!(&stage.kind, FrozenKind::Register(register) if register.keep.is_some()))
+    }
+
     /// The name of the ControllerRevision that holds it for an owner. Whose it is belongs to the name: a run and a pipeline may
     /// be called the same and run the same, and what is the one's goes when that goes.
     pub fn revision_name(&self, owner: &str, uid: &str) -> Result<String, serde_json::Error> {

@@ -27,6 +27,7 @@ pub(super) fn begin(
 ) -> Result<MLPipelineRunStatus, (&'static str, String)> {
     let mut new = MLPipelineRunStatus {
         observed_generation: old.observed_generation,
+        number: old.number,
         // Whether it was promoted is to be seen anew.
         conditions: old.conditions.iter().filter(|condition| condition.type_ != "Promoted").cloned().collect(),
         retry_from: Some(asked.clone()),

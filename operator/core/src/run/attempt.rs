@@ -6,7 +6,7 @@ use super::ending::{Ending, Failure};
 use super::gate::{self, Verdict};
 use super::graph::GATE_REJECTED;
 use super::pass::{Effects, Pass, Stages, after, clip, whole_seconds};
-use super::{cache, container, heal, inputs, memory, mounts, retry};
+use super::{cache, container, heal, inputs, memory, mounts, retry, scope};
 use crate::api::{Otherwise, OutputStatus, StageState, StageStatus};
 use crate::duration;
 use crate::pipeline::FrozenContainer;
@@ -165,7 +165,8 @@ fn failed(
     let seed = format!("{}/{name}/{}", pass.run_uid(), status.attempts);
     let wait = if lasting { None } else { retry::wait(&stage.retry, status.failures, &seed) };
     let Some(wait) = wait else { return fail(pass, name, status, &reason, &message, effects) };
-    if let Some(no) = retry::refused(&stage.retry, exit_code, &reason, status.attempts) {
+    let scope = scope::without_stages(pass);
+    if let Some(no) = retry::refused(&stage.retry, exit_code, &reason, status.attempts, scope) {
         return fail(pass, name, status, &reason, &in_first_line(&message, &no), effects);
     }
     let next = after(whole_seconds(pass.now), wait);

@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn bound(needs: &[&str], bond: Bond) -> FrozenStage {
-        let register = Register { model: "m".into(), from: "a.b".into(), metrics: None };
+        let register = Register { model: "m".into(), from: "a.b".into(), metrics: None, keep: None };
         FrozenStage {
             needs: needs.iter().map(ToString::to_string).collect(),
             bonds: needs.iter().map(|need| ((*need).to_owned(), bond)).collect(),

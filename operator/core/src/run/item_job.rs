@@ -156,7 +156,7 @@ pub(super) fn collect(
     };
     let mut task = job::task(pass, name, stage, status, &container, &BTreeMap::new(), &BTreeMap::new());
     // A folder for each output, and the list of items.
-    let folder = |items: bool| TaskOutput { kind: ArtifactKind::Artifact, optional: false, items };
+    let folder = |items: bool| TaskOutput { kind: ArtifactKind::Artifact, optional: false, items, format: None };
     task.outputs = stage.outputs.keys().map(|name| (name.clone(), folder(false))).collect();
     task.outputs.insert(ITEMS_OUTPUT.to_owned(), folder(true));
     task.timeout_seconds = None;

@@ -78,6 +78,7 @@ pub(super) fn task(
         optional: output.optional || asks,
         // Of a stage with `forEach` the list is what is collected.
         items: stage.for_each.is_none() && stage.lists.contains(name),
+        format: output.other_format().map(str::to_owned),
     };
     Task {
         namespace: pass.namespace().to_owned(),

@@ -1,7 +1,7 @@
 //! Runs: from what is frozen and what is observed to the next effects.
 //!
 //! A pass goes: `start` (accept, freeze) → `advance` (every stage one step: `container`, `nested`, `nested_items`, `approve`,
-//! `register`, `deploy`) →
+//! `register` (then `keep`), `deploy`) →
 //! `finish` (is the run over) → `status` (conditions). A stage with a program goes: `inputs` → `job` → `classify` (what
 //! became of the attempt) → `attempt` (what follows from it) → `retry`, `heal`, `gate`; `cache` may spare it the attempt. Each decides from values alone.
 
@@ -28,6 +28,7 @@ mod inputs;
 mod item_job;
 mod items;
 mod job;
+mod keep;
 mod locks;
 mod memory;
 mod mounts;
@@ -54,6 +55,7 @@ pub use classify::runs;
 pub(crate) use classify::waiting as pod_waits;
 pub use fan_out::has_item_pods;
 pub(crate) use graph::ancestors;
+pub use keep::{held_versions, pinned_versions};
 pub use locks::{Claim, claims, has_locks, lock_names, takes_locks};
 pub use nested::{Above, DEEPEST, ended_by, parent};
 pub use nested_items::MOST_RUNS;

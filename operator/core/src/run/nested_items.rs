@@ -10,7 +10,7 @@ use super::graph::GATE_REJECTED;
 use super::inputs::Hindrance;
 use super::items::{self, Items, LONGEST_LIST, Values};
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{JobItems, attempt, container, fan_out, nested, scope};
+use super::{JobItems, attempt, container, fan_out, nested, scope, usage};
 use crate::api::{ForEach, ItemsStatus, MLPipelineRun, NestedPipeline, StageState, StageStatus};
 use crate::names;
 use crate::pipeline::FrozenNested;
@@ -230,6 +230,7 @@ fn done(
     effects: &mut Effects,
 ) -> StageStatus {
     let keeps = frozen.pipeline.results.is_some();
+    status.usage = usage::of_runs(pass, name).or(status.usage);
     match frozen.items().filter(|_| keeps) {
         Some((_, collector)) => fan_out::done(pass, name, collector, status, stages, effects),
         None => {

@@ -1,7 +1,7 @@
 //! What a pass looks at: slim views of Jobs and pods, and the objects that stages refer to. The controller keeps these
 //! views instead of whole objects, so that memory is bytes an object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PodTemplate;
@@ -42,6 +42,8 @@ pub struct Observed {
     pub pods: Vec<Arc<PodView>>,
     /// ModelVersions of the namespace.
     pub model_versions: Vec<Arc<ModelVersion>>,
+    /// Those that other runs which have not ended read or made, or that pipelines read by their number, where the run may delete versions.
+    pub held_versions: BTreeSet<String>,
     /// ModelDeployments of the namespace by name.
     pub model_deployments: BTreeMap<String, Arc<ModelDeployment>>,
     /// What the apiserver refused of the last pass's effects.

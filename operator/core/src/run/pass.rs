@@ -95,6 +95,17 @@ impl Pass<'_> {
     }
 }
 
+/// Which run of its pipeline it is: as its status has it, or else as its pipeline has given it.
+pub(super) fn number(run: &MLPipelineRun, observed: &Observed) -> Option<i64> {
+    let taken = run.status.as_ref().and_then(|status| status.number);
+    let given = || {
+        let pipeline = observed.pipeline.as_ref().filter(|_| run.spec.pipeline.is_none())?;
+        let numbers = pipeline.status.as_ref()?.run_numbers.as_ref()?;
+        numbers.given.get(run.metadata.uid.as_ref()?).copied()
+    };
+    taken.or_else(given)
+}
+
 /// Why the apiserver refused what the last pass wanted of an object, given as kind and name.
 pub(super) fn refusal<'a>(observed: &'a Observed, object: &str) -> Option<&'a Refusal> {
     observed.refusals.iter().find(|refusal| refusal.object == object)

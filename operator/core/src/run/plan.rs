@@ -19,6 +19,8 @@ use crate::problem;
 
 /// What a run refers to may reach the operator a moment after the run: before this age nothing is held against it.
 const SETTLING: Duration = Duration::from_secs(3);
+/// How soon to look for a number that was not heard of.
+const NUMBER: Duration = Duration::from_secs(5);
 /// How soon to try again to keep a pipeline that the apiserver refused to keep.
 const REFUSED: Duration = Duration::from_secs(10);
 
@@ -86,6 +88,7 @@ fn begin(
     }
     // There was nothing to begin again.
     status.retry_from.clone_from(&run.spec.retry_from);
+    status.number = super::pass::number(run, observed);
     let held = hold::held(run, observed, now);
     // It was checked when it was held first.
     if let Some(held) = held.as_ref().filter(|held| held.ends() || hold::is_held(&status)) {
@@ -95,6 +98,11 @@ fn begin(
         Start::Frozen { frozen, params, revision } => {
             if let Some(held) = held {
                 return hold::plan(status, &held, now);
+            }
+            if status.number.is_none() && run.spec.pipeline.is_none() {
+                // Its pipeline is about to give it one. Who begins again is to be seen as one that has not ended.
+                let status = run.status.is_some().then_some(status);
+                return Plan { status, requeue: Some(NUMBER), ..Plan::default() };
             }
             let name = revision.metadata.name.clone().unwrap_or_default();
             if let Some(refusal) = refusal(observed, &format!("ControllerRevision {name}")) {
@@ -245,7 +253,8 @@ fn advanced(pass: &Pass<'_>, mut status: MLPipelineRunStatus) -> Plan<MLPipeline
     // Another waits for its end.
     let replaced = status.stages.values().any(|stage| stage.reason.as_deref() == Some(finish::REPLACED));
     let pass = &Pass { held: pass.held && !replaced, ..*pass };
-    let (stages, waits) = gone_on(pass, &status.stages, &mut effects);
+    let (mut stages, waits) = gone_on(pass, &status.stages, &mut effects);
+    usage::take_over(pass, &status.stages, &mut stages);
     status.stages = stages;
     attempt::bound(&mut status.stages);
     let parked = approve::is_parked(&status.stages);

@@ -5,9 +5,10 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::pass::{Effects, Pass, Stages, clip};
-use super::{attempt, deadline, graph};
+use super::{attempt, deadline, graph, keep};
 use crate::api::{
-    Dataset, Lineage, ModelArtifact, ModelVersion, ModelVersionSpec, OutputStatus, Register, StageState, StageStatus,
+    Dataset, Lineage, ModelArtifact, ModelRead, ModelVersion, ModelVersionSpec, OutputStatus, Register, StageState,
+    StageStatus,
 };
 use crate::names;
 use crate::plan::{Create, Refusal};
@@ -30,12 +31,7 @@ pub(super) fn step(
     let started = status.start_time.get_or_insert(pass.time()).clone();
     status.state = StageState::Running;
     if let Some(version) = ours(pass, name, old.retries) {
-        status.state = StageState::Succeeded;
-        status.completion_time = Some(pass.time());
-        status.model_version.clone_from(&version.metadata.name);
-        status.reason = None;
-        status.message = None;
-        return status;
+        return keep::step(pass, name, register.keep.as_ref(), version, status, stages, effects);
     }
     let (stage, output) = register.from.split_once('.').unwrap_or((&register.from, ""));
     let Some(artifact) = stages.get(stage).and_then(|status| status.outputs.get(output)) else {
@@ -149,7 +145,7 @@ fn model_version(
     }
 }
 
-/// What the model was made of: the images of the stages that it depends on, and every artifact that they made.
+/// What the model was made of: the images of the stages that it depends on, every artifact that they made, and the models that they read.
 fn lineage(pass: &Pass<'_>, producer: &str, stages: &Stages) -> Lineage {
     let mut above = graph::ancestors(&pass.frozen.stages, producer);
     let datasets = above.iter().filter_map(|stage| Some((*stage, stages.get(*stage)?))).flat_map(|(stage, status)| {
@@ -161,17 +157,28 @@ fn lineage(pass: &Pass<'_>, producer: &str, stages: &Stages) -> Lineage {
     });
     let datasets = datasets.collect();
     above.insert(producer);
+    let models = above.iter().filter_map(|stage| Some((*stage, stages.get(*stage)?))).flat_map(|(stage, status)| {
+        status.inputs.iter().filter_map(move |(input, read)| {
+            Some(ModelRead {
+                name: format!("{stage}.{input}"),
+                model_version: read.model_version.clone(),
+                uri: read.uri.clone()?,
+                digest: read.digest.clone(),
+            })
+        })
+    });
     let image = |stage: &&str| Some(((*stage).to_owned(), stages.get(*stage)?.image.clone()?));
     let params = serde_json::to_vec(pass.params).unwrap_or_default();
     Lineage {
         pipeline: pass.pipeline_name().map(str::to_owned),
         run: pass.run_name().to_owned(),
-        run_uid: pass.run_uid().to_owned(),
+        run_uid: Some(pass.run_uid().to_owned()),
         stage: producer.to_owned(),
-        frozen: pass.frozen_name.to_owned(),
-        params_digest: format!("sha256:{}", names::sha256_hex(&params)),
+        frozen: Some(pass.frozen_name.to_owned()),
+        params_digest: Some(format!("sha256:{}", names::sha256_hex(&params))),
         images: above.iter().filter_map(image).collect(),
         datasets,
+        models: models.collect(),
         code: pass.run.spec.code.clone(),
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::nested;
-use super::pass::{Pass, Stages};
+use super::pass::{Pass, Stages, number};
 use crate::api::StageStatus;
 use crate::expr::Scope;
 
@@ -22,6 +22,11 @@ pub(super) fn names(pass: &Pass<'_>, stages: &Stages) -> Map<String, Value> {
         .collect()
 }
 
+/// `params` and `run`: what says whether a failure is worth another attempt.
+pub(super) fn without_stages(pass: &Pass<'_>) -> Scope {
+    with_run(pass).with("params", Map::from_iter(pass.params.clone()).into())
+}
+
 /// Only `run`: what a StageTemplate sees besides its own names.
 pub(super) fn with_run(pass: &Pass<'_>) -> Scope {
     Scope::new().with("run", run(pass))
@@ -34,7 +39,9 @@ fn run(pass: &Pass<'_>) -> Value {
         "name": pass.run_name(),
         "namespace": pass.namespace(),
         "uid": pass.run_uid(),
-        "pipeline": pass.pipeline_name(),
+        // It is text, for one that is written in place too.
+        "pipeline": pass.pipeline_name().unwrap_or_default(),
+        "number": number(pass.run, pass.observed),
         "trigger": trigger.map(|trigger| trigger.kind.as_str()).or(nested),
         "scheduledTime": pass.run.spec.scheduled_time,
         "upstream": trigger.and_then(|trigger| trigger.run.as_deref()),

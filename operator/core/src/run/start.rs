@@ -61,7 +61,8 @@ fn check(
     observed: &Observed,
     config: &Config,
 ) -> Result<(Frozen, BTreeMap<String, Value>), Vec<Problem>> {
-    let frozen = pipeline::check(spec, &observed.templates, config)?;
+    let written = if run.spec.pipeline.is_some() { pipeline::check_in_place } else { pipeline::check };
+    let frozen = written(spec, &observed.templates, config)?;
     if run.spec.code.is_some() && frozen.store.is_none() {
         let message =
             "code comes out of the pipeline's store, and it has none: write store into the pipeline, or leave code out";

@@ -155,9 +155,8 @@ fn promoted(status: &mut MLPipelineRunStatus, frozen: &Frozen, end: Option<&End>
     let disapproved = deciding.iter().find_map(|(name, stage)| Some((name, stage, graph::disapproved(stage)?)));
     let said = if let Some((name, stage, reason)) = disapproved {
         (False, reason, format!("stage `{name}`: {}", first_line(stage)))
-    } else if let Some((name, _)) = no {
-        // The figures are told by the stage, once.
-        (False, GATE_REJECTED, format!("the gate of stage `{name}` said no"))
+    } else if let Some((name, stage)) = no {
+        (False, GATE_REJECTED, format!("the gate of stage `{name}` said no: {}", first_line(stage)))
     } else if deciding.is_empty() || (end.is_none() && !deciding.iter().any(|(_, stage)| done(stage))) {
         return;
     } else if let Some((name, stage)) = deciding.iter().find(|(_, stage)| !done(stage)) {

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use millrace_contract::Usage;
 
-use super::pass::Stages;
-use crate::api::StageUsage;
-use crate::pipeline::FrozenContainer;
+use super::pass::{Pass, Stages};
+use super::{fan_out, nested};
+use crate::api::{StageStatus, StageUsage};
+use crate::names;
+use crate::pipeline::{FrozenContainer, FrozenKind};
 use crate::pod;
 
 /// More kinds of devices than this are not told of.
@@ -22,6 +24,32 @@ pub(super) fn with(before: Option<StageUsage>, stage: &FrozenContainer, more: &U
 /// What all stages used; nothing as long as none has.
 pub(super) fn of_run(stages: &Stages) -> Option<StageUsage> {
     stages.values().filter_map(|stage| stage.usage.clone()).reduce(|all, one| sum(&all, &one))
+}
+
+/// What the runs of a stage with `pipeline` used, those of earlier attempts too; nothing as long as none has.
+pub(super) fn of_runs(pass: &Pass<'_>, stage: &str) -> Option<StageUsage> {
+    let runs = pass.observed.nested.values().filter(|run| nested::label(run, names::STAGE_LABEL) == Some(stage));
+    runs.filter_map(|run| run.status.as_ref()?.usage.clone()).reduce(|all, one| sum(&all, &one))
+}
+
+/// Stages with `pipeline` have used what their runs have, until these end, which may be after the stage. Of items it is taken as often as they are
+/// counted: each of a thousand runs would be a write of its own.
+pub(super) fn take_over(pass: &Pass<'_>, old: &Stages, stages: &mut Stages) {
+    for (name, frozen) in &pass.frozen.stages {
+        let Some(status) = stages.get_mut(name).filter(|_| matches!(frozen.kind, FrozenKind::Pipeline(_))) else {
+            continue;
+        };
+        let counted = |status: &StageStatus| status.items.as_ref().and_then(|items| items.time.clone());
+        let recent =
+            status.items.is_some() && !status.state.ended() && old.get(name).map(counted) == Some(counted(status));
+        // Then it has an attempt of its own, which adds to it.
+        if fan_out::collects(status) || recent {
+            continue;
+        }
+        if let Some(used) = of_runs(pass, name) {
+            status.usage = Some(used);
+        }
+    }
 }
 
 /// The devices that a pod of the stage has. One has them whole, however much of them its program uses.

@@ -162,6 +162,11 @@ fn what_the_result_depends_on_makes_another_key_and_nothing_else_does() {
     ] {
         assert_eq!(made(plain(), chain(more.clone())), Vec::<String>::new(), "{more}");
     }
+    let model =
+        |format: serde_json::Value| chain(json!({ "outputs": { "model": { "type": "model", "format": format } } }));
+    assert_eq!(made(model(json!(null)), model(json!("pytorch"))), ["r2-fit-1"]);
+    assert_eq!(made(model(json!("gguf")), model(json!("pytorch"))), ["r2-fit-1"]);
+    assert_eq!(made(model(json!(null)), model(json!("onnx"))), Vec::<String>::new());
     // Its attempt's folder and its run's are told to the program, and are no part of it; what names the run is.
     let paths = json!({ "container": { "args": ["$[[ inputs.rows ]]", "$[[ outputs.model ]]"] } });
     assert_eq!(made(chain(paths.clone()), chain(paths)), Vec::<String>::new());

@@ -1,7 +1,7 @@
 //! A Kubernetes small enough to read: Jobs, their pods, ModelVersions and one ModelDeployment, moved by a script. It
 //! carries out plans in the order of `plan.rs`, and can crash before or after any write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +92,8 @@ pub struct Cluster {
     pub nested: BTreeMap<String, MLPipelineRun>,
     /// What a nested run sees of those that it belongs to.
     pub above: Above,
+    /// ModelVersions that others need.
+    pub held_versions: BTreeSet<String>,
     /// What other runs have made.
     pub cache: CacheIndex,
     pub refusals: Vec<Refusal>,
@@ -148,6 +150,7 @@ impl Cluster {
             superseded: BTreeMap::new(),
             nested: BTreeMap::new(),
             above: Above::default(),
+            held_versions: BTreeSet::new(),
             cache: CacheIndex::default(),
             refusals: Vec::new(),
             fates: BTreeMap::new(),
@@ -269,6 +272,7 @@ impl Cluster {
             pods: self.pods.iter().cloned().map(Arc::new).collect(),
             model_versions: self.versions.iter().cloned().map(Arc::new).collect(),
             model_deployments: deployments.chain(others).collect(),
+            held_versions: self.held_versions.clone(),
             refusals: self.refusals.clone(),
             cache: self.cache.snapshot(),
             ..Observed::default()
@@ -429,6 +433,12 @@ impl Cluster {
                 self.pods.retain(|pod| pod.owner.as_ref() != Some(&delete.uid));
             }
             DeleteKind::Pod => self.pods.retain(|pod| pod.uid != delete.uid),
+            DeleteKind::ModelVersion => {
+                let there =
+                    self.versions.iter().position(|version| version.metadata.name.as_ref() == Some(&delete.name));
+                let gone = self.versions.remove(there.unwrap());
+                assert_eq!(gone.metadata.uid.unwrap_or_default(), delete.uid, "another one of that name");
+            }
             DeleteKind::Run => self.run.metadata.deletion_timestamp = Some(Time(self.now)),
             DeleteKind::Deployment
             | DeleteKind::Service

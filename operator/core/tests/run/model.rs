@@ -3,7 +3,7 @@
 use millrace_core::api::StageState;
 use serde_json::json;
 
-use crate::cluster::{Cluster, Fate, deployment, unregistered};
+use crate::cluster::{Cluster, Crash, Fate, deployment, unregistered};
 use crate::{pipeline, stage, whole_loop};
 
 /// The whole loop with a candidate of the given score.
@@ -42,7 +42,8 @@ fn a_model_that_passes_its_gate_is_registered_with_its_lineage_and_served() {
     let lineage = version.spec.lineage.as_ref().unwrap();
     assert_eq!(lineage.images.keys().collect::<Vec<_>>(), ["ingest", "train"]);
     assert_eq!(lineage.datasets[0].name, "ingest.data");
-    assert_eq!(Some(&lineage.frozen), cluster.status().frozen.as_ref());
+    assert_eq!(lineage.frozen, cluster.status().frozen);
+    assert_eq!(lineage.models, [], "the champion is judged beside, and the model is not made of it");
     assert_eq!(cluster.deployment.as_ref().unwrap().spec.model.version, Some(1));
     assert_eq!(cluster.stage("deploy").model_version.as_deref(), Some("penguins-v1"));
     assert_eq!(cluster.stage("register").model_version.as_deref(), Some("penguins-v1"));
@@ -54,8 +55,9 @@ fn a_model_that_its_gate_rejects_is_not_registered_and_the_run_succeeds() {
     cluster.settle();
     assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
     let (status, reason, message) = cluster.condition("Promoted").unwrap();
-    assert_eq!((status, reason, message), ("False", "GateRejected", "the gate of stage `evaluate` said no"));
     let figures = "`metrics.f1 >= 0.9` is false: metrics.f1 = 0.5, champion = null";
+    assert_eq!((status, reason), ("False", "GateRejected"));
+    assert_eq!(message, format!("the gate of stage `evaluate` said no: {figures}"));
     assert_eq!(cluster.stage("evaluate").message.as_deref(), Some(figures));
     let told = cluster.events.iter().filter(|event| event.message.contains(figures)).count();
     assert_eq!(told, 1, "{:?}", cluster.events);
@@ -90,6 +92,116 @@ fn the_champion_that_is_served_is_an_input_and_decides_with_its_figures() {
     let mut better = next(worse, scored(0.97, Some(0.94)));
     better.settle();
     assert_eq!(better.deployment.as_ref().unwrap().status.as_ref().unwrap().served_version, Some(2));
+}
+
+#[test]
+fn a_model_of_another_format_is_registered_as_such() {
+    let made = |format: Option<&str>| {
+        let mut spec = whole_loop();
+        if let Some(format) = format {
+            spec["stages"]["train"]["outputs"]["model"]["format"] = json!(format);
+        }
+        let facts = Fate::Succeeds(json!({ "metrics": { "f1": 0.95 } }));
+        let mut cluster = Cluster::new(spec).fate("evaluate", 1, facts);
+        cluster.deployment = Some(deployment());
+        cluster.settle();
+        assert_eq!(cluster.condition("Succeeded").unwrap().0, "True", "{:#?}", cluster.status());
+        let job = serde_json::to_string(&cluster.jobs["r-train-1"].1).unwrap();
+        (cluster.versions[0].spec.format.clone(), cluster.versions[0].spec.signature.clone(), job)
+    };
+    let (format, signature, job) = made(Some("pytorch"));
+    assert_eq!((format.as_str(), signature), ("pytorch", None));
+    assert!(job.contains("pytorch"), "the agent is told: {job}");
+    let (format, _, plain) = made(None);
+    assert_eq!(format, "onnx");
+    assert_eq!(made(Some("onnx")).2, plain, "it is the usual one");
+}
+
+/// Versions 1 to 6 of the model, then a run that registers another and keeps the two newest.
+fn keeping(keep: serde_json::Value) -> Cluster {
+    let mut first = scored(0.95, None);
+    first.settle();
+    let mut spec = whole_loop();
+    spec["stages"]["register"]["register"]["keep"] = keep;
+    let better = Fate::Succeeds(json!({ "metrics": { "f1": 0.97 }, "champion": { "f1": 0.95 } }));
+    let mut second = next(first, Cluster::new(spec).fate("evaluate", 1, better));
+    for number in 2..=6 {
+        let mut version = second.versions[0].clone();
+        version.metadata.name = Some(format!("penguins-v{number}"));
+        version.metadata.uid = Some(format!("uid-{number}"));
+        version.metadata.labels = None;
+        version.spec.version = number;
+        second.versions.push(version);
+    }
+    second
+}
+
+fn numbers(cluster: &Cluster) -> Vec<i64> {
+    cluster.versions.iter().map(|version| version.spec.version).collect()
+}
+
+#[test]
+fn older_versions_go_once_another_is_registered_but_for_those_that_somebody_needs() {
+    let mut cluster = keeping(json!({ "last": 2 }));
+    let status = cluster.deployment.as_mut().unwrap().status.as_mut().unwrap();
+    status.history = serde_json::from_value(json!([{ "revision": "x", "version": 3, "outcome": "Promoted" }])).unwrap();
+    cluster.held_versions = ["penguins-v4".to_owned()].into();
+    // Another model of the same number is none of it.
+    let mut other = cluster.versions[1].clone();
+    other.metadata.name = Some("other-v2".into());
+    other.spec.model = "other".into();
+    cluster.versions.push(other);
+    cluster.settle();
+    assert_eq!(numbers(&cluster), [1, 3, 4, 6, 2, 7], "1 is served, to 3 one may go back, 4 is read");
+    let register = cluster.stage("register");
+    assert_eq!((register.state, register.model_version.as_deref()), (StageState::Succeeded, Some("penguins-v7")));
+    let said = "register.keep.last is 2, so that older versions are deleted: penguins-v2, penguins-v5";
+    assert_eq!((register.reason.as_deref(), register.message.as_deref()), (None, Some(said)));
+    let told = cluster.events.iter().filter(|event| event.reason == "VersionsDeleted").count();
+    assert_eq!((told, cluster.condition("Succeeded").unwrap().0), (1, "True"));
+    let mut cluster = keeping(json!({ "last": 2, "deployed": false }));
+    let status = cluster.deployment.as_mut().unwrap().status.as_mut().unwrap();
+    status.history = serde_json::from_value(json!([{ "revision": "x", "version": 3, "outcome": "Promoted" }])).unwrap();
+    cluster.settle();
+    assert_eq!(numbers(&cluster), [1, 6, 7], "what is served stays whatever is written");
+    let mut cluster = keeping(json!({ "last": 20 }));
+    cluster.settle();
+    assert_eq!((numbers(&cluster).len(), cluster.stage("register").message.as_ref()), (7, None));
+}
+
+#[test]
+fn a_crash_among_deletions_leaves_none_out() {
+    let mut whole = keeping(json!({ "last": 2 }));
+    whole.settle();
+    for write in 1..=whole.writes {
+        for crash in [Crash::Before(write), Crash::After(write)] {
+            let mut cluster = keeping(json!({ "last": 2 }));
+            cluster.crash = Some(crash);
+            cluster.settle();
+            assert_eq!(numbers(&cluster), [1, 6, 7], "{crash:?}");
+            assert_eq!(cluster.stage("register").message, whole.stage("register").message, "{crash:?}");
+        }
+    }
+}
+
+#[test]
+fn a_model_that_its_stages_read_is_in_its_lineage() {
+    let mut first = scored(0.95, None);
+    first.settle();
+    let mut spec = whole_loop();
+    spec["stages"]["train"]["inputs"]["teacher"] = json!({ "deployed": "served" });
+    spec["stages"]["ingest"]["inputs"] = json!({ "sieve": { "model": { "name": "penguins" } } });
+    let better = Fate::Succeeds(json!({ "metrics": { "f1": 0.97 }, "champion": { "f1": 0.95 } }));
+    let mut second = next(first, Cluster::new(spec).fate("evaluate", 1, better));
+    second.settle();
+    assert_eq!(second.condition("Succeeded").unwrap().0, "True", "{:#?}", second.status());
+    let artifact = &second.versions[0].spec.artifact;
+    let models = &second.versions[1].spec.lineage.as_ref().unwrap().models;
+    assert_eq!(models.iter().map(|read| read.name.as_str()).collect::<Vec<_>>(), ["ingest.sieve", "train.teacher"]);
+    for read in models {
+        assert_eq!(read.model_version.as_deref(), Some("penguins-v1"));
+        assert_eq!((&read.uri, read.digest.as_ref()), (&artifact.uri, Some(&artifact.digest)));
+    }
 }
 
 #[test]

@@ -131,7 +131,8 @@ fn what_a_gate_in_there_does_not_let_through_does_not_go_on_out_here() {
     assert_eq!(cluster.stage("make").state, Succeeded);
     assert_eq!(cluster.stage("train").state, Skipped);
     assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
-    assert_eq!(cluster.condition("Promoted").unwrap().0, "False");
+    let words = "the gate of stage `make` said no: run r-make-1: GateRejected: the gate of stage `prepare` said no";
+    assert_eq!(cluster.condition("Promoted"), Some(("False", "GateRejected", words)));
 }
 
 #[test]
@@ -231,4 +232,30 @@ fn a_crash_at_any_write_makes_one_nested_run() {
 fn a_run_that_no_stage_of_its_owner_names_is_ended() {
     let parent = MLPipelineRun { status: Some(MLPipelineRunStatus::default()), ..MLPipelineRun::default() };
     assert_eq!(ended_by(&parent, &MLPipelineRun::default()), Some(Cancel::Graceful));
+}
+
+#[test]
+fn what_the_run_used_the_stage_has_used_however_it_ends_and_when_it_is_tried_again() {
+    let used = |seconds: f64| json!({ "usage": { "cpuSeconds": seconds, "peakMemoryBytes": 7, "wallSeconds": 4.0 } });
+    let mut cluster = begun();
+    assert_eq!(cluster.stage("make").usage, None);
+    says(&mut cluster, "Unknown", "Running", "prepare is running", used(1.5));
+    cluster.reconcile();
+    assert_eq!(cluster.stage("make").usage.as_ref().unwrap().cpu_seconds, 1.5);
+    cluster.run.spec.cancel = Some(Cancel::Now);
+    cluster.reconcile();
+    assert_eq!(cluster.stage("make").state, Failed);
+    says(&mut cluster, "False", "Canceled", "spec.cancel is Now", used(2.5));
+    cluster.settle();
+    assert_eq!(cluster.stage("make").usage.as_ref().unwrap().cpu_seconds, 2.5, "it ended after its stage");
+    let before = cluster.status().usage.clone().unwrap();
+    cluster.run.spec.cancel = None;
+    cluster.run.spec.retry_from = Some(RetryFrom { failed: true, ..RetryFrom::default() });
+    cluster.settle_until(|cluster| cluster.nested.contains_key("r-make-2"));
+    let status = cluster.nested["r-make-1"].status.clone();
+    cluster.nested.get_mut("r-make-2").unwrap().status = status;
+    cluster.reconcile();
+    let all = cluster.stage("make").usage.clone().unwrap();
+    assert_eq!((all.cpu_seconds, all.wall_seconds, all.peak_memory_bytes), (5.0, 8.0, 7));
+    assert_eq!(cluster.status().usage.as_ref().unwrap().cpu_seconds, before.cpu_seconds + 2.5);
 }

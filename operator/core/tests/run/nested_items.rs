@@ -58,6 +58,7 @@ fn says(run: &mut MLPipelineRun, end: Option<(&str, &str, &str)>, promoted: bool
     let condition = |kind: &str, status: &str, reason: &str, message: &str| json!({ "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z" });
     let mut status = json!({
         "startTime": "2026-01-01T00:00:00Z", "progress": "0/1",
+        "usage": { "cpuSeconds": f64::from(index + 1), "peakMemoryBytes": index, "wallSeconds": 1.0 },
         "conditions": [condition("Succeeded", succeeded, reason, message)],
         "stages": { "fit": { "state": "Succeeded", "metrics": { "f1": f64::from(index) / 10.0 }, "results": { "best": index } } },
     });
@@ -163,6 +164,8 @@ fn each_item_is_a_run_and_what_became_of_them_is_one_output() {
                 "results": { "best": index }, "metrics": { "f1": f64::from(index) / 10.0 } })
     };
     assert_eq!(lines, [line(0, "north"), line(1, "south"), line(2, "west")]);
+    let used = fan.usage.as_ref().unwrap();
+    assert!(used.cpu_seconds >= 6.0 && used.wall_seconds >= 3.0, "items and who collects: {used:?}");
     let collect = cluster.jobs["r-fan-2"].1.spec.clone().unwrap().template.spec.unwrap().containers[0].clone();
     assert_eq!((collect.image.as_deref(), collect.args), (Some("agent"), Some(vec!["collect".to_owned()])));
     let task = collect.env.unwrap().into_iter().find(|var| var.name == "MILLRACE_TASK").unwrap().value.unwrap();

@@ -234,8 +234,10 @@ fn report(cluster: &mut Cluster, task: &Task, fate: &Fate) -> Value {
         let digest = format!("sha256:{}-{name}", task.stage);
         let mut record = json!({ "type": output.kind, "digest": digest, "size": 7, "files": 1 });
         if output.kind == millrace_contract::ArtifactKind::Model {
-            record["format"] = json!("onnx");
-            record["signature"] = json!({ "task": "classification" });
+            record["format"] = json!(output.format.as_deref().unwrap_or("onnx"));
+            if output.format.is_none() {
+                record["signature"] = json!({ "task": "classification" });
+            }
         }
         if output.items {
             record["items"] = json!(task.items.as_ref().map_or(3, |items| items.total));

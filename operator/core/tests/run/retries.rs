@@ -23,6 +23,21 @@ fn a_failure_that_the_condition_does_not_take_fails_the_stage_at_once_and_says_s
 }
 
 #[test]
+fn the_condition_may_ask_for_parameters_and_for_what_started_the_run() {
+    let mut spec =
+        retried(json!({ "limit": 5, "when": "params.patient && run.trigger == null && run.pipeline == ''" }));
+    spec["params"] = json!({ "patient": { "type": "boolean", "default": true } });
+    let failing = |spec: Value| Cluster::new(spec).fate("s", 1, Fate::Exits(1));
+    let mut cluster = failing(spec.clone());
+    cluster.settle();
+    assert_eq!((cluster.stage("s").state, cluster.stage("s").attempts), (StageState::Succeeded, 2));
+    spec["params"]["patient"]["default"] = json!(false);
+    let mut cluster = failing(spec);
+    cluster.settle();
+    assert_eq!((cluster.stage("s").state, cluster.stage("s").attempts), (StageState::Failed, 1));
+}
+
+#[test]
 fn the_infrastructure_is_not_asked_about() {
     let spec = retried(json!({ "limit": 1, "when": "false" }));
     let mut cluster = Cluster::new(spec).fate("s", 1, Fate::Evicted).fate("s", 2, Fate::LostWithNode);

@@ -1,6 +1,8 @@
 //! What runs wait for, and with whose words.
 
-use millrace_core::api::StageState;
+use std::sync::Arc;
+
+use millrace_core::api::{MLPipeline, MLPipelineStatus, RunNumbers, StageState};
 use serde_json::json;
 
 use crate::cluster::{Cluster, Fate, words};
@@ -89,6 +91,36 @@ fn a_run_waits_for_the_pipeline_that_it_names() {
     }
     assert!(cluster.status().completion_time.is_none());
     assert_eq!(cluster.writes, 1);
+}
+
+#[test]
+fn a_run_begins_when_its_pipeline_has_given_it_a_number_and_keeps_that() {
+    let args = json!({ "image": "i", "command": ["c"], "args": ["number-$[[ run.number ]]"] });
+    let spec = json!({ "stages": { "s": { "container": args, "when": "run.number < 9.0" } } });
+    let mut cluster = Cluster::new(spec.clone());
+    cluster.run.spec.pipeline = None;
+    cluster.run.spec.pipeline_ref = Some(millrace_core::api::PipelineRef { name: "p".into() });
+    let mut counted = MLPipeline::new("p", serde_json::from_value(spec).unwrap());
+    cluster.pipeline = Some(Arc::new(counted.clone()));
+    assert!(cluster.reconcile().is_some(), "it looks again");
+    assert_eq!((cluster.writes, cluster.jobs.len()), (0, 0));
+    let numbers = |uid: &str, last: i64| RunNumbers { last, given: [(uid.to_owned(), last)].into() };
+    counted.status = Some(MLPipelineStatus { run_numbers: Some(numbers("another", 6)), ..MLPipelineStatus::default() });
+    cluster.pipeline = Some(Arc::new(counted.clone()));
+    cluster.reconcile();
+    assert_eq!(cluster.writes, 0, "that is another's");
+    counted.status.as_mut().unwrap().run_numbers = Some(numbers("run-uid-0", 7));
+    cluster.pipeline = Some(Arc::new(counted.clone()));
+    cluster.settle();
+    assert_eq!((cluster.status().number, cluster.stage("s").state), (Some(7), StageState::Succeeded));
+    assert!(serde_json::to_string(&cluster.jobs["r-s-1"].1).unwrap().contains("number-7"));
+    counted.status.as_mut().unwrap().run_numbers = Some(numbers("another", 8));
+    cluster.pipeline = Some(Arc::new(counted));
+    let again = serde_json::from_value(json!({ "stage": "s" })).unwrap();
+    cluster.run.spec.retry_from = Some(again);
+    cluster.settle();
+    assert!(serde_json::to_string(&cluster.jobs["r-s-2"].1).unwrap().contains("number-7"), "{:?}", cluster.jobs.keys());
+    assert_eq!(cluster.status().number, Some(7));
 }
 
 #[test]

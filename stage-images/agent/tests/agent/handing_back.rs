@@ -163,6 +163,31 @@ fn a_model_comes_back_with_its_signature() {
 }
 
 #[test]
+fn a_model_of_another_format_may_hold_anything_and_has_a_signature_or_none() {
+    let made = |script: &str| {
+        let stage = Stage::new().model("model", "pytorch");
+        write(&stage.path("signature.json"), SIGNATURE.as_bytes());
+        let from = stage.path("signature.json").display().to_string();
+        let ran = stage
+            .sh(&format!("mkdir $MILLRACE_OUTPUT_MODEL; cd $MILLRACE_OUTPUT_MODEL; {}", script.replace("FROM", &from)));
+        (ran.report.reason, ran.report.message.clone(), ran.report.outputs.get("model").cloned())
+    };
+    let (reason, message, model) = made("echo x > weights.pt");
+    assert_eq!(reason, ReportReason::Completed, "{message}");
+    let model = model.unwrap();
+    assert_eq!((model.format.as_deref(), model.signature), (Some("pytorch"), None));
+    let model = made("echo x > weights.pt; cp FROM .").2.unwrap();
+    assert_eq!(model.signature.unwrap()["task"], "classification");
+    let (reason, message, _) = made("echo '{' > signature.json");
+    assert!(reason == ReportReason::OutputMissing && message.contains("signature.json cannot be used"), "{message}");
+    let (reason, message, _) = made("cd ..; rm -r model; echo x > $MILLRACE_OUTPUT_MODEL");
+    assert!(
+        reason == ReportReason::OutputMissing && message.contains("with `format: pytorch` is a folder"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_signature_that_does_not_fit_stays_in_the_artifact_and_the_manifest() {
     let stage = Stage::new().output("model", "model");
     let columns: Vec<_> = (0..500)

@@ -218,7 +218,11 @@ impl Cluster {
                     DeleteKind::Service => self.observed.services.retain(|_, service| service.uid != delete.uid),
                     DeleteKind::Autoscaler => self.observed.autoscaler = None,
                     DeleteKind::HttpRoute => self.observed.gateways.route = None,
-                    DeleteKind::Job | DeleteKind::Pod | DeleteKind::Run | DeleteKind::ControllerRevision => {
+                    DeleteKind::Job
+                    | DeleteKind::Pod
+                    | DeleteKind::Run
+                    | DeleteKind::ModelVersion
+                    | DeleteKind::ControllerRevision => {
                         panic!("a ModelDeployment has no {delete:?}")
                     }
                 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Problems, name, params};
-use crate::api::{ParamSpec, ParamType, StageTemplateSpec};
+use crate::api::{ArtifactType, Output, ParamSpec, ParamType, StageTemplateSpec};
 
 /// Declared parameters: their names, and that a default and the allowed values keep to the declaration.
 pub(super) fn params(declared: &BTreeMap<String, ParamSpec>, path: &str, problems: &mut Problems) {
@@ -51,6 +51,26 @@ fn bounds(param: &ParamSpec, at: &str, problems: &mut Problems) {
     }
 }
 
+/// What models are.
+pub(super) fn formats(outputs: &BTreeMap<String, Output>, path: &str, problems: &mut Problems) {
+    const LONGEST: usize = 32;
+    for (name, output) in outputs {
+        let Some(format) = &output.format else { continue };
+        let at = format!("{path}.{name}.format");
+        if output.kind != ArtifactType::Model {
+            let message = "only a model has a format: write type: model beside it, or leave format out";
+            problems.add(at, "InvalidFormat", message);
+            continue;
+        }
+        let is_name = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if format.is_empty() || format.len() > LONGEST || !is_name(format) {
+            let message =
+                format!("`{format}` is no format: write at most {LONGEST} of a-z, 0-9 and `-`, such as pytorch");
+            problems.add(at, "InvalidFormat", message);
+        }
+    }
+}
+
 /// The names of a StageTemplate's inputs, outputs, results and metrics.
 pub(super) fn template_names(spec: &StageTemplateSpec, problems: &mut Problems) {
     for name in spec.inputs.keys().filter(|name| *name != "*") {
@@ -59,6 +79,7 @@ pub(super) fn template_names(spec: &StageTemplateSpec, problems: &mut Problems) 
     name::labels(&spec.outputs, "spec.outputs", "an output", problems);
     name::distinct(spec.inputs.keys(), "spec.inputs", problems);
     name::distinct(spec.outputs.keys(), "spec.outputs", problems);
+    formats(&spec.outputs, "spec.outputs", problems);
     let facts = [("results", "a result", &spec.results), ("metrics", "a metric", &spec.metrics)];
     for (field, what, map) in facts {
         for name in map.keys().filter(|name| !name::is_fact(name)) {

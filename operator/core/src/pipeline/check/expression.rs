@@ -16,11 +16,17 @@ const TOLD: [&str; 3] = ["status", "reason", "message"];
 pub(super) fn run_names(of: &Resolved<'_>, spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>) -> Names {
     let seen = all.iter().filter(|(_, stage)| of.sees(stage));
     let stages = seen.map(|(name, stage)| ((*name).to_owned(), stage_type(stage)));
+    let mut names = own_names(of, spec);
+    names.insert("stages".to_owned(), Type::Named(stages.collect()));
+    names
+}
+
+/// The same without other stages.
+pub(super) fn own_names(of: &Resolved<'_>, spec: &MLPipelineSpec) -> Names {
     let mut names = base_names(&spec.params);
     if let Some(Type::Record(run)) = names.get_mut("run").filter(|_| of.finally) {
         run.extend(TOLD.map(|name| (name.to_owned(), Type::Text)));
     }
-    names.insert("stages".to_owned(), Type::Named(stages.collect()));
     names
 }
 

@@ -132,10 +132,6 @@ fn beside(stage: &str, resolved: &Resolved<'_>, problems: &mut Problems) {
         let message = "each item has metrics of its own, and the stage has none: judge them in a later stage that reads the output `items`";
         problems.add(format!("{at}.gate"), REASON, message);
     }
-    if resolved.stage.retry.as_ref().is_some_and(|retry| retry.backoff.is_some()) {
-        let message = "the Job of a stage with forEach tries its items again by itself, after 10s, then twice as long each time: leave backoff out";
-        problems.add(format!("{at}.retry.backoff"), REASON, message);
-    }
     if resolved.outputs().contains_key(ITEMS_OUTPUT) {
         let message = format!(
             "the output `{ITEMS_OUTPUT}` of a stage with forEach is the list of what became of its items: use another name"

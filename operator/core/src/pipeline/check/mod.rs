@@ -17,6 +17,7 @@ mod locks;
 mod made;
 mod name;
 mod nested;
+mod number;
 mod params;
 mod resolve;
 mod retry;
@@ -112,6 +113,20 @@ pub fn check(
     Ok(frozen)
 }
 
+/// The same of a pipeline that is written in place, in a run: nobody counts its runs.
+pub fn check_in_place(
+    spec: &MLPipelineSpec,
+    templates: &BTreeMap<String, Arc<StageTemplate>>,
+    config: &Config,
+) -> Result<Frozen, Vec<Problem>> {
+    let checked = check(spec, templates, config);
+    let named = number::named(spec, templates);
+    if named.is_empty() {
+        return checked;
+    }
+    Err(checked.err().unwrap_or_default().into_iter().chain(named).collect())
+}
+
 /// A stage that was made for an input runs a program of Millrace's, which is none of a person's code.
 fn without_code(written: &MLPipelineSpec, frozen: &mut Frozen) {
     for (name, stage) in &mut frozen.stages {
@@ -129,7 +144,9 @@ pub fn check_template(spec: &StageTemplateSpec, config: &Config) -> Result<(), V
     let mut problems = Problems::default();
     declared::params(&spec.params, "spec.params", &mut problems);
     declared::template_names(spec, &mut problems);
-    time::retry(spec.retry.as_ref(), "spec.retry", &mut problems);
+    let mut names = base_names(&spec.params);
+    names.remove("params");
+    time::retry(spec.retry.as_ref(), "spec.retry", &names, &mut problems);
     time::duration(spec.timeout.as_deref(), "spec.timeout", &mut problems);
     container::check(&spec.container, "spec.container", config, &mut problems);
     let names = expression::template_names(spec);
@@ -151,6 +168,7 @@ fn params_type(params: &BTreeMap<String, ParamSpec>) -> Type {
 fn base_names(params: &BTreeMap<String, ParamSpec>) -> Names {
     let text = |name: &str| (name.to_owned(), Type::Text);
     let mut run: BTreeMap<String, Type> = ["name", "namespace", "uid", "pipeline"].map(text).into();
+    run.insert("number".to_owned(), Type::Number);
     for name in ["trigger", "scheduledTime", "upstream", "dataVersion"] {
         run.insert(name.to_owned(), Type::Text.or_null());
     }

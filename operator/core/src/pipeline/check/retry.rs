@@ -31,7 +31,7 @@ pub(crate) const REASONS: [&str; 15] = [
 ];
 
 /// What can be said of a retry wherever it stands.
-pub(super) fn check(retry: &Retry, path: &str, problems: &mut Problems) {
+pub(super) fn check(retry: &Retry, path: &str, names: &Names, problems: &mut Problems) {
     let Retry { limit, backoff: _, when, memory_growth } = retry;
     for (field, given) in [("when", when.is_some()), ("memoryGrowth", memory_growth.is_some())] {
         if given && *limit == 0 {
@@ -40,7 +40,7 @@ pub(super) fn check(retry: &Retry, path: &str, problems: &mut Problems) {
         }
     }
     if let Some(when) = when {
-        condition(when, &format!("{path}.when"), problems);
+        condition(when, &format!("{path}.when"), names, problems);
     }
     let Some(growth) = memory_growth else { return };
     if let Some(factor) = growth.factor.filter(|factor| !(1.1..=10.0).contains(factor)) {
@@ -53,14 +53,16 @@ pub(super) fn check(retry: &Retry, path: &str, problems: &mut Problems) {
     }
 }
 
-fn condition(when: &str, path: &str, problems: &mut Problems) {
+/// `names` besides those of the attempt: of a run, or of none where a StageTemplate has it, which knows no run's parameters.
+fn condition(when: &str, path: &str, names: &Names, problems: &mut Problems) {
     if expr::has_template(when) {
         let message = "when is an expression by itself: leave the `$[[` and `]]` out";
         problems.add(path, "InvalidExpression", message);
         return;
     }
-    let names = [("exitCode", Type::Number), ("reason", Type::Text), ("attempt", Type::Number)];
-    let names: Names = names.map(|(name, kind)| (name.to_owned(), kind)).into();
+    let attempt = [("exitCode", Type::Number), ("reason", Type::Text), ("attempt", Type::Number)];
+    let mut names = names.clone();
+    names.extend(attempt.map(|(name, kind)| (name.to_owned(), kind)));
     References::default().take(expr::check(when, &names, &Type::Boolean), path, problems);
     for reason in expr::compared(when, "reason").unwrap_or_default() {
         if !REASONS.contains(&reason.as_str()) {
@@ -79,11 +81,14 @@ pub(super) fn of_stage(name: &str, resolved: &Resolved<'_>, spec: &MLPipelineSpe
     let at = resolved.at(name);
     let Some((retry, path)) = effective(resolved, spec, &at) else { return };
     if resolved.stage.for_each.is_some() {
-        for (field, given) in [("when", retry.when.is_some()), ("memoryGrowth", retry.memory_growth.is_some())] {
+        let Retry { limit: _, backoff, when, memory_growth } = retry;
+        for (field, given) in
+            [("backoff", backoff.is_some()), ("when", when.is_some()), ("memoryGrowth", memory_growth.is_some())]
+        {
             if given {
                 let message = format!(
-                    "`{name}` has forEach, and the Job of its items tries them again by itself, all in the same way: leave {field} \
-                     out, or write {at}.retry: {{ limit: {} }}",
+                    "`{name}` has forEach, and the Job of its items tries them again by itself, all in the same way, after 10s and then twice \
+                     as long each time: leave {field} out, or write {at}.retry: {{ limit: {} }}",
                     retry.limit
                 );
                 problems.add(format!("{path}.{field}"), REASON, message);

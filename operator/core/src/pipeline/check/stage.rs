@@ -8,7 +8,8 @@ use super::edges::{Edges, Tie};
 use super::expression::{self, References};
 use super::resolve::{Kind, Resolved};
 use super::{
-    Problems, approve, cache, container, for_each, freeze, gate, inputs, locks, name, nested, params, retry, time, when,
+    Problems, approve, cache, container, declared, for_each, freeze, gate, inputs, locks, name, nested, params, retry,
+    time, when,
 };
 use crate::api::{ArtifactType, MLPipelineSpec, ParamSpec, Report};
 use crate::config::Config;
@@ -101,9 +102,10 @@ fn program(
     let stage = resolved.stage;
     name::labels(&stage.outputs, &format!("{at}.outputs"), "an output", problems);
     name::distinct(stage.outputs.keys(), &format!("{at}.outputs"), problems);
+    declared::formats(&stage.outputs, &format!("{at}.outputs"), problems);
     time::duration(stage.timeout.as_deref(), &format!("{at}.timeout"), problems);
     time::duration(stage.pending_timeout.as_deref(), &format!("{at}.pendingTimeout"), problems);
-    time::retry(stage.retry.as_ref(), &format!("{at}.retry"), problems);
+    time::retry(stage.retry.as_ref(), &format!("{at}.retry"), &expression::own_names(resolved, spec), problems);
     retry::of_stage(name, resolved, spec, problems);
     if spec.store.is_none() && !resolved.outputs().is_empty() {
         let message = format!(
@@ -217,6 +219,10 @@ fn register(
     if inputs::output(name, &register.from, &path, Tie::Uses, all, edges, problems) == Some(ArtifactType::Artifact) {
         let message = format!("`{}` is no model: name an output of type model", register.from);
         problems.add(path, "WrongArtifactType", message);
+    }
+    if let Some(keep) = register.keep.as_ref().filter(|keep| !(1..=1000).contains(&keep.last)) {
+        let message = format!("{} is out of bounds: write 1 to 1000", keep.last);
+        problems.add(format!("{at}.register.keep.last"), "OutOfBounds", message);
     }
     if let Some(metrics) = &register.metrics {
         measures(name, metrics, format!("{at}.register.metrics"), all, edges, problems);

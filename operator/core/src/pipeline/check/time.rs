@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::Problems;
+use super::{Problems, base_names};
 use crate::api::{History, MLPipelineSpec, Retry};
 use crate::duration as text;
+use crate::expr::Names;
 
 /// The longest time between two looks for data.
 const WEEK: Duration = Duration::from_hours(7 * 24);
@@ -34,7 +35,7 @@ pub(super) fn pipeline(spec: &MLPipelineSpec, problems: &mut Problems) {
     if let Some(defaults) = &spec.defaults {
         duration(defaults.timeout.as_deref(), "spec.defaults.timeout", problems);
         duration(defaults.pending_timeout.as_deref(), "spec.defaults.pendingTimeout", problems);
-        retry(defaults.retry.as_ref(), "spec.defaults.retry", problems);
+        retry(defaults.retry.as_ref(), "spec.defaults.retry", &base_names(&spec.params), problems);
         let age = defaults.cache.as_ref().and_then(|cache| cache.max_age.as_deref());
         duration(age, "spec.defaults.cache.maxAge", problems);
     }
@@ -89,8 +90,8 @@ fn checked(value: Option<&str>, path: &str, least_ms: u128, problems: &mut Probl
     }
 }
 
-/// A retry: its backoff's durations and factor.
-pub(super) fn retry(retry: Option<&Retry>, path: &str, problems: &mut Problems) {
+/// A retry: its backoff's durations and factor. `names` is what its `when` may use besides the attempt's own.
+pub(super) fn retry(retry: Option<&Retry>, path: &str, names: &Names, problems: &mut Problems) {
     let Some(retry) = retry else { return };
     if retry.limit > 100 {
         problems.add(
@@ -99,7 +100,7 @@ pub(super) fn retry(retry: Option<&Retry>, path: &str, problems: &mut Problems) 
             format!("{} is out of bounds: write 0 to 100", retry.limit),
         );
     }
-    super::retry::check(retry, path, problems);
+    super::retry::check(retry, path, names, problems);
     let Some(backoff) = &retry.backoff else { return };
     let at = format!("{path}.backoff");
     checked(backoff.initial.as_deref(), &format!("{at}.initial"), 0, problems);

@@ -8,7 +8,7 @@ use super::super::inputs::{self, Handed, Mounted};
 use super::super::pass::{Pass, Stages};
 use super::super::{code, job, render};
 use super::source;
-use crate::api::{Container, EnvValue, StageStatus};
+use crate::api::{Container, EnvValue, Output, StageStatus};
 use crate::names;
 use crate::pipeline::FrozenContainer;
 
@@ -108,12 +108,18 @@ fn digests(inputs: &BTreeMap<String, Mounted>) -> BTreeMap<&str, (&str, u64)> {
     inputs.iter().map(|(name, input)| (name.as_str(), (input.digest.as_str(), input.size))).collect()
 }
 
-/// What the stage declares, but for the words about it; and which of it is counted.
+/// What the stage declares, but for the words about it; and which of it is counted. A format only where it is another than the usual one: the keys of
+/// stages without stay as they were.
 fn outputs(stage: &FrozenContainer) -> BTreeMap<&str, Value> {
     let declared = stage.outputs.iter();
-    declared
-        .map(|(name, output)| (name.as_str(), json!([output.kind, output.optional, stage.lists.contains(name)])))
-        .collect()
+    let told = |(name, output): (&'_ String, &Output)| {
+        let counted = stage.lists.contains(name);
+        match output.other_format() {
+            None => json!([output.kind, output.optional, counted]),
+            Some(format) => json!([output.kind, output.optional, counted, format]),
+        }
+    };
+    declared.map(|entry| (entry.0.as_str(), told(entry))).collect()
 }
 
 #[cfg(test)]

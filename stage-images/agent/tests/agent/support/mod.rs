@@ -118,6 +118,12 @@ impl Stage {
         self
     }
 
+    /// An output that is a model of another format than ONNX.
+    pub fn model(mut self, name: &str, format: &str) -> Self {
+        self.task["outputs"][name] = json!({ "type": "model", "format": format });
+        self
+    }
+
     pub fn manifest(&self) -> Option<Manifest> {
         let text = fs::read(self.path("stage/manifest.json")).ok()?;
         Some(serde_json::from_slice(&text).unwrap())

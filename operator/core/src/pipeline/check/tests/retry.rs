@@ -25,15 +25,22 @@ fn with_memory(limits: Value, retry: Value) -> Value {
 fn a_condition_on_what_failed_is_checked_when_the_pipeline_is() {
     let on = |text: &str| fit(json!({ "limit": 2, "when": text }));
     let at = "spec.stages.fit.retry.when";
-    for good in ["exitCode != 2", "reason in ['Error', 'OOMKilled'] && attempt < 3", "reason.startsWith('Out')", "true"]
-    {
+    for good in [
+        "exitCode != 2",
+        "reason in ['Error', 'OOMKilled'] && attempt < 3",
+        "reason.startsWith('Out')",
+        "true",
+        "params.rate > 0.1 && run.trigger == null",
+    ] {
         assert!(checked(on(good)).is_ok(), "{good}");
     }
     refused(on("exit_code != 2"), at, "exitCode");
     refused(on("exitCode == 'two'"), at, "number");
     refused(on("exitCode"), at, "a boolean");
     refused(on("$[[ exitCode ]] == 1"), at, "leave the `$[[` and `]]` out");
-    refused(on("params.rows > 1"), at, "params");
+    refused(on("params.rows > 1"), at, "rows");
+    refused(on("stages.load.status == 'Failed'"), at, "stages");
+    refused(on("run.status == 'Failed'"), at, "status");
     refused(on("reason == 'OOMKiled'"), at, "did you mean `OOMKilled`?");
     refused(on("reason != 'Evicted'"), at, "infrastructure");
     refused(fit(json!({ "when": "true" })), at, "limit is 0");
@@ -65,4 +72,12 @@ fn the_items_of_a_stage_are_tried_again_by_their_job_alone() {
     refused(each(json!({ "limit": 1, "when": "true" })), "spec.stages.fit.retry.when", "leave when out");
     let growth = json!({ "limit": 1, "memoryGrowth": { "max": "1Gi" } });
     refused(each(growth), "spec.stages.fit.retry.memoryGrowth", "{ limit: 1 }");
+    let backoff = json!({ "limit": 4, "backoff": { "initial": "1s" } });
+    refused(each(backoff.clone()), "spec.stages.fit.retry.backoff", "leave backoff out");
+    let program = json!({ "image": "i", "command": ["c"] });
+    let mut usual = stage("fan", json!({ "container": program, "forEach": { "range": { "count": 2 } } }));
+    usual["defaults"] = json!({ "retry": backoff });
+    refused(usual.clone(), "spec.defaults.retry.backoff", "or write spec.stages.fan.retry: { limit: 4 }");
+    usual["stages"]["fan"]["retry"] = json!({ "limit": 4 });
+    assert!(checked(usual).is_ok(), "its own stands for it");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{checked, stage};
+use super::{checked, refused, stage};
 
 /// Each change leads to a problem at this path whose message holds this, perhaps beside others: a stage that is two kinds,
 /// or none, has faults that follow from it.
@@ -31,6 +31,28 @@ fn what_belongs_to_another_kind_of_stage_is_refused() {
             "belongs to a stage with uses or container",
         ),
     ]);
+}
+
+#[test]
+fn a_format_is_a_name_and_of_a_model() {
+    let model = |format: &str| stage("fit", json!({ "outputs": { "model": { "format": format } } }));
+    for good in ["onnx", "pytorch", "tf-saved-model", "v2"] {
+        assert!(checked(model(good)).is_ok(), "{good}");
+    }
+    for bad in ["", "PyTorch", "a/b", &"a".repeat(33)] {
+        refused(model(bad), "spec.stages.fit.outputs.model.format", "such as pytorch");
+    }
+    let table = stage("fit", json!({ "outputs": { "rows": { "format": "csv" } } }));
+    refused(table, "spec.stages.fit.outputs.rows.format", "only a model has a format");
+}
+
+#[test]
+fn how_many_versions_stay_has_bounds() {
+    for last in [0, 1001] {
+        let keep = json!({ "register": { "keep": { "last": last } } });
+        refused(stage("register", keep), "spec.stages.register.register.keep.last", "write 1 to 1000");
+    }
+    assert!(checked(stage("register", json!({ "register": { "keep": { "last": 20, "deployed": false } } }))).is_ok());
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn a_template_is_checked_with_its_own_names() {
     refused(json!({ "metrics": { "F1": {} } }), "spec.metrics.F1", "a-z, 0-9 and `_`");
     refused(json!({ "inputs": { "A": {} } }), "spec.inputs.A", "a-z, 0-9 and `-`");
     refused(json!({ "timeout": "x" }), "spec.timeout", "such as 90s");
+    refused(json!({ "retry": { "when": "params.target == 'a'" } }), "spec.retry.when", "`params` is unknown");
     refused(json!({ "container": { "command": null } }), "spec.container", "command or script is required");
     refused(json!({ "params": { "bins": { "default": 99 } } }), "spec.params.bins.default", "from 1 to 10");
 }
