@@ -63,6 +63,7 @@ fn stage(status: &StageStatus) -> Value {
         .iter()
         .map(|(name, output)| (name.replace('-', "_"), json!({ "uri": output.uri, "digest": output.digest })))
         .collect();
+    let items = status.items.as_ref().map_or((0, 0, 0), |items| (items.total, items.succeeded, items.failed));
     json!({
         "status": format!("{:?}", status.state),
         "reason": status.reason.as_deref().unwrap_or_default(),
@@ -70,6 +71,7 @@ fn stage(status: &StageStatus) -> Value {
         "results": status.results,
         "metrics": status.metrics,
         "outputs": outputs,
-        "items": status.items.as_ref().map(|items| json!({ "total": items.total, "succeeded": items.succeeded, "failed": items.failed })),
+        // Of one that was skipped there are none. Nothing but `forEach` may be asked for them.
+        "items": { "total": items.0, "succeeded": items.1, "failed": items.2 },
     })
 }

@@ -199,10 +199,12 @@ impl References {
     }
 }
 
-/// The stage of which `stages.<name>.status` or the like is named.
+/// The stage of which `stages.<name>.status` or the like is named. How many items failed is told whatever became of the stage.
 fn told_of(reference: &[String]) -> Option<&String> {
     match reference {
-        [root, name, member, ..] if root == "stages" && TOLD.contains(&member.as_str()) => Some(name),
+        [root, name, member, ..] if root == "stages" && (member == "items" || TOLD.contains(&member.as_str())) => {
+            Some(name)
+        }
         _ => None,
     }
 }
