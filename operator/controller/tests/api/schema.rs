@@ -244,6 +244,11 @@ async fn an_input_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
                 stage(json!({ "inputs": { "a": { "table": { "uri": "pvc://a/b", "access": { "region": "eu" } } } } })),
                 "access is for addresses that begin with s3://",
             ),
+            (
+                stage(json!({ "inputs": { "a": { "table": { "uri": "s3://a/b",
+                    "access": { "anonymous": true, "secretRef": { "name": "keys" } } } } } })),
+                "take secretRef or anonymous out",
+            ),
             (stage(json!({ "inputs": { "a": { "table": { "uri": "https://a/b" } } } })), "should match"),
             (
                 stage(json!({ "inputs": { "a": { "table": { "uri": "s3://a/b", "version": "last" } } } })),
@@ -467,6 +472,10 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             (json!({ "model": at(&json!({ "format": null })) }), "uri, format and digest belong together"),
             (json!({ "model": { "digest": format!("sha256:{}", "a".repeat(64)) } }), "uri, format and digest belong together"),
             (json!({ "model": { "access": { "region": "eu" } } }), "access is of uri"),
+            (
+                json!({ "model": at(&json!({ "access": { "anonymous": true, "secretRef": { "name": "keys" } } })) }),
+                "take secretRef or anonymous out",
+            ),
             (json!({ "model": at(&json!({ "digest": "sha256:abc" })) }), "should match"),
             (json!({ "model": at(&json!({ "uri": "https://lake/m" })) }), "should match"),
             (json!({ "model": { "cache": {} } }), "Required value"),
@@ -541,6 +550,7 @@ async fn a_model_may_be_named_by_its_address() {
         json!({}),
         json!({ "access": access, "cache": { "claim": "models" } }),
         json!({ "uri": "az://models/m", "access": { "account": "lake" } }),
+        json!({ "uri": "gs://models/m", "access": { "anonymous": true } }),
         json!({ "uri": "pvc://models/a/b", "format": "pickle" }),
     ];
     for case in cases {
