@@ -212,8 +212,8 @@ pub struct Scale {
     #[schemars(schema_with = "schema::optional_duration")]
     pub to_zero_after: Option<String>,
     /// So many pods, whatever `min`, `max` and `metric` say, until it is taken out again: what `kubectl scale` writes, and an HPA or KEDA
-    /// under `metric: External`. With 0 requests wait for a pod as long as `routing.queue` lets them, and are answered 504 then; under
-    /// `External` they start one.
+    /// under `metric: External`. With 0 requests wait for a pod as long as `routing.queue` lets them, and are answered 504 then, and
+    /// `Ready` is False (`ScaledToZero`); under `External` they start one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
