@@ -1,10 +1,15 @@
 //! The agent as a process: what it does with a stage's folder, its program and its store.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests: they fail by panicking")]
-#![allow(clippy::needless_pass_by_value, clippy::type_complexity, reason = "what a test is given is read where it is written")]
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::type_complexity,
+    reason = "what a test is given is read where it is written"
+)]
 
 mod archive;
 mod checkpoints;
+mod clouds;
 mod code;
 mod ending;
 mod get;
