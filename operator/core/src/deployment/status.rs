@@ -312,7 +312,7 @@ fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<Ver
     if view.wanted == 0 {
         let wait = duration::format(limits::longest_wait(deployment));
         let message = format!(
-            "{version} is served by no pod: replicas is 0, and a request waits {wait} for one that nobody starts; write replicas: 1 or more, or take it out and write min: 0, with which the next request starts a pod"
+            "{version} is served by no pod: replicas is 0, and requests wait for one for {wait} in vain; write replicas: 1 or more, or take it out and write min: 0, with which the next request starts a pod"
         );
         return says(false, Progress::Done, SCALED_TO_ZERO, message);
     }
