@@ -244,11 +244,6 @@ async fn an_input_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
                 stage(json!({ "inputs": { "a": { "table": { "uri": "pvc://a/b", "access": { "region": "eu" } } } } })),
                 "access is for addresses that begin with s3://",
             ),
-            (
-                stage(json!({ "inputs": { "a": { "table": { "uri": "s3://a/b",
-                    "access": { "anonymous": true, "secretRef": { "name": "keys" } } } } } })),
-                "take secretRef or anonymous out",
-            ),
             (stage(json!({ "inputs": { "a": { "table": { "uri": "https://a/b" } } } })), "should match"),
             (
                 stage(json!({ "inputs": { "a": { "table": { "uri": "s3://a/b", "version": "last" } } } })),
@@ -454,6 +449,10 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
         &[
             (json!({ "artifact": { "uri": "file:///etc/passwd" } }), "should match"),
             (json!({ "artifact": { "digest": "md5:1" } }), "should match"),
+            (
+                json!({ "artifact": { "access": { "anonymous": true, "secretRef": { "name": "keys" } } } }),
+                "take access.secretRef or access.anonymous out",
+            ),
             (json!({ "version": 0 }), "greater than or equal to 1"),
             (json!({ "version": "1" }), "must be of type integer"),
             (json!({ "model": "Upper" }), "should match"),
@@ -474,7 +473,7 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             (json!({ "model": { "access": { "region": "eu" } } }), "access is of uri"),
             (
                 json!({ "model": at(&json!({ "access": { "anonymous": true, "secretRef": { "name": "keys" } } })) }),
-                "take secretRef or anonymous out",
+                "take access.secretRef or access.anonymous out",
             ),
             (json!({ "model": at(&json!({ "digest": "sha256:abc" })) }), "should match"),
             (json!({ "model": at(&json!({ "uri": "https://lake/m" })) }), "should match"),

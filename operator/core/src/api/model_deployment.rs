@@ -111,7 +111,8 @@ impl ModelDeployment {
     { "rule": "has(self.name) != has(self.uri)", "message": "exactly one of name and uri is required: name is a registered model, of which there are ModelVersions, and uri is where one lies that is not registered" },
     { "rule": "!has(self.uri) || !has(self.version)", "message": "version is of a registered model: leave it out beside uri; one that a deploy stage set goes with version: null" },
     { "rule": "has(self.uri) == has(self.digest) && has(self.uri) == has(self.format)", "message": "uri, format and digest belong together: the digest of what lies there is compared before it is served, and another one is another revision" },
-    { "rule": "has(self.uri) || !has(self.access)", "message": "access is of uri: a ModelVersion says itself how its store is reached" }
+    { "rule": "has(self.uri) || !has(self.access)", "message": "access is of uri: a ModelVersion says itself how its store is reached" },
+    { "rule": "!has(self.access) || !(has(self.access.anonymous) && self.access.anonymous && has(self.access.secretRef))", "message": "who asks without a signature needs no credentials: take access.secretRef or access.anonymous out" }
 ]))]
 pub struct DeployedModel {
     /// The model of the ModelVersions.

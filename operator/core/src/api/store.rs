@@ -120,9 +120,6 @@ pub struct SecretName {
 /// How the store of an address `s3://`, `gs://` or `az://` is reached: what the address does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "!(has(self.anonymous) && self.anonymous && has(self.secretRef))", "message": "who asks without a signature needs no credentials: take secretRef or anonymous out" }
-]))]
 pub struct StoreAccess {
     /// As of the store. Without TLS only with `http://`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

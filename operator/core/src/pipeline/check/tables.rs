@@ -111,6 +111,10 @@ fn refuse(input: &Input, table: &TableInput, at: &str, problems: &mut Problems) 
             format!("`{}` is no address of a table: write s3://<bucket>/<path> or pvc://<claim>/<path>", table.uri);
         problems.add(format!("{at}.table.uri"), "InvalidAddress", message);
     }
+    if table.access.as_ref().is_some_and(|access| access.anonymous && access.secret_ref.is_some()) {
+        let message = "who asks without a signature needs no credentials: take secretRef or anonymous out";
+        problems.add(format!("{at}.table.access.anonymous"), "InvalidInput", message);
+    }
     if table.access.is_some() && claim(&table.uri).is_some() {
         problems.add(format!("{at}.table.access"), "InvalidInput", "a claim needs no access: take it out");
     }

@@ -133,6 +133,11 @@ fn a_table_that_cannot_be_read_so_is_refused() {
         (json!({ "table": { "uri": "gs://lake/a" } }), format!("{at}.table.uri"), "is no address of a table"),
         (json!({ "table": { "uri": "pvc://lake/../a" } }), format!("{at}.table.uri"), "is no address of a table"),
         (
+            json!({ "table": { "uri": "s3://lake/a", "access": { "anonymous": true, "secretRef": { "name": "k" } } } }),
+            format!("{at}.table.access.anonymous"),
+            "take secretRef or anonymous out",
+        ),
+        (
             json!({ "table": { "uri": "pvc://lake/a", "access": { "region": "eu" } } }),
             format!("{at}.table.access"),
             "a claim needs no access",
