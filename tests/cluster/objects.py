@@ -14,6 +14,32 @@ ACCOUNT = "millrace-reader"
 RIGHT, WRONG = "rIght-s3cret-7Q2x", "wr0ng-s3cret-9Zk4"
 
 
+def program(path: str) -> str:
+    """The program that a script of dev prints."""
+    return subprocess.run([ROOT / "dev" / path], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def free_address() -> tuple[str, int]:
+    """One by which pods reach this machine."""
+    host = os.environ["MILLRACE_CLUSTER_HOST"]
+    with socket.socket() as free:
+        free.bind((host, 0))
+        return free.getsockname()
+
+
+def start_server(test: ClusterTest, command: list[str], address: tuple[str, int], environment: dict | None = None) -> None:
+    """Starts a server that listens there, and ends it with the test."""
+    server = subprocess.Popen(command, env={**os.environ, **(environment or {})}, stdout=subprocess.DEVNULL)
+    test.addCleanup(server.wait)
+    test.addCleanup(server.kill)
+
+    def listens() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(address) == 0
+
+    wait_for(f"the server at {address}", listens, 30)
+
+
 class S3Test(ClusterTest):
     """A test with an S3 server of its own."""
 
@@ -32,22 +58,10 @@ class S3Test(ClusterTest):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         (folder / "meta").mkdir()
-        program = subprocess.run([ROOT / "dev" / "s3" / "server"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-        host = os.environ["MILLRACE_CLUSTER_HOST"]
-        with socket.socket() as free:
-            free.bind((host, 0))
-            address = free.getsockname()
-        where = ["--port", f"{host}:{address[1]}", "--quiet"]
+        host, port = free_address()
+        where = ["--port", f"{host}:{port}", "--quiet"]
         store = ["posix", "--sidecar", str(folder / "meta"), str(self.objects)]
         # The credentials of the server itself are not arguments: whoever lists processes would see them.
-        environment = {**os.environ, "ROOT_ACCESS_KEY": ACCOUNT, "ROOT_SECRET_KEY": RIGHT}
-        server = subprocess.Popen([program, *where, *store], env=environment, stdout=subprocess.DEVNULL)
-        self.addCleanup(server.wait)
-        self.addCleanup(server.kill)
-
-        def listens() -> bool:
-            with socket.socket() as client:
-                return client.connect_ex(address) == 0
-
-        wait_for("the S3 server", listens, 30)
-        return f"http://{host}:{address[1]}"
+        keys = {"ROOT_ACCESS_KEY": ACCOUNT, "ROOT_SECRET_KEY": RIGHT}
+        start_server(self, [program("s3/server"), *where, *store], (host, port), keys)
+        return f"http://{host}:{port}"

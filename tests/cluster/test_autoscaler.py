@@ -172,7 +172,7 @@ class ClusterAutoscaler(ClusterTest):
         stage = self.succeeded()["stages"]["train"]
         self.assertEqual((stage["attempts"], stage.get("disruptions", 0)), (1, 0))
         wait_for("no node", lambda: not self.nodes(), MOVED_SECONDS)
-        self.assertEqual((self.ready("second")["status"], self.ready("second")["reason"]), ("True", "ScaledToZero"))
+        self.assertEqual((self.ready("second")["status"], self.ready("second")["reason"]), ("False", "ScaledToZero"))
 
     def test_why_no_node_comes_is_told(self):
         self.run_inline({"train": script("true", **self.on_its_nodes("millrace.test/none"))})

@@ -72,6 +72,28 @@ class Scaling(ModelTest):
         self.told("Scaled", "from 0 to 1: a request came at zero")
         self.assertFalse([e for e in self.events() if e.startswith("ReplicasChanged")], self.events())
 
+    def test_where_replicas_is_0_it_is_not_ready_and_routers_wait_for_the_slowest_request(self):
+        self.serve_scaled({"replicas": 1}, routing={"queue": {"timeout": "2s"}})
+
+        def drain() -> tuple[str, int]:
+            pod = self.get("deployment", "millrace-router")["spec"]["template"]["spec"]
+            (seconds,) = [a for a in pod["containers"][0]["args"] if a.startswith("--drain-seconds=")]
+            return seconds, pod["terminationGracePeriodSeconds"]
+
+        self.assertEqual(drain(), ("--drain-seconds=300", 320))
+        kubectl("scale", "modeldeployment/m", "-n", self.namespace, "--replicas=0")
+        wait_for("that nobody is answered", lambda: self.reason() == ("False", "ScaledToZero"))
+        self.assertEqual((self.reason("Reconciling")[0], self.reason("Stalled")[0]), ("False", "False"))
+        wait_for("no pod", lambda: not self.get("pods", selector="millrace.dev/revision")["items"])
+        self.assertEqual(self.ask()[0], 504)
+        # The longest wait of the namespace is above five minutes now.
+        patch = json.dumps({"spec": {"routing": {"queue": {"timeout": "10m"}}}})
+        kubectl("patch", "modeldeployment", "m", "-n", self.namespace, "--type=merge", "-p", patch)
+        wait_for("a longer end of routers", lambda: drain() == ("--drain-seconds=900", 920))
+        kubectl("scale", "modeldeployment/m", "-n", self.namespace, "--replicas=1")
+        wait_for("Ready", lambda: self.reason() == ("True", "Serving"), START_SECONDS)
+        wait_for("new routers", lambda: self.ask()[0] == 200, START_SECONDS)
+
     def test_requests_while_it_goes_to_zero_and_comes_back_are_all_answered(self):
         self.serve_scaled({"min": 0, "max": 2, "target": 4, "toZeroAfter": "5s"})
         lost = []

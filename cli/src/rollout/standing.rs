@@ -1,6 +1,7 @@
 //! Where a rollout stands, in one word.
 
 use millrace_core::api::ModelDeployment;
+use millrace_core::deployment::SCALED_TO_ZERO;
 use serde::Serialize;
 
 use crate::show::condition;
@@ -48,7 +49,8 @@ pub fn standing(deployment: &ModelDeployment) -> Standing {
     let rollout = status.rollout.as_ref();
     if said("Ready").is_none() {
         Standing::Progressing
-    } else if is("Ready") {
+    } else if is("Ready") || said("Ready").is_some_and(|ready| ready.reason == SCALED_TO_ZERO) && !is("Reconciling") {
+        // Nobody wants a pod of it: there is nothing more to wait for.
         Standing::Promoted
     } else if is("Stalled") {
         if rollout.is_some_and(|rollout| rollout.rejected.is_some()) { Standing::RolledBack } else { Standing::Stalled }
@@ -70,7 +72,9 @@ mod tests {
         for one in conditions.as_array_mut().unwrap() {
             one["lastTransitionTime"] = json!("2026-01-01T00:00:00Z");
             one["message"] = json!("");
-            one["reason"] = json!("R");
+            if one["reason"].is_null() {
+                one["reason"] = json!("R");
+            }
         }
         let object = json!({
             "apiVersion": "millrace.dev/v1alpha1", "kind": "ModelDeployment", "metadata": { "name": "m", "generation": 2 },
@@ -91,5 +95,10 @@ mod tests {
         assert_eq!(with(&json!([ready("False", 2)]), &on("paused")), Standing::Paused);
         assert_eq!(with(&json!([ready("False", 2), stalled]), &on("rejected")), Standing::RolledBack);
         assert_eq!(with(&json!([ready("False", 2), stalled]), &json!(null)), Standing::Stalled);
+        let mut zero = ready("False", 2);
+        zero["reason"] = json!("ScaledToZero");
+        assert_eq!(with(&json!([zero]), &json!(null)), Standing::Promoted);
+        let lack = json!({ "type": "Reconciling", "status": "True", "observedGeneration": 2 });
+        assert_eq!(with(&json!([zero, lack]), &json!(null)), Standing::Progressing);
     }
 }

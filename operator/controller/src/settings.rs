@@ -62,6 +62,9 @@ pub struct RunSettings {
     /// Resources of a router, as JSON: {"requests": {…}, "limits": {…}}.
     #[arg(long, env = "MILLRACE_ROUTER_RESOURCES", default_value = "{}", value_parser = parse_resources)]
     pub router_resources: ResourceRequirements,
+    /// Connections of callers that each router has at once, for all models of its namespace together. The default fits into 256 MiB of memory.
+    #[arg(long, env = "MILLRACE_ROUTER_MAX_CONNECTIONS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub router_max_connections: u32,
     /// Whether NetworkPolicies are made for the routers and the pods behind them.
     #[arg(long, env = "MILLRACE_ROUTER_NETWORK_POLICIES", default_value_t = true, action = clap::ArgAction::Set)]
     pub router_network_policies: bool,
@@ -139,6 +142,7 @@ impl RunSettings {
                 role: self.router_role.clone(),
                 replicas: self.router_replicas,
                 resources: self.router_resources.clone(),
+                max_connections: self.router_max_connections,
                 network_policies: self.router_network_policies,
                 gateway_namespaces: given(&self.gateway_namespaces),
             },
@@ -198,10 +202,13 @@ mod tests {
             run(&[r#"--router-resources={"limits": {"memory": "64Mi"}}"#, "--router-network-policies=false"]);
         let router = settings.unwrap().config().router;
         assert_eq!(router.resources.limits.unwrap()["memory"].0, "64Mi");
-        assert_eq!((router.replicas, router.network_policies), (2, false));
+        assert_eq!((router.replicas, router.max_connections, router.network_policies), (2, 1000, false));
         let error = run(&["--router-resources=64Mi"]).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains("write it as"), "{error}");
         assert!(run(&["--router-replicas=0"]).is_err());
+        let more = run(&["--router-max-connections=5000"]).unwrap().config().router;
+        assert_eq!(more.max_connections, 5000);
+        assert!(run(&["--router-max-connections=0"]).is_err());
     }
 
     #[test]

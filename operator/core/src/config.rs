@@ -45,6 +45,8 @@ pub struct RouterConfig {
     pub role: String,
     pub replicas: i32,
     pub resources: ResourceRequirements,
+    /// Connections of callers that each router has at once, for all models of the namespace together.
+    pub max_connections: u32,
     /// Whether NetworkPolicies are made for the routers and for the pods behind them.
     pub network_policies: bool,
     /// Namespaces in which Gateways have their pods, besides their own: they are let to the pods that a Gateway leads to.

@@ -70,6 +70,7 @@ pub fn objects(store: &Store, folder: &str) -> Option<Objects> {
             region: region.clone(),
             account: None,
             secret_ref: secret_ref.clone(),
+            anonymous: false,
         };
         let key = below(prefix.as_ref());
         return Some(Objects { kind: StoreKind::S3, bucket: bucket.clone(), key, access });
@@ -86,6 +87,7 @@ pub fn objects(store: &Store, folder: &str) -> Option<Objects> {
         region: None,
         account: Some(account.clone()),
         secret_ref: secret_ref.clone(),
+        anonymous: false,
     };
     Some(Objects { kind: StoreKind::Azure, bucket: container.clone(), key: below(prefix.as_ref()), access })
 }
@@ -130,7 +132,7 @@ impl Objects {
     /// As the agent is told of it.
     #[must_use]
     pub fn source(&self) -> TaskSource {
-        let StoreAccess { endpoint, region, account, secret_ref } = &self.access;
+        let StoreAccess { endpoint, region, account, secret_ref, anonymous } = &self.access;
         let store = TaskStore {
             kind: self.kind,
             bucket: self.bucket.clone(),
@@ -138,6 +140,7 @@ impl Objects {
             region: region.clone(),
             account: account.clone(),
             credentials: secret_ref.as_ref().map(|secret| prefix(&secret.name)),
+            anonymous: *anonymous,
         };
         TaskSource { store, key: self.key.clone() }
     }
@@ -209,6 +212,15 @@ mod tests {
             ["s3://b", "s3:///a", "s3://b/../c", "s3://b/a//c", "gs://b/", "az://b/a", "ftp://b/a", "https://b/a"]
         {
             assert_eq!(place(uri, None), None, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_public_bucket_is_asked_without_a_signature_only_where_that_is_said() {
+        for (access, anonymous) in [(json!({}), false), (json!({ "anonymous": true }), true)] {
+            let access: StoreAccess = serde_json::from_value(access).unwrap();
+            let Some(Place::Objects(objects)) = place("gs://b/models/1", Some(&access)) else { panic!("{access:?}") };
+            assert_eq!((objects.source().store.anonymous, objects.secret()), (anonymous, None));
         }
     }
 

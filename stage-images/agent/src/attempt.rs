@@ -29,6 +29,8 @@ use crate::{
     checkpoints, code, collect, command, exit, facts, folders, inputs, item, manifest, outputs, report, supervise, task,
 };
 
+/// What a timeout left is listed in the store for people, who do not get the report later for it.
+const PARTIAL: Duration = Duration::from_secs(4);
 /// So long after the grace of a program that was asked to stop its last checkpoint may take.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(7);
 /// Without a signal and without a deadline it may take so long: the report waits for it.
@@ -181,9 +183,8 @@ fn complete(
             Err(error.into())
         }
     };
-    if matches!(&done, Err(failure) if failure.reason() == ReportReason::Timeout) {
-        ending::record_partial(task, &folders);
-    }
+    let timed_out = matches!(&done, Err(failure) if failure.reason() == ReportReason::Timeout);
+    let partial = timed_out.then(|| ending::record_partial(task, &folders));
     if let Some(checkpoints) = checkpoints {
         // The kubelet kills fifteen seconds after the program's own grace; the report has to be written too.
         let most = Duration::from_secs(task.grace_seconds) + LAST_CHECKPOINT;
@@ -197,6 +198,10 @@ fn complete(
         if let Some(why) = checkpoints.finish(done.is_err(), &late) {
             supervise::not_restorable(&why);
         }
+    }
+    if let (Some(partial), Some(store)) = (partial, &store) {
+        let begun = Instant::now();
+        store.keep_partial(task, partial, &|| begun.elapsed() > PARTIAL);
     }
     if let (Ok(_), Some(store)) = (&done, &store) {
         store.clear_checkpoints(task, &stop);

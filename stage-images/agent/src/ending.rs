@@ -14,6 +14,9 @@ use crate::folders::Folders;
 use crate::reaper::Exit;
 use crate::supervise::{Cause, Ended};
 
+/// What a timeout left, in an attempt's folder.
+pub const PARTIAL: &str = "partial.json";
+
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum EndError {
     #[error("the command ended with exit status {0}")]
@@ -104,8 +107,8 @@ pub fn reported_code(ended: &Ended, error: &EndError) -> i32 {
 }
 
 /// Writes `partial.json` beside what a timeout left: names and sizes for people who look. It is never an input, so that
-/// failing to write it does not hide the timeout.
-pub fn record_partial(task: &Task, folders: &Folders) {
+/// failing to write it does not hide the timeout. Returns what it says.
+pub fn record_partial(task: &Task, folders: &Folders) -> String {
     let listed = |name: &String| {
         let found = digest::walk(&folders.attempt.join("outputs").join(name), &|| false).ok()?;
         let files: Vec<_> = found.iter().map(|entry| json!({ "path": entry.path, "size": entry.size })).collect();
@@ -113,7 +116,9 @@ pub fn record_partial(task: &Task, folders: &Folders) {
     };
     let outputs: serde_json::Map<_, _> = task.outputs.keys().filter_map(listed).collect();
     let partial = json!({ "runUid": task.run_uid, "stage": task.stage, "attempt": task.attempt, "outputs": outputs });
-    let _ = regular::write(&folders.attempt.join("partial.json"), partial.to_string().as_bytes());
+    let partial = partial.to_string();
+    let _ = regular::write(&folders.attempt.join(PARTIAL), partial.as_bytes());
+    partial
 }
 
 #[cfg(test)]

@@ -41,6 +41,9 @@ pub struct TaskStore {
     /// What the names of the variables with the Secret's entries begin with. Without it the pod's own identity counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<String>,
+    /// Everybody may read it: it is asked without a signature.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anonymous: bool,
 }
 
 /// What a store speaks.

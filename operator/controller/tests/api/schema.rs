@@ -456,6 +456,10 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
         &[
             (json!({ "artifact": { "uri": "file:///etc/passwd" } }), "should match"),
             (json!({ "artifact": { "digest": "md5:1" } }), "should match"),
+            (
+                json!({ "artifact": { "access": { "anonymous": true, "secretRef": { "name": "keys" } } } }),
+                "take access.secretRef or access.anonymous out",
+            ),
             (json!({ "version": 0 }), "greater than or equal to 1"),
             (json!({ "version": "1" }), "must be of type integer"),
             (json!({ "model": "Upper" }), "should match"),
@@ -476,6 +480,10 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
             (json!({ "model": at(&json!({ "format": null })) }), "uri, format and digest belong together"),
             (json!({ "model": { "digest": format!("sha256:{}", "a".repeat(64)) } }), "uri, format and digest belong together"),
             (json!({ "model": { "access": { "region": "eu" } } }), "access is of uri"),
+            (
+                json!({ "model": at(&json!({ "access": { "anonymous": true, "secretRef": { "name": "keys" } } })) }),
+                "take access.secretRef or access.anonymous out",
+            ),
             (json!({ "model": at(&json!({ "digest": "sha256:abc" })) }), "should match"),
             (json!({ "model": at(&json!({ "uri": "https://lake/m" })) }), "should match"),
             (json!({ "model": { "cache": {} } }), "Required value"),
@@ -551,6 +559,7 @@ async fn a_model_may_be_named_by_its_address() {
         json!({}),
         json!({ "access": access, "cache": { "claim": "models" } }),
         json!({ "uri": "az://models/m", "access": { "account": "lake" } }),
+        json!({ "uri": "gs://models/m", "access": { "anonymous": true } }),
         json!({ "uri": "pvc://models/a/b", "format": "pickle" }),
     ];
     for case in cases {

@@ -117,7 +117,8 @@ impl ModelDeployment {
     { "rule": "has(self.name) != has(self.uri)", "message": "exactly one of name and uri is required: name is a registered model, of which there are ModelVersions, and uri is where one lies that is not registered" },
     { "rule": "!has(self.uri) || !has(self.version)", "message": "version is of a registered model: leave it out beside uri; one that a deploy stage set goes with version: null" },
     { "rule": "has(self.uri) == has(self.digest) && has(self.uri) == has(self.format)", "message": "uri, format and digest belong together: the digest of what lies there is compared before it is served, and another one is another revision" },
-    { "rule": "has(self.uri) || !has(self.access)", "message": "access is of uri: a ModelVersion says itself how its store is reached" }
+    { "rule": "has(self.uri) || !has(self.access)", "message": "access is of uri: a ModelVersion says itself how its store is reached" },
+    { "rule": "!has(self.access) || !(has(self.access.anonymous) && self.access.anonymous && has(self.access.secretRef))", "message": "who asks without a signature needs no credentials: take access.secretRef or access.anonymous out" }
 ]))]
 pub struct DeployedModel {
     /// The model of the ModelVersions.
@@ -218,8 +219,8 @@ pub struct Scale {
     #[schemars(schema_with = "schema::optional_duration")]
     pub to_zero_after: Option<String>,
     /// So many pods, whatever `min`, `max` and `metric` say, until it is taken out again: what `kubectl scale` writes, and an HPA or KEDA
-    /// under `metric: External`. With 0 requests wait for a pod as long as `routing.queue` lets them, and are answered 504 then; under
-    /// `External` they start one.
+    /// under `metric: External`. With 0 requests wait for a pod as long as `routing.queue` lets them, and are answered 504 then, and
+    /// `Ready` is False (`ScaledToZero`); under `External` they start one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,

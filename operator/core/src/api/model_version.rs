@@ -68,6 +68,9 @@ pub struct ModelVersionSpec {
 /// Where the model lies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!has(self.access) || !(has(self.access.anonymous) && self.access.anonymous && has(self.access.secretRef))", "message": "who asks without a signature needs no credentials: take access.secretRef or access.anonymous out" }
+]))]
 pub struct ModelArtifact {
     /// `pvc://<claim>/<path>`, `s3://<bucket>/<path>`, `gs://<bucket>/<path>` or `az://<container>/<path>`.
     #[schemars(length(min = 1, max = 1024), regex(pattern = r"^(pvc|s3|gs|az)://[a-z0-9]([-a-z0-9._]*[a-z0-9])?/.+$"))]

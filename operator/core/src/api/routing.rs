@@ -70,7 +70,8 @@ pub struct StickyHeader {
 #[serde(rename_all = "camelCase")]
 pub struct RequestQueue {
     /// So many at most, of each revision at each router; under `server.concurrency` at all routers together. One more is answered 503 with
-    /// `Retry-After`. Default 1000.
+    /// `Retry-After`. Each that waits has a connection of the router, of which there are 1,000 for all models of the namespace together, or
+    /// `router.maxConnections` of the chart: no more than these ever wait. Default 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub max: Option<u32>,

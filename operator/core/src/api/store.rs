@@ -136,4 +136,7 @@ pub struct StoreAccess {
     /// A Secret of the namespace with credentials, as of the store. Default: the identity of the pod that reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretName>,
+    /// Of a bucket that everybody may read: it is asked without a signature.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anonymous: bool,
 }

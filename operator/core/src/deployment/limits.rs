@@ -38,6 +38,12 @@ pub(super) fn longest_wait(deployment: &ModelDeployment) -> Duration {
     Duration::from_millis(queue(deployment).timeout_ms)
 }
 
+/// So long a request takes at most: it waits for a pod, and then for the answer.
+pub(super) fn longest_request(deployment: &ModelDeployment) -> Duration {
+    let answer = deployment.spec.server.as_ref().and_then(timeout).unwrap_or_default();
+    longest_wait(deployment).saturating_add(answer)
+}
+
 /// What the routers bound of requests and answers.
 pub(crate) fn limits(deployment: &ModelDeployment) -> Limits {
     let bytes = deployment.spec.security.as_ref().and_then(|security| security.max_body_bytes);

@@ -58,7 +58,7 @@ pub use plan::plan;
 pub use queries::queries;
 pub use revision::check;
 pub use scaling::{counted, followed, is_awake, is_due, timed};
-pub use status::is_settled;
+pub use status::{SCALED_TO_ZERO, is_settled};
 pub use stream::{has_stream_news, stream};
 pub use traffic::LONGEST_DRAIN;
 pub(crate) use traffic::exposed;

@@ -281,6 +281,9 @@ fn routed(mut verdict: Verdict, view: &DeploymentView, situation: &Situation<'_>
     verdict
 }
 
+/// The reason of `Ready` where no pod is asked for, and no request starts one: the version is promoted, and nobody is answered.
+pub const SCALED_TO_ZERO: &str = "ScaledToZero";
+
 /// It has the traffic already.
 fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<Version>) -> Verdict {
     let Situation { deployment, observed, now, .. } = *situation;
@@ -307,15 +310,11 @@ fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<Ver
         return says(true, Progress::Done, "AtZero", message);
     }
     if view.wanted == 0 {
-        return says(
-            true,
-            Progress::Done,
-            "ScaledToZero",
-            format!(
-                "{version} is served by no pod: replicas is 0, and requests wait for one for {}",
-                duration::format(limits::longest_wait(deployment))
-            ),
+        let wait = duration::format(limits::longest_wait(deployment));
+        let message = format!(
+            "{version} is served by no pod: replicas is 0, and requests wait for one for {wait} in vain; write replicas: 1 or more, or take it out and write min: 0, with which the next request starts a pod"
         );
+        return says(false, Progress::Done, SCALED_TO_ZERO, message);
     }
     if look::complete(view) {
         return says(

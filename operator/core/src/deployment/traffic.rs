@@ -18,7 +18,7 @@ use super::gateway::{self, Left};
 use super::look::{Look, WHOLE, knowing, stable};
 use super::revision::Revision;
 use super::rollout::{Turn, turn};
-use super::{Observed, ServiceView};
+use super::{Observed, ServiceView, limits};
 use crate::api::{
     ModelDeployment, ModelDeploymentStatus, RevisionStatus, RolloutOutcome, RolloutRecord, RolloutStatus,
 };
@@ -26,7 +26,8 @@ use crate::duration;
 use crate::names::REVISION_LABEL;
 use crate::plan::{Delete, DeleteKind, Event, sooner};
 
-/// How long a revision stays at most after another got its traffic: a router that does not answer must not keep it for ever.
+/// How long a revision stays at most after another got its traffic, unless its requests may take longer: a router that does not answer must not
+/// keep it for ever.
 pub const LONGEST_DRAIN: Duration = Duration::from_mins(5);
 
 /// The same where none of its pods answers.
@@ -212,12 +213,12 @@ fn has_drained(known: &RevisionStatus, look: &Look<'_>, turn: &Turn, requeue: &m
     let Some(since) = &known.draining_since else {
         // It loses what it has in this pass, or it has nothing and some router does not know that yet.
         let gone = !had(known, look) && drained();
-        *requeue = sooner(*requeue, Some(LONGEST_DRAIN).filter(|_| !gone));
+        *requeue = sooner(*requeue, Some(longest_drain(look)).filter(|_| !gone));
         return gone;
     };
     let warm = warm(known, look, turn).and_then(|longest| left(longest, since.0, look.now));
     // Who waits for a pod of it waits in vain, and holds up everybody.
-    let longest = if view.available == 0 { LONGEST_WAIT } else { LONGEST_DRAIN };
+    let longest = if view.available == 0 { LONGEST_WAIT } else { longest_drain(look) };
     let routers = |gone: bool| left(longest, since.0, look.now).filter(|_| !(gone && drained()));
     let left = warm.or_else(|| match gateway::left(look) {
         // Requests would go to pods that are not there, for as long as the Gateway does not look.
@@ -228,6 +229,11 @@ fn has_drained(known: &RevisionStatus, look: &Look<'_>, turn: &Turn, requeue: &m
     });
     *requeue = sooner(*requeue, left);
     left.is_none()
+}
+
+/// Until the last request that it was given may have its answer.
+fn longest_drain(look: &Look<'_>) -> Duration {
+    LONGEST_DRAIN.max(limits::longest_request(look.owner))
 }
 
 /// For how long the revision that was promoted before is kept.

@@ -9,6 +9,7 @@ use super::attempt::fail;
 use super::pass::{Effects, Pass, Stages, clip};
 use super::{awaited, deadline, register};
 use crate::api::{Condition, Deploy, ModelDeployment, StageState, StageStatus, WaitFor};
+use crate::deployment::SCALED_TO_ZERO;
 use crate::duration;
 use crate::pipeline::FrozenKind;
 use crate::plan::{Apply, FIELD_OWNED};
@@ -163,7 +164,10 @@ fn serves(found: &ModelDeployment, version: i64) -> Serving {
     };
     let ready = condition("Ready");
     let served = found.status.as_ref().and_then(|status| status.served_version);
-    if served == Some(version) && ready.is_some_and(|c| c.status == "True") {
+    // Where nobody wants a pod there is nothing more to wait for.
+    let unwanted = ready.is_some_and(|c| c.reason == SCALED_TO_ZERO)
+        && condition("Reconciling").is_some_and(|c| c.status == "False");
+    if served == Some(version) && (unwanted || ready.is_some_and(|c| c.status == "True")) {
         return Serving::Yes;
     }
     if let Some(stalled) = condition("Stalled").filter(|c| c.status == "True") {

@@ -146,9 +146,10 @@ fn bucket(
         region: asked.region.clone(),
         account: asked.account.clone(),
         credentials: asked.secret.then(|| GET_ENV.to_owned()),
+        anonymous: asked.anonymous,
     };
     let source = TaskSource { store, key: key.trim_end_matches('/').to_owned() };
-    let others = remote::Others { source: &source, authority, anonymous: asked.anonymous };
+    let others = remote::Others { source: &source, authority };
     let budget = Budget::of(Cgroup::find().memory_limit());
     match remote::take(&others, &asked.to, known, budget, &|| false) {
         Ok(None) => Ok(Brought::Unchanged),

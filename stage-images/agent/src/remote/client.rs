@@ -22,18 +22,17 @@ type Entries = BTreeMap<String, String>;
 pub fn open(store: &TaskStore, patience: Duration) -> Result<Arc<dyn ObjectStore>, String> {
     let entries = store.credentials.as_deref().map(entries);
     let authority = entries.as_ref().and_then(|entries| entries.get("ca.crt")).cloned();
-    build(store, entries.as_ref(), patience, authority.as_deref(), false)
+    build(store, entries.as_ref(), patience, authority.as_deref())
 }
 
-/// As [`open`], for somebody else's store: `anonymous` asks without a signature, and `authority` is good for its server.
+/// As [`open`], for somebody else's store, for whose server `authority` is good.
 pub fn open_other(
     store: &TaskStore,
     patience: Duration,
     authority: Option<&str>,
-    anonymous: bool,
 ) -> Result<Arc<dyn ObjectStore>, String> {
     let entries = store.credentials.as_deref().map(entries);
-    build(store, entries.as_ref(), patience, authority, anonymous)
+    build(store, entries.as_ref(), patience, authority)
 }
 
 fn build(
@@ -41,8 +40,8 @@ fn build(
     entries: Option<&Entries>,
     patience: Duration,
     authority: Option<&str>,
-    anonymous: bool,
 ) -> Result<Arc<dyn ObjectStore>, String> {
+    let anonymous = store.anonymous;
     let retry = RetryConfig { max_retries: 100, retry_timeout: patience, ..RetryConfig::default() };
     let options = options(store, authority)?;
     let built = match store.kind {
@@ -209,6 +208,7 @@ mod tests {
             region: None,
             account: Some("lake".into()),
             credentials: None,
+            anonymous: false,
         }
     }
 

@@ -67,8 +67,6 @@ fn bytes(files: &[Found]) -> u64 {
 pub struct Others<'a> {
     pub source: &'a TaskSource,
     pub authority: Option<&'a str>,
-    /// Ask without a signature.
-    pub anonymous: bool,
 }
 
 /// What was brought from there.
@@ -87,7 +85,7 @@ pub fn take(
     budget: Budget,
     stop: Stop<'_>,
 ) -> Result<Option<Taken>, RemoteError> {
-    let store = client::open_other(&others.source.store, PATIENCE, others.authority, others.anonymous);
+    let store = client::open_other(&others.source.store, PATIENCE, others.authority);
     let remote = Remote::with(others.source, store)?;
     let files = remote.wait(stop, remote.find())?;
     let validator = validator(&files);

@@ -110,7 +110,11 @@ fn answer(text: &str) -> String {
         rest.split_once('<').map(|(inside, _)| inside)
     };
     let said = match (tag("Code"), tag("Message")) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), Some(message)) => {
+            // Azure says in each answer which request it was and when: the same trouble would be a new message every time.
+            let message = message.split_once("RequestId:").map_or(message, |(said, _)| said);
+            format!("{code}: {message}")
+        }
         (Some(code), None) => code.to_owned(),
         (None, _) => {
             // What stands before the cause says nothing: which request, how often it was tried.
@@ -144,6 +148,10 @@ mod tests {
             (
                 "Error performing PUT http://s/b/k in 60s, after 9 retries - HTTP error: error sending request: connection refused",
                 "s3://b/k cannot be written: the store does not answer as it should: HTTP error: error sending request: connection refused; look at",
+            ),
+            (
+                "Server returned non-2xx status code: 404 The specified container does not exist.: <Error><Code>ContainerNotFound</Code><Message>The specified container does not exist. RequestId:9f3c Time:2026-11-23T08:18:18.473Z</Message></Error>",
+                "s3://b/k cannot be written: ContainerNotFound: The specified container does not exist; correct the bucket, or make it: Millrace makes none",
             ),
             ("Server returned non-2xx status code: 503 Slow Down: ", "the store does not answer as it should"),
             ("error: invalid peer certificate: UnknownIssuer", "into its Secret as ca.crt"),

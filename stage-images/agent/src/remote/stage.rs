@@ -3,6 +3,7 @@
 //! ```text
 //! <prefix>/runs/<run>/<stage>/manifest.json                    made once, by the first complete attempt
 //!                             attempts/<n>.json                made once, by the first pod of an attempt, before its command
+//!                             attempts/<n>/partial.json        names and sizes of what a timeout left, for people
 //!                             attempts/<n>/log/<since>/<place> what the program printed, of each pod of the attempt
 //!                             attempts/<n>/checkpoint/<since>/ what the next attempt goes on from, until the stage is complete
 //!                             outputs/<output>/<digest>[/…]    follows from what it is: whoever makes the same writes the same
@@ -23,6 +24,7 @@ use super::log::RemoteLog;
 use super::upload::Upload;
 use super::{Budget, Remote, RemoteError};
 use crate::archive::Bounds;
+use crate::ending::PARTIAL;
 use crate::manifest::is_of;
 use crate::place::Place;
 
@@ -116,6 +118,15 @@ impl RemoteStage {
         self.remote.wait(stop, self.remote.upload(&uploads, self.budget))?;
         manifest.outputs.extend(stored);
         self.create(manifest, task, stop)
+    }
+
+    /// Keeps what is said of a timeout's outputs, which go with the pod. A store that does not take it hides nothing.
+    pub fn keep_partial(&self, task: &Task, partial: String, stop: Stop<'_>) {
+        let key = self.remote.key(&format!("attempts/{}/{PARTIAL}", task.attempt));
+        let _ = self.remote.wait(stop, async {
+            let put = self.remote.store.put(&key, partial.into()).await;
+            put.map(|_| ()).map_err(self.remote.failed(Doing::Write, &key))
+        });
     }
 
     fn create(&self, manifest: &Manifest, task: &Task, stop: Stop<'_>) -> Result<Option<Manifest>, RemoteError> {

@@ -9,6 +9,7 @@
 
 mod archive;
 mod checkpoints;
+mod clouds;
 mod code;
 mod ending;
 mod get;

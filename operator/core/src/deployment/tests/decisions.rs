@@ -132,7 +132,13 @@ fn no_replicas_is_a_state_to_be_in() {
     cluster.settle();
     cluster.pods_get_ready();
     cluster.settle();
-    assert_eq!(cluster.condition("Ready"), pair("True", "ScaledToZero"));
+    assert_eq!(cluster.condition("Ready"), pair("False", "ScaledToZero"), "every request would end with 504");
+    assert_eq!((cluster.condition("Reconciling").0, cluster.condition("Stalled").0), ("False".into(), "False".into()));
+    cluster.set_replicas(1);
+    cluster.settle();
+    cluster.pods_get_ready();
+    cluster.settle();
+    assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
 }
 
 #[test]

@@ -122,6 +122,23 @@ fn requests_that_never_end_keep_the_old_revision_for_five_minutes() {
 }
 
 #[test]
+fn requests_that_may_take_longer_keep_it_for_as_long_as_they_may() {
+    let (mut cluster, old) = swapping();
+    cluster.owner.spec.routing =
+        Some(serde_json::from_value(serde_json::json!({ "queue": { "timeout": "20m" } })).unwrap());
+    cluster.edited();
+    cluster.busy = [old.clone()].into();
+    cluster.settle();
+    cluster.wait(1199);
+    cluster.settle();
+    assert!(cluster.view(&old).is_some());
+    assert_eq!(cluster.plan().requeue.map(|left| left.as_secs()), Some(1));
+    cluster.wait(1);
+    cluster.settle();
+    assert!(cluster.view(&old).is_none());
+}
+
+#[test]
 fn going_back_to_an_earlier_version_is_a_swap_like_any_other() {
     let mut cluster = Cluster::serving_version_1();
     let first = cluster.served().unwrap().name.clone();

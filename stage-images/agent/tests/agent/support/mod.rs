@@ -1,6 +1,7 @@
 //! Runs the built agent as a process, with `/millrace` in a temporary folder. One [`Stage`] is one stage's folder of a store;
 //! each run of it is an attempt.
 
+pub mod clouds;
 pub mod pipe;
 pub mod s3;
 pub mod web;

@@ -60,6 +60,15 @@ fn a_table_is_read_by_a_stage_of_its_own() {
 }
 
 #[test]
+fn a_table_in_a_public_bucket_is_read_without_a_signature() {
+    let table = json!({ "table": { "uri": "s3://open/clicks", "access": { "anonymous": true } } });
+    let program = container(&checked(clicks(table)).unwrap(), "fit-clicks").container;
+    let params: Value = serde_json::from_str(&program.args[1]).unwrap();
+    assert_eq!(params["s3"], json!({ "endpoint": null, "region": null, "allowHttp": null, "anonymous": true }));
+    assert!(program.settings.env.is_empty());
+}
+
+#[test]
 fn a_claims_table_is_mounted_to_read_and_its_version_may_be_a_result() {
     let frozen = checked(clicks(json!({
         "table": { "uri": "pvc://lake/tables/clicks/", "version": "$[[ stages.load.results.rows ]]" }
@@ -123,6 +132,11 @@ fn a_table_that_cannot_be_read_so_is_refused() {
         (json!({ "table": { "uri": "s3://lake" } }), format!("{at}.table.uri"), "is no address of a table"),
         (json!({ "table": { "uri": "gs://lake/a" } }), format!("{at}.table.uri"), "is no address of a table"),
         (json!({ "table": { "uri": "pvc://lake/../a" } }), format!("{at}.table.uri"), "is no address of a table"),
+        (
+            json!({ "table": { "uri": "s3://lake/a", "access": { "anonymous": true, "secretRef": { "name": "k" } } } }),
+            format!("{at}.table.access.anonymous"),
+            "take secretRef or anonymous out",
+        ),
         (
             json!({ "table": { "uri": "pvc://lake/a", "access": { "region": "eu" } } }),
             format!("{at}.table.access"),

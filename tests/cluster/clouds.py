@@ -1,0 +1,66 @@
+"""Servers that speak as Google Cloud Storage and as Azure Blob Storage do, on this machine: fake-gcs-server behind the writing half of the XML API,
+and Azurite. Each has the bucket `lake`."""
+
+import json
+import shutil
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from harness import LOCAL, ROOT, ClusterTest
+from objects import free_address, program, start_server
+
+# The account that Azurite has, with the key that everybody knows, and a right to make containers that the key has signed, until 2099.
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+CONTAINERS = (
+    "restype=container&sv=2021-12-02&ss=b&srt=sco&sp=rwdlac&se=2099-01-01T00%3A00%3A00Z"
+    "&sig=tznf%2BUguWwNe%2B7oTyobyNUc7TDthIuY2m9EdDOYdBvE%3D"
+)
+# fake-gcs-server asks nobody who they are.
+ANYBODY = {"client_email": "me@example.com", "private_key": "none", "private_key_id": "none", "disable_oauth": True}
+
+
+class CloudTest(ClusterTest):
+    """A test with servers of its own."""
+
+    def setUp(self):
+        if not LOCAL:
+            self.skipTest("the pods of another cluster need not reach this machine")
+        super().setUp()
+
+    def folder(self) -> Path:
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+    def secret(self, name: str, data: dict[str, str]) -> None:
+        self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
+
+    def gcs(self) -> dict:
+        """A store of Google Cloud Storage."""
+        folder = self.folder()
+        (folder / "lake").mkdir()
+        (host, inner), (_, outer) = free_address(), free_address()
+        where = ["-scheme", "http", "-host", host, "-port", str(inner), "-public-host", f"{host}:{inner}"]
+        fake = [program("gcs/server"), *where, "-backend", "memory", "-log-level", "error", "-data", str(folder)]
+        start_server(self, fake, (host, inner))
+        front = [str(ROOT / "dev" / "gcs" / "xml"), host, str(outer), f"{host}:{inner}"]
+        start_server(self, front, (host, outer))
+        self.secret("gcs", {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(ANYBODY)})
+        endpoint = f"http://{host}:{outer}"
+        return {"gcs": {"bucket": "lake", "prefix": "teams/a", "endpoint": endpoint, "secretRef": {"name": "gcs"}}}
+
+    def azure(self) -> dict:
+        """A store of Azure Blob Storage."""
+        host, port = free_address()
+        where = ["--blobHost", host, "--blobPort", str(port), "--location", str(self.folder())]
+        quiet = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+        start_server(self, ["node", program("azure/server"), *where, *quiet], (host, port))
+        endpoint = f"http://{host}:{port}/{ACCOUNT}"
+        made = urllib.request.Request(f"{endpoint}/lake?{CONTAINERS}", method="PUT", headers={"Content-Length": "0"})
+        with urllib.request.urlopen(made, timeout=30) as answer:
+            self.assertEqual(answer.status, 201)
+        self.secret("azure", {"AZURE_STORAGE_ACCOUNT_KEY": KEY})
+        store = {"account": ACCOUNT, "container": "lake", "prefix": "teams/a", "endpoint": endpoint}
+        return {"azure": {**store, "secretRef": {"name": "azure"}}}
