@@ -95,8 +95,7 @@ class Operator(ClusterTest):
         mine = [w["objectRef"] for w in writes(began, "system:serviceaccount:millrace-system:")]
         mine = [o for o in mine if o["resource"] != "leases" and o.get("namespace") == self.namespace]
         events = [o for o in mine if o["resource"] == "events"]
-        # One of them is the pipeline's, which gives the run its number.
-        self.assertLessEqual(len(mine) - len(events), 7, mine)
+        self.assertLessEqual(len(mine) - len(events), 6, mine)
         self.assertLessEqual(len(events), 4, events)
         quiet = time.time()
         time.sleep(60)

@@ -28,6 +28,7 @@ use super::{
     derive = "Default",
     derive = "PartialEq",
     crates(kube_core = "::kube_core"),
+    selectable = ".spec.pipelineRef.name",
     printcolumn(name = "Pipeline", type_ = "string", json_path = ".spec.pipelineRef.name"),
     printcolumn(name = "Status", type_ = "string", json_path = r#".status.conditions[?(@.type=="Succeeded")].reason"#),
     printcolumn(name = "Stages", type_ = "string", json_path = ".status.progress"),
@@ -38,6 +39,8 @@ use super::{
     ),
     printcolumn(name = "Started", type_ = "date", json_path = ".status.startTime"),
     printcolumn(name = "Completed", type_ = "date", json_path = ".status.completionTime"),
+    printcolumn(name = "Trigger", type_ = "string", json_path = ".spec.trigger.kind", priority = 1),
+    printcolumn(name = "Scheduled", type_ = "string", json_path = ".spec.scheduledTime", priority = 1),
     printcolumn(name = "Number", type_ = "integer", json_path = ".status.number", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", priority = 1),
     printcolumn(
@@ -207,8 +210,8 @@ pub struct MLPipelineRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// Which run of its pipeline it is, counted from 1, which stages read as `run.number`. No other run of the pipeline ever has the same. A run whose
-    /// pipeline is written in place has none.
+    /// Which run of its pipeline it is, counted from 1, which stages read as `run.number`. No other run of the pipeline ever has the same. There is none
+    /// where nothing asks for it, and where the pipeline is written in place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<i64>,
     /// When it began, or was begun again by `retryFrom`.

@@ -1,4 +1,5 @@
-//! `run.number`: the runs of a pipeline are counted from 1, in the order in which they come.
+//! `run.number`: the runs of a pipeline that asks for it are counted from 1, in the order in which they come. Others do not pay for the write
+//! that gives a number, and do not wait for it.
 //!
 //! The pipeline's status has the count, and to whom a number was given; a run takes its own from there before it begins. The status is written only
 //! over the one that was seen, so that a pass that is cut short or sees old runs may leave a number out, and never gives one twice.
@@ -11,15 +12,15 @@ use crate::run::retry_asked;
 /// So many runs have a number that they have not taken yet; the others wait a moment.
 const AT_ONCE: usize = 64;
 
-/// Gives a number to each run that has none.
-pub(super) fn give(runs: &[Arc<MLPipelineRun>], status: &mut MLPipelineStatus) {
+/// Gives a number to each run that has none, where the pipeline asks for it.
+pub(super) fn give(runs: &[Arc<MLPipelineRun>], asks: impl FnOnce() -> bool, status: &mut MLPipelineStatus) {
     let old = status.run_numbers.as_ref();
     let is_given = |run: &MLPipelineRun| {
         run.metadata.uid.as_ref().is_none_or(|uid| old.is_some_and(|numbers| numbers.given.contains_key(uid)))
     };
     let mut next: Vec<&MLPipelineRun> =
         runs.iter().map(AsRef::as_ref).filter(|run| wants(run) && !is_given(run)).collect();
-    if next.is_empty() {
+    if next.is_empty() || !asks() {
         return;
     }
     next.sort_by_key(|run| (run.metadata.creation_timestamp.as_ref().map(|time| time.0), &run.metadata.name));
@@ -80,32 +81,35 @@ mod tests {
     fn runs_are_counted_in_the_order_in_which_they_came_and_each_once() {
         let mut status = MLPipelineStatus::default();
         let mut runs = vec![run("b", "02"), run("c", "01"), run("a", "02")];
-        give(&runs, &mut status);
+        give(&runs, || true, &mut status);
         assert_eq!(given(&status), json!({ "uid-c": 1, "uid-a": 2, "uid-b": 3 }));
+        let mut unasked = MLPipelineStatus::default();
+        give(&runs, || false, &mut unasked);
+        assert_eq!(unasked, MLPipelineStatus::default());
         let before = status.clone();
-        give(&runs, &mut status);
+        give(&runs, || true, &mut status);
         assert_eq!(status, before, "nobody is new");
         runs.iter_mut().for_each(|run| take(run, &before));
-        give(&runs, &mut status);
+        give(&runs, || true, &mut status);
         assert_eq!(status, before, "what was taken is forgotten with the next one");
         runs.push(run("d", "03"));
-        give(&runs, &mut status);
+        give(&runs, || true, &mut status);
         assert_eq!(given(&status), json!({ "uid-d": 4 }));
     }
 
     #[test]
     fn a_number_is_given_once_even_if_its_run_is_gone_or_seen_late() {
         let mut status = MLPipelineStatus::default();
-        give(&[run("a", "01"), run("b", "02")], &mut status);
+        give(&[run("a", "01"), run("b", "02")], || true, &mut status);
         // Both are deleted, and one of them was only not seen.
-        give(&[run("c", "03")], &mut status);
-        give(&[run("a", "01"), run("c", "03")], &mut status);
+        give(&[run("c", "03")], || true, &mut status);
+        give(&[run("a", "01"), run("c", "03")], || true, &mut status);
         assert_eq!(given(&status), json!({ "uid-c": 3, "uid-a": 4 }));
         // The pipeline is made again under its name.
         let mut new = MLPipelineStatus::default();
         let mut old = run("c", "03");
         take(&mut old, &status);
-        give(&[old, run("e", "05")], &mut new);
+        give(&[old, run("e", "05")], || true, &mut new);
         assert_eq!(given(&new), json!({ "uid-e": 4 }));
     }
 
@@ -139,7 +143,7 @@ mod tests {
                     }
                     _ => {
                         let old = looks.len().saturating_sub(1 + draw(4));
-                        give(&looks[old], &mut status);
+                        give(&looks[old], || true, &mut status);
                     }
                 }
                 looks.push(runs.clone());
@@ -157,7 +161,7 @@ mod tests {
             let mut run = MLPipelineRun::clone(&run("a", "01"));
             change(&mut run);
             let mut status = MLPipelineStatus::default();
-            give(&[Arc::new(run)], &mut status);
+            give(&[Arc::new(run)], || true, &mut status);
             status.run_numbers
         };
         let time = || run("a", "01").metadata.creation_timestamp.clone();
@@ -173,7 +177,7 @@ mod tests {
         let mut status = MLPipelineStatus::default();
         let mut runs: Vec<_> = (0..150).map(|n| run(&format!("r{n:03}"), "01")).collect();
         for _ in 0..3 {
-            give(&runs, &mut status);
+            give(&runs, || true, &mut status);
             let numbers = status.run_numbers.clone().unwrap();
             assert!(numbers.given.len() <= AT_ONCE);
             runs.iter_mut()

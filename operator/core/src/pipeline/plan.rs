@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
 use super::sweep::{self, Gate, Needs};
-use super::{Frozen, check, check_template, claims, foreign, history, numbers, triggers};
+use super::{Frozen, asks_for_number, check, check_template, claims, foreign, history, numbers, triggers};
 use crate::api::{
     Condition, ConditionStatus, MLPipeline, MLPipelineRun, MLPipelineStatus, ModelDeployment, StageTemplate,
     TemplateStatus, set_condition,
@@ -75,7 +75,7 @@ pub fn plan(
     let swept = sweep::look(pipeline, observed, config, &mut new, now);
     plan.create.extend(swept.create.into_iter().map(|job| Create::Look(Box::new(job))));
     let runs = &observed.runs;
-    numbers::give(runs, &mut new);
+    numbers::give(runs, || asks_for_number(&pipeline.spec, &observed.templates), &mut new);
     let kept = pipeline.spec.history.as_ref();
     let gate = Gate::of(kept, new.archive.as_deref(), runs.iter().map(AsRef::as_ref), now);
     let expired = history::expired(kept, runs, awaited, &gate, now);

@@ -13,7 +13,7 @@ use super::turns::{self, Place};
 use super::{Observed, advance, again, approve, attempt, awaited, control, finish, hold, locks, nested, status, usage};
 use crate::api::{ConditionStatus, MLPipelineRun, MLPipelineRunStatus, RetryFrom, Value};
 use crate::config::Config;
-use crate::pipeline::{Frozen, bind_params, foreign};
+use crate::pipeline::{self, Frozen, bind_params, foreign};
 use crate::plan::{Event, Plan};
 use crate::problem;
 
@@ -74,6 +74,11 @@ fn begin_again(
     })
 }
 
+/// Whether the pipeline of this run counts its runs.
+fn asks_for_number(observed: &Observed) -> bool {
+    observed.pipeline.as_ref().is_some_and(|found| pipeline::asks_for_number(&found.spec, &observed.templates))
+}
+
 fn begin(
     run: &MLPipelineRun,
     mut status: MLPipelineRunStatus,
@@ -99,7 +104,7 @@ fn begin(
             if let Some(held) = held {
                 return hold::plan(status, &held, now);
             }
-            if status.number.is_none() && run.spec.pipeline.is_none() {
+            if status.number.is_none() && run.spec.pipeline.is_none() && asks_for_number(observed) {
                 // Its pipeline is about to give it one. Who begins again is to be seen as one that has not ended.
                 let status = run.status.is_some().then_some(status);
                 return Plan { status, requeue: Some(NUMBER), ..Plan::default() };

@@ -113,6 +113,11 @@ pub fn check(
     Ok(frozen)
 }
 
+/// Whether anything of a pipeline names the number of its run.
+pub fn asks_for_number(spec: &MLPipelineSpec, templates: &BTreeMap<String, Arc<StageTemplate>>) -> bool {
+    !number::named(spec, templates).is_empty()
+}
+
 /// The same of a pipeline that is written in place, in a run: nobody counts its runs.
 pub fn check_in_place(
     spec: &MLPipelineSpec,
