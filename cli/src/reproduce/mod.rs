@@ -14,7 +14,7 @@ use millrace_core::pipeline::Frozen;
 use serde_json::json;
 
 use crate::connect::Cluster;
-use crate::error::Error;
+use crate::error::{Error, words};
 use crate::output::{self, Format};
 use crate::{Answer, logs, patch, tree};
 use plan::Plan;
@@ -52,7 +52,8 @@ pub async fn reproduce(cluster: &Cluster, command: &Reproduce) -> Result<Answer,
         None => {
             let run = Box::pin(make(cluster, command, &version)).await?;
             if !command.follow {
-                let again = format!("kubectl millrace reproduce {} --run {run} --follow", command.version);
+                let again =
+                    format!("kubectl millrace reproduce {} --run {run} --follow{}", command.version, cluster.options);
                 match command.output {
                     Format::Json => output::json(&json!({ "version": command.version, "run": run }))?,
                     Format::Table => output::line(&format!("run {run} is made; to compare: {again}"))?,
@@ -166,7 +167,7 @@ async fn give(cluster: &Cluster, run: &MLPipelineRun, templates: &[String]) -> R
 async fn undo(cluster: &Cluster, templates: &[String]) {
     for name in templates {
         if let Err(error) = cluster.api::<StageTemplate>().delete(name, &DeleteParams::default()).await {
-            output::warn(&format!("StageTemplate {name} is left: {error}"));
+            output::warn(&format!("StageTemplate {name} is left: {}", words(&error)));
         }
     }
 }
