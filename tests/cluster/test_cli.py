@@ -231,7 +231,10 @@ class Rollouts(CommandLine, ModelTest):
         self.assertEqual(watch.wait(60), 1)
         watch.communicate()
         self.assertIn("RolledBack, Aborted", self.millrace("rollout", "status", "m", code=1).out)
-        self.assertIn("was given up", self.millrace("rollout", "approve", "m", code=2).errors)
+        given_up = self.millrace("rollout", "approve", "m", code=2).errors
+        self.assertIn("was given up", given_up)
+        self.assertIn(f"first take out spec.control (kubectl patch mld m -n {self.namespace} ", given_up)
+        self.assertNotIn("Step:", self.millrace("rollout", "status", "m", code=1).out)
         self.assertIn("Aborted", self.millrace("rollout", "history", "m").out)
         self.millrace("rollout", "promote", "m", "-w")
         self.assertEqual(self.model()["status"]["servedVersion"], 2)
@@ -262,9 +265,19 @@ class Rollouts(CommandLine, ModelTest):
         self.wait_served(1)
         self.serve(2)
         self.wait_served(2)
-        # `kubectl apply` wrote the version: it is in a file, in Git perhaps.
+        # A person's `kubectl apply` wrote the version: another command of a person may.
+        self.assertIn("came from a manifest", self.millrace("rollout", "undo", "m", "-w").errors)
+        self.assertEqual((self.asked(), self.model()["status"]["servedVersion"]), (1, 1))
+        version = json.dumps({"spec": {"model": {"version": 2}}})
+        patch = ("patch", "modeldeployment", "m", "-n", self.namespace, "--type=merge", "-p", version)
+        kubectl(*patch)
+        self.wait_served(2)
+        self.millrace("rollout", "undo", "m", "-w")
+        # What a tool set stays its own.
+        kubectl(*patch, "--field-manager=helm")
+        self.wait_served(2)
         refused = self.millrace("rollout", "undo", "m", code=2).errors
-        self.assertIn('spec.model.version of ModelDeployment m belongs to "kubectl-client-side-apply"', refused)
+        self.assertIn('spec.model.version of ModelDeployment m belongs to "helm"', refused)
         self.assertEqual(self.asked(), 2)
         self.millrace("rollout", "undo", "m", "--force-conflicts", "-w")
         self.assertEqual((self.asked(), self.model()["status"]["servedVersion"]), (1, 1))
