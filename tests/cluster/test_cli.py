@@ -68,6 +68,19 @@ class Runs(CommandLine, ClusterTest):
         self.assertEqual(self.millrace("logs", "r").out.splitlines(), ["first | one good", "first | two", "second | three"])
         self.assertIn("✔ second", self.millrace("tree", "r", "-w").out)
 
+    def test_whoever_follows_is_told_what_a_stage_waits_for_and_where_other_logs_are(self):
+        self.pipeline({"hello": script("echo hello")}, name="inner")
+        self.pipeline({"ask": {"approve": {"message": "Ship it?"}}, "nested": {"needs": ["ask"], "pipeline": {"name": "inner"}}})
+        follows = self.spawn("run", "p", "--name", "r", "--follow")
+        wait_for("the question", lambda: self.stage("ask").get("reason") == "WaitingForApproval")
+        self.millrace("approve", "r")
+        out, errors = follows.communicate(timeout=120)
+        self.assertEqual(follows.returncode, 0, out + errors)
+        self.assertEqual(errors.count("◌ ask Pending: WaitingForApproval: Ship it?"), 1, errors)
+        self.assertIn(f"? kubectl millrace approve r ask -n {self.namespace} ", errors)
+        nested = self.stage("nested")["run"]["name"]
+        self.assertEqual(errors.count(f"nested is a run of its own: kubectl millrace logs {nested} -f -n {self.namespace}\n"), 1, errors)
+
     def test_a_run_that_failed_ends_with_one_and_is_begun_again(self):
         self.pipeline(STAGES, params=PARAMS)
         followed = self.millrace("run", "p", "-p", "word=bad", "--name", "r", "--follow", code=1)
