@@ -157,8 +157,7 @@ fn what_is_no_yaml_and_what_is_no_kind_is_told() {
 
 #[test]
 fn a_kind_of_ours_in_another_group_is_a_mistake() {
-    let version =
-        |line: &str| found(&format!("{line}kind: MLPipeline\nmetadata: {{ name: p }}\nspec: {{ stages: {{}} }}\n"));
+    let version = |line: &str| found(&format!("{line}kind: MLPipeline\nmetadata: {{ name: p }}\n"));
     for wrong in ["v1", "batch/v1"] {
         let found = version(&format!("apiVersion: {wrong}\n"));
         let message = format!("{wrong} has no kind MLPipeline: did you mean apiVersion: millrace.dev/v1alpha1?");
