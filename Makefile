@@ -32,6 +32,7 @@ binaries:
 # kubectl-millrace, into target/release.
 cli:
 	@dev/binaries cli
+	@echo "$(CURDIR)/target/release/kubectl-millrace"
 
 # kubectl-millrace, and what its `run --local` takes for the stock stages.
 local:

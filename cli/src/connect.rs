@@ -34,6 +34,8 @@ pub struct Target {
 pub struct Cluster {
     pub client: Client,
     pub namespace: String,
+    /// What was given to name them, as a further command takes it: ` -n team`. Empty where nothing was.
+    pub options: String,
 }
 
 /// A kind that lives in a namespace.
@@ -57,7 +59,26 @@ impl Target {
         };
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| Error::request("connect to", "the cluster", error))?;
-        Ok(Cluster { client, namespace })
+        Ok(Cluster { client, namespace, options: self.options() })
+    }
+
+    /// As they were given, so that a command that is told can be pasted.
+    fn options(&self) -> String {
+        let path = self.kubeconfig.as_ref().map(|path| path.display().to_string());
+        let given =
+            [("-n", self.namespace.as_ref()), ("--context", self.context.as_ref()), ("--kubeconfig", path.as_ref())];
+        let given = given.into_iter().filter_map(|(option, value)| Some(format!(" {option} {}", quoted(value?))));
+        given.collect()
+    }
+}
+
+/// A word of a command line, as a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 
@@ -87,5 +108,20 @@ impl Cluster {
             listed.map(|list| list.items.iter().map(ResourceExt::name_any).collect()).unwrap_or_default();
         let hint = expr::did_you_mean(name, names.iter().map(String::as_str));
         Error::said(format!("there is no {} {name} in the namespace {}: {hint}", K::kind(&()), self.namespace))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_told_names_what_was_named() {
+        let mut target = Target { namespace: None, context: None, kubeconfig: None };
+        assert_eq!(target.options(), "");
+        target.namespace = Some("team".into());
+        assert_eq!(target.options(), " -n team");
+        target.kubeconfig = Some("my clusters/it's".into());
+        assert_eq!(target.options(), r" -n team --kubeconfig 'my clusters/it'\''s'");
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 
 use kube::config::{InferConfigError, KubeconfigError};
+use kube::runtime::watcher;
 use millrace_core::plan::FIELD_OWNED;
 
 /// Why there is no answer.
@@ -43,6 +44,25 @@ pub fn code(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),
         _ => None,
+    }
+}
+
+/// An error of the apiserver in its own words: kube's own text has the whole answer in it.
+pub fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        error => error.to_string(),
+    }
+}
+
+/// The same of a watch.
+pub fn watch_words(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(cause)
+        | watcher::Error::WatchStartFailed(cause)
+        | watcher::Error::WatchFailed(cause) => words(cause),
+        watcher::Error::WatchError(status) if !status.message.is_empty() => status.message.clone(),
+        error => error.to_string(),
     }
 }
 
@@ -102,7 +122,10 @@ mod tests {
 
     #[test]
     fn the_apiservers_words_stand_alone() {
-        let error = Error::request("read", "MLPipelineRun r", refused(403, "you may not", &serde_json::json!({})));
+        let refused = || refused(403, "you may not", &serde_json::json!({}));
+        let error = Error::request("read", "MLPipelineRun r", refused());
         assert_eq!(chain(&error), "failed to read MLPipelineRun r: you may not");
+        assert_eq!(words(&refused()), "you may not");
+        assert_eq!(watch_words(&watcher::Error::WatchStartFailed(refused())), "you may not");
     }
 }

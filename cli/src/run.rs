@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::code::{self, Code};
 use crate::connect::Cluster;
-use crate::error::Error;
+use crate::error::{Error, words};
 use crate::lint::files;
 use crate::local::Options;
 use crate::{Answer, logs, output, patch, show};
@@ -102,7 +102,7 @@ async fn bring(
         Ok(said) => output::line(&said)?,
         Err(error) => {
             if let Err(left) = cluster.api::<MLPipelineRun>().delete(&name, &DeleteParams::default()).await {
-                output::warn(&format!("run {name} is left, suspended: {left}"));
+                output::warn(&format!("run {name} is left, suspended: {}", words(&left)));
             }
             return Err(error);
         }

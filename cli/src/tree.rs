@@ -54,7 +54,7 @@ pub async fn show(cluster: &Cluster, run: &MLPipelineRun, format: Format) -> Res
         Format::Json => output::json(&show::document::run(run)),
         Format::Table => {
             let frozen = frozen(cluster, run).await;
-            output::print(&show::stages::tree(run, frozen.as_ref(), Timestamp::now()))
+            output::print(&show::stages::tree(run, frozen.as_ref(), Timestamp::now(), &cluster.options))
         }
     }
 }
@@ -112,7 +112,8 @@ pub async fn watch(cluster: &Cluster, name: &str, quiet: bool) -> Result<MLPipel
             if plan.is_none() {
                 plan = frozen(cluster, run).await;
             }
-            output::print(&format!("{CLEAR}{}", show::stages::tree(run, plan.as_ref(), Timestamp::now())))?;
+            let text = show::stages::tree(run, plan.as_ref(), Timestamp::now(), &cluster.options);
+            output::print(&format!("{CLEAR}{text}"))?;
         } else if !quiet {
             let gone = duration::format(duration::since(began, Timestamp::now()));
             for line in changed(run, &mut told) {

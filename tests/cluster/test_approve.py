@@ -217,7 +217,7 @@ class Commands(CommandLine, ClusterTest):
         self.waits_with("sign-off", "WaitingForApproval")
         tree = self.millrace("tree", "r").out
         self.assertIn("WaitingForApproval: Ship f1 0.93? (gives up at", tree)
-        self.assertIn("? kubectl millrace approve r sign-off", tree)
+        self.assertIn(f"? kubectl millrace approve r sign-off -n {self.namespace} ", tree)
         self.assertIn("no stage sing-off: did you mean `sign-off`?", self.millrace("approve", "r", "sing-off", code=2).errors)
         self.assertIn("stage train of run r asks nobody", self.millrace("approve", "r", "train", code=2).errors)
         said = self.millrace("approve", "r", "--comment", "well done").out

@@ -68,6 +68,19 @@ class Runs(CommandLine, ClusterTest):
         self.assertEqual(self.millrace("logs", "r").out.splitlines(), ["first | one good", "first | two", "second | three"])
         self.assertIn("✔ second", self.millrace("tree", "r", "-w").out)
 
+    def test_whoever_follows_is_told_what_a_stage_waits_for_and_where_other_logs_are(self):
+        self.pipeline({"hello": script("echo hello")}, name="inner")
+        self.pipeline({"ask": {"approve": {"message": "Ship it?"}}, "nested": {"needs": ["ask"], "pipeline": {"name": "inner"}}})
+        follows = self.spawn("run", "p", "--name", "r", "--follow")
+        wait_for("the question", lambda: self.stage("ask").get("reason") == "WaitingForApproval")
+        self.millrace("approve", "r")
+        out, errors = follows.communicate(timeout=120)
+        self.assertEqual(follows.returncode, 0, out + errors)
+        self.assertEqual(errors.count("◌ ask Pending: WaitingForApproval: Ship it?"), 1, errors)
+        self.assertIn(f"? kubectl millrace approve r ask -n {self.namespace} ", errors)
+        nested = self.stage("nested")["run"]["name"]
+        self.assertEqual(errors.count(f"nested is a run of its own: kubectl millrace logs {nested} -f -n {self.namespace}\n"), 1, errors)
+
     def test_a_run_that_failed_ends_with_one_and_is_begun_again(self):
         self.pipeline(STAGES, params=PARAMS)
         followed = self.millrace("run", "p", "-p", "word=bad", "--name", "r", "--follow", code=1)
@@ -231,7 +244,10 @@ class Rollouts(CommandLine, ModelTest):
         self.assertEqual(watch.wait(60), 1)
         watch.communicate()
         self.assertIn("RolledBack, Aborted", self.millrace("rollout", "status", "m", code=1).out)
-        self.assertIn("was given up", self.millrace("rollout", "approve", "m", code=2).errors)
+        given_up = self.millrace("rollout", "approve", "m", code=2).errors
+        self.assertIn("was given up", given_up)
+        self.assertIn(f"first take out spec.control (kubectl patch mld m -n {self.namespace} ", given_up)
+        self.assertNotIn("Step:", self.millrace("rollout", "status", "m", code=1).out)
         self.assertIn("Aborted", self.millrace("rollout", "history", "m").out)
         self.millrace("rollout", "promote", "m", "-w")
         self.assertEqual(self.model()["status"]["servedVersion"], 2)
@@ -262,9 +278,19 @@ class Rollouts(CommandLine, ModelTest):
         self.wait_served(1)
         self.serve(2)
         self.wait_served(2)
-        # `kubectl apply` wrote the version: it is in a file, in Git perhaps.
+        # A person's `kubectl apply` wrote the version: another command of a person may.
+        self.assertIn("came from a manifest", self.millrace("rollout", "undo", "m", "-w").errors)
+        self.assertEqual((self.asked(), self.model()["status"]["servedVersion"]), (1, 1))
+        version = json.dumps({"spec": {"model": {"version": 2}}})
+        patch = ("patch", "modeldeployment", "m", "-n", self.namespace, "--type=merge", "-p", version)
+        kubectl(*patch)
+        self.wait_served(2)
+        self.millrace("rollout", "undo", "m", "-w")
+        # What a tool set stays its own.
+        kubectl(*patch, "--field-manager=helm")
+        self.wait_served(2)
         refused = self.millrace("rollout", "undo", "m", code=2).errors
-        self.assertIn('spec.model.version of ModelDeployment m belongs to "kubectl-client-side-apply"', refused)
+        self.assertIn('spec.model.version of ModelDeployment m belongs to "helm"', refused)
         self.assertEqual(self.asked(), 2)
         self.millrace("rollout", "undo", "m", "--force-conflicts", "-w")
         self.assertEqual((self.asked(), self.model()["status"]["servedVersion"]), (1, 1))

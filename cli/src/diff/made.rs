@@ -11,6 +11,8 @@ use serde_json::{Map, Value, json};
 use crate::show::changes::{Change, between, lines};
 use crate::show::style::{DIM, STRONG, paint};
 
+/// So many significant digits of a number are told.
+const DIGITS: usize = 6;
 const PARTS: [&str; 5] = ["params", "code", "images", "data", "metrics"];
 
 /// By part and name.
@@ -114,10 +116,11 @@ pub fn text(before: (&str, &Made), after: (&str, &Made)) -> String {
             (same, false) => format!("{same} the same"),
         };
         let _ = writeln!(text, "{part}: {}", paint(&note, DIM));
-        changes.iter_mut().for_each(shorten);
-        for change in &changes {
+        for change in &mut changes {
+            let gain = gain(change);
+            shorten(change);
             let line = lines("  ", std::slice::from_ref(change));
-            match gain(change) {
+            match gain {
                 Some(gain) => {
                     let _ = writeln!(text, "{} ({gain})", line.trim_end());
                 }
@@ -128,13 +131,29 @@ pub fn text(before: (&str, &Made), after: (&str, &Made)) -> String {
     text
 }
 
-/// A digest by its first characters, an image without the path to it.
+/// A digest by its first characters, a number by its first digits.
 fn shorten(change: &mut Change) {
     for value in [&mut change.before, &mut change.after].into_iter().flatten() {
-        let Value::String(text) = value else { continue };
-        if let Some((head, digest)) = text.split_once("sha256:").filter(|(_, digest)| digest.len() == 64) {
+        if let Value::String(text) = value
+            && let Some((head, digest)) = text.split_once("sha256:").filter(|(_, digest)| digest.len() == 64)
+        {
             *value = json!(format!("{head}{}", &digest[..12]));
         }
+        round(value);
+    }
+}
+
+fn round(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let few = number.as_f64().and_then(|exact| figure::rounded(exact, DIGITS).parse::<f64>().ok());
+            if let Some(few) = few {
+                *value = json!(few);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(round),
+        Value::Object(fields) => fields.values_mut().for_each(round),
+        Value::Number(_) | Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 
@@ -188,6 +207,17 @@ mod tests {
              data: \n  ~ ingest.data: aaaaaaaaaaaa → bbbbbbbbbbbb\n  ~ the model: aaaaaaaaaaaa → bbbbbbbbbbbb\n\
              metrics: 1 the same\n  ~ f1: 0.5 → 0.75 (+0.25)\n"
         );
+    }
+
+    #[test]
+    fn people_read_six_digits_and_programs_all() {
+        let (a, b) = (version(0.982_189_840_113_337_4, "a", 10), version(0.982_189_840_213_337_4, "a", 10));
+        let told = stripped(&text(("a", &a), ("b", &b)));
+        assert!(told.contains("  ~ f1: 0.98219 → 0.98219 (+1e-10)\n"), "{told}");
+        assert_eq!(document(&a, &b)["metrics"][0]["before"], 0.982_189_840_113_337_4);
+        let mut list = json!([{ "a": 0.123_456_789 }, 3]);
+        round(&mut list);
+        assert_eq!(list, json!([{ "a": 0.123_457 }, 3]));
     }
 
     #[test]

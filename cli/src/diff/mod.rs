@@ -59,13 +59,40 @@ async fn read(cluster: &Cluster, name: &str) -> Result<Made, Error> {
 }
 
 async fn run(cluster: &Cluster, name: &str) -> Result<Made, Error> {
-    let run = cluster.get::<MLPipelineRun>(name).await?;
+    let run = match cluster.get::<MLPipelineRun>(name).await {
+        Ok(run) => run,
+        // Versions look like runs to who has not read the help.
+        Err(Error::Said(_)) if is_version(cluster, name).await => {
+            return Err(Error::Said(meant(name, &cluster.namespace)));
+        }
+        Err(error) => return Err(error),
+    };
     let frozen = tree::frozen(cluster, &run).await;
     Ok(Made::of_run(&run, frozen.as_ref()))
+}
+
+async fn is_version(cluster: &Cluster, name: &str) -> bool {
+    matches!(cluster.api::<ModelVersion>().get_opt(name).await, Ok(Some(_)))
+}
+
+fn meant(name: &str, namespace: &str) -> String {
+    format!("there is no MLPipelineRun {name} in the namespace {namespace}, but a ModelVersion: write mlv/{name}")
 }
 
 /// What is deleted with the run that it belongs to may be gone.
 async fn frozen(cluster: &Cluster, name: &str) -> Option<Frozen> {
     let revision = cluster.api::<ControllerRevision>().get_opt(name).await.ok()??;
     serde_json::from_value(revision.data?.0).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_name_of_a_version_is_told_as_one() {
+        let said = super::meant("penguins-v3", "team");
+        assert_eq!(
+            said,
+            "there is no MLPipelineRun penguins-v3 in the namespace team, but a ModelVersion: write mlv/penguins-v3"
+        );
+    }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use millrace_core::api::GROUP;
 use millrace_core::expr;
 
+use super::schema;
 use crate::error::Error;
 use crate::yaml::{Fault, Node, documents};
 
@@ -79,9 +80,10 @@ fn folder(path: &Path, files: &mut Vec<File>) -> Result<(), Error> {
         } else if ours {
             let name = path.display().to_string();
             let text = text(&name)?;
+            let file = parse(&name, &text);
             // A folder may hold what is not meant for kubectl, as a chart's templates are not.
-            if text.contains(&format!("{GROUP}/")) {
-                files.push(parse(&name, &text));
+            if text.contains(&format!("{GROUP}/")) || file.objects.as_ref().is_ok_and(|objects| !objects.is_empty()) {
+                files.push(file);
             }
         }
     }
@@ -95,10 +97,13 @@ pub fn parse(path: &str, text: &str) -> File {
 }
 
 fn object(node: Node) -> Option<Object> {
-    // One of a group that is called nearly so is looked at too: nobody else would say that it is the wrong one.
-    let group = node.get("apiVersion")?.text()?.split('/').next()?;
-    let ours = expr::nearest(group, [GROUP]).is_some();
     let kind = node.get("kind").and_then(Node::text).unwrap_or_default().to_owned();
+    let version = node.get("apiVersion").and_then(Node::text).unwrap_or_default();
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    // One of a group that is called nearly so is looked at too, and so is a kind of ours that is in no group of anybody's: nobody else would say
+    // that it is the wrong one. A group of somebody else may have a kind that is called so, as KServe has an InferenceGraph.
+    let ours = expr::nearest(version.split('/').next()?, [GROUP]).is_some();
+    let ours = ours || !group.contains('.') && schema::of(&kind).is_some();
     let named = |key: &str| node.get("metadata").and_then(|metadata| metadata.get(key)).and_then(Node::text);
     let name = named("name").or_else(|| named("generateName")).unwrap_or_default().to_owned();
     ours.then_some(Object { kind, name, node })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use millrace_core::api::{API_VERSION, all_crds};
+use millrace_core::api::{API_VERSION, GROUP, all_crds};
 use millrace_core::expr;
 use millrace_core::problem::{Problem, head};
 use regex::Regex;
@@ -36,11 +36,13 @@ pub fn of(kind: &str) -> Option<&'static Value> {
 pub fn object(object: &Object) -> Vec<Problem> {
     let version = object.node.get("apiVersion").and_then(Node::text).unwrap_or_default();
     if version != API_VERSION {
-        return vec![Problem::new(
-            "apiVersion",
-            "UnknownVersion",
-            format!("there is no {version}: write {API_VERSION}"),
-        )];
+        let ours = expr::nearest(version.split('/').next().unwrap_or_default(), [GROUP]).is_some();
+        let message = match (ours, version) {
+            (true, _) => format!("there is no {version}: write {API_VERSION}"),
+            (false, "") => format!("it is missing: write apiVersion: {API_VERSION}"),
+            (false, _) => format!("{version} has no kind {}: did you mean apiVersion: {API_VERSION}?", object.kind),
+        };
+        return vec![Problem::new("apiVersion", "UnknownVersion", message)];
     }
     let Some(schema) = of(&object.kind) else {
         let hint = expr::did_you_mean(&object.kind, SCHEMAS.keys().map(String::as_str));

@@ -156,6 +156,24 @@ fn what_is_no_yaml_and_what_is_no_kind_is_told() {
 }
 
 #[test]
+fn a_kind_of_ours_in_another_group_is_a_mistake() {
+    let version = |line: &str| found(&format!("{line}kind: MLPipeline\nmetadata: {{ name: p }}\n"));
+    for wrong in ["v1", "batch/v1"] {
+        let found = version(&format!("apiVersion: {wrong}\n"));
+        let message = format!("{wrong} has no kind MLPipeline: did you mean apiVersion: millrace.dev/v1alpha1?");
+        assert_eq!(found, [(1, 1, "apiVersion".to_owned(), message)]);
+    }
+    assert!(version("")[0].3.contains("it is missing: write apiVersion: millrace.dev/v1alpha1"));
+    assert_eq!(places("apiVersion: serving.kserve.io/v1alpha1\nkind: InferenceGraph\nmetadata: { name: g }\n"), []);
+    // In a folder too, where other files are passed over.
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.yaml"), "apiVersion: v1\nkind: MLPipeline\nmetadata: { name: p }\n").unwrap();
+    fs::write(folder.path().join("b.yaml"), "apiVersion: v1\nkind: {{ no yaml\n").unwrap();
+    let files = files::find(&[folder.path().display().to_string()]).unwrap();
+    assert_eq!((files.len(), findings(&files, &[]).findings.len()), (1, 1));
+}
+
+#[test]
 fn a_service_account_is_the_clusters_business() {
     let text = format!(
         "{HEAD}spec:\n  defaults: {{ serviceAccountName: trainer }}\n  stages: {{ a: {{ container: {{ image: i, command: [c] }} }} }}\n"

@@ -69,7 +69,7 @@ impl Teller {
             document["folder"] = folder.path.display().to_string().into();
             return output::json(&document);
         }
-        output::print(&show::stages::tree(run, Some(frozen), Timestamp::now()))?;
+        output::print(&show::stages::tree(run, Some(frozen), Timestamp::now(), ""))?;
         output::print(&left(run, frozen, home))?;
         output::line(&paint(
             &format!("{:.1} s; all of it: {}", self.began.elapsed().as_secs_f64(), folder.path.display()),

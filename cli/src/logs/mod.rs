@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::Answer;
 use crate::connect::Cluster;
-use crate::error::{Error, code};
+use crate::error::{Error, code, words};
 use crate::output::{self, Format};
 use crate::reader::{self, Rights};
 use crate::show::prefix::Prefixes;
@@ -183,6 +183,22 @@ fn has_begun(pod: &Pod) -> bool {
     main.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
 }
 
+/// It ended without its program: its image could not be pulled, for one.
+fn never_began(pod: &Pod) -> bool {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let none = |id: Option<&String>| id.is_none_or(String::is_empty);
+    containers.filter(|container| container.name == MAIN).any(|container| {
+        let ended = container.state.as_ref().and_then(|state| state.terminated.as_ref());
+        ended.is_some_and(|ended| none(ended.container_id.as_ref()))
+            && none(container.container_id.as_ref())
+            && container.restart_count == 0
+    })
+}
+
+fn no_log(pod: &Pod) -> String {
+    format!("stage {}: pod {} never started, no log", name_of(pod), pod.name_any())
+}
+
 /// Everything that there is, stage after stage in the order in which they began.
 async fn all(cluster: &Cluster, run: &MLPipelineRun, wanted: &Wanted, image: Option<&str>) -> Result<(), Error> {
     let api: Api<Pod> = cluster.api();
@@ -199,10 +215,15 @@ async fn all(cluster: &Cluster, run: &MLPipelineRun, wanted: &Wanted, image: Opt
     for (name, nested) in status.stages.iter().filter_map(|(name, stage)| Some((name, stage.run.as_ref()?))) {
         if wanted.stage.as_ref().is_none_or(|wanted| wanted == name) {
             let nested = &nested.name;
-            output::warn(&format!("{name} is a run of its own: kubectl millrace logs {nested}"));
+            output::warn(&own_run(name, nested, &cluster.options));
         }
     }
     item_runs(cluster, &status, wanted).await
+}
+
+/// Where the log of a run is that a stage, or an item of one, began.
+fn own_run(of: &str, run: &str, options: &str) -> String {
+    format!("{of} is a run of its own: kubectl millrace logs {run}{options}")
 }
 
 /// Says where the logs are of stages whose items are runs.
@@ -216,14 +237,14 @@ async fn item_runs(cluster: &Cluster, status: &MLPipelineRunStatus, wanted: &Wan
     let list = ListParams::default().labels(&format!("{}{item}", wanted.selector()));
     let api: Api<MLPipelineRun> = cluster.api();
     let listed = api.list(&list).await.map_err(|error| Error::request("list", "the runs of its items", error))?;
-    for line in told_of_items(&listed.items) {
+    for line in told_of_items(&listed.items, &cluster.options) {
         output::warn(&line);
     }
     Ok(())
 }
 
 /// Of each stage the runs of its items, or the one of an item that was made last.
-fn told_of_items(runs: &[MLPipelineRun]) -> Vec<String> {
+fn told_of_items(runs: &[MLPipelineRun], options: &str) -> Vec<String> {
     let label = |run: &MLPipelineRun, key: &str| run.labels().get(key).cloned().unwrap_or_default();
     let mut stages: BTreeMap<String, Vec<(String, u32, String)>> = BTreeMap::new();
     for run in runs.iter().filter(|run| run.labels().contains_key(ITEM_LABEL)) {
@@ -234,11 +255,11 @@ fn told_of_items(runs: &[MLPipelineRun]) -> Vec<String> {
         runs.sort_by_key(|(item, attempt, _)| (*attempt, item.parse::<u32>().unwrap_or_default()));
         let (item, _, last) = runs.last()?;
         if runs.iter().all(|(other, _, _)| other == item) {
-            return Some(format!("{stage}[{item}] is a run of its own: kubectl millrace logs {last}"));
+            return Some(own_run(&format!("{stage}[{item}]"), last, options));
         }
         let count = runs.len();
         let (_, _, first) = &runs[0];
-        Some(format!("{stage} has {count} runs, one for each item: kubectl millrace logs {first}, and so on; --item N names that of one"))
+        Some(format!("{stage} has {count} runs, one for each item: kubectl millrace logs {first}{options}, and so on; --item N names that of one"))
     });
     told.collect()
 }
@@ -302,6 +323,10 @@ async fn each(
     for source in sources {
         match (source, &mut kept) {
             (Source::Pod(pod), _) => {
+                if never_began(pod) {
+                    output::warn(&no_log(pod));
+                    continue;
+                }
                 let (stage, attempt) = (name_of(pod), stage_of(pod).1);
                 let (sender, receiver) = mpsc::channel(WAITING);
                 let reading = read(api.clone(), pod.name_any(), wanted.parameters(false), stage, attempt, sender);
@@ -371,7 +396,7 @@ async fn read(
         Ok(stream) => pin!(stream),
         // Deleted a moment ago, or its node has not got it any more, or does not answer.
         Err(error) if matches!(code(&error), Some(400 | 404 | 500..=599)) => {
-            output::warn(&format!("stage {stage}: the log of pod {pod} cannot be had: {error}"));
+            output::warn(&format!("stage {stage}: the log of pod {pod} cannot be had: {}", words(&error)));
             return Ok(false);
         }
         Err(error) => return Err(failed(error)),
@@ -406,10 +431,32 @@ mod tests {
             let name = format!("r-make-{attempt}-{}", item.unwrap_or_default());
             serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels }, "spec": {} })).unwrap()
         };
-        assert!(told_of_items(&[run(None, 1)]).is_empty(), "a stage with one run has told of it");
-        let told = told_of_items(&[run(Some(7), 2), run(Some(7), 1)]);
-        assert_eq!(told, ["make[7] is a run of its own: kubectl millrace logs r-make-2-7"]);
-        let told = told_of_items(&[run(Some(10), 1), run(Some(2), 1)]);
-        assert!(told[0].starts_with("make has 2 runs") && told[0].contains("logs r-make-1-2,"), "{told:?}");
+        assert!(told_of_items(&[run(None, 1)], "").is_empty(), "a stage with one run has told of it");
+        let told = told_of_items(&[run(Some(7), 2), run(Some(7), 1)], " -n team");
+        assert_eq!(told, ["make[7] is a run of its own: kubectl millrace logs r-make-2-7 -n team"]);
+        let told = told_of_items(&[run(Some(10), 1), run(Some(2), 1)], " -n team");
+        assert!(told[0].starts_with("make has 2 runs") && told[0].contains("logs r-make-1-2 -n team,"), "{told:?}");
+    }
+
+    #[test]
+    fn a_container_that_never_started_has_no_log() {
+        let pod = |ended: serde_json::Value, id: &str, restarts: u32| -> Pod {
+            let main = json!({
+                "name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": restarts, "containerID": id,
+                "state": ended,
+            });
+            let labels = json!({ "millrace.dev/stage": "fit", "millrace.dev/attempt": "1" });
+            serde_json::from_value(json!({
+                "metadata": { "name": "r-fit-1", "labels": labels }, "status": { "containerStatuses": [main] },
+            }))
+            .unwrap()
+        };
+        let ended = |id: &str| json!({ "terminated": { "exitCode": 137, "containerID": id } });
+        let never = pod(ended(""), "", 0);
+        assert!(never_began(&never) && has_begun(&never));
+        assert_eq!(no_log(&never), "stage fit: pod r-fit-1 never started, no log");
+        assert!(!never_began(&pod(ended("containerd://a"), "containerd://a", 0)));
+        assert!(!never_began(&pod(ended(""), "", 1)), "its node lost it");
+        assert!(!never_began(&pod(json!({ "running": {} }), "containerd://a", 0)));
     }
 }

@@ -15,6 +15,7 @@ use millrace_core::run::{self, CacheIndex, Observed};
 use serde::Serialize;
 
 use crate::connect::{Cluster, Named};
+use crate::error::words;
 use crate::output;
 use crate::show::brief;
 
@@ -58,7 +59,7 @@ async fn list<K: Named>(cluster: &Cluster) -> Vec<K> {
     match cluster.api::<K>().list(&ListParams::default()).await {
         Ok(list) => list.items,
         Err(error) => {
-            let why = brief(&error.to_string(), WHY);
+            let why = brief(&words(&error), WHY);
             output::warn(&format!(
                 "the {}s of {} cannot be read, so what is cached is not known: {why}",
                 K::kind(&()),

@@ -14,7 +14,7 @@ use kube::api::ListParams;
 use millrace_core::api::{MLPipeline, StageTemplate};
 
 use crate::connect::Cluster;
-use crate::error::{Error, code};
+use crate::error::{Error, code, words};
 use crate::lint::{Known, files, of_object};
 use crate::output::{self, Format};
 use crate::{Answer, show};
@@ -80,7 +80,7 @@ async fn templates(cluster: &Cluster, namespace: &str, known: &mut Known) -> Res
         Err(error) if code(&error) == Some(403) => {
             output::warn(&format!(
                 "the StageTemplates of {namespace} may not be read: {}",
-                show::brief(&error.to_string(), 200)
+                show::brief(&words(&error), 200)
             ));
             Ok(())
         }

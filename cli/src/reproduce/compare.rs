@@ -101,7 +101,8 @@ impl Comparison {
         json!({ "version": self.version, "run": self.run, "succeeded": self.succeeded, "same": self.is_same(), "compared": self.rows })
     }
 
-    pub fn text(&self) -> String {
+    /// `options`: those that a further command takes to find the run.
+    pub fn text(&self, options: &str) -> String {
         let shown = self.rows.iter().filter(|row| row.kind != Kind::Image || !row.same);
         let lines = shown.map(|row| {
             let (word, style) = match (row.same, row.kind, &row.run) {
@@ -125,7 +126,10 @@ impl Comparison {
         let says = match (self.succeeded, differ) {
             (true, 0) => paint(&format!("run {} made {} again", self.run, self.version), GOOD),
             (true, _) => paint(&format!("{differ} of {} differ", self.judged().count()), BAD),
-            (false, _) => paint(&format!("run {} did not succeed: kubectl millrace tree {}", self.run, self.run), BAD),
+            (false, _) => {
+                let run = &self.run;
+                paint(&format!("run {run} did not succeed: kubectl millrace tree {run}{options}"), BAD)
+            }
         };
         let _ = writeln!(text, "{says}");
         text
@@ -189,7 +193,7 @@ mod tests {
     fn what_is_the_same_is_the_same_whatever_image_made_it() {
         let found = compare(&version(), &run("True", "sha256:mm", 0.9), &sources(), 0.0);
         assert!(found.is_same(), "{found:?}");
-        let text = stripped(&found.text());
+        let text = stripped(&found.text(" -n team"));
         assert!(has(&text, "image train sha256:ii sha256:jj another"), "{text}");
         assert!(text.ends_with("run again made m-v1 again\n"), "{text}");
         assert!(!text.contains("sign.gone"), "{text}");
@@ -199,7 +203,7 @@ mod tests {
     fn another_model_or_metric_differs_and_a_metric_may_be_near() {
         let found = compare(&version(), &run("True", "sha256:xx", 0.905), &sources(), 0.0);
         assert!(!found.is_same());
-        let text = stripped(&found.text());
+        let text = stripped(&found.text(" -n team"));
         assert!(has(&text, "model train.model sha256:mm sha256:xx differs"), "{text}");
         assert!(text.ends_with("2 of 4 differ\n"), "{text}");
         assert!(compare(&version(), &run("True", "sha256:mm", 0.905), &sources(), 0.01).is_same());
@@ -213,8 +217,13 @@ mod tests {
         failed.status.as_mut().unwrap().stages.remove("judge");
         failed.status.as_mut().unwrap().stages.get_mut("train").unwrap().outputs.clear();
         let found = compare(&version(), &failed, &sources(), 0.0);
-        let text = stripped(&found.text());
-        assert!(!found.is_same() && text.contains("not made") && text.contains("did not succeed"), "{text}");
+        let text = stripped(&found.text(" -n team"));
+        assert!(
+            !found.is_same()
+                && text.contains("not made")
+                && text.ends_with("did not succeed: kubectl millrace tree again -n team\n"),
+            "{text}"
+        );
         assert_eq!(found.document()["compared"].as_array().unwrap().len(), 5);
         assert!(!compare(&version(), &run("False", "sha256:mm", 0.9), &sources(), 0.0).is_same());
     }

@@ -29,11 +29,11 @@ impl Sources {
     }
 
     /// Those of a run that was made for this version.
-    pub fn of(run: &MLPipelineRun, version: &str) -> Result<Self, String> {
+    pub fn of(run: &MLPipelineRun, version: &str, options: &str) -> Result<Self, String> {
         let name = run.name_any();
         let text = run.annotations().get(ANNOTATION);
         let found = text.and_then(|text| serde_json::from_str::<Self>(text).ok());
-        let make = format!("kubectl millrace reproduce {version} makes one");
+        let make = format!("kubectl millrace reproduce {version}{options} makes one");
         match found {
             Some(found) if found.version == version => Ok(found),
             Some(found) => Err(format!("run {name} was made to reproduce {}, not {version}: {make}", found.version)),

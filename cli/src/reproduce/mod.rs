@@ -14,7 +14,7 @@ use millrace_core::pipeline::Frozen;
 use serde_json::json;
 
 use crate::connect::Cluster;
-use crate::error::Error;
+use crate::error::{Error, words};
 use crate::output::{self, Format};
 use crate::{Answer, logs, patch, tree};
 use plan::Plan;
@@ -52,7 +52,8 @@ pub async fn reproduce(cluster: &Cluster, command: &Reproduce) -> Result<Answer,
         None => {
             let run = Box::pin(make(cluster, command, &version)).await?;
             if !command.follow {
-                let again = format!("kubectl millrace reproduce {} --run {run} --follow", command.version);
+                let again =
+                    format!("kubectl millrace reproduce {} --run {run} --follow{}", command.version, cluster.options);
                 match command.output {
                     Format::Json => output::json(&json!({ "version": command.version, "run": run }))?,
                     Format::Table => output::line(&format!("run {run} is made; to compare: {again}"))?,
@@ -66,14 +67,14 @@ pub async fn reproduce(cluster: &Cluster, command: &Reproduce) -> Result<Answer,
         Box::pin(wait(cluster, &run, command.output)).await?;
     }
     let run = cluster.get::<MLPipelineRun>(&run).await?;
-    let sources = made::Sources::of(&run, &command.version).map_err(Error::Said)?;
+    let sources = made::Sources::of(&run, &command.version, &cluster.options).map_err(Error::Said)?;
     if tree::end(&run).is_none() {
         return Err(Error::said(format!("run {} goes on: write --follow to wait for its end", run.name_any())));
     }
     let found = compare::compare(&version, &run, &sources, command.tolerance);
     match command.output {
         Format::Json => output::json(&found.document())?,
-        Format::Table => output::print(&found.text())?,
+        Format::Table => output::print(&found.text(&cluster.options))?,
     }
     Ok(found.is_same().into())
 }
@@ -128,25 +129,26 @@ async fn frozen(cluster: &Cluster, version: &ModelVersion) -> Result<Frozen, Err
     let Some(kept) = &lineage.frozen else {
         return Err(Error::said(format!(
             "the lineage of ModelVersion {name} does not name what its run ran (frozen), as of one that a person wrote: run its pipeline, and \
-             compare with kubectl millrace diff mlv/{name} mlv/<new version>"
+             compare with kubectl millrace diff mlv/{name} mlv/<new version>{}",
+            cluster.options
         )));
     };
     let read = cluster.api::<ControllerRevision>().get_opt(kept).await;
     let revision = read.map_err(|error| Error::request("read", format!("ControllerRevision {kept}"), error))?;
     let Some(data) = revision.and_then(|revision| revision.data) else {
-        return Err(Error::said(gone(&name, lineage, kept)));
+        return Err(Error::said(gone(&name, lineage, kept, &cluster.options)));
     };
     serde_json::from_value(data.0)
         .map_err(|error| Error::said(format!("ControllerRevision {kept} is of another version of Millrace: {error}")))
 }
 
 /// What to do where nobody kept what ran.
-fn gone(version: &str, lineage: &Lineage, kept: &str) -> String {
+fn gone(version: &str, lineage: &Lineage, kept: &str, options: &str) -> String {
     let pipeline = lineage.pipeline.as_deref().unwrap_or("<pipeline>");
     format!(
         "what made ModelVersion {version} is gone: the ControllerRevision {kept} went with the runs that had it. Run the pipeline as it is now, with the \
-         version's parameters (kubectl get mlv {version} -o jsonpath='{{.spec.params}}'): kubectl millrace run {pipeline} -p …; then compare with \
-         kubectl millrace diff mlv/{version} mlv/<new version>. To be able to reproduce versions, keep their runs: spec.history.keepSucceeded"
+         version's parameters (kubectl get mlv {version}{options} -o jsonpath='{{.spec.params}}'): kubectl millrace run {pipeline}{options} -p …; then compare with \
+         kubectl millrace diff mlv/{version} mlv/<new version>{options}. To be able to reproduce versions, keep their runs: spec.history.keepSucceeded"
     )
 }
 
@@ -166,7 +168,7 @@ async fn give(cluster: &Cluster, run: &MLPipelineRun, templates: &[String]) -> R
 async fn undo(cluster: &Cluster, templates: &[String]) {
     for name in templates {
         if let Err(error) = cluster.api::<StageTemplate>().delete(name, &DeleteParams::default()).await {
-            output::warn(&format!("StageTemplate {name} is left: {error}"));
+            output::warn(&format!("StageTemplate {name} is left: {}", words(&error)));
         }
     }
 }

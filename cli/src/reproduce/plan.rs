@@ -326,9 +326,13 @@ mod tests {
             ("again-load".to_owned(), "load:1@sha256:bb")
         );
         assert!(template.spec.results.contains_key("row_count"), "{:?}", template.spec.results);
-        let sources = Sources::of(&run, "m-v1").unwrap();
+        let sources = Sources::of(&run, "m-v1", "").unwrap();
         assert_eq!((sources.model.as_str(), sources.metrics.as_deref()), ("train.model", Some("judge")));
-        assert!(Sources::of(&run, "m-v2").unwrap_err().contains("was made to reproduce m-v1, not m-v2"));
+        assert!(
+            Sources::of(&run, "m-v2", " -n team")
+                .unwrap_err()
+                .ends_with("was made to reproduce m-v1, not m-v2: kubectl millrace reproduce m-v2 -n team makes one")
+        );
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct Promote {
     /// Wait until it was promoted
     #[arg(short, long)]
     watch: bool,
-    /// Take the field over from whoever owns it
+    /// Take the field over from whoever owns it; what a person set with kubectl is taken over anyway
     #[arg(long)]
     force_conflicts: bool,
 }
@@ -30,7 +30,7 @@ pub struct Promote {
 pub struct Abort {
     #[arg(value_name = "MODELDEPLOYMENT")]
     pub name: String,
-    /// Take the field over from whoever owns it
+    /// Take the field over from whoever owns it; what a person set with kubectl is taken over anyway
     #[arg(long)]
     pub force_conflicts: bool,
 }

@@ -20,7 +20,7 @@ pub struct Rollback {
     /// Wait until the requests are back, or the version before was promoted
     #[arg(short, long)]
     watch: bool,
-    /// Take the field over from whoever owns it
+    /// Take the field over from whoever owns it; what a person set with kubectl is taken over anyway
     #[arg(long)]
     force_conflicts: bool,
 }

@@ -14,7 +14,7 @@ use millrace_core::duration;
 use super::standing;
 use crate::Answer;
 use crate::connect::Cluster;
-use crate::error::{Error, code};
+use crate::error::{Error, code, watch_words};
 use crate::output::{self, Format};
 use crate::show;
 
@@ -102,7 +102,7 @@ pub fn tell(name: &str, error: watcher::Error) -> Result<(), Error> {
         }
         _ => false,
     };
-    let text = error.to_string();
+    let text = watch_words(&error);
     match error {
         watcher::Error::InitialListFailed(cause) | watcher::Error::WatchStartFailed(cause) if refused => {
             Err(Error::request("watch", name, cause))

@@ -23,7 +23,7 @@ pub struct Undo {
     /// Wait until it was promoted or rolled back
     #[arg(short, long)]
     pub watch: bool,
-    /// Take the field over from whoever owns it
+    /// Take the field over from whoever owns it; what a person set with kubectl is taken over anyway
     #[arg(long)]
     pub force_conflicts: bool,
 }

@@ -30,7 +30,7 @@ pub fn status(deployment: &ModelDeployment, now: Timestamp) -> String {
     field("Model", &versions(deployment, status));
     if let Some(rollout) = &status.rollout {
         field("Strategy", &strategy(deployment));
-        field("Step", &step(deployment, rollout, now));
+        field("Step", &step(deployment, rollout, now).unwrap_or_default());
         field("Restarts", &if rollout.restarts > 0 { rollout.restarts.to_string() } else { String::new() });
     }
     field("Address", status.address.as_ref().map_or("", |address| address.url.as_str()));
@@ -116,6 +116,9 @@ fn says(deployment: &ModelDeployment) -> String {
     let conditions = deployment.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let ready = condition(conditions, "Ready").filter(|c| c.observed_generation == deployment.metadata.generation);
     match ready {
+        // A reason that is the word itself says nothing more.
+        Some(ready) if ready.reason == format!("{standing:?}") && ready.message.is_empty() => word,
+        Some(ready) if ready.reason == format!("{standing:?}") => format!("{word}: {}", ready.message),
         Some(ready) if ready.message.is_empty() => format!("{word}, {}", ready.reason),
         Some(ready) => format!("{word}, {}: {}", ready.reason, ready.message),
         None => format!("{word}: the operator has not seen the newest spec yet"),
@@ -138,7 +141,22 @@ fn versions(deployment: &ModelDeployment, status: &ModelDeploymentStatus) -> Str
     let served = status.served_version.map(|version| version.to_string());
     let served = served.or_else(|| status.served_digest.as_deref().map(named));
     let served = served.map_or_else(|| "none is served".to_owned(), |served| format!("{served} is served"));
-    format!("{}{at}, {asked}, {served}", deployment.model_name())
+    // What most of the pods serve says nothing of what was promoted: in a step with 60 % they serve the new one.
+    let promoted = promoted(status).map_or(served, |promoted| format!("{promoted} is promoted"));
+    format!("{}{at}, {asked}, {promoted}", deployment.model_name())
+}
+
+/// The version of the promoted revision.
+fn promoted(status: &ModelDeploymentStatus) -> Option<String> {
+    let stable = status.stable_revision.as_ref()?;
+    let revision = status.revisions.iter().find(|revision| revision.name == *stable);
+    let found = revision.map(|revision| called(revision.version, revision.artifact.as_ref()));
+    let record = || {
+        let mut records = status.history.iter();
+        records.find(|record| record.revision == *stable && record.outcome == RolloutOutcome::Promoted)
+    };
+    let found = found.or_else(|| record().map(|record| called(record.version, record.artifact.as_ref())));
+    found.filter(|version| !version.is_empty())
 }
 
 /// What the version of a model that is not registered is called.
@@ -150,16 +168,19 @@ fn strategy(deployment: &ModelDeployment) -> String {
     deployment.spec.rollout.as_ref().map_or_else(|| "none".to_owned(), |rollout| format!("{:?}", rollout.strategy))
 }
 
-fn step(deployment: &ModelDeployment, rollout: &RolloutStatus, now: Timestamp) -> String {
+/// None once it was given up: no step goes on.
+fn step(deployment: &ModelDeployment, rollout: &RolloutStatus, now: Timestamp) -> Option<String> {
+    if rollout.rejected.is_some() {
+        return None;
+    }
     if rollout.step < 1 {
-        return format!("0 of {}: its pods do not answer yet", rollout.steps);
+        return Some(format!("0 of {}: its pods do not answer yet", rollout.steps));
     }
     let mut text = format!("{} of {}, {} % of the requests", rollout.step, rollout.steps, rollout.weight);
     let steps = deployment.spec.rollout.iter().flat_map(|rollout| &rollout.steps);
     let written = usize::try_from(rollout.step - 1).ok().and_then(|index| steps.clone().nth(index));
     let since = lasted(rollout.step_start_time.as_ref(), None, now);
     match written.and_then(|step| step.hold.as_deref()) {
-        _ if rollout.rejected.is_some() => {}
         Some(hold) if !since.is_empty() => {
             let _ = write!(text, ", in force for {since} of {hold}");
         }
@@ -168,7 +189,7 @@ fn step(deployment: &ModelDeployment, rollout: &RolloutStatus, now: Timestamp) -
         }
         _ => text.push_str(", not in force yet"),
     }
-    text
+    Some(text)
 }
 
 fn role(status: &ModelDeploymentStatus, name: &str, drains: bool) -> (&'static str, Style) {
@@ -212,7 +233,7 @@ mod tests {
                 "rollout": { "strategy": "Canary", "steps": [{ "weight": 5, "hold": "10m" }, { "weight": 50 }] },
             },
             "status": {
-                "servedVersion": 1, "stableRevision": "m-old",
+                "servedVersion": 2, "stableRevision": "m-old",
                 "conditions": [{
                     "type": "Ready", "status": "False", "observedGeneration": 3, "reason": "RollingOut", "message": "step 1 of 2",
                     "lastTransitionTime": "2026-01-01T00:00:00Z",
@@ -237,7 +258,7 @@ mod tests {
             stripped(&status(&canary(), now)),
             "Name:       m\n\
              Status:     Progressing, RollingOut: step 1 of 2\n\
-             Model:      penguins, version 2 is asked for, 1 is served\n\
+             Model:      penguins, version 2 is asked for, 1 is promoted\n\
              Strategy:   Canary\n\
              Step:       1 of 2, 5 % of the requests, in force for 2m of 10m\n\
              Revisions:\n  \
@@ -250,6 +271,26 @@ mod tests {
         );
         let line = stripped(&line(&canary()));
         assert_eq!(line, "Progressing, RollingOut: step 1 of 2; errors Passed (ErrorRate 0.002 over 340 requests)");
+    }
+
+    #[test]
+    fn what_was_given_up_is_at_no_step_and_says_why_once() {
+        let mut found = canary();
+        let seen = found.status.as_mut().unwrap();
+        let mark = json!({ "reason": "Aborted", "message": "m" });
+        let rollout = seen.rollout.as_mut().unwrap();
+        (rollout.step, rollout.rejected) = (0, Some(serde_json::from_value(mark).unwrap()));
+        let mut stalled = seen.conditions[0].clone();
+        (stalled.type_, stalled.status) = ("Stalled".into(), "True".into());
+        (seen.conditions[0].reason, seen.conditions[0].message) = ("RolledBack".into(), "errors: too many".into());
+        seen.conditions.push(stalled);
+        // The revision that came before it was promoted is told where no pod of it is listed any more.
+        seen.revisions.clear();
+        let record = json!({ "revision": "m-old", "version": 1, "outcome": "Promoted" });
+        seen.history = vec![serde_json::from_value(record).unwrap()];
+        let told = stripped(&status(&found, "2026-01-01T00:02:00Z".parse().unwrap()));
+        assert!(told.contains("Status:     RolledBack: errors: too many\n"), "{told}");
+        assert!(told.contains("version 2 is asked for, 1 is promoted\n") && !told.contains("Step:"), "{told}");
     }
 
     #[test]
@@ -266,7 +307,7 @@ mod tests {
             (revision.version, revision.artifact) = (None, serde_json::from_value(artifact).unwrap());
         }
         let told = stripped(&status(&found, "2026-01-01T00:02:00Z".parse().unwrap()));
-        let model = "Model:      m at s3://lake/m, version bbbbbbbbbbbb is asked for, aaaaaaaaaaaa is served\n";
+        let model = "Model:      m at s3://lake/m, version bbbbbbbbbbbb is asked for, aaaaaaaaaaaa is promoted\n";
         assert!(told.contains(model), "{told}");
         assert!(told.contains("m-old   aaaaaaaaaaaa   promoted"), "{told}");
     }

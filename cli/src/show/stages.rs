@@ -16,9 +16,14 @@ use crate::advise::mebibytes;
 
 /// The longest reason in a row.
 const WHY: usize = 140;
+/// Reason of a stage that waits for a person.
+const ASKS: &str = "WaitingForApproval";
+/// Reasons of a run that begins nothing yet.
+const HELD: [&str; 2] = ["Queued", "Suspended"];
 
-/// Name under name, by what the run was frozen with. Without that it is a list in the order of time.
-pub fn tree(run: &MLPipelineRun, frozen: Option<&Frozen>, now: Timestamp) -> String {
+/// Name under name, by what the run was frozen with. Without that it is a list in the order of time. `options` are those that a command which is told
+/// takes to find the run.
+pub fn tree(run: &MLPipelineRun, frozen: Option<&Frozen>, now: Timestamp, options: &str) -> String {
     let status = run.status.clone().unwrap_or_default();
     let mut text = head(run, now);
     if status.stages.is_empty() {
@@ -33,7 +38,7 @@ pub fn tree(run: &MLPipelineRun, frozen: Option<&Frozen>, now: Timestamp) -> Str
         let stage = &status.stages[*name];
         let (mark, style) = mark(stage.state);
         let after = if index >= last { " (finally)" } else { "" };
-        let tries = if stage.attempts > 1 { stage.attempts.to_string() } else { String::new() };
+        let tries = Some(tries(stage)).filter(|tries| *tries > 1).map(|tries| tries.to_string()).unwrap_or_default();
         let time = lasted(stage.start_time.as_ref(), stage.completion_time.as_ref(), now);
         let why = Cell::new(
             why(stage, &order.waits_for(name), now),
@@ -51,12 +56,23 @@ pub fn tree(run: &MLPipelineRun, frozen: Option<&Frozen>, now: Timestamp) -> Str
     if let Some(used) = &status.usage {
         let _ = writeln!(text, "{}", paint(&used_in_words(used), DIM));
     }
-    let asked = status.stages.iter().filter(|(_, stage)| stage.reason.as_deref() == Some("WaitingForApproval"));
+    let asked = status.stages.iter().filter(|(_, stage)| stage.reason.as_deref() == Some(ASKS));
     for (name, _) in asked.filter(|(_, stage)| !stage.state.ended()) {
         let run = run.metadata.name.as_deref().unwrap_or_default();
-        let _ = writeln!(text, "{} kubectl millrace approve {run} {name}   or reject", paint("?", WAITS));
+        let _ = writeln!(text, "{}", ask(run, name, options));
     }
     text
+}
+
+/// How to answer a stage that waits for a person.
+fn ask(run: &str, stage: &str, options: &str) -> String {
+    format!("{} kubectl millrace approve {run} {stage}{options}   or reject", paint("?", WAITS))
+}
+
+/// How often a stage was tried. What collects the results of items counts as an attempt of the stage, and is none of its items.
+fn tries(stage: &StageStatus) -> u32 {
+    let collects = stage.items.as_ref().is_some_and(|items| items.collecting);
+    stage.attempts.saturating_sub(u32::from(collects))
 }
 
 /// What a run used: `used 0.25 CPU hours, 3.20 h of nvidia.com/gpu; a pod had 812Mi at most`.
@@ -71,10 +87,33 @@ fn used_in_words(used: &StageUsage) -> String {
 /// One stage in a line.
 pub fn line(name: &str, stage: &StageStatus) -> String {
     let (mark, style) = mark(stage.state);
-    let tries = if stage.attempts > 1 { format!(", attempt {}", stage.attempts) } else { String::new() };
-    let why = said(stage);
+    let tries =
+        Some(tries(stage)).filter(|tries| *tries > 1).map(|tries| format!(", attempt {tries}")).unwrap_or_default();
+    let why = said(stage, |text| text.lines().next().unwrap_or_default().trim().to_owned());
     let why = if why.is_empty() { why } else { format!(": {why}") };
     format!("{mark} {name} {}{tries}{why}", paint(&format!("{:?}", stage.state), style))
+}
+
+/// What the stages of a run wait for, each with its name, and what the run itself waits for, with none: lines for whoever follows it.
+pub fn waits(run: &MLPipelineRun, options: &str) -> Vec<(String, String)> {
+    let Some(status) = &run.status else { return Vec::new() };
+    let name = run.metadata.name.as_deref().unwrap_or_default();
+    let held = condition(&status.conditions, "Succeeded").filter(|c| HELD.contains(&c.reason.as_str()));
+    let held = held.map(|c| {
+        let message = c.message.lines().next().unwrap_or_default();
+        let why = if message.is_empty() { String::new() } else { format!(": {message}") };
+        (String::new(), format!("{} {name} {}{why}", paint("◌", WAITS), c.reason))
+    });
+    let stages = status.stages.iter().filter(|(_, stage)| match stage.state {
+        StageState::Waiting | StageState::Pending | StageState::BackingOff => stage.reason.is_some(),
+        StageState::Running | StageState::Succeeded | StageState::Failed | StageState::Skipped => false,
+    });
+    let stages = stages.map(|(stage, status)| {
+        let asks = status.reason.as_deref() == Some(ASKS);
+        let how = if asks { format!("\n{}", ask(name, stage, options)) } else { String::new() };
+        (stage.clone(), format!("{}{how}", line(stage, status)))
+    });
+    held.into_iter().chain(stages).collect()
 }
 
 fn head(run: &MLPipelineRun, now: Timestamp) -> String {
@@ -122,7 +161,7 @@ fn mark(state: StageState) -> (&'static str, Style) {
 }
 
 fn why(stage: &StageStatus, waits_for: &[&str], now: Timestamp) -> String {
-    let said = said(stage);
+    let said = said(stage, |text| brief(text, WHY));
     let next = stage.next_attempt_time.as_ref().filter(|_| stage.state == StageState::BackingOff);
     let next = next.map(|at| format!("next attempt in {}", duration::format(duration::since(now, at.0))));
     let waits = (stage.state == StageState::Waiting && said.is_empty() && !waits_for.is_empty())
@@ -135,9 +174,9 @@ fn why(stage: &StageStatus, waits_for: &[&str], now: Timestamp) -> String {
 }
 
 /// Reason and message, or what it made.
-fn said(stage: &StageStatus) -> String {
+fn said(stage: &StageStatus, first: impl Fn(&str) -> String) -> String {
     let reason = stage.reason.as_deref().unwrap_or_default();
-    let message = brief(stage.message.as_deref().unwrap_or_default(), WHY);
+    let message = first(stage.message.as_deref().unwrap_or_default());
     match (reason, message.as_str()) {
         ("", "") => stage.model_version.clone().unwrap_or_default(),
         ("", message) => match stage.model_version.as_ref().filter(|_| stage.state == StageState::Succeeded) {
@@ -262,7 +301,7 @@ mod tests {
     #[test]
     fn a_stage_stands_under_the_last_of_those_that_it_comes_after() {
         let now = "2026-01-01T00:00:20Z".parse().unwrap();
-        let text = stripped(&tree(&run(), Some(&frozen()), now));
+        let text = stripped(&tree(&run(), Some(&frozen()), now, ""));
         let expected = "\
 r  of pipeline p  Running  2/6  20s
 STAGE                  STATE        TIME   TRIES   WHY
@@ -290,8 +329,11 @@ STAGE                  STATE        TIME   TRIES   WHY
             message: message.map(str::to_owned),
             ..StageStatus::default()
         };
-        assert_eq!(said(&stage(None)), "m-v7");
-        assert_eq!(said(&stage(Some("older versions are deleted: m-v1"))), "m-v7; older versions are deleted: m-v1");
+        assert_eq!(said(&stage(None), str::to_owned), "m-v7");
+        assert_eq!(
+            said(&stage(Some("older versions are deleted: m-v1")), str::to_owned),
+            "m-v7; older versions are deleted: m-v1"
+        );
     }
 
     #[test]
@@ -302,21 +344,51 @@ STAGE                  STATE        TIME   TRIES   WHY
             "message": "Ship it? (gives up at 10:21Z)\nkubectl millrace approve r train -n ns, or reject",
         });
         run.status.as_mut().unwrap().stages.insert("train".into(), serde_json::from_value(asked).unwrap());
-        let text = stripped(&tree(&run, Some(&frozen()), "2026-01-01T00:00:20Z".parse().unwrap()));
+        let text = stripped(&tree(&run, Some(&frozen()), "2026-01-01T00:00:20Z".parse().unwrap(), " -n ns"));
         assert!(text.contains("WaitingForApproval: Ship it? (gives up at 10:21Z)\n"), "{text}");
-        assert!(text.ends_with("? kubectl millrace approve r train   or reject\n"), "{text}");
+        assert!(text.ends_with("? kubectl millrace approve r train -n ns   or reject\n"), "{text}");
         let accepted = json!({
             "type": "Accepted", "status": "False", "reason": "UnknownApproval", "message": "spec.approvals.trian: no",
             "lastTransitionTime": "2026-01-01T00:00:00Z",
         });
         run.status.as_mut().unwrap().conditions.push(serde_json::from_value(accepted).unwrap());
-        let text = stripped(&tree(&run, None, "2026-01-01T00:00:20Z".parse().unwrap()));
+        let text = stripped(&tree(&run, None, "2026-01-01T00:00:20Z".parse().unwrap(), ""));
         assert_eq!(text.lines().nth(1), Some("  spec.approvals.trian: no"));
     }
 
     #[test]
+    fn whoever_follows_is_told_what_is_waited_for_and_how_to_answer() {
+        let mut run = run();
+        let mut wait = |stage: serde_json::Value| {
+            run.status.as_mut().unwrap().stages.insert("train".into(), serde_json::from_value(stage).unwrap());
+            let waits = waits(&run, " -n ns").into_iter();
+            waits.filter(|(stage, _)| stage == "train").map(|(_, line)| stripped(&line)).collect::<Vec<_>>()
+        };
+        let claim = r#"persistentvolumeclaim "nope" not found (gives up at 09:47Z)"#;
+        let unplaced = json!({ "state": "Pending", "reason": "Unschedulable", "message": claim });
+        assert_eq!(wait(unplaced), [format!("◌ train Pending: Unschedulable: {claim}")]);
+        assert!(wait(json!({ "state": "Pending" })).is_empty(), "its pod comes");
+        assert!(wait(json!({ "state": "Running", "reason": "r", "message": "m" })).is_empty());
+        let asked = json!({ "state": "Pending", "reason": "WaitingForApproval", "message": "Ship it?\nmore" });
+        let told = wait(asked).concat();
+        assert!(told.ends_with("Ship it?\n? kubectl millrace approve r train -n ns   or reject"), "{told}");
+        let status = run.status.as_mut().unwrap();
+        (status.conditions[0].reason, status.conditions[0].message) = ("Queued".into(), "r-1 goes first".into());
+        assert_eq!(stripped(&waits(&run, "")[0].1), "◌ r Queued: r-1 goes first");
+    }
+
+    #[test]
+    fn what_collects_is_no_try_of_the_items() {
+        let of = |attempts: u32, collecting: bool| {
+            let items = json!({ "total": 3, "collecting": collecting });
+            tries(&serde_json::from_value(json!({ "state": "Running", "attempts": attempts, "items": items })).unwrap())
+        };
+        assert_eq!((of(1, false), of(2, true), of(2, false), of(3, true), of(0, true)), (1, 1, 2, 2, 0));
+    }
+
+    #[test]
     fn without_the_order_it_is_a_list_by_time() {
-        let text = stripped(&tree(&run(), None, "2026-01-01T00:00:20Z".parse().unwrap()));
+        let text = stripped(&tree(&run(), None, "2026-01-01T00:00:20Z".parse().unwrap(), ""));
         let names: Vec<_> = text.lines().skip(2).filter_map(|line| line.split_whitespace().nth(1)).collect();
         assert_eq!(names, ["ingest", "prepare", "validate", "report", "tell", "train"]);
     }
@@ -329,7 +401,7 @@ STAGE                  STATE        TIME   TRIES   WHY
         status.conditions[0].status = "False".into();
         status.conditions[0].reason = "UnknownTemplate".into();
         status.conditions[0].message = "spec.stages.a.uses: no StageTemplate".into();
-        let text = stripped(&tree(&run, None, "2026-01-01T00:00:20Z".parse().unwrap()));
+        let text = stripped(&tree(&run, None, "2026-01-01T00:00:20Z".parse().unwrap(), ""));
         assert_eq!(text.lines().nth(1), Some("  spec.stages.a.uses: no StageTemplate"));
     }
 }
