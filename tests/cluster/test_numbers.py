@@ -21,6 +21,9 @@ class Numbers(ClusterTest):
         self.assertEqual((self.number(first), self.number("by-hand")), (1, 2))
         self.assertEqual(str(status["stages"]["a"]["results"]["number"]), "2")
         self.assertIn("NUMBER", kubectl("get", "mlr", "-n", self.namespace, "-o", "wide"))
+        of_pipeline = ("get", "mlr", "-n", self.namespace, "-o", "name", "--field-selector")
+        self.assertEqual(len(kubectl(*of_pipeline, "spec.pipelineRef.name=p").split()), 2)
+        self.assertEqual(kubectl(*of_pipeline, "spec.pipelineRef.name=another").strip(), "")
         # The number of a run that is gone is not given again.
         kubectl("delete", "mlr", "by-hand", "-n", self.namespace)
         self.start("next")
