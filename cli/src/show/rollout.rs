@@ -41,9 +41,11 @@ pub fn status(deployment: &ModelDeployment, now: Timestamp) -> String {
         text.push_str("Revisions:\n");
         let rows = status.revisions.iter().map(|revision| {
             let (role, style) = role(status, &revision.name, revision.draining_since.is_some());
-            let share = match revision.sample {
-                Some(sample) => format!("copies of {} %", millrace_core::figure::rounded(sample * 100.0, 3)),
-                None => format!("{} %", revision.weight),
+            let copies = revision.sample.map(|share| format!("copies of {} %", millrace_core::figure::rounded(share * 100.0, 3)));
+            let share = match (revision.weight, copies) {
+                (0, Some(copies)) => copies,
+                (weight, Some(copies)) => format!("{weight} % and {copies}"),
+                (weight, None) => format!("{weight} %"),
             };
             let ready = format!("{}/{}", revision.ready_replicas, revision.replicas);
             let version = called(revision.version, revision.artifact.as_ref());

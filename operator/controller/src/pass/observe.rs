@@ -168,7 +168,7 @@ impl Passes {
         let of_pods = self.warnings.tell(&self.client, &id.namespace, &mut pods, now).await;
         let look_again = sooner(of_jobs, of_pods);
         let nested = self.nested(id, run, frozen.as_deref());
-        let held_versions = self.held_versions(id, frozen.as_deref());
+        let held_versions = self.held_versions(id, frozen.as_deref()).await?;
         let observed = run::Observed {
             pipeline,
             peers,
@@ -210,28 +210,38 @@ impl Passes {
     }
 
     /// The ModelVersions that other runs and pipelines of the namespace need, where the run may delete some.
-    fn held_versions(&self, id: &Id, frozen: Option<&Frozen>) -> BTreeSet<String> {
+    async fn held_versions(&self, id: &Id, frozen: Option<&Frozen>) -> Result<BTreeSet<String>, WriteError> {
         let mut held = BTreeSet::new();
         if !frozen.is_some_and(Frozen::deletes_versions) {
-            return held;
+            return Ok(held);
         }
+        let mut going_on = BTreeSet::new();
         self.stores.runs.each(Some(&id.namespace), |key, other| {
-            if key != id {
+            let status = other.status.as_ref();
+            let over = status.is_some_and(|s| s.completion_time.is_some()) && run::retry_asked(other).is_none();
+            if key != id && !over {
                 held.extend(run::held_versions(other));
                 held.extend(other.spec.pipeline.as_ref().map(run::pinned_versions).unwrap_or_default());
+                going_on.extend(status.and_then(|s| s.frozen.clone()));
             }
         });
+        // What they run may be another pipeline than there is now.
+        for name in going_on {
+            let frozen = self.frozen.get(&self.client, &Id::new(&id.namespace, &name)).await?;
+            held.extend(frozen.as_deref().map(run::frozen_versions).unwrap_or_default());
+        }
         self.stores
             .pipelines
             .each(Some(&id.namespace), |_, pipeline| held.extend(run::pinned_versions(&pipeline.spec)));
-        held
+        Ok(held)
     }
 
     /// The runs of the stages that run another pipeline, by name.
     fn nested(&self, id: &Id, run: &MLPipelineRun, frozen: Option<&Frozen>) -> BTreeMap<String, Arc<MLPipelineRun>> {
         let of_items = frozen.is_some_and(|frozen| frozen.stages.values().any(FrozenStage::runs_pipeline_for_items));
-        if of_items {
-            // There may be a thousand of them, and no status lists them.
+        let again = || run.status.iter().flat_map(|status| status.stages.values()).any(|stage| stage.retries > 0);
+        if of_items || again() {
+            // There may be a thousand of them, and no status lists them, nor what ran before a stage was begun again.
             return self.stores.children(&id.namespace, run);
         }
         let stages = run.status.iter().flat_map(|status| status.stages.values());

@@ -71,8 +71,8 @@ impl Writer {
             }
             Apply::Budget(wanted) => {
                 let is_free = has_controller_of(wanted.meta());
-                let known = self.stores.budgets.get(&id(wanted.meta())).is_some();
-                let put = self.put(namespace, &*wanted, known, budget_over, is_free, shape_of_budget).await?;
+                // It is read first: one that somebody else has is not asked for again and again by a write.
+                let put = self.put(namespace, &*wanted, true, budget_over, is_free, shape_of_budget).await?;
                 Ok(put.map(|put| self.budget_made(namespace, deployment::budget_asked(&wanted), put)).err())
             }
             Apply::HttpRoute(wanted) => {

@@ -70,6 +70,11 @@ impl Writer {
             Ok(_) => Ok(()),
             // Gone, or another of that name: either way that one is not there any more.
             Err(error) if matches!(code(&error), Some(404 | 409)) => Ok(()),
+            // A policy keeps it. That is for the others no reason to stay, and `register.keep` tells what is still there.
+            Err(error) if kind == "ModelVersion" && matches!(code(&error), Some(403 | 422)) => {
+                tracing::warn!(object = format!("ModelVersion {namespace}/{name}"), error = %error, "is not deleted");
+                Ok(())
+            }
             Err(error) => Err(WriteError::new("delete", &format!("{kind} {name}"), error)),
         }
     }

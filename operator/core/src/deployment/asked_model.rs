@@ -55,9 +55,9 @@ pub(super) fn asked_model(deployment: &ModelDeployment, observed: &Observed) -> 
         return Err(invalid("UnsupportedFormat", message));
     }
     let artifact = &found.spec.artifact;
-    let faults = access::of_model(&artifact.uri, artifact.access.as_ref(), "spec.artifact");
-    let place = store::place(&artifact.uri, artifact.access.as_ref()).filter(|_| faults.is_empty());
-    let Some(place) = place else {
+    // Fields of `access` that have no effect are told by the ModelVersion: it cannot be changed, and may be served already.
+    let Some(place) = store::place(&artifact.uri, artifact.access.as_ref()) else {
+        let faults = access::of_model(&artifact.uri, artifact.access.as_ref(), "spec.artifact");
         let message = format!(
             "ModelVersion {name}-v{number} cannot be served: {}. Register another version",
             problem::brief(&faults)

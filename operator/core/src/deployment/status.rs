@@ -19,7 +19,7 @@ use crate::api::{
 };
 use crate::duration;
 use crate::names::MODEL_LABEL;
-use crate::plan::{Event, NAME_TAKEN, Plan, sooner};
+use crate::plan::{Event, NAME_TAKEN, Plan, Refusal, sooner};
 use crate::problem;
 
 /// Reason of `Ready`: the routers do not lead where they should.
@@ -309,6 +309,9 @@ fn serving(view: &DeploymentView, situation: &Situation<'_>, version: Option<Ver
         let message = format!("{version} is at zero: the next request starts a pod and waits for it");
         return says(true, Progress::Done, "AtZero", message);
     }
+    if view.wanted == 0 && situation.scaling.decision.as_ref().is_some_and(|decision| decision.replicas > 0) {
+        return says(false, Progress::Reconciling, "Scaling", format!("{version} is served by no pod yet"));
+    }
     if view.wanted == 0 {
         let wait = duration::format(limits::longest_wait(deployment));
         let message = format!(
@@ -371,8 +374,15 @@ fn coming(view: &DeploymentView, observed: &Observed, version: &Version, unprepa
 
 /// What the apiserver did not take is said even where everything else is well.
 fn refused(mut verdict: Verdict, observed: &Observed) -> Verdict {
-    let Some(refusal) = observed.refusals.iter().chain(&observed.routers.refusals).next() else { return verdict };
+    let refusals = observed.refusals.iter().chain(&observed.routers.refusals);
+    let is_budget = |refusal: &Refusal| refusal.object.starts_with("PodDisruptionBudget ");
+    let Some(refusal) = refusals.min_by_key(|refusal| is_budget(refusal)) else { return verdict };
     let message = format!("{} was refused: {} ({})", refusal.object, refusal.message, refusal.code);
+    // The model is served as well without it, and goes on as it did.
+    if is_budget(refusal) {
+        verdict.message = format!("{}; {message}", verdict.message);
+        return verdict;
+    }
     // The address is not what it should be, whatever answers behind it.
     verdict.ready &= !["Service ", "HTTPRoute "].iter().any(|kind| refusal.object.starts_with(kind));
     verdict.message = if verdict.ready { format!("{}; {message}", verdict.message) } else { message };

@@ -6,7 +6,7 @@ use super::pass::{Effects, Pass, Stages, first_line};
 use super::{attempt, container, graph, locks};
 use crate::api::{MLPipelineRun, MLPipelineRunStatus, StageState, StageStatus};
 use crate::duration;
-use crate::pipeline::Frozen;
+use crate::pipeline::{Frozen, FrozenKind};
 use crate::plan::{Delete, DeleteKind, Plan};
 use k8s_openapi::jiff::Timestamp;
 
@@ -91,10 +91,21 @@ pub(super) fn give_up(
             status.state = StageState::Skipped;
             status.reason = Some(reason.to_owned());
             status.message = Some(message.to_owned());
+        } else if status.state == StageState::Running && registered(pass, name, status) {
+            // What is left of it is to let older versions go, which the next one does.
+            status.state = StageState::Succeeded;
+            status.completion_time = Some(pass.time());
         } else if !status.state.ended() {
             *status = attempt::fail(pass, name, status.clone(), reason, message, effects);
         }
     }
+}
+
+/// A stage that has registered its model.
+fn registered(pass: &Pass<'_>, stage: &str, status: &StageStatus) -> bool {
+    let registers =
+        pass.frozen.stages.get(stage).is_some_and(|stage| matches!(stage.kind, FrozenKind::Register(_)));
+    registers && status.model_version.is_some()
 }
 
 /// How the stages before `finally` ended, if every one has.

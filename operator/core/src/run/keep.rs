@@ -1,12 +1,14 @@
 //! `register.keep`: once a version is registered, older ones of its model go, but for those that somebody needs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::again;
 use super::pass::{Effects, Pass, Stages, clip};
 use crate::api::{Keep, MLPipelineRun, MLPipelineSpec, ModelDeployment, ModelVersion, StageState, StageStatus};
+use crate::model_version::is_called_right;
 use crate::names;
+use crate::pipeline::{Frozen, FrozenKind};
 use crate::plan::{Delete, DeleteKind};
 
 /// So many go in one pass: each is a request.
@@ -78,6 +80,8 @@ fn surplus<'a>(pass: &Pass<'a>, keep: &Keep, ours: &ModelVersion, stages: &Stage
     let versions = pass.observed.model_versions.iter().map(AsRef::as_ref);
     let mut versions: Vec<&ModelVersion> = versions
         .filter(|version| version.spec.model == model && version.metadata.deletion_timestamp.is_none())
+        // What nobody takes for a version takes no place.
+        .filter(|version| is_called_right(version))
         .collect();
     versions.sort_by_key(|version| version.spec.version);
     let beyond = versions.len().saturating_sub(usize::try_from(keep.last).unwrap_or(usize::MAX));
@@ -85,11 +89,13 @@ fn surplus<'a>(pass: &Pass<'a>, keep: &Keep, ours: &ModelVersion, stages: &Stage
     let deployed: BTreeSet<i64> =
         pass.observed.model_deployments.values().flat_map(|found| deployed(found, model, keep.deployed)).collect();
     let mine: BTreeSet<&str> = stages.values().flat_map(named).collect();
+    let pinned: BTreeSet<String> = frozen_versions(pass.frozen).into_iter().collect();
     versions.retain(|version| {
         let name = version.metadata.name.as_deref().unwrap_or_default();
         version.spec.version < ours.spec.version
             && !deployed.contains(&version.spec.version)
             && !mine.contains(name)
+            && !pinned.contains(name)
             && !pass.observed.held_versions.contains(name)
     });
     versions
@@ -98,10 +104,10 @@ fn surplus<'a>(pass: &Pass<'a>, keep: &Keep, ours: &ModelVersion, stages: &Stage
 /// The versions of a model that a ModelDeployment serves, is to serve, has pods of or, with `history`, may go back to.
 fn deployed(found: &ModelDeployment, model: &str, history: bool) -> Vec<i64> {
     let status = found.status.clone().unwrap_or_default();
-    if found.spec.model.name.as_deref() != Some(model) && status.served_model.as_deref() != Some(model) {
-        return Vec::new();
-    }
-    let mut all: Vec<Option<i64>> = vec![found.spec.model.version, status.served_version];
+    let is_of = found.spec.model.name.as_deref() == Some(model) || status.served_model.as_deref() == Some(model);
+    let mut all: Vec<Option<i64>> =
+        if is_of { vec![found.spec.model.version, status.served_version] } else { Vec::new() };
+    // They do not say of which model they are: it may have had another one. Better a version too many.
     all.extend(status.revisions.iter().map(|revision| revision.version));
     all.extend(status.rollout.iter().map(|rollout| rollout.version));
     all.extend(status.history.iter().filter(|_| history).map(|record| record.version));
@@ -122,6 +128,17 @@ pub fn held_versions(run: &MLPipelineRun) -> Vec<String> {
         return Vec::new();
     }
     status.stages.values().flat_map(named).map(str::to_owned).collect()
+}
+
+/// The ModelVersions that what a run runs reads by their number.
+#[must_use]
+pub fn frozen_versions(frozen: &Frozen) -> Vec<String> {
+    let containers = frozen.stages.values().filter_map(|stage| match &stage.kind {
+        FrozenKind::Container(container) => Some(&container.inputs),
+        _ => None,
+    });
+    let models = containers.flat_map(BTreeMap::values).filter_map(|input| input.model.as_ref());
+    models.filter_map(|model| Some(names::model_version(&model.name, model.version?))).collect()
 }
 
 /// The ModelVersions that a pipeline reads by their number.

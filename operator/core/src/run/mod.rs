@@ -55,7 +55,7 @@ pub use classify::runs;
 pub(crate) use classify::waiting as pod_waits;
 pub use fan_out::has_item_pods;
 pub(crate) use graph::ancestors;
-pub use keep::{held_versions, pinned_versions};
+pub use keep::{frozen_versions, held_versions, pinned_versions};
 pub use locks::{Claim, claims, has_locks, lock_names, takes_locks};
 pub use nested::{Above, DEEPEST, ended_by, parent};
 pub use nested_items::MOST_RUNS;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::cluster::{Cluster, pair};
 use crate::deployment::BudgetView;
-use crate::plan::Apply;
+use crate::plan::{Apply, NAME_TAKEN, Refusal};
 
 /// The revisions whose pods go one after the other.
 fn kept(cluster: &Cluster) -> Vec<String> {
@@ -94,4 +94,24 @@ fn what_somebody_changes_or_deletes_is_put_right_and_who_does_it_again_is_waited
     cluster.observed.budget = None;
     cluster.settle();
     assert_eq!(cluster.observed.budget, right);
+}
+
+#[test]
+fn one_that_somebody_else_has_is_told_and_changes_nothing_else() {
+    let taken = |object: &str| Refusal {
+        object: object.to_owned(),
+        code: 409,
+        reason: NAME_TAKEN.to_owned(),
+        message: "it is somebody else's".to_owned(),
+    };
+    let mut cluster = Cluster::serving_version_1();
+    cluster.observed.refusals = vec![taken("PodDisruptionBudget penguins")];
+    cluster.pass();
+    assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+    assert_eq!(cluster.condition("Reconciling").0, "False");
+    assert!(cluster.message().ends_with("PodDisruptionBudget penguins was refused: it is somebody else's (409)"));
+    cluster.observed.refusals = ["PodDisruptionBudget penguins", "Service penguins"].map(taken).into();
+    cluster.pass();
+    assert_eq!(cluster.condition("Ready"), pair("False", NAME_TAKEN));
+    assert!(cluster.message().starts_with("Service penguins"), "{}", cluster.message());
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::edges::{Edges, Tie};
-use super::expression::{self, References};
+use super::expression::{self, References, Told};
 use super::resolve::{Kind, Resolved};
 use super::{Problems, time};
 use crate::api::{MLPipelineSpec, OnFailure};
@@ -36,7 +36,7 @@ pub(super) fn check(
     time::duration(approve.timeout.as_deref(), &format!("{at}.approve.timeout"), problems);
     let mut references = References::default();
     references.text(&approve.message, &path, &expression::run_names(resolved, spec, all), problems);
-    let tie = |status: bool| if status { Tie::Follows } else { Tie::Uses };
+    let tie = |told: Told| if told == Told::Nothing { Tie::Uses } else { Tie::Follows };
     references.edges(name, tie, all, edges, problems);
 }
 

@@ -126,9 +126,9 @@ pub(super) fn container(
     all
 }
 
-/// References that were found, each with its field, and whether every expression that names it asks besides what became of its stage.
+/// References that were found, each with its field, and what every expression that names it asks besides of what is told of its stage.
 #[derive(Default)]
-pub(super) struct References(BTreeMap<Vec<String>, (String, bool)>);
+pub(super) struct References(BTreeMap<Vec<String>, (String, Told)>);
 
 impl References {
     pub fn text(&mut self, text: &str, path: &str, names: &Names, problems: &mut Problems) {
@@ -158,20 +158,28 @@ impl References {
     pub fn take(&mut self, checked: Checked, path: &str, problems: &mut Problems) {
         faults(checked.faults, path, problems);
         for references in checked.references {
-            let asked: BTreeSet<String> = references.iter().filter_map(|found| told_of(found).cloned()).collect();
+            let mut asked: BTreeMap<String, Told> = BTreeMap::new();
+            for (stage, told) in references.iter().filter_map(|found| told_of(found)) {
+                let most = asked.entry(stage.clone()).or_insert(told);
+                *most = told.max(*most);
+            }
             for reference in references {
-                let asks = matches!(reference.as_slice(), [root, of, ..] if root == "stages" && asked.contains(of));
-                self.0.entry(reference).or_insert_with(|| (path.to_owned(), true)).1 &= asks;
+                let asks = match reference.as_slice() {
+                    [root, of, ..] if root == "stages" => asked.get(of).copied().unwrap_or(Told::Nothing),
+                    _ => Told::Nothing,
+                };
+                let least = &mut self.0.entry(reference).or_insert_with(|| (path.to_owned(), asks)).1;
+                *least = asks.min(*least);
             }
         }
     }
 
-    /// Draws an edge for every stage that is named. `tie` says what a name of a status, or else of another thing, means. An expression that asks for
+    /// Draws an edge for every stage that is named. `tie` says what a name of what is told, or else of another thing, means. An expression that asks for
     /// the status decides itself what it takes of the rest.
     pub fn edges(
         &self,
         stage: &str,
-        tie: impl Fn(bool) -> Tie,
+        tie: impl Fn(Told) -> Tie,
         all: &BTreeMap<&str, Resolved<'_>>,
         edges: &mut Edges,
         problems: &mut Problems,
@@ -199,12 +207,21 @@ impl References {
     }
 }
 
-/// The stage of which `stages.<name>.status` or the like is named. How many items failed is told whatever became of the stage.
-fn told_of(reference: &[String]) -> Option<&String> {
+/// What an expression asks for of a stage that is told whatever became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Told {
+    Nothing,
+    /// How many items there were, and how many of them failed.
+    Counts,
+    /// Its status or the like.
+    Status,
+}
+
+/// The stage of which something is named that is told.
+fn told_of(reference: &[String]) -> Option<(&String, Told)> {
     match reference {
-        [root, name, member, ..] if root == "stages" && (member == "items" || TOLD.contains(&member.as_str())) => {
-            Some(name)
-        }
+        [root, name, member, ..] if root == "stages" && TOLD.contains(&member.as_str()) => Some((name, Told::Status)),
+        [root, name, member, ..] if root == "stages" && member == "items" => Some((name, Told::Counts)),
         _ => None,
     }
 }

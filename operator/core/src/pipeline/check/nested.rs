@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::edges::{Edges, Tie};
+use super::expression::Told;
 use super::resolve::Resolved;
 use super::{Problems, expression, for_each, name, stage, time};
 use crate::api::MLPipelineSpec;
@@ -41,10 +42,10 @@ pub(super) fn check(
     let over = for_each::check(name, resolved, &names, all, edges, problems);
     let names = for_each::names(resolved, names);
     let params = stage::with(&nested.params, None, &format!("{at}.params"), &names, problems);
-    let tie = |status: bool| match (status, resolved.finally) {
-        (true, true) => Tie::Takes,
-        (true, false) => Tie::Follows,
-        (false, _) => Tie::Uses,
+    let tie = |told: Told| match (told, resolved.finally) {
+        (Told::Nothing, _) => Tie::Uses,
+        (_, true) => Tie::Takes,
+        (_, false) => Tie::Follows,
     };
     for references in [over, params] {
         references.edges(name, tie, all, edges, problems);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::edges::{Edges, Tie};
-use super::expression::{self, References};
+use super::expression::{self, References, Told};
 use super::resolve::{Kind, Resolved};
 use super::{
     Problems, approve, cache, container, declared, for_each, freeze, gate, inputs, locks, name, nested, params, retry,
@@ -149,10 +149,10 @@ fn program(
         }
     }
     for references in found {
-        let tie = |status: bool| match (status, resolved.finally) {
-            (true, true) => Tie::Takes,
-            (true, false) => Tie::Follows,
-            (false, _) => Tie::Uses,
+        let tie = |told: Told| match (told, resolved.finally) {
+            (Told::Nothing, _) => Tie::Uses,
+            (_, true) => Tie::Takes,
+            (_, false) => Tie::Follows,
         };
         references.edges(name, tie, all, edges, problems);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Problems;
 use super::edges::{Edges, Tie};
-use super::expression::{self, References};
+use super::expression::{self, References, Told};
 use super::resolve::Resolved;
 use crate::api::MLPipelineSpec;
 use crate::expr::{self, Type};
@@ -32,7 +32,13 @@ pub(super) fn check(
     let mut references = References::default();
     references.take(expr::check(when, &expression::run_names(resolved, spec, all), &Type::Boolean), &path, problems);
     statuses(when, &path, resolved.finally, all, problems);
-    let tie = |status: bool| if status { Tie::WhenStatus } else { Tie::WhenValue };
+    let tie = |told: Told| match (told, resolved.finally) {
+        (Told::Status, _) => Tie::WhenStatus,
+        // Nobody goes on after a failure because of a number.
+        (Told::Counts, false) => Tie::Follows,
+        (Told::Counts, true) => Tie::Takes,
+        (Told::Nothing, _) => Tie::WhenValue,
+    };
     references.edges(name, tie, all, edges, problems);
 }
 

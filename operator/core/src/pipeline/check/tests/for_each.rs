@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{checked, container, merge, refused, stage};
-use crate::pipeline::FrozenKind;
+use crate::pipeline::{Bond, FrozenKind};
 
 const AT: &str = "spec.stages.fan.forEach";
 
@@ -96,9 +96,12 @@ fn what_it_makes_are_folders_and_the_list_of_its_items() {
     for from in ["fan.items", "fan.part"] {
         assert!(checked(after(json!({ "inputs": { "x": { "from": from } } }))).is_ok(), "{from}");
     }
-    assert!(
-        checked(after(json!({ "when": "stages.fan.items.failed == 0.0 && stages.fan.items.total > 1.0" }))).is_ok()
-    );
+    let counts = "stages.fan.items.failed == 0.0 && stages.fan.items.total > 1.0";
+    let bond = |when: &str| checked(after(json!({ "when": when }))).unwrap().stages["after"].bond("fan");
+    assert_eq!(bond(counts), Bond::Follows, "no number makes it go on after a failure that stops the others");
+    assert_eq!(bond(&format!("{counts} && stages.fan.status == 'Failed'")), Bond::Asks);
+    let args = json!({ "container": { "args": ["$[[ stages.fan.items.failed ]]"] } });
+    assert_eq!(checked(after(args)).unwrap().stages["after"].bond("fan"), Bond::Follows);
     assert!(checked(after(json!({ "forEach": { "from": "fan.items" } }))).is_ok());
     refused(after(json!({ "forEach": { "from": "fan.part" } })), "spec.stages.after.forEach.from", "name fan.items");
     let mut may = over(json!({ "from": "other.x" }));
