@@ -41,7 +41,9 @@ pub fn status(deployment: &ModelDeployment, now: Timestamp) -> String {
         text.push_str("Revisions:\n");
         let rows = status.revisions.iter().map(|revision| {
             let (role, style) = role(status, &revision.name, revision.draining_since.is_some());
-            let copies = revision.sample.map(|share| format!("copies of {} %", millrace_core::figure::rounded(share * 100.0, 3)));
+            let copies = revision
+                .sample
+                .map(|share| format!("copies of {} %", millrace_core::figure::rounded(share * 100.0, 3)));
             let share = match (revision.weight, copies) {
                 (0, Some(copies)) => copies,
                 (weight, Some(copies)) => format!("{weight} % and {copies}"),

@@ -74,7 +74,8 @@ pub(crate) fn of_model(uri: &str, access: Option<&StoreAccess>, whose: &str) -> 
         return vec![Problem::new(format!("{whose}.uri"), REASON, message)];
     }
     let kind = uri.split_once("://").and_then(|(scheme, _)| Kind::of(scheme));
-    let Some((kind, StoreAccess { endpoint, region, account, secret_ref, anonymous })) = kind.zip(access.cloned()) else {
+    let Some((kind, StoreAccess { endpoint, region, account, secret_ref, anonymous })) = kind.zip(access.cloned())
+    else {
         return Vec::new();
     };
     if kind == Kind::Claim && access != Some(&StoreAccess::default()) {

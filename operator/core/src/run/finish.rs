@@ -103,8 +103,7 @@ pub(super) fn give_up(
 
 /// A stage that has registered its model.
 fn registered(pass: &Pass<'_>, stage: &str, status: &StageStatus) -> bool {
-    let registers =
-        pass.frozen.stages.get(stage).is_some_and(|stage| matches!(stage.kind, FrozenKind::Register(_)));
+    let registers = pass.frozen.stages.get(stage).is_some_and(|stage| matches!(stage.kind, FrozenKind::Register(_)));
     registers && status.model_version.is_some()
 }
 

@@ -149,7 +149,8 @@ mod tests {
             let spec = json!({ "pipeline": pipeline });
             let mut run = MLPipelineRun::new(name, serde_json::from_value(spec).unwrap());
             run.metadata.uid = Some(format!("{name}-uid"));
-            let outer = ObjectMeta { name: Some(outer.into()), uid: Some(format!("{outer}-uid")), ..ObjectMeta::default() };
+            let outer =
+                ObjectMeta { name: Some(outer.into()), uid: Some(format!("{outer}-uid")), ..ObjectMeta::default() };
             let controls = OwnerReference { controller: Some(true), ..owner("MLPipelineRun", &outer) };
             run.metadata.owner_references = Some(vec![controls]);
             let start = start(&run, &Observed::default(), &Config::default());
