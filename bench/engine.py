@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from run import NAMESPACE, ON_SIMULATED_NODES, ROOT, ROUNDS, SYSTEM, apply, leader_process, processor_seconds, program, resident, spread
