@@ -178,10 +178,11 @@ class Metrics(ModelTest):
         try:
             # Each takes five seconds, however many pods there are.
             holds.hold(3)
-            self.scaled(3, 180)
+            # On a busy machine one that ends and the next one of the same caller may be counted together. The figure alone asks for eight.
+            wanted = wait_for("a pod for each", lambda: self.wanted() if self.wanted() >= 3 else None, 180)
             told = self.until("ScalingActive", "True", "Latency")
-            self.assertRegex(told, r"^LatencyP90 [0-9]+ ms over 10 s, target 1000: 3 pods")
-            wait_for("three pods", lambda: len(self.ready("millrace.dev/revision")) == 3)
+            self.assertRegex(told, r"^LatencyP90 [0-9]+ ms over 10 s, target 1000: [34] pods")
+            wait_for("these pods", lambda: len(self.ready("millrace.dev/revision")) >= wanted)
         finally:
             holds.stop()
         self.assertEqual(holds.failures, [])
