@@ -92,15 +92,15 @@ async fn a_time_that_topics_do_not_take_is_told_or_is_with_the_dead_letters() {
     let expected = "partition 0 of in waits: of the message at offset 1 the answer has a time that its topic does not take; \
                     write deadLetterTopic, or let the topic of answers take it. It is tried every 30 s";
     assert_eq!(says, expected);
-    assert_eq!(last_written(&broker.all("out").await, 0).first(), Some(&0), "what was before it is there");
+    // What came behind it may have been written before the brokers refused it, and is written again then.
+    assert!(last_written(&broker.all("out").await, 0).contains(&0), "what was before it is there");
     assert!(said(&site).await.refused.brokers >= 1);
 
     let with = stream(&broker, "/json", &json!({ "id": "2", "deadLetters": "dead" }));
     site.routes(&document(site.port, &[revision("a", pod.address.port(), 1)], &with)).await;
     let letters = broker.answers_of("dead", 1).await;
     assert_eq!((source(&letters[0]).as_str(), letters[0].timestamp > 1_000), ("in/0/1", true));
-    let answers = broker.answers_of("out", 2).await;
-    assert_eq!(last_written(&answers, 0), [0, 2]);
+    until("they are in order", || async { last_written(&broker.all("out").await, 0) == [0, 2] }).await;
     until("all is well", || async { said(&site).await.problem.is_none() }).await;
 }
 
