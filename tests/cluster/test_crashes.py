@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from faults import Crash, Proxy, kubeconfig
-from harness import LOCAL, ROOT, SYSTEM, ClusterTest, alone, condition, get, kubectl, resource, script, wait_for
+from harness import ROOT, SYSTEM, ClusterTest, alone, condition, get, kubectl, resource, script, wait_for
 from test_operator import writes
 
 CONTROLLER = ROOT / "target" / "release" / "millrace-controller"
@@ -26,10 +26,7 @@ echo '{"f1": 1}' > "$MILLRACE_OUT/metrics.json"
 class Crashes(ClusterTest):
     """What is applied, when it has ended, and what must be there then are the tests' own: `given`, `ended` and `end_state`."""
 
-    def setUp(self):
-        if not LOCAL:
-            self.skipTest("breaks things: only on a cluster that the tests made")
-        super().setUp()
+    only_local = "breaks things: only on a cluster that the tests made"
 
     def at_every_write(self) -> int:
         """Runs the scenario without a crash and with one at each write; how many writes there are at least."""
@@ -83,7 +80,10 @@ class Crashes(ClusterTest):
             return self.ended(name)
 
         try:
-            wait_for(f"end of {name}", ended, 60, every=0.3)
+            try:
+                wait_for(f"end of {name}", ended, 60, every=0.3)
+            except AssertionError as error:
+                raise AssertionError(f"{error}; {self.seen()}") from None
             # The last writes come after the end.
             if crash.at and not again and crash.struck.wait(15):
                 operator.wait()
@@ -106,6 +106,11 @@ class Crashes(ClusterTest):
     def end_state(self, name: str, began: float) -> dict:
         """What must be the same whatever crashed, names taken out."""
         raise NotImplementedError
+
+    def seen(self) -> str:
+        """What the objects say of themselves."""
+        things = self.get("mlpipelines,mlpipelineruns,modeldeployments")["items"]
+        return json.dumps([[thing["kind"], thing["metadata"]["name"], thing.get("status", {})] for thing in things])
 
     def made(self, since: float, what: str) -> int:
         """How many of these were created since then, by the audit log."""
