@@ -131,8 +131,7 @@ impl Passes {
     ) -> Result<(run::Observed, Option<Duration>), WriteError> {
         let uid = run.uid().unwrap_or_default();
         // One that has ended looks at nothing of what it ran.
-        let over = run.status.as_ref().is_some_and(|s| s.completion_time.is_some());
-        let ended = over && run::retry_asked(run).is_none();
+        let ended = run::ended(run).is_some();
         let named = run.status.as_ref().filter(|_| !ended).and_then(|s| s.frozen.as_ref());
         let frozen = match named {
             Some(name) => self.frozen.get(&self.client, &Id::new(&id.namespace, name)).await?,
@@ -217,12 +216,10 @@ impl Passes {
         }
         let mut going_on = BTreeSet::new();
         self.stores.runs.each(Some(&id.namespace), |key, other| {
-            let status = other.status.as_ref();
-            let over = status.is_some_and(|s| s.completion_time.is_some()) && run::retry_asked(other).is_none();
-            if key != id && !over {
+            if key != id && run::ended(other).is_none() {
                 held.extend(run::held_versions(other));
                 held.extend(other.spec.pipeline.as_ref().map(run::pinned_versions).unwrap_or_default());
-                going_on.extend(status.and_then(|s| s.frozen.clone()));
+                going_on.extend(other.status.as_ref().and_then(|s| s.frozen.clone()));
             }
         });
         // What they run may be another pipeline than there is now.

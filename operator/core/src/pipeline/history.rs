@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::api::{History, MLPipelineRun};
 use crate::duration;
 use crate::plan::{Delete, DeleteKind, sooner};
-use crate::run::{parent, retry_asked};
+use crate::run::{ended, parent};
 
 use super::sweep::Gate;
 
@@ -137,15 +137,12 @@ fn frozen(run: &MLPipelineRun) -> Option<&str> {
 
 fn finished(run: &MLPipelineRun) -> Option<Finished<'_>> {
     let status = run.status.as_ref()?;
-    // One that is asked to begin again has not finished, and a nested one goes with the run that it belongs to.
-    if parent(run).is_some() {
-        return None;
-    }
-    if run.metadata.deletion_timestamp.is_some() || retry_asked(run).is_some() {
+    // A nested one goes with the run that it belongs to.
+    if parent(run).is_some() || run.metadata.deletion_timestamp.is_some() {
         return None;
     }
     Some(Finished {
-        ended: status.completion_time.as_ref()?.0,
+        ended: ended(run)?.0,
         name: run.metadata.name.as_deref()?,
         uid: run.metadata.uid.as_deref()?,
         succeeded: status.conditions.iter().any(|c| c.type_ == "Succeeded" && c.status == "True"),

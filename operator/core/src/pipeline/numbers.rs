@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::api::{MLPipelineRun, MLPipelineStatus};
-use crate::run::retry_asked;
+use crate::api::{MLPipelineRun, MLPipelineRunStatus, MLPipelineStatus};
+use crate::run::ended;
 
 /// So many runs have a number that they have not taken yet; the others wait a moment.
 const AT_ONCE: usize = 64;
@@ -43,10 +43,8 @@ pub(super) fn give(runs: &[Arc<MLPipelineRun>], asks: impl FnOnce() -> bool, sta
 
 /// It has none, and will need one to begin.
 fn wants(run: &MLPipelineRun) -> bool {
-    let has_begun = run.status.as_ref().is_some_and(|status| {
-        let over = status.completion_time.is_some() && retry_asked(run).is_none();
-        status.number.is_some() || status.frozen.is_some() || over
-    });
+    let begun = |status: &MLPipelineRunStatus| status.number.is_some() || status.frozen.is_some();
+    let has_begun = ended(run).is_some() || run.status.as_ref().is_some_and(begun);
     !has_begun && run.spec.pipeline.is_none() && run.metadata.deletion_timestamp.is_none()
 }
 

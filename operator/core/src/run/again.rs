@@ -18,6 +18,13 @@ pub fn asked(run: &MLPipelineRun) -> Option<&RetryFrom> {
     run.spec.retry_from.as_ref().filter(|asked| status.retry_from.as_ref() != Some(asked))
 }
 
+/// When a run ended that is not asked to begin again.
+#[must_use]
+pub fn ended(run: &MLPipelineRun) -> Option<&Time> {
+    let ended = run.status.as_ref()?.completion_time.as_ref()?;
+    asked(run).is_none().then_some(ended)
+}
+
 /// The status with which the run begins again, or the path and the reason why it does not.
 pub(super) fn begin(
     old: &MLPipelineRunStatus,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::again;
 use super::pass::{Effects, Pass, Stages, clip};
-use crate::api::{Keep, MLPipelineRun, MLPipelineSpec, ModelDeployment, ModelVersion, StageState, StageStatus};
+use crate::api::{Input, Keep, MLPipelineRun, MLPipelineSpec, ModelDeployment, ModelVersion, StageState, StageStatus};
 use crate::model_version::is_called_right;
 use crate::names;
 use crate::pipeline::{Frozen, FrozenKind};
@@ -123,10 +123,7 @@ fn named(stage: &StageStatus) -> impl Iterator<Item = &str> {
 /// The ModelVersions that a run which has not ended reads, or has registered and may deploy yet.
 #[must_use]
 pub fn held_versions(run: &MLPipelineRun) -> Vec<String> {
-    let Some(status) = run.status.as_ref() else { return Vec::new() };
-    if status.completion_time.is_some() && again::asked(run).is_none() {
-        return Vec::new();
-    }
+    let Some(status) = run.status.as_ref().filter(|_| again::ended(run).is_none()) else { return Vec::new() };
     status.stages.values().flat_map(named).map(str::to_owned).collect()
 }
 
@@ -137,14 +134,17 @@ pub fn frozen_versions(frozen: &Frozen) -> Vec<String> {
         FrozenKind::Container(container) => Some(&container.inputs),
         _ => None,
     });
-    let models = containers.flat_map(BTreeMap::values).filter_map(|input| input.model.as_ref());
-    models.filter_map(|model| Some(names::model_version(&model.name, model.version?))).collect()
+    pinned(containers.flat_map(BTreeMap::values))
 }
 
 /// The ModelVersions that a pipeline reads by their number.
 #[must_use]
 pub fn pinned_versions(spec: &MLPipelineSpec) -> Vec<String> {
     let stages = spec.stages.values().chain(spec.finally.values());
-    let models = stages.flat_map(|stage| stage.inputs.values()).filter_map(|input| input.model.as_ref());
+    pinned(stages.flat_map(|stage| stage.inputs.values()))
+}
+
+fn pinned<'a>(inputs: impl Iterator<Item = &'a Input>) -> Vec<String> {
+    let models = inputs.filter_map(|input| input.model.as_ref());
     models.filter_map(|model| Some(names::model_version(&model.name, model.version?))).collect()
 }

@@ -48,7 +48,7 @@ mod status;
 mod turns;
 mod usage;
 
-pub use again::asked as retry_asked;
+pub use again::{asked as retry_asked, ended};
 pub use approve::{asks, has_asked, misplaced, superseded};
 pub use cache::{CacheIndex, CacheSnapshot, serializes};
 pub use classify::runs;

@@ -123,17 +123,13 @@ fn found<'a>(pass: &Pass<'a>, name: &str) -> Option<&'a MLPipelineRun> {
 
 /// A stage that has ended before its run did.
 pub(super) fn at_work<'a>(pass: &'a Pass<'_>, stages: &Stages) -> Option<&'a str> {
-    let mut runs = pass.observed.nested.iter().filter(|(_, run)| !has_ended(run));
+    let mut runs = pass.observed.nested.iter().filter(|(_, run)| again::ended(run).is_none());
     runs.find(|(name, run)| !goes_on(stages, name, run))
         .map(|(name, run)| label(run, names::STAGE_LABEL).unwrap_or(name))
 }
 
 pub(super) fn label<'a>(run: &'a MLPipelineRun, key: &str) -> Option<&'a str> {
     run.metadata.labels.as_ref()?.get(key).map(String::as_str)
-}
-
-fn has_ended(run: &MLPipelineRun) -> bool {
-    again::asked(run).is_none() && run.status.as_ref().is_some_and(|status| status.completion_time.is_some())
 }
 
 /// Why the pipeline cannot be run here: it runs already, or too many are in each other.
@@ -214,7 +210,7 @@ pub(super) fn look(
     let succeeded = condition("Succeeded");
     let message = succeeded.map(|c| c.message.as_str()).unwrap_or_default();
     let progress = run.status.as_ref().and_then(|status| status.progress.as_deref());
-    if !has_ended(run) {
+    if again::ended(run).is_none() {
         let begun = run.status.as_ref().is_some_and(|status| status.start_time.is_some());
         status.state = if begun { StageState::Running } else { StageState::Pending };
         // `Running` says nothing that the state does not.

@@ -56,7 +56,7 @@ impl Peer {
     pub fn of(run: &MLPipelineRun) -> Option<Self> {
         let status = run.status.as_ref();
         let again = again::asked(run).is_some();
-        if !again && status.is_some_and(|status| status.completion_time.is_some()) {
+        if again::ended(run).is_some() {
             return None;
         }
         let started = status.filter(|status| !again && status.start_time.is_some());

@@ -7,6 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::record;
 use crate::api::{ArchiveStatus, History, MLPipelineRun};
 use crate::duration;
+use crate::run::ended;
 
 /// So long after the store was first seen to fail a run waits for its record no more.
 const LONGEST: Duration = Duration::from_hours(24);
@@ -33,7 +34,7 @@ impl<'a> Gate<'a> {
         let archive = archive.filter(|_| history.is_some_and(|history| history.archive.is_some()));
         let opens = archive.and_then(|archive| {
             let failing = archive.failing_since.as_ref()?.0;
-            let waits = runs.into_iter().filter(|run| !is_done(archive, run)).filter_map(record::ended);
+            let waits = runs.into_iter().filter(|run| !is_done(archive, run)).filter_map(ended);
             let first = waits.map(|time| time.0).min()?;
             Some(duration::since(now, failing.max(first).checked_add(LONGEST).ok()?))
         });

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::record;
 use crate::api::{MLPipeline, MLPipelineRun, Store};
 use crate::names;
+use crate::run::ended;
 use crate::store;
 
 /// The folder of all runs.
@@ -120,7 +121,7 @@ impl Needs {
             }
         }
         let run = serde_json::from_value::<MLPipelineRun>(run).ok();
-        let Some((run, ended)) = run.as_ref().and_then(|run| Some((run, record::ended(run)?.0))) else {
+        let Some((run, ended)) = run.as_ref().and_then(|run| Some((run, ended(run)?.0))) else {
             // It goes on, or nobody can tell.
             self.frozen.extend(frozen.map(|name| (namespace, name)));
             return;

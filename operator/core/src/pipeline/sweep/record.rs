@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::{CacheOrigin, MLPipelineRun, OutputStatus, RunTrigger, StageState, StageStatus, StageUsage, Value};
 use crate::clip::clip;
 use crate::names;
-use crate::run::retry_asked;
+use crate::run::ended;
 
 /// The longest message of a run or a stage.
 const MESSAGE: usize = 500;
@@ -95,12 +95,6 @@ pub struct OutputRecord {
     pub uri: String,
     pub digest: String,
     pub size: u64,
-}
-
-/// Of a run that has ended, and is not to begin again: when.
-pub(super) fn ended(run: &MLPipelineRun) -> Option<&Time> {
-    let ended = run.status.as_ref()?.completion_time.as_ref()?;
-    retry_asked(run).is_none().then_some(ended)
 }
 
 /// Names a run and its end: one that `retryFrom` began again ends once more.
