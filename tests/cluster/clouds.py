@@ -2,12 +2,9 @@
 and Azurite. Each has the bucket `lake`."""
 
 import json
-import shutil
-import tempfile
 import urllib.request
-from pathlib import Path
 
-from harness import LOCAL, ROOT, ClusterTest
+from harness import ROOT, ClusterTest
 from objects import free_address, program, start_server
 
 # The account that Azurite has, with the key that everybody knows, and a right to make containers that the key has signed, until 2099.
@@ -24,22 +21,14 @@ ANYBODY = {"client_email": "me@example.com", "private_key": "none", "private_key
 class CloudTest(ClusterTest):
     """A test with servers of its own."""
 
-    def setUp(self):
-        if not LOCAL:
-            self.skipTest("the pods of another cluster need not reach this machine")
-        super().setUp()
-
-    def folder(self) -> Path:
-        folder = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
-        return folder
+    only_local = "the pods of another cluster need not reach this machine"
 
     def secret(self, name: str, data: dict[str, str]) -> None:
         self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
 
     def gcs(self) -> dict:
         """A store of Google Cloud Storage."""
-        folder = self.folder()
+        folder = self.scratch()
         (folder / "lake").mkdir()
         (host, inner), (_, outer) = free_address(), free_address()
         where = ["-scheme", "http", "-host", host, "-port", str(inner), "-public-host", f"{host}:{inner}"]
@@ -54,7 +43,7 @@ class CloudTest(ClusterTest):
     def azure(self) -> dict:
         """A store of Azure Blob Storage."""
         host, port = free_address()
-        where = ["--blobHost", host, "--blobPort", str(port), "--location", str(self.folder())]
+        where = ["--blobHost", host, "--blobPort", str(port), "--location", str(self.scratch())]
         quiet = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
         start_server(self, ["node", program("azure/server"), *where, *quiet], (host, port))
         endpoint = f"http://{host}:{port}/{ACCOUNT}"

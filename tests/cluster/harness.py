@@ -5,6 +5,7 @@ A test sees what a user sees: objects, statuses, events, logs, bytes. Nothing he
 
 import json
 import os
+import subprocess
 import tempfile
 import time
 import unittest
@@ -47,6 +48,11 @@ def first_node() -> str:
     return get("nodes")["items"][0]["metadata"]["name"]
 
 
+def change_node(action: str, name: str) -> None:
+    """Adds a node to the cluster of the tests, stops it without a word, or removes it."""
+    subprocess.run([str(ROOT / "dev" / "cluster" / "cluster"), "node", action, name], check=True, capture_output=True)
+
+
 def advertise(resource: str, amount: str | None) -> None:
     """Lets the first node offer an extended resource, as a device plugin would; None takes it away."""
     patch = {"status": {"capacity": {resource: amount}, "allocatable": {resource: amount}}}
@@ -70,12 +76,16 @@ class ClusterTest(unittest.TestCase):
     maxDiff = None
     # How many of its kind run side by side. Most tests wait for the kubelet, which looks once a second.
     at_a_time = 6
+    # Why it needs a cluster that the tests made, if it does.
+    only_local = ""
 
     def __init__(self, name: str):
         super().__init__(name)
         self.at_a_time = getattr(getattr(self, name), "at_a_time", self.at_a_time)
 
     def setUp(self):
+        if self.only_local and not LOCAL:
+            self.skipTest(self.only_local)
         self.namespace = f"t-{self._testMethodName.removeprefix('test_')[:40].replace('_', '-').rstrip('-')}-{uuid.uuid4().hex[:6]}"
         labels = {"pod-security.kubernetes.io/enforce": "restricted", "millrace-test": "true"}
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}, "")

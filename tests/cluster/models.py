@@ -1,5 +1,6 @@
 """What tests of served models share: models on a claim, ModelDeployments of them, and load."""
 
+import base64
 import hashlib
 import http.client
 import json
@@ -8,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from harness import LOCAL, ROOT, SYSTEM, ClusterTest, condition, get, resource, script, wait_for
+from harness import ROOT, SYSTEM, ClusterTest, condition, get, resource, script, wait_for
 from test_operator import volume_folder, writes
 
 MODEL = ROOT / "stage-images" / "server" / "tests" / "models" / "tabular"
@@ -30,9 +31,9 @@ class ModelTest(ClusterTest):
     # With pods that stay, and load.
     at_a_time = 3
 
+    only_local = "puts models into the volume's folder: only on a cluster that the tests made"
+
     def setUp(self):
-        if not LOCAL:
-            self.skipTest("puts models into the volume's folder: only on a cluster that the tests made")
         super().setUp()
         self.claim()
         # Only a pod that mounts the claim makes its folder.
@@ -78,10 +79,41 @@ class ModelTest(ClusterTest):
         return [(verb, o["resource"]) for verb, o in found if o.get("namespace") == self.namespace]
 
 
+# What is before a program with a `Handler` that answers requests, and behind it.
+ANSWERS = '''
+import http.server, json
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def asked(self):
+        return self.rfile.read(int(self.headers.get("content-length", 0)))
+
+    def answer(self, body, status=200):
+        body = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+'''
+SERVE = """
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128
+
+Server(("", 9001), Handler).serve_forever()
+"""
+
+
 def any_server(source: str, **settings) -> dict:
-    """A server of a ModelDeployment that is this Python program, on port 9001; GET /ready says that it is ready."""
+    """A server of a ModelDeployment with this `Handler` of HTTP requests, on port 9001; GET /ready says that it is ready."""
     image = get("stagetemplate", "train-tabular", SYSTEM)["spec"]["container"]["image"]
-    container = {"image": image, "command": ["python3", "-c", source], "port": 9001, "readyPath": "/ready"}
+    # A word of a command is no longer than 2 KiB.
+    command = ["python3", "-c", "import sys; exec(''.join(sys.argv[1:]))", ANSWERS, source, SERVE]
+    container = {"image": image, "command": command, "port": 9001, "readyPath": "/ready"}
     return {"container": container, "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}}, **settings}
 
 
@@ -96,6 +128,31 @@ def folder_digest(folder: Path) -> str:
         content = path.read_bytes()
         lines += f"{hashlib.sha256(content).hexdigest()}  {len(content)}  {path.relative_to(folder)}\n"
     return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+
+
+def is_made_and_served(test: ClusterTest, store: dict, pry: str) -> dict:
+    """A loop from data to a served model with its artifacts in this store, in whose first stage this script runs; what the run says of its stages."""
+    model = {path.name: base64.b64encode(path.read_bytes()).decode() for path in MODEL.iterdir()}
+    write = "\n".join(f"echo {text} | base64 -d > $MILLRACE_OUTPUT_MODEL/{name}" for name, text in model.items())
+    stages = {
+        "make": script(f"{pry}\necho rows > $MILLRACE_OUTPUT_DATA", outputs={"data": {}}),
+        "train": script(
+            f"cat $MILLRACE_INPUT_DATA\nmkdir $MILLRACE_OUTPUT_MODEL\n{write}",
+            inputs={"data": {"from": "make.data"}},
+            outputs={"model": {"type": "model"}},
+        ),
+        "register": {"register": {"model": "m", "from": "train.model"}},
+        "deploy": {"deploy": {"modelDeployment": "m", "version": "register", "wait": "Promoted"}},
+        # What is served now, from the same store.
+        "compare": script("ls $MILLRACE_INPUT_OLD", inputs={"old": {"deployed": "m"}}, needs=["deploy"]),
+    }
+    test.apply(resource("ModelDeployment", "m", {"model": {"name": "m"}, "scale": {"replicas": 1}}))
+    test.run_inline(stages, store=store)
+    found = test.succeeded(seconds=300)["stages"]
+    test.assertIn("rows", test.logs("train"))
+    test.assertEqual(test.logs("compare").split(), ["model.onnx", "signature.json"])
+    test.assertTrue(test.infer("m", REQUEST))
+    return found
 
 
 class Load:

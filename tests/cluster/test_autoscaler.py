@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import LOCAL, ROOT, ClusterTest, alone, condition, get, kubectl, resource, script, wait_for
+from harness import ROOT, ClusterTest, alone, condition, get, kubectl, resource, script, wait_for
 
 PROGRAM = "MILLRACE_CLUSTER_AUTOSCALER"
 CLUSTER = str(ROOT / "dev" / "cluster" / "cluster")
@@ -22,9 +22,9 @@ MOVED_SECONDS = 180
 
 @alone
 class ClusterAutoscaler(ClusterTest):
+    only_local = "adds and removes nodes: only on a cluster that the tests made"
+
     def setUp(self):
-        if not LOCAL:
-            self.skipTest("adds and removes nodes: only on a cluster that the tests made")
         if not os.environ.get(PROGRAM):
             self.skipTest(f"there is no cluster-autoscaler: {PROGRAM} names its program")
         super().setUp()

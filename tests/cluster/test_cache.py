@@ -2,7 +2,7 @@
 
 import time
 
-from harness import LOCAL, SYSTEM, ClusterTest, alone, condition, kill_operator, kubectl, resource, script, wait_for
+from harness import SYSTEM, ClusterTest, alone, condition, kill_operator, kubectl, resource, script, wait_for
 from test_cli import CommandLine
 
 STORE = {"pvc": {"claimName": "artifacts"}}
@@ -167,10 +167,7 @@ class Lost(CacheTest):
 
 @alone
 class Restart(CacheTest):
-    def setUp(self):
-        if not LOCAL:
-            self.skipTest("kills the operator: only on a cluster that the tests made")
-        super().setUp()
+    only_local = "kills the operator: only on a cluster that the tests made"
 
     def test_an_operator_that_was_killed_knows_what_there_is(self):
         self.run_with("r1")

@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from harness import LOCAL, ROOT, SYSTEM, ClusterTest, Refused, alone, condition, get, kubectl, resource, script, wait_for
+from harness import ROOT, SYSTEM, ClusterTest, Refused, alone, condition, get, kubectl, resource, script, wait_for
 
 
 def install(*options: str) -> None:
@@ -12,10 +12,7 @@ def install(*options: str) -> None:
 
 @alone
 class Chart(ClusterTest):
-    def setUp(self):
-        if not LOCAL:
-            self.skipTest("takes the operator away: only on a cluster that the tests made")
-        super().setUp()
+    only_local = "takes the operator away: only on a cluster that the tests made"
 
     def start_two_stages(self) -> None:
         self.run_inline({"a": script("sleep 8"), "b": script("true", needs=["a"])})
@@ -47,9 +44,9 @@ class Chart(ClusterTest):
 class Webhook(ClusterTest):
     """What is wrong in itself is refused by `kubectl apply`, and nothing depends on that."""
 
+    only_local = "installs the operator anew: only on a cluster that the tests made"
+
     def setUp(self):
-        if not LOCAL:
-            self.skipTest("installs the operator anew: only on a cluster that the tests made")
         super().setUp()
         self.addCleanup(install)
         install("--set", "webhook.enabled=true")

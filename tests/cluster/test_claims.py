@@ -1,12 +1,11 @@
 """Claims that one node may mount at a time: every pod of theirs is on it, an impossible graph is refused, and who waits says for what."""
 
 import json
-import subprocess
 import tempfile
 import uuid
 from pathlib import Path
 
-from harness import LOCAL, ROOT, ClusterTest, alone, condition, first_node, kubectl, resource, script, wait_for
+from harness import ClusterTest, alone, change_node, condition, first_node, kubectl, resource, script, wait_for
 from test_cli import CommandLine
 
 STORE = {"pvc": {"claimName": "artifacts"}}
@@ -39,13 +38,12 @@ class ClaimTest(ClusterTest):
 class OneNode(CommandLine, ClaimTest):
     """With a second node, which the other tests would meet."""
 
+    only_local = "adds a node: only to a cluster that the tests made"
+
     def setUp(self):
-        if not LOCAL:
-            self.skipTest("adds a node: only to a cluster that the tests made")
         super().setUp()
-        cluster = str(ROOT / "dev" / "cluster" / "cluster")
-        subprocess.run([cluster, "node", "add", FAR], check=True, capture_output=True)
-        self.addCleanup(subprocess.run, [cluster, "node", "remove", FAR], check=True, capture_output=True)
+        change_node("add", FAR)
+        self.addCleanup(change_node, "remove", FAR)
 
     def begun(self) -> bool:
         return self.stage("make").get("state") == "Succeeded" and self.stage("beside").get("state") == "Running"

@@ -8,31 +8,15 @@ from models import ModelTest, any_server
 # A model that multiplies.
 TRAIN = 'mkdir -p "$MILLRACE_OUTPUT_MODEL"; printf \'{"factor": %s}\' "$FACTOR" > "$MILLRACE_OUTPUT_MODEL/weights.json"'
 SERVER = """
-import http.server, json
-
 factor = json.load(open("/mnt/models/weights.json"))["factor"]
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class Handler(Answers):
     def do_GET(self):
         self.answer({})
 
     def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
+        asked = json.loads(self.asked())
         self.answer({"product": factor * asked["x"]})
-
-    def answer(self, body):
-        body = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-http.server.ThreadingHTTPServer(("", 9001), Handler).serve_forever()
 """
 
 

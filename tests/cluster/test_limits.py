@@ -10,20 +10,11 @@ from models import REQUEST, ModelTest, any_server
 
 # It works for as long as the path says, in seconds, and counts the requests that it has at a time. `/most` says how many those were at most.
 SERVER = """
-import http.server, json, threading, time
+import threading, time
 
 lock, now, most = threading.Lock(), 0, 0
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def answer(self, body):
-        body = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
+class Handler(Answers):
     def do_GET(self):
         global now, most
         if self.path == "/ready":
@@ -39,16 +30,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer({})
 
     def do_POST(self):
-        length = int(self.headers.get("content-length", 0))
-        self.answer({"bytes": len(self.rfile.read(length))})
-
-    def log_message(self, *_):
-        pass
-
-class Server(http.server.ThreadingHTTPServer):
-    request_queue_size = 128
-
-Server(("", 9001), Handler).serve_forever()
+        self.answer({"bytes": len(self.asked())})
 """
 AT_ONCE = 12
 

@@ -2,9 +2,8 @@
 
 import json
 import signal
-import subprocess
 
-from harness import ROOT, ClusterTest, alone, get, kubectl, script, wait_for
+from harness import ClusterTest, alone, change_node, get, kubectl, script, wait_for
 from test_cli import CommandLine
 
 STORE = {"pvc": {"claimName": "artifacts"}}
@@ -51,18 +50,15 @@ class Logs(CommandLine, ClusterTest):
 
     @alone
     def test_they_are_there_when_the_node_is_gone(self):
-        self.node("add")
-        self.addCleanup(lambda: "logs" in [node["metadata"]["name"] for node in get("nodes", "")["items"]] and self.node("remove"))
+        change_node("add", "logs")
+        self.addCleanup(lambda: "logs" in [node["metadata"]["name"] for node in get("nodes", "")["items"]] and change_node("remove", "logs"))
         self.run_inline({"a": script("echo hello", nodeSelector={"kubernetes.io/hostname": "logs"})}, store=STORE)
         self.succeeded()
         pods = self.get("pods", selector="millrace.dev/stage=a")["items"]
         self.assertEqual([pod["spec"]["nodeName"] for pod in pods], ["logs"])
-        self.node("remove")
+        change_node("remove", "logs")
         wait_for("the end of its pods", lambda: self.get("pods", selector="millrace.dev/stage=a")["items"] == [], 180)
         self.assertEqual(self.millrace("logs", "r").out, "a | hello\n")
-
-    def node(self, action: str) -> None:
-        subprocess.run([str(ROOT / "dev" / "cluster" / "cluster"), "node", action, "logs"], check=True, capture_output=True)
 
     def test_an_agent_that_is_killed_and_a_pod_that_is_deleted_leave_what_was_printed(self):
         memory = {"limits": {"memory": "48Mi"}, "requests": {"cpu": "10m"}}

@@ -2,7 +2,7 @@
 
 import json
 
-from harness import LOCAL, ROOT, SYSTEM, alone, condition, kill_operator, kubectl, resource, script, wait_for
+from harness import ROOT, SYSTEM, alone, condition, kill_operator, kubectl, resource, script, wait_for
 from test_cli import CommandLine
 from test_control import PATIENT, ControlTest
 
@@ -184,10 +184,7 @@ class Nested(NestedTest):
 
 @alone
 class KilledOperator(NestedTest):
-    def setUp(self):
-        if not LOCAL:
-            self.skipTest("kills the operator: only on a cluster that the tests made")
-        super().setUp()
+    only_local = "kills the operator: only on a cluster that the tests made"
 
     def test_it_makes_no_second_run_of_an_item(self):
         self.regions()

@@ -16,11 +16,9 @@ from models import REQUEST, ModelTest, any_server
 
 # A server that tells events one by one, and answers what a websocket says.
 SERVER = """
-import base64, hashlib, http.server, json, os, time
+import base64, hashlib, os, time
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class Handler(Answers):
     def do_GET(self):
         if self.path == "/events":
             return self.events()
@@ -29,15 +27,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer({})
 
     def do_POST(self):
-        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.asked()
         self.answer({"who": os.environ["WHO"]})
-
-    def answer(self, body):
-        body = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
     def events(self):
         self.send_response(200)
@@ -64,11 +55,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(bytes([129, len(text)]) + text)
             self.wfile.flush()
         self.close_connection = True
-
-    def log_message(self, *_):
-        pass
-
-http.server.ThreadingHTTPServer(("", 9001), Handler).serve_forever()
 """
 # Of the Open Inference Protocol over gRPC: field numbers of the messages.
 NAME, VERSION, INPUTS, RAW_INPUTS = 1, 2, 5, 7

@@ -22,36 +22,18 @@ CALLERS = 8
 PAUSE = 0.02
 # Any server: it answers as the Open Inference Protocol has it, with errors and pauses as it is told. Who asks says what came of it.
 SERVER = """
-import http.server, json, os, random, time
+import os, random, time
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def answer(self, code, body):
-        body = json.dumps(body).encode()
-        self.send_response(code)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
+class Handler(Answers):
     def do_GET(self):
-        self.answer(200 if self.path == "/ready" else 404, {"files": sorted(os.listdir("/mnt/models"))})
+        self.answer({"files": sorted(os.listdir("/mnt/models"))}, 200 if self.path == "/ready" else 404)
 
     def do_POST(self):
-        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.asked()
         time.sleep(float(os.environ.get("SLOW", 0)))
         failed = random.random() < float(os.environ.get("FAIL", 0))
         outputs = [{"name": "p", "datatype": "FP32", "shape": [1], "data": [float(os.environ.get("DATA", 1))]}]
-        self.answer(500 if failed else 200, {"who": os.environ["WHO"], "outputs": outputs})
-
-    def log_message(self, *_):
-        pass
-
-class Server(http.server.ThreadingHTTPServer):
-    request_queue_size = 128
-
-Server(("", 9001), Handler).serve_forever()
+        self.answer({"who": os.environ["WHO"], "outputs": outputs}, 500 if failed else 200)
 """
 
 

@@ -2,10 +2,9 @@
 
 import http.client
 import json
-import subprocess
 import time
 
-from harness import DEBIAN, ROOT, SYSTEM, Refused, alone, condition, get, kill_operator, kubectl, wait_for
+from harness import DEBIAN, SYSTEM, Refused, alone, change_node, condition, get, kill_operator, kubectl, wait_for
 from models import MODEL, RATE, REQUEST, SLOW_SECONDS, Load, ModelTest
 from test_operator import prefer_node, writes
 
@@ -101,9 +100,8 @@ class Serving(ModelTest):
 
     @alone
     def test_a_node_is_drained_of_a_router_and_the_only_server_and_no_request_fails(self):
-        cluster = str(ROOT / "dev" / "cluster" / "cluster")
-        subprocess.run([cluster, "node", "add", "drained"], check=True, capture_output=True)
-        self.addCleanup(subprocess.run, [cluster, "node", "remove", "drained"], check=True, capture_output=True)
+        change_node("add", "drained")
+        self.addCleanup(change_node, "remove", "drained")
         self.register(1)
         self.serve(1, server={"affinity": prefer_node("drained")})
         self.wait_served(1)

@@ -1,11 +1,10 @@
 """Artifacts in an S3 server instead of on a claim: a loop from data to a served model, damage, refusals, items, and who sees credentials."""
 
 import base64
-import http.client
 import json
 
 from harness import condition, kubectl, resource, script, wait_for
-from models import MODEL, REQUEST
+from models import MODEL, is_made_and_served
 from objects import ACCOUNT, RIGHT, WRONG, S3Test
 
 # What a program of the stage's user may try, where the agent is process 1.
@@ -35,37 +34,13 @@ class Stores(S3Test):
         return self.objects / uri.removeprefix("s3://")
 
     def test_a_model_made_of_data_in_a_bucket_is_served_and_nobody_sees_the_credentials(self):
-        model = {path.name: base64.b64encode(path.read_bytes()).decode() for path in MODEL.iterdir()}
-        write = "\n".join(f"echo {text} | base64 -d > $MILLRACE_OUTPUT_MODEL/{name}" for name, text in model.items())
-        stages = {
-            "make": script(f"{PRY}\necho rows > $MILLRACE_OUTPUT_DATA", outputs={"data": {}}),
-            "train": script(
-                f"cat $MILLRACE_INPUT_DATA\nmkdir $MILLRACE_OUTPUT_MODEL\n{write}",
-                inputs={"data": {"from": "make.data"}},
-                outputs={"model": {"type": "model"}},
-            ),
-            "register": {"register": {"model": "m", "from": "train.model"}},
-            "deploy": {"deploy": {"modelDeployment": "m", "version": "register", "wait": "Promoted"}},
-            # What is served now, from the same bucket.
-            "compare": script("ls $MILLRACE_INPUT_OLD", inputs={"old": {"deployed": "m"}}, needs=["deploy"]),
-        }
-        self.apply(resource("ModelDeployment", "m", {"model": {"name": "m"}, "scale": {"replicas": 1}}))
-        self.run_inline(stages, store=self.store())
-        found = self.succeeded(seconds=300)["stages"]
-        self.assertIn("rows", self.logs("train"))
-        self.assertEqual(self.logs("compare").split(), ["model.onnx", "signature.json"])
-
+        found = is_made_and_served(self, self.store(), PRY)
         output = found["train"]["outputs"]["model"]
         self.assertTrue(output["uri"].startswith("s3://lake/teams/a/runs/r-"), output)
         self.assertTrue((self.object(output["uri"]) / "model.onnx").is_file())
         artifact = self.get("modelversion", found["register"]["modelVersion"])["spec"]["artifact"]
         self.assertEqual((artifact["uri"], artifact["digest"]), (output["uri"], output["digest"]))
         self.assertEqual(artifact["access"], {"endpoint": self.endpoint, "secretRef": {"name": "keys"}})
-
-        connection = http.client.HTTPConnection(self.get("service", "m")["spec"]["clusterIP"], timeout=15)
-        connection.request("POST", "/v2/models/m/infer", REQUEST, {"content-type": "application/json"})
-        answer = connection.getresponse()
-        self.assertEqual(answer.status, 200, answer.read())
 
         told = self.logs("make")
         for word in ("environ is refused", "mem is refused", "fd is refused"):
