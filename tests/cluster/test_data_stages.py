@@ -71,26 +71,23 @@ class Predict(DataStagesTest):
             {"name": "the same labels", "sql": "SELECT * FROM data WHERE prediction <> served"},
             {"columns": {"include": ["served", "probability_Adelie", "probability_Gentoo", "probability_Chinstrap"]}},
         ]
+        predict = {"uses": "predict", "inputs": {"model": {"deployed": "penguins"}, "data": {"from": "ingest.data"}}, "with": {"keep": ["served"]}}
+        by_parts = {**predict, "forEach": {"range": {"count": 3}}, "with": {**predict["with"], "part": "$[[ index ]]", "parts": 3}}
+        compare = {"uses": "validate", "with": {"expectations": expectations}}
         self.run_inline(
             {
                 "ingest": self.ingest("rows", table.getvalue()),
-                "predict": {
-                    "uses": "predict",
-                    "inputs": {"model": {"deployed": "penguins"}, "data": {"from": "ingest.data"}},
-                    "with": {"keep": ["served"]},
-                },
-                "compare": {
-                    "uses": "validate",
-                    "inputs": {"data": {"from": "predict.data"}},
-                    "with": {"expectations": expectations},
-                },
+                "predict": predict,
+                "by-parts": by_parts,
+                "compare": {**compare, "inputs": {"data": {"from": "predict.data"}}},
+                "compare-parts": {**compare, "inputs": {"data": {"from": "by-parts.data"}}},
             },
             "score",
             store=STORE,
         )
         stages = self.succeeded("score", 300)["stages"]
         self.assertEqual(stages["predict"]["metrics"]["rows"], len(rows))
-        self.assertEqual(stages["compare"]["metrics"]["failed"], 0)
+        self.assertEqual([stages[name]["metrics"]["failed"] for name in ("compare", "compare-parts")], [0, 0])
 
     def served(self, rows: list[dict]) -> list[str]:
         """What the served model says of the rows."""

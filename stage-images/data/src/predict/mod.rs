@@ -1,6 +1,6 @@
 //! `predict`: scores a table with a model, for what does not have to be asked one by one. What the model says is what a served one answers.
 //!
-//! The table is scored in pieces, as many at a time as there are threads and memory for.
+//! The table is scored in pieces, as many at a time as there are threads and memory for. Several pods may each score a part of it.
 
 mod columns;
 mod memory;
@@ -27,12 +27,15 @@ use pieces::{Opened, Piece};
 use crate::dataset::DatasetError;
 use crate::model::features::{FeatureError, tensors};
 use crate::model::{Model, ModelError};
+use crate::params::ParamsError;
 use crate::sink::{FolderSink, SinkError};
 use crate::workplace::{Workplace, WorkplaceError};
 use crate::{engine, limits, say};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
+    #[error(transparent)]
+    Params(#[from] ParamsError),
     #[error(transparent)]
     Workplace(#[from] WorkplaceError),
     #[error(transparent)]
@@ -60,6 +63,7 @@ const BATCH_ROWS: usize = 4096;
 
 /// Runs the stage.
 pub fn run(params: &Params, place: &Workplace) -> Result<(), PredictError> {
+    let part = params.part()?;
     let to = place.output("data")?;
     let files = pieces::open(place.input("data")?)?;
     let folder = place.input("model")?;
@@ -69,7 +73,7 @@ pub fn run(params: &Params, place: &Workplace) -> Result<(), PredictError> {
     for file in &files[1..] {
         columns.check(&file.path.display().to_string(), file.schema())?;
     }
-    let pieces = pieces::pieces(&files);
+    let pieces = pieces::of_part(pieces::pieces(&files), part);
     let batch_rows = params.batch_size.map_or(BATCH_ROWS, |rows| rows.get() as usize);
     let row_bytes = row_bytes(&files, &columns, &model);
     let AtOnce { workers, batch_rows } =
@@ -77,7 +81,7 @@ pub fn run(params: &Params, place: &Workplace) -> Result<(), PredictError> {
     let workers = workers.min(pieces.len());
     let started = Instant::now();
     if pieces.is_empty() {
-        // A table without rows is one, too.
+        // A table, or a part of one, without rows is one, too.
         FolderSink::create(to, &columns.schema)?.finish()?;
     }
     let task = Task { files: &files, pieces: &pieces, columns: &columns, batch_rows, to };
@@ -136,10 +140,9 @@ impl Task<'_> {
                 Err(error) => return fail(0, error),
             };
             while !failed.load(Ordering::Relaxed) {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(piece) = self.pieces.get(number) else { return };
-                if let Err(error) = self.score(number, piece, &mut model) {
-                    fail(number, error);
+                let Some(piece) = self.pieces.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+                if let Err(error) = self.score(piece, &mut model) {
+                    fail(piece.number, error);
                 }
             }
         };
@@ -157,7 +160,7 @@ impl Task<'_> {
         }
     }
 
-    fn score(&self, number: usize, piece: &Piece, model: &mut Model) -> Result<(), PredictError> {
+    fn score(&self, piece: &Piece, model: &mut Model) -> Result<(), PredictError> {
         let file = &self.files[piece.file];
         let name = || file.path.display().to_string();
         let opened = File::open(&file.path).map_err(|source| DatasetError::Read { path: file.path.clone(), source })?;
@@ -171,7 +174,7 @@ impl Task<'_> {
             .with_batch_size(self.batch_rows)
             .build()
             .map_err(|source| DatasetError::Damaged { path: file.path.clone(), source })?;
-        let mut sink = FolderSink::part(self.to, number, &self.columns.schema)?;
+        let mut sink = FolderSink::part(self.to, piece.number, &self.columns.schema)?;
         let mut at = piece.from;
         for batch in reader {
             let batch = batch.map_err(|source| PredictError::Read { file: name(), source })?;

@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::RowGroupMetaData;
 
+use super::params::Part;
 use crate::dataset::{self, DatasetError};
 
 /// Rows after which a piece ends, at the end of a row group.
@@ -16,6 +17,8 @@ const PIECE_ROWS: u64 = 1 << 19;
 /// Some row groups of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
+    /// Its number in the table.
+    pub number: usize,
     pub file: usize,
     pub groups: Vec<usize>,
     /// The number of its first row in the table.
@@ -75,13 +78,15 @@ pub fn pieces(files: &[Opened]) -> Vec<Piece> {
 fn cut(files: &[Vec<u64>]) -> Vec<Piece> {
     let (mut pieces, mut from) = (Vec::new(), 0);
     for (file, groups) in files.iter().enumerate() {
-        let mut piece = Piece { file, groups: Vec::new(), from, rows: 0 };
+        let empty = |number: usize, from: u64| Piece { number, file, groups: Vec::new(), from, rows: 0 };
+        let mut piece = empty(pieces.len(), from);
         for (group, rows) in groups.iter().enumerate().filter(|(_, rows)| **rows > 0) {
             piece.groups.push(group);
             piece.rows += rows;
             from += rows;
             if piece.rows >= PIECE_ROWS {
-                pieces.push(std::mem::replace(&mut piece, Piece { file, groups: Vec::new(), from, rows: 0 }));
+                let next = empty(pieces.len() + 1, from);
+                pieces.push(std::mem::replace(&mut piece, next));
             }
         }
         if piece.rows > 0 {
@@ -91,8 +96,18 @@ fn cut(files: &[Vec<u64>]) -> Vec<Piece> {
     pieces
 }
 
+/// The pieces of one of so many parts of a table: neighbours, with about as many rows as those of any other part.
+pub fn of_part(mut pieces: Vec<Piece>, part: Part) -> Vec<Piece> {
+    let rows: u64 = pieces.iter().map(|piece| piece.rows).sum();
+    let middle = |piece: &Piece| u128::from(piece.from + piece.rows / 2);
+    pieces.retain(|piece| middle(piece) * u128::from(part.of.get()) / u128::from(rows) == u128::from(part.number));
+    pieces
+}
+
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     #[test]
@@ -108,5 +123,19 @@ mod tests {
             next += piece.rows;
         }
         assert_eq!(next, 9 * (PIECE_ROWS / 4) + 12 + 2 * PIECE_ROWS + 1);
+    }
+
+    #[test]
+    fn parts_hold_every_piece_once_in_order_and_are_of_a_size() {
+        let pieces = cut(&[vec![PIECE_ROWS; 5], vec![3], vec![PIECE_ROWS / 2; 9], vec![1; 4]]);
+        for of in [1, 2, 3, 7, 100] {
+            let part = |number| of_part(pieces.clone(), Part { number, of: NonZeroU32::new(of).unwrap() });
+            let parts: Vec<Vec<Piece>> = (0..of).map(part).collect();
+            assert_eq!(parts.concat(), pieces, "{of}");
+            let rows: Vec<u64> = parts.iter().map(|part| part.iter().map(|piece| piece.rows).sum()).collect();
+            let even = rows.iter().sum::<u64>() / u64::from(of);
+            assert!(rows.iter().all(|rows| rows.abs_diff(even) <= PIECE_ROWS), "{of}: {rows:?}");
+        }
+        assert_eq!(of_part(Vec::new(), Part { number: 1, of: NonZeroU32::new(2).unwrap() }), []);
     }
 }

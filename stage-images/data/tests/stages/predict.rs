@@ -134,6 +134,28 @@ fn a_large_table_is_scored_in_pieces_and_keeps_its_order() {
 }
 
 #[test]
+fn parts_that_are_scored_apart_are_the_whole() {
+    let (folder, count) = large();
+    let part = |part: u32, parts: u32| {
+        let params = json!({"keep": ["number", "size"], "probabilities": false, "part": part, "parts": parts});
+        predictor("many").input("data", folder.path()).run(&params).well()
+    };
+    let whole = predictor("many")
+        .input("data", folder.path())
+        .run(&json!({"keep": ["number", "size"], "probabilities": false}))
+        .well();
+    // Two pieces of about a half each: the third part has nothing, and is a table all the same.
+    let runs = [part(0, 3), part(1, 3), part(2, 3)];
+    let tables: Vec<_> = runs.iter().map(|run| run.table("data")).collect();
+    assert!(tables.iter().all(|table| table.columns == whole.table("data").columns));
+    let sizes: Vec<usize> = tables.iter().map(|table| table.rows.len()).collect();
+    assert_eq!((sizes.iter().sum::<usize>(), sizes.iter().filter(|size| **size == 0).count()), (count, 1), "{sizes:?}");
+    let together: Vec<_> = tables.into_iter().flat_map(|table| table.rows).collect();
+    assert!(together == whole.table("data").rows);
+    assert_eq!(runs.iter().map(|run| run.result("rows").as_u64().unwrap()).sum::<u64>(), count as u64);
+}
+
+#[test]
 fn a_table_without_rows_gives_one() {
     let sql = json!({"sql": "SELECT * FROM data WHERE size < 0", "allowEmpty": true});
     let none = stage("transform").input("data", rows().output("data")).run(&sql).well();
@@ -171,6 +193,13 @@ fn columns_that_do_not_fit_are_told_with_what_the_signature_asks() {
         (good, json!({"keep": ["kind", "kind"]}), "parameter keep: `kind` is named twice"),
         (good, json!({"keep": "kind"}), "predict: parameter keep: invalid type: string \"kind\", expected a sequence"),
         (good, json!({"batchSize": 0}), "predict: parameter batchSize: invalid value"),
+        (
+            good,
+            json!({"part": 3, "parts": 3}),
+            "predict: parameter part: 3 is none of 3 parts: write a number from 0 to 2",
+        ),
+        (good, json!({"part": 0}), "predict: parameter part: of how many is not said: write parts, too"),
+        (good, json!({"parts": 2}), "predict: parameter part: which of the parts is not said: write a number from 0"),
     ] {
         let error = run(csv, params.clone());
         assert!(error.contains(words), "{csv} {params}: {error}");
