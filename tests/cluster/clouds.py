@@ -7,11 +7,11 @@ import urllib.request
 from harness import ROOT, ClusterTest
 from objects import free_address, program, start_server
 
-# The account that Azurite has, with the key that everybody knows, and a right to make containers that the key has signed, until 2099.
+# The account that Azurite has, with the key that everybody knows, and a right to make containers and blobs that the key has signed, until 2099.
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-CONTAINERS = (
-    "restype=container&sv=2021-12-02&ss=b&srt=sco&sp=rwdlac&se=2099-01-01T00%3A00%3A00Z"
+SIGNED = (
+    "sv=2021-12-02&ss=b&srt=sco&sp=rwdlac&se=2099-01-01T00%3A00%3A00Z"
     "&sig=tznf%2BUguWwNe%2B7oTyobyNUc7TDthIuY2m9EdDOYdBvE%3D"
 )
 # fake-gcs-server asks nobody who they are.
@@ -47,9 +47,17 @@ class CloudTest(ClusterTest):
         quiet = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
         start_server(self, ["node", program("azure/server"), *where, *quiet], (host, port))
         endpoint = f"http://{host}:{port}/{ACCOUNT}"
-        made = urllib.request.Request(f"{endpoint}/lake?{CONTAINERS}", method="PUT", headers={"Content-Length": "0"})
+        made = urllib.request.Request(f"{endpoint}/lake?restype=container&{SIGNED}", method="PUT", headers={"Content-Length": "0"})
         with urllib.request.urlopen(made, timeout=30) as answer:
             self.assertEqual(answer.status, 201)
         self.secret("azure", {"AZURE_STORAGE_ACCOUNT_KEY": KEY})
         store = {"account": ACCOUNT, "container": "lake", "prefix": "teams/a", "endpoint": endpoint}
         return {"azure": {**store, "secretRef": {"name": "azure"}}}
+
+
+def put_blob(endpoint: str, name: str, content: bytes) -> None:
+    """Into Azurite."""
+    headers = {"x-ms-blob-type": "BlockBlob", "Content-Length": str(len(content))}
+    made = urllib.request.Request(f"{endpoint}/{name}?{SIGNED}", content, headers, method="PUT")
+    with urllib.request.urlopen(made, timeout=30) as answer:
+        assert answer.status == 201, answer.status

@@ -131,10 +131,10 @@ class Cache(CacheTest):
 
 
 class Lost(CacheTest):
-    def wipe(self, run: str, stage: str) -> None:
+    def wipe(self, run: str, stage: str, output: str = "data") -> None:
         """Takes away what a stage made, past Millrace: in a pod, as a clean-up of the claim would."""
         volume = {"all": {"claim": {"name": "artifacts"}, "mountPath": "/store"}}
-        find = f'cd /store/runs/{run}-*/{stage}*/attempts/*/outputs; chmod -R u+w . || true; rm -r data; ls'
+        find = f'cd /store/runs/{run}-*/{stage}*/attempts/*/outputs; chmod -R u+w . || true; rm -r {output}; ls'
         self.run_inline({"wipe": script(find, volumes=volume)}, name=f"wipe-{run}")
         self.succeeded(f"wipe-{run}")
 
@@ -151,6 +151,29 @@ class Lost(CacheTest):
         # The next one takes what was made last, and never what is lost.
         third = self.run_with("r3", word="three")
         self.assertEqual((third["stages"]["make"]["cache"]["from"]["run"], self.jobs_of("r3")), ("r2", ["r3-use-1"]))
+
+    def test_what_items_made_is_taken_as_a_whole_and_made_again_when_it_is_lost(self):
+        image = self.pinned()
+        lines = script("printf '\"a\"\\n\"b\"\\n' > \"$MILLRACE_OUTPUT_LIST\"", image=image, outputs={"list": {}}, cache={"maxAge": "1h"})
+        write = 'echo "$MILLRACE_ITEM $(date +%s%N)" > "$MILLRACE_OUTPUT_PART"'
+        fan = script(write, image=image, forEach={"from": "lines.list"}, outputs={"part": {}})
+        read = script(
+            'cat "$MILLRACE_INPUT_PARTS"/*; cat "$MILLRACE_INPUT_ALL"; touch "$MILLRACE_OUTPUT_DONE"',
+            inputs={"parts": {"from": "fan.part"}, "all": {"from": "fan.items"}},
+            outputs={"done": {}},
+        )
+        stages = {"lines": lines, "fan": fan, "read": read}
+        said = {}
+        for name in ("r1", "r2"):
+            status = self.run_with(name, stages)
+            said[name] = kubectl("logs", "-n", self.namespace, "-l", f"millrace.dev/run={name},millrace.dev/stage=read", "--tail=-1", "-c", "main")
+        self.assertEqual((self.jobs_of("r2"), self.reason(status, "fan")), (["r2-read-1"], "CacheHit"))
+        self.assertEqual((said["r1"], len(said["r1"].splitlines())), (said["r2"], 4))
+        self.assertEqual(status["stages"]["fan"]["items"]["succeeded"], 2)
+        self.wipe("r1", "fan", "part")
+        third = self.run_with("r3", stages)
+        self.assertEqual(self.jobs_of("r3"), ["r3-fan-1", "r3-fan-2", "r3-read-1", "r3-read-2"])
+        self.assertEqual(third["stages"]["fan"]["remade"], 1)
 
     def test_what_the_run_itself_made_and_lost_is_made_again(self):
         stages = self.stages(make={"cache": {"mode": "Off"}}, use={"needs": ["wait"], "cache": {"mode": "Off"}})

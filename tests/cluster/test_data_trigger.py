@@ -60,7 +60,7 @@ class DataTriggers(ClusterTest):
             self.skipTest("the pods of another cluster need not reach this machine")
         server = self.serve()
         host, port = server.server_address[:2]
-        lake = {"uri": f"http://{host}:{port}/day.csv", "poll": "1s", "secretRef": {"name": "lake"}}
+        lake = {"uri": f"http://{host}:{port}/day.csv", "poll": "1s", "access": {"secretRef": {"name": "lake"}}}
         stages = {"a": script("echo $[[ run.dataVersion ]] by $[[ run.trigger ]]")}
         self.pipeline(stages, triggers={"onData": {"lake": lake}})
         # The Secret is not there yet: that is told, and nothing starts.

@@ -116,7 +116,6 @@ pub fn outlook(
 
 fn unasked(stage: &Stage) -> String {
     let why = match &stage.cache {
-        _ if stage.for_each.is_some() => "a stage with forEach is not cached",
         Some(_) => "cache.mode is Off",
         None => "it has no inputs, or no outputs, and does not ask for it by cache",
     };
@@ -127,7 +126,7 @@ fn unasked(stage: &Stage) -> String {
 fn spoken(pipeline: &MLPipeline, templates: &BTreeMap<String, Arc<StageTemplate>>) -> MLPipeline {
     let mut pipeline = pipeline.clone();
     let usual = pipeline.spec.defaults.as_ref().and_then(|defaults| defaults.cache.clone());
-    for stage in pipeline.spec.stages.values_mut().filter(|stage| usual.is_none() && stage.for_each.is_none()) {
+    for stage in pipeline.spec.stages.values_mut().filter(|_| usual.is_none()) {
         let template = stage.uses.as_ref().and_then(|uses| templates.get(uses));
         let writes = !stage.outputs.is_empty() || template.is_some_and(|template| !template.spec.outputs.is_empty());
         let mounts =
@@ -136,7 +135,8 @@ fn spoken(pipeline: &MLPipeline, templates: &BTreeMap<String, Arc<StageTemplate>
         let claims = stage.container.as_ref().is_some_and(|own| mounts(&own.settings))
             || template.is_some_and(|template| mounts(&template.spec.container.settings))
             || stage.overrides.as_ref().is_some_and(mounts);
-        if writes && !claims && !stage.inputs.is_empty() && stage.cache.is_none() {
+        let reads = !stage.inputs.is_empty() || stage.for_each.as_ref().is_some_and(|each| each.from.is_some());
+        if writes && !claims && reads && stage.cache.is_none() {
             stage.cache = Some(Cache::default());
         }
     }

@@ -96,6 +96,47 @@ fn readers(field: &str) -> String {
     }
 }
 
+/// What is wrong with the way to what a pod of the operator's reads: a table, or data that a trigger waits for.
+pub(crate) fn of_data(uri: &str, access: &StoreAccess, at: &str) -> Vec<Problem> {
+    const REASON: &str = "InvalidAddress";
+    let Some(kind) = uri.split_once("://").and_then(|(scheme, _)| Kind::of(scheme)) else { return Vec::new() };
+    if kind == Kind::Claim && *access != StoreAccess::default() {
+        return vec![Problem::new(at, REASON, "a claim needs no access: take it out")];
+    }
+    let StoreAccess { endpoint, region, account, secret_ref, anonymous } = access.clone();
+    let whole = UriAccess { endpoint, region, account, secret_ref, anonymous, ca_config_map: None };
+    let mut problems = unfit(kind, &whole, at, REASON);
+    if whole.anonymous && whole.secret_ref.is_some() {
+        let message = "who asks without a signature needs no credentials: take secretRef or anonymous out";
+        problems.push(Problem::new(format!("{at}.anonymous"), REASON, message));
+    }
+    if kind == Kind::Bucket(StoreKind::Azure) && whole.account.is_none() {
+        let message = "az:// names the container alone: write access: { account: <storage account> }";
+        problems.push(Problem::new(format!("{at}.account"), REASON, message));
+    }
+    problems
+}
+
+/// The keys that a Secret has for addresses of a kind: those that it must have, and those that it may have.
+pub(crate) fn secret_keys(kind: Kind) -> (&'static [&'static str], &'static [&'static str]) {
+    match kind {
+        Kind::Web => (&[], &["HTTP_AUTHORIZATION"]),
+        Kind::Bucket(StoreKind::S3) => (&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], &["AWS_SESSION_TOKEN"]),
+        Kind::Bucket(StoreKind::Gcs) => (&["GOOGLE_SERVICE_ACCOUNT_KEY"], &[]),
+        Kind::Bucket(StoreKind::Azure) => (
+            &[],
+            &[
+                "AZURE_STORAGE_ACCOUNT_KEY",
+                "AZURE_STORAGE_SAS_KEY",
+                "AZURE_CLIENT_ID",
+                "AZURE_CLIENT_SECRET",
+                "AZURE_TENANT_ID",
+            ],
+        ),
+        Kind::Claim => (&[], &[]),
+    }
+}
+
 /// Hosts from which a cloud tells a machine who it is. The agent looks again, at what names and redirects lead to.
 pub(crate) fn is_metadata(host: &str) -> bool {
     let host = host.to_ascii_lowercase();

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::api::ParamSpec;
 use crate::expr::{self, ExprError, Scope};
@@ -85,6 +85,23 @@ impl Order {
             .map(|_| TemplateOrder { params: stage.template_params.clone(), with: stage.with.clone() });
         let absent = stage.inputs.keys().filter(|name| !is_there(name)).cloned().collect();
         Self { names: only(names, &named), template, absent, env }
+    }
+
+    /// All that the texts of a stage depend on, but for the item: of `run` only what they name.
+    #[must_use]
+    pub fn said(&self, stage: &FrozenContainer) -> Value {
+        let container = &stage.container;
+        let texts =
+            container.command.iter().flatten().chain(&container.args).chain(&container.script).chain(self.env.values());
+        let of_texts = texts.flat_map(|text| expr::references_in(&Value::String(text.clone())));
+        let named: BTreeSet<Vec<String>> = of_texts.chain(stage.with.values().flat_map(expr::references_in)).collect();
+        let mut told = self.clone();
+        let Some(Value::Object(run)) = told.names.remove("run") else { return json!(told) };
+        let all = named.iter().any(|path| path.len() == 1 && path[0] == "run");
+        let is_named =
+            |fact: &String| all || named.iter().any(|path| path.len() > 1 && path[0] == "run" && path[1] == *fact);
+        let run: Map<String, Value> = run.into_iter().filter(|(fact, _)| is_named(fact)).collect();
+        json!([told, run])
     }
 
     /// The texts with all templates filled in.

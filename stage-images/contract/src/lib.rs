@@ -24,7 +24,7 @@ pub use facts::{NESTING_LIMIT, flaw, is_fact_name, nesting};
 pub use items::{
     ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ItemSource, MOST_ITEMS, TaskItems, in_range,
 };
-pub use look::{LONGEST_VERSION, LOOK_DIR, LookFault, LookKnown, LookReport, LookS3, LookTask};
+pub use look::{LONGEST_VERSION, LOOK_DIR, LookAccess, LookFault, LookKnown, LookReport, LookTask};
 pub use manifest::{BlobFile, Manifest, ManifestOutput};
 pub use model_cache::{
     MODEL_CACHE_DIR, MODEL_CACHE_FOLDER, MODEL_CACHE_MODELS, ModelCacheTask, NEEDED_MODELS, NEEDED_MODELS_DIR,

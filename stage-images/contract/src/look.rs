@@ -17,8 +17,8 @@ pub struct LookTask {
     /// For so many seconds a new version has to stay as it is before it counts.
     #[serde(default)]
     pub settle: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub s3: Option<LookS3>,
+    #[serde(default, skip_serializing_if = "LookAccess::is_default")]
+    pub access: LookAccess,
     /// Nothing at first: then whatever is found is told at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<LookKnown>,
@@ -28,18 +28,26 @@ pub struct LookTask {
     pub after: Option<i64>,
 }
 
-/// How an S3 server is reached; as the parameter `s3` of the stage `ingest`.
+/// How a bucket is reached. Who asks is in variables of the pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LookS3 {
+pub struct LookAccess {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// Of Azure: whose container it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allow_http: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub anonymous: Option<bool>,
+    pub account: Option<String>,
+    /// Asks without a signature.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anonymous: bool,
+}
+
+impl LookAccess {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What the last pod said.

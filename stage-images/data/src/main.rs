@@ -14,6 +14,7 @@ mod ingest;
 mod limits;
 mod look;
 mod model;
+mod objects;
 mod params;
 mod pool;
 mod predict;

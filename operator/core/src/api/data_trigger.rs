@@ -6,20 +6,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Value, schema};
+use super::{StoreAccess, Value, schema};
 
 /// New data at an address start a run, once. A small pod in the namespace looks there every `poll`. A run's stages read what the data were
 /// called as `run.dataVersion`. What is there when the trigger is first seen starts nothing, unless `initial` says so.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "!has(self.s3) || self.uri.startsWith('s3://')", "message": "s3 is for addresses that begin with s3://: take it out" },
-    { "rule": "!has(self.secretRef) || !self.uri.startsWith('pvc://')", "message": "a claim needs no secretRef: take it out" }
+    { "rule": "!has(self.access) || !self.uri.startsWith('pvc://')", "message": "a claim needs no access: take it out" }
 ]))]
 pub struct DataTrigger {
-    /// `https://host/file` (or `http://`), `s3://bucket/key`, `s3://bucket/prefix/` for all objects below it, or `pvc://claim/path` of a
-    /// PersistentVolumeClaim that the pod may mount beside others. Of a folder or prefix, names that begin with `.` or `_` do not count.
-    #[schemars(length(min = 8, max = 1024), regex(pattern = r"^(https?|s3|pvc)://[!-~]+$"))]
+    /// `https://host/file` (or `http://`); `s3://bucket/key`, or `s3://bucket/prefix/` for all objects below it, and the same with `gs://` or
+    /// `az://`; or `pvc://claim/path` of a PersistentVolumeClaim that the pod may mount beside others. Of a folder or prefix, names that begin with `.` or `_` do not count.
+    #[schemars(length(min = 8, max = 1024), regex(pattern = r"^(https?|s3|gs|az|pvc)://[!-~]+$"))]
     pub uri: String,
     /// Time between two looks. `1s` to `7d`. Default `5m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,13 +31,11 @@ pub struct DataTrigger {
     /// What is there when the trigger is first seen starts a run too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub initial: bool,
-    /// How the S3 server is reached, as in the stage `ingest`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub s3: Option<S3Access>,
-    /// A Secret whose keys are environment variables of the pod that looks: `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` for S3,
+    /// How the server is reached. The keys of the Secret are environment variables of the pod that looks: `AWS_ACCESS_KEY_ID` and
+    /// `AWS_SECRET_ACCESS_KEY` for `s3://`, `GOOGLE_SERVICE_ACCOUNT_KEY` for `gs://`, `AZURE_STORAGE_ACCOUNT_KEY` for `az://`, and
     /// `HTTP_AUTHORIZATION` for the header `Authorization`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<DataSecret>,
+    pub access: Option<StoreAccess>,
     /// Nobody looks, and nothing starts. What comes meanwhile is new data afterwards.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
@@ -46,34 +43,6 @@ pub struct DataTrigger {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::any_map")]
     pub params: BTreeMap<String, Value>,
-}
-
-/// How an S3 server is reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct S3Access {
-    /// Such as `https://minio.example.com`. Default: Amazon's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^https?://[!-~]+$"))]
-    pub endpoint: Option<String>,
-    /// Default `us-east-1`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
-    pub region: Option<String>,
-    /// For an endpoint that begins with `http://`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allow_http: Option<bool>,
-    /// Ask without a signature: for public buckets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub anonymous: Option<bool>,
-}
-
-/// A Secret of the namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DataSecret {
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
-    pub name: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

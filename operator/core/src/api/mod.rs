@@ -40,7 +40,7 @@ pub use archive::{Archive, ArchiveError, ArchiveStatus, Artifacts, RemovedArtifa
 pub use cache::{Cache, CacheMode, CacheOrigin, CacheStatus};
 pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
-pub use data_trigger::{DataError, DataSecret, DataTrigger, DataTriggerStatus, S3Access};
+pub use data_trigger::{DataError, DataTrigger, DataTriggerStatus};
 pub use for_each::{ForEach, ItemRange};
 pub use gateway::{GatewayRef, GatewayRoute, GatewayStatus, Provider};
 pub use inference_graph::{

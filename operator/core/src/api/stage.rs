@@ -77,7 +77,7 @@ pub struct Stage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
     /// Whether an earlier result is taken instead of running it. Default: `defaults.cache`. Without that too a stage that has inputs and outputs
-    /// is cached like with `mode: Auto`, and any other is not. Only an image by digest is cached, and no stage with `forEach`.
+    /// is cached like with `mode: Auto`, and any other is not. Only an image by digest is cached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
     /// Waits for a person.

@@ -9,12 +9,11 @@ use super::{StoreAccess, schema};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "!has(self.access) || self.uri.startsWith('s3://')", "message": "access is for addresses that begin with s3://: take it out" },
-    { "rule": "!has(self.access) || !has(self.access.account)", "message": "account is for Azure: take it out" }
+    { "rule": "!has(self.access) || !self.uri.startsWith('pvc://')", "message": "a claim needs no access: take it out" }
 ]))]
 pub struct TableInput {
-    /// `s3://bucket/path`, or `pvc://claim/path` of a PersistentVolumeClaim of the namespace.
-    #[schemars(length(min = 8, max = 1024), regex(pattern = r"^(s3|pvc)://[!-~]+$"))]
+    /// `s3://bucket/path`, the same with `gs://` or `az://`, or `pvc://claim/path` of a PersistentVolumeClaim of the namespace.
+    #[schemars(length(min = 8, max = 1024), regex(pattern = r"^(s3|gs|az|pvc)://[!-~]+$"))]
     pub uri: String,
     /// The snapshot: a number, or a template such as `$[[ stages.ingest.results.table_version ]]`. Default: the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,8 +28,8 @@ pub struct TableInput {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub columns: Vec<String>,
-    /// How the bucket's server is reached, with a Secret of the namespace that has `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`. Only the
-    /// pod that reads the table gets it, and no program of yours runs there.
+    /// How the bucket's server is reached, with a Secret of the namespace that has what its store's has. Only the pod that reads the table
+    /// gets it, and no program of yours runs there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<StoreAccess>,
 }

@@ -52,14 +52,9 @@ pub(super) fn items(
 ) -> Result<Made, Hindrance> {
     let inputs = inputs::mounted(&stage.inputs, &status.inputs, stages, pass.frozen.store.as_ref())?;
     let Items { total, source, list } = items::of(pass, name, each, stages)?;
-    let mut container = stage.container.clone();
-    // A StageTemplate's image has no expression here.
-    container.image =
-        expr::render(&container.image, &scope::of_run(pass, stages)).map_err(|error| render::no_value(name, &error))?;
-    let env = filled_in_later(&mut container.settings);
     let handed = inputs::handed(pass, name, stage, status, stages)?;
     let is_there = |input: &str| inputs.contains_key(input) || handed.contains_key(input);
-    let order = Order::new(stage, scope::names(pass, stages), env, is_there);
+    let (container, order) = ordered(pass, name, stage, stages, is_there)?;
     let mut task = job::task(pass, name, stage, status, &container, &inputs, &handed);
     task.items = Some(TaskItems { total: total.into(), source, order: Some(json!(order)), told: false });
     let text = written(name, &task)?;
@@ -111,6 +106,23 @@ pub(super) fn items(
         ..JobSpec::default()
     };
     Ok(Made { job: job::of_attempt(pass, name, status.attempts, spec), list, total })
+}
+
+/// What is run for every item, and what the agent fills in for each.
+pub(super) fn ordered(
+    pass: &Pass<'_>,
+    name: &str,
+    stage: &FrozenContainer,
+    stages: &Stages,
+    is_there: impl Fn(&str) -> bool,
+) -> Result<(Container, Order), Hindrance> {
+    let mut container = stage.container.clone();
+    // A StageTemplate's image has no expression here.
+    container.image =
+        expr::render(&container.image, &scope::of_run(pass, stages)).map_err(|error| render::no_value(name, &error))?;
+    let env = filled_in_later(&mut container.settings);
+    let order = Order::new(stage, scope::names(pass, stages), env, is_there);
+    Ok((container, order))
 }
 
 /// The Job that puts together what the items made, with the agent alone.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use millrace_contract::{ItemSource, MOST_ITEMS, in_range};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::inputs::{Hindrance, Mounted};
 use super::pass::{Pass, Stages};
@@ -25,6 +25,22 @@ pub(super) struct Items {
     pub total: u32,
     pub source: ItemSource,
     pub list: List,
+}
+
+impl Items {
+    /// Which they are, for who asks whether they are the same.
+    pub fn told(&self) -> Value {
+        let list = match &self.list {
+            List::Computed => Value::Null,
+            List::Written(map) => json!(map.data.iter().flatten().collect::<Vec<_>>()),
+            List::Made(made) => json!([made.digest, made.size]),
+        };
+        let range = match &self.source {
+            ItemSource::Range { start, step } => json!([start, step]),
+            _ => Value::Null,
+        };
+        json!([self.total, range, list])
+    }
 }
 
 /// What a pod mounts to read its item.

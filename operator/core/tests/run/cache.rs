@@ -348,3 +348,97 @@ fn a_stage_for_each_item_is_run() {
     assert!(second.created.keys().any(|name| name.starts_with("r2-fit-")), "{:?}", second.created);
     assert_eq!(second.stage("fit").cache, None);
 }
+
+/// A list in a file, and a stage over it.
+fn fan(more: Value) -> Value {
+    let mut stage = pinned(json!({ "forEach": { "from": "load.data" }, "outputs": { "part": {} } }));
+    merge(&mut stage, &more);
+    pipeline(json!({ "load": pinned(json!({ "outputs": { "data": {} }, "cache": { "maxAge": "1h" } })), "fan": stage }))
+}
+
+#[test]
+fn what_was_made_for_every_item_is_taken_as_a_whole() {
+    let use_ = |spec: Value| {
+        let mut spec = spec;
+        spec["stages"]["use"] =
+            json!({ "inputs": { "parts": { "from": "fan.part" }, "all": { "from": "fan.items" } } });
+        spec["stages"]["use"]["container"] = json!({ "image": "i", "command": ["use"] });
+        spec
+    };
+    let first = ended(fan(json!({})), "r1");
+    let mut second = after(use_(fan(json!({}))), "r2", std::slice::from_ref(&first));
+    second.settle();
+    assert_eq!(second.condition("Succeeded").unwrap().0, "True", "{:#?}", second.status());
+    let (made, taken) = (&first.status.as_ref().unwrap().stages["fan"], second.stage("fan"));
+    assert_eq!((taken.reason.as_deref(), taken.attempts, &taken.outputs), (Some("CacheHit"), 0, &made.outputs));
+    let items = taken.items.as_ref().unwrap();
+    assert_eq!((items.total, items.succeeded, items.collecting), (3, 3, false));
+    assert_eq!(second.created.into_keys().collect::<Vec<_>>(), ["r2-use-1"]);
+
+    // Neither how many run at a time nor how the run is called changes a result.
+    let quiet = json!({ "forEach": { "parallelism": 2, "failFast": false }, "retry": { "limit": 3 } });
+    assert_eq!(made_of(fan(json!({})), fan(quiet)), 0);
+    // The items, and what puts together what they made.
+    let both = 2;
+    for other in [
+        json!({ "container": { "command": ["train", "$[[ item ]]"] } }),
+        json!({ "container": { "command": ["train", "$[[ run.name ]]"] } }),
+        json!({ "container": { "env": { "X": { "value": "$[[ index ]]" } } } }),
+        json!({ "container": { "env": { "X": { "value": "1" } } } }),
+        json!({ "outputs": { "more": {} } }),
+        json!({ "cache": { "salt": "2" } }),
+        json!({ "cache": { "mode": "Off" } }),
+    ] {
+        assert_eq!(made_of(fan(json!({})), fan(other.clone())), both, "{other}");
+    }
+    let named = json!({ "container": { "command": ["train", "$[[ run.name ]]"] } });
+    assert_eq!(made_of(fan(named.clone()), fan(named)), both, "each run has a name of its own");
+}
+
+fn made_of(first: Value, spec: Value) -> usize {
+    made(first, spec).into_iter().filter(|job| job.starts_with("r2-fan")).count()
+}
+
+#[test]
+fn items_that_are_written_down_are_a_part_of_what_must_be_the_same() {
+    let list = |items: Value, cache: Value| {
+        let each = pinned(json!({ "forEach": { "items": items }, "outputs": { "part": {} }, "cache": cache }));
+        pipeline(json!({ "fan": each }))
+    };
+    let aged = json!({ "maxAge": "1h" });
+    assert_eq!(made_of(list(json!([1, 2]), aged.clone()), list(json!([1, 2]), aged.clone())), 0);
+    assert_eq!(made_of(list(json!([1, 2]), aged.clone()), list(json!([1, 3]), aged.clone())), 2);
+    let range = |start: u32| {
+        let each =
+            json!({ "forEach": { "range": { "count": 2, "start": start } }, "outputs": { "part": {} }, "cache": aged });
+        pipeline(json!({ "fan": pinned(each) }))
+    };
+    assert_eq!((made_of(range(1), range(1)), made_of(range(1), range(2))), (0, 2));
+    // Nobody sees when what it reads changes.
+    assert_eq!(made_of(list(json!([1]), Value::Null), list(json!([1]), Value::Null)), 2);
+}
+
+#[test]
+fn an_item_that_failed_leaves_nothing_to_take_and_what_was_lost_is_made_anew() {
+    let mut first = after(fan(json!({ "onFailure": "Continue" })), "r1", &[]).fate("fan/1", 1, Fate::Exits(1));
+    first.settle();
+    assert_eq!(first.stage("fan").state, Failed);
+    let mut second = after(fan(json!({ "onFailure": "Continue" })), "r2", &[seen(&first, 7)]);
+    second.settle();
+    assert_eq!((second.stage("fan").state, second.stage("fan").attempts), (Succeeded, 2));
+
+    let reads = |spec: Value| {
+        let mut spec = spec;
+        spec["stages"]["use"] =
+            pinned(json!({ "inputs": { "parts": { "from": "fan.part" } }, "cache": { "mode": "Off" } }));
+        spec
+    };
+    let lost = Fate::LosesInput("parts");
+    let mut third =
+        after(reads(fan(json!({ "onFailure": "Continue" }))), "r3", &[seen(&second, 8)]).fate("use", 1, lost);
+    third.settle();
+    assert_eq!(third.condition("Succeeded").unwrap().0, "True", "{:#?}", third.status());
+    let fan = third.stage("fan");
+    assert_eq!((fan.remade, fan.attempts, fan.reason.as_deref()), (1, 2, None));
+    assert_eq!(fan.items.as_ref().map(|items| items.succeeded), Some(3));
+}

@@ -32,8 +32,7 @@ pub async fn run(params: &Params, target: &TableParams, place: &Workplace) -> Re
     if params.sql.as_ref().is_some_and(|sql| sql.watermark.is_none()) {
         return Err(AppendError::NoPosition.into());
     }
-    let access = target.s3.clone().or_else(|| params.s3.clone()).unwrap_or_default();
-    let table = Table::at(&target.uri, &access)?;
+    let table = Table::at(&target.uri, &target.access(params))?;
     let source = identity(params, target);
     let before = match table.last().await? {
         Some(snapshot) => table.marked(&snapshot, &source).await?,

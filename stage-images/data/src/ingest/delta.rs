@@ -50,8 +50,8 @@ pub async fn read(params: &Params, since: &Since, to: &Path) -> Result<Read, Del
         ("schema", params.schema.is_some()),
         ("sql", params.sql.is_some()),
         ("kafka", params.kafka.is_some()),
-        ("gcs", params.gcs.is_some()),
-        ("azure", params.azure.is_some()),
+        ("gcs", params.gcs.is_some() && !params.source.starts_with("gs://")),
+        ("azure", params.azure.is_some() && !["az://", "abfs"].iter().any(|scheme| params.source.starts_with(scheme))),
     ] {
         if there {
             return Err(DeltaError::NotForDelta { parameter });
@@ -70,7 +70,7 @@ pub async fn read(params: &Params, since: &Since, to: &Path) -> Result<Read, Del
         return Err(DeltaError::VersionOfNew);
     }
     let window = window(&delta)?;
-    let table = Table::at(&params.source, &params.s3.clone().unwrap_or_default())?;
+    let table = Table::at(&params.source, &params.access())?;
     let snapshot = table.wanted(version).await?;
     let id = snapshot.metadata.id.clone();
     if let Some(before) = before.as_ref().filter(|before| before.id != id) {

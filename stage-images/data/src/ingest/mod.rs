@@ -1,7 +1,6 @@
 //! `ingest`: brings data in. Finds the source, learns its types over all rows, writes one table as Parquet.
 
 mod append;
-mod clouds;
 mod columns;
 mod csv;
 mod database;
@@ -16,7 +15,6 @@ mod params;
 mod parquet;
 pub mod position;
 mod records;
-pub mod s3;
 pub mod source;
 mod text;
 pub mod values;
@@ -30,7 +28,7 @@ use serde_json::{Value, json};
 use database::Address;
 use kafka::Topic;
 use params::Format;
-pub use params::{Params, S3Params};
+pub use params::Params;
 use position::Since;
 use source::{Source, SourceError};
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::kafka::Offsets;
+use crate::objects::{Access, AzureParams, GcsParams, S3Params};
 use crate::types::ColumnType;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -99,44 +100,6 @@ pub enum Encoding {
     Utf8,
     #[serde(rename = "latin1")]
     Latin1,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct S3Params {
-    #[serde(default)]
-    pub endpoint: Option<String>,
-    #[serde(default)]
-    pub region: Option<String>,
-    #[serde(default)]
-    pub allow_http: Option<bool>,
-    /// Ask without a signature: for public buckets.
-    #[serde(default)]
-    pub anonymous: Option<bool>,
-}
-
-/// An endpoint that begins with `http://` is asked without TLS.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct GcsParams {
-    #[serde(default)]
-    pub endpoint: Option<String>,
-    /// Ask without a signature: for public buckets.
-    #[serde(default)]
-    pub anonymous: Option<bool>,
-}
-
-/// The same for Azure Blob Storage.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct AzureParams {
-    /// The account that has the container, if the address does not name it.
-    #[serde(default)]
-    pub account: Option<String>,
-    #[serde(default)]
-    pub endpoint: Option<String>,
-    #[serde(default)]
-    pub anonymous: Option<bool>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -268,7 +231,7 @@ pub struct DeltaParams {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct TableParams {
-    /// `s3://bucket/path`, or a mounted path. It is made by the first rows.
+    /// In a bucket, as `s3://bucket/path`, or a mounted path. It is made by the first rows.
     pub uri: String,
     /// Whose position the table keeps: rows of the same name go on where the last ones ended.
     #[serde(default)]
@@ -276,6 +239,33 @@ pub struct TableParams {
     /// How its bucket is reached; otherwise as the source's.
     #[serde(default)]
     pub s3: Option<S3Params>,
+    #[serde(default)]
+    pub gcs: Option<GcsParams>,
+    #[serde(default)]
+    pub azure: Option<AzureParams>,
+}
+
+impl Params {
+    /// How the bucket of the source is reached.
+    pub fn access(&self) -> Access {
+        Access {
+            s3: self.s3.clone().unwrap_or_default(),
+            gcs: self.gcs.clone().unwrap_or_default(),
+            azure: self.azure.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl TableParams {
+    /// How the table's bucket is reached.
+    pub fn access(&self, source: &Params) -> Access {
+        let Access { s3, gcs, azure } = source.access();
+        Access {
+            s3: self.s3.clone().unwrap_or(s3),
+            gcs: self.gcs.clone().unwrap_or(gcs),
+            azure: self.azure.clone().unwrap_or(azure),
+        }
+    }
 }
 
 impl CsvParams {

@@ -8,10 +8,9 @@ use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::clouds;
 use super::http::{self, HttpError};
 use super::params::{Format, Params};
-use super::s3::{self, ObjectError};
+use crate::objects::{self, Fetched, ObjectError};
 use crate::{dataset, say};
 
 #[derive(Debug, thiserror::Error)]
@@ -117,26 +116,17 @@ pub async fn resolve(params: &Params) -> Result<Source, SourceError> {
             let (file, version) = http::fetch(source, folder.path(), params.max_bytes).await?;
             (vec![file], version, Some(folder))
         }
-        Some(("s3", _)) => {
-            let folder = TempDir::new().map_err(SourceError::Temporary)?;
-            let options = params.s3.clone().unwrap_or_default();
-            let (files, version) = s3::fetch(source, &options, folder.path(), params.max_bytes).await?;
-            (files, version, Some(folder))
-        }
-        Some(("gs", _)) => {
-            let folder = TempDir::new().map_err(SourceError::Temporary)?;
-            let options = params.gcs.clone().unwrap_or_default();
-            let (files, version) = clouds::fetch_gcs(source, &options, folder.path(), params.max_bytes).await?;
-            (files, version, Some(folder))
-        }
-        Some(("az" | "abfs" | "abfss", _)) => {
-            let folder = TempDir::new().map_err(SourceError::Temporary)?;
-            let options = params.azure.clone().unwrap_or_default();
-            let (files, version) = clouds::fetch_azure(source, &options, folder.path(), params.max_bytes).await?;
-            (files, version, Some(folder))
-        }
         Some(("file", path)) => (local(path)?, None, None),
-        Some((scheme, _)) => return Err(SourceError::Scheme { scheme: say::excerpt(scheme, 20) }),
+        Some((scheme, _)) => {
+            let scheme = || SourceError::Scheme { scheme: say::excerpt(scheme, 20) };
+            let place = objects::open(source, &params.access()).ok_or_else(scheme)??;
+            let found = place.find().await?;
+            check_size(&place.name(), found.iter().map(|object| object.size).sum(), params.max_bytes)?;
+            let folder = TempDir::new().map_err(SourceError::Temporary)?;
+            let files = place.fetch(&found, folder.path()).await?;
+            let files = files.into_iter().map(|Fetched { name, path }| SourceFile { name, path }).collect();
+            (files, objects::version(&found), Some(folder))
+        }
         None => (local(source)?, None, None),
     };
     let digest = digest(&files, params.max_bytes)?;

@@ -5,7 +5,7 @@
 
 mod files;
 mod http;
-mod s3;
+mod objects;
 mod wait;
 
 use std::path::PathBuf;
@@ -100,13 +100,16 @@ async fn look(task: &LookTask) -> Result<Seen, Fault> {
     let uri = task.uri.as_str();
     match uri.split_once("://") {
         Some(("http" | "https", _)) => http::look(uri).await,
-        Some(("s3", path)) => s3::look(uri, path, task.s3.as_ref()).await,
+        Some(("s3" | "gs" | "az", _)) => objects::look(uri, &task.access).await,
         Some(("pvc", path)) => {
             let (_, path) = path.split_once('/').unwrap_or((path, ""));
             let root = variable(ROOT_ENV).map_or_else(|| LOOK_DIR.into(), |root| root.join("look"));
             files::look(&root.join(path))
         }
-        _ => Err(Fault::lasting("BadAddress", "write an address that begins with https://, http://, s3:// or pvc://")),
+        _ => Err(Fault::lasting(
+            "BadAddress",
+            "write an address that begins with https://, http://, s3://, gs://, az:// or pvc://",
+        )),
     }
 }
 

@@ -92,14 +92,14 @@ impl<'a> Wait<'a> {
 #[cfg(test)]
 #[allow(clippy::unnecessary_wraps, reason = "they are looks that go well")]
 mod tests {
-    use millrace_contract::LookKnown;
+    use millrace_contract::{LookAccess, LookKnown};
 
     use super::*;
 
     fn task(known: Option<(Option<&str>, Option<&str>)>, settle: u64) -> LookTask {
         let known = known
             .map(|(version, error)| LookKnown { version: version.map(str::to_owned), error: error.map(str::to_owned) });
-        LookTask { uri: "https://x/y".into(), poll: 60, settle, s3: None, known, after: None }
+        LookTask { uri: "https://x/y".into(), poll: 60, settle, access: LookAccess::default(), known, after: None }
     }
 
     fn seen(version: &str) -> Result<Seen, Fault> {

@@ -3,13 +3,15 @@
 use arrow::error::ArrowError;
 
 use crate::dataset::DatasetError;
-use crate::ingest::s3::ObjectError;
 use crate::ingest::source::SourceError;
+use crate::objects::ObjectError;
 use crate::sink::SinkError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    #[error("`{found}` is no address of a table; write s3://bucket/path, or a path that is mounted")]
+    #[error(
+        "`{found}` is no address of a table; write s3://bucket/path, the same with gs:// or az://, or a path that is mounted"
+    )]
     Address { found: String },
     #[error(
         "there is no Delta table at {name}: it has no _delta_log; correct the address, or let `ingest` append to it first"
@@ -23,6 +25,8 @@ pub enum TableError {
     Elsewhere { name: String, path: String },
     #[error(transparent)]
     Store(#[from] ObjectError),
+    #[error("failed to read or write files of {name}: {answer}")]
+    Here { name: String, answer: String },
     #[error(
         "{name} is partitioned by {columns}, and only tables without partitions are appended to; give another one in table.uri"
     )]

@@ -10,8 +10,8 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload}
 use tokio::io::AsyncWriteExt;
 
 use super::TableError;
-use crate::ingest::S3Params;
-use crate::ingest::s3;
+use crate::objects::{self, Access, ObjectError, Place};
+use crate::say;
 
 /// A table's place, whether there is one or not.
 pub struct Table {
@@ -20,33 +20,46 @@ pub struct Table {
     store: Arc<dyn ObjectStore>,
     /// Below which it lies: of a path here the store begins at the machine's root.
     root: String,
-    /// The path, unless it is in a bucket.
-    folder: Option<PathBuf>,
+    of: Of,
+}
+
+enum Of {
+    Bucket(Place),
+    /// The path here.
+    Folder(PathBuf),
 }
 
 impl Table {
-    /// At `s3://bucket/path` or at a path here.
-    pub fn at(uri: &str, access: &S3Params) -> Result<Self, TableError> {
+    /// In a bucket, as `s3://bucket/path`, or at a path here.
+    pub fn at(uri: &str, access: &Access) -> Result<Self, TableError> {
         let no_address = || TableError::Address { found: crate::say::excerpt(uri, 200) };
         let place = uri.strip_prefix("file://").unwrap_or(uri);
-        let (store, root, folder): (Arc<dyn ObjectStore>, String, Option<PathBuf>) = match place.split_once("://") {
-            Some(("s3", path)) => {
-                let (bucket, key) = path.split_once('/').ok_or_else(no_address)?;
-                let key = key.trim_matches('/');
-                if bucket.is_empty() || key.is_empty() {
-                    return Err(no_address());
-                }
-                (Arc::new(s3::client(bucket, access)?), key.to_owned(), None)
+        let name = uri.to_owned();
+        if let Some(found) = objects::open(place, access) {
+            let place = found.map_err(|error| match error {
+                ObjectError::Address { .. } => no_address(),
+                other => other.into(),
+            })?;
+            let root = place.key.trim_matches('/').to_owned();
+            if root.is_empty() {
+                return Err(no_address());
             }
-            Some(_) => return Err(no_address()),
-            None if place.is_empty() => return Err(no_address()),
-            None => {
-                let folder = std::path::absolute(place).map_err(|_| no_address())?;
-                let root = folder.to_str().ok_or_else(no_address)?.trim_matches('/').to_owned();
-                (Arc::new(LocalFileSystem::new()), root, Some(folder))
-            }
-        };
-        Ok(Self { name: uri.to_owned(), store, root, folder })
+            return Ok(Self { name, store: place.store.clone(), root, of: Of::Bucket(place) });
+        }
+        if place.is_empty() || place.contains("://") {
+            return Err(no_address());
+        }
+        let folder = std::path::absolute(place).map_err(|_| no_address())?;
+        let root = folder.to_str().ok_or_else(no_address)?.trim_matches('/').to_owned();
+        Ok(Self { name, store: Arc::new(LocalFileSystem::new()), root, of: Of::Folder(folder) })
+    }
+
+    /// The path here, unless it is in a bucket.
+    fn folder(&self) -> Option<&Path> {
+        match &self.of {
+            Of::Bucket(_) => None,
+            Of::Folder(folder) => Some(folder),
+        }
     }
 
     /// As it is: a name may have what looks like an escape of an URL.
@@ -56,7 +69,10 @@ impl Table {
     }
 
     fn failed(&self, source: &object_store::Error) -> TableError {
-        TableError::Store(s3::explain(&self.name, source))
+        match &self.of {
+            Of::Bucket(place) => TableError::Store(place.explain(&self.name, source)),
+            Of::Folder(_) => TableError::Here { name: self.name.clone(), answer: say::one_line(source) },
+        }
     }
 
     /// The names of the files directly in a folder.
@@ -102,7 +118,7 @@ impl Table {
 
     /// A file of the table on this machine: itself, or a copy in a folder of ours.
     pub(super) async fn local(&self, below: &str, work: &Path) -> Result<PathBuf, TableError> {
-        if let Some(folder) = &self.folder {
+        if let Some(folder) = self.folder() {
             return Ok(folder.join(below));
         }
         let write = |source| TableError::Write { name: self.name.clone(), source };
@@ -121,7 +137,7 @@ impl Table {
     /// Brings a file to its place, whole before anybody can name it. Its size.
     pub(super) async fn bring(&self, from: &Path, below: &str) -> Result<u64, TableError> {
         let failed = |source| TableError::Write { name: self.name.clone(), source };
-        if let Some(folder) = &self.folder {
+        if let Some(folder) = self.folder() {
             return copy(from, &folder.join(below)).map_err(failed);
         }
         let mut source = tokio::fs::File::open(from).await.map_err(failed)?;

@@ -12,10 +12,14 @@ use tempfile::TempDir;
 use crate::support::{Run, stage};
 
 /// A server. It ends with the value.
-struct Server {
+pub struct Server {
     child: Child,
     port: u16,
+    /// Behind the port.
+    path: &'static str,
     _folder: TempDir,
+    /// The server behind this one, which ends with it.
+    behind: Option<Box<Server>>,
 }
 
 impl Drop for Server {
@@ -25,13 +29,19 @@ impl Drop for Server {
     }
 }
 
+impl Server {
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}{}", self.port, self.path)
+    }
+}
+
 /// The account that Azurite has, with the key that everybody knows.
-const ACCOUNT: &str = "devstoreaccount1";
-const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+pub const ACCOUNT: &str = "devstoreaccount1";
+pub const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 /// A right to make containers that this key has signed, until 2099.
 const RIGHT: &str = "restype=container&sv=2021-12-02&ss=b&srt=sco&sp=rwdlac&se=2099-01-01T00%3A00%3A00Z&sig=tznf%2BUguWwNe%2B7oTyobyNUc7TDthIuY2m9EdDOYdBvE%3D";
 /// Another one.
-const WRONG: &str = "d3Jvbmctc2VjcmV0";
+pub const WRONG: &str = "d3Jvbmctc2VjcmV0";
 const OBJECTS: [(&str, &str); 3] =
     [("penguins/a.csv", "a,b\n1,2\n"), ("penguins/b.csv", "a,b\n3,4\n"), ("penguins/_c.csv", "x\n")];
 
@@ -47,7 +57,7 @@ fn serve(command: impl FnOnce(u16, &TempDir) -> Command) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let child = command(port, &folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let server = Server { child, port, _folder: folder };
+    let server = Server { child, port, path: "", _folder: folder, behind: None };
     let started = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(started.elapsed() < Duration::from_mins(1), "the server does not listen");
@@ -56,7 +66,7 @@ fn serve(command: impl FnOnce(u16, &TempDir) -> Command) -> Server {
     server
 }
 
-fn gcs() -> Server {
+pub fn gcs() -> Server {
     serve(|port, folder| {
         for (name, text) in OBJECTS {
             let path = folder.path().join("lake").join(name);
@@ -70,8 +80,21 @@ fn gcs() -> Server {
     })
 }
 
-fn azure() -> Server {
-    let server = serve(|port, folder| {
+/// With the writing half of the XML API, which the server itself has not.
+pub fn gcs_with_writes() -> Server {
+    let fake = gcs();
+    let address = format!("127.0.0.1:{}", fake.port);
+    let mut front = serve(|port, _| {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../dev/gcs/xml"));
+        command.args(["127.0.0.1", &port.to_string(), &address]);
+        command
+    });
+    front.behind = Some(Box::new(fake));
+    front
+}
+
+pub fn azure() -> Server {
+    let mut server = serve(|port, folder| {
         let mut command = Command::new("node");
         command.args([
             &program("azure/server"),
@@ -84,7 +107,8 @@ fn azure() -> Server {
         command.args(["--skipApiVersionCheck", "--disableTelemetry", "--location"]).arg(folder.path());
         command
     });
-    let endpoint = format!("http://127.0.0.1:{}/{ACCOUNT}", server.port);
+    server.path = "/devstoreaccount1";
+    let endpoint = server.endpoint();
     let store = MicrosoftAzureBuilder::new()
         .with_account(ACCOUNT)
         .with_access_key(KEY)
@@ -107,14 +131,14 @@ fn azure() -> Server {
 
 fn from_gcs(server: &Server, source: &str, gcs: &Value, variables: &[(&str, &str)]) -> Run {
     let mut gcs = gcs.clone();
-    gcs["endpoint"] = json!(format!("http://127.0.0.1:{}", server.port));
+    gcs["endpoint"] = json!(server.endpoint());
     let run = variables.iter().fold(stage("ingest"), |run, (name, value)| run.variable(name, value));
     run.run(&json!({"source": source, "gcs": gcs}))
 }
 
 fn from_azure(server: &Server, source: &str, azure: &Value, key: &str) -> Run {
     let mut azure = azure.clone();
-    azure["endpoint"] = json!(format!("http://127.0.0.1:{}/{ACCOUNT}", server.port));
+    azure["endpoint"] = json!(server.endpoint());
     stage("ingest").variable("AZURE_STORAGE_ACCOUNT_KEY", key).run(&json!({"source": source, "azure": azure}))
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::clouds;
 use crate::s3::serve as serve_s3;
 
 /// The program as its pod runs it, until it ends.
@@ -153,10 +154,10 @@ fn what_keeps_it_from_looking_is_told_once_and_so_is_its_end() {
 #[test]
 fn objects_of_an_s3_server_are_new_when_one_comes_or_has_other_bytes() {
     let server = serve_s3();
-    let s3 = json!({ "endpoint": server.endpoint(), "region": "us-east-1", "allowHttp": true });
+    let access = json!({ "endpoint": server.endpoint(), "region": "us-east-1" });
     let look = |uri: &str, secret: &str, known: Value| {
         let mut task = task(uri, known);
-        task["s3"] = s3.clone();
+        task["access"] = access.clone();
         Look::new(&task, &[("AWS_ACCESS_KEY_ID", "me"), ("AWS_SECRET_ACCESS_KEY", secret)], None)
     };
     let all = look("s3://lake/penguins/", "secret", Value::Null).report();
@@ -180,4 +181,39 @@ fn objects_of_an_s3_server_are_new_when_one_comes_or_has_other_bytes() {
     for pond in ["s3://pond/penguins/", "s3://pond/penguins.csv"] {
         assert_eq!(look(pond, "secret", Value::Null).report()["failed"]["reason"], "NoSuchBucket", "{pond}");
     }
+}
+
+#[test]
+fn objects_of_the_other_clouds_are_looked_at_as_those_of_s3() {
+    let (gcs, azure) = (clouds::gcs(), clouds::azure());
+    let look = |uri: &str, access: Value, variables: &[(&str, &str)], known: Value| {
+        let mut task = task(uri, known);
+        task["access"] = access;
+        Look::new(&task, variables, None)
+    };
+    let open = || json!({ "endpoint": gcs.endpoint(), "anonymous": true });
+    let mine = || json!({ "endpoint": azure.endpoint(), "account": clouds::ACCOUNT });
+    let key = [("AZURE_STORAGE_ACCOUNT_KEY", clouds::KEY)];
+    for (root, access, variables) in [("gs://lake", open(), &[][..]), ("az://lake", mine(), &key)] {
+        let see = |below: &str| look(&format!("{root}/{below}"), access.clone(), variables, Value::Null).report();
+        let all = see("penguins/");
+        assert_eq!(all["found"]["found"], "2 objects, 16 bytes", "{all}");
+        assert_eq!(see("penguins/a.csv")["found"]["found"], "1 object, 8 bytes");
+        assert_eq!(see("none.csv")["found"], json!({ "found": "nothing is there yet" }));
+        let known = json!({ "version": version(&all) });
+        assert!(look(&format!("{root}/penguins/"), access.clone(), variables, known).waits());
+    }
+    let wrong = [("AZURE_STORAGE_ACCOUNT_KEY", clouds::WRONG)];
+    let failed = |uri: &str, access: Value, variables: &[(&str, &str)]| {
+        look(uri, access, variables, Value::Null).report()["failed"].clone()
+    };
+    let refused = failed("az://lake/penguins/", mine(), &wrong);
+    assert_eq!(refused["reason"], "Refused");
+    let says = refused["message"].as_str().unwrap();
+    assert!(says.contains("name in access.secretRef a Secret with AZURE_STORAGE_ACCOUNT_KEY"), "{says}");
+    assert_eq!(failed("az://pond/penguins/", mine(), &key)["reason"], "NoSuchBucket");
+    assert_eq!(
+        failed("az://lake/a", json!({}), &key)["message"],
+        "az://lake/a: nobody says whose container it is; write access.account"
+    );
 }

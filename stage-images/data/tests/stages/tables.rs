@@ -9,8 +9,8 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::s3;
 use crate::support::{Files, Run, Table, stage};
+use crate::{clouds, s3};
 
 /// A database that grows, and the place of a table.
 pub struct Shop {
@@ -357,14 +357,40 @@ fn a_table_of_many_commits_has_a_checkpoint_and_keeps_the_position() {
 #[test]
 fn a_table_in_a_bucket_is_appended_to_and_read() {
     let server = s3::serve();
-    let shop = Shop::new();
     let access = json!({"endpoint": server.endpoint(), "region": "us-east-1", "allowHttp": true});
-    let run = |params: &Value| {
-        let stage = stage("ingest").variable("AWS_ACCESS_KEY_ID", "me");
-        stage.variable("AWS_SECRET_ACCESS_KEY", "secret").run(params)
+    let keys = |secret| [("AWS_ACCESS_KEY_ID", "me"), ("AWS_SECRET_ACCESS_KEY", secret)];
+    in_a_bucket("s3://lake/tables", &json!({"s3": access}), &keys("secret"), Some(&keys("wrong")));
+}
+
+#[test]
+fn a_table_in_google_cloud_storage_is_appended_to_and_read() {
+    let server = clouds::gcs_with_writes();
+    let access = json!({"endpoint": server.endpoint(), "anonymous": true});
+    in_a_bucket("gs://lake/tables", &json!({"gcs": access}), &[], None);
+}
+
+#[test]
+fn a_table_in_azure_is_appended_to_and_read() {
+    let server = clouds::azure();
+    let access = json!({"endpoint": server.endpoint(), "account": clouds::ACCOUNT});
+    let key = |key| [("AZURE_STORAGE_ACCOUNT_KEY", key)];
+    in_a_bucket("az://lake/tables", &json!({"azure": access}), &key(clouds::KEY), Some(&key(clouds::WRONG)));
+}
+
+/// `access` is the parameter of the cloud.
+fn in_a_bucket(folder: &str, access: &Value, keys: &[(&str, &str)], wrong: Option<&[(&str, &str)]>) {
+    let shop = Shop::new();
+    let run_as = |params: &Value, keys: &[(&str, &str)]| {
+        keys.iter().fold(stage("ingest"), |stage, (name, value)| stage.variable(name, value)).run(params)
     };
+    let run = |params: &Value| run_as(params, keys);
+    let with = |mut params: Value| {
+        params.as_object_mut().unwrap().extend(access.as_object().unwrap().clone());
+        params
+    };
+    let orders = format!("{folder}/orders");
     let mut params = shop.params();
-    params["table"] = json!({"uri": "s3://lake/tables/orders", "s3": access});
+    params["table"] = with(json!({"uri": orders}));
     for last in [4, 8] {
         shop.order(last - 3..=last);
         run(&params).well();
@@ -376,13 +402,14 @@ fn a_table_in_a_bucket_is_appended_to_and_read() {
         (run(&params), other.join().unwrap())
     });
     assert!(other.0.succeeded || other.1.succeeded);
-    let source = json!({"source": "s3://lake/tables/orders", "format": "delta", "s3": access});
+    let source = with(json!({"source": orders, "format": "delta"}));
     assert_eq!(numbers(&run(&source).well().table("data")), (1..=3000).collect::<Vec<_>>());
-    let error = run(&json!({"source": "s3://lake/tables/none", "format": "delta", "s3": access})).error();
-    assert!(error.contains("there is no Delta table at s3://lake/tables/none"), "{error}");
-    let refused =
-        stage("ingest").variable("AWS_ACCESS_KEY_ID", "me").variable("AWS_SECRET_ACCESS_KEY", "wrong").run(&source);
-    assert!(refused.error().contains("access is refused"), "{}", refused.error());
+    let error = run(&with(json!({"source": format!("{folder}/none"), "format": "delta"}))).error();
+    assert!(error.contains(&format!("there is no Delta table at {folder}/none")), "{error}");
+    if let Some(wrong) = wrong {
+        let refused = run_as(&source, wrong);
+        assert!(refused.error().contains("access is refused"), "{}", refused.error());
+    }
 }
 
 #[test]
@@ -427,8 +454,9 @@ fn mistakes_are_told_with_what_to_write() {
             json!({"source": table, "format": "parquet", "delta": {}}),
             "parameter delta: it is for Delta tables; write format: delta",
         ),
-        (json!({"source": "gs://a/b", "format": "delta"}), "`gs://a/b` is no address of a table"),
+        (json!({"source": "ftp://a/b", "format": "delta"}), "`ftp://a/b` is no address of a table"),
         (json!({"source": "s3://lake", "format": "delta"}), "`s3://lake` is no address of a table"),
+        (json!({"source": "gs://lake/", "format": "delta"}), "`gs://lake/` is no address of a table"),
     ] {
         let error = stage("ingest").run(&params).error();
         assert!(error.contains(words), "{params}: {error}");

@@ -77,22 +77,7 @@ fn settled(kind: Kind, input: &Input, access: &UriAccess, at: &str, problems: &m
 
 /// What the agent needs to get at the address, by names that its program `get` knows.
 pub(super) fn variables(kind: Kind, access: &UriAccess) -> BTreeMap<String, EnvValue> {
-    let (required, optional): (&[&str], &[&str]) = match kind {
-        Kind::Web => (&[], &["HTTP_AUTHORIZATION"]),
-        Kind::Bucket(StoreKind::S3) => (&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], &["AWS_SESSION_TOKEN"]),
-        Kind::Bucket(StoreKind::Gcs) => (&["GOOGLE_SERVICE_ACCOUNT_KEY"], &[]),
-        Kind::Bucket(StoreKind::Azure) => (
-            &[],
-            &[
-                "AZURE_STORAGE_ACCOUNT_KEY",
-                "AZURE_STORAGE_SAS_KEY",
-                "AZURE_CLIENT_ID",
-                "AZURE_CLIENT_SECRET",
-                "AZURE_TENANT_ID",
-            ],
-        ),
-        Kind::Claim => (&[], &[]),
-    };
+    let (required, optional) = access::secret_keys(kind);
     let mut found = BTreeMap::new();
     if let Some(secret) = &access.secret_ref {
         let keys =

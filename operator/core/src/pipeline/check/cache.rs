@@ -15,15 +15,11 @@ pub(super) fn check(stage: &str, resolved: &Resolved<'_>, problems: &mut Problem
     if cache.mode == CacheMode::Off {
         return;
     }
-    if resolved.stage.for_each.is_some() {
-        let message = "a stage with forEach is not cached: leave cache out, or give it to the stages around it";
-        problems.add(&at, REASON, message);
-        return;
-    }
     if cache.mode != CacheMode::Auto || cache.max_age.is_some() || resolved.unknown {
         return;
     }
-    let what = if resolved.stage.inputs.is_empty() {
+    let over_a_file = resolved.stage.for_each.as_ref().is_some_and(|each| each.from.is_some());
+    let what = if resolved.stage.inputs.is_empty() && !over_a_file {
         "the stage has no inputs"
     } else if let Some(volume) = claim(resolved) {
         &format!("the stage mounts a claim, in the volume `{volume}`")

@@ -107,7 +107,7 @@ fn collector(each: &ForEach, defaults: &Defaults) -> FrozenContainer {
 
 /// What runs at the very end tells somebody, mostly: a default for all is not meant for it.
 fn cache(resolved: &Resolved<'_>, defaults: &Defaults) -> Option<FrozenCache> {
-    let usual = defaults.cache.as_ref().filter(|_| !resolved.finally && resolved.stage.for_each.is_none());
+    let usual = defaults.cache.as_ref().filter(|_| !resolved.finally);
     let Cache { mode, salt, max_age, serialize } = resolved.stage.cache.as_ref().or(usual)?;
     Some(FrozenCache {
         mode: *mode,

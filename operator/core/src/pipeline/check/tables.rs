@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Problems, made, name};
+use crate::access::{self, Kind};
 use crate::api::{
     AgentPath, Cache, CacheMode, Container, EnvValue, Input, InputMode, KeyRef, MLPipelineSpec, Output, PodSettings,
     Resources, Retry, Stage, StoreAccess, TableInput, Volume, VolumeClaim,
@@ -15,13 +16,12 @@ use crate::api::{
 use crate::config::Config;
 use crate::pipeline::stage_path;
 use crate::{duration, expr, names};
+use millrace_contract::StoreKind;
 
 /// The output of a made stage.
 const DATA: &str = "data";
 /// Where the claim of a table is mounted.
 const TABLE_DIR: &str = "/mnt/table";
-/// What a Secret may hold, and the pod that reads gets.
-const SECRET_KEYS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 /// Where no operator says which image: a check outside a cluster.
 const NO_IMAGE: &str = "millrace-data";
 /// The end of the window, for a run that is for a time.
@@ -102,22 +102,21 @@ fn refuse(input: &Input, table: &TableInput, at: &str, problems: &mut Problems) 
         }
     }
     let known = match table.uri.split_once("://") {
-        Some(("s3", place)) => place.split_once('/').is_some_and(|(bucket, key)| !bucket.is_empty() && !key.is_empty()),
+        Some(("s3" | "gs" | "az", place)) => {
+            place.split_once('/').is_some_and(|(bucket, key)| !bucket.is_empty() && !key.is_empty())
+        }
         Some(("pvc", _)) => claim(&table.uri).is_some(),
         _ => false,
     };
     if !known {
-        let message =
-            format!("`{}` is no address of a table: write s3://<bucket>/<path> or pvc://<claim>/<path>", table.uri);
+        let message = format!(
+            "`{}` is no address of a table: write s3://<bucket>/<path>, the same with gs:// or az://, or pvc://<claim>/<path>",
+            table.uri
+        );
         problems.add(format!("{at}.table.uri"), "InvalidAddress", message);
     }
-    if table.access.as_ref().is_some_and(|access| access.anonymous && access.secret_ref.is_some()) {
-        let message = "who asks without a signature needs no credentials: take secretRef or anonymous out";
-        problems.add(format!("{at}.table.access.anonymous"), "InvalidInput", message);
-    }
-    if table.access.is_some() && claim(&table.uri).is_some() {
-        problems.add(format!("{at}.table.access"), "InvalidInput", "a claim needs no access: take it out");
-    }
+    let access = table.access.clone().unwrap_or_default();
+    problems.0.extend(access::of_data(&table.uri, &access, &format!("{at}.table.access")));
 }
 
 fn claim(uri: &str) -> Option<(&str, &str)> {
@@ -173,11 +172,14 @@ fn container(input: &Input, table: &TableInput, reader: Option<&PodSettings>, co
         None => table.uri.clone(),
     };
     let access = table.access.clone().unwrap_or_default();
-    if let Some(secret) = &access.secret_ref {
-        for key in SECRET_KEYS {
-            let from = KeyRef { name: secret.name.clone(), key: key.to_owned(), optional: key == SECRET_KEYS[2] };
-            settings.env.insert(key.to_owned(), EnvValue { secret: Some(from), ..EnvValue::default() });
-        }
+    let kind = table.uri.split_once("://").and_then(|(scheme, _)| Kind::of(scheme));
+    if let Some((secret, kind)) = access.secret_ref.as_ref().zip(kind) {
+        let (required, optional) = access::secret_keys(kind);
+        let keys = required.iter().map(|key| (*key, false)).chain(optional.iter().map(|key| (*key, true)));
+        settings.env.extend(keys.map(|(key, optional)| {
+            let from = KeyRef { name: secret.name.clone(), key: key.to_owned(), optional };
+            (key.to_owned(), EnvValue { secret: Some(from), ..EnvValue::default() })
+        }));
     }
     let mut params = json!({ "source": source, "format": "delta", "delta": {} });
     if let Some(column) = &table.time_column {
@@ -189,8 +191,8 @@ fn container(input: &Input, table: &TableInput, reader: Option<&PodSettings>, co
     if !table.columns.is_empty() {
         params["columns"] = json!(table.columns);
     }
-    if access.endpoint.is_some() || access.region.is_some() || access.anonymous {
-        params["s3"] = reached(&access);
+    if let Some((parameter, how)) = kind.and_then(|kind| reached(kind, &access)) {
+        params[parameter] = how;
     }
     // Nothing of it is a template; what is one is an argument of its own, so that no value becomes another parameter.
     let mut args = vec!["--params".to_owned(), params.to_string().replace("$[[", "\\u0024[[")];
@@ -211,13 +213,24 @@ fn container(input: &Input, table: &TableInput, reader: Option<&PodSettings>, co
     }
 }
 
-/// How `ingest` reaches the bucket.
-fn reached(access: &StoreAccess) -> Value {
-    let http = access.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let mut s3 = json!({ "endpoint": access.endpoint, "region": access.region, "allowHttp": http.then_some(true) });
-    // Left out where nobody wrote it: the words of every other stage stay as they were.
-    if access.anonymous {
-        s3["anonymous"] = json!(true);
+/// How `ingest` reaches the bucket: a parameter, where there is something to say.
+fn reached(kind: Kind, access: &StoreAccess) -> Option<(&'static str, Value)> {
+    let StoreAccess { endpoint, region, account, anonymous, .. } = access;
+    if endpoint.is_none() && region.is_none() && account.is_none() && !anonymous {
+        return None;
     }
-    s3
+    let Kind::Bucket(cloud) = kind else { return None };
+    let (parameter, mut how) = match cloud {
+        StoreKind::S3 => {
+            let http = endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+            ("s3", json!({ "endpoint": endpoint, "region": region, "allowHttp": http.then_some(true) }))
+        }
+        StoreKind::Gcs => ("gcs", json!({ "endpoint": endpoint })),
+        StoreKind::Azure => ("azure", json!({ "endpoint": endpoint, "account": account })),
+    };
+    // Left out where nobody wrote it: the words of every other stage stay as they were.
+    if *anonymous {
+        how["anonymous"] = json!(true);
+    }
+    Some((parameter, how))
 }

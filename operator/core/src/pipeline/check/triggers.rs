@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::expression::References;
 use super::{Problems, bind_params, name};
+use crate::access;
 use crate::api::{MLPipelineSpec, Value};
 use crate::expr::{self, Type};
 use crate::pipeline::triggers::{Fault, claim_of, names_of_model, of_schedule};
@@ -72,6 +73,8 @@ pub(super) fn check(spec: &MLPipelineSpec, problems: &mut Problems) {
         if let Some(message) = no_address(&trigger.uri) {
             problems.add(format!("{at}.uri"), "InvalidAddress", message);
         }
+        let access = trigger.access.clone().unwrap_or_default();
+        problems.0.extend(access::of_data(&trigger.uri, &access, &format!("{at}.access")));
         params(spec, &trigger.params, &at, problems);
     }
 }
@@ -82,15 +85,18 @@ fn no_address(uri: &str) -> Option<String> {
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     match scheme {
         "http" | "https" => host.is_empty().then(|| format!("`{uri}` has no host: write https://host/file")),
-        "s3" if host.is_empty() || !rest.contains('/') => Some(format!(
-            "`{uri}` names no object: write s3://bucket/key, or s3://bucket/prefix/ for all objects below it"
-        )),
+        "s3" | "gs" | "az" if host.is_empty() || !rest.contains('/') => {
+            let bucket = if scheme == "az" { "az://container" } else { &format!("{scheme}://bucket") };
+            Some(format!("`{uri}` names no object: write {bucket}/key, or {bucket}/prefix/ for all objects below it"))
+        }
         "pvc" if claim_of(uri).is_none() => {
             let why = if path.is_empty() { "names no file or folder" } else { "names no path below the claim's root" };
             Some(format!("`{uri}` {why}: write pvc://claim/path, without `.`, `..` and empty parts"))
         }
-        "s3" | "pvc" => None,
-        _ => Some(format!("`{uri}` is no address that can be looked at: write https://, http://, s3:// or pvc://")),
+        "s3" | "gs" | "az" | "pvc" => None,
+        _ => Some(format!(
+            "`{uri}` is no address that can be looked at: write https://, http://, s3://, gs://, az:// or pvc://"
+        )),
     }
 }
 

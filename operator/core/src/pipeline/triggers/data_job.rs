@@ -4,9 +4,9 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     Container, EnvFromSource, PersistentVolumeClaimVolumeSource, PodSpec, SecretEnvSource, Volume, VolumeMount,
 };
-use millrace_contract::{LOOK_DIR, LookKnown, LookS3, LookTask};
+use millrace_contract::{LOOK_DIR, LookAccess, LookKnown, LookTask};
 
-use crate::api::{DataTrigger, DataTriggerStatus, MLPipeline, S3Access};
+use crate::api::{DataTrigger, DataTriggerStatus, MLPipeline};
 use crate::config::Config;
 use crate::pipeline::worker;
 use crate::pod::Claims;
@@ -39,10 +39,7 @@ fn task(trigger: &DataTrigger, status: &DataTriggerStatus) -> LookTask {
     let seconds = |text: Option<&String>| text.and_then(|text| duration::parse(text)).map(|time| time.as_secs());
     // What is there at first starts nothing, so it may be known at once.
     let counts = status.observed_time.is_some() || trigger.initial;
-    let access = |s3: &S3Access| {
-        let S3Access { endpoint, region, allow_http, anonymous } = s3.clone();
-        LookS3 { endpoint, region, allow_http, anonymous }
-    };
+    let access = trigger.access.clone().unwrap_or_default();
     let error = status.error.as_ref().map(|error| error.reason.clone());
     let known = LookKnown { version: status.version.clone(), error };
     let poll = seconds(trigger.poll.as_ref()).unwrap_or(POLL_SECONDS);
@@ -52,7 +49,12 @@ fn task(trigger: &DataTrigger, status: &DataTriggerStatus) -> LookTask {
         uri: trigger.uri.clone(),
         poll,
         settle: seconds(trigger.settle.as_ref()).filter(|_| counts).unwrap_or_default(),
-        s3: trigger.s3.as_ref().map(access),
+        access: LookAccess {
+            endpoint: access.endpoint,
+            region: access.region,
+            account: access.account,
+            anonymous: access.anonymous,
+        },
         known: (status.reports > 0).then_some(known),
         after: looked.map(|looked| looked.0.as_second().saturating_add(i64::try_from(poll).unwrap_or(i64::MAX))),
     }
@@ -63,7 +65,7 @@ fn pod_spec(trigger: &DataTrigger, task: &LookTask, config: &Config) -> PodSpec 
     let mut main = Container {
         command: Some(vec![PROGRAM.to_owned()]),
         args: Some(["look", "--params"].map(str::to_owned).into_iter().chain([params]).collect()),
-        env_from: trigger.secret_ref.as_ref().map(|secret| {
+        env_from: trigger.access.as_ref().and_then(|access| access.secret_ref.as_ref()).map(|secret| {
             vec![EnvFromSource {
                 secret_ref: Some(SecretEnvSource { name: secret.name.clone(), optional: None }),
                 ..EnvFromSource::default()

@@ -318,12 +318,13 @@ fn somebody_elses_job_is_neither_read_nor_deleted() {
 
 #[test]
 fn its_pod_is_small_restricted_and_holds_what_it_needs() {
-    let mut world = World::new(lake(json!({ "secretRef": { "name": "lake" }, "s3": { "region": "eu-central-1" } })));
+    let mut world =
+        World::new(lake(json!({ "access": { "secretRef": { "name": "lake" }, "region": "eu-central-1" } })));
     let pod = world.job().spec.unwrap().template.spec.unwrap();
     let main = &pod.containers[0];
     assert_eq!(main.env_from.as_ref().unwrap()[0].secret_ref.as_ref().unwrap().name, "lake");
     assert_eq!((pod.automount_service_account_token, pod.volumes.is_none()), (Some(false), true));
-    assert_eq!(world.task().s3.unwrap().region.as_deref(), Some("eu-central-1"));
+    assert_eq!(world.task().access.region.as_deref(), Some("eu-central-1"));
     world.edit(json!({ "onData": { "drop": { "uri": "pvc://inbox/day/" } } }));
     let pod = world.job().spec.unwrap().template.spec.unwrap();
     let claim = pod.volumes.as_ref().unwrap()[0].persistent_volume_claim.as_ref().unwrap();

@@ -57,6 +57,9 @@ pub(super) struct Made {
     pub champion: BTreeMap<String, f64>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, OutputStatus>,
+    /// Of how many items it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<u32>,
 }
 
 /// What is known about a key.
@@ -246,6 +249,7 @@ fn standing(run: &MLPipelineRun, stage: &str, status: &StageStatus) -> Option<St
                 metrics: status.metrics.clone(),
                 champion: status.champion.clone(),
                 outputs: status.outputs.clone(),
+                items: status.items.as_ref().map(|items| items.total),
             };
             let body = serde_json::to_string(&made).ok()?.into();
             Some(Standing::Made { origin: Arc::new(origin), body })

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::inputs::{self, Handed, Mounted};
 use super::super::pass::{Pass, Stages};
-use super::super::{code, job, render};
+use super::super::{code, item_job, items, job, render};
 use super::source;
 use crate::api::{Container, EnvValue, Output, StageStatus};
 use crate::names;
@@ -43,8 +43,15 @@ pub(super) fn of(
     let read = inputs::mounted(&stage.inputs, &status.inputs, stages, pass.frozen.store.as_ref()).map_err(hindered)?;
     let handed = inputs::handed(pass, name, stage, status, stages).map_err(hindered)?;
     let first = StageStatus { attempts: 0, ..status.clone() };
-    let scope = job::scope_of(pass, name, stage, &first, &read, stages).map_err(hindered)?;
-    let container = render::container(name, &pass.at(name), stage, &scope).map_err(hindered)?;
+    let (container, each) = if let Some(each) = &stage.for_each {
+        let is_there = |input: &str| read.contains_key(input) || handed.contains_key(input);
+        let (container, order) = item_job::ordered(pass, name, stage, stages, is_there).map_err(hindered)?;
+        let items = items::of(pass, name, each, stages).map_err(hindered)?;
+        (container, Some(json!([items.told(), order.said(stage)])))
+    } else {
+        let scope = job::scope_of(pass, name, stage, &first, &read, stages).map_err(hindered)?;
+        (render::container(name, &pass.at(name), stage, &scope).map_err(hindered)?, None)
+    };
     let image = if source::is_plain_copy(pass, stage) { Some(COPY) } else { digest(&container.image) };
     let Some(image) = image else {
         return Err(format!(
@@ -72,10 +79,19 @@ pub(super) fn of(
     if let Some(code) = code::of(pass, stage) {
         content["code"] = json!(code.digest);
     }
+    if let Some(each) = each {
+        content["items"] = each;
+    }
     let key = names::sha256_hex(content.to_string().as_bytes())[..LENGTH].to_owned();
     let claims = container.settings.volumes.values().any(|volume| volume.claim.is_some());
     let unseen = handed.values().any(|handed| handed.digest.is_none());
-    Ok(Keyed { key, blind: (read.is_empty() && handed.is_empty()) || unseen || claims })
+    let nothing = read.is_empty() && handed.is_empty() && !over_a_file(stage);
+    Ok(Keyed { key, blind: nothing || unseen || claims })
+}
+
+/// It runs over the lines of a file that a stage wrote: that is read as an input is.
+pub(super) fn over_a_file(stage: &FrozenContainer) -> bool {
+    stage.for_each.as_ref().is_some_and(|each| each.from.is_some())
 }
 
 /// The digest by which an image is named. What the repository or the tag beside it are called changes nothing.

@@ -13,7 +13,7 @@ pub(super) use source::{known as known_source, reads_address, unchanged};
 
 use self::index::{Made, WAITING};
 use super::pass::{Effects, Pass, Stages, clip, since};
-use super::{Observed, attempt};
+use super::{JobItems, Observed, attempt, fan_out};
 use crate::api::{CacheMode, CacheOrigin, CacheStatus, MLPipelineRun, StageState, StageStatus};
 use crate::duration;
 use crate::pipeline::{FrozenCache, FrozenContainer, FrozenKind};
@@ -44,11 +44,13 @@ struct Asked {
 /// A stage that takes artifacts and makes artifacts is a function of them unless somebody says otherwise. One that makes none is run for
 /// what it does, and so is what comes at the very end.
 fn asked(pass: &Pass<'_>, name: &str, stage: &FrozenContainer) -> Option<Asked> {
-    if stage.for_each.is_some() {
+    // Without a store nothing of its items is kept.
+    if stage.for_each.is_some() && pass.frozen.store.is_none() {
         return None;
     }
     let usual = || {
-        let is_function = !stage.inputs.is_empty() && !stage.outputs.is_empty() && !pass.is_finally(name);
+        let reads = !stage.inputs.is_empty() || key::over_a_file(stage);
+        let is_function = reads && !stage.outputs.is_empty() && !pass.is_finally(name);
         let cache = FrozenCache { mode: CacheMode::Auto, salt: None, max_age_seconds: None, serialize: false };
         is_function.then_some(Asked { cache, written: false })
     };
@@ -66,6 +68,10 @@ pub(super) fn look(
     effects: &mut Effects,
 ) -> Look {
     let Some(asked) = asked(pass, name, stage) else { return Look::Run(None) };
+    // All items are done: what they made is put together, whatever others have.
+    if fan_out::collects(status) {
+        return Look::Run(status.cache.clone());
+    }
     let old = status.cache.as_deref().cloned().unwrap_or_default();
     let said = CacheStatus { refresh: old.refresh, lost: old.lost, ..CacheStatus::default() };
     // What is read at an address without a limit to its age is always asked about.
@@ -140,7 +146,8 @@ fn too_old(pass: &Pass<'_>, origin: &CacheOrigin, limit: Option<Duration>) -> Op
 
 /// The stage with a result that was made elsewhere, before its gate is judged.
 fn taken(pass: &Pass<'_>, status: &StageStatus, cache: CacheStatus, made: Made) -> StageStatus {
-    let Made { image, results, metrics, champion, outputs } = made;
+    let Made { image, results, metrics, champion, outputs, items } = made;
+    let items = items.map(|total| fan_out::counted(pass, total, &JobItems { succeeded: total, ..JobItems::default() }));
     StageStatus {
         start_time: Some(status.start_time.clone().unwrap_or_else(|| pass.time())),
         attempts: status.attempts,
@@ -157,6 +164,7 @@ fn taken(pass: &Pass<'_>, status: &StageStatus, cache: CacheStatus, made: Made) 
         metrics,
         champion,
         outputs,
+        items,
         ..StageStatus::default()
     }
 }

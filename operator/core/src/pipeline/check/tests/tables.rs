@@ -69,6 +69,26 @@ fn a_table_in_a_public_bucket_is_read_without_a_signature() {
 }
 
 #[test]
+fn a_table_in_another_cloud_is_reached_as_that_has_it() {
+    let reads = |uri: &str, access: Value| {
+        let program =
+            container(&checked(clicks(json!({ "table": { "uri": uri, "access": access } }))).unwrap(), "fit-clicks")
+                .container;
+        let keys: Vec<(String, bool)> =
+            program.settings.env.into_iter().map(|(name, value)| (name, value.secret.unwrap().optional)).collect();
+        (serde_json::from_str::<Value>(&program.args[1]).unwrap(), keys)
+    };
+    let secret = json!({ "name": "keys" });
+    let (params, keys) = reads("gs://lake/clicks", json!({ "endpoint": "http://fake:4443", "secretRef": secret }));
+    assert_eq!(params["gcs"], json!({ "endpoint": "http://fake:4443" }));
+    assert_eq!(keys, [("GOOGLE_SERVICE_ACCOUNT_KEY".to_owned(), false)]);
+    let (params, keys) = reads("az://lake/clicks", json!({ "account": "me", "secretRef": secret }));
+    assert_eq!(params["azure"], json!({ "endpoint": null, "account": "me" }));
+    assert!(keys.len() == 5 && keys.iter().all(|(name, optional)| name.starts_with("AZURE_") && *optional), "{keys:?}");
+    assert!(params.get("s3").is_none());
+}
+
+#[test]
 fn a_claims_table_is_mounted_to_read_and_its_version_may_be_a_result() {
     let frozen = checked(clicks(json!({
         "table": { "uri": "pvc://lake/tables/clicks/", "version": "$[[ stages.load.results.rows ]]" }
@@ -130,7 +150,17 @@ fn a_table_that_cannot_be_read_so_is_refused() {
             "`0s` is no time: write one such as 12h or 30d",
         ),
         (json!({ "table": { "uri": "s3://lake" } }), format!("{at}.table.uri"), "is no address of a table"),
-        (json!({ "table": { "uri": "gs://lake/a" } }), format!("{at}.table.uri"), "is no address of a table"),
+        (json!({ "table": { "uri": "ftp://lake/a" } }), format!("{at}.table.uri"), "is no address of a table"),
+        (
+            json!({ "table": { "uri": "az://lake/a" } }),
+            format!("{at}.table.access.account"),
+            "write access: { account: <storage account> }",
+        ),
+        (
+            json!({ "table": { "uri": "gs://lake/a", "access": { "region": "eu" } } }),
+            format!("{at}.table.access.region"),
+            "region is for an address that begins with s3://",
+        ),
         (json!({ "table": { "uri": "pvc://lake/../a" } }), format!("{at}.table.uri"), "is no address of a table"),
         (
             json!({ "table": { "uri": "s3://lake/a", "access": { "anonymous": true, "secretRef": { "name": "k" } } } }),

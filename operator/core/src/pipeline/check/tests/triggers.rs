@@ -83,7 +83,7 @@ fn an_address_of_data_is_one_that_can_be_looked_at() {
         json!({ "triggers": { "onData": { "lake": trigger } } })
     };
     let at = |field: &str| format!("spec.triggers.onData.lake.{field}");
-    for uri in ["http://h/x", "s3://lake/", "s3://lake/a.csv", "pvc://inbox/day", "pvc://inbox/day/"] {
+    for uri in ["http://h/x", "s3://lake/", "s3://lake/a.csv", "gs://lake/a/", "pvc://inbox/day", "pvc://inbox/day/"] {
         assert!(checked(with(json!({ "uri": uri, "poll": "1s", "settle": "7d" }))).is_ok(), "{uri}");
     }
     refused(with(json!({ "uri": "s3://lake" })), &at("uri"), "write s3://bucket/key");
@@ -91,7 +91,18 @@ fn an_address_of_data_is_one_that_can_be_looked_at() {
     refused(with(json!({ "uri": "https:///x" })), &at("uri"), "has no host");
     refused(with(json!({ "uri": "pvc://inbox" })), &at("uri"), "names no file or folder: write pvc://claim/path");
     refused(with(json!({ "uri": "pvc://inbox/../etc" })), &at("uri"), "names no path below the claim's root");
-    refused(with(json!({ "uri": "gs://lake/x" })), &at("uri"), "is no address that can be looked at");
+    refused(with(json!({ "uri": "ftp://lake/x" })), &at("uri"), "is no address that can be looked at");
+    refused(with(json!({ "uri": "az://lake" })), &at("uri"), "write az://container/key");
+    refused(
+        with(json!({ "uri": "az://lake/a" })),
+        &at("access.account"),
+        "write access: { account: <storage account> }",
+    );
+    assert!(checked(with(json!({ "uri": "az://lake/a", "access": { "account": "me" } }))).is_ok());
+    let region = json!({ "uri": "gs://lake/x", "access": { "region": "eu" } });
+    refused(with(region), &at("access.region"), "region is for an address that begins with s3://: take it out");
+    let both = json!({ "uri": "s3://lake/x", "access": { "anonymous": true, "secretRef": { "name": "k" } } });
+    refused(with(both), &at("access.anonymous"), "take secretRef or anonymous out");
     refused(with(json!({ "poll": "100ms" })), &at("poll"), "write at least 1s");
     refused(with(json!({ "settle": "8d" })), &at("settle"), "write at most 7d");
     refused(with(json!({ "params": { "rat": 0.1 } })), &at("params.rat"), "did you mean `rate`?");
