@@ -40,7 +40,10 @@ pub const ACCOUNT: &str = "devstoreaccount1";
 pub const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 /// A right to make containers that this key has signed, until 2099.
 const RIGHT: &str = "restype=container&sv=2021-12-02&ss=b&srt=sco&sp=rwdlac&se=2099-01-01T00%3A00%3A00Z&sig=tznf%2BUguWwNe%2B7oTyobyNUc7TDthIuY2m9EdDOYdBvE%3D";
-/// Another one.
+/// fake-gcs-server asks nobody who they are.
+pub const ANYBODY: &str =
+    r#"{"client_email": "me@example.com", "private_key": "none", "private_key_id": "none", "disable_oauth": true}"#;
+/// Another key.
 pub const WRONG: &str = "d3Jvbmctc2VjcmV0";
 const OBJECTS: [(&str, &str); 3] =
     [("penguins/a.csv", "a,b\n1,2\n"), ("penguins/b.csv", "a,b\n3,4\n"), ("penguins/_c.csv", "x\n")];

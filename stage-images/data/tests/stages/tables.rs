@@ -365,8 +365,8 @@ fn a_table_in_a_bucket_is_appended_to_and_read() {
 #[test]
 fn a_table_in_google_cloud_storage_is_appended_to_and_read() {
     let server = clouds::gcs_with_writes();
-    let access = json!({"endpoint": server.endpoint(), "anonymous": true});
-    in_a_bucket("gs://lake/tables", &json!({"gcs": access}), &[], None);
+    let access = json!({"endpoint": server.endpoint()});
+    in_a_bucket("gs://lake/tables", &json!({"gcs": access}), &[("GOOGLE_SERVICE_ACCOUNT_KEY", clouds::ANYBODY)], None);
 }
 
 #[test]
