@@ -135,8 +135,7 @@ fn spoken(pipeline: &MLPipeline, templates: &BTreeMap<String, Arc<StageTemplate>
         let claims = stage.container.as_ref().is_some_and(|own| mounts(&own.settings))
             || template.is_some_and(|template| mounts(&template.spec.container.settings))
             || stage.overrides.as_ref().is_some_and(mounts);
-        let reads = !stage.inputs.is_empty() || stage.for_each.as_ref().is_some_and(|each| each.from.is_some());
-        if writes && !claims && reads && stage.cache.is_none() {
+        if writes && !claims && !stage.inputs.is_empty() && stage.cache.is_none() {
             stage.cache = Some(Cache::default());
         }
     }

@@ -87,21 +87,28 @@ impl Order {
         Self { names: only(names, &named), template, absent, env }
     }
 
-    /// All that the texts of a stage depend on, but for the item: of `run` only what they name.
+    /// All that the texts of a stage depend on, but for the item: of `run`, `params` and `stages` the values that they name.
     #[must_use]
     pub fn said(&self, stage: &FrozenContainer) -> Value {
         let container = &stage.container;
-        let texts =
-            container.command.iter().flatten().chain(&container.args).chain(&container.script).chain(self.env.values());
-        let of_texts = texts.flat_map(|text| expr::references_in(&Value::String(text.clone())));
+        let texts = container.command.iter().flatten().chain(&container.args).chain(&container.script);
+        let texts = texts.chain(self.env.values()).flat_map(|text| expr::references_in(&Value::String(text.clone())));
+        // The texts of a StageTemplate see its own parameters.
+        let of_texts = texts.filter(|path| self.template.is_none() || path.first().is_some_and(|root| root == "run"));
         let named: BTreeSet<Vec<String>> = of_texts.chain(stage.with.values().flat_map(expr::references_in)).collect();
-        let mut told = self.clone();
-        let Some(Value::Object(run)) = told.names.remove("run") else { return json!(told) };
-        let all = named.iter().any(|path| path.len() == 1 && path[0] == "run");
-        let is_named =
-            |fact: &String| all || named.iter().any(|path| path.len() > 1 && path[0] == "run" && path[1] == *fact);
-        let run: Map<String, Value> = run.into_iter().filter(|(fact, _)| is_named(fact)).collect();
-        json!([told, run])
+        let values = named.iter().map(|path| json!([path, self.value(path)])).collect();
+        json!([Self { names: Map::new(), ..self.clone() }, Value::Array(values)])
+    }
+
+    /// What a path leads to; where it goes on into what is no object, that.
+    fn value(&self, path: &[String]) -> Option<&Value> {
+        let (root, rest) = path.split_first()?;
+        let mut found = self.names.get(root)?;
+        for name in rest {
+            let Value::Object(members) = found else { break };
+            found = members.iter().find(|(member, _)| *member == name || expr::in_expression(member) == *name)?.1;
+        }
+        Some(found)
     }
 
     /// The texts with all templates filled in.

@@ -1,6 +1,7 @@
 //! Tables between stages: a Parquet file, or a folder of them. This file finds the files, checks that they are what they
 //! should be, and gives them to the engine as a table.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -89,7 +90,7 @@ pub fn batches(
     Ok(readers.into_iter().flatten())
 }
 
-/// The Parquet files of a table, sorted by path. Hidden files and marker files (`_SUCCESS`) are none.
+/// The Parquet files of a table, sorted by path; what is called by a number, as the folders of a `forEach` are, in the order of the numbers. Hidden files and marker files (`_SUCCESS`) are none.
 pub fn files(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let metadata = std::fs::metadata(path).map_err(|source| DatasetError::Read { path: path.into(), source })?;
     if metadata.is_file() {
@@ -108,7 +109,7 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     Ok(parquet)
 }
 
-/// All files below a folder, sorted, without those whose name or folder begins with `.` or `_`.
+/// All files below a folder, sorted as people count, without those whose name or folder begins with `.` or `_`.
 pub fn walk(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -124,8 +125,18 @@ pub fn walk(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
             if std::fs::metadata(&path)?.is_dir() { folders.push(path) } else { found.push(path) }
         }
     }
-    found.sort();
+    found.sort_by_cached_key(|path| counted(path));
     Ok(found)
+}
+
+/// The parts of a path, of those that are numbers the shorter one first.
+fn counted(path: &Path) -> Vec<(usize, OsString)> {
+    let part = |part: &OsStr| {
+        let text = part.to_string_lossy();
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        (if is_number { text.len() } else { 0 }, part.to_owned())
+    };
+    path.iter().map(part).collect()
 }
 
 /// A Parquet file begins and ends with `PAR1`. The engine's own words for a truncated one do not name the file.

@@ -63,6 +63,9 @@ pub struct CacheStatus {
     /// It is run whatever the cache has: `retryFrom` named it, or what it had made was lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refresh: bool,
+    /// Of a stage with `forEach`: some of its items read other things than the rest. Nobody takes what they made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mixed: bool,
     /// A result that was found missing or damaged. Nobody takes it any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<CacheOrigin>,

@@ -31,7 +31,7 @@ pub struct DataTrigger {
     /// What is there when the trigger is first seen starts a run too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub initial: bool,
-    /// How the server is reached. The keys of the Secret are environment variables of the pod that looks: `AWS_ACCESS_KEY_ID` and
+    /// How the server is reached. The pod that looks gets these keys of the Secret as environment variables: `AWS_ACCESS_KEY_ID` and
     /// `AWS_SECRET_ACCESS_KEY` for `s3://`, `GOOGLE_SERVICE_ACCOUNT_KEY` for `gs://`, `AZURE_STORAGE_ACCOUNT_KEY` for `az://`, and
     /// `HTTP_AUTHORIZATION` for the header `Authorization`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

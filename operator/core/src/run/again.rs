@@ -68,8 +68,10 @@ pub(super) fn begin(
             let inputs =
                 if anew || status.items.is_none() { BTreeMap::new() } else { std::mem::take(&mut status.inputs) };
             // Who names a stage wants it run.
-            let lost = status.cache.take().and_then(|cache| cache.lost);
-            let cache = CacheStatus { refresh: asked.stage.as_deref() == Some(name), lost, ..CacheStatus::default() };
+            let CacheStatus { key, lost, mixed, .. } = status.cache.take().map(|cache| *cache).unwrap_or_default();
+            let (key, mixed) = if anew || status.items.is_none() { (None, false) } else { (key, mixed) };
+            let refresh = asked.stage.as_deref() == Some(name);
+            let cache = CacheStatus { key, refresh, lost, mixed, ..CacheStatus::default() };
             let cache = Some(Box::new(cache)).filter(|cache| **cache != CacheStatus::default());
             // The other items get runs of other names.
             let of_items = frozen.stages.get(name).is_some_and(FrozenStage::runs_pipeline_for_items);

@@ -25,7 +25,7 @@ pub(super) fn heal(
     stages: &Stages,
     effects: &mut Effects,
 ) -> Result<StageStatus, String> {
-    let Some((input, producer)) = inputs::lost(&stage.inputs, message, stages) else { return Err(String::new()) };
+    let Some((input, producer)) = inputs::lost(stage, message, stages) else { return Err(String::new()) };
     let made = stages.get(producer).cloned().unwrap_or_default();
     if pass.is_finally(name) && !pass.is_finally(producer) {
         return Err(format!("stage `{producer}`, which made it, is not run again at the very end"));
@@ -50,6 +50,10 @@ pub(super) fn heal(
     effects.warn(INPUT_LOST, format!("stage {name}, attempt {}: {said}", status.attempts));
     // Items are to read the same, all of them.
     let anew = u32::from(stage.for_each.is_some());
+    let mut cache = status.cache.clone();
+    if let Some(cache) = cache.as_mut().filter(|_| anew > 0) {
+        (cache.key, cache.mixed) = (None, false);
+    }
     Ok(StageStatus {
         state: StageState::Waiting,
         reason: Some(INPUT_LOST.to_owned()),
@@ -61,7 +65,7 @@ pub(super) fn heal(
         remade: status.remade,
         usage: status.usage.clone(),
         memory: status.memory.clone(),
-        cache: status.cache.clone(),
+        cache,
         ..StageStatus::default()
     })
 }

@@ -160,19 +160,25 @@ pub(super) fn remedy(
     ))
 }
 
+/// How the agent begins what it says of the file that a `forEach` runs over.
+const LIST: &str = "the list of items: ";
+
 /// The input that the agent calls lost, and the stage of this run that has it to give; nothing if it comes from elsewhere.
-pub(super) fn lost<'a>(
-    inputs: &'a BTreeMap<String, Input>,
-    message: &str,
-    stages: &Stages,
-) -> Option<(&'a str, &'a str)> {
-    let (name, input) = inputs.iter().find(|(name, _)| message.contains(&format!("input {name:?}")))?;
-    let sources = || input.from.iter().chain(input.default.as_ref().map(|default| &default.from));
+pub(super) fn lost<'a>(stage: &'a FrozenContainer, message: &str, stages: &Stages) -> Option<(&'a str, &'a str)> {
+    let list = stage.for_each.as_ref().and_then(|each| each.from.as_ref()).filter(|_| message.contains(LIST));
+    let input = || stage.inputs.iter().find(|(name, _)| message.contains(&format!("input {name:?}")));
+    let (name, all): (&str, Vec<&String>) = match list {
+        Some(from) => ("forEach.from", vec![from]),
+        None => {
+            let (name, input) = input()?;
+            (name, input.from.iter().chain(input.default.as_ref().map(|default| &default.from)).collect())
+        }
+    };
     let gives = |from: &&String| source(from, stages).is_some();
     let comes = |from: &&String| {
         from.split_once('.').and_then(|(stage, _)| stages.get(stage)).is_some_and(|stage| !stage.state.ended())
     };
-    let from = sources().find(|from| gives(from) || comes(from))?;
+    let from = all.into_iter().find(|from| gives(from) || comes(from))?;
     Some((name, from.split_once('.')?.0))
 }
 

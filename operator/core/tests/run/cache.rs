@@ -1,5 +1,6 @@
 //! What a run takes from those before it, and what it does not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_core::api::StageState::{Failed, Pending, Succeeded};
@@ -336,22 +337,11 @@ fn a_crash_at_any_write_makes_nothing_twice() {
     }
 }
 
-#[test]
-fn a_stage_for_each_item_is_run() {
-    let each = || {
-        let mut spec = chain(json!({ "forEach": { "items": [1, 2] } }));
-        spec["stages"]["fit"]["outputs"] = json!({ "model": {} });
-        spec
-    };
-    let mut second = after(each(), "r2", &[ended(each(), "r1")]);
-    second.settle();
-    assert!(second.created.keys().any(|name| name.starts_with("r2-fit-")), "{:?}", second.created);
-    assert_eq!(second.stage("fit").cache, None);
-}
-
-/// A list in a file, and a stage over it.
+/// A list in a file, and a stage that does something with rows for each of its lines.
 fn fan(more: Value) -> Value {
-    let mut stage = pinned(json!({ "forEach": { "from": "load.data" }, "outputs": { "part": {} } }));
+    let mut stage = pinned(
+        json!({ "forEach": { "from": "load.data" }, "inputs": { "rows": { "from": "load.data" } }, "outputs": { "part": {} } }),
+    );
     merge(&mut stage, &more);
     pipeline(json!({ "load": pinned(json!({ "outputs": { "data": {} }, "cache": { "maxAge": "1h" } })), "fan": stage }))
 }
@@ -414,8 +404,68 @@ fn items_that_are_written_down_are_a_part_of_what_must_be_the_same() {
         pipeline(json!({ "fan": pinned(each) }))
     };
     assert_eq!((made_of(range(1), range(1)), made_of(range(1), range(2))), (0, 2));
-    // Nobody sees when what it reads changes.
+    // Nobody sees when what it reads changes, nor what lies at the addresses of a list in a file.
     assert_eq!(made_of(list(json!([1]), Value::Null), list(json!([1]), Value::Null)), 2);
+    let addresses = fan(json!({ "inputs": { "rows": null } }));
+    let without = || {
+        let mut spec = addresses.clone();
+        spec["stages"]["fan"].as_object_mut().unwrap().remove("inputs");
+        spec
+    };
+    assert_eq!(made_of(without(), without()), 2);
+}
+
+#[test]
+fn of_what_a_text_names_the_value_counts_and_not_how_it_came() {
+    let named = |value: u32| {
+        let mut spec =
+            fan(json!({ "container": { "command": ["train", "$[[ stages.tune.results.rate ]]", "$[[ item ]]"] } }));
+        spec["stages"]["tune"] = pinned(json!({ "outputs": { "x": {} }, "cache": { "maxAge": "1h" } }));
+        let mut cluster =
+            after(spec.clone(), "r1", &[]).fate("tune", 1, Fate::Succeeds(json!({ "results": { "rate": value } })));
+        cluster.settle();
+        (spec, seen(&cluster, 7))
+    };
+    let (spec, first) = named(1);
+    // `tune` is taken, and says so: that is no other value.
+    let mut second = after(spec, "r2", std::slice::from_ref(&first));
+    second.settle();
+    assert_eq!(second.created.len(), 0, "{:?}", second.created);
+    let (mut spec, _) = named(2);
+    spec["stages"]["tune"]["cache"]["mode"] = json!("Refresh");
+    let mut third = after(spec, "r3", &[first]).fate("tune", 1, Fate::Succeeds(json!({ "results": { "rate": 2 } })));
+    third.settle();
+    assert!(third.created.contains_key("r3-fan-1"), "{:?}", third.created);
+}
+
+#[test]
+fn items_that_read_different_things_are_nothing_to_take() {
+    let spec = fan(json!({ "container": { "podTemplate": "small" } }));
+    let template = |cluster: &mut Cluster, zone: &str| {
+        let below = json!({ "template": { "spec": { "nodeSelector": { "zone": zone }, "containers": [] } } });
+        cluster.pod_templates.insert("small".into(), Arc::new(serde_json::from_value(below).unwrap()));
+    };
+    let mut first = after(spec.clone(), "r1", &[]).fate("fan/1", 1, Fate::Exits(1));
+    template(&mut first, "a");
+    first.settle();
+    assert_eq!(first.stage("fan").state, Failed);
+    let key = first.stage("fan").cache.as_ref().unwrap().key.clone();
+    template(&mut first, "b");
+    first.run.spec.retry_from = Some(RetryFrom { failed: true, ..RetryFrom::default() });
+    first.settle();
+    assert_eq!(first.condition("Succeeded").unwrap().0, "True", "{:#?}", first.status());
+    let cache = first.stage("fan").cache.as_ref().unwrap();
+    assert!(key.is_some() && cache.key.is_none() && cache.mixed, "{cache:?}");
+}
+
+#[test]
+fn a_list_that_was_lost_is_made_again_as_an_input_is() {
+    let first = ended(fan(json!({})), "r1");
+    let spec = fan(json!({ "container": { "command": ["other"] } }));
+    let mut second = after(spec, "r2", &[first]).fate("fan/1", 1, Fate::LosesInput("items"));
+    second.settle();
+    assert_eq!(second.condition("Succeeded").unwrap().0, "True", "{:#?}", second.status());
+    assert_eq!((second.stage("load").remade, second.stage("fan").retries), (1, 1));
 }
 
 #[test]

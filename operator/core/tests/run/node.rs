@@ -212,7 +212,9 @@ fn report(cluster: &mut Cluster, task: &Task, fate: &Fate) -> Value {
         report["message"] = json!(format!("the command exited with {code}"));
         report["tail"] = json!("Traceback: no luck");
         if let Fate::LosesInput(name) = fate {
-            report["message"] = json!(format!("input {name:?} is damaged: its digest is another one"));
+            // As the agent calls the file that a `forEach` runs over.
+            let list = if *name == "items" { "the list of items: " } else { "" };
+            report["message"] = json!(format!("{list}input {name:?} is damaged: its digest is another one"));
         }
         return report;
     };

@@ -23,6 +23,8 @@ pub enum AppendError {
         "parameter table: found a source of {count} files, expected one, because with a new file all of them would be appended again; write one file, a stage with forEach over the files, or take a database, a topic or a Delta table"
     )]
     SeveralFiles { count: usize },
+    #[error("parameter {parameter}: it is for a table at {expected}, and the table is elsewhere; leave it out")]
+    OtherCloud { parameter: &'static str, expected: &'static str },
     #[error("failed to make a temporary folder")]
     Temporary(#[source] std::io::Error),
 }
@@ -31,6 +33,16 @@ pub enum AppendError {
 pub async fn run(params: &Params, target: &TableParams, place: &Workplace) -> Result<(), IngestError> {
     if params.sql.as_ref().is_some_and(|sql| sql.watermark.is_none()) {
         return Err(AppendError::NoPosition.into());
+    }
+    let of_cloud = |schemes: &[&str]| schemes.iter().any(|scheme| target.uri.starts_with(scheme));
+    for (parameter, given, schemes) in [
+        ("table.s3", target.s3.is_some(), &["s3://"][..]),
+        ("table.gcs", target.gcs.is_some(), &["gs://"]),
+        ("table.azure", target.azure.is_some(), &["az://", "abfs://", "abfss://"]),
+    ] {
+        if given && !of_cloud(schemes) {
+            return Err(AppendError::OtherCloud { parameter, expected: schemes[0] }.into());
+        }
     }
     let table = Table::at(&target.uri, &target.access(params))?;
     let source = identity(params, target);

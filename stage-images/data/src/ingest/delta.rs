@@ -50,8 +50,9 @@ pub async fn read(params: &Params, since: &Since, to: &Path) -> Result<Read, Del
         ("schema", params.schema.is_some()),
         ("sql", params.sql.is_some()),
         ("kafka", params.kafka.is_some()),
-        ("gcs", params.gcs.is_some() && !params.source.starts_with("gs://")),
-        ("azure", params.azure.is_some() && !["az://", "abfs"].iter().any(|scheme| params.source.starts_with(scheme))),
+        ("s3", params.s3.is_some() && !params.is_at(&["s3://"])),
+        ("gcs", params.gcs.is_some() && !params.is_at(&["gs://"])),
+        ("azure", params.azure.is_some() && !params.is_at(&["az://", "abfs://", "abfss://"])),
     ] {
         if there {
             return Err(DeltaError::NotForDelta { parameter });

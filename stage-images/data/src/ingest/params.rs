@@ -246,6 +246,12 @@ pub struct TableParams {
 }
 
 impl Params {
+    /// The source, or the table that it is appended to, is at such an address.
+    pub fn is_at(&self, schemes: &[&str]) -> bool {
+        let both = std::iter::once(&self.source).chain(self.table.as_ref().map(|table| &table.uri));
+        both.into_iter().any(|address| schemes.iter().any(|scheme| address.starts_with(scheme)))
+    }
+
     /// How the bucket of the source is reached.
     pub fn access(&self) -> Access {
         Access {

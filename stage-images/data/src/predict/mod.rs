@@ -73,7 +73,7 @@ pub fn run(params: &Params, place: &Workplace) -> Result<(), PredictError> {
     for file in &files[1..] {
         columns.check(&file.path.display().to_string(), file.schema())?;
     }
-    let pieces = pieces::of_part(pieces::pieces(&files), part);
+    let pieces = pieces::pieces(&files, part);
     let batch_rows = params.batch_size.map_or(BATCH_ROWS, |rows| rows.get() as usize);
     let row_bytes = row_bytes(&files, &columns, &model);
     let AtOnce { workers, batch_rows } =

@@ -11,7 +11,7 @@ use parquet::file::metadata::RowGroupMetaData;
 use super::params::Part;
 use crate::dataset::{self, DatasetError};
 
-/// Rows after which a piece ends, at the end of a row group.
+/// Rows after which a piece ends, at the end of a row group. Of a table in parts every row group is a piece.
 const PIECE_ROWS: u64 = 1 << 19;
 
 /// Some row groups of a file.
@@ -66,16 +66,17 @@ pub fn open(path: &Path) -> Result<Vec<Opened>, DatasetError> {
     dataset::files(path)?.into_iter().map(open).collect()
 }
 
-/// The pieces of a table, in its order. Files without rows have none.
-pub fn pieces(files: &[Opened]) -> Vec<Piece> {
+/// The pieces of one of so many parts of a table, in its order. Files without rows have none.
+pub fn pieces(files: &[Opened], part: Part) -> Vec<Piece> {
     let rows = |file: &Opened| -> Vec<u64> {
         file.metadata.metadata().row_groups().iter().map(|group| group.num_rows().unsigned_abs()).collect()
     };
-    cut(&files.iter().map(rows).collect::<Vec<_>>())
+    let rows: Vec<Vec<u64>> = files.iter().map(rows).collect();
+    if part.of.get() == 1 { cut(&rows, PIECE_ROWS) } else { of_part(cut(&rows, 1), part) }
 }
 
 /// `files` has the rows of each row group of each file.
-fn cut(files: &[Vec<u64>]) -> Vec<Piece> {
+fn cut(files: &[Vec<u64>], most: u64) -> Vec<Piece> {
     let (mut pieces, mut from) = (Vec::new(), 0);
     for (file, groups) in files.iter().enumerate() {
         let empty = |number: usize, from: u64| Piece { number, file, groups: Vec::new(), from, rows: 0 };
@@ -84,7 +85,7 @@ fn cut(files: &[Vec<u64>]) -> Vec<Piece> {
             piece.groups.push(group);
             piece.rows += rows;
             from += rows;
-            if piece.rows >= PIECE_ROWS {
+            if piece.rows >= most {
                 let next = empty(pieces.len() + 1, from);
                 pieces.push(std::mem::replace(&mut piece, next));
             }
@@ -97,7 +98,7 @@ fn cut(files: &[Vec<u64>]) -> Vec<Piece> {
 }
 
 /// The pieces of one of so many parts of a table: neighbours, with about as many rows as those of any other part.
-pub fn of_part(mut pieces: Vec<Piece>, part: Part) -> Vec<Piece> {
+fn of_part(mut pieces: Vec<Piece>, part: Part) -> Vec<Piece> {
     let rows: u64 = pieces.iter().map(|piece| piece.rows).sum();
     let middle = |piece: &Piece| u128::from(piece.from + piece.rows / 2);
     pieces.retain(|piece| middle(piece) * u128::from(part.of.get()) / u128::from(rows) == u128::from(part.number));
@@ -113,7 +114,7 @@ mod tests {
     #[test]
     fn pieces_hold_every_row_once_in_order_and_end_with_their_file() {
         let large = vec![PIECE_ROWS / 4; 9];
-        let pieces = cut(&[large, vec![], vec![5, 0, 7], vec![2 * PIECE_ROWS, 1]]);
+        let pieces = cut(&[large, vec![], vec![5, 0, 7], vec![2 * PIECE_ROWS, 1]], PIECE_ROWS);
         let shape: Vec<(usize, usize)> = pieces.iter().map(|piece| (piece.file, piece.groups.len())).collect();
         assert_eq!(shape, [(0, 4), (0, 4), (0, 1), (2, 2), (3, 1), (3, 1)]);
         assert_eq!(pieces[3].groups, [0, 2]);
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn parts_hold_every_piece_once_in_order_and_are_of_a_size() {
-        let pieces = cut(&[vec![PIECE_ROWS; 5], vec![3], vec![PIECE_ROWS / 2; 9], vec![1; 4]]);
+        let pieces = cut(&[vec![PIECE_ROWS; 5], vec![3], vec![PIECE_ROWS / 2; 9], vec![1; 4]], 1);
         for of in [1, 2, 3, 7, 100] {
             let part = |number| of_part(pieces.clone(), Part { number, of: NonZeroU32::new(of).unwrap() });
             let parts: Vec<Vec<Piece>> = (0..of).map(part).collect();

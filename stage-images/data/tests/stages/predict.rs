@@ -144,8 +144,8 @@ fn parts_that_are_scored_apart_are_the_whole() {
         .input("data", folder.path())
         .run(&json!({"keep": ["number", "size"], "probabilities": false}))
         .well();
-    // Three pieces, of which one is most of the rows: a part has nothing, and is a table all the same.
-    let runs: Vec<_> = (0..4).map(|number| part(number, 4)).collect();
+    // There are seven row groups: a part of ten that has nothing is a table all the same.
+    let runs: Vec<_> = (0..10).map(|number| part(number, 10)).collect();
     let tables: Vec<_> = runs.iter().map(|run| run.table("data")).collect();
     assert!(tables.iter().all(|table| table.columns == whole.table("data").columns));
     let sizes: Vec<usize> = tables.iter().map(|table| table.rows.len()).collect();

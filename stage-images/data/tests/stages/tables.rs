@@ -456,6 +456,11 @@ fn mistakes_are_told_with_what_to_write() {
         ),
         (json!({"source": "ftp://a/b", "format": "delta"}), "`ftp://a/b` is no address of a table"),
         (json!({"source": "s3://lake", "format": "delta"}), "`s3://lake` is no address of a table"),
+        (json!({"source": table, "format": "delta", "s3": {}}), "parameter s3: it is not for a Delta table"),
+        (
+            json!({"source": table, "format": "delta", "table": {"uri": nothing, "gcs": {}}}),
+            "parameter table.gcs: it is for a table at gs://, and the table is elsewhere; leave it out",
+        ),
         (json!({"source": "gs://lake/", "format": "delta"}), "`gs://lake/` is no address of a table"),
     ] {
         let error = stage("ingest").run(&params).error();

@@ -8,18 +8,22 @@ const REASON: &str = "InvalidCache";
 
 /// Checks what a stage writes itself. Of what is written for all stages only the duration can be wrong: a stage for which it has no meaning
 /// is run.
-pub(super) fn check(stage: &str, resolved: &Resolved<'_>, problems: &mut Problems) {
+pub(super) fn check(stage: &str, resolved: &Resolved<'_>, stored: bool, problems: &mut Problems) {
     let Some(cache) = &resolved.stage.cache else { return };
     let at = format!("{}.cache", resolved.at(stage));
     time::duration(cache.max_age.as_deref(), &format!("{at}.maxAge"), problems);
     if cache.mode == CacheMode::Off {
         return;
     }
+    if resolved.stage.for_each.is_some() && !stored {
+        let message = "without a store nothing of its items is kept: write store into the pipeline, or leave cache out";
+        problems.add(&at, REASON, message);
+        return;
+    }
     if cache.mode != CacheMode::Auto || cache.max_age.is_some() || resolved.unknown {
         return;
     }
-    let over_a_file = resolved.stage.for_each.as_ref().is_some_and(|each| each.from.is_some());
-    let what = if resolved.stage.inputs.is_empty() && !over_a_file {
+    let what = if resolved.stage.inputs.is_empty() {
         "the stage has no inputs"
     } else if let Some(volume) = claim(resolved) {
         &format!("the stage mounts a claim, in the volume `{volume}`")

@@ -114,7 +114,7 @@ fn program(
         problems.add("spec.store", "StoreMissing", message);
     }
     inputs::check(name, resolved, spec.store.as_ref(), all, edges, problems);
-    cache::check(name, resolved, problems);
+    cache::check(name, resolved, spec.store.is_some(), problems);
     let run = expression::run_names(resolved, spec, all);
     let mut found: Vec<References> = vec![gate::check(name, resolved, &run, problems)];
     found.push(for_each::check(name, resolved, &run, all, edges, problems));

@@ -2,10 +2,11 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    Container, EnvFromSource, PersistentVolumeClaimVolumeSource, PodSpec, SecretEnvSource, Volume, VolumeMount,
+    Container, EnvVar, EnvVarSource, PersistentVolumeClaimVolumeSource, PodSpec, SecretKeySelector, Volume, VolumeMount,
 };
 use millrace_contract::{LOOK_DIR, LookAccess, LookKnown, LookTask};
 
+use crate::access::{self, Kind};
 use crate::api::{DataTrigger, DataTriggerStatus, MLPipeline};
 use crate::config::Config;
 use crate::pipeline::worker;
@@ -65,12 +66,7 @@ fn pod_spec(trigger: &DataTrigger, task: &LookTask, config: &Config) -> PodSpec 
     let mut main = Container {
         command: Some(vec![PROGRAM.to_owned()]),
         args: Some(["look", "--params"].map(str::to_owned).into_iter().chain([params]).collect()),
-        env_from: trigger.access.as_ref().and_then(|access| access.secret_ref.as_ref()).map(|secret| {
-            vec![EnvFromSource {
-                secret_ref: Some(SecretEnvSource { name: secret.name.clone(), optional: None }),
-                ..EnvFromSource::default()
-            }]
-        }),
+        env: credentials(trigger),
         resources: Some(pod::small("5m", "32Mi", "128Mi")),
         ..pod::own_container(pod::MAIN, &config.data_image, config)
     };
@@ -93,6 +89,20 @@ fn pod_spec(trigger: &DataTrigger, task: &LookTask, config: &Config) -> PodSpec 
         termination_grace_period_seconds: Some(1),
         ..worker::pod(main, config)
     }
+}
+
+/// The keys of the Secret that are for the address, and no others. A header has to be there: nothing else would be read of the Secret.
+fn credentials(trigger: &DataTrigger) -> Option<Vec<EnvVar>> {
+    let secret = trigger.access.as_ref()?.secret_ref.as_ref()?;
+    let kind = trigger.uri.split_once("://").and_then(|(scheme, _)| Kind::of(scheme))?;
+    let (required, optional) = access::secret_keys(kind);
+    let keys = required.iter().map(|key| (*key, false)).chain(optional.iter().map(|key| (*key, kind != Kind::Web)));
+    let variable = |(key, optional): (&str, bool)| {
+        let selector = SecretKeySelector { name: secret.name.clone(), key: key.to_owned(), optional: Some(optional) };
+        let from = EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() };
+        EnvVar { name: key.to_owned(), value: None, value_from: Some(from) }
+    };
+    Some(keys.map(variable).collect())
 }
 
 /// Claim and path of a `pvc://` address.

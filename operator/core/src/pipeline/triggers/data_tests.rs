@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::EnvVar;
 use k8s_openapi::jiff::SignedDuration;
 use millrace_contract::{LookKnown, LookTask};
 use serde_json::{Value, json};
@@ -321,8 +322,16 @@ fn its_pod_is_small_restricted_and_holds_what_it_needs() {
     let mut world =
         World::new(lake(json!({ "access": { "secretRef": { "name": "lake" }, "region": "eu-central-1" } })));
     let pod = world.job().spec.unwrap().template.spec.unwrap();
-    let main = &pod.containers[0];
-    assert_eq!(main.env_from.as_ref().unwrap()[0].secret_ref.as_ref().unwrap().name, "lake");
+    let keys = |job: Job| {
+        let main = job.spec.unwrap().template.spec.unwrap().containers.remove(0);
+        let of = |variable: EnvVar| variable.value_from.and_then(|from| from.secret_key_ref);
+        let keys = main.env.into_iter().flatten().filter_map(of);
+        keys.map(|key| (key.name, key.key, key.optional == Some(true))).collect::<Vec<_>>()
+    };
+    let key = |name: &str, optional: bool| ("lake".to_owned(), name.to_owned(), optional);
+    let expected =
+        [key("AWS_ACCESS_KEY_ID", false), key("AWS_SECRET_ACCESS_KEY", false), key("AWS_SESSION_TOKEN", true)];
+    assert_eq!(keys(world.job()), expected);
     assert_eq!((pod.automount_service_account_token, pod.volumes.is_none()), (Some(false), true));
     assert_eq!(world.task().access.region.as_deref(), Some("eu-central-1"));
     world.edit(json!({ "onData": { "drop": { "uri": "pvc://inbox/day/" } } }));

@@ -85,13 +85,8 @@ pub(super) fn of(
     let key = names::sha256_hex(content.to_string().as_bytes())[..LENGTH].to_owned();
     let claims = container.settings.volumes.values().any(|volume| volume.claim.is_some());
     let unseen = handed.values().any(|handed| handed.digest.is_none());
-    let nothing = read.is_empty() && handed.is_empty() && !over_a_file(stage);
-    Ok(Keyed { key, blind: nothing || unseen || claims })
-}
-
-/// It runs over the lines of a file that a stage wrote: that is read as an input is.
-pub(super) fn over_a_file(stage: &FrozenContainer) -> bool {
-    stage.for_each.as_ref().is_some_and(|each| each.from.is_some())
+    // A list of items is no input: it is often one of addresses, and nobody sees when what lies there changes.
+    Ok(Keyed { key, blind: (read.is_empty() && handed.is_empty()) || unseen || claims })
 }
 
 /// The digest by which an image is named. What the repository or the tag beside it are called changes nothing.

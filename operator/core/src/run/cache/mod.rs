@@ -49,8 +49,7 @@ fn asked(pass: &Pass<'_>, name: &str, stage: &FrozenContainer) -> Option<Asked> 
         return None;
     }
     let usual = || {
-        let reads = !stage.inputs.is_empty() || key::over_a_file(stage);
-        let is_function = reads && !stage.outputs.is_empty() && !pass.is_finally(name);
+        let is_function = !stage.inputs.is_empty() && !stage.outputs.is_empty() && !pass.is_finally(name);
         let cache = FrozenCache { mode: CacheMode::Auto, salt: None, max_age_seconds: None, serialize: false };
         is_function.then_some(Asked { cache, written: false })
     };
@@ -73,7 +72,7 @@ pub(super) fn look(
         return Look::Run(status.cache.clone());
     }
     let old = status.cache.as_deref().cloned().unwrap_or_default();
-    let said = CacheStatus { refresh: old.refresh, lost: old.lost, ..CacheStatus::default() };
+    let said = CacheStatus { refresh: old.refresh, lost: old.lost, mixed: old.mixed, ..CacheStatus::default() };
     // What is read at an address without a limit to its age is always asked about.
     let asks = reads_address(stage);
     let quiet = asks && asked.cache.max_age_seconds.is_none();
@@ -87,6 +86,12 @@ pub(super) fn look(
         Ok(keyed) => keyed,
         Err(why) => return miss(said, why),
     };
+    // Items that are done are not run again, whatever has changed since.
+    let other = old.key.is_some_and(|key| key != keyed.key) && status.attempts > 0 && !said.refresh;
+    if said.mixed || stage.for_each.is_some() && other {
+        let why = "what it reads has changed since some of its items were done".to_owned();
+        return miss(CacheStatus { mixed: true, ..said }, why);
+    }
     let is_auto = asked.cache.mode == CacheMode::Auto;
     let limit = asked.cache.max_age_seconds.map(Duration::from_secs);
     if keyed.blind && is_auto && limit.is_none() && !asks {

@@ -9,6 +9,19 @@ use crate::api::CacheMode;
 fn a_cache_that_could_not_be_trusted_is_refused_with_what_to_write() {
     let fit = |cache: serde_json::Value| stage("fit", json!({ "cache": cache }));
     refused(fit(json!({ "maxAge": "soon" })), "spec.stages.fit.cache.maxAge", "is no duration");
+    let each = json!({ "stages": { "fit": { "forEach": { "items": [1] }, "cache": { "maxAge": "1h" }, "container": { "image": "i", "command": ["c"] } } } });
+    let problems = crate::pipeline::check(
+        &serde_json::from_value(each).unwrap(),
+        &std::collections::BTreeMap::new(),
+        &crate::config::Config::default(),
+    )
+    .unwrap_err();
+    assert!(
+        problems
+            .iter()
+            .any(|p| p.path == "spec.stages.fit.cache" && p.message.contains("write store into the pipeline")),
+        "{problems:?}"
+    );
     let at = "spec.stages.load.cache.maxAge";
     refused(stage("load", json!({ "cache": { "serialize": true } })), at, "the stage has no inputs");
     let claim = json!({ "lake": { "claim": { "name": "lake" }, "mountPath": "/lake" } });
