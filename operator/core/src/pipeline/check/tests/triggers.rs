@@ -92,7 +92,7 @@ fn an_address_of_data_is_one_that_can_be_looked_at() {
     refused(with(json!({ "uri": "pvc://inbox" })), &at("uri"), "names no file or folder: write pvc://claim/path");
     refused(with(json!({ "uri": "pvc://inbox/../etc" })), &at("uri"), "names no path below the claim's root");
     refused(with(json!({ "uri": "ftp://lake/x" })), &at("uri"), "is no address that can be looked at");
-    refused(with(json!({ "uri": "az://lake" })), &at("uri"), "write az://container/key");
+    refused(with(json!({ "uri": "az://lake", "access": { "account": "me" } })), &at("uri"), "write az://container/key");
     refused(
         with(json!({ "uri": "az://lake/a" })),
         &at("access.account"),
