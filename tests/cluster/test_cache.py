@@ -154,15 +154,15 @@ class Lost(CacheTest):
 
     def test_what_items_made_is_taken_as_a_whole_and_made_again_when_it_is_lost(self):
         image = self.pinned()
-        lines = script("printf '\"a\"\\n\"b\"\\n' > \"$MILLRACE_OUTPUT_LIST\"", image=image, outputs={"list": {}}, cache={"maxAge": "1h"})
+        lines = script("printf '\"a\"\\n\"b\"\\n' > \"$MILLRACE_OUTPUT_LIST\"", image=image, outputs={"list": {}})
         write = 'echo "$MILLRACE_ITEM $(date +%s%N)" > "$MILLRACE_OUTPUT_PART"'
-        fan = script(write, image=image, forEach={"from": "lines.list"}, outputs={"part": {}})
+        fan = {**script(write, image=image, outputs={"part": {}}, inputs={"list": {"from": "lines.list"}}), "forEach": {"from": "lines.list"}}
         read = script(
             'cat "$MILLRACE_INPUT_PARTS"/*; cat "$MILLRACE_INPUT_ALL"; touch "$MILLRACE_OUTPUT_DONE"',
             inputs={"parts": {"from": "fan.part"}, "all": {"from": "fan.items"}},
             outputs={"done": {}},
         )
-        stages = {"lines": lines, "fan": fan, "read": read}
+        stages = {"lines": {**lines, "cache": {"maxAge": "1h"}}, "fan": fan, "read": read}
         said = {}
         for name in ("r1", "r2"):
             status = self.run_with(name, stages)
