@@ -17,6 +17,8 @@ use crate::store::Place;
 
 /// A ConfigMap has room for 1 MiB.
 pub(super) const LONGEST_LIST: usize = 900 * 1024;
+/// Whole numbers of a range are below this, as `in_range` writes them.
+const EXACT: f64 = 9.0e15;
 /// The key of the list in its ConfigMap.
 pub(super) const LIST: &str = "list";
 
@@ -168,6 +170,11 @@ fn computed(stage: &str, at: &str, range: &ItemRange, scope: &Scope, most: u64) 
     let total = bounded(&format!("{at}.count"), count as u64, most)?;
     let start = start.as_ref().map_or(Ok(0.0), |start| number("start", start))?;
     let step = step.as_ref().map_or(Ok(1.0), |step| number("step", step))?;
+    let last = start + step * f64::from(total.saturating_sub(1));
+    if let Some(far) = [start, last].into_iter().find(|number| !number.is_finite() || number.abs() >= EXACT) {
+        let message = format!("{at}: {far} is too far from 0 to be exact: write such numbers as items");
+        return Err(Hindrance::fail("InvalidForEach", message));
+    }
     Ok(Values::Range { total, start, step })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_core::api::StageState::{Failed, Pending, Succeeded};
+use millrace_core::api::StageState::{Failed, Pending, Running, Succeeded};
 use millrace_core::api::{CacheMode, MLPipelineRun, RetryFrom, RunCode};
 use serde_json::{Value, json};
 
@@ -456,6 +456,23 @@ fn items_that_read_different_things_are_nothing_to_take() {
     assert_eq!(first.condition("Succeeded").unwrap().0, "True", "{:#?}", first.status());
     let cache = first.stage("fan").cache.as_ref().unwrap();
     assert!(key.is_some() && cache.key.is_none() && cache.mixed, "{cache:?}");
+
+    // Nor are those of a stage that was named to be run again, once some of them are done.
+    let mut again = after(spec.clone(), "r2", &[]);
+    template(&mut again, "a");
+    again.settle();
+    let whole = again.stage("fan").cache.as_ref().unwrap().key.clone();
+    again.run.spec.retry_from = Some(RetryFrom { stage: Some("fan".into()), ..RetryFrom::default() });
+    again = again.fate("fan/1", 3, Fate::Hangs);
+    again.settle_until(|cluster| cluster.stage("fan").state == Running);
+    assert!(again.stage("fan").cache.as_ref().unwrap().refresh);
+    template(&mut again, "b");
+    again.jobs.clear();
+    again.pods.clear();
+    again.settle();
+    assert_eq!(again.condition("Succeeded").unwrap().0, "True", "{:#?}", again.status());
+    let cache = again.stage("fan").cache.as_ref().unwrap();
+    assert!(whole.is_some() && cache.key.is_none() && cache.mixed, "{cache:?}");
 }
 
 #[test]

@@ -94,6 +94,19 @@ fn a_range_needs_no_list_and_no_items_need_no_job() {
 }
 
 #[test]
+fn a_range_whose_numbers_would_not_be_exact_is_refused() {
+    for (start, step) in [(9_007_199_254_740_993.0, 1.0), (0.0, 1e16), (1e308, 1e308)] {
+        let each = json!({ "range": { "count": 3, "start": start, "step": step } });
+        let mut cluster = Cluster::new(pipeline(json!({ "fan": over(each) })));
+        cluster.settle();
+        let fan = cluster.stage("fan");
+        assert_eq!((fan.state, fan.reason.as_deref(), cluster.jobs.len()), (Failed, Some("InvalidForEach"), 0));
+        let message = fan.message.as_deref().unwrap();
+        assert!(message.contains("is too far from 0 to be exact: write such numbers as items"), "{message}");
+    }
+}
+
+#[test]
 fn the_stage_fails_with_the_words_of_the_items_that_failed() {
     for (fail_fast, told) in [(true, "MaxFailed"), (false, "Failed")] {
         let each = json!({ "items": [0, 1, 2, 3, 4, 5], "failFast": fail_fast });

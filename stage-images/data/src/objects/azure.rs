@@ -25,7 +25,7 @@ pub struct AzureParams {
 
 pub(super) const WORDS: Words = Words {
     form: "az://container/",
-    credentials: "AZURE_STORAGE_ACCOUNT_KEY, or AZURE_STORAGE_SAS_KEY, or AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID,",
+    credentials: "AZURE_STORAGE_ACCOUNT_KEY, or AZURE_STORAGE_SAS_KEY, or AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID",
     anonymous: "azure.anonymous",
     endpoint: "azure.account",
     settings: "azure.account and azure.endpoint",

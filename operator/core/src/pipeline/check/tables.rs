@@ -101,10 +101,18 @@ fn refuse(input: &Input, table: &TableInput, at: &str, problems: &mut Problems) 
             problems.add(format!("{at}.window"), "InvalidInput", message);
         }
     }
+    if table.time_column.is_some() && input.window.is_none() {
+        let message = "timeColumn is for window, and there is none: write window, or take timeColumn out";
+        problems.add(format!("{at}.table.timeColumn"), "InvalidInput", message);
+    }
+    let twice = table.columns.iter().enumerate().find(|(index, column)| table.columns[..*index].contains(column));
+    if let Some((_, column)) = twice {
+        problems.add(format!("{at}.table.columns"), "InvalidInput", format!("`{column}` is named twice: take one out"));
+    }
     let known = match table.uri.split_once("://") {
-        Some(("s3" | "gs" | "az", place)) => {
-            place.split_once('/').is_some_and(|(bucket, key)| !bucket.is_empty() && !key.is_empty())
-        }
+        Some(("s3" | "gs" | "az", place)) => place.split_once('/').is_some_and(|(bucket, key)| {
+            !bucket.is_empty() && !key.is_empty() && key.split('/').all(|part| part != "..")
+        }),
         Some(("pvc", _)) => claim(&table.uri).is_some(),
         _ => false,
     };

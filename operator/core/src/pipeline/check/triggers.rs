@@ -84,7 +84,16 @@ fn no_address(uri: &str) -> Option<String> {
     let (scheme, rest) = uri.split_once("://").unwrap_or_default();
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     match scheme {
-        "http" | "https" => host.is_empty().then(|| format!("`{uri}` has no host: write https://host/file")),
+        _ if expr::has_template(uri) => Some("nothing is filled in here: write the address as it is".to_owned()),
+        "http" | "https" if host.is_empty() => Some(format!("`{uri}` has no host: write https://host/file")),
+        "http" | "https" if host.contains('@') => Some(
+            "it holds a user or a password, which everybody sees who may read the pipeline: write access.secretRef with HTTP_AUTHORIZATION"
+                .to_owned(),
+        ),
+        "http" | "https" if access::is_metadata(host) => {
+            Some(format!("{host} is for the machine alone, not for data: write the address of a server"))
+        }
+        "http" | "https" => None,
         "s3" | "gs" | "az" if host.is_empty() || !rest.contains('/') => {
             let bucket = if scheme == "az" { "az://container" } else { &format!("{scheme}://bucket") };
             Some(format!("`{uri}` names no object: write {bucket}/key, or {bucket}/prefix/ for all objects below it"))
@@ -92,6 +101,9 @@ fn no_address(uri: &str) -> Option<String> {
         "pvc" if claim_of(uri).is_none() => {
             let why = if path.is_empty() { "names no file or folder" } else { "names no path below the claim's root" };
             Some(format!("`{uri}` {why}: write pvc://claim/path, without `.`, `..` and empty parts"))
+        }
+        "s3" | "gs" | "az" if path.split('/').any(|part| part == "..") => {
+            Some(format!("`{uri}` has \"..\" in it: write the key as it is in the bucket"))
         }
         "s3" | "gs" | "az" | "pvc" => None,
         _ => Some(format!(

@@ -82,13 +82,15 @@ pub(super) fn look(
         let said = Some(CacheStatus { miss, ..said }).filter(|said| *said != CacheStatus::default());
         Look::Run(said.map(Box::new))
     };
+    // Of the items that may be done already.
+    let before = old.key.filter(|_| stage.for_each.is_some() && status.attempts > 0);
     let keyed = match key::of(pass, name, stage, status, stages) {
         Ok(keyed) => keyed,
-        Err(why) => return miss(said, why),
+        Err(why) => return miss(CacheStatus { key: before, ..said }, why),
     };
     // Items that are done are not run again, whatever has changed since.
-    let other = old.key.is_some_and(|key| key != keyed.key) && status.attempts > 0 && !said.refresh;
-    if said.mixed || stage.for_each.is_some() && other {
+    let other = before.is_some_and(|key| key != keyed.key);
+    if said.mixed || other {
         let why = "what it reads has changed since some of its items were done".to_owned();
         return miss(CacheStatus { mixed: true, ..said }, why);
     }

@@ -161,6 +161,17 @@ fn a_table_that_cannot_be_read_so_is_refused() {
             format!("{at}.table.access.region"),
             "region is for an address that begins with s3://",
         ),
+        (json!({ "table": { "uri": "s3://lake/a/../b" } }), format!("{at}.table.uri"), "is no address of a table"),
+        (
+            json!({ "table": { "uri": "s3://lake/a", "timeColumn": "at" } }),
+            format!("{at}.table.timeColumn"),
+            "write window, or take timeColumn out",
+        ),
+        (
+            json!({ "table": { "uri": "s3://lake/a", "columns": ["a", "b", "a"] } }),
+            format!("{at}.table.columns"),
+            "`a` is named twice",
+        ),
         (json!({ "table": { "uri": "pvc://lake/../a" } }), format!("{at}.table.uri"), "is no address of a table"),
         (
             json!({ "table": { "uri": "s3://lake/a", "access": { "anonymous": true, "secretRef": { "name": "k" } } } }),

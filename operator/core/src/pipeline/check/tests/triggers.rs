@@ -92,6 +92,14 @@ fn an_address_of_data_is_one_that_can_be_looked_at() {
     refused(with(json!({ "uri": "pvc://inbox" })), &at("uri"), "names no file or folder: write pvc://claim/path");
     refused(with(json!({ "uri": "pvc://inbox/../etc" })), &at("uri"), "names no path below the claim's root");
     refused(with(json!({ "uri": "ftp://lake/x" })), &at("uri"), "is no address that can be looked at");
+    refused(
+        with(json!({ "uri": "https://me:secret@h/x" })),
+        &at("uri"),
+        "write access.secretRef with HTTP_AUTHORIZATION",
+    );
+    refused(with(json!({ "uri": "http://169.254.169.254/x" })), &at("uri"), "is for the machine alone");
+    refused(with(json!({ "uri": "s3://$[[params.x]]/p/" })), &at("uri"), "nothing is filled in here");
+    refused(with(json!({ "uri": "s3://lake/../p/" })), &at("uri"), "write the key as it is in the bucket");
     refused(with(json!({ "uri": "az://lake", "access": { "account": "me" } })), &at("uri"), "write az://container/key");
     refused(
         with(json!({ "uri": "az://lake/a" })),
