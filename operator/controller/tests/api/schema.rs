@@ -439,6 +439,7 @@ async fn how_a_model_waits_answers_and_starts_is_held_to_its_bounds() {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "a list of what is refused")]
 async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
     refuses(
         "StageTemplate",

@@ -87,7 +87,9 @@ mod tests {
         let before = status.clone();
         give(&runs, || true, &mut status);
         assert_eq!(status, before, "nobody is new");
-        runs.iter_mut().for_each(|run| take(run, &before));
+        for run in &mut runs {
+            take(run, &before);
+        }
         give(&runs, || true, &mut status);
         assert_eq!(status, before, "what was taken is forgotten with the next one");
         runs.push(run("d", "03"));

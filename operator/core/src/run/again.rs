@@ -71,7 +71,7 @@ pub(super) fn begin(
             let CacheStatus { key, lost, mixed, .. } = status.cache.take().map(|cache| *cache).unwrap_or_default();
             let (key, mixed) = if anew || status.items.is_none() { (None, false) } else { (key, mixed) };
             let refresh = asked.stage.as_deref() == Some(name);
-            let cache = CacheStatus { key, refresh, lost, mixed, ..CacheStatus::default() };
+            let cache = CacheStatus { key, refresh, mixed, lost, ..CacheStatus::default() };
             let cache = Some(Box::new(cache)).filter(|cache| **cache != CacheStatus::default());
             // The other items get runs of other names.
             let of_items = frozen.stages.get(name).is_some_and(FrozenStage::runs_pipeline_for_items);

@@ -39,7 +39,7 @@ impl Items {
         };
         let range = match &self.source {
             ItemSource::Range { start, step } => json!([start, step]),
-            _ => Value::Null,
+            ItemSource::File { .. } => Value::Null,
         };
         json!([self.total, range, list])
     }

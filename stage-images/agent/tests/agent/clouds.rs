@@ -127,7 +127,9 @@ fn of_attempts_at_the_same_time_one_wins_and_a_later_one_reports_it(cloud: &mut 
         let out = format!("stage/attempts/{}/out", stage.task["attempt"]);
         eventually("every program runs", || stage.path(&out).exists());
     }
-    pods.iter().for_each(|stage| write(&stage.path("stage/go"), b""));
+    for stage in &pods {
+        write(&stage.path("stage/go"), b"");
+    }
     let waits = pods
         .into_iter()
         .zip(children)
@@ -368,6 +370,13 @@ fn what_a_program_prints_is_kept_and_read(cloud: &mut Cloud) {
     assert!(found == [(1, Some(1), first.stdout), (1, None, b"again\n".to_vec()), (2, None, long.stdout)]);
 }
 
+/// Takes the first line.
+fn line<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let (text, after) = rest.split_at(rest.iter().position(|byte| *byte == b'\n').unwrap());
+    *rest = &after[1..];
+    text
+}
+
 fn an_artifact_is_sent_file_by_file(cloud: &mut Cloud) {
     let large = vec![b'x'; 12 * MIB];
     let files = [("a b/ü#%41~.csv", b"hello".as_slice()), ("empty", b""), ("large", &large)];
@@ -380,11 +389,6 @@ fn an_artifact_is_sent_file_by_file(cloud: &mut Cloud) {
     let output = sent(&format!("{RUN}/out"), 5 + large.len());
     assert!(output.status.success(), "{}", errors(&output));
     let (mut rest, mut found) = (output.stdout.as_slice(), Vec::new());
-    fn line<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
-        let (text, after) = rest.split_at(rest.iter().position(|byte| *byte == b'\n').unwrap());
-        *rest = &after[1..];
-        text
-    }
     let head: ArtifactHead = serde_json::from_slice(line(&mut rest)).unwrap();
     for _ in 0..head.files {
         let part: FilePart = serde_json::from_slice(line(&mut rest)).unwrap();

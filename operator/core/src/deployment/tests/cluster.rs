@@ -251,6 +251,7 @@ impl Cluster {
         panic!("no rest after 20 passes: {:?}", self.plan());
     }
 
+    #[allow(clippy::too_many_lines, reason = "one arm for each kind of object")]
     fn apply(&mut self, apply: Apply) {
         match apply {
             Apply::Deployment(deployment) => {

@@ -114,6 +114,7 @@ pub fn check(
 }
 
 /// Whether anything of a pipeline names the number of its run.
+#[must_use]
 pub fn asks_for_number(spec: &MLPipelineSpec, templates: &BTreeMap<String, Arc<StageTemplate>>) -> bool {
     !number::named(spec, templates).is_empty()
 }

@@ -93,7 +93,6 @@ fn no_address(uri: &str) -> Option<String> {
         "http" | "https" if access::is_metadata(host) => {
             Some(format!("{host} is for the machine alone, not for data: write the address of a server"))
         }
-        "http" | "https" => None,
         "s3" | "gs" | "az" if host.is_empty() || !rest.contains('/') => {
             let bucket = if scheme == "az" { "az://container" } else { &format!("{scheme}://bucket") };
             Some(format!("`{uri}` names no object: write {bucket}/key, or {bucket}/prefix/ for all objects below it"))
@@ -105,7 +104,7 @@ fn no_address(uri: &str) -> Option<String> {
         "s3" | "gs" | "az" if path.split('/').any(|part| part == "..") => {
             Some(format!("`{uri}` has \"..\" in it: write the key as it is in the bucket"))
         }
-        "s3" | "gs" | "az" | "pvc" => None,
+        "http" | "https" | "s3" | "gs" | "az" | "pvc" => None,
         _ => Some(format!(
             "`{uri}` is no address that can be looked at: write https://, http://, s3://, gs://, az:// or pvc://"
         )),
