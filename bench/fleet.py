@@ -45,6 +45,7 @@ Buckets = dict[float, int]
 class Fleet:
     namespaces: int
     models: int
+    together: int
 
     def names(self) -> list[str]:
         return [f"fleet-{i:02}" for i in range(self.namespaces)]
@@ -57,8 +58,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--namespaces", type=int, default=50)
     parser.add_argument("--models", type=int, default=20, help="ModelDeployments in each")
+    parser.add_argument("--together", type=int, default=2, help="namespaces whose ModelDeployments come at the same time: two cores have no more")
     options = parser.parse_args(arguments)
-    fleet = Fleet(options.namespaces, options.models)
+    fleet = Fleet(options.namespaces, options.models, options.together)
     with nodes_for_routers(fleet), simulated_nodes(), namespaces(fleet), Client() as client:
         measure(fleet, client)
     return 0
@@ -152,12 +154,17 @@ def deployment(model: str) -> dict:
 
 
 def made(fleet: Fleet, client: Client, look: Callable[[], object]) -> float:
-    """Seconds until all of them are Ready, from the first that is created."""
-    everywhere = [(namespace, f"m-{i:02}") for i in range(fleet.models) for namespace in fleet.names()]
+    """Seconds until all of them are Ready, from the first that is created; some namespaces after the others."""
+    models = [f"m-{i:02}" for i in range(fleet.models)]
+    everywhere = [(namespace, model) for model in models for namespace in fleet.names()]
     client.all([("POST", path(namespace, "modelversions"), version(model, 1)) for namespace, model in everywhere])
     began = time.monotonic()
-    client.all([("POST", path(namespace, "modeldeployments"), deployment(model)) for namespace, model in everywhere])
-    wait_for("Ready everywhere", lambda: (look(), ready() == fleet.all())[1], 3600, 2)
+    names = fleet.names()
+    for first in range(0, len(names), fleet.together):
+        some = names[first : first + fleet.together]
+        client.all([("POST", path(namespace, "modeldeployments"), deployment(model)) for model in models for namespace in some])
+        there = min(first + fleet.together, len(names)) * fleet.models
+        wait_for(f"{there} that are Ready", lambda there=there: (look(), ready() == there)[1], 3600, 1)
     return time.monotonic() - began
 
 
