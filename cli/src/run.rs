@@ -6,9 +6,11 @@ use clap::Args;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use millrace_core::api::{
-    MLPipeline, MLPipelineRun, MLPipelineRunSpec, ParamSpec, ParamType, PipelineRef, Store, Value,
+    MLPipeline, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec, ParamSpec, ParamType, PipelineRef, RunInput, Store,
+    Value,
 };
-use millrace_core::pipeline::bind_params;
+use millrace_core::pipeline::{bind_inputs, bind_params};
+use millrace_core::problem::Problem;
 use millrace_core::{names, problem};
 use serde_json::json;
 
@@ -30,6 +32,9 @@ pub struct Run {
     /// The value of a parameter, as it would be written in YAML
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
+    /// What the run is given for an input of the pipeline: an address, such as s3://bucket/path or pvc://claim/path
+    #[arg(short, long = "input", value_name = "NAME=URI")]
+    pub inputs: Vec<String>,
     /// The run's name; default: the pipeline's with a few letters
     #[arg(long)]
     pub name: Option<String>,
@@ -60,9 +65,7 @@ pub async fn run(cluster: &Cluster, command: Run) -> Result<Answer, Error> {
         None => run.spec.pipeline.clone(),
     };
     let store = pipeline.as_ref().and_then(|spec| spec.store.clone());
-    let declared = pipeline.map(|spec| spec.params).unwrap_or_default();
-    run.spec.params.extend(given(&command.params, &declared).map_err(Error::Said)?);
-    bind_params(&declared, &run.spec.params, "params").map_err(|found| Error::said(problem::every(&found)))?;
+    bind(&mut run, &command, &pipeline.unwrap_or_default())?;
     run.spec.priority = command.priority.or(run.spec.priority);
     if let Some(name) = command.name {
         run.metadata.name = Some(name);
@@ -184,6 +187,21 @@ fn inline(pipeline: MLPipeline) -> MLPipelineRun {
         spec: MLPipelineRunSpec { pipeline: Some(spec), ..MLPipelineRunSpec::default() },
         status: None,
     }
+}
+
+/// Takes over the values and inputs of the command line.
+pub fn bind(run: &mut MLPipelineRun, command: &Run, pipeline: &MLPipelineSpec) -> Result<(), Error> {
+    run.spec.params.extend(given(&command.params, &pipeline.params).map_err(Error::Said)?);
+    for pair in &command.inputs {
+        let Some((name, uri)) = pair.split_once('=') else {
+            return Err(Error::said(format!("-i {pair}: write name=address, as in data=s3://bucket/path")));
+        };
+        run.spec.inputs.insert(name.to_owned(), RunInput { uri: Some(uri.to_owned()), ..RunInput::default() });
+    }
+    let params = bind_params(&pipeline.params, &run.spec.params, "params").err();
+    let inputs = bind_inputs(&pipeline.inputs, &run.spec.inputs, "inputs").err();
+    let problems: Vec<Problem> = params.into_iter().chain(inputs).flatten().collect();
+    if problems.is_empty() { Ok(()) } else { Err(Error::said(problem::every(&problems))) }
 }
 
 /// Values by name. Text of a parameter that is text is taken as it is; anything else is read as YAML.

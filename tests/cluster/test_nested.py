@@ -52,7 +52,7 @@ class Nested(NestedTest):
         self.assertEqual(stage["run"]["name"], f"{run}-clean-1")
         inner = self.run_of(f"{run}-clean-1")
         self.assertEqual(stage["run"]["uid"], inner["metadata"]["uid"])
-        self.assertEqual(stage["outputs"]["data"]["digest"], inner["status"]["stages"]["drop-odd"]["outputs"]["data"]["digest"])
+        self.assertEqual(stage["outputs"]["data"]["digest"], inner["status"]["stages"]["multiples"]["outputs"]["data"]["digest"])
         self.assertEqual(self.logs("sum"), "3 rows, their sum is 12\n")
         self.assertIn("clean", self.millrace("tree", run).out)
         kubectl("delete", "mlr", run, "-n", self.namespace)

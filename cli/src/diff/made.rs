@@ -28,8 +28,10 @@ impl Made {
         let data = stages.iter().flat_map(|(name, stage)| {
             let outputs =
                 stage.outputs.iter().map(move |(output, made)| (format!("{name}.{output}"), json!(made.digest)));
-            let inputs =
-                stage.inputs.iter().map(move |(input, read)| (format!("{name}.{input} (model)"), json!(read.digest)));
+            let inputs = stage.inputs.iter().map(move |(input, read)| {
+                let what = if read.model_version.is_some() { " (model)" } else { "" };
+                (format!("{name}.{input}{what}"), json!(read.digest))
+            });
             outputs.chain(inputs)
         });
         let metrics = stages.iter().flat_map(|(name, stage)| {

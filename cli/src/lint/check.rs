@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millrace_core::api::{InferenceGraph, MLPipeline, MLPipelineRun, MLPipelineSpec, ModelDeployment, StageTemplate};
+use millrace_core::api::{InferenceGraph, MLPipeline, MLPipelineRun, ModelDeployment, StageTemplate};
 use millrace_core::config::Config;
 use millrace_core::deployment;
 use millrace_core::graph;
-use millrace_core::pipeline::{self, bind_params, check_template, foreign};
+use millrace_core::pipeline::{self, bind_inputs, bind_params, check_template, foreign};
 use millrace_core::problem::Problem;
 use millrace_core::run::misplaced;
 use serde::de::DeserializeOwned;
@@ -22,7 +22,7 @@ use crate::yaml;
 #[derive(Default)]
 pub struct Known {
     pub templates: BTreeMap<String, Arc<StageTemplate>>,
-    pipelines: BTreeMap<String, MLPipelineSpec>,
+    pipelines: BTreeMap<String, Arc<MLPipeline>>,
 }
 
 impl Known {
@@ -45,7 +45,7 @@ impl Known {
             }
             "MLPipeline" => {
                 if let Ok(pipeline) = read::<MLPipeline>(object) {
-                    self.pipelines.insert(object.name.clone(), pipeline.spec);
+                    self.pipelines.insert(object.name.clone(), Arc::new(pipeline));
                 }
             }
             _ => {}
@@ -72,7 +72,8 @@ fn checked(object: &Object, known: &Known) -> Result<(Vec<Problem>, Vec<Problem>
     Ok(match object.kind.as_str() {
         "MLPipeline" => {
             let spec = read::<MLPipeline>(object)?.spec;
-            let found = pipeline::check(&spec, &known.templates, &config).err().unwrap_or_default();
+            let mut found = pipeline::check(&spec, &known.templates, &config).err().unwrap_or_default();
+            found.extend(pipeline::circles(&object.name, &spec, &known.pipelines));
             (found, foreign::in_pipeline(&spec))
         }
         "MLPipelineRun" => of_run(&read(object)?, known, &config),
@@ -99,9 +100,10 @@ fn of_run(run: &MLPipelineRun, known: &Known, config: &Config) -> (Vec<Problem>,
         unlikely.extend(within(foreign::in_pipeline(spec)));
     }
     // One that is in none of the files may be in the cluster.
-    let named = run.spec.pipeline_ref.as_ref().and_then(|reference| known.pipelines.get(&reference.name));
+    let named = run.spec.pipeline_ref.as_ref().and_then(|reference| known.pipelines.get(&reference.name)).map(|found| &found.spec);
     if let Some(spec) = run.spec.pipeline.as_ref().or(named) {
         found.extend(bind_params(&spec.params, &run.spec.params, "spec.params").err().unwrap_or_default());
+        found.extend(bind_inputs(&spec.inputs, &run.spec.inputs, "spec.inputs").err().unwrap_or_default());
         if let Ok(frozen) = pipeline::check(spec, &known.templates, config) {
             found.extend(misplaced(&frozen, &run.spec.approvals));
         }

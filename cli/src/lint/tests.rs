@@ -132,6 +132,31 @@ fn a_run_is_checked_against_the_pipeline_beside_it() {
 }
 
 #[test]
+fn a_run_is_given_what_the_pipeline_beside_it_takes() {
+    let text = format!(
+        "{HEAD}spec:\n  inputs: {{ rows: {{}} }}\n  stages: {{ a: {{ inputs: {{ x: {{ input: rws }} }}, container: {{ image: i, command: [c] }} }} }}\n---\napiVersion: millrace.dev/v1alpha1\nkind: MLPipelineRun\nmetadata: {{ generateName: p- }}\nspec:\n  pipelineRef: {{ name: p }}\n"
+    );
+    let found: Vec<_> = found(&text).into_iter().map(|(_, _, path, message)| (path, message)).collect();
+    assert_eq!(found[0].0, "spec.stages.a.inputs.x.input");
+    assert!(found[0].1.contains("did you mean `rows`?"), "{found:?}");
+    assert_eq!(found[1].0, "spec.inputs.rows");
+    assert_eq!(found.len(), 2, "{found:?}");
+}
+
+#[test]
+fn pipelines_that_start_each_other_are_told() {
+    let starts = |name: &str, other: &str| {
+        format!(
+            "{}spec:\n  triggers: {{ onPipeline: {{ x: {{ pipeline: {other} }} }} }}\n  stages: {{ a: {{ container: {{ image: i, command: [c] }} }} }}\n",
+            HEAD.replace("name: p", &format!("name: {name}"))
+        )
+    };
+    let said = found(&starts("p", "p"));
+    assert!(said.len() == 1 && said[0].3.contains("`p` would start itself for ever"), "{said:?}");
+    assert_eq!(found(&format!("{}---\n{}", starts("p", "q"), starts("q", "p"))).len(), 2);
+}
+
+#[test]
 fn templates_of_other_tools_are_warnings() {
     let text = format!(
         "{HEAD}spec:\n  stages:\n    a:\n      container:\n        image: i\n        command: [echo, \"{{{{ params.x }}}}\"]\n"

@@ -26,7 +26,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use millrace_core::api::{MLPipeline, MLPipelineRun, ModelDeployment, PipelineRef, RetryFrom, RunNumbers};
 use millrace_core::config::Config;
-use millrace_core::pipeline::{self, Frozen, FrozenKind, bind_params};
+use millrace_core::pipeline::{self, Frozen, FrozenKind};
 use millrace_core::{expr, names, problem};
 use serde_json::{Value, json};
 
@@ -297,10 +297,10 @@ fn choose<'a>(command: &run::Run, files: &'a [File], known: &Known) -> Result<Re
     };
     let spec = pipeline.as_ref().map(|pipeline| &pipeline.spec).or(run.spec.pipeline.as_ref());
     let spec = spec.ok_or_else(|| Error::said(format!("{}: the run names no pipeline", file.path)))?;
-    run.spec.params.extend(run::given(&command.params, &spec.params).map_err(Error::Said)?);
-    bind_params(&spec.params, &run.spec.params, "params").map_err(|found| Error::said(problem::every(&found)))?;
-    let check = if pipeline.is_some() { pipeline::check } else { pipeline::check_in_place };
-    let frozen = check(spec, &known.templates, &config).map_err(|found| Error::said(problem::every(&found)))?;
+    let spec = spec.clone();
+    run::bind(&mut run, command, &spec)?;
+    let frozen = pipeline::check_run(&spec, &run.spec, &known.templates, &config);
+    let frozen = frozen.map_err(|found| Error::said(problem::every(&found)))?;
     // Another run has another name.
     let name = run.metadata.name.take();
     run.metadata.generate_name = name.or(run.metadata.generate_name);

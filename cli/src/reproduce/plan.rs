@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use millrace_core::api::{
     Cache, CacheMode, Container, Described, Lineage, Lock, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec,
-    ModelVersion, OnFailure, Register, Stage, StageTemplate, StageTemplateSpec, TemplateInput,
+    ModelVersion, OnFailure, PipelineInput, Register, Stage, StageTemplate, StageTemplateSpec, TemplateInput,
 };
 use millrace_core::pipeline::{self, Bond, Frozen, FrozenContainer, FrozenKind, FrozenStage, bind_params};
 use millrace_core::{duration, names, problem};
@@ -47,6 +47,7 @@ pub fn plan(name: &str, version: &ModelVersion, frozen: &Frozen, pinned: bool) -
     let Planned { templates, notes, .. } = planned;
     let spec = MLPipelineSpec {
         params: frozen.params.clone(),
+        inputs: given_again(frozen, &lineage),
         store: frozen.store.clone(),
         timeout: frozen.timeout_seconds.map(seconds),
         locks: locks(&frozen.locks),
@@ -59,12 +60,19 @@ pub fn plan(name: &str, version: &ModelVersion, frozen: &Frozen, pinned: bool) -
     let spec = MLPipelineRunSpec {
         params: params.map(|(name, value)| (name.clone(), value.clone())).collect(),
         pipeline: Some(spec),
+        inputs: lineage.inputs.clone(),
         code: lineage.code.clone(),
         ..MLPipelineRunSpec::default()
     };
     let metadata =
         ObjectMeta { name: Some(name.to_owned()), annotations: Some(sources.annotations()), ..ObjectMeta::default() };
     Ok(Plan { run: MLPipelineRun { metadata, spec, status: None }, templates, notes })
+}
+
+/// Inputs that the run was given artifacts for, and those that it need not be given. What was read at an address is in a stage.
+fn given_again(frozen: &Frozen, lineage: &Lineage) -> BTreeMap<String, PipelineInput> {
+    let wanted = frozen.inputs.iter().filter(|(name, input)| input.optional || lineage.inputs.contains_key(*name));
+    wanted.map(|(name, input)| (name.clone(), PipelineInput { default: None, ..input.clone() })).collect()
 }
 
 /// The stage that registered the version: it is the version's label, or else the one that registers such a model.

@@ -89,16 +89,11 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
     fn what_was_used_longest_ago_goes_first() {
-        let empty = || {
-            let (params, locks, stages) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-            Arc::new(Frozen { params, store: None, timeout_seconds: None, locks, stages })
-        };
+        let empty = || Arc::new(Frozen::default());
         let (mut inner, id) = (Inner::default(), |n: usize| Id::new("ns", n.to_string()));
         (0..8).for_each(|n| inner.insert(id(n), KEPT / 8, empty()));
         assert!(inner.touch(&id(0)).is_some());

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PodTemplate};
 use kube::Api;
-use millrace_core::api::{MLPipelineSpec, ModelVersion, StageTemplate};
-use millrace_core::pipeline::{Frozen, FrozenKind, claims};
+use millrace_core::api::{MLPipelineSpec, ModelVersion, RunInput, StageTemplate};
+use millrace_core::pipeline::{Frozen, FrozenStage, claims};
 use millrace_core::pod::{Access, Claims};
 use tokio::time::Instant;
 
@@ -89,12 +89,15 @@ pub(super) fn of_run(
     found
 }
 
+/// The claims on which lies what the run was given.
+pub(super) fn of_given(given: &BTreeMap<String, RunInput>) -> impl Iterator<Item = String> {
+    given.values().filter_map(|given| claims::of_address(&given.artifact.as_ref()?.uri))
+}
+
 /// The claims on which registered models lie, where a stage of the run reads one.
 fn of_models(frozen: &Frozen, versions: &[Arc<ModelVersion>]) -> BTreeSet<String> {
-    let reads = frozen.stages.values().any(|stage| match &stage.kind {
-        FrozenKind::Container(of) => of.inputs.values().any(|input| input.model.is_some() || input.deployed.is_some()),
-        _ => false,
-    });
+    let mut inputs = frozen.stages.values().flat_map(FrozenStage::inputs).map(|(_, input)| input);
+    let reads = inputs.any(|input| input.model.is_some() || input.deployed.is_some());
     let uris = versions.iter().filter(|_| reads).map(|version| version.spec.artifact.uri.as_str());
     uris.filter_map(claims::of_address).collect()
 }

@@ -157,6 +157,7 @@ impl Passes {
         let pod_templates = self.pod_templates(wanted).await?;
         let model_versions: Vec<_> = self.stores.versions.group(&id.namespace).into_values().collect();
         let mut mounts = claims::of_run(frozen.as_deref(), spec.filter(|_| !ended), &templates, &model_versions);
+        mounts.extend(claims::of_given(&run.spec.inputs).filter(|_| !ended));
         mounts.extend(pod_templates.values().flat_map(|template| claims::of_template(template)));
         let claims = self.claims(&id.namespace, mounts).await?;
         let jobs: Vec<_> = self.stores.jobs.group(&uid).into_values().collect();
@@ -236,7 +237,7 @@ impl Passes {
     /// The runs of the stages that run another pipeline, by name.
     fn nested(&self, id: &Id, run: &MLPipelineRun, frozen: Option<&Frozen>) -> BTreeMap<String, Arc<MLPipelineRun>> {
         let of_items = frozen.is_some_and(|frozen| frozen.stages.values().any(FrozenStage::runs_pipeline_for_items));
-        let again = || run.status.iter().flat_map(|status| status.stages.values()).any(|stage| stage.retries > 0);
+        let again = || run.status.iter().flat_map(|status| status.stages.values()).any(|stage| stage.retries + stage.failures > 0);
         if of_items || again() {
             // There may be a thousand of them, and no status lists them, nor what ran before a stage was begun again.
             return self.stores.children(&id.namespace, run);

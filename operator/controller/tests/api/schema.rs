@@ -166,9 +166,18 @@ async fn a_stage_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
                 "outputs belong to a stage with container",
             ),
             (
-                json!({ "stages": { "register": { "retry": { "limit": 1 } } } }),
-                "inputs, gate, retry, timeout and pendingTimeout belong to a stage with uses or container",
+                json!({ "stages": { "register": { "timeout": "1h" } } }),
+                "gate, timeout and pendingTimeout belong to a stage with uses or container",
             ),
+            (
+                json!({ "stages": { "register": { "retry": { "limit": 1 } } } }),
+                "inputs and retry belong to a stage with uses, container or pipeline",
+            ),
+            (
+                json!({ "inputs": { "a": { "optional": true, "default": { "uri": "https://x/y" } } } }),
+                "what has a default is always there",
+            ),
+            (json!({ "inputs": { "a": { "default": { "uri": "ftp://x/y" } } } }), "should match"),
             (
                 json!({ "stages": { "register": { "forEach": { "items": [1] } } } }),
                 "forEach belongs to a stage with uses, container or pipeline",
@@ -200,14 +209,14 @@ async fn an_input_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
         &[
             (
                 stage(json!({ "inputs": { "a": { "deployed": "m", "model": { "name": "m" } } } })),
-                "exactly one of from, uri, table, deployed and model is required",
+                "exactly one of from, uri, table, deployed, model and input is required",
             ),
             (stage(json!({ "inputs": { "a": { "model": {} } } })), "model.name: Required value"),
             (stage(json!({ "inputs": { "a": { "model": { "name": "m", "version": 0 } } } })), "greater than or equal to 1"),
-            (stage(json!({ "inputs": { "a": {} } })), "exactly one of from, uri, table, deployed and model is required"),
+            (stage(json!({ "inputs": { "a": {} } })), "exactly one of from, uri, table, deployed, model and input is required"),
             (
                 stage(json!({ "inputs": { "a": { "from": "b.c", "uri": "https://x/y" } } })),
-                "exactly one of from, uri, table, deployed and model is required",
+                "exactly one of from, uri, table, deployed, model and input is required",
             ),
             (stage(json!({ "inputs": { "a": { "uri": "ftp://x/y" } } })), "should match"),
             (
@@ -216,7 +225,7 @@ async fn an_input_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
             ),
             (
                 stage(json!({ "inputs": { "a": { "uri": "https://x/y", "optional": true } } })),
-                "optional belongs to an input with from, deployed or model",
+                "optional belongs to an input with from, deployed, model or input",
             ),
             (
                 stage(json!({ "inputs": { "a": { "uri": "s3://x/y", "mode": "Uri", "maxAge": "1h" } } })),
@@ -237,7 +246,7 @@ async fn an_input_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
             ),
             (
                 stage(json!({ "inputs": { "a": { "from": "b.c", "table": { "uri": "s3://a/b" } } } })),
-                "exactly one of from, uri, table, deployed and model is required",
+                "exactly one of from, uri, table, deployed, model and input is required",
             ),
             (
                 stage(json!({ "inputs": { "a": { "window": "1d", "table": { "uri": "s3://a/b" } } } })),
@@ -245,7 +254,7 @@ async fn an_input_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
             ),
             (
                 stage(json!({ "inputs": { "a": { "optional": true, "table": { "uri": "s3://a/b" } } } })),
-                "optional belongs to an input with from, deployed or model",
+                "optional belongs to an input with from, deployed, model or input",
             ),
             (
                 stage(json!({ "inputs": { "a": { "table": { "uri": "pvc://a/b", "access": { "region": "eu" } } } } })),
@@ -348,6 +357,12 @@ async fn a_run_needs_exactly_one_pipeline() {
             (json!({ "pipelineRef": null }), "exactly one of pipelineRef and pipeline is required"),
             (json!({ "pipeline": inline }), "exactly one of pipelineRef and pipeline is required"),
             (json!({ "pipelineRef": "p" }), "must be of type object"),
+            (json!({ "inputs": { "a": {} } }), "exactly one of uri and artifact is required"),
+            (json!({ "inputs": { "a": { "uri": "https://x/y", "type": "model" } } }), "type belongs to an artifact"),
+            (
+                json!({ "inputs": { "a": { "maxAge": "1h", "artifact": { "uri": "pvc://a/b", "digest": format!("sha256:{:064}", 0), "size": 1 } } } }),
+                "digest, maxAge and access belong to uri",
+            ),
             (json!({ "pipelineRef": { "name": "p", "namespace": "other" } }), "unknown field"),
             (json!({ "ttl": "1 week" }), "should match"),
             (approval(&json!({ "decision": "Approve" })), "by: Required value"),
@@ -844,22 +859,30 @@ async fn any_json_value_is_kept_as_a_parameter() {
 #[tokio::test]
 async fn the_spec_of_a_run_and_of_a_version_cannot_be_changed() {
     with_temp_ns(|client, namespace| async move {
-        for (kind, patch, words) in [
+        for (name, kind, patch, words) in [
             (
+                "a",
                 "MLPipelineRun",
                 json!({ "spec": { "params": { "rate": 0.3 } } }),
                 "the spec of a run cannot be changed, but for priority, suspend, cancel, retryFrom and approvals: create another run",
             ),
             (
+                "b",
+                "MLPipelineRun",
+                json!({ "spec": { "inputs": { "rows": { "uri": "https://x/y" } } } }),
+                "the spec of a run cannot be changed, but for priority, suspend, cancel, retryFrom and approvals: create another run",
+            ),
+            (
+                "a",
                 "ModelVersion",
                 json!({ "spec": { "metrics": { "f1": 1.0 } } }),
                 "a ModelVersion cannot be changed: register another version",
             ),
         ] {
-            create(&client, &namespace, &object(kind, "a", &valid(kind)), false).await.unwrap();
-            let refusal = change(&client, &namespace, kind, "a", &patch).await.unwrap_err();
+            create(&client, &namespace, &object(kind, name, &valid(kind)), false).await.unwrap();
+            let refusal = change(&client, &namespace, kind, name, &patch).await.unwrap_err();
             assert!(refusal.contains(words), "{refusal}");
-            change(&client, &namespace, kind, "a", &json!({ "metadata": { "labels": { "team": "a" } } }))
+            change(&client, &namespace, kind, name, &json!({ "metadata": { "labels": { "team": "a" } } }))
                 .await
                 .unwrap();
         }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Archive, ArchiveStatus, Artifacts, Cache, Condition, Lock, OnFailure, ParamSpec, Retry, Stage, Store, Triggers,
+    Archive, ArchiveStatus, Artifacts, Cache, Condition, Lock, OnFailure, ParamSpec, PipelineInput, Retry, Stage, Store, Triggers,
     TriggersStatus, schema,
 };
 
@@ -50,6 +50,10 @@ pub struct MLPipelineSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub params: BTreeMap<String, ParamSpec>,
+    /// Artifacts that a run is given, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub inputs: BTreeMap<String, PipelineInput>,
     /// Where artifacts lie. Needed as soon as a stage has an output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Store>,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::approve;
 use super::stage::is_artifact;
 use super::{
-    Approval, ApprovalStatus, ArtifactType, CacheStatus, Condition, LocksStatus, MLPipelineSpec, StoreAccess, Value,
+    Approval, ApprovalStatus, ArtifactType, CacheStatus, Condition, LocksStatus, MLPipelineSpec, RunInput, StoreAccess, Value,
     schema,
 };
 
@@ -55,7 +55,7 @@ use super::{
     { "rule": "!has(self.scheduledTime) || (self.scheduledTime >= timestamp('1970-01-01T00:00:00Z') && self.scheduledTime <= timestamp('3000-01-01T00:00:00Z'))", "message": "scheduledTime must lie in the years 1970 to 2999" },
     { "rule": "has(self.pipelineRef) != has(self.pipeline)", "message": "exactly one of pipelineRef and pipeline is required" },
     { "rule": "!has(self.pipeline) || !(has(self.pipeline.triggers) || has(self.pipeline.history) || has(self.pipeline.concurrency))", "message": "triggers, history and concurrency belong to an MLPipeline: take them out" },
-    { "rule": "has(self.pipelineRef) == has(oldSelf.pipelineRef) && (!has(self.pipelineRef) || self.pipelineRef == oldSelf.pipelineRef) && has(self.pipeline) == has(oldSelf.pipeline) && (!has(self.pipeline) || self.pipeline == oldSelf.pipeline) && has(self.params) == has(oldSelf.params) && (!has(self.params) || self.params == oldSelf.params) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.scheduledTime) == has(oldSelf.scheduledTime) && (!has(self.scheduledTime) || self.scheduledTime == oldSelf.scheduledTime) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || self.ttl == oldSelf.ttl) && has(self.code) == has(oldSelf.code) && (!has(self.code) || self.code == oldSelf.code)", "message": "the spec of a run cannot be changed, but for priority, suspend, cancel, retryFrom and approvals: create another run" }
+    { "rule": "has(self.pipelineRef) == has(oldSelf.pipelineRef) && (!has(self.pipelineRef) || self.pipelineRef == oldSelf.pipelineRef) && has(self.pipeline) == has(oldSelf.pipeline) && (!has(self.pipeline) || self.pipeline == oldSelf.pipeline) && has(self.params) == has(oldSelf.params) && (!has(self.params) || self.params == oldSelf.params) && has(self.inputs) == has(oldSelf.inputs) && (!has(self.inputs) || self.inputs == oldSelf.inputs) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.scheduledTime) == has(oldSelf.scheduledTime) && (!has(self.scheduledTime) || self.scheduledTime == oldSelf.scheduledTime) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || self.ttl == oldSelf.ttl) && has(self.code) == has(oldSelf.code) && (!has(self.code) || self.code == oldSelf.code)", "message": "the spec of a run cannot be changed, but for priority, suspend, cancel, retryFrom and approvals: create another run" }
 ]))]
 pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,6 +67,10 @@ pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::any_map")]
     pub params: BTreeMap<String, Value>,
+    /// What it is given for the pipeline's `inputs`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub inputs: BTreeMap<String, RunInput>,
     /// The folder that programs of stages run in. `kubectl millrace run --code` writes it, and puts the folder into the pipeline's store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<RunCode>,
@@ -406,7 +410,7 @@ pub struct RunRef {
     pub uid: Option<String>,
 }
 
-/// Which model an input was.
+/// Which model, or which artifact that the run was given, an input was.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedInput {

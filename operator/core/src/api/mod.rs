@@ -20,6 +20,7 @@ mod monitoring;
 mod nested;
 mod param;
 mod payload_log;
+mod pipeline_inputs;
 mod pipeline_trigger;
 mod pod_settings;
 mod prometheus;
@@ -68,6 +69,7 @@ pub use model_version::{
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};
 pub use nested::{NestedOutput, NestedPipeline};
 pub use param::{ParamSpec, ParamType, Value};
+pub use pipeline_inputs::{AddressInput, PipelineInput, RunInput};
 pub use payload_log::{LogMode, LogSink, PayloadLog, PayloadLogStatus};
 pub use pipeline_trigger::{EndedRun, PipelineTrigger, PipelineTriggerStatus, UpstreamOutcome};
 pub use pod_settings::{

@@ -6,7 +6,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, RunCode, StoreAccess, Value, schema};
+use super::{Condition, RunCode, RunInput, StoreAccess, Value, schema};
 
 /// A registered model. Nothing of it can be changed.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -95,6 +95,10 @@ pub struct Lineage {
     pub run_uid: Option<String>,
     /// The stage that made the model.
     pub stage: String,
+    /// What its run was given for inputs of the pipeline, where that is what another run made.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub inputs: BTreeMap<String, RunInput>,
     /// The ControllerRevision that holds the frozen pipeline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<String>,

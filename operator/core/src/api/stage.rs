@@ -18,7 +18,8 @@ use super::{
     { "rule": "[has(self.uses), has(self.container), has(self.pipeline), has(self.approve), has(self.register), has(self.deploy), has(self.report)].filter(x, x).size() == 1", "message": "a stage is exactly one of uses, container, pipeline, approve, register, deploy and report" },
     { "rule": "has(self.uses) || !(has(self.with) || has(self.overrides))", "message": "with and overrides belong to a stage with uses" },
     { "rule": "has(self.container) || !has(self.outputs)", "message": "outputs belong to a stage with container: with uses they come from the StageTemplate" },
-    { "rule": "(has(self.uses) || has(self.container)) || !(has(self.inputs) || has(self.gate) || has(self.retry) || has(self.timeout) || has(self.pendingTimeout))", "message": "inputs, gate, retry, timeout and pendingTimeout belong to a stage with uses or container" },
+    { "rule": "(has(self.uses) || has(self.container)) || !(has(self.gate) || has(self.timeout) || has(self.pendingTimeout))", "message": "gate, timeout and pendingTimeout belong to a stage with uses or container" },
+    { "rule": "has(self.uses) || has(self.container) || has(self.pipeline) || !(has(self.inputs) || has(self.retry))", "message": "inputs and retry belong to a stage with uses, container or pipeline" },
     { "rule": "has(self.uses) || has(self.container) || has(self.pipeline) || !has(self.forEach)", "message": "forEach belongs to a stage with uses, container or pipeline" },
     { "rule": "!(has(self.pipeline) && has(self.forEach)) || !(has(self.forEach.from) || has(self.pipeline.outputs))", "message": "with pipeline, forEach has items or a range, and pipeline no outputs" },
     { "rule": "has(self.uses) || has(self.container) || !has(self.cache)", "message": "cache belongs to a stage with uses or container" },
@@ -61,7 +62,8 @@ pub struct Stage {
     /// Another pipeline, run as a part of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<NestedPipeline>,
-    /// What the stage reads, by name: its program finds the path of `data` in `MILLRACE_INPUT_DATA`.
+    /// What the stage reads, by name: its program finds the path of `data` in `MILLRACE_INPUT_DATA`. With `pipeline` what that pipeline is given, by the
+    /// names of its own `inputs`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub inputs: BTreeMap<String, Input>,
@@ -93,7 +95,8 @@ pub struct Stage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
     /// How often a failed stage is tried again. Failures of the infrastructure (an eviction, a lost node) are not counted.
-    /// Default: the StageTemplate's, else `defaults.retry`, else none.
+    /// Default: the StageTemplate's, else `defaults.retry`, else none. With `pipeline` each try is another run of it, there is no default, and `limit` and
+    /// `backoff` are all there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// What the stage holds while it runs, by names that all pipelines of the namespace share. Until it has all of them nothing of it begins, and no
@@ -111,14 +114,14 @@ pub struct Stage {
     pub pending_timeout: Option<String>,
 }
 
-/// Where an input comes from: exactly one of `from`, `uri`, `table`, `deployed` and `model`.
+/// Where an input comes from: exactly one of `from`, `uri`, `table`, `deployed`, `model` and `input`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "[has(self.from), has(self.uri), has(self.table), has(self.deployed), has(self.model)].filter(x, x).size() == 1", "message": "exactly one of from, uri, table, deployed and model is required" },
+    { "rule": "[has(self.from), has(self.uri), has(self.table), has(self.deployed), has(self.model), has(self.input)].filter(x, x).size() == 1", "message": "exactly one of from, uri, table, deployed, model and input is required" },
     { "rule": "!has(self.default) || has(self.from)", "message": "default belongs to an input with from" },
     { "rule": "has(self.uri) || !(has(self.digest) || has(self.maxAge) || has(self.access))", "message": "digest, maxAge and access belong to an input with uri" },
-    { "rule": "!(has(self.uri) || has(self.table)) || !has(self.optional) || !self.optional", "message": "optional belongs to an input with from, deployed or model: what a uri or a table names has to be there" },
+    { "rule": "!(has(self.uri) || has(self.table)) || !has(self.optional) || !self.optional", "message": "optional belongs to an input with from, deployed, model or input: what a uri or a table names has to be there" },
     { "rule": "!has(self.mode) || self.mode == 'Path' || !(has(self.digest) || has(self.maxAge) || has(self.access))", "message": "with mode: Uri nothing is read: take digest, maxAge and access out" },
     { "rule": "!has(self.mode) || self.mode == 'Path' || !has(self.table)", "message": "a table is read into a folder: take mode out" },
     { "rule": "!has(self.digest) || !has(self.maxAge)", "message": "what has a digest does not age: take maxAge out" },
@@ -157,6 +160,10 @@ pub struct Input {
     /// A registered model, as it is when the stage starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelInput>,
+    /// One of the pipeline's own `inputs`: what the run was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub input: Option<String>,
     /// A snapshot of a table, as a folder of Parquet files. It is read when the stage would begin, by a stage of its own that is called
     /// `<stage>-<input>`: its results have the version, and every attempt of this stage sees the same rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,7 +173,7 @@ pub struct Input {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub window: Option<String>,
-    /// Run without this input where it is not there: nothing deployed or registered yet, or neither `from` nor `default` was made.
+    /// Run without this input where it is not there: nothing deployed or registered yet, the run was not given it, or neither `from` nor `default` was made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
     /// What the program is handed: the path of a copy or a mount, which was compared with its digest; or the address, and nothing is read.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{
     Approve, CacheMode, Container, Deploy, ForEach, Gate, Input, NestedPipeline, OnFailure, Output, ParamSpec,
-    Register, Report, Retry, Store, Value, is_stop,
+    PipelineInput, Register, Report, Retry, Store, Value, is_stop,
 };
 use crate::names;
 
@@ -15,10 +15,12 @@ use crate::names;
 const HASH: usize = 10;
 
 /// A checked pipeline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Frozen {
     pub params: BTreeMap<String, ParamSpec>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, PipelineInput>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Store>,
     /// Of the whole run.
@@ -89,6 +91,16 @@ impl FrozenStage {
         matches!(&self.kind, FrozenKind::Pipeline(nested) if nested.items().is_some())
     }
 
+    /// What it reads.
+    pub fn inputs(&self) -> impl Iterator<Item = (&String, &Input)> {
+        let inputs = match &self.kind {
+            FrozenKind::Container(container) => Some(&container.inputs),
+            FrozenKind::Pipeline(nested) => Some(&nested.inputs),
+            FrozenKind::Approve(_) | FrozenKind::Register(_) | FrozenKind::Deploy(_) | FrozenKind::Report(_) => None,
+        };
+        inputs.into_iter().flatten()
+    }
+
     /// What it runs in pods, if it does.
     #[must_use]
     pub fn container(&self) -> Option<&FrozenContainer> {
@@ -135,6 +147,11 @@ pub enum FrozenKind {
 pub struct FrozenNested {
     #[serde(flatten)]
     pub pipeline: NestedPipeline,
+    /// What it is given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, Input>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
     /// With `forEach`: what it runs over, and the pod that keeps what became of the items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collector: Option<Box<FrozenContainer>>,

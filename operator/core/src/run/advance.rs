@@ -142,7 +142,7 @@ fn step(
         FrozenKind::Pipeline(nested) if nested.items().is_some() => {
             nested_items::step(pass, name, nested, old, stages, effects)
         }
-        FrozenKind::Pipeline(nested) => nested::step(pass, name, &nested.pipeline, old, stages, effects),
+        FrozenKind::Pipeline(nested) => nested::step(pass, name, nested, old, stages, effects),
         FrozenKind::Approve(approve) => approve::step(pass, name, approve, old, stages, effects),
         FrozenKind::Register(register) => register::step(pass, name, register, old, stages, effects),
         FrozenKind::Deploy(deploy) => deploy::step(pass, name, deploy, old, stages, effects),

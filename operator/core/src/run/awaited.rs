@@ -67,12 +67,11 @@ pub(super) fn absent(pass: &Pass<'_>, wanted: &str) -> String {
 
 /// The ModelDeployments without which a stage cannot go on.
 fn named(stage: &FrozenStage) -> impl Iterator<Item = &str> {
-    let (deployed, inputs) = match &stage.kind {
-        FrozenKind::Deploy(deploy) => (Some(deploy.model_deployment.as_str()), None),
-        FrozenKind::Report(report) => (Some(report.model_deployment.as_str()), None),
-        FrozenKind::Container(container) => (None, Some(container.inputs.values())),
-        FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) => (None, None),
+    let deployed = match &stage.kind {
+        FrozenKind::Deploy(deploy) => Some(deploy.model_deployment.as_str()),
+        FrozenKind::Report(report) => Some(report.model_deployment.as_str()),
+        FrozenKind::Container(_) | FrozenKind::Pipeline(_) | FrozenKind::Approve(_) | FrozenKind::Register(_) => None,
     };
-    let needed = inputs.into_iter().flatten().filter(|input| !input.optional);
+    let needed = stage.inputs().map(|(_, input)| input).filter(|input| !input.optional);
     deployed.into_iter().chain(needed.filter_map(|input| input.deployed.as_deref()))
 }

@@ -36,7 +36,7 @@ pub(super) fn begin(
 ) -> StageStatus {
     // All items and all attempts read the same, also those that run when another version is served.
     let kept = Some(status.inputs.clone()).filter(|kept| !kept.is_empty());
-    let resolved = kept.map_or_else(|| inputs::models(pass, &stage.inputs), Ok);
+    let resolved = kept.map_or_else(|| inputs::resolve(pass, &stage.inputs), Ok);
     if let Ok(resolved) = &resolved {
         let resolved = StageStatus { inputs: resolved.clone(), ..status.clone() };
         match cache::look(pass, name, stage, &resolved, stages, effects) {

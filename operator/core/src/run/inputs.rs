@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::pass::{Pass, Stages};
 use super::{Words, awaited, render, scope};
 use crate::api::{
-    Input, InputMode, ModelInput, ModelVersion, OutputStatus, ResolvedInput, StageState, StageStatus, Store,
+    ArtifactType, Input, InputMode, ModelArtifact, ModelInput, ModelVersion, OutputStatus, ResolvedInput, RunInput,
+    StageState, StageStatus, Store,
 };
 use crate::expr;
 use crate::model_version::is_called_right;
@@ -47,13 +48,17 @@ impl Hindrance {
     }
 }
 
-/// What the models are that an attempt reads which is made now: those of `deployed` and of `model`.
-pub(super) fn models(
+/// What is read by an attempt that is made now, and that no stage made: the models of `deployed` and of `model`, and what the run was given.
+pub(super) fn resolve(
     pass: &Pass<'_>,
     inputs: &BTreeMap<String, Input>,
 ) -> Result<BTreeMap<String, ResolvedInput>, Hindrance> {
     let mut resolved = BTreeMap::new();
     for (name, input) in inputs {
+        if let Some(named) = &input.input {
+            resolved.insert(name.clone(), given(pass, named).map(of_artifact).unwrap_or_default());
+            continue;
+        }
         let served_by = input.deployed.as_ref();
         // One that is not there is another matter: this is served, and nobody knows its signature, its metrics and its bytes.
         if let Some(why) = served_by.and_then(|deployment| unregistered(pass, deployment)) {
@@ -71,6 +76,47 @@ pub(super) fn models(
         };
     }
     Ok(resolved)
+}
+
+/// What the run was given for one of its pipeline's inputs. Nothing for one that it need not be given.
+fn given<'a>(pass: &Pass<'a>, named: &str) -> Option<&'a ModelArtifact> {
+    pass.run.spec.inputs.get(named)?.artifact.as_deref()
+}
+
+/// What another pipeline is given by a stage that runs it.
+pub(super) fn hand_over(
+    pass: &Pass<'_>,
+    inputs: &BTreeMap<String, Input>,
+    resolved: &BTreeMap<String, ResolvedInput>,
+    stages: &Stages,
+) -> Result<BTreeMap<String, RunInput>, Hindrance> {
+    let own = store::access(pass.frozen.store.as_ref());
+    let mut found = BTreeMap::new();
+    for (name, input) in inputs {
+        let (kind, artifact) = if let Some(from) = &input.from {
+            match artifact(input, stages) {
+                Some(OutputStatus { kind, uri, digest, size, access, .. }) => {
+                    let (uri, digest, access) = (uri.clone(), digest.clone(), access.clone().or_else(|| own.clone()));
+                    (*kind, ModelArtifact { uri, digest, size: *size, access })
+                }
+                None if input.optional => continue,
+                None => return Err(absent(name, from, stages)),
+            }
+        } else {
+            let Some(ResolvedInput { uri: Some(uri), digest: Some(digest), size: Some(size), access, .. }) =
+                resolved.get(name)
+            else {
+                continue;
+            };
+            let kind = match &input.input {
+                Some(named) => pass.run.spec.inputs.get(named).map(|given| given.kind).unwrap_or_default(),
+                None => ArtifactType::Model,
+            };
+            (kind, ModelArtifact { uri: uri.clone(), digest: digest.clone(), size: *size, access: access.clone() })
+        };
+        found.insert(name.clone(), RunInput { artifact: Some(Box::new(artifact)), kind, ..RunInput::default() });
+    }
+    Ok(found)
 }
 
 /// What is wrong with a ModelDeployment whose model is not registered.
@@ -129,16 +175,20 @@ fn registered<'a>(pass: &'a Pass<'_>, wanted: &ModelInput) -> Result<&'a ModelVe
 }
 
 fn of_version(version: &ModelVersion) -> ResolvedInput {
+    ResolvedInput { model_version: version.metadata.name.clone(), ..of_artifact(&version.spec.artifact) }
+}
+
+fn of_artifact(artifact: &ModelArtifact) -> ResolvedInput {
     ResolvedInput {
-        model_version: version.metadata.name.clone(),
-        uri: Some(version.spec.artifact.uri.clone()),
-        digest: Some(version.spec.artifact.digest.clone()),
-        size: Some(version.spec.artifact.size),
-        access: version.spec.artifact.access.clone(),
+        model_version: None,
+        uri: Some(artifact.uri.clone()),
+        digest: Some(artifact.digest.clone()),
+        size: Some(artifact.size),
+        access: artifact.access.clone(),
     }
 }
 
-/// What to do about a model that the agent calls lost; nothing if it was another input.
+/// What to do about a model, or what the run was given, that the agent calls lost; nothing if it was another input.
 pub(super) fn remedy(
     inputs: &BTreeMap<String, Input>,
     resolved: &BTreeMap<String, ResolvedInput>,
@@ -147,7 +197,14 @@ pub(super) fn remedy(
     let named = |name: &String| message.contains(&format!("input {name:?}"));
     let (name, input) = inputs.iter().find(|(name, _)| named(name))?;
     let ResolvedInput { model_version, uri, .. } = resolved.get(name)?;
-    let (version, uri) = (model_version.as_ref()?, uri.as_ref()?);
+    let uri = uri.as_ref()?;
+    if let Some(named) = &input.input {
+        return Some(format!(
+            "it is what the run was given as its input `{named}`, and what lies at {uri} is not that: let the run that made it make it again (retryFrom \
+             its stage), then start a new run"
+        ));
+    }
+    let version = model_version.as_ref()?;
     let (served, other) = match &input.deployed {
         Some(deployment) => {
             (format!(", which ModelDeployment {deployment} serves,"), format!("let {deployment} serve another version"))

@@ -52,10 +52,6 @@ fn built_with(
     run.metadata.namespace = Some("team".into());
     run.spec.code = code;
     let mut frozen = Frozen {
-        params: BTreeMap::new(),
-        store: None,
-        timeout_seconds: None,
-        locks: BTreeMap::new(),
         stages: [(
             "train".to_owned(),
             FrozenStage {
@@ -69,6 +65,7 @@ fn built_with(
             },
         )]
         .into(),
+        ..Frozen::default()
     };
     frozen.store = store.map(|store| serde_json::from_value(store).unwrap());
     let params = BTreeMap::from([("word".to_owned(), json!("$(HOME) $[[ run.uid ]]"))]);

@@ -6,16 +6,18 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 
 use super::graph::GATE_REJECTED;
-use super::pass::{Effects, Pass, Stages, clip};
-use super::{Observed, again, attempt, deadline, finish, nested_items, scope};
+use super::inputs::Hindrance;
+use super::pass::{Effects, Pass, Stages, after, clip, since, whole_seconds};
+use super::{Observed, again, attempt, deadline, finish, inputs, nested_items, retry, scope};
 use crate::api::{
-    Cancel, Condition, MLPipelineRun, MLPipelineRunSpec, NestedPipeline, PipelineRef, RunRef, StageState, StageStatus,
-    Value,
+    Cancel, Condition, MLPipelineRun, MLPipelineRunSpec, NestedPipeline, PipelineRef, Retry, RunInput, RunRef,
+    StageState, StageStatus, Value,
 };
 use crate::expr::Scope;
+use crate::pipeline::FrozenNested;
 use crate::plan::{Create, NAME_TAKEN};
 use crate::{duration, expr, names};
 
@@ -24,6 +26,9 @@ pub const DEEPEST: usize = 8;
 /// How long the apiserver may refuse the run (a quota, for one).
 pub(super) const LIMIT: Duration = Duration::from_hours(1);
 pub(super) const PAUSE: Duration = Duration::from_secs(15);
+/// Reasons of a stage whose run a person or a newer run ended.
+const BY_HAND: &str = "RunCanceled";
+const BY_ANOTHER: &str = "RunReplaced";
 
 /// What a nested run sees of the runs that it belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,16 +80,36 @@ pub(super) fn as_asked<'a>(run: &'a MLPipelineRun, observed: &Observed) -> Cow<'
 pub(super) fn step(
     pass: &Pass<'_>,
     name: &str,
-    nested: &NestedPipeline,
+    frozen: &FrozenNested,
     old: &StageStatus,
     stages: &Stages,
     effects: &mut Effects,
 ) -> StageStatus {
+    let nested = &frozen.pipeline;
     let mut status = old.clone();
     let started = status.start_time.get_or_insert(pass.time()).clone();
-    let wanted = names::job(pass.run_name(), name, status.retries + 1);
+    if status.state == StageState::BackingOff {
+        let left = status.next_attempt_time.as_ref().map_or(Duration::ZERO, |next| since(pass.now, next.0));
+        if !left.is_zero() {
+            effects.again(left);
+        }
+        if pass.held || !left.is_zero() {
+            return in_time(pass, name, nested, status, effects);
+        }
+    }
+    // It is written before the run is made: what is there under this name is this try's.
+    let wanted = if let Some(run) = &status.run {
+        run.name.clone()
+    } else {
+        status.attempts = status.attempts.max(status.retries) + 1;
+        names::job(pass.run_name(), name, status.attempts)
+    };
     if let Some(run) = found(pass, &wanted) {
         status.run = Some(RunRef { name: wanted, uid: run.metadata.uid.clone() });
+        let limits = frozen.retry.as_ref();
+        if let Some(again) = limits.and_then(|limits| tried_again(pass, name, limits, run, &status, effects)) {
+            return in_time(pass, name, nested, again, effects);
+        }
         let status = look(pass, name, nested, run, status, stages, effects);
         return if status.state.ended() { status } else { in_time(pass, name, nested, status, effects) };
     }
@@ -96,6 +121,7 @@ pub(super) fn step(
         return attempt::fail(pass, name, status, "RunDeleted", &message, effects);
     }
     status.state = StageState::Pending;
+    (status.reason, status.message, status.next_attempt_time) = (None, None, None);
     if let Some(refusal) = pass.refusal("MLPipelineRun", &wanted) {
         if refusal.reason == NAME_TAKEN || pass.left(Some(&started), LIMIT).is_none() {
             return attempt::fail(pass, name, status, &refusal.reason, &refusal.message, effects);
@@ -104,12 +130,83 @@ pub(super) fn step(
         status.message = Some(clip(&deadline::with(&refusal.message, Some(&started), LIMIT)));
         effects.again(PAUSE);
     }
+    let given = match given(pass, frozen, &mut status, stages) {
+        Ok(given) => given,
+        Err(hindrance) => return hindered(pass, name, nested, StageStatus { attempts: old.attempts, ..status }, hindrance, effects),
+    };
     match params(nested, &scope::of_run(pass, stages)) {
-        Ok(params) => effects.create.push(Create::Run(Box::new(run(pass, name, nested, &wanted, params, &status)))),
+        Ok(params) => {
+            let run = run(pass, name, nested, &wanted, params, given, &status);
+            effects.create.push(Create::Run(Box::new(run)));
+        }
         Err(message) => return attempt::fail(pass, name, status, "InvalidExpression", &message, effects),
     }
     status.run = Some(RunRef { name: wanted, uid: None });
     status
+}
+
+/// What the other pipeline is given. All tries and all items are given the same.
+pub(super) fn given(
+    pass: &Pass<'_>,
+    frozen: &FrozenNested,
+    status: &mut StageStatus,
+    stages: &Stages,
+) -> Result<BTreeMap<String, RunInput>, Hindrance> {
+    if status.inputs.is_empty() {
+        status.inputs = inputs::resolve(pass, &frozen.inputs)?;
+    }
+    inputs::hand_over(pass, &frozen.inputs, &status.inputs, stages)
+}
+
+/// It cannot begin, or not yet.
+pub(super) fn hindered(
+    pass: &Pass<'_>,
+    name: &str,
+    nested: &NestedPipeline,
+    mut status: StageStatus,
+    hindrance: Hindrance,
+    effects: &mut Effects,
+) -> StageStatus {
+    match hindrance {
+        Hindrance::Fail(words) => attempt::fail(pass, name, status, &words.reason, &words.message, effects),
+        Hindrance::Wait(words) => {
+            (status.state, status.reason) = (StageState::Pending, Some(words.reason));
+            status.message = Some(clip(&words.message));
+            effects.again(PAUSE);
+            in_time(pass, name, nested, status, effects)
+        }
+    }
+}
+
+/// The stage whose run has failed, where there is to be another.
+fn tried_again(
+    pass: &Pass<'_>,
+    name: &str,
+    limits: &Retry,
+    run: &MLPipelineRun,
+    status: &StageStatus,
+    effects: &mut Effects,
+) -> Option<StageStatus> {
+    let (reason, message) = failure(run)?;
+    // What a person ended is not begun again.
+    if [BY_HAND, BY_ANOTHER].contains(&reason) {
+        return None;
+    }
+    let failures = status.failures + 1;
+    let wait = retry::wait(limits, failures, &format!("{}/{name}/{}", pass.run_uid(), status.attempts))?;
+    let next = after(whole_seconds(pass.now), wait);
+    let again = duration::format(wait);
+    effects.warn("StageRetried", format!("stage {name}, another run in {again}: {reason}: {message}"));
+    effects.again(since(pass.now, next));
+    Some(StageStatus {
+        state: StageState::BackingOff,
+        reason: Some(reason.to_owned()),
+        message: Some(clip(&message)),
+        failures,
+        run: None,
+        next_attempt_time: Some(Time(next)),
+        ..status.clone()
+    })
 }
 
 /// There is a run of the stage.
@@ -163,6 +260,7 @@ pub(super) fn run(
     nested: &NestedPipeline,
     name: &str,
     params: BTreeMap<String, Value>,
+    inputs: BTreeMap<String, RunInput>,
     status: &StageStatus,
 ) -> MLPipelineRun {
     let labels = [
@@ -176,6 +274,7 @@ pub(super) fn run(
     let spec = MLPipelineRunSpec {
         pipeline_ref: Some(PipelineRef { name: nested.name.clone() }),
         params,
+        inputs,
         scheduled_time: pass.run.spec.scheduled_time.clone(),
         priority: pass.run.spec.priority,
         ..MLPipelineRunSpec::default()
@@ -191,6 +290,22 @@ pub(super) fn run(
         spec,
         status: None,
     }
+}
+
+/// Why the run has failed, if it has: a reason and a sentence.
+fn failure(run: &MLPipelineRun) -> Option<(&str, String)> {
+    again::ended(run)?;
+    let conditions = run.status.iter().flat_map(|status| &status.conditions);
+    let failed = conditions.into_iter().find(|c| c.type_ == "Succeeded").filter(|c| c.status != "True")?;
+    let called = run.metadata.name.as_deref().unwrap_or_default();
+    // The outer run was neither canceled nor replaced, and has its own time.
+    let reason = match failed.reason.as_str() {
+        finish::CANCELED => BY_HAND,
+        finish::REPLACED => BY_ANOTHER,
+        finish::RUN_TIMEOUT => "RunTimedOut",
+        other => other,
+    };
+    Some((reason, format!("run {called}: {}", failed.message)))
 }
 
 /// What became of the run so far.
@@ -220,15 +335,7 @@ pub(super) fn look(
         status.message = Some(clip(&parts.join(": ")));
         return status;
     }
-    if let Some(failed) = succeeded.filter(|c| c.status != "True") {
-        let message = format!("run {called}: {message}");
-        // The outer run was neither canceled nor replaced, and has its own time.
-        let reason = match failed.reason.as_str() {
-            finish::CANCELED => "RunCanceled",
-            finish::REPLACED => "RunReplaced",
-            finish::RUN_TIMEOUT => "RunTimedOut",
-            other => other,
-        };
+    if let Some((reason, message)) = failure(run) {
         return attempt::fail(pass, name, status, reason, &message, effects);
     }
     if let Err((reason, message)) = take(nested, run, called, &mut status) {

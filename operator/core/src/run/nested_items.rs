@@ -2,6 +2,7 @@
 //! is counted from the runs in each pass; the status has the counts. When all are done, an attempt of the stage, the agent alone, keeps what became of
 //! them as the output `items`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,7 +12,7 @@ use super::inputs::Hindrance;
 use super::items::{self, Items, LONGEST_LIST, Values};
 use super::pass::{Effects, Pass, Stages, clip};
 use super::{JobItems, attempt, container, fan_out, nested, scope, usage};
-use crate::api::{ForEach, ItemsStatus, MLPipelineRun, NestedPipeline, StageState, StageStatus};
+use crate::api::{ForEach, ItemsStatus, MLPipelineRun, NestedPipeline, RunInput, StageState, StageStatus};
 use crate::names;
 use crate::pipeline::FrozenNested;
 use crate::plan::{Create, NAME_TAKEN};
@@ -180,7 +181,11 @@ fn look(
         if next.len() < room {
             effects.again(SOON);
         }
-        match runs(pass, name, nested, &values, next, &status, stages) {
+        let given = match nested::given(pass, frozen, &mut status, stages) {
+            Ok(given) => given,
+            Err(hindrance) => return nested::hindered(pass, name, nested, status, hindrance, effects),
+        };
+        match runs(pass, name, nested, &values, next, &given, &status, stages) {
             Ok(runs) => effects.create.extend(runs),
             Err(message) => return attempt::fail(pass, name, status, "InvalidExpression", &message, effects),
         }
@@ -199,6 +204,7 @@ fn runs(
     nested: &NestedPipeline,
     values: &Values,
     items: &[u32],
+    given: &BTreeMap<String, RunInput>,
     status: &StageStatus,
     stages: &Stages,
 ) -> Result<Vec<Create>, String> {
@@ -212,7 +218,7 @@ fn runs(
                 "item {index}: pipeline.params are {length} bytes long as JSON, and at most {LONGEST_PARAMS} are handed on: name a file or an address instead"
             ));
         }
-        let mut run = nested::run(pass, name, nested, &run_name(pass, name, status, *index), params, status);
+        let mut run = nested::run(pass, name, nested, &run_name(pass, name, status, *index), params, given.clone(), status);
         let labels = [(names::ATTEMPT_LABEL, status.attempts), (names::ITEM_LABEL, *index)];
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_string()));
         run.metadata.labels.get_or_insert_default().extend(labels);

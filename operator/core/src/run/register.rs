@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::pass::{Effects, Pass, Stages, clip};
 use super::{attempt, deadline, graph, keep};
 use crate::api::{
-    Dataset, Lineage, ModelArtifact, ModelRead, ModelVersion, ModelVersionSpec, OutputStatus, Register, StageState,
-    StageStatus,
+    Dataset, Lineage, ModelArtifact, ModelRead, ModelVersion, ModelVersionSpec, OutputStatus, Register, ResolvedInput,
+    StageState, StageStatus,
 };
 use crate::names;
 use crate::plan::{Create, Refusal};
@@ -148,25 +148,41 @@ fn model_version(
 /// What the model was made of: the images of the stages that it depends on, every artifact that they made, and the models that they read.
 fn lineage(pass: &Pass<'_>, producer: &str, stages: &Stages) -> Lineage {
     let mut above = graph::ancestors(&pass.frozen.stages, producer);
-    let datasets = above.iter().filter_map(|stage| Some((*stage, stages.get(*stage)?))).flat_map(|(stage, status)| {
+    let made = above.iter().filter_map(|stage| Some((*stage, stages.get(*stage)?))).flat_map(|(stage, status)| {
         status.outputs.iter().map(move |(output, artifact)| Dataset {
             name: format!("{stage}.{output}"),
             uri: artifact.uri.clone(),
             digest: artifact.digest.clone(),
         })
     });
-    let datasets = datasets.collect();
+    let mut datasets: Vec<Dataset> = made.collect();
     above.insert(producer);
-    let models = above.iter().filter_map(|stage| Some((*stage, stages.get(*stage)?))).flat_map(|(stage, status)| {
-        status.inputs.iter().filter_map(move |(input, read)| {
-            Some(ModelRead {
-                name: format!("{stage}.{input}"),
-                model_version: read.model_version.clone(),
-                uri: read.uri.clone()?,
-                digest: read.digest.clone(),
-            })
-        })
-    });
+    // What was read and no stage made: models, and what the run was given.
+    let mut models = Vec::new();
+    for (stage, frozen) in above.iter().filter_map(|stage| Some((*stage, pass.frozen.stages.get(*stage)?))) {
+        let Some(status) = stages.get(stage) else { continue };
+        for (name, input) in frozen.inputs() {
+            let Some(ResolvedInput { model_version, uri: Some(uri), digest, .. }) = status.inputs.get(name) else {
+                continue;
+            };
+            match (&input.input, digest) {
+                (Some(given), Some(digest)) => datasets.push(Dataset {
+                    name: format!("inputs.{given}"),
+                    uri: uri.clone(),
+                    digest: digest.clone(),
+                }),
+                _ => models.push(ModelRead {
+                    name: format!("{stage}.{name}"),
+                    model_version: model_version.clone(),
+                    uri: uri.clone(),
+                    digest: digest.clone(),
+                }),
+            }
+        }
+    }
+    datasets.sort_by(|a, b| a.name.cmp(&b.name));
+    datasets.dedup();
+    let given = pass.run.spec.inputs.iter().filter(|(_, given)| given.artifact.is_some());
     let image = |stage: &&str| Some(((*stage).to_owned(), stages.get(*stage)?.image.clone()?));
     let params = serde_json::to_vec(pass.params).unwrap_or_default();
     Lineage {
@@ -174,11 +190,12 @@ fn lineage(pass: &Pass<'_>, producer: &str, stages: &Stages) -> Lineage {
         run: pass.run_name().to_owned(),
         run_uid: Some(pass.run_uid().to_owned()),
         stage: producer.to_owned(),
+        inputs: given.map(|(name, given)| (name.clone(), given.clone())).collect(),
         frozen: Some(pass.frozen_name.to_owned()),
         params_digest: Some(format!("sha256:{}", names::sha256_hex(&params))),
         images: above.iter().filter_map(image).collect(),
         datasets,
-        models: models.collect(),
+        models,
         code: pass.run.spec.code.clone(),
     }
 }

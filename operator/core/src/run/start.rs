@@ -10,7 +10,7 @@ use super::{Observed, nested};
 use crate::api::{API_VERSION, MLPipelineRun, MLPipelineSpec, Value};
 use crate::config::Config;
 use crate::names;
-use crate::pipeline::{self, Frozen, bind_params};
+use crate::pipeline::{self, Frozen, bind_inputs, bind_params};
 use crate::problem::Problem;
 
 /// Whether a run can start.
@@ -61,8 +61,9 @@ fn check(
     observed: &Observed,
     config: &Config,
 ) -> Result<(Frozen, BTreeMap<String, Value>), Vec<Problem>> {
-    let written = if run.spec.pipeline.is_some() { pipeline::check_in_place } else { pipeline::check };
-    let frozen = written(spec, &observed.templates, config)?;
+    // What is not given is told before what follows from it.
+    bind_inputs(&spec.inputs, &run.spec.inputs, "spec.inputs")?;
+    let frozen = pipeline::check_run(spec, &run.spec, &observed.templates, config)?;
     if run.spec.code.is_some() && frozen.store.is_none() {
         let message =
             "code comes out of the pipeline's store, and it has none: write store into the pipeline, or leave code out";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_core::api::StageState::{Failed, Pending, Running, Skipped, Succeeded};
+use millrace_core::api::StageState::{BackingOff, Failed, Pending, Running, Skipped, Succeeded};
 use millrace_core::api::{Cancel, MLPipelineRun, MLPipelineRunStatus, PipelineRef, RetryFrom};
 use millrace_core::run::{Above, ended_by};
 use serde_json::{Value, json};
@@ -258,4 +258,119 @@ fn what_the_run_used_the_stage_has_used_however_it_ends_and_when_it_is_tried_aga
     let all = cluster.stage("make").usage.clone().unwrap();
     assert_eq!((all.cpu_seconds, all.wall_seconds, all.peak_memory_bytes), (5.0, 8.0, 7));
     assert_eq!(cluster.status().usage.as_ref().unwrap().cpu_seconds, before.cpu_seconds + 2.5);
+}
+
+/// A stage that is given what another made, what the run was given itself, and what a stage left out.
+fn giving() -> Value {
+    let inputs = json!({
+        "rows": { "from": "ingest.data" }, "base": { "input": "base", "optional": true },
+        "extra": { "input": "extra", "optional": true }, "spare": { "from": "ingest.spare", "optional": true },
+    });
+    let mut spec = pipeline(json!({
+        "ingest": stage(json!({ "outputs": { "data": {}, "spare": { "optional": true } } })),
+        "make": { "pipeline": { "name": "inner" }, "inputs": inputs },
+        "use": stage(json!({ "inputs": { "base": { "input": "base", "optional": true }, "extra": { "input": "extra", "optional": true } } })),
+    }));
+    spec["inputs"] = json!({ "base": { "type": "model", "optional": true }, "extra": { "optional": true } });
+    spec
+}
+
+fn artifact() -> Value {
+    json!({ "type": "model", "artifact": { "uri": "pvc://artifacts/runs/o/t/attempts/1/outputs/m", "digest": format!("sha256:{}", "ab".repeat(32)), "size": 12 } })
+}
+
+#[test]
+fn a_pipeline_is_given_what_a_stage_made_and_what_the_run_was_given() {
+    let made = json!({ "outputs": { "data": { "digest": format!("sha256:{}", "cd".repeat(32)), "size": 4, "files": 1 } } });
+    let mut cluster = Cluster::new(giving()).fate("ingest", 1, Fate::Succeeds(made));
+    cluster.run.spec.inputs = serde_json::from_value(json!({ "base": artifact() })).unwrap();
+    cluster.settle_until(|cluster| !cluster.nested.is_empty());
+    let given = json!(nested(&mut cluster).spec.inputs);
+    let output = cluster.stage("ingest").outputs["data"].clone();
+    assert_eq!(given["base"], artifact());
+    assert_eq!(given["rows"], json!({ "artifact": { "uri": output.uri, "digest": output.digest, "size": 4 } }));
+    assert_eq!(given.as_object().unwrap().len(), 2, "what is not there is not given: {given}");
+    assert_eq!(cluster.stage("make").inputs["base"].uri.as_deref(), Some("pvc://artifacts/runs/o/t/attempts/1/outputs/m"));
+    says(&mut cluster, "True", "Succeeded", "", json!({}));
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
+    assert_eq!(cluster.stage("use").inputs["base"].digest, cluster.stage("make").inputs["base"].digest);
+    assert_eq!(cluster.stage("use").inputs["extra"].uri, None);
+}
+
+#[test]
+fn what_a_run_is_given_wrong_is_its_end_and_names_the_field() {
+    for (given, at) in [
+        (json!({ "bse": artifact() }), "spec.inputs.bse: the pipeline has no input `bse`: did you mean `base`?"),
+        (json!({ "base": { "artifact": artifact()["artifact"] } }), "spec.inputs.base: the input `base` is a model"),
+        (json!({ "base": { "uri": "ftp://h/x" } }), "spec.inputs.base.uri: nobody reads ftp://"),
+        (json!({ "base": { "uri": "s3://lake/$[[ params.day ]]" } }), "spec.inputs.base.uri: nothing is filled in here"),
+        (json!({ "base": {} }), "spec.inputs.base: exactly one of uri and artifact"),
+    ] {
+        let mut cluster = Cluster::new(giving());
+        cluster.run.spec.inputs = serde_json::from_value(given).unwrap();
+        cluster.settle();
+        let said = cluster.condition("Succeeded").unwrap();
+        assert!(said.0 == "False" && said.2.contains(at), "{said:?}");
+    }
+    let mut cluster = Cluster::new({
+        let mut spec = giving();
+        spec["inputs"]["base"] = json!({ "type": "model" });
+        for stage in ["make", "use"] {
+            spec["stages"][stage]["inputs"]["base"] = json!({ "input": "base" });
+        }
+        spec
+    });
+    cluster.settle();
+    let said = cluster.condition("Succeeded").unwrap();
+    assert!(said.1 == "MissingInput" && said.2.contains("the pipeline needs the input `base`"), "{said:?}");
+}
+
+fn retried(limit: u32) -> Cluster {
+    let mut spec = outer();
+    spec["stages"]["make"]["retry"] = json!({ "limit": limit, "backoff": { "initial": "10s" } });
+    let ingested = Fate::Succeeds(json!({ "metrics": { "rows": 7.0 } }));
+    let mut cluster = Cluster::new(spec).fate("ingest", 1, ingested);
+    cluster.settle_until(|cluster| !cluster.nested.is_empty());
+    cluster
+}
+
+/// The nested run of this number ends like this.
+fn ends(cluster: &mut Cluster, number: u32, succeeded: &str, reason: &str, more: Value) {
+    says(cluster, succeeded, reason, "stage `prepare` failed", more);
+    let status = nested(cluster).status.clone();
+    cluster.nested.get_mut(&format!("r-make-{number}")).unwrap().status = status;
+}
+
+#[test]
+fn another_run_is_made_after_one_that_failed_as_often_as_may_be() {
+    let mut cluster = retried(1);
+    ends(&mut cluster, 1, "False", "StageFailed", json!({}));
+    cluster.reconcile();
+    let stage = cluster.stage("make");
+    assert_eq!((stage.state, stage.reason.as_deref()), (BackingOff, Some("StageFailed")));
+    assert!(stage.message.as_ref().unwrap().contains("run r-make-1: stage `prepare` failed"), "{stage:?}");
+    cluster.settle_until(|cluster| cluster.nested.contains_key("r-make-2"));
+    ends(&mut cluster, 2, "True", "Succeeded", prepared());
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
+    assert_eq!((cluster.stage("make").attempts, cluster.stage("make").failures), (2, 1));
+
+    let mut cluster = retried(1);
+    ends(&mut cluster, 1, "False", "StageFailed", json!({}));
+    cluster.settle_until(|cluster| cluster.nested.contains_key("r-make-2"));
+    ends(&mut cluster, 2, "False", "StageFailed", json!({}));
+    cluster.settle();
+    assert_eq!((cluster.stage("make").state, cluster.nested.len()), (Failed, 2));
+    // A person begins it again: the numbers go on.
+    cluster.run.spec.retry_from = Some(RetryFrom { failed: true, ..RetryFrom::default() });
+    cluster.settle_until(|cluster| cluster.nested.contains_key("r-make-3"));
+}
+
+#[test]
+fn what_a_person_ended_is_not_tried_again() {
+    let mut cluster = retried(3);
+    ends(&mut cluster, 1, "False", "Canceled", json!({}));
+    cluster.settle();
+    assert_eq!((cluster.stage("make").state, cluster.nested.len()), (Failed, 1));
 }

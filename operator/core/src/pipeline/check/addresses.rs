@@ -113,7 +113,8 @@ fn read(
     let kind = address(uri, input, &access, at, problems);
     time::duration(input.max_age.as_deref(), &format!("{at}.maxAge"), problems);
     // What is wrong beside the address is found where all inputs are looked at: it stays as it is written.
-    let elsewhere = input.from.is_some() || input.deployed.is_some() || input.model.is_some();
+    let elsewhere =
+        input.from.is_some() || input.deployed.is_some() || input.model.is_some() || input.input.is_some();
     let odd = elsewhere || input.default.is_some() || input.optional;
     if input.mode == InputMode::Uri || odd || problems.0.len() > before {
         return None;

@@ -28,6 +28,7 @@ pub(super) fn freeze(spec: &MLPipelineSpec, all: &BTreeMap<&str, Resolved<'_>>, 
     });
     Frozen {
         params: spec.params.clone(),
+        inputs: spec.inputs.clone(),
         store: spec.store.clone(),
         timeout_seconds: seconds(spec.timeout.as_deref()),
         locks: bounds(&spec.locks),
@@ -50,7 +51,13 @@ fn kind(
     let stage = resolved.stage;
     if let Some(nested) = &stage.pipeline {
         let collector = stage.for_each.as_ref().map(|each| Box::new(collector(each, defaults)));
-        return Some(FrozenKind::Pipeline(Box::new(FrozenNested { pipeline: nested.clone(), collector })));
+        let frozen = FrozenNested {
+            pipeline: nested.clone(),
+            inputs: stage.inputs.clone(),
+            retry: stage.retry.clone(),
+            collector,
+        };
+        return Some(FrozenKind::Pipeline(Box::new(frozen)));
     }
     if let Some(approve) = &stage.approve {
         return Some(FrozenKind::Approve(approve.clone()));

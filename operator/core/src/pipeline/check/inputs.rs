@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::edges::{Edges, Tie};
 use super::resolve::{Kind, Resolved};
 use super::{Problems, name};
-use crate::api::{ArtifactType, Input, InputMode, Store, TemplateInput};
+use crate::api::{ArtifactType, Input, InputMode, MLPipelineSpec, Store, TemplateInput};
 use crate::expr;
 
 type Stages<'a> = BTreeMap<&'a str, Resolved<'a>>;
@@ -14,7 +14,7 @@ type Stages<'a> = BTreeMap<&'a str, Resolved<'a>>;
 pub(super) fn check(
     stage: &str,
     resolved: &Resolved<'_>,
-    store: Option<&Store>,
+    spec: &MLPipelineSpec,
     all: &Stages<'_>,
     edges: &mut Edges,
     problems: &mut Problems,
@@ -30,8 +30,8 @@ pub(super) fn check(
             let hint = expr::did_you_mean(name, template.inputs.keys().map(String::as_str));
             problems.add(&at, "UnknownInput", format!("the StageTemplate takes no input `{name}`: {hint}"));
         }
-        source(stage, input, &at, wanted, all, edges, problems);
-        handed_over(input, &at, store, problems);
+        source(stage, input, &at, wanted, spec, all, edges, problems);
+        handed_over(input, &at, spec.store.as_ref(), problems);
     }
     for (name, declared) in resolved.template.iter().flat_map(|template| &template.inputs) {
         if name != "*" && !declared.optional && !inputs.contains_key(name) {
@@ -51,6 +51,7 @@ fn source(
     input: &Input,
     at: &str,
     wanted: Option<&TemplateInput>,
+    spec: &MLPipelineSpec,
     all: &Stages<'_>,
     edges: &mut Edges,
     problems: &mut Problems,
@@ -59,12 +60,19 @@ fn source(
         let message = format!("default belongs to an input with from: write from: {} instead", default.from);
         problems.add(format!("{at}.default"), "InvalidInput", message);
     }
-    match (&input.from, &input.deployed, &input.uri, &input.model) {
-        (Some(from), None, None, None) => {
-            if input.optional && wanted.is_some_and(|wanted| !wanted.optional) {
-                let message = "the StageTemplate needs this input: leave optional out, or write default: { from: <stage>.<output> }";
-                problems.add(format!("{at}.optional"), "InvalidInput", message);
-            }
+    if (input.from.is_some() || input.input.is_some())
+        && input.optional
+        && wanted.is_some_and(|wanted| !wanted.optional)
+    {
+        let message = if input.from.is_some() {
+            "the StageTemplate needs this input: leave optional out, or write default: { from: <stage>.<output> }"
+        } else {
+            "the StageTemplate needs this input: leave optional out here and at the pipeline's input, or give that a default"
+        };
+        problems.add(format!("{at}.optional"), "InvalidInput", message);
+    }
+    match (&input.from, &input.deployed, &input.uri, &input.model, &input.input) {
+        (Some(from), None, None, None, None) => {
             let tie = if input.optional || input.default.is_some() { Tie::Takes } else { Tie::Uses };
             let default = input.default.as_ref().map(|default| (format!("{at}.default.from"), &default.from));
             for (path, from) in [(format!("{at}.from"), from)].into_iter().chain(default) {
@@ -78,15 +86,27 @@ fn source(
             }
         }
         // Who reads an address is a stage of its own, and its form was looked at there.
-        (None, None, Some(_), None) => {}
-        (None, Some(deployed), None, None) => {
+        (None, None, Some(_), None, None) => {}
+        (None, None, None, None, Some(named)) => {
+            let model = wanted.is_some_and(|wanted| wanted.kind == ArtifactType::Model);
+            let declared = spec.inputs.get(named).map(|declared| declared.kind);
+            if model && declared == Some(ArtifactType::Artifact) {
+                let message = format!(
+                    "the pipeline's input `{named}` is no model, and this input needs one: write type: model at spec.inputs.{named}"
+                );
+                problems.add(format!("{at}.input"), "WrongArtifactType", message);
+            }
+        }
+        (None, Some(deployed), None, None, None) => {
             name::label(deployed, &format!("{at}.deployed"), "a ModelDeployment", problems);
         }
-        (None, None, None, Some(model)) => name::label(&model.name, &format!("{at}.model.name"), "a model", problems),
+        (None, None, None, Some(model), None) => {
+            name::label(&model.name, &format!("{at}.model.name"), "a model", problems);
+        }
         _ => problems.add(
             at,
             "InvalidInput",
-            "exactly one of from, uri, table, deployed and model is required: write one of them",
+            "exactly one of from, uri, table, deployed, model and input is required: write one of them",
         ),
     }
 }

@@ -12,6 +12,7 @@ mod expression;
 mod for_each;
 mod freeze;
 mod gate;
+mod given;
 mod inputs;
 mod locks;
 mod made;
@@ -33,11 +34,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Frozen, FrozenKind};
-use crate::api::{MLPipelineSpec, ParamSpec, StageTemplate, StageTemplateSpec, Value};
+use crate::api::{MLPipelineRunSpec, MLPipelineSpec, ParamSpec, RunInput, StageTemplate, StageTemplateSpec, Value};
 use crate::config::Config;
 use crate::expr::{Names, Type};
 use crate::problem::Problem;
 
+pub use given::bind_inputs;
 pub use params::bind_params;
 pub(crate) use resolve::UNKNOWN_TEMPLATE;
 #[cfg(test)]
@@ -72,7 +74,29 @@ pub fn check(
     templates: &BTreeMap<String, Arc<StageTemplate>>,
     config: &Config,
 ) -> Result<Frozen, Vec<Problem>> {
+    with_inputs(written, &BTreeMap::new(), templates, config)
+}
+
+/// The same for one run of it, with what that is given. What is wrong with that is said by `bind_inputs`.
+pub fn check_run(
+    written: &MLPipelineSpec,
+    run: &MLPipelineRunSpec,
+    templates: &BTreeMap<String, Arc<StageTemplate>>,
+    config: &Config,
+) -> Result<Frozen, Vec<Problem>> {
+    let checked = with_inputs(written, &run.inputs, templates, config);
+    if run.pipeline.is_some() { uncounted(written, templates, checked) } else { checked }
+}
+
+fn with_inputs(
+    written: &MLPipelineSpec,
+    given: &BTreeMap<String, RunInput>,
+    templates: &BTreeMap<String, Arc<StageTemplate>>,
+    config: &Config,
+) -> Result<Frozen, Vec<Problem>> {
     let mut problems = Problems::default();
+    let filled = given::fill(written, given, &mut problems);
+    let written = filled.as_ref();
     let spec = tables::expand(written, config, &mut problems);
     let spec = addresses::expand(spec.as_ref(), templates, config, &mut problems);
     let spec = spec.as_ref();
@@ -125,7 +149,14 @@ pub fn check_in_place(
     templates: &BTreeMap<String, Arc<StageTemplate>>,
     config: &Config,
 ) -> Result<Frozen, Vec<Problem>> {
-    let checked = check(spec, templates, config);
+    uncounted(spec, templates, check(spec, templates, config))
+}
+
+fn uncounted(
+    spec: &MLPipelineSpec,
+    templates: &BTreeMap<String, Arc<StageTemplate>>,
+    checked: Result<Frozen, Vec<Problem>>,
+) -> Result<Frozen, Vec<Problem>> {
     let named = number::named(spec, templates);
     if named.is_empty() {
         return checked;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::edges::{Edges, Tie};
 use super::expression::Told;
 use super::resolve::Resolved;
-use super::{Problems, expression, for_each, name, stage, time};
-use crate::api::MLPipelineSpec;
+use super::{Problems, base_names, expression, for_each, inputs, name, stage, time};
+use crate::api::{InputMode, MLPipelineSpec, Retry};
 
 /// Checks one and draws the edges of its parameters.
 pub(super) fn check(
@@ -38,6 +38,12 @@ pub(super) fn check(
         problems.add(&outputs, "InvalidForEach", message);
     }
     time::duration(nested.timeout.as_deref(), &format!("{at}.timeout"), problems);
+    inputs::check(name, resolved, spec, all, edges, problems);
+    for (input, _) in resolved.stage.inputs.iter().filter(|(_, input)| input.mode == InputMode::Uri) {
+        let message = "the other pipeline is given what lies there, and says itself what its programs are handed: take mode out";
+        problems.add(format!("{}.inputs.{input}.mode", resolved.at(name)), "InvalidInput", message);
+    }
+    retried(resolved, spec, &format!("{}.retry", resolved.at(name)), problems);
     let names = expression::run_names(resolved, spec, all);
     let over = for_each::check(name, resolved, &names, all, edges, problems);
     let names = for_each::names(resolved, names);
@@ -50,4 +56,20 @@ pub(super) fn check(
     for references in [over, params] {
         references.edges(name, tie, all, edges, problems);
     }
+}
+
+/// Another try is another run, of which nobody knows here why it failed.
+fn retried(resolved: &Resolved<'_>, spec: &MLPipelineSpec, at: &str, problems: &mut Problems) {
+    let Some(retry) = &resolved.stage.retry else { return };
+    let Retry { when, memory_growth, .. } = retry;
+    for (field, _) in [("when", when.is_some()), ("memoryGrowth", memory_growth.is_some())].iter().filter(|(_, set)| *set) {
+        let message = format!("{field} is for a program: write it at the stages of the other pipeline");
+        problems.add(format!("{at}.{field}"), "InvalidRetry", message);
+    }
+    if resolved.stage.for_each.is_some() {
+        let message = "with forEach each item has one run: write retry at the stages of the other pipeline, and begin items that failed again with retryFrom";
+        problems.add(at, "InvalidRetry", message);
+    }
+    let plain = Retry { when: None, memory_growth: None, ..retry.clone() };
+    time::retry(Some(&plain), at, &base_names(&spec.params), problems);
 }

@@ -67,7 +67,12 @@ fn belongs(resolved: &Resolved<'_>, at: &str, problems: &mut Problems) {
             !uses && program,
             "a stage with container: with uses they come from the StageTemplate",
         ),
-        ("inputs", !stage.inputs.is_empty(), program, "a stage with uses or container"),
+        (
+            "inputs",
+            !stage.inputs.is_empty(),
+            program || stage.pipeline.is_some(),
+            "a stage with uses, container or pipeline",
+        ),
         (
             "forEach",
             stage.for_each.is_some(),
@@ -77,7 +82,7 @@ fn belongs(resolved: &Resolved<'_>, at: &str, problems: &mut Problems) {
         ("gate", stage.gate.is_some(), program, "a stage with uses or container"),
         ("cache", stage.cache.is_some(), program, "a stage with uses or container"),
         ("code", stage.code.is_some(), program, "a stage with uses or container"),
-        ("retry", stage.retry.is_some(), program, "a stage with uses or container"),
+        ("retry", stage.retry.is_some(), program || stage.pipeline.is_some(), "a stage with uses, container or pipeline"),
         ("timeout", stage.timeout.is_some(), program, "a stage with uses or container"),
         ("locks", !stage.locks.is_empty(), program || stage.deploy.is_some(), "a stage with uses, container or deploy"),
         ("pendingTimeout", stage.pending_timeout.is_some(), program, "a stage with uses or container"),
@@ -113,7 +118,7 @@ fn program(
         );
         problems.add("spec.store", "StoreMissing", message);
     }
-    inputs::check(name, resolved, spec.store.as_ref(), all, edges, problems);
+    inputs::check(name, resolved, spec, all, edges, problems);
     cache::check(name, resolved, spec.store.is_some(), problems);
     let run = expression::run_names(resolved, spec, all);
     let mut found: Vec<References> = vec![gate::check(name, resolved, &run, problems)];

@@ -6,7 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use millrace_contract::RECORD_KEY;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{CacheOrigin, MLPipelineRun, OutputStatus, RunTrigger, StageState, StageStatus, StageUsage, Value};
+use crate::api::{
+    CacheOrigin, MLPipelineRun, OutputStatus, RunInput, RunTrigger, StageState, StageStatus, StageUsage, Value,
+};
 use crate::clip::clip;
 use crate::names;
 use crate::run::ended;
@@ -30,6 +32,8 @@ pub struct RunRecord {
     pub scheduled_time: Option<Time>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, RunInput>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
     pub completion_time: Time,
@@ -110,7 +114,13 @@ pub(super) fn line(run: &MLPipelineRun) -> Option<String> {
     if text.len() <= LONGEST {
         return Some(text);
     }
-    let cut = RunRecord { stages: BTreeMap::new(), params: BTreeMap::new(), cut: true, ..record };
+    let cut = RunRecord {
+        stages: BTreeMap::new(),
+        params: BTreeMap::new(),
+        inputs: BTreeMap::new(),
+        cut: true,
+        ..record
+    };
     serde_json::to_string(&cut).ok().filter(|text| text.len() <= LONGEST)
 }
 
@@ -132,6 +142,7 @@ fn record(run: &MLPipelineRun) -> Option<RunRecord> {
         trigger: run.spec.trigger.clone(),
         scheduled_time: run.spec.scheduled_time.clone(),
         params: run.spec.params.clone(),
+        inputs: run.spec.inputs.clone(),
         start_time: status.start_time.clone(),
         completion_time: ended(run)?.clone(),
         outcome: outcome.to_owned(),

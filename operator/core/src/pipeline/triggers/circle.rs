@@ -7,7 +7,8 @@ use crate::api::{MLPipeline, MLPipelineSpec};
 use crate::problem::Problem;
 
 /// The triggers of a pipeline that lead back to it. `others` are the pipelines of the namespace that it follows, and those that they follow.
-pub(crate) fn find(name: &str, spec: &MLPipelineSpec, others: &BTreeMap<String, Arc<MLPipeline>>) -> Vec<Problem> {
+#[must_use]
+pub fn find(name: &str, spec: &MLPipelineSpec, others: &BTreeMap<String, Arc<MLPipeline>>) -> Vec<Problem> {
     let circle = |(trigger, first): (&str, &str)| {
         let way = way(first, name, others)?;
         let at = format!("spec.triggers.onPipeline.{trigger}.pipeline");

@@ -41,7 +41,7 @@ use crate::plan::{Delete, DeleteKind, Event, sooner};
 use crate::run::{JobView, bound};
 
 pub use change::starts;
-pub(crate) use circle::find as circles;
+pub use circle::find as circles;
 pub(super) use data_job::claim_of;
 pub(super) use model::names as names_of_model;
 pub(super) use times::{Fault, of_schedule};

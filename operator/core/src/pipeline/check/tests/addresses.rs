@@ -176,7 +176,7 @@ fn what_cannot_be_read_is_refused_with_what_to_write_instead() {
         (json!({ "uri": FILE, "mode": "Uri", "maxAge": "1h" }), ".maxAge", "with mode: Uri nothing is read"),
         (json!({ "from": "fit.model", "maxAge": "1h" }), ".maxAge", "belongs to an input with uri"),
         (json!({ "uri": "https://host/$[[ item ]]" }), ".uri", "`item` is unknown"),
-        (json!({ "uri": FILE, "from": "fit.model" }), "", "exactly one of from, uri, table, deployed and model"),
+        (json!({ "uri": FILE, "from": "fit.model" }), "", "exactly one of from, uri, table, deployed, model and input"),
     ] {
         refused(reads(input), &at(field), words);
     }

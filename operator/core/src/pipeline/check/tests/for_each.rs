@@ -195,5 +195,5 @@ fn what_a_pipeline_cannot_do_for_each_item_is_refused_with_what_to_write() {
     refused(runs(list(), unknown), &at("pipeline.params.a"), "`itm` is unknown");
     let once = json!({ "pipeline": { "params": { "a": "$[[ item ]]" } }, "forEach": null });
     refused(runs(list(), once), &at("pipeline.params.a"), "`item` is unknown");
-    refused(runs(list(), json!({ "retry": { "limit": 1 } })), &at("retry"), "belongs to");
+    refused(runs(list(), json!({ "retry": { "limit": 1 } })), &at("retry"), "each item has one run");
 }

@@ -7,6 +7,7 @@ mod expressions;
 mod flow;
 mod for_each;
 mod freeze;
+mod given;
 mod locks;
 mod names;
 mod retry;

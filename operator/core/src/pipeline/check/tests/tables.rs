@@ -135,7 +135,7 @@ fn a_table_that_cannot_be_read_so_is_refused() {
         (
             json!({ "table": table, "from": "load.data" }),
             at.to_owned(),
-            "exactly one of from, uri, table, deployed and model",
+            "exactly one of from, uri, table, deployed, model and input",
         ),
         (
             json!({ "table": table, "optional": true }),
