@@ -51,8 +51,8 @@ class NestedInputs(NestedTest):
         uri = self.succeeded("before")["stages"]["count"]["outputs"]["data"]["uri"]
         self.summing()
         wait_for("its verdict", lambda: condition(self.get("mlpipeline", "inner"), "Accepted").get("status") == "True")
-        self.assertIn("inputs.rows: the pipeline needs the input `rows`", self.millrace("run", "inner", code=1).errors)
-        self.assertIn("did you mean `rows`?", self.millrace("run", "inner", "-i", f"row={uri}", code=1).errors)
+        self.assertIn("inputs.rows: the pipeline needs the input `rows`", self.millrace("run", "inner", code=2).errors)
+        self.assertIn("did you mean `rows`?", self.millrace("run", "inner", "-i", f"row={uri}", code=2).errors)
         self.assertIn("run r is made", self.millrace("run", "inner", "--name", "r", "-i", f"rows={uri}").out)
         stages = self.succeeded()["stages"]
         self.assertEqual(self.logs("sum"), "10\n")
@@ -63,6 +63,8 @@ class NestedInputs(NestedTest):
         self.succeeded("again")
         # A run by hand that is given nothing is refused, and says what to write.
         self.summing()
+        mine = self.get("mlpipeline", "inner")["metadata"]["generation"]
+        wait_for("its verdict", lambda: condition(self.get("mlpipeline", "inner"), "Accepted").get("observedGeneration") == mine)
         self.start("none", pipeline="inner")
         self.failed("none")
         self.assertIn("write rows: { uri: … } here", condition(self.run_of("none"), "Succeeded")["message"])
@@ -82,10 +84,10 @@ class NestedInputs(NestedTest):
         self.assertEqual(self.run_of("r-make-1")["spec"]["inputs"], self.run_of("r-make-2")["spec"]["inputs"])
 
     def test_a_version_knows_what_its_run_was_given_and_is_reproduced_with_it(self):
-        fit = script('cp "$MILLRACE_INPUT_BASE" "$MILLRACE_OUTPUT_MODEL"', inputs={"base": {"input": "base"}}, outputs={"model": {"type": "model", "format": "text"}})
+        fit = script('cp -r "$MILLRACE_INPUT_BASE" "$MILLRACE_OUTPUT_MODEL"', inputs={"base": {"input": "base"}}, outputs={"model": {"type": "model", "format": "text"}})
         stages = {"fit": fit, "keep": {"register": {"model": "tuned", "from": "fit.model"}}}
         self.inner(stages=stages, store=STORE, inputs={"base": {"type": "model"}})
-        train = script('echo weights > "$MILLRACE_OUTPUT_MODEL"; echo rows > "$MILLRACE_OUTPUT_DATA"', outputs={"model": {"type": "model", "format": "text"}, "data": {}})
+        train = script('mkdir "$MILLRACE_OUTPUT_MODEL"; echo weights > "$MILLRACE_OUTPUT_MODEL/weights"; echo rows > "$MILLRACE_OUTPUT_DATA"', outputs={"model": {"type": "model", "format": "text"}, "data": {}})
         self.run_inline({"train": train, "make": {**self.nested(), "inputs": {"base": {"from": "train.model"}}}}, store=STORE)
         made = self.succeeded()["stages"]["train"]["outputs"]["model"]
         version = self.get("modelversion", "tuned-v1")["spec"]

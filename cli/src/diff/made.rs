@@ -29,8 +29,9 @@ impl Made {
             let outputs =
                 stage.outputs.iter().map(move |(output, made)| (format!("{name}.{output}"), json!(made.digest)));
             let inputs = stage.inputs.iter().map(move |(input, read)| {
-                let what = if read.model_version.is_some() { " (model)" } else { "" };
-                (format!("{name}.{input}{what}"), json!(read.digest))
+                let called = given_as(frozen, name, input)
+                    .map_or_else(|| format!("{name}.{input} (model)"), |given| format!("inputs.{given}"));
+                (called, json!(read.digest))
             });
             outputs.chain(inputs)
         });
@@ -80,6 +81,12 @@ fn object<V: serde::Serialize>(map: &BTreeMap<String, V>) -> Map<String, Value> 
     map.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
 }
 
+/// What an input of a stage is called by the pipeline, where a run is given it.
+fn given_as<'a>(frozen: Option<&'a Frozen>, stage: &str, input: &str) -> Option<&'a String> {
+    let (_, found) = frozen?.stages.get(stage)?.inputs().find(|(name, _)| *name == input)?;
+    found.input.as_ref()
+}
+
 /// What each stage runs: the program and its settings, and what decides whether it runs.
 fn code(frozen: Option<&Frozen>, folder: Option<&RunCode>) -> Map<String, Value> {
     let stages = frozen.iter().flat_map(|frozen| &frozen.stages);
@@ -98,7 +105,7 @@ fn program(stage: &FrozenStage) -> Value {
         }),
         FrozenKind::Pipeline(nested) => {
             let each = nested.items().map(|(each, _)| each);
-            json!({ "when": stage.when, "pipeline": nested.pipeline, "forEach": each })
+            json!({ "when": stage.when, "pipeline": nested.pipeline, "inputs": nested.inputs, "forEach": each })
         }
         FrozenKind::Approve(approve) => json!({ "when": stage.when, "approve": approve }),
         FrozenKind::Register(register) => json!({ "when": stage.when, "register": register }),

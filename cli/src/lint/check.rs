@@ -100,7 +100,12 @@ fn of_run(run: &MLPipelineRun, known: &Known, config: &Config) -> (Vec<Problem>,
         unlikely.extend(within(foreign::in_pipeline(spec)));
     }
     // One that is in none of the files may be in the cluster.
-    let named = run.spec.pipeline_ref.as_ref().and_then(|reference| known.pipelines.get(&reference.name)).map(|found| &found.spec);
+    let named = run
+        .spec
+        .pipeline_ref
+        .as_ref()
+        .and_then(|reference| known.pipelines.get(&reference.name))
+        .map(|found| &found.spec);
     if let Some(spec) = run.spec.pipeline.as_ref().or(named) {
         found.extend(bind_params(&spec.params, &run.spec.params, "spec.params").err().unwrap_or_default());
         found.extend(bind_inputs(&spec.inputs, &run.spec.inputs, "spec.inputs").err().unwrap_or_default());

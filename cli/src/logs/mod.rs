@@ -16,7 +16,7 @@ use kube::{Api, ResourceExt};
 use millrace_contract::WantedLog;
 use millrace_core::api::{MLPipelineRun, MLPipelineRunStatus, StageStatus};
 use millrace_core::expr;
-use millrace_core::names::{ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, ITEM_LABEL, RUN_UID_LABEL, STAGE_LABEL};
+use millrace_core::names::{self, ATTEMPT_LABEL, ITEM_INDEX_ANNOTATION, ITEM_LABEL, RUN_UID_LABEL, STAGE_LABEL};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::Answer;
@@ -212,13 +212,21 @@ async fn all(cluster: &Cluster, run: &MLPipelineRun, wanted: &Wanted, image: Opt
     if !missed.is_empty() {
         print(cluster, run, wanted, missed.into_iter().map(Source::Kept).collect(), image).await?;
     }
-    for (name, nested) in status.stages.iter().filter_map(|(name, stage)| Some((name, stage.run.as_ref()?))) {
-        if wanted.stage.as_ref().is_none_or(|wanted| wanted == name) {
-            let nested = &nested.name;
-            output::warn(&own_run(name, nested, &cluster.options));
+    for (name, stage) in &status.stages {
+        let nested = nested_run(&run.name_any(), name, stage, wanted.attempt);
+        if let Some(nested) = nested.filter(|_| wanted.stage.as_ref().is_none_or(|wanted| wanted == name)) {
+            output::warn(&own_run(name, &nested, &cluster.options));
         }
     }
     item_runs(cluster, &status, wanted).await
+}
+
+/// The run of a stage with `pipeline`: that of the attempt that is asked for, else the last. Between two tries its status names none.
+fn nested_run(run: &str, name: &str, stage: &StageStatus, attempt: Option<u32>) -> Option<String> {
+    let made = stage.attempts > 0 && stage.job.is_none() && stage.items.is_none();
+    let named = attempt.filter(|_| stage.run.is_some() || made).map(|attempt| names::job(run, name, attempt));
+    let last = || stage.run.as_ref().map(|run| run.name.clone());
+    named.or_else(last).or_else(|| made.then(|| names::job(run, name, stage.attempts)))
 }
 
 /// Where the log of a run is that a stage, or an item of one, began.

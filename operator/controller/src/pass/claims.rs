@@ -91,7 +91,9 @@ pub(super) fn of_run(
 
 /// The claims on which lies what the run was given.
 pub(super) fn of_given(given: &BTreeMap<String, RunInput>) -> impl Iterator<Item = String> {
-    given.values().filter_map(|given| claims::of_address(&given.artifact.as_ref()?.uri))
+    let uris =
+        given.values().filter_map(|given| given.uri.as_ref().or(given.artifact.as_ref().map(|found| &found.uri)));
+    uris.filter_map(|uri| claims::of_address(uri))
 }
 
 /// The claims on which registered models lie, where a stage of the run reads one.

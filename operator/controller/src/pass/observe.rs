@@ -237,7 +237,9 @@ impl Passes {
     /// The runs of the stages that run another pipeline, by name.
     fn nested(&self, id: &Id, run: &MLPipelineRun, frozen: Option<&Frozen>) -> BTreeMap<String, Arc<MLPipelineRun>> {
         let of_items = frozen.is_some_and(|frozen| frozen.stages.values().any(FrozenStage::runs_pipeline_for_items));
-        let again = || run.status.iter().flat_map(|status| status.stages.values()).any(|stage| stage.retries + stage.failures > 0);
+        let again = || {
+            run.status.iter().flat_map(|status| status.stages.values()).any(|stage| stage.retries + stage.failures > 0)
+        };
         if of_items || again() {
             // There may be a thousand of them, and no status lists them, nor what ran before a stage was begun again.
             return self.stores.children(&id.namespace, run);

@@ -88,6 +88,7 @@ impl Kept for MLPipelineRun {
             status.stages.retain(|_, stage| stage.state == StageState::Failed || stage.locks.is_some());
             self.spec.pipeline = None;
             self.spec.params.clear();
+            self.spec.inputs.clear();
             self.metadata.annotations = None;
         }
         self
@@ -425,7 +426,7 @@ mod tests {
         let mut written = json!({
             "apiVersion": "millrace.dev/v1alpha1", "kind": "MLPipelineRun",
             "metadata": { "name": "r", "uid": "u", "annotations": { "a": "b" } },
-            "spec": { "ttl": "1h", "params": { "p": 1 }, "pipeline": { "stages": { "good": stage, "bad": stage } } },
+            "spec": { "ttl": "1h", "params": { "p": 1 }, "inputs": { "x": { "uri": "https://h/x" } }, "pipeline": { "stages": { "good": stage, "bad": stage } } },
             "status": { "stages": { "good": { "state": "Succeeded" }, "bad": { "state": "Failed", "reason": "PendingTimeout" } } },
         });
         let running: MLPipelineRun = serde_json::from_value(written.clone()).unwrap();

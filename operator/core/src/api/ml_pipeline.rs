@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Archive, ArchiveStatus, Artifacts, Cache, Condition, Lock, OnFailure, ParamSpec, PipelineInput, Retry, Stage, Store, Triggers,
-    TriggersStatus, schema,
+    Archive, ArchiveStatus, Artifacts, Cache, Condition, Lock, OnFailure, ParamSpec, PipelineInput, Retry, Stage,
+    Store, Triggers, TriggersStatus, schema,
 };
 
 /// A graph of stages with parameters, and what starts a run of it.

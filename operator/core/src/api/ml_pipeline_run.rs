@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::approve;
 use super::stage::is_artifact;
 use super::{
-    Approval, ApprovalStatus, ArtifactType, CacheStatus, Condition, LocksStatus, MLPipelineSpec, RunInput, StoreAccess, Value,
-    schema,
+    Approval, ApprovalStatus, ArtifactType, CacheStatus, Condition, LocksStatus, MLPipelineSpec, RunInput, StoreAccess,
+    Value, schema,
 };
 
 /// One execution of a pipeline: by `pipelineRef`, or of a whole pipeline written in place.

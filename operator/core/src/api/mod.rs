@@ -69,8 +69,8 @@ pub use model_version::{
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};
 pub use nested::{NestedOutput, NestedPipeline};
 pub use param::{ParamSpec, ParamType, Value};
-pub use pipeline_inputs::{AddressInput, PipelineInput, RunInput};
 pub use payload_log::{LogMode, LogSink, PayloadLog, PayloadLogStatus};
+pub use pipeline_inputs::{AddressInput, PipelineInput, RunInput};
 pub use pipeline_trigger::{EndedRun, PipelineTrigger, PipelineTriggerStatus, UpstreamOutcome};
 pub use pod_settings::{
     AgentPath, Container, EnvValue, KeyRef, PodSettings, ResourceClaim, Resources, TopologySpread, Volume, VolumeClaim,

@@ -105,9 +105,7 @@ pub(super) fn turn(all: &BTreeMap<String, FrozenStage>, stage: &FrozenStage, sta
     if waits {
         return Turn::Wait;
     }
-    if let FrozenKind::Container(container) = &stage.kind
-        && let Some((input, source)) = inputs::unmade(&container.inputs, stages)
-    {
+    if let Some((input, source)) = inputs::unmade(stage.inputs(), stages) {
         let from = source.from.as_deref().unwrap_or_default();
         let default = source.default.as_ref().map(|default| default.from.as_str()).unwrap_or_default();
         return skip(UPSTREAM_SKIPPED, format!("input `{input}`: neither {from} nor {default} was made"));

@@ -314,10 +314,17 @@ pub(super) fn handed(
 
 /// A stage that it reads from has not ended: what that had made was lost, and is made again.
 pub(super) fn comes(stage: &FrozenContainer, stages: &Stages) -> bool {
-    let read = stage.inputs.values().filter_map(|input| input.from.as_ref());
     let each = stage.for_each.iter().filter_map(|each| each.from.as_ref());
-    let mut sources = read.chain(each).filter_map(|from| from.split_once('.'));
-    sources.any(|(source, _)| stages.get(source).is_some_and(|made| !made.state.ended()))
+    any_comes(&stage.inputs, stages) || each.into_iter().any(|from| is_made_again(from, stages))
+}
+
+/// The same of inputs alone.
+pub(super) fn any_comes(inputs: &BTreeMap<String, Input>, stages: &Stages) -> bool {
+    inputs.values().filter_map(|input| input.from.as_ref()).any(|from| is_made_again(from, stages))
+}
+
+fn is_made_again(from: &str, stages: &Stages) -> bool {
+    from.split_once('.').and_then(|(source, _)| stages.get(source)).is_some_and(|made| !made.state.ended())
 }
 
 /// What an input with `from` reads: its source, else its default.
@@ -332,8 +339,11 @@ fn source<'a>(from: &str, stages: &'a Stages) -> Option<&'a OutputStatus> {
 }
 
 /// The first input for which neither its source nor its default was made, though it could have been: its source.
-pub(super) fn unmade<'a>(inputs: &'a BTreeMap<String, Input>, stages: &Stages) -> Option<(&'a String, &'a Input)> {
-    inputs.iter().find(|(_, input)| {
+pub(super) fn unmade<'a>(
+    inputs: impl IntoIterator<Item = (&'a String, &'a Input)>,
+    stages: &Stages,
+) -> Option<(&'a String, &'a Input)> {
+    inputs.into_iter().find(|(_, input)| {
         input.from.is_some() && input.default.is_some() && !input.optional && artifact(input, stages).is_none()
     })
 }

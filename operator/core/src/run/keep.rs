@@ -1,6 +1,6 @@
 //! `register.keep`: once a version is registered, older ones of its model go, but for those that somebody needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::again;
@@ -8,7 +8,7 @@ use super::pass::{Effects, Pass, Stages, clip};
 use crate::api::{Input, Keep, MLPipelineRun, MLPipelineSpec, ModelDeployment, ModelVersion, StageState, StageStatus};
 use crate::model_version::is_called_right;
 use crate::names;
-use crate::pipeline::{Frozen, FrozenKind};
+use crate::pipeline::{Frozen, FrozenStage};
 use crate::plan::{Delete, DeleteKind};
 
 /// So many go in one pass: each is a request.
@@ -130,11 +130,7 @@ pub fn held_versions(run: &MLPipelineRun) -> Vec<String> {
 /// The ModelVersions that what a run runs reads by their number.
 #[must_use]
 pub fn frozen_versions(frozen: &Frozen) -> Vec<String> {
-    let containers = frozen.stages.values().filter_map(|stage| match &stage.kind {
-        FrozenKind::Container(container) => Some(&container.inputs),
-        _ => None,
-    });
-    pinned(containers.flat_map(BTreeMap::values))
+    pinned(frozen.stages.values().flat_map(FrozenStage::inputs).map(|(_, input)| input))
 }
 
 /// The ModelVersions that a pipeline reads by their number.

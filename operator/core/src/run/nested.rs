@@ -87,13 +87,14 @@ pub(super) fn step(
 ) -> StageStatus {
     let nested = &frozen.pipeline;
     let mut status = old.clone();
-    let started = status.start_time.get_or_insert(pass.time()).clone();
+    status.start_time.get_or_insert(pass.time());
     if status.state == StageState::BackingOff {
         let left = status.next_attempt_time.as_ref().map_or(Duration::ZERO, |next| since(pass.now, next.0));
         if !left.is_zero() {
             effects.again(left);
         }
-        if pass.held || !left.is_zero() {
+        // What it was given is being made again where another stage found it lost.
+        if pass.held || !left.is_zero() || inputs::any_comes(&frozen.inputs, stages) {
             return in_time(pass, name, nested, status, effects);
         }
     }
@@ -102,6 +103,7 @@ pub(super) fn step(
         run.name.clone()
     } else {
         status.attempts = status.attempts.max(status.retries) + 1;
+        status.attempt_time = Some(pass.time());
         names::job(pass.run_name(), name, status.attempts)
     };
     if let Some(run) = found(pass, &wanted) {
@@ -123,20 +125,25 @@ pub(super) fn step(
     status.state = StageState::Pending;
     (status.reason, status.message, status.next_attempt_time) = (None, None, None);
     if let Some(refusal) = pass.refusal("MLPipelineRun", &wanted) {
-        if refusal.reason == NAME_TAKEN || pass.left(Some(&started), LIMIT).is_none() {
+        let since = status.attempt_time.clone();
+        if refusal.reason == NAME_TAKEN || pass.left(since.as_ref(), LIMIT).is_none() {
             return attempt::fail(pass, name, status, &refusal.reason, &refusal.message, effects);
         }
         status.reason = Some(refusal.reason.clone());
-        status.message = Some(clip(&deadline::with(&refusal.message, Some(&started), LIMIT)));
+        status.message = Some(clip(&deadline::with(&refusal.message, since.as_ref(), LIMIT)));
         effects.again(PAUSE);
     }
     let given = match given(pass, frozen, &mut status, stages) {
         Ok(given) => given,
-        Err(hindrance) => return hindered(pass, name, nested, StageStatus { attempts: old.attempts, ..status }, hindrance, effects),
+        Err(hindrance) => {
+            let status = StageStatus { attempts: old.attempts, attempt_time: old.attempt_time.clone(), ..status };
+            return hindered(pass, name, nested, status, hindrance, effects);
+        }
     };
     match params(nested, &scope::of_run(pass, stages)) {
         Ok(params) => {
-            let run = run(pass, name, nested, &wanted, params, given, &status);
+            let mut run = run(pass, name, nested, &wanted, params, &status);
+            run.spec.inputs = given;
             effects.create.push(Create::Run(Box::new(run)));
         }
         Err(message) => return attempt::fail(pass, name, status, "InvalidExpression", &message, effects),
@@ -145,7 +152,7 @@ pub(super) fn step(
     status
 }
 
-/// What the other pipeline is given. All tries and all items are given the same.
+/// What the other pipeline is given. All tries and all items are given the same, but for what was lost and made again in between.
 pub(super) fn given(
     pass: &Pass<'_>,
     frozen: &FrozenNested,
@@ -260,7 +267,6 @@ pub(super) fn run(
     nested: &NestedPipeline,
     name: &str,
     params: BTreeMap<String, Value>,
-    inputs: BTreeMap<String, RunInput>,
     status: &StageStatus,
 ) -> MLPipelineRun {
     let labels = [
@@ -274,7 +280,6 @@ pub(super) fn run(
     let spec = MLPipelineRunSpec {
         pipeline_ref: Some(PipelineRef { name: nested.name.clone() }),
         params,
-        inputs,
         scheduled_time: pass.run.spec.scheduled_time.clone(),
         priority: pass.run.spec.priority,
         ..MLPipelineRunSpec::default()

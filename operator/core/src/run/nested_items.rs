@@ -2,17 +2,16 @@
 //! is counted from the runs in each pass; the status has the counts. When all are done, an attempt of the stage, the agent alone, keeps what became of
 //! them as the output `items`.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::graph::GATE_REJECTED;
-use super::inputs::Hindrance;
+use super::inputs::{self, Hindrance};
 use super::items::{self, Items, LONGEST_LIST, Values};
 use super::pass::{Effects, Pass, Stages, clip};
 use super::{JobItems, attempt, container, fan_out, nested, scope, usage};
-use crate::api::{ForEach, ItemsStatus, MLPipelineRun, NestedPipeline, RunInput, StageState, StageStatus};
+use crate::api::{ForEach, ItemsStatus, MLPipelineRun, NestedPipeline, StageState, StageStatus};
 use crate::names;
 use crate::pipeline::FrozenNested;
 use crate::plan::{Create, NAME_TAKEN};
@@ -167,7 +166,7 @@ fn look(
         }
         waits = Some((Some(refusal.reason.clone()), Some(refusal.message.clone())));
         effects.again(nested::PAUSE);
-    } else if !pass.held && !next.is_empty() {
+    } else if !pass.held && !next.is_empty() && !inputs::any_comes(&frozen.inputs, stages) {
         if let Some(reason) = nested::too_deep(pass, nested) {
             return attempt::fail(pass, name, status, "NestedCycle", &reason, effects);
         }
@@ -183,10 +182,17 @@ fn look(
         }
         let given = match nested::given(pass, frozen, &mut status, stages) {
             Ok(given) => given,
-            Err(hindrance) => return nested::hindered(pass, name, nested, status, hindrance, effects),
+            Err(hindrance) => {
+                // Their clock begins when there is something to give.
+                let status = StageStatus { items: old.items.clone(), ..status };
+                return nested::hindered(pass, name, nested, status, hindrance, effects);
+            }
         };
-        match runs(pass, name, nested, &values, next, &given, &status, stages) {
-            Ok(runs) => effects.create.extend(runs),
+        match runs(pass, name, nested, &values, next, &status, stages) {
+            Ok(mut runs) => {
+                runs.iter_mut().for_each(|run| run.spec.inputs.clone_from(&given));
+                effects.create.extend(runs.into_iter().map(|run| Create::Run(Box::new(run))));
+            }
             Err(message) => return attempt::fail(pass, name, status, "InvalidExpression", &message, effects),
         }
     }
@@ -204,10 +210,9 @@ fn runs(
     nested: &NestedPipeline,
     values: &Values,
     items: &[u32],
-    given: &BTreeMap<String, RunInput>,
     status: &StageStatus,
     stages: &Stages,
-) -> Result<Vec<Create>, String> {
+) -> Result<Vec<MLPipelineRun>, String> {
     let scope = scope::of_run(pass, stages);
     let run = |index: &u32| {
         let scope = scope.clone().with("item", values.item(*index)).with("index", (*index).into());
@@ -218,11 +223,11 @@ fn runs(
                 "item {index}: pipeline.params are {length} bytes long as JSON, and at most {LONGEST_PARAMS} are handed on: name a file or an address instead"
             ));
         }
-        let mut run = nested::run(pass, name, nested, &run_name(pass, name, status, *index), params, given.clone(), status);
+        let mut run = nested::run(pass, name, nested, &run_name(pass, name, status, *index), params, status);
         let labels = [(names::ATTEMPT_LABEL, status.attempts), (names::ITEM_LABEL, *index)];
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_string()));
         run.metadata.labels.get_or_insert_default().extend(labels);
-        Ok(Create::Run(Box::new(run)))
+        Ok(run)
     };
     items.iter().map(run).collect()
 }

@@ -166,11 +166,9 @@ fn lineage(pass: &Pass<'_>, producer: &str, stages: &Stages) -> Lineage {
                 continue;
             };
             match (&input.input, digest) {
-                (Some(given), Some(digest)) => datasets.push(Dataset {
-                    name: format!("inputs.{given}"),
-                    uri: uri.clone(),
-                    digest: digest.clone(),
-                }),
+                (Some(given), Some(digest)) => {
+                    datasets.push(Dataset { name: format!("inputs.{given}"), uri: uri.clone(), digest: digest.clone() })
+                }
                 _ => models.push(ModelRead {
                     name: format!("{stage}.{name}"),
                     model_version: model_version.clone(),

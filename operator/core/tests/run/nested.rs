@@ -281,7 +281,8 @@ fn artifact() -> Value {
 
 #[test]
 fn a_pipeline_is_given_what_a_stage_made_and_what_the_run_was_given() {
-    let made = json!({ "outputs": { "data": { "digest": format!("sha256:{}", "cd".repeat(32)), "size": 4, "files": 1 } } });
+    let made =
+        json!({ "outputs": { "data": { "digest": format!("sha256:{}", "cd".repeat(32)), "size": 4, "files": 1 } } });
     let mut cluster = Cluster::new(giving()).fate("ingest", 1, Fate::Succeeds(made));
     cluster.run.spec.inputs = serde_json::from_value(json!({ "base": artifact() })).unwrap();
     cluster.settle_until(|cluster| !cluster.nested.is_empty());
@@ -290,7 +291,10 @@ fn a_pipeline_is_given_what_a_stage_made_and_what_the_run_was_given() {
     assert_eq!(given["base"], artifact());
     assert_eq!(given["rows"], json!({ "artifact": { "uri": output.uri, "digest": output.digest, "size": 4 } }));
     assert_eq!(given.as_object().unwrap().len(), 2, "what is not there is not given: {given}");
-    assert_eq!(cluster.stage("make").inputs["base"].uri.as_deref(), Some("pvc://artifacts/runs/o/t/attempts/1/outputs/m"));
+    assert_eq!(
+        cluster.stage("make").inputs["base"].uri.as_deref(),
+        Some("pvc://artifacts/runs/o/t/attempts/1/outputs/m")
+    );
     says(&mut cluster, "True", "Succeeded", "", json!({}));
     cluster.settle();
     assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
@@ -304,7 +308,10 @@ fn what_a_run_is_given_wrong_is_its_end_and_names_the_field() {
         (json!({ "bse": artifact() }), "spec.inputs.bse: the pipeline has no input `bse`: did you mean `base`?"),
         (json!({ "base": { "artifact": artifact()["artifact"] } }), "spec.inputs.base: the input `base` is a model"),
         (json!({ "base": { "uri": "ftp://h/x" } }), "spec.inputs.base.uri: nobody reads ftp://"),
-        (json!({ "base": { "uri": "s3://lake/$[[ params.day ]]" } }), "spec.inputs.base.uri: nothing is filled in here"),
+        (
+            json!({ "base": { "uri": "s3://lake/$[[ params.day ]]" } }),
+            "spec.inputs.base.uri: nothing is filled in here",
+        ),
         (json!({ "base": {} }), "spec.inputs.base: exactly one of uri and artifact"),
     ] {
         let mut cluster = Cluster::new(giving());
@@ -337,8 +344,9 @@ fn retried(limit: u32) -> Cluster {
 
 /// The nested run of this number ends like this.
 fn ends(cluster: &mut Cluster, number: u32, succeeded: &str, reason: &str, more: Value) {
+    let first = nested(cluster).status.clone();
     says(cluster, succeeded, reason, "stage `prepare` failed", more);
-    let status = nested(cluster).status.clone();
+    let status = std::mem::replace(&mut nested(cluster).status, first);
     cluster.nested.get_mut(&format!("r-make-{number}")).unwrap().status = status;
 }
 
@@ -373,4 +381,64 @@ fn what_a_person_ended_is_not_tried_again() {
     ends(&mut cluster, 1, "False", "Canceled", json!({}));
     cluster.settle();
     assert_eq!((cluster.stage("make").state, cluster.nested.len()), (Failed, 1));
+}
+
+#[test]
+fn a_crash_at_any_write_makes_one_run_for_each_try() {
+    for number in 1..24 {
+        for crash in [Crash::Before(number), Crash::After(number)] {
+            let mut cluster = retried(1);
+            cluster.crash = Some(crash);
+            ends(&mut cluster, 1, "False", "StageFailed", json!({}));
+            cluster.settle_until(|cluster| cluster.nested.contains_key("r-make-2"));
+            ends(&mut cluster, 2, "True", "Succeeded", prepared());
+            cluster.settle();
+            assert_eq!((cluster.created["r-make-1"], cluster.created["r-make-2"]), (1, 1), "{crash:?}");
+            assert_eq!(cluster.nested.len(), 2, "{crash:?}");
+            assert_eq!(cluster.condition("Succeeded").unwrap().0, "True", "{crash:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stage_is_skipped_with_what_it_would_hand_over() {
+    let skipped = |name: &str| (name.to_owned(), stage(json!({ "when": "false", "outputs": { "data": {} } })));
+    let mut stages = serde_json::Map::from_iter([skipped("a"), skipped("b")]);
+    let rows = json!({ "from": "a.data", "default": { "from": "b.data" } });
+    stages.insert("make".to_owned(), json!({ "pipeline": { "name": "inner" }, "inputs": { "rows": rows } }));
+    let mut cluster = Cluster::new(pipeline(stages.into()));
+    cluster.settle();
+    let stage = cluster.stage("make");
+    assert_eq!((stage.state, stage.reason.as_deref()), (Skipped, Some("UpstreamSkipped")));
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True");
+}
+
+#[test]
+fn a_stage_waits_for_the_model_that_it_is_to_hand_over() {
+    for each in [None, Some(json!({ "range": { "count": 2 } }))] {
+        let mut make = json!({ "pipeline": { "name": "inner" }, "inputs": { "base": { "model": { "name": "m" } } } });
+        if let Some(each) = each {
+            make["forEach"] = each;
+        }
+        let mut cluster = Cluster::new(pipeline(json!({ "make": make })));
+        cluster.settle_until(|cluster| cluster.run.status.is_some() && cluster.stage("make").reason.is_some());
+        let stage = cluster.stage("make");
+        assert_eq!((stage.state, stage.reason.as_deref()), (Pending, Some("WaitingForModelVersion")));
+        assert!(cluster.nested.is_empty());
+        // An hour that it waited so is none in which the apiserver refused anything.
+        assert_eq!((&stage.attempt_time, &stage.items), (&None, &None));
+    }
+}
+
+#[test]
+fn every_item_is_given_what_the_stage_has() {
+    let mut spec = giving();
+    spec["stages"]["make"]["forEach"] = json!({ "range": { "count": 3 } });
+    let made =
+        json!({ "outputs": { "data": { "digest": format!("sha256:{}", "cd".repeat(32)), "size": 4, "files": 1 } } });
+    let mut cluster = Cluster::new(spec).fate("ingest", 1, Fate::Succeeds(made));
+    cluster.settle_until(|cluster| cluster.nested.len() == 3);
+    for run in cluster.nested.values() {
+        assert_eq!(run.spec.inputs.keys().collect::<Vec<_>>(), ["rows"]);
+    }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::address::{address, variables};
 use super::{Problems, made, time};
 use crate::api::{
-    AgentPath, Cache, CacheMode, Container, Input, InputMode, MLPipelineSpec, Output, PodSettings, Resources, Retry,
-    Stage, StageTemplate, UriAccess, Volume, VolumeClaim,
+    AgentPath, ArtifactType, Cache, CacheMode, Container, Input, InputMode, MLPipelineSpec, Output, PodSettings,
+    Resources, Retry, Stage, StageTemplate, UriAccess, Volume, VolumeClaim,
 };
 use crate::config::Config;
 use crate::pipeline::stage_path;
@@ -35,6 +35,7 @@ const DISK: &str = "ephemeral-storage";
 pub(super) fn expand<'a>(
     spec: &'a MLPipelineSpec,
     templates: &BTreeMap<String, Arc<StageTemplate>>,
+    is_model: &dyn Fn(&str) -> bool,
     config: &Config,
     problems: &mut Problems,
 ) -> Cow<'a, MLPipelineSpec> {
@@ -50,7 +51,11 @@ pub(super) fn expand<'a>(
             for (input, found) in &stage.inputs {
                 let at = format!("{}.inputs.{input}", stage_path(finally, name));
                 let Some(mut made) = read(stage, found, stages, &at, config, problems) else { continue };
-                made.outputs.insert(OUTPUT.to_owned(), output(stage, input, templates));
+                let mut output = output(stage, input, templates);
+                if is_model(&at) {
+                    output.kind = ArtifactType::Model;
+                }
+                made.outputs.insert(OUTPUT.to_owned(), output);
                 let called = format!("{name}-{input}");
                 if whole.stages.contains_key(&called) || whole.finally.contains_key(&called) {
                     let message = format!(
@@ -113,8 +118,7 @@ fn read(
     let kind = address(uri, input, &access, at, problems);
     time::duration(input.max_age.as_deref(), &format!("{at}.maxAge"), problems);
     // What is wrong beside the address is found where all inputs are looked at: it stays as it is written.
-    let elsewhere =
-        input.from.is_some() || input.deployed.is_some() || input.model.is_some() || input.input.is_some();
+    let elsewhere = input.from.is_some() || input.deployed.is_some() || input.model.is_some() || input.input.is_some();
     let odd = elsewhere || input.default.is_some() || input.optional;
     if input.mode == InputMode::Uri || odd || problems.0.len() > before {
         return None;

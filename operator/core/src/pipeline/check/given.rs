@@ -6,42 +6,82 @@ use std::collections::BTreeMap;
 
 use super::address::address;
 use super::{Problems, name, time};
-use crate::api::{AddressInput, ArtifactType, Input, MLPipelineSpec, ModelArtifact, PipelineInput, RunInput, Triggers};
+use crate::api::{
+    AddressInput, ArtifactType, Input, InputMode, MLPipelineSpec, ModelArtifact, PipelineInput, RunInput, Triggers,
+};
 use crate::expr;
 use crate::pipeline::stage_path;
 use crate::problem::Problem;
 use crate::store;
 
-/// The pipeline with what the run is given by address, or has by default. What is declared wrong, or is read and not declared, is said here.
+/// A pipeline with what a run is given by address, or has by default.
+pub(super) struct Filled<'a> {
+    pub spec: Cow<'a, MLPipelineSpec>,
+    /// Of each input that was filled in, by its path: where the address is written, and what has to lie there.
+    pub written: BTreeMap<String, (String, ArtifactType)>,
+}
+
+/// What is declared wrong, or is read and not declared, is said here.
 pub(super) fn fill<'a>(
     spec: &'a MLPipelineSpec,
     given: &BTreeMap<String, RunInput>,
     problems: &mut Problems,
-) -> Cow<'a, MLPipelineSpec> {
+) -> Filled<'a> {
     declared(spec, problems);
     let addresses: BTreeMap<&String, AddressInput> =
         spec.inputs.iter().filter_map(|(name, input)| Some((name, by_address(input, given.get(name))?))).collect();
-    let by_name = |input: &Input| input.input.as_ref().and_then(|name| addresses.get(name));
-    let mut filled = Cow::Borrowed(spec);
+    let mut filled = Filled { spec: Cow::Borrowed(spec), written: BTreeMap::new() };
     for finally in [false, true] {
         let stages = if finally { &spec.finally } else { &spec.stages };
-        for (stage, written) in stages {
-            for (called, input) in &written.inputs {
-                reads(spec, input, &format!("{}.inputs.{called}", stage_path(finally, stage)), problems);
-                let Some(AddressInput { uri, digest, max_age, access }) = by_name(input) else { continue };
-                let spec = filled.to_mut();
-                let into = if finally { &mut spec.finally } else { &mut spec.stages };
-                let Some(input) = into.get_mut(stage).and_then(|stage| stage.inputs.get_mut(called)) else { continue };
-                let mode = input.mode;
-                *input = Input { uri: Some(uri.clone()), mode, ..Input::default() };
-                // Nothing is read where the address alone is handed over.
-                if mode == crate::api::InputMode::Path {
-                    (input.digest, input.max_age, input.access) = (digest.clone(), max_age.clone(), access.clone());
+        for (stage, of) in stages {
+            for (called, input) in &of.inputs {
+                let at = format!("{}.inputs.{called}", stage_path(finally, stage));
+                reads(spec, input, &at, problems);
+                let Some((named, found)) = input.input.as_ref().and_then(|name| addresses.get_key_value(name)) else {
+                    continue;
+                };
+                // What is wrong beside it is found where all inputs are looked at: it stays as it is written.
+                if *input != (Input { input: input.input.clone(), mode: input.mode, ..Input::default() }) {
+                    continue;
+                }
+                let field = if given.contains_key(*named) { "" } else { ".default" };
+                let kind = spec.inputs.get(*named).map(|declared| declared.kind).unwrap_or_default();
+                filled.written.insert(at, (format!("spec.inputs.{named}{field}"), kind));
+                let whole = filled.spec.to_mut();
+                let into = if finally { &mut whole.finally } else { &mut whole.stages };
+                if let Some(into) = into.get_mut(stage).and_then(|stage| stage.inputs.get_mut(called)) {
+                    *into = by_uri(found, input.mode);
                 }
             }
         }
     }
     filled
+}
+
+fn by_uri(found: &AddressInput, mode: InputMode) -> Input {
+    let AddressInput { uri, digest, max_age, access } = found.clone();
+    match mode {
+        InputMode::Path => Input { uri: Some(uri), digest, max_age, access, ..Input::default() },
+        // Nothing is read where the address alone is handed over.
+        InputMode::Uri => Input { uri: Some(uri), mode, ..Input::default() },
+    }
+}
+
+impl Filled<'_> {
+    /// What is wrong with an address that was filled in is told where it is written.
+    pub fn told(&self, problems: &mut Problems) {
+        const FIELDS: [&str; 4] = ["uri", "digest", "maxAge", "access"];
+        for problem in &mut problems.0 {
+            let found = self.written.iter().find_map(|(at, (written, _))| {
+                let rest = problem.path.strip_prefix(at.as_str())?;
+                let field = rest.strip_prefix('.')?.split('.').next()?;
+                FIELDS.contains(&field).then(|| format!("{written}{rest}"))
+            });
+            if let Some(path) = found {
+                problem.path = path;
+            }
+        }
+    }
 }
 
 /// What is read at an address, if that is right: one that is not was found where it is written.
@@ -122,8 +162,8 @@ pub fn bind_inputs(
     for (name, wanted) in declared {
         if !(wanted.optional || wanted.default.is_some() || given.contains_key(name)) {
             let message = format!(
-                "the pipeline needs the input `{name}`: write {name}: {{ uri: … }} here, or at the stage that runs the pipeline \
-                 inputs: {{ {name}: {{ from: <stage>.<output> }} }}"
+                "the pipeline needs the input `{name}`: write {name}: {{ uri: … }} here (kubectl millrace run -i {name}=…), or at the stage \
+                 that runs the pipeline inputs: {{ {name}: {{ from: <stage>.<output> }} }}"
             );
             problems.add(format!("{path}.{name}"), "MissingInput", message);
         }

@@ -30,7 +30,8 @@ pub(super) fn check(
             let hint = expr::did_you_mean(name, template.inputs.keys().map(String::as_str));
             problems.add(&at, "UnknownInput", format!("the StageTemplate takes no input `{name}`: {hint}"));
         }
-        source(stage, input, &at, wanted, spec, all, edges, problems);
+        source(stage, input, &at, wanted, all, edges, problems);
+        given(input, &at, wanted, spec, problems);
         handed_over(input, &at, spec.store.as_ref(), problems);
     }
     for (name, declared) in resolved.template.iter().flat_map(|template| &template.inputs) {
@@ -51,7 +52,6 @@ fn source(
     input: &Input,
     at: &str,
     wanted: Option<&TemplateInput>,
-    spec: &MLPipelineSpec,
     all: &Stages<'_>,
     edges: &mut Edges,
     problems: &mut Problems,
@@ -85,18 +85,8 @@ fn source(
                 }
             }
         }
-        // Who reads an address is a stage of its own, and its form was looked at there.
-        (None, None, Some(_), None, None) => {}
-        (None, None, None, None, Some(named)) => {
-            let model = wanted.is_some_and(|wanted| wanted.kind == ArtifactType::Model);
-            let declared = spec.inputs.get(named).map(|declared| declared.kind);
-            if model && declared == Some(ArtifactType::Artifact) {
-                let message = format!(
-                    "the pipeline's input `{named}` is no model, and this input needs one: write type: model at spec.inputs.{named}"
-                );
-                problems.add(format!("{at}.input"), "WrongArtifactType", message);
-            }
-        }
+        // Who reads an address is a stage of its own, and its form was looked at there. What the pipeline is given is looked at by itself.
+        (None, None, Some(_), None, None) | (None, None, None, None, Some(_)) => {}
         (None, Some(deployed), None, None, None) => {
             name::label(deployed, &format!("{at}.deployed"), "a ModelDeployment", problems);
         }
@@ -108,6 +98,19 @@ fn source(
             "InvalidInput",
             "exactly one of from, uri, table, deployed, model and input is required: write one of them",
         ),
+    }
+}
+
+/// What the pipeline is given is what the stage takes.
+fn given(input: &Input, at: &str, wanted: Option<&TemplateInput>, spec: &MLPipelineSpec, problems: &mut Problems) {
+    let Some(named) = &input.input else { return };
+    let model = wanted.is_some_and(|wanted| wanted.kind == ArtifactType::Model);
+    let declared = spec.inputs.get(named).map(|declared| declared.kind);
+    if model && declared == Some(ArtifactType::Artifact) {
+        let message = format!(
+            "the pipeline's input `{named}` is no model, and this input needs one: write type: model at spec.inputs.{named}"
+        );
+        problems.add(format!("{at}.input"), "WrongArtifactType", message);
     }
 }
 

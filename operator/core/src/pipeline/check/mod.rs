@@ -34,7 +34,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Frozen, FrozenKind};
-use crate::api::{MLPipelineRunSpec, MLPipelineSpec, ParamSpec, RunInput, StageTemplate, StageTemplateSpec, Value};
+use crate::api::{
+    ArtifactType, MLPipelineRunSpec, MLPipelineSpec, ParamSpec, RunInput, StageTemplate, StageTemplateSpec, Value,
+};
 use crate::config::Config;
 use crate::expr::{Names, Type};
 use crate::problem::Problem;
@@ -96,9 +98,10 @@ fn with_inputs(
 ) -> Result<Frozen, Vec<Problem>> {
     let mut problems = Problems::default();
     let filled = given::fill(written, given, &mut problems);
-    let written = filled.as_ref();
+    let written = filled.spec.as_ref();
     let spec = tables::expand(written, config, &mut problems);
-    let spec = addresses::expand(spec.as_ref(), templates, config, &mut problems);
+    let models = |at: &str| filled.written.get(at).is_some_and(|(_, kind)| *kind == ArtifactType::Model);
+    let spec = addresses::expand(spec.as_ref(), templates, &models, config, &mut problems);
     let spec = spec.as_ref();
     declared::params(&spec.params, "spec.params", &mut problems);
     name::labels(&spec.stages, "spec.stages", "a stage", &mut problems);
@@ -123,6 +126,7 @@ fn with_inputs(
     approve::needed(&resolved, &edges, &mut problems);
     edges.check(&mut problems);
     addresses::told_of_inputs(written, &mut problems);
+    filled.told(&mut problems);
     problems.result()?;
     let mut frozen = freeze::freeze(spec, &resolved, &edges);
     without_code(written, &mut frozen);

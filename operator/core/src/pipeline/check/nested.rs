@@ -40,7 +40,8 @@ pub(super) fn check(
     time::duration(nested.timeout.as_deref(), &format!("{at}.timeout"), problems);
     inputs::check(name, resolved, spec, all, edges, problems);
     for (input, _) in resolved.stage.inputs.iter().filter(|(_, input)| input.mode == InputMode::Uri) {
-        let message = "the other pipeline is given what lies there, and says itself what its programs are handed: take mode out";
+        let message =
+            "the other pipeline is given what lies there, and says itself what its programs are handed: take mode out";
         problems.add(format!("{}.inputs.{input}.mode", resolved.at(name)), "InvalidInput", message);
     }
     retried(resolved, spec, &format!("{}.retry", resolved.at(name)), problems);
@@ -62,7 +63,9 @@ pub(super) fn check(
 fn retried(resolved: &Resolved<'_>, spec: &MLPipelineSpec, at: &str, problems: &mut Problems) {
     let Some(retry) = &resolved.stage.retry else { return };
     let Retry { when, memory_growth, .. } = retry;
-    for (field, _) in [("when", when.is_some()), ("memoryGrowth", memory_growth.is_some())].iter().filter(|(_, set)| *set) {
+    for (field, _) in
+        [("when", when.is_some()), ("memoryGrowth", memory_growth.is_some())].iter().filter(|(_, set)| *set)
+    {
         let message = format!("{field} is for a program: write it at the stages of the other pipeline");
         problems.add(format!("{at}.{field}"), "InvalidRetry", message);
     }

@@ -82,7 +82,12 @@ fn belongs(resolved: &Resolved<'_>, at: &str, problems: &mut Problems) {
         ("gate", stage.gate.is_some(), program, "a stage with uses or container"),
         ("cache", stage.cache.is_some(), program, "a stage with uses or container"),
         ("code", stage.code.is_some(), program, "a stage with uses or container"),
-        ("retry", stage.retry.is_some(), program || stage.pipeline.is_some(), "a stage with uses, container or pipeline"),
+        (
+            "retry",
+            stage.retry.is_some(),
+            program || stage.pipeline.is_some(),
+            "a stage with uses, container or pipeline",
+        ),
         ("timeout", stage.timeout.is_some(), program, "a stage with uses or container"),
         ("locks", !stage.locks.is_empty(), program || stage.deploy.is_some(), "a stage with uses, container or deploy"),
         ("pendingTimeout", stage.pending_timeout.is_some(), program, "a stage with uses or container"),

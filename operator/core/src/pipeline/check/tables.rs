@@ -80,8 +80,13 @@ fn free(made: &str, at: &str, all: [&BTreeMap<String, Stage>; 3], problems: &mut
 
 /// What the schema says too: a spec can also come from where no schema looked.
 fn refuse(input: &Input, table: &TableInput, at: &str, problems: &mut Problems) {
-    let others =
-        [input.from.is_some(), input.deployed.is_some(), input.model.is_some(), input.uri.is_some(), input.input.is_some()];
+    let others = [
+        input.from.is_some(),
+        input.deployed.is_some(),
+        input.model.is_some(),
+        input.uri.is_some(),
+        input.input.is_some(),
+    ];
     if others.contains(&true) {
         let message = "exactly one of from, uri, table, deployed, model and input is required: write one of them";
         problems.add(at, "InvalidInput", message);

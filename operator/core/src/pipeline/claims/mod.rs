@@ -42,6 +42,8 @@ pub fn of_spec(spec: &MLPipelineSpec, templates: &BTreeMap<String, Arc<StageTemp
         let addresses = |input: &Input| [input.uri.clone(), input.table.as_ref().map(|table| table.uri.clone())];
         found.extend(inputs.values().flat_map(addresses).flatten().filter_map(|uri| of_address(&uri)));
     }
+    let defaults = spec.inputs.values().filter_map(|input| input.default.as_ref());
+    found.extend(defaults.filter_map(|default| of_address(&default.uri)));
     let triggers = spec.triggers.iter().flat_map(|triggers| triggers.on_data.values());
     found.extend(triggers.filter_map(|trigger| of_address(&trigger.uri)));
     found

@@ -111,6 +111,7 @@ fn every_claim_that_a_pipeline_names_is_known_before_it_is_frozen_and_after() {
     let spec = json!({
         "store": { "pvc": { "claimName": "artifacts" } },
         "triggers": { "onData": { "lake": { "uri": "pvc://lake/in" } } },
+        "inputs": { "rules": { "default": { "uri": "pvc://rules/all.csv" } } },
         "stages": {
             "a": {
                 "container": {
@@ -132,7 +133,7 @@ fn every_claim_that_a_pipeline_names_is_known_before_it_is_frozen_and_after() {
     let templates = BTreeMap::from([("template".to_owned(), Arc::new(template))]);
     let written: MLPipelineSpec = serde_json::from_value(spec).unwrap();
     let names: Vec<String> = of_spec(&written, &templates).into_iter().collect();
-    assert_eq!(names, ["artifacts", "lake", "scratch", "shared", "source"]);
+    assert_eq!(names, ["artifacts", "lake", "rules", "scratch", "shared", "source"]);
     let frozen = check(
         &written,
         &templates,

@@ -114,13 +114,8 @@ pub(super) fn line(run: &MLPipelineRun) -> Option<String> {
     if text.len() <= LONGEST {
         return Some(text);
     }
-    let cut = RunRecord {
-        stages: BTreeMap::new(),
-        params: BTreeMap::new(),
-        inputs: BTreeMap::new(),
-        cut: true,
-        ..record
-    };
+    let cut =
+        RunRecord { stages: BTreeMap::new(), params: BTreeMap::new(), inputs: BTreeMap::new(), cut: true, ..record };
     serde_json::to_string(&cut).ok().filter(|text| text.len() <= LONGEST)
 }
 

@@ -59,7 +59,9 @@ fn digest(spec: &MLPipelineSpec) -> String {
             leave_out(entry, without);
         }
     };
-    within(&mut spec["params"], &["description"]);
+    for part in ["params", "inputs"] {
+        within(&mut spec[part], &["description"]);
+    }
     for part in ["stages", "finally"] {
         within(&mut spec[part], &["timeout", "pendingTimeout", "retry", "locks"]);
         for stage in spec[part].as_object_mut().into_iter().flat_map(|stages| stages.values_mut()) {
@@ -75,9 +77,11 @@ fn digest(spec: &MLPipelineSpec) -> String {
         }
     }
     let mut what = json!({ "params": spec["params"], "stages": spec["stages"], "store": spec["store"] });
-    // A pipeline without it keeps the digest that it had before there was such a field.
-    if !spec["finally"].is_null() {
-        what["finally"] = spec["finally"].clone();
+    // A pipeline without them keeps the digest that it had before there were such fields.
+    for part in ["finally", "inputs"] {
+        if !spec[part].is_null() {
+            what[part] = spec[part].clone();
+        }
     }
     let mut hex = names::sha256_hex(sorted(&what).to_string().as_bytes());
     hex.truncate(DIGEST);
@@ -252,5 +256,18 @@ mod tests {
             spec.pointer_mut(pointer).unwrap()[field] = value;
             assert_ne!(of(&spec), before, "{pointer}/{field}");
         }
+    }
+
+    #[test]
+    fn what_a_run_reads_by_default_is_a_change() {
+        let with = |input: Value| {
+            let mut spec = full();
+            spec["inputs"] = json!({ "rows": input });
+            of(&spec)
+        };
+        let before = with(json!({ "default": { "uri": "s3://lake/1" } }));
+        assert_ne!(before, of(&full()));
+        assert_ne!(before, with(json!({ "default": { "uri": "s3://lake/2" } })));
+        assert_eq!(before, with(json!({ "description": "rows", "default": { "uri": "s3://lake/1" } })));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{base, checked, config, merge, refused, stage, templates};
-use crate::api::{InputMode, MLPipelineRunSpec};
+use crate::api::{ArtifactType, InputMode, MLPipelineRunSpec};
 use crate::pipeline::{FrozenContainer, FrozenKind, bind_inputs, check_run};
 
 /// The stage `other` that reads the pipeline's input `data`.
@@ -77,6 +77,22 @@ fn a_default_is_an_address_that_each_reader_reads() {
 }
 
 #[test]
+fn what_is_wrong_with_a_default_is_told_where_it_is_written() {
+    let declared = json!({ "data": { "default": { "uri": "https://example.com/$[[ params.nobody ]]" } } });
+    refused(reads(json!({ "input": "data" }), declared), "spec.inputs.data.default.uri", "`params.nobody` is unknown");
+    let beside = json!({ "data": { "default": { "uri": "https://example.com/x" } } });
+    refused(reads(json!({ "input": "data", "from": "load.data" }), beside), DATA, "exactly one of");
+}
+
+#[test]
+fn a_model_by_address_is_looked_at() {
+    let declared = json!({ "data": { "type": "model", "default": { "uri": "s3://models/base/" } } });
+    let frozen = checked(reads(json!({ "input": "data" }), declared)).unwrap();
+    let FrozenKind::Container(made) = &frozen.stages["other-data"].kind else { panic!("no program") };
+    assert_eq!(made.outputs["data"].kind, ArtifactType::Model);
+}
+
+#[test]
 fn what_a_run_is_given_goes_before_the_default() {
     let declared = json!({ "data": { "default": { "uri": "https://example.com/x.csv" } } });
     let mut spec = base();
@@ -124,10 +140,18 @@ fn a_pipeline_stage_hands_over_no_mode_and_tries_by_itself() {
     checked(nested(json!({ "inputs": { "rows": { "from": "load.data" } }, "retry": { "limit": 2 } }))).unwrap();
     let at = "spec.stages.inner";
     for (more, field, words) in [
-        (json!({ "inputs": { "rows": { "uri": "s3://lake/rows", "mode": "Uri" } } }), "inputs.rows.mode", "take mode out"),
+        (
+            json!({ "inputs": { "rows": { "uri": "s3://lake/rows", "mode": "Uri" } } }),
+            "inputs.rows.mode",
+            "take mode out",
+        ),
         (json!({ "inputs": { "rows": { "from": "lod.data" } } }), "inputs.rows.from", "did you mean `load`?"),
         (json!({ "retry": { "limit": 1, "when": "exitCode == 1" } }), "retry.when", "when is for a program"),
-        (json!({ "retry": { "limit": 1, "memoryGrowth": { "max": "1Gi" } } }), "retry.memoryGrowth", "is for a program"),
+        (
+            json!({ "retry": { "limit": 1, "memoryGrowth": { "max": "1Gi" } } }),
+            "retry.memoryGrowth",
+            "is for a program",
+        ),
         (json!({ "retry": { "limit": 1 }, "forEach": { "range": { "count": 2 } } }), "retry", "each item has one run"),
     ] {
         refused(nested(more), &format!("{at}.{field}"), words);
