@@ -13,6 +13,7 @@ mod connect;
 mod cp;
 mod diff;
 mod error;
+mod given;
 mod history;
 mod lint;
 mod local;

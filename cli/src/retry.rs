@@ -30,7 +30,10 @@ pub async fn retry(cluster: &Cluster, command: &Retry) -> Result<Answer, Error> 
     patch::spec::<MLPipelineRun>(cluster, &command.run, &spec).await?;
     let what =
         command.stage.as_ref().map_or_else(|| "with what failed".to_owned(), |stage| format!("from stage {stage}"));
-    output::line(&format!("run {} begins again {what}", command.run))?;
+    output::line(&format!("run {} begins again {what}, with its pipeline as it was when the run began", command.run))?;
+    if run.spec.suspend {
+        output::warn(&format!("it is suspended: kubectl millrace resume {}{}", command.run, cluster.options));
+    }
     if command.follow { Box::pin(logs::until_end(cluster, &command.run)).await } else { Ok(Answer::Yes) }
 }
 

@@ -6,12 +6,11 @@ use clap::Args;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use millrace_core::api::{
-    MLPipeline, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec, ParamSpec, ParamType, PipelineRef, RunInput, Store,
-    Value,
+    MLPipeline, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec, ParamSpec, ParamType, PipelineRef, Store, Value,
 };
-use millrace_core::pipeline::{bind_inputs, bind_params};
+use millrace_core::pipeline::{MISSING_INPUT, bind_inputs, bind_params};
 use millrace_core::problem::Problem;
-use millrace_core::{names, problem};
+use millrace_core::{expr, names, problem};
 use serde_json::json;
 
 use crate::code::{self, Code};
@@ -19,21 +18,23 @@ use crate::connect::Cluster;
 use crate::error::{Error, words};
 use crate::lint::files;
 use crate::local::Options;
-use crate::{Answer, logs, output, patch, show};
+use crate::{Answer, given, logs, output, patch, show};
 
 /// Start a run of a pipeline, or of a file
 #[derive(Args)]
 pub struct Run {
-    #[arg(required_unless_present_any = ["filename", "again"], conflicts_with = "filename")]
-    pipeline: Option<String>,
+    /// Beside --filename the one of that file, where it holds several
+    #[arg(required_unless_present_any = ["filename", "again"])]
+    pub pipeline: Option<String>,
     /// A file with an MLPipelineRun, or with an MLPipeline, which is run without being applied; - is standard input. With --local a folder too
     #[arg(short, long)]
     pub filename: Option<String>,
     /// The value of a parameter, as it would be written in YAML
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
-    /// What the run is given for an input of the pipeline: an address, such as s3://bucket/path or pvc://claim/path
-    #[arg(short, long = "input", value_name = "NAME=URI")]
+    /// What the run is given for an input of the pipeline: an address such as s3://bucket/path, what another run made (RUN/STAGE.OUTPUT), or a
+    /// registered model (MODEL@VERSION)
+    #[arg(short, long = "input", value_name = "NAME=WHAT")]
     pub inputs: Vec<String>,
     /// The run's name; default: the pipeline's with a few letters
     #[arg(long)]
@@ -52,7 +53,7 @@ pub struct Run {
 
 pub async fn run(cluster: &Cluster, command: Run) -> Result<Answer, Error> {
     let mut run = match (&command.filename, &command.pipeline) {
-        (Some(file), _) => from_file(file, &cluster.namespace)?,
+        (Some(file), name) => from_file(file, name.as_deref(), &cluster.namespace)?,
         (None, Some(pipeline)) => of(pipeline),
         (None, None) => return Err(Error::said("name a pipeline, or a file with --filename")),
     };
@@ -65,7 +66,8 @@ pub async fn run(cluster: &Cluster, command: Run) -> Result<Answer, Error> {
         None => run.spec.pipeline.clone(),
     };
     let store = pipeline.as_ref().and_then(|spec| spec.store.clone());
-    bind(&mut run, &command, &pipeline.unwrap_or_default())?;
+    run.spec.inputs.extend(given::in_cluster(cluster, &command.inputs).await?);
+    bind(&mut run, &command.params, &pipeline.unwrap_or_default())?;
     run.spec.priority = command.priority.or(run.spec.priority);
     if let Some(name) = command.name {
         run.metadata.name = Some(name);
@@ -141,16 +143,25 @@ fn accepted(pipeline: &MLPipeline) -> Result<(), Error> {
     }
 }
 
-/// The run of a file: the one that it holds, or one of the pipeline that it holds.
-fn from_file(path: &str, namespace: &str) -> Result<MLPipelineRun, Error> {
+/// The run of a file: the one that it holds, or one of the pipeline that it holds. `name` says which.
+fn from_file(path: &str, name: Option<&str>, namespace: &str) -> Result<MLPipelineRun, Error> {
     let objects = files::read(path)?;
-    let found = objects.iter().filter_map(|object| match object.kind.as_str() {
-        "MLPipelineRun" => Some((0, object)),
-        "MLPipeline" => Some((1, object)),
-        _ => None,
-    });
-    let Some((_, object)) = found.min_by_key(|(order, _)| *order) else {
-        return Err(Error::said(format!("{path} holds no MLPipelineRun and no MLPipeline")));
+    let of = |kind: &str| objects.iter().filter(|object| object.kind == kind).collect::<Vec<_>>();
+    let (runs, pipelines) = (of("MLPipelineRun"), of("MLPipeline"));
+    let found = if runs.is_empty() || name.is_some() { pipelines } else { runs };
+    let object = match (found.as_slice(), name) {
+        (_, Some(name)) => found.iter().find(|object| object.name == name).copied().ok_or_else(|| {
+            let hint = expr::did_you_mean(name, found.iter().map(|object| object.name.as_str()));
+            Error::said(format!("{path} holds no MLPipeline {name}: {hint}"))
+        })?,
+        ([], None) => return Err(Error::said(format!("{path} holds no MLPipelineRun and no MLPipeline"))),
+        ([only], None) => only,
+        (several, None) => {
+            let names = expr::list(several.iter().map(|object| object.name.as_str()));
+            return Err(Error::said(format!(
+                "{path} holds {names}: say which, as in kubectl millrace run NAME -f {path}"
+            )));
+        }
     };
     let problems = crate::lint::shape(object);
     if !problems.is_empty() {
@@ -189,23 +200,23 @@ fn inline(pipeline: MLPipeline) -> MLPipelineRun {
     }
 }
 
-/// Takes over the values and inputs of the command line.
-pub fn bind(run: &mut MLPipelineRun, command: &Run, pipeline: &MLPipelineSpec) -> Result<(), Error> {
-    run.spec.params.extend(given(&command.params, &pipeline.params).map_err(Error::Said)?);
-    for pair in &command.inputs {
-        let Some((name, uri)) = pair.split_once('=') else {
-            return Err(Error::said(format!("-i {pair}: write name=address, as in data=s3://bucket/path")));
-        };
-        run.spec.inputs.insert(name.to_owned(), RunInput { uri: Some(uri.to_owned()), ..RunInput::default() });
-    }
+/// Takes over the values of the command line, and looks whether the run has what its pipeline needs.
+pub fn bind(run: &mut MLPipelineRun, params: &[String], pipeline: &MLPipelineSpec) -> Result<(), Error> {
+    given::once(params)?;
+    run.spec.params.extend(values(params, &pipeline.params).map_err(Error::Said)?);
     let params = bind_params(&pipeline.params, &run.spec.params, "params").err();
     let inputs = bind_inputs(&pipeline.inputs, &run.spec.inputs, "inputs").err();
-    let problems: Vec<Problem> = params.into_iter().chain(inputs).flatten().collect();
+    let mut problems: Vec<Problem> = params.into_iter().chain(inputs).flatten().collect();
+    for problem in problems.iter_mut().filter(|problem| problem.reason == MISSING_INPUT) {
+        let name = problem.path.trim_start_matches("inputs.");
+        problem.message =
+            format!("the pipeline needs the input `{name}`: write -i {name}=<address>, or -i {name}=RUN/STAGE.OUTPUT");
+    }
     if problems.is_empty() { Ok(()) } else { Err(Error::said(problem::every(&problems))) }
 }
 
 /// Values by name. Text of a parameter that is text is taken as it is; anything else is read as YAML.
-pub fn given(pairs: &[String], declared: &BTreeMap<String, ParamSpec>) -> Result<BTreeMap<String, Value>, String> {
+pub fn values(pairs: &[String], declared: &BTreeMap<String, ParamSpec>) -> Result<BTreeMap<String, Value>, String> {
     let mut values = BTreeMap::new();
     for pair in pairs {
         let Some((name, text)) = pair.split_once('=') else {
@@ -236,13 +247,13 @@ mod tests {
         .unwrap();
         let pairs =
             ["word=1e3", "rows=1000", "rate=0.5", "list=[1, a]", "map={a: {b: 1}}", "on=true"].map(str::to_owned);
-        let values = given(&pairs, &declared).unwrap();
+        let read = super::values(&pairs, &declared).unwrap();
         assert_eq!(
-            json!(values),
+            json!(read),
             json!({ "word": "1e3", "rows": 1000, "rate": 0.5, "list": [1, "a"], "map": { "a": { "b": 1 } }, "on": true })
         );
-        assert_eq!(given(&["word=a=b".to_owned()], &declared).unwrap()["word"], "a=b");
-        assert!(given(&["word".to_owned()], &declared).unwrap_err().contains("write name=value"));
+        assert_eq!(super::values(&["word=a=b".to_owned()], &declared).unwrap()["word"], "a=b");
+        assert!(super::values(&["word".to_owned()], &declared).unwrap_err().contains("write name=value"));
     }
 
     #[test]

@@ -238,7 +238,7 @@ class Refused(ClusterTest):
         self.assertIn("spec.stages.read.inputs.rows.uri", message)
         self.assertIn("is for the machine alone", message)
         both = {"from": "a.b", "uri": "https://example.com/x"}
-        with self.assertRaisesRegex(Exception, "exactly one of from, uri, table, deployed and model is required"):
+        with self.assertRaisesRegex(Exception, "exactly one of from, uri, table, deployed, model and input is required"):
             self.apply(resource("MLPipeline", "q", {"stages": {"read": script("true", inputs={"rows": both})}}))
 
 

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::reader::{self, Rights};
 use crate::{Answer, output};
 use place::Place;
+pub use source::Asked;
 use source::Source;
 
 /// What a copy may take, besides a second for each MiB.
@@ -45,7 +46,7 @@ pub struct Cp {
 }
 
 pub async fn cp(cluster: &Cluster, command: &Cp) -> Result<Answer, Error> {
-    let asked = command.from.parse::<source::Asked>().map_err(Error::Said)?;
+    let asked = command.from.parse::<Asked>().map_err(Error::Said)?;
     let source = source::find(cluster, &asked).await?;
     let place = Place::claim(&command.to, command.force)?;
     let agent = reader::agent(cluster, source.run.as_ref(), command.image.as_deref()).await?;

@@ -74,6 +74,7 @@ fn checked(object: &Object, known: &Known) -> Result<(Vec<Problem>, Vec<Problem>
             let spec = read::<MLPipeline>(object)?.spec;
             let mut found = pipeline::check(&spec, &known.templates, &config).err().unwrap_or_default();
             found.extend(pipeline::circles(&object.name, &spec, &known.pipelines));
+            found.extend(pipeline::beside(&spec, &known.pipelines));
             (found, foreign::in_pipeline(&spec))
         }
         "MLPipelineRun" => of_run(&read(object)?, known, &config),
@@ -97,6 +98,7 @@ fn of_run(run: &MLPipelineRun, known: &Known, config: &Config) -> (Vec<Problem>,
     };
     if let Some(spec) = &run.spec.pipeline {
         found.extend(within(pipeline::check_in_place(spec, &known.templates, config).err().unwrap_or_default()));
+        found.extend(within(pipeline::beside(spec, &known.pipelines)));
         unlikely.extend(within(foreign::in_pipeline(spec)));
     }
     // One that is in none of the files may be in the cluster.

@@ -2,6 +2,7 @@
 
 mod check;
 pub mod files;
+mod foreign;
 mod rules;
 mod schema;
 mod stock;

@@ -10,6 +10,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::files::Object;
+use super::foreign;
 use crate::yaml::{Content, Node};
 
 /// By kind.
@@ -126,8 +127,9 @@ fn object_of(node: &Node, schema: &Value, path: &str, found: &mut Vec<Problem>) 
             None if others.is_object() => check(&field.value, others, &at, found),
             None if any => {}
             None => {
-                let known = properties.iter().flat_map(|known| known.keys());
-                let hint = expr::did_you_mean(&field.key, known.map(String::as_str));
+                let known: Vec<&str> = properties.iter().flat_map(|known| known.keys()).map(String::as_str).collect();
+                let hint = foreign::instead(&field.key, &known)
+                    .unwrap_or_else(|| expr::did_you_mean(&field.key, known.iter().copied()));
                 found.push(Problem::new(at, "UnknownField", format!("there is no such field: {hint}")));
             }
         }

@@ -36,7 +36,7 @@ use crate::lint::files::{File, Object};
 use crate::lint::{Finding, Known, config, of_object};
 use crate::output::{self, Format};
 use crate::show::problems;
-use crate::{Answer, run, tree};
+use crate::{Answer, given, run, tree};
 use fit::Here;
 use home::{Deployments, Home, RunFolder};
 use machine::Machine;
@@ -70,7 +70,7 @@ pub struct Options {
     #[arg(long, value_name = "STAGE=ANSWER", requires = "local")]
     approve: Vec<String>,
     /// Begin a local run again with what failed, instead of another run; -f is for its `ConfigMaps` then
-    #[arg(long, value_name = "RUN", requires = "local", conflicts_with_all = ["pipeline", "params", "name"])]
+    #[arg(long, value_name = "RUN", requires = "local", conflicts_with_all = ["pipeline", "params", "inputs", "name"])]
     again: Option<String>,
     /// With --again: this stage, and all that depend on it
     #[arg(long, requires = "again")]
@@ -262,9 +262,21 @@ fn choose<'a>(command: &run::Run, files: &'a [File], known: &Known) -> Result<Re
     let (runs, pipelines) = (of("MLPipelineRun"), of("MLPipeline"));
     let several = |kind: &str, found: &[(&File, &Object)]| {
         let names: Vec<&str> = found.iter().map(|(_, object)| object.name.as_str()).collect();
-        Error::said(format!("{shown} holds several {kind}s ({}): name one file", names.join(", ")))
+        Error::said(format!(
+            "{shown} holds several {kind}s ({}): name one file, or write the pipeline's name beside it",
+            names.join(", ")
+        ))
     };
+    let named = command.pipeline.as_ref();
+    let chosen = named.and_then(|name| pipelines.iter().find(|(_, pipeline)| pipeline.name == *name));
     let (file, object) = match (runs.as_slice(), pipelines.as_slice()) {
+        _ if named.is_some() => *chosen.ok_or_else(|| {
+            let hint = expr::did_you_mean(
+                named.map_or("", String::as_str),
+                pipelines.iter().map(|(_, pipeline)| pipeline.name.as_str()),
+            );
+            Error::said(format!("{shown} holds no such MLPipeline: {hint}"))
+        })?,
         ([one], _) | ([], [one]) => *one,
         ([], []) => return Err(Error::said(format!("{shown} holds no MLPipelineRun and no MLPipeline"))),
         ([], several_of) => return Err(several("MLPipeline", several_of)),
@@ -298,7 +310,16 @@ fn choose<'a>(command: &run::Run, files: &'a [File], known: &Known) -> Result<Re
     let spec = pipeline.as_ref().map(|pipeline| &pipeline.spec).or(run.spec.pipeline.as_ref());
     let spec = spec.ok_or_else(|| Error::said(format!("{}: the run names no pipeline", file.path)))?;
     let spec = spec.clone();
-    run::bind(&mut run, command, &spec)?;
+    run.spec.inputs.extend(given::addresses(&command.inputs)?);
+    run::bind(&mut run, &command.params, &spec)?;
+    for (name, given) in &run.spec.inputs {
+        if let Some(artifact) = given.artifact.as_ref().filter(|artifact| !artifact.uri.starts_with("pvc://")) {
+            let uri = &artifact.uri;
+            return Err(Error::said(format!(
+                "spec.inputs.{name}.artifact: {uri} lies in a bucket, and only folders are mounted here: give its address, -i {name}={uri}"
+            )));
+        }
+    }
     let frozen = pipeline::check_run(&spec, &run.spec, &known.templates, &config);
     let frozen = frozen.map_err(|found| Error::said(problem::every(&found)))?;
     // Another run has another name.

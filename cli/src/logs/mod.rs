@@ -265,9 +265,13 @@ fn told_of_items(runs: &[MLPipelineRun], options: &str) -> Vec<String> {
         if runs.iter().all(|(other, _, _)| other == item) {
             return Some(own_run(&format!("{stage}[{item}]"), last, options));
         }
-        let count = runs.len();
-        let (_, _, first) = &runs[0];
-        Some(format!("{stage} has {count} runs, one for each item: kubectl millrace logs {first}{options}, and so on; --item N names that of one"))
+        // Of each item the last.
+        let number = |item: &str| item.parse::<u32>().unwrap_or_default();
+        let last: BTreeMap<u32, &String> = runs.iter().map(|(item, _, run)| (number(item), run)).collect();
+        let (count, of_before) = (last.len(), runs.len() - last.len());
+        let first = last.values().next()?;
+        let before = if of_before > 0 { format!(", and {of_before} of earlier attempts") } else { String::new() };
+        Some(format!("{stage} has {count} runs, one for each item{before}: kubectl millrace logs {first}{options}, and so on; --item N names that of one"))
     });
     told.collect()
 }

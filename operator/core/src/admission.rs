@@ -12,7 +12,7 @@ use crate::api::{
 use crate::config::Config;
 use crate::deployment;
 use crate::graph;
-use crate::pipeline::{self, Frozen, bind_inputs, bind_params, check_template, circles, foreign};
+use crate::pipeline::{self, Frozen, beside, bind_inputs, bind_params, check_template, circles, foreign};
 use crate::problem::Problem;
 use crate::run::misplaced;
 
@@ -51,6 +51,7 @@ fn pipeline_by(check: Check, name: &str, spec: &MLPipelineSpec, known: Option<&K
     if let Some(Known { templates, pipelines }) = known {
         warnings = check(spec, templates, config).err().unwrap_or_default();
         warnings.extend(circles(name, spec, pipelines));
+        warnings.extend(beside(spec, pipelines));
         warnings.retain(|problem| !problems.contains(problem));
     }
     warnings.extend(foreign::in_pipeline(spec));

@@ -167,6 +167,8 @@ fn failed(
     let Some(wait) = wait else { return fail(pass, name, status, &reason, &message, effects) };
     let scope = scope::without_stages(pass);
     if let Some(no) = retry::refused(&stage.retry, exit_code, &reason, status.attempts, scope) {
+        // Of a stage that was made for an input nobody wrote the rule.
+        let no = if cache::reads_address(stage) { "another try would not help".to_owned() } else { no };
         return fail(pass, name, status, &reason, &in_first_line(&message, &no), effects);
     }
     let next = after(whole_seconds(pass.now), wait);

@@ -201,7 +201,7 @@ pub(super) fn remedy(
     if let Some(named) = &input.input {
         return Some(format!(
             "it is what the run was given as its input `{named}`, and what lies at {uri} is not that: let the run that made it make it again (retryFrom \
-             its stage), then start a new run"
+             its stage), which a stage with pipeline hands on; if it was given by hand, correct spec.inputs.{named}.artifact in a new run"
         ));
     }
     let version = model_version.as_ref()?;

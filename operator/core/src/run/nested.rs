@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use super::graph::GATE_REJECTED;
 use super::inputs::Hindrance;
 use super::pass::{Effects, Pass, Stages, after, clip, since, whole_seconds};
-use super::{Observed, again, attempt, deadline, finish, inputs, nested_items, retry, scope};
+use super::{Observed, again, attempt, deadline, finish, hold, inputs, nested_items, retry, scope};
 use crate::api::{
     Cancel, Condition, MLPipelineRun, MLPipelineRunSpec, NestedPipeline, PipelineRef, Retry, RunInput, RunRef,
     StageState, StageStatus, Value,
@@ -195,8 +195,9 @@ fn tried_again(
     effects: &mut Effects,
 ) -> Option<StageStatus> {
     let (reason, message) = failure(run)?;
-    // What a person ended is not begun again.
-    if [BY_HAND, BY_ANOTHER].contains(&reason) {
+    // What a person ended is not begun again, and what was refused would be refused again, unless it was for the others that ran.
+    let begun = run.status.as_ref().is_some_and(|status| status.start_time.is_some());
+    if [BY_HAND, BY_ANOTHER].contains(&reason) || !begun && reason != hold::FORBIDDEN {
         return None;
     }
     let failures = status.failures + 1;

@@ -190,7 +190,9 @@ fn look(
         };
         match runs(pass, name, nested, &values, next, &status, stages) {
             Ok(mut runs) => {
-                runs.iter_mut().for_each(|run| run.spec.inputs.clone_from(&given));
+                for run in &mut runs {
+                    run.spec.inputs.clone_from(&given);
+                }
                 effects.create.extend(runs.into_iter().map(|run| Create::Run(Box::new(run))));
             }
             Err(message) => return attempt::fail(pass, name, status, "InvalidExpression", &message, effects),

@@ -40,7 +40,10 @@ pub fn plan(run: &MLPipelineRun, observed: &Observed, config: &Config, now: Time
             Ok(begun) => status = begun,
             Err(plan) => return *plan,
         }
-        events.push(Event::normal("RunRetried", "it begins again; what succeeded is not run again"));
+        let from = asked.stage.as_ref().map(|stage| format!(" from stage {stage} on")).unwrap_or_default();
+        let message =
+            format!("it begins again{from}, with its pipeline as it was; what else succeeded is not run again");
+        events.push(Event::normal("RunRetried", message));
     }
     let mut plan = match (&status.frozen, &observed.frozen) {
         (None, _) => begin(run, status, observed, config, now),

@@ -165,16 +165,16 @@ fn lineage(pass: &Pass<'_>, producer: &str, stages: &Stages) -> Lineage {
             let Some(ResolvedInput { model_version, uri: Some(uri), digest, .. }) = status.inputs.get(name) else {
                 continue;
             };
-            match (&input.input, digest) {
-                (Some(given), Some(digest)) => {
-                    datasets.push(Dataset { name: format!("inputs.{given}"), uri: uri.clone(), digest: digest.clone() })
-                }
-                _ => models.push(ModelRead {
+            if let (Some(given), Some(digest)) = (&input.input, digest) {
+                let (uri, digest) = (uri.clone(), digest.clone());
+                datasets.push(Dataset { name: format!("inputs.{given}"), uri, digest });
+            } else {
+                models.push(ModelRead {
                     name: format!("{stage}.{name}"),
                     model_version: model_version.clone(),
                     uri: uri.clone(),
                     digest: digest.clone(),
-                }),
+                });
             }
         }
     }

@@ -61,8 +61,12 @@ fn check(
     observed: &Observed,
     config: &Config,
 ) -> Result<(Frozen, BTreeMap<String, Value>), Vec<Problem>> {
-    // What is not given is told before what follows from it.
-    bind_inputs(&spec.inputs, &run.spec.inputs, "spec.inputs")?;
+    // What is not given is told before what follows from it, and all at once.
+    let inputs = bind_inputs(&spec.inputs, &run.spec.inputs, "spec.inputs").err();
+    if let Some(mut found) = inputs {
+        found.extend(bind_params(&spec.params, &run.spec.params, "spec.params").err().unwrap_or_default());
+        return Err(found);
+    }
     let frozen = pipeline::check_run(spec, &run.spec, &observed.templates, config)?;
     if run.spec.code.is_some() && frozen.store.is_none() {
         let message =

@@ -304,6 +304,12 @@ fn a_pipeline_is_given_what_a_stage_made_and_what_the_run_was_given() {
 
 #[test]
 fn what_a_run_is_given_wrong_is_its_end_and_names_the_field() {
+    let of = |uri: &str, access: Value| {
+        let mut given = artifact();
+        given["artifact"]["uri"] = json!(uri);
+        given["artifact"]["access"] = access;
+        json!({ "base": given })
+    };
     for (given, at) in [
         (json!({ "bse": artifact() }), "spec.inputs.bse: the pipeline has no input `bse`: did you mean `base`?"),
         (json!({ "base": { "artifact": artifact()["artifact"] } }), "spec.inputs.base: the input `base` is a model"),
@@ -313,6 +319,18 @@ fn what_a_run_is_given_wrong_is_its_end_and_names_the_field() {
             "spec.inputs.base.uri: nothing is filled in here",
         ),
         (json!({ "base": {} }), "spec.inputs.base: exactly one of uri and artifact"),
+        (
+            of("pvc://artifacts/$[[ params.n ]]", json!(null)),
+            "spec.inputs.base.artifact.uri: nothing is filled in here",
+        ),
+        (
+            of("s3://b/x", json!({ "endpoint": "http://169.254.169.254" })),
+            "spec.inputs.base.artifact.access.endpoint: ",
+        ),
+        (
+            of("pvc://artifacts/x", json!({ "secretRef": { "name": "s" } })),
+            "spec.inputs.base.artifact.access: a claim needs no access",
+        ),
     ] {
         let mut cluster = Cluster::new(giving());
         cluster.run.spec.inputs = serde_json::from_value(given).unwrap();
@@ -376,11 +394,13 @@ fn another_run_is_made_after_one_that_failed_as_often_as_may_be() {
 }
 
 #[test]
-fn what_a_person_ended_is_not_tried_again() {
-    let mut cluster = retried(3);
-    ends(&mut cluster, 1, "False", "Canceled", json!({}));
-    cluster.settle();
-    assert_eq!((cluster.stage("make").state, cluster.nested.len()), (Failed, 1));
+fn what_a_person_ended_or_nobody_began_is_not_tried_again() {
+    for (reason, more) in [("Canceled", json!({})), ("MissingInput", json!({ "startTime": null }))] {
+        let mut cluster = retried(3);
+        ends(&mut cluster, 1, "False", reason, more);
+        cluster.settle();
+        assert_eq!((cluster.stage("make").state, cluster.nested.len()), (Failed, 1), "{reason}");
+    }
 }
 
 #[test]

@@ -191,7 +191,7 @@ fn retry(reader: &Stage) -> Retry {
     Retry {
         limit: own.map_or(RETRIES, |retry| retry.limit),
         backoff: own.and_then(|retry| retry.backoff.clone()),
-        when: Some(format!("exitCode != {GET_FINAL}")),
+        when: Some(format!("exitCode != {GET_FINAL} && reason != 'OutputMissing'")),
         memory_growth: None,
     }
 }

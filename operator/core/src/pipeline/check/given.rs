@@ -9,10 +9,13 @@ use super::{Problems, name, time};
 use crate::api::{
     AddressInput, ArtifactType, Input, InputMode, MLPipelineSpec, ModelArtifact, PipelineInput, RunInput, Triggers,
 };
-use crate::expr;
 use crate::pipeline::stage_path;
 use crate::problem::Problem;
 use crate::store;
+use crate::{access, expr};
+
+/// Reason of a run that was not given what its pipeline needs.
+pub const MISSING_INPUT: &str = "MissingInput";
 
 /// A pipeline with what a run is given by address, or has by default.
 pub(super) struct Filled<'a> {
@@ -41,7 +44,8 @@ pub(super) fn fill<'a>(
                     continue;
                 };
                 // What is wrong beside it is found where all inputs are looked at: it stays as it is written.
-                if *input != (Input { input: input.input.clone(), mode: input.mode, ..Input::default() }) {
+                let alone = Input { optional: input.optional, mode: input.mode, ..Input::default() };
+                if *input != (Input { input: input.input.clone(), ..alone }) {
                     continue;
                 }
                 let field = if given.contains_key(*named) { "" } else { ".default" };
@@ -162,10 +166,10 @@ pub fn bind_inputs(
     for (name, wanted) in declared {
         if !(wanted.optional || wanted.default.is_some() || given.contains_key(name)) {
             let message = format!(
-                "the pipeline needs the input `{name}`: write {name}: {{ uri: … }} here (kubectl millrace run -i {name}=…), or at the stage \
+                "the pipeline needs the input `{name}`: write {name}: {{ uri: … }} here, or at the stage \
                  that runs the pipeline inputs: {{ {name}: {{ from: <stage>.<output> }} }}"
             );
-            problems.add(format!("{path}.{name}"), "MissingInput", message);
+            problems.add(format!("{path}.{name}"), MISSING_INPUT, message);
         }
     }
     problems.result()
@@ -183,13 +187,20 @@ fn fits(name: &str, wanted: &PipelineInput, found: &RunInput, at: &str, problems
         }
         (None, Some(artifact)) => {
             let ModelArtifact { uri, access, .. } = artifact.as_ref();
-            if store::place(uri, access.as_ref()).is_none() {
+            let fields = access::of_data(uri, &access.clone().unwrap_or_default(), &format!("{at}.artifact.access"));
+            if !fields.is_empty() {
+                problems.0.extend(fields);
+            } else if expr::has_template(uri) {
+                let message = "nothing is filled in here: write the address as it is";
+                problems.add(format!("{at}.artifact.uri"), "InvalidAddress", message);
+            } else if store::place(uri, access.as_ref()).is_none() {
                 let message = format!("`{uri}` is no address of an artifact: those are {}", store::ADDRESSES);
                 problems.add(format!("{at}.artifact.uri"), "InvalidAddress", message);
             }
             if wanted.kind == ArtifactType::Model && found.kind != ArtifactType::Model {
                 let message = format!(
-                    "the input `{name}` is a model, and what is given is none: give what a stage made as type: model"
+                    "the input `{name}` is a model, and what is given is none, or is not said to be one: give what a stage made as type: model; by hand \
+                     write type: model beside artifact"
                 );
                 problems.add(at, "WrongArtifactType", message);
             }

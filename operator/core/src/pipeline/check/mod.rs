@@ -4,6 +4,7 @@
 mod address;
 mod addresses;
 mod approve;
+mod beside;
 mod cache;
 mod container;
 mod declared;
@@ -41,7 +42,8 @@ use crate::config::Config;
 use crate::expr::{Names, Type};
 use crate::problem::Problem;
 
-pub use given::bind_inputs;
+pub use beside::beside;
+pub use given::{MISSING_INPUT, bind_inputs};
 pub use params::bind_params;
 pub(crate) use resolve::UNKNOWN_TEMPLATE;
 #[cfg(test)]

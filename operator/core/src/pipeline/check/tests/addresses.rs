@@ -46,7 +46,7 @@ fn an_address_becomes_a_stage_whose_program_is_the_agent_alone() {
         CacheMode::Off,
         "nobody says whether it has changed"
     );
-    assert_eq!(made.retry.when.as_deref(), Some("exitCode != 2"));
+    assert_eq!(made.retry.when.as_deref(), Some("exitCode != 2 && reason != 'OutputMissing'"));
     assert!(made.container.settings.env.is_empty() && made.container.settings.volumes.is_empty());
 }
 

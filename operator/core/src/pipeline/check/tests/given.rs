@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{base, checked, config, merge, refused, stage, templates};
-use crate::api::{ArtifactType, InputMode, MLPipelineRunSpec};
+use crate::api::{ArtifactType, InputMode, MLPipelineRunSpec, MLPipelineSpec, PipelineInput};
 use crate::pipeline::{FrozenContainer, FrozenKind, bind_inputs, check_run};
 
 /// The stage `other` that reads the pipeline's input `data`.
@@ -97,7 +97,7 @@ fn what_a_run_is_given_goes_before_the_default() {
     let declared = json!({ "data": { "default": { "uri": "https://example.com/x.csv" } } });
     let mut spec = base();
     merge(&mut spec, reads(json!({ "input": "data" }), declared));
-    let spec = serde_json::from_value(spec).unwrap();
+    let spec: MLPipelineSpec = serde_json::from_value(spec).unwrap();
     let run = |given: Value| {
         let inputs = serde_json::from_value(given).unwrap();
         let run = MLPipelineRunSpec { inputs, ..MLPipelineRunSpec::default() };
@@ -106,6 +106,14 @@ fn what_a_run_is_given_goes_before_the_default() {
     let frozen = run(json!({ "data": { "uri": "https://example.com/y.csv" } }));
     let FrozenKind::Container(made) = &frozen.stages["other-data"].kind else { panic!("no program") };
     assert_eq!(made.container.args[2], "https://example.com/y.csv");
+    let mut optional = spec.clone();
+    optional.inputs.insert("data".to_owned(), PipelineInput { optional: true, ..PipelineInput::default() });
+    let reader = optional.stages.get_mut("other").unwrap().inputs.get_mut("data").unwrap();
+    reader.optional = true;
+    let given = serde_json::from_value(json!({ "data": { "uri": "https://example.com/z.csv" } })).unwrap();
+    let given = MLPipelineRunSpec { inputs: given, ..MLPipelineRunSpec::default() };
+    let frozen = check_run(&optional, &given, &templates(), &config()).unwrap();
+    assert!(frozen.stages.contains_key("other-data"), "what is given is read, though it need not be");
     let artifact = json!({ "uri": "pvc://c/runs/a", "digest": format!("sha256:{:064}", 1), "size": 1 });
     let frozen = run(json!({ "data": { "artifact": artifact } }));
     assert!(!frozen.stages.contains_key("other-data"), "it is read where it lies");
