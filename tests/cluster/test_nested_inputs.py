@@ -57,6 +57,9 @@ class NestedInputs(NestedTest):
         stages = self.succeeded()["stages"]
         self.assertEqual(self.logs("sum"), "10\n")
         self.assertEqual(stages["sum-rows"]["outputs"]["data"]["digest"], self.stage("count", "before")["outputs"]["data"]["digest"])
+        # What another run made is read where it lies.
+        self.assertIn("run named is made", self.millrace("run", "inner", "--name", "named", "-i", "rows=before/count.data").out)
+        self.assertEqual(sorted(self.succeeded("named")["stages"]), ["sum"])
         # What is given goes before the default, and the default where nothing is given.
         self.summing({"default": {"uri": uri}})
         self.start("again", pipeline="inner")
@@ -68,6 +71,16 @@ class NestedInputs(NestedTest):
         self.start("none", pipeline="inner")
         self.failed("none")
         self.assertIn("write rows: { uri: … } here", condition(self.run_of("none"), "Succeeded")["message"])
+
+    def test_what_need_not_be_given_is_read_where_it_is(self):
+        self.run_inline({"count": self.counts()}, store=STORE, name="before")
+        uri = self.succeeded("before")["stages"]["count"]["outputs"]["data"]["uri"]
+        tell = script('if [ -n "$MILLRACE_INPUT_ROWS" ]; then wc -l < "$MILLRACE_INPUT_ROWS"; else echo none; fi', inputs={"rows": {"input": "rows", "optional": True}})
+        self.inner(stages={"tell": tell}, store=STORE, inputs={"rows": {"optional": True}})
+        for name, given, said in (("with", {"inputs": {"rows": {"uri": uri}}}, "4"), ("without", {}, "none")):
+            self.start(name, pipeline="inner", **given)
+            self.succeeded(name)
+            self.assertEqual(self.millrace("logs", name, "tell").out.split()[-1], said)
 
     def test_a_run_that_fails_is_tried_again_as_another_run_with_the_same(self):
         self.inner(
