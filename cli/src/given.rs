@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use millrace_core::api::{ArtifactType, MLPipelineRun, ModelArtifact, ModelVersion, RunInput};
-use millrace_core::expr;
 
 use crate::connect::Cluster;
-use crate::cp::Asked;
+use crate::cp::{Asked, output_of};
 use crate::error::Error;
 
 /// By name: what lies at an address.
@@ -63,15 +62,7 @@ async fn made(cluster: &Cluster, asked: &Asked) -> Result<RunInput, Error> {
     let (kind, artifact) = match asked {
         Asked::Output { run: name, stage, output } => {
             let run = cluster.get::<MLPipelineRun>(name).await?;
-            let stages = run.status.unwrap_or_default().stages;
-            let Some(status) = stages.get(stage) else {
-                let hint = expr::did_you_mean(stage, stages.keys().map(String::as_str));
-                return Err(Error::said(format!("run {name} has no stage {stage}: {hint}")));
-            };
-            let Some(found) = status.outputs.get(output) else {
-                let hint = expr::did_you_mean(output, status.outputs.keys().map(String::as_str));
-                return Err(Error::said(format!("stage {stage} of run {name} has no output {output}: {hint}")));
-            };
+            let found = output_of(&run, stage, output)?;
             let artifact = ModelArtifact {
                 uri: found.uri.clone(),
                 digest: found.digest.clone(),

@@ -8,8 +8,7 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use millrace_core::api::{
     MLPipeline, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec, ParamSpec, ParamType, PipelineRef, Store, Value,
 };
-use millrace_core::pipeline::{MISSING_INPUT, bind_inputs, bind_params};
-use millrace_core::problem::Problem;
+use millrace_core::pipeline::{self, MISSING_INPUT};
 use millrace_core::{expr, names, problem};
 use serde_json::json;
 
@@ -204,9 +203,7 @@ fn inline(pipeline: MLPipeline) -> MLPipelineRun {
 pub fn bind(run: &mut MLPipelineRun, params: &[String], pipeline: &MLPipelineSpec) -> Result<(), Error> {
     given::once(params)?;
     run.spec.params.extend(values(params, &pipeline.params).map_err(Error::Said)?);
-    let params = bind_params(&pipeline.params, &run.spec.params, "params").err();
-    let inputs = bind_inputs(&pipeline.inputs, &run.spec.inputs, "inputs").err();
-    let mut problems: Vec<Problem> = params.into_iter().chain(inputs).flatten().collect();
+    let mut problems = pipeline::bind(pipeline, &run.spec, "");
     for problem in problems.iter_mut().filter(|problem| problem.reason == MISSING_INPUT) {
         let name = problem.path.trim_start_matches("inputs.");
         problem.message =

@@ -20,8 +20,8 @@ use crate::error::Error;
 use crate::reader::{self, Rights};
 use crate::{Answer, output};
 use place::Place;
-pub use source::Asked;
 use source::Source;
+pub use source::{Asked, output_of};
 
 /// What a copy may take, besides a second for each MiB.
 const SECONDS: u64 = 600;

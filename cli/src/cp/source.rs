@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
-use millrace_core::api::{MLPipelineRun, ModelVersion, PodSettings, StoreAccess};
+use millrace_core::api::{MLPipelineRun, ModelVersion, OutputStatus, PodSettings, StoreAccess};
 use millrace_core::store::{self, Place};
 use millrace_core::{expr, names};
 
@@ -63,8 +63,9 @@ pub async fn find(cluster: &Cluster, asked: &Asked) -> Result<Source, Error> {
     }
 }
 
-async fn of_run(cluster: &Cluster, name: &str, stage: &str, output: &str) -> Result<Source, Error> {
-    let run = cluster.get::<MLPipelineRun>(name).await?;
+/// What a stage of a run made, as its status says.
+pub fn output_of<'a>(run: &'a MLPipelineRun, stage: &str, output: &str) -> Result<&'a OutputStatus, Error> {
+    let name = run.name_any();
     let stages = run.status.as_ref().map(|status| &status.stages);
     let Some(status) = stages.and_then(|stages| stages.get(stage)) else {
         let hint = expr::did_you_mean(stage, stages.into_iter().flatten().map(|(name, _)| name.as_str()));
@@ -79,6 +80,12 @@ async fn of_run(cluster: &Cluster, name: &str, stage: &str, output: &str) -> Res
         };
         return Err(Error::said(format!("stage {stage} of run {name} has no output {output}: {hint}")));
     };
+    Ok(found)
+}
+
+async fn of_run(cluster: &Cluster, name: &str, stage: &str, output: &str) -> Result<Source, Error> {
+    let run = cluster.get::<MLPipelineRun>(name).await?;
+    let found = output_of(&run, stage, output)?;
     let at = place(&found.uri, found.access.as_ref())?;
     let frozen = tree::frozen(cluster, &run).await;
     Ok(Source {

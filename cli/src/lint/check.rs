@@ -8,7 +8,7 @@ use millrace_core::api::{InferenceGraph, MLPipeline, MLPipelineRun, ModelDeploym
 use millrace_core::config::Config;
 use millrace_core::deployment;
 use millrace_core::graph;
-use millrace_core::pipeline::{self, bind_inputs, bind_params, check_template, foreign};
+use millrace_core::pipeline::{self, bind, check_template, foreign};
 use millrace_core::problem::Problem;
 use millrace_core::run::misplaced;
 use serde::de::DeserializeOwned;
@@ -109,8 +109,7 @@ fn of_run(run: &MLPipelineRun, known: &Known, config: &Config) -> (Vec<Problem>,
         .and_then(|reference| known.pipelines.get(&reference.name))
         .map(|found| &found.spec);
     if let Some(spec) = run.spec.pipeline.as_ref().or(named) {
-        found.extend(bind_params(&spec.params, &run.spec.params, "spec.params").err().unwrap_or_default());
-        found.extend(bind_inputs(&spec.inputs, &run.spec.inputs, "spec.inputs").err().unwrap_or_default());
+        found.extend(bind(spec, &run.spec, "spec."));
         if let Ok(frozen) = pipeline::check(spec, &known.templates, config) {
             found.extend(misplaced(&frozen, &run.spec.approvals));
         }

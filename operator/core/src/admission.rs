@@ -12,7 +12,7 @@ use crate::api::{
 use crate::config::Config;
 use crate::deployment;
 use crate::graph;
-use crate::pipeline::{self, Frozen, beside, bind_inputs, bind_params, check_template, circles, foreign};
+use crate::pipeline::{self, Frozen, beside, bind, check_template, circles, foreign};
 use crate::problem::Problem;
 use crate::run::misplaced;
 
@@ -68,7 +68,7 @@ pub fn run(spec: &MLPipelineRunSpec, known: Option<&Known>, config: &Config) -> 
     for problem in verdict.problems.iter_mut().chain(&mut verdict.warnings) {
         problem.path = problem.path.replacen("spec", "spec.pipeline", 1);
     }
-    verdict.problems.extend(bind(inline, spec));
+    verdict.problems.extend(bind(inline, spec, "spec."));
     verdict
 }
 
@@ -108,17 +108,10 @@ fn of_run<'a>(spec: &'a MLPipelineRunSpec, known: &'a Known) -> Option<&'a MLPip
     spec.pipeline.as_ref().or_else(named)
 }
 
-/// What is wrong with the values and the inputs that a run is given.
-fn bind(pipeline: &MLPipelineSpec, run: &MLPipelineRunSpec) -> Vec<Problem> {
-    let params = bind_params(&pipeline.params, &run.params, "spec.params").err();
-    let inputs = bind_inputs(&pipeline.inputs, &run.inputs, "spec.inputs").err();
-    params.into_iter().chain(inputs).flatten().collect()
-}
-
 /// What a run would be refused for if its pipeline stayed as it is. One that is not there yet is waited for.
 fn of_named(spec: &MLPipelineRunSpec, known: Option<&Known>, config: &Config) -> Vec<Problem> {
     let Some(pipeline) = known.and_then(|known| of_run(spec, known)) else { return Vec::new() };
-    let mut found = bind(pipeline, spec);
+    let mut found = bind(pipeline, spec, "spec.");
     found.extend(control(spec, known, config).warnings);
     found
 }

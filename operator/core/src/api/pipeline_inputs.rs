@@ -84,3 +84,12 @@ pub struct RunInput {
     #[schemars(with = "String", extend("enum" = ["artifact", "model"]))]
     pub kind: ArtifactType,
 }
+
+impl RunInput {
+    /// What is given by address.
+    #[must_use]
+    pub fn address(&self) -> Option<AddressInput> {
+        let Self { uri, digest, max_age, access, .. } = self.clone();
+        Some(AddressInput { uri: uri?, digest, max_age, access })
+    }
+}

@@ -17,7 +17,8 @@ mod worker;
 pub(crate) use check::REASONS;
 pub(crate) use check::UNKNOWN_TEMPLATE;
 pub use check::{
-    MISSING_INPUT, asks_for_number, beside, bind_inputs, bind_params, check, check_in_place, check_run, check_template,
+    MISSING_INPUT, asks_for_number, beside, bind, bind_inputs, bind_params, check, check_in_place, check_run,
+    check_template,
 };
 pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenNested, FrozenStage, stage_path};
 pub use plan::{Looks, PipelineObserved, plan, plan_template};

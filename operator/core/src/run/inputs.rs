@@ -6,7 +6,7 @@ use super::pass::{Pass, Stages};
 use super::{Words, awaited, render, scope};
 use crate::api::{
     ArtifactType, Input, InputMode, ModelArtifact, ModelInput, ModelVersion, OutputStatus, ResolvedInput, RunInput,
-    StageState, StageStatus, Store,
+    StageState, StageStatus, Store, StoreAccess,
 };
 use crate::expr;
 use crate::model_version::is_called_right;
@@ -93,26 +93,11 @@ pub(super) fn hand_over(
     let own = store::access(pass.frozen.store.as_ref());
     let mut found = BTreeMap::new();
     for (name, input) in inputs {
-        let (kind, artifact) = if let Some(from) = &input.from {
-            match artifact(input, stages) {
-                Some(OutputStatus { kind, uri, digest, size, access, .. }) => {
-                    let (uri, digest, access) = (uri.clone(), digest.clone(), access.clone().or_else(|| own.clone()));
-                    (*kind, ModelArtifact { uri, digest, size: *size, access })
-                }
-                None if input.optional => continue,
-                None => return Err(absent(name, from, stages)),
-            }
-        } else {
-            let Some(ResolvedInput { uri: Some(uri), digest: Some(digest), size: Some(size), access, .. }) =
-                resolved.get(name)
-            else {
-                continue;
-            };
-            let kind = match &input.input {
-                Some(named) => pass.run.spec.inputs.get(named).map(|given| given.kind).unwrap_or_default(),
-                None => ArtifactType::Model,
-            };
-            (kind, ModelArtifact { uri: uri.clone(), digest: digest.clone(), size: *size, access: access.clone() })
+        let Some(artifact) = lies(name, input, resolved, stages, own.as_ref())? else { continue };
+        let kind = match (&input.from, &input.input) {
+            (Some(_), _) => self::artifact(input, stages).map(|made| made.kind).unwrap_or_default(),
+            (None, Some(named)) => pass.run.spec.inputs.get(named).map(|given| given.kind).unwrap_or_default(),
+            (None, None) => ArtifactType::Model,
         };
         found.insert(name.clone(), RunInput { artifact: Some(Box::new(artifact)), kind, ..RunInput::default() });
     }
@@ -239,6 +224,31 @@ pub(super) fn lost<'a>(stage: &'a FrozenContainer, message: &str, stages: &Stage
     Some((name, from.split_once('.')?.0))
 }
 
+/// Where an input lies that a stage made, or that was resolved; nothing for an optional one that is absent. `own` is how the store of this run is reached.
+fn lies(
+    name: &str,
+    input: &Input,
+    resolved: &BTreeMap<String, ResolvedInput>,
+    stages: &Stages,
+    own: Option<&StoreAccess>,
+) -> Result<Option<ModelArtifact>, Hindrance> {
+    if let Some(from) = &input.from {
+        return match artifact(input, stages) {
+            Some(OutputStatus { uri, digest, size, access, .. }) => {
+                let (uri, digest, access) = (uri.clone(), digest.clone(), access.clone().or_else(|| own.cloned()));
+                Ok(Some(ModelArtifact { uri, digest, size: *size, access }))
+            }
+            None if input.optional => Ok(None),
+            None => Err(absent(name, from, stages)),
+        };
+    }
+    let Some(ResolvedInput { uri: Some(uri), digest: Some(digest), size: Some(size), access, .. }) = resolved.get(name)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(ModelArtifact { uri: uri.clone(), digest: digest.clone(), size: *size, access: access.clone() }))
+}
+
 /// Every input of an attempt; an optional one that is absent is left out.
 pub(super) fn mounted(
     inputs: &BTreeMap<String, Input>,
@@ -249,28 +259,16 @@ pub(super) fn mounted(
     let own = store::access(store);
     let mut mounts = BTreeMap::new();
     for (name, input) in inputs.iter().filter(|(_, input)| input.mode == InputMode::Path) {
-        let (uri, digest, size, access) = if let Some(from) = &input.from {
-            match artifact(input, stages) {
-                Some(output) => {
-                    (&output.uri, &output.digest, output.size, output.access.clone().or_else(|| own.clone()))
-                }
-                None if input.optional => continue,
-                None => return Err(absent(name, from, stages)),
-            }
-        } else {
-            let Some(ResolvedInput { uri: Some(uri), digest: Some(digest), size: Some(size), access, .. }) =
-                resolved.get(name)
-            else {
-                continue;
-            };
-            (uri, digest, *size, access.clone())
+        let Some(ModelArtifact { uri, digest, size, access }) = lies(name, input, resolved, stages, own.as_ref())?
+        else {
+            continue;
         };
-        let Some(place) = store::place(uri, access.as_ref()) else {
+        let Some(place) = store::place(&uri, access.as_ref()) else {
             let message =
                 format!("input `{name}`: `{uri}` is no address of an artifact: those are {}", store::ADDRESSES);
             return Err(Hindrance::fail("BadArtifact", message));
         };
-        let mount = Mounted { place, digest: digest.clone(), size };
+        let mount = Mounted { place, digest, size };
         mounts.insert(name.clone(), mount);
     }
     Ok(mounts)

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::address::address;
-use super::{Problems, name, time};
+use super::{Problems, name, params, time};
 use crate::api::{
-    AddressInput, ArtifactType, Input, InputMode, MLPipelineSpec, ModelArtifact, PipelineInput, RunInput, Triggers,
+    AddressInput, ArtifactType, Input, InputMode, MLPipelineRunSpec, MLPipelineSpec, ModelArtifact, PipelineInput,
+    RunInput, Triggers,
 };
 use crate::pipeline::stage_path;
 use crate::problem::Problem;
@@ -90,10 +91,7 @@ impl Filled<'_> {
 
 /// What is read at an address, if that is right: one that is not was found where it is written.
 fn by_address(input: &PipelineInput, given: Option<&RunInput>) -> Option<AddressInput> {
-    let found = match given.cloned() {
-        Some(RunInput { uri, digest, max_age, access, .. }) => AddressInput { uri: uri?, digest, max_age, access },
-        None => input.default.clone()?,
-    };
+    let found = given.map_or_else(|| input.default.clone(), RunInput::address)?;
     let mut problems = Problems::default();
     look(&found, "", &mut problems);
     problems.0.is_empty().then_some(found)
@@ -114,7 +112,7 @@ fn declared(spec: &MLPipelineSpec, problems: &mut Problems) {
             let message = format!(
                 "a run that a trigger starts has nothing for the input `{name}`: give it a default, write optional: true, or leave triggers out"
             );
-            problems.add(at, "MissingInput", message);
+            problems.add(at, MISSING_INPUT, message);
         }
     }
 }
@@ -175,12 +173,19 @@ pub fn bind_inputs(
     problems.result()
 }
 
+/// What is wrong with the values and the inputs that a run is given. `path` is where both stand.
+#[must_use]
+pub fn bind(pipeline: &MLPipelineSpec, run: &MLPipelineRunSpec, path: &str) -> Vec<Problem> {
+    let params = params::bind_params(&pipeline.params, &run.params, &format!("{path}params")).err();
+    let inputs = bind_inputs(&pipeline.inputs, &run.inputs, &format!("{path}inputs")).err();
+    params.into_iter().chain(inputs).flatten().collect()
+}
+
 fn fits(name: &str, wanted: &PipelineInput, found: &RunInput, at: &str, problems: &mut Problems) {
-    match (&found.uri, &found.artifact) {
-        (Some(uri), None) => {
-            let RunInput { digest, max_age, access, .. } = found.clone();
-            look(&AddressInput { uri: uri.clone(), digest, max_age, access }, at, problems);
-            if expr::has_template(uri) {
+    match (found.address(), &found.artifact) {
+        (Some(address), None) => {
+            look(&address, at, problems);
+            if expr::has_template(&address.uri) {
                 let message = "nothing is filled in here: write the address as it is";
                 problems.add(format!("{at}.uri"), "InvalidAddress", message);
             }

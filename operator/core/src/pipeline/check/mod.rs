@@ -43,7 +43,7 @@ use crate::expr::{Names, Type};
 use crate::problem::Problem;
 
 pub use beside::beside;
-pub use given::{MISSING_INPUT, bind_inputs};
+pub use given::{MISSING_INPUT, bind, bind_inputs};
 pub use params::bind_params;
 pub(crate) use resolve::UNKNOWN_TEMPLATE;
 #[cfg(test)]
