@@ -48,9 +48,15 @@ def first_node() -> str:
     return get("nodes")["items"][0]["metadata"]["name"]
 
 
-def change_node(action: str, name: str) -> None:
+def change_node(action: str, name: str, *options: str) -> None:
     """Adds a node to the cluster of the tests, stops it without a word, or removes it."""
-    subprocess.run([str(ROOT / "dev" / "cluster" / "cluster"), "node", action, name], check=True, capture_output=True)
+    subprocess.run([str(ROOT / "dev" / "cluster" / "cluster"), "node", action, name, *options], check=True, capture_output=True)
+
+
+def remove_node(name: str) -> None:
+    """If it is there yet."""
+    if name in [node["metadata"]["name"] for node in get("nodes")["items"]]:
+        change_node("remove", name)
 
 
 def advertise(resource: str, amount: str | None) -> None:
@@ -103,6 +109,15 @@ class ClusterTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         return Path(folder.name)
 
+    def own_node(self) -> str:
+        """A second node, where the pods of this test may go and those of no other. Behind the others by name: see `first_node`."""
+        name = f"own-{self.namespace[-6:]}"
+        tolerations = json.dumps([{"key": "millrace-test", "operator": "Equal", "value": name}])
+        kubectl("annotate", "namespace", self.namespace, f"scheduler.alpha.kubernetes.io/defaultTolerations={tolerations}")
+        self.addCleanup(remove_node, name)
+        change_node("add", name, "--taint", f"millrace-test={name}:NoSchedule")
+        return name
+
     def claim(self, name: str = "artifacts") -> None:
         spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
         self.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec})
@@ -130,7 +145,7 @@ class ClusterTest(unittest.TestCase):
         """What the address of a served model answers to a request."""
         address = self.get("service", model)["spec"]["clusterIP"]
         request = urllib.request.Request(f"http://{address}/v2/models/{model}/infer", body, {"content-type": "application/json"})
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
             return json.load(response)
 
     def infer(self, model: str, body: bytes) -> dict[str, list]:

@@ -1,26 +1,30 @@
-"""Runs the cluster tests side by side: first most at a time, at last those that need the cluster for themselves. Ends with `N passed, N failed`.
+"""Runs the cluster tests side by side: first those that weigh most, at last those that need the cluster for themselves. Ends with `N passed, N failed`.
 
 `run.py` runs all, `run.py WORD…` those whose name holds one of the words. Needs KUBECONFIG and an installed operator.
 """
 
 import sys
+import threading
 import time
 import traceback
 import unittest
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+# What may be under way at a time. A test takes a part of it, one that needs the cluster for itself all of it.
+ROOM = 6
+
 
 def main(words: list[str]) -> int:
     sys.path.insert(0, str(HERE))
     sys.dont_write_bytecode = True
     tests = [t for t in flatten(unittest.defaultTestLoader.discover(str(HERE), "test_*.py")) if wanted(t, words)]
-    outcomes = []
-    for at_a_time, some in groupby(sorted(tests, key=at_once, reverse=True), at_once):
-        with ThreadPoolExecutor(at_a_time) as pool:
-            outcomes += pool.map(run_one, some)
+    room = Room()
+    with ThreadPoolExecutor(ROOM) as pool:
+        outcomes = list(pool.map(lambda test: run_in(room, test), sorted(tests, key=order)))
     failed = [outcome for outcome in outcomes if outcome and not outcome.startswith("ok")]
     # Again at the end, where whoever has only the end of a log finds it.
     for outcome in failed:
@@ -34,9 +38,37 @@ def flatten(suite):
         yield from flatten(test) if isinstance(test, unittest.TestSuite) else [test]
 
 
-def at_once(test: unittest.TestCase) -> int:
-    """How many like it may run. What makes no namespace does not say so."""
-    return getattr(test, "at_a_time", 6)
+class Room:
+    def __init__(self):
+        self.free = ROOM
+        self.changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, part: int) -> Iterator[None]:
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= part)
+            self.free -= part
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.free += part
+                self.changed.notify_all()
+
+
+def part_of(test: unittest.TestCase) -> int:
+    """How much of the room it takes. What makes no namespace does not say how many like it may run."""
+    return ROOM // getattr(test, "at_a_time", ROOM)
+
+
+def order(test: unittest.TestCase) -> tuple[bool, int]:
+    """Heavy ones first, so that light ones fill what they leave; those that want all of it at the end."""
+    return part_of(test) == ROOM, -part_of(test)
+
+
+def run_in(room: Room, test: unittest.TestCase) -> str | None:
+    with room.taken(part_of(test)):
+        return run_one(test)
 
 
 def wanted(test: unittest.TestCase, words: list[str]) -> bool:

@@ -5,13 +5,13 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from harness import ClusterTest, alone, change_node, condition, first_node, kubectl, resource, script, wait_for
+from harness import ClusterTest, condition, first_node, kubectl, resource, script, wait_for
 from test_cli import CommandLine
 
 STORE = {"pvc": {"claimName": "artifacts"}}
 LABEL = "claim.millrace.dev/artifacts"
-# Behind the others by name: `first_node` is one of them.
-FAR = "spare"
+# Of a stage that runs until the test lets it go.
+HELD = "until [ -e /tmp/go ]; do sleep 0.2; done"
 
 
 def prefer(node: str) -> dict:
@@ -34,28 +34,28 @@ class ClaimTest(ClusterTest):
         self.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "artifacts"}, "spec": wanted})
 
 
-@alone
 class OneNode(CommandLine, ClaimTest):
-    """With a second node, which the other tests would meet."""
-
     only_local = "adds a node: only to a cluster that the tests made"
 
     def setUp(self):
         super().setUp()
-        change_node("add", FAR)
-        self.addCleanup(change_node, "remove", FAR)
+        self.far = self.own_node()
 
-    def begun(self) -> bool:
-        return self.stage("make").get("state") == "Succeeded" and self.stage("beside").get("state") == "Running"
+    def let_go(self, stage: str) -> None:
+        [pod] = self.get("pods", selector=f"millrace.dev/stage={stage}")["items"]
+        kubectl("exec", "-n", self.namespace, pod["metadata"]["name"], "--", "touch", "/tmp/go")
+
+    def states(self, *stages: str) -> set[str]:
+        return {self.stage(stage).get("state") for stage in stages}
 
     def test_pods_that_prefer_other_nodes_are_all_where_their_claim_is_in_use(self):
         self.claimed()
-        here, there = prefer(first_node()), prefer(FAR)
+        here, there = prefer(first_node()), prefer(self.far)
         self.run_inline(
             {
-                "make": script('echo hello > "$MILLRACE_OUTPUT_DATA"; sleep 3', outputs={"data": {}}, affinity=there),
+                "make": script('echo hello > "$MILLRACE_OUTPUT_DATA"', outputs={"data": {}}, affinity=there),
                 # It has the claim until the others have ended.
-                "beside": script("sleep 40", affinity=here),
+                "beside": script(HELD, affinity=here),
                 "take": script('cat "$MILLRACE_INPUT_IN"', inputs={"in": {"from": "make.data"}}, affinity=here),
                 "fan": {
                     **script('echo 1 > "$MILLRACE_OUTPUT_PART"; sleep 1', outputs={"part": {}}, affinity=there),
@@ -65,11 +65,12 @@ class OneNode(CommandLine, ClaimTest):
             store=STORE,
         )
         # A pod that reads for a person goes there too.
-        wait_for("the first output", self.begun)
+        wait_for("the first output", lambda: (self.states("make"), self.states("beside")) == ({"Succeeded"}, {"Running"}))
         with tempfile.TemporaryDirectory() as folder:
             self.millrace("cp", "r/make.data", str(Path(folder, "data")))
             self.assertEqual(Path(folder, "data").read_text(), "hello\n")
-        self.assertEqual(self.stage("beside").get("state"), "Running", "the test is too slow to tell anything")
+        wait_for("the others", lambda: self.states("take", "fan") == {"Succeeded"}, 180)
+        self.let_go("beside")
         self.succeeded()
         # make, beside, take, three items, and what collects them.
         nodes = [pod["spec"].get("nodeName") for pod in self.get("pods", selector=LABEL)["items"]]
@@ -80,7 +81,7 @@ class OneNode(CommandLine, ClaimTest):
     def test_pods_of_a_claim_that_all_nodes_may_mount_are_where_they_like(self):
         self.claim()
         # At once, and on nodes that exclude each other.
-        named = {"a": first_node(), "b": FAR}
+        named = {"a": first_node(), "b": self.far}
         self.run_inline({stage: script("sleep 5", nodeSelector={"kubernetes.io/hostname": node}) for stage, node in named.items()}, store=STORE)
         self.succeeded()
         nodes = {pod["metadata"]["labels"]["millrace.dev/stage"]: pod["spec"]["nodeName"] for pod in self.get("pods")["items"]}
@@ -89,17 +90,18 @@ class OneNode(CommandLine, ClaimTest):
     def test_a_stage_without_room_beside_its_claim_says_so_and_goes_on_when_there_is_some(self):
         self.claimed()
         slot = f"millrace.test/slot-{uuid.uuid4().hex[:8]}"
-        for node in (first_node(), FAR):
+        for node in (first_node(), self.far):
             offer(node, slot, "1")
         self.addCleanup(offer, first_node(), slot, None)
         settings = {"resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {slot: "1"}}}
-        self.run_inline({"hold": script("sleep 30", **settings)}, "first", store=STORE)
+        self.run_inline({"hold": script(HELD, **settings)}, "first", store=STORE)
         wait_for("the first run", lambda: self.stage("hold", "first").get("state") == "Running")
         # The other node has room, and may not mount the claim.
         self.run_inline({"near": script("true", **settings)}, "second", store=STORE)
-        waiting = self.waits_with("near", "the claim `artifacts` is in use on one node", run="second", seconds=25)
+        waiting = self.waits_with("near", "the claim `artifacts` is in use on one node", run="second")
         self.assertEqual((waiting["state"], waiting["reason"]), ("Pending", "Unschedulable"))
         self.assertIn("didn't match pod affinity rules", waiting["message"], "the scheduler's own words follow")
+        self.let_go("hold")
         self.succeeded("first")
         self.succeeded("second")
 

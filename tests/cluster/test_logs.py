@@ -3,7 +3,7 @@
 import json
 import signal
 
-from harness import ClusterTest, alone, change_node, get, kubectl, script, wait_for
+from harness import ClusterTest, change_node, kubectl, script, wait_for
 from test_cli import CommandLine
 
 STORE = {"pvc": {"claimName": "artifacts"}}
@@ -48,22 +48,21 @@ class Logs(CommandLine, ClusterTest):
         self.assertIn("has no attempt 7: it was tried 2 times", self.millrace("logs", "r", "first", "--attempt", "7", code=2).errors)
         self.no_reader()
 
-    @alone
     def test_they_are_there_when_the_node_is_gone(self):
-        change_node("add", "logs")
-        self.addCleanup(lambda: "logs" in [node["metadata"]["name"] for node in get("nodes", "")["items"]] and change_node("remove", "logs"))
-        self.run_inline({"a": script("echo hello", nodeSelector={"kubernetes.io/hostname": "logs"})}, store=STORE)
+        node = self.own_node()
+        self.run_inline({"a": script("echo hello", nodeSelector={"kubernetes.io/hostname": node})}, store=STORE)
         self.succeeded()
         pods = self.get("pods", selector="millrace.dev/stage=a")["items"]
-        self.assertEqual([pod["spec"]["nodeName"] for pod in pods], ["logs"])
-        change_node("remove", "logs")
+        self.assertEqual([pod["spec"]["nodeName"] for pod in pods], [node])
+        change_node("remove", node)
         wait_for("the end of its pods", lambda: self.get("pods", selector="millrace.dev/stage=a")["items"] == [], 180)
         self.assertEqual(self.millrace("logs", "r").out, "a | hello\n")
 
     def test_an_agent_that_is_killed_and_a_pod_that_is_deleted_leave_what_was_printed(self):
         memory = {"limits": {"memory": "48Mi"}, "requests": {"cpu": "10m"}}
         stages = {
-            "hungry": script(f"seq 1 1000; {EAT}", resources=memory, sharedMemory="64Mi", onFailure="Continue"),
+            # The agent has to have read what is printed before.
+            "hungry": script(f"seq 1 1000; sleep 2; {EAT}", resources=memory, sharedMemory="64Mi", onFailure="Continue"),
             "deleted": script('test "$MILLRACE_ATTEMPT" -gt 1 && exit 0; trap "echo saved; exit 0" TERM; echo begun; while :; do sleep 0.1; done'),
         }
         self.run_inline(stages, store=STORE)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
@@ -64,7 +65,7 @@ def _ready_node(cluster, name: str, programs: Path) -> None:
         nodes.restore_gpus(cluster, name)
         return
     with step(f"started {name}"):
-        nodes.add(cluster, name, programs)
+        nodes.add(cluster, name, programs, taints=[])
         nodes.wait_ready(cluster, name)
 
 
@@ -111,6 +112,13 @@ def env(_options) -> None:
     print(f"export MILLRACE_CLUSTER_HOST={cluster.address}")
 
 
+def _taint(text: str) -> dict:
+    found = re.fullmatch(r"([^=:]+)(?:=([^=:]*))?:(NoSchedule|PreferNoSchedule|NoExecute)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"`{text}` is no taint: write KEY=VALUE:NoSchedule")
+    return {"key": found[1], "value": found[2] or "", "effect": found[3]}
+
+
 def node(options) -> None:
     with identity.locked_checkout():
         cluster = identity.required()
@@ -119,7 +127,7 @@ def node(options) -> None:
                 match options.action:
                     case "add" | "start":
                         if options.action == "add":
-                            nodes.add(cluster, name, binaries.ensure(step))
+                            nodes.add(cluster, name, binaries.ensure(step), options.taint)
                         else:
                             nodes.start(cluster, name, binaries.ensure(step))
                         nodes.wait_ready(cluster, name)
@@ -194,6 +202,8 @@ def _parser() -> argparse.ArgumentParser:
     changed = command("node", node, "add, remove, stop or start nodes")
     changed.add_argument("action", choices=("add", "remove", "stop", "start"))
     changed.add_argument("names", nargs="+")
+    taint = {"type": _taint, "action": "append", "default": [], "metavar": "KEY=VALUE:EFFECT"}
+    changed.add_argument("--taint", **taint, help="of a node that is added: only pods that tolerate it go there")
     command("load", load, "import OCI archives into every node").add_argument("archives", nargs="+", type=Path)
     advertised = command("gpus", gpus, "advertise nvidia.com/gpu on a node")
     advertised.add_argument("node")

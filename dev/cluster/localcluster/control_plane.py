@@ -49,7 +49,8 @@ def _apiserver(cluster: Cluster) -> list:
         f"--service-cluster-ip-range={cluster.service_network}",
         "--allow-privileged",
         "--authorization-mode=Node,RBAC",
-        "--enable-admission-plugins=NodeRestriction",
+        # The second lets a namespace's pods tolerate a node of their own.
+        "--enable-admission-plugins=NodeRestriction,PodTolerationRestriction",
         "--enable-aggregator-routing",
         f"--client-ca-file={keys}/ca.crt",
         f"--tls-cert-file={keys}/apiserver.crt",

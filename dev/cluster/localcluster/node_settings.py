@@ -60,7 +60,7 @@ def cni(cluster: Cluster, number: int) -> str:
     return json.dumps({"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge, ports]}, indent=1)
 
 
-def kubelet(cluster: Cluster, name: str, number: int) -> str:
+def kubelet(cluster: Cluster, name: str, number: int, taints: list[dict]) -> str:
     keys = cluster.certificates
     config = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -84,6 +84,7 @@ def kubelet(cluster: Cluster, name: str, number: int) -> str:
         "clusterDomain": "cluster.local",
         "resolvConf": "/dev/null",
         "maxPods": 250,
+        "registerWithTaints": taints,
         "serializeImagePulls": False,
         "registryPullQPS": 0,
         "eventRecordQPS": 0,

@@ -64,12 +64,12 @@ def _route(cluster: Cluster) -> None:
     network.route_pods(cluster, {_record(cluster, name)["number"]: pid for name, pid in living(cluster).items()})
 
 
-def _write_settings(cluster: Cluster, name: str, number: int) -> None:
-    folder = _folder(cluster, name)
+def _write_settings(cluster: Cluster, name: str, record: dict) -> None:
+    folder, number = _folder(cluster, name), record["number"]
     (folder / "address").write_text(cluster.node_address(number))
     (folder / "containerd.toml").write_text(node_settings.containerd())
     (folder / "cni.json").write_text(node_settings.cni(cluster, number))
-    (folder / "kubelet.json").write_text(node_settings.kubelet(cluster, name, number))
+    (folder / "kubelet.json").write_text(node_settings.kubelet(cluster, name, number, record["taints"]))
     (folder / "proxy.json").write_text(node_settings.proxy(cluster))
 
 
@@ -83,14 +83,14 @@ def is_stopped(cluster: Cluster, name: str) -> bool:
     return (_folder(cluster, name) / "stopped").exists()
 
 
-def add(cluster: Cluster, name: str, programs: Path) -> None:
-    """Records a node and starts it; one that is there is started if it does not run."""
+def add(cluster: Cluster, name: str, programs: Path, taints: list[dict]) -> None:
+    """Records a node and starts it; one that is there is started if it does not run, with the taints that it was made with."""
     if not (_folder(cluster, name) / "node.json").exists():
         taken = {_record(cluster, other)["number"] for other in names(cluster)}
         number = next((n for n in range(1, MOST_NODES) if n not in taken), None)
         if number is None:
             raise ClusterError(f"a cluster has at most {MOST_NODES - 1} nodes")
-        _store(cluster, name, {"number": number, "gpus": 0})
+        _store(cluster, name, {"number": number, "gpus": 0, "taints": taints})
     start(cluster, name, programs)
 
 
@@ -104,7 +104,7 @@ def start(cluster: Cluster, name: str, programs: Path) -> None:
     _end(cluster, name)
     certificates.ensure_node(cluster, name, cluster.node_address(number))
     cgroups.create(cluster, name)
-    _write_settings(cluster, name, number)
+    _write_settings(cluster, name, record)
     folder = _folder(cluster, name)
     own = ("--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
     kubeconfig = cluster.certificates / f"{certificates.of_node(name)}.kubeconfig"
