@@ -71,7 +71,7 @@ class Broker:
 
     def all(self, topic: str) -> list[tuple[dict[str, str], str, str]]:
         """Headers, key and value of everything that is there."""
-        options = ["--from-beginning", "--timeout-ms", "5000", "--property", "print.headers=true", "--property", "print.key=true"]
+        options = ["--from-beginning", "--timeout-ms", "10000", "--property", "print.headers=true", "--property", "print.key=true"]
         found = []
         for line in self.tool("org.apache.kafka.tools.consumer.ConsoleConsumer", "--topic", topic, *options).splitlines():
             parts = line.split("\t", 2)

@@ -63,7 +63,7 @@ class ModelTest(ClusterTest):
             ready = condition(deployment, "Ready").get("status") == "True"
             return ready and deployment["status"].get("servedVersion") == version
 
-        wait_for(f"version {version}", served, 90, every=0.2)
+        wait_for(f"version {version}", served, 150, every=0.2)
 
     def routers(self) -> list[dict]:
         return self.ready("millrace.dev/router")

@@ -148,7 +148,7 @@ class ClusterAutoscaler(ClusterTest):
         train, first = self.stage_pod(), self.server("first")
         [node] = self.nodes()
         self.assertEqual({p["spec"]["nodeName"] for p in (train, first)}, {node})
-        self.assertEqual(self.stage("train")["state"], "Running")
+        wait_for("the stage to say so", lambda: self.stage("train")["state"] == "Running")
         wait_for("Ready", lambda: self.ready("first").get("status") == "True", MOVED_SECONDS)
 
         self.serve("second")

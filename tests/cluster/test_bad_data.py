@@ -52,7 +52,7 @@ class BadData(ClusterTest):
         store = {"pvc": {"claimName": "artifacts"}}
         self.put({name: content for name, (content, _, _) in BAD.items()})
         self.run_inline(self.stages({name: params for name, (_, params, _) in BAD.items()}), "bad", store=store)
-        found = self.failed("bad")["stages"]
+        found = self.failed("bad", 240)["stages"]
         for name, (_, _, words) in BAD.items():
             self.assertEqual(found[name]["state"], "Failed", name)
             for word in words:

@@ -12,7 +12,7 @@ from test_logs import EAT, READERS
 from test_retries import QUICK, TRAIN
 
 GIB = 1024**3
-# Between a checkpoint and the end of its pod: the agent looks for new ones every second.
+# Between a checkpoint, or what is printed, and the end of its pod: the agent looks for new ones every second, and sends what there is.
 SOON = "sleep 10"
 
 
@@ -53,7 +53,7 @@ class Logs(InABucket):
             "second": script("for i in 1 2 3; do echo out $i; echo err $i >&2; done", needs=["first"]),
             "each": {**script('echo "item $MILLRACE_ITEM"', needs=["second"]), "forEach": {"items": ["a", "b", "c"]}},
             # The agent is killed too, as by the loss of its node.
-            "hungry": script(f"seq 1 1000; sleep 3; {EAT}", resources=memory, sharedMemory="64Mi", onFailure="Continue", needs=["each"]),
+            "hungry": script(f"seq 1 1000; {SOON}; {EAT}", resources=memory, sharedMemory="64Mi", onFailure="Continue", needs=["each"]),
         }
         self.run_inline(stages, store=self.store)
         status = self.succeeded(seconds=300)

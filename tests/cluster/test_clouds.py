@@ -33,8 +33,9 @@ class Clouds(CloudTest):
         seen = lambda: self.get("mlpipeline", "p").get("status", {}).get("triggers", {}).get("onData", {}).get("lake", {})  # noqa: E731
         wait_for("a look", lambda: seen().get("found") == "nothing is there yet", 180)
         for day, total in ((b"a,b\n1,2\n", 1), (b"a,b\n3,4\n5,6\n", 3)):
+            known = seen().get("lastRun")
             put_blob(azure["endpoint"], "lake/in/day.csv", day)
-            run = wait_for("a run", lambda known=seen().get("lastRun"): seen().get("lastRun") not in (None, known) and seen()["lastRun"])
+            run = wait_for("a run", lambda known=known: (last := seen().get("lastRun")) not in (None, known) and last)
             stages = self.succeeded(run, 300)["stages"]
             self.assertEqual(stages["append"]["results"]["source_version"], self.run_of(run)["spec"]["trigger"]["version"])
             self.assertEqual(stages["count-data"]["results"]["rows"], total)

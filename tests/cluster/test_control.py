@@ -55,7 +55,8 @@ class Control(ControlTest):
         self.assertEqual((said["reason"], said["message"]), ("Canceled", "spec.cancel is Graceful: 1 stopped, 1 not begun"))
         self.assertEqual(self.states(), {"a": "Failed", "b": "Skipped", "tell": "Succeeded"})
         self.assertEqual(self.logs("tell"), "Canceled Failed\n")
-        self.assertTrue(any(e.startswith("RunCanceled") for e in self.events()), self.events())
+        # It is written after the status.
+        wait_for("its event", lambda: any(e.startswith("RunCanceled") for e in self.events()))
 
     def test_a_cancel_now_kills_programs_and_leaves_finally_out(self):
         deaf = script("trap '' TERM; while :; do sleep 1; done", terminationGracePeriod="10m")

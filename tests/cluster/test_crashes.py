@@ -81,7 +81,7 @@ class Crashes(ClusterTest):
 
         try:
             try:
-                wait_for(f"end of {name}", ended, 60, every=0.3)
+                wait_for(f"end of {name}", ended, 120, every=0.3)
             except AssertionError as error:
                 raise AssertionError(f"{error}; {self.seen()}") from None
             # The last writes come after the end.

@@ -57,7 +57,8 @@ class Drift(ModelTest):
         self.assertAlmostEqual(other["missing"], 0.1, delta=0.05)
         self.assertAlmostEqual(drift["share"], 0.8)
         self.assertTrue(drift["predictions"]["drifted"])
-        self.assertTrue(any(event.startswith("Drifted: ") for event in self.events()))
+        # It is written after the status.
+        wait_for("its event", lambda: any(event.startswith("Drifted: ") for event in self.events()))
         # Watching is no other revision.
         self.assertEqual(pods, {pod["metadata"]["uid"] for pod in self.ready("millrace.dev/revision")})
 

@@ -68,7 +68,8 @@ class Failures(ClusterTest):
     def test_out_of_memory_that_takes_the_agent_too_is_told_by_the_container_and_tried_again(self):
         # Files in memory are no process's: the kernel kills one after the other and frees nothing, until the agent is gone too.
         memory = {"limits": {"memory": "48Mi"}, "requests": {"cpu": "10m"}}
-        eat = "echo eating; head -c 60m /dev/zero > /dev/shm/x; sleep 60"
+        # The agent has to have read what is printed before.
+        eat = "echo eating; sleep 2; head -c 60m /dev/zero > /dev/shm/x; sleep 60"
         self.run_inline(
             {
                 "always": script(eat, resources=memory, sharedMemory="64Mi"),

@@ -120,7 +120,8 @@ class Flow(ClusterTest):
 
     def test_finally_runs_after_the_runs_timeout_and_when_the_programs_have_ended(self):
         work = script("trap 'sleep 3; exit 0' TERM; sleep 600 & wait", terminationGracePeriod="20s")
-        self.run_inline({"work": work}, finally_={"clean": script("true")}, timeout="5s")
+        # Longer than its pod takes to start.
+        self.run_inline({"work": work}, finally_={"clean": script("true")}, timeout="30s")
         status = self.failed()
         self.assertEqual(condition({"status": status}, "Succeeded")["reason"], "RunTimeout")
         self.assertEqual(self.states(status), {"work": "Failed", "clean": "Succeeded"})

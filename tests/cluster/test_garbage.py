@@ -114,7 +114,7 @@ class OnAClaim(Garbage, CacheTest):
 
         # What was held is free when nothing holds it.
         kubectl("delete", "modelversion", "m-v1", "-n", self.namespace)
-        wait_for("the end of the model", lambda: self.files(self.folder(first)) == [], 120, every=5)
+        wait_for("the end of the model", lambda: self.files(self.folder(first)) == [], 240, every=5)
 
     def test_a_dry_run_takes_nothing_out_and_tells(self):
         self.pipeline({"make": MAKE}, params=WORD, store=STORE, history=history(dry_run=True, keep=0))

@@ -56,6 +56,8 @@ def install(*kinds: str) -> None:
     for kind in KINDS + kinds:
         kubectl("apply", "--server-side", "--force-conflicts", "-f", f"{folder}/{GROUP}_{kind}.yaml")
         kubectl("wait", "--for=condition=Established", f"crd/{kind}.{GROUP}", "--timeout=60s")
+        # Clients find the kind a moment after that.
+        wait_for(f"the kind {kind}", lambda kind=kind: kubectl("get", f"{kind}.{GROUP}", "-A", "-o", "jsonpath={.kind}"))
 
 
 def uninstall() -> None:

@@ -50,9 +50,15 @@ class Limits(ModelTest):
     def served(self) -> None:
         self.wait_served(1)
         wait_for("two routers", lambda: len(self.routers()) == 2)
+        wait_for("both of them behind the Service", lambda: len(self.behind()) == 2)
         self.address = self.get("service", "m")["spec"]["clusterIP"]
         # The routers learn of each other by the Service's EndpointSlice.
         time.sleep(2)
+
+    def behind(self) -> set[str]:
+        """The addresses that the model's Service leads to."""
+        slices = self.get("endpointslices", selector="kubernetes.io/service-name=m")["items"]
+        return {e["addresses"][0] for s in slices for e in s.get("endpoints") or [] if e["conditions"].get("ready")}
 
     def routed(self, right) -> None:
         """The routes say so, and every router has had the time to read them."""

@@ -137,6 +137,7 @@ class Metrics(ModelTest):
         self.serve(1, rollout=ratio)
         self.until("Ready", "True", "Serving")
         self.serve(2, rollout=ratio)
+        wait_for("the canary's end", lambda: self.model()["status"].get("servedVersion") == 2, 180)
         self.wait_served(2)
         self.assertEqual([record["outcome"] for record in self.model()["status"]["history"]][0], "Promoted")
         self.assertIn(f'cost{{revision="{self.old}"}}', prometheus.queries)
@@ -152,9 +153,9 @@ class Metrics(ModelTest):
         def analysis() -> dict:
             return next(iter(self.model()["status"].get("rollout", {}).get("analysis", [])), {})
 
-        wait_for("the first", lambda: analysis().get("failures") == 1)
-        self.assertEqual(analysis()["verdict"], "Passed")
-        self.assertIn("Prometheus says 5, more than max 2; such answers in this step: 1, failureLimit: 2", analysis()["message"])
+        first = wait_for("the first", lambda: (seen := analysis()).get("failures") == 1 and seen)
+        self.assertEqual(first["verdict"], "Passed")
+        self.assertIn("Prometheus says 5, more than max 2; such answers in this step: 1, failureLimit: 2", first["message"])
         said["value"] = 1
         wait_for("one that holds", lambda: analysis().get("value") == 1)
         self.assertEqual(self.reason("Ready"), ("False", "RollingOut"))

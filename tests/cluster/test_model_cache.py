@@ -114,7 +114,15 @@ class ModelCache(S3Test):
         # The pod that comes stays until it was asked.
         self.deploy(1, {"min": 0, "toZeroAfter": "10m"})
         shutil.rmtree(self.objects / "lake" / "models")
-        self.answers()
+
+        def answered() -> dict | None:
+            try:
+                return self.infer("m", REQUEST)
+            except TimeoutError:
+                # On a busy machine a pod takes longer to start than who asks waits.
+                return None
+
+        wait_for("an answer of the pod that comes", answered, 150)
         self.assertIn('is in the claim "models"', self.told(self.pods()[0]))
 
     def test_a_model_that_was_damaged_on_the_claim_is_fetched_anew(self):

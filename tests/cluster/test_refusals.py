@@ -20,7 +20,7 @@ class Refusals(ClusterTest):
             current = pipeline.get("status", {}).get("observedGeneration") == pipeline["metadata"]["generation"]
             return condition(pipeline, "Accepted") if current else None
 
-        accepted = wait_for("a verdict", verdict, 20)
+        accepted = wait_for("a verdict", verdict, 60)
         self.assertEqual(accepted["status"], "False", spec)
         for word in words:
             self.assertIn(word, accepted["message"])

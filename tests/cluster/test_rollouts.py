@@ -80,7 +80,8 @@ class Callers:
             thread.join()
 
     def call(self) -> None:
-        connection = http.client.HTTPConnection(self.address, timeout=30)
+        # Where a pod has to start first, the answer waits for it.
+        connection = http.client.HTTPConnection(self.address, timeout=90)
         while not self.stopped.is_set():
             began = time.time()
             try:
@@ -132,7 +133,7 @@ class Rollouts(ModelTest):
         seen = found.get("observedGeneration") == self.model()["metadata"]["generation"]
         return (found.get("status", ""), found.get("reason", "")) if seen else ("", "")
 
-    def until(self, status: str, reason: str, seconds: float = 90) -> None:
+    def until(self, status: str, reason: str, seconds: float = 150) -> None:
         try:
             wait_for(f"{status} {reason}", lambda: self.reason() == (status, reason), seconds, 0.2)
         except AssertionError as error:
@@ -291,11 +292,11 @@ class Rollouts(ModelTest):
         fast = {"slow": {"metric": "LatencyP50", "max": 0.0001, "minSamples": 20}}
         self.deploying({"strategy": "Canary", "steps": [{"weight": 50, "hold": "10m"}], "analysis": fast})
         self.train("first")
-        self.succeeded("first")
+        self.succeeded("first", 240)
         address = self.get("service", "m")["spec"]["clusterIP"]
         with Callers(address) as callers:
             self.train("second")
-            stage = self.failed("second")["stages"]["deploy"]
+            stage = self.failed("second", 240)["stages"]["deploy"]
             self.assertEqual((stage["state"], stage["reason"]), ("Failed", "RolledBack"))
             said = r"version 2 was rolled back in step 1 of 1: slow: LatencyP50 [0-9.]+ ms over \d+ requests, more than max 0\.0001 ms"
             self.assertRegex(stage["message"], said)
@@ -304,7 +305,7 @@ class Rollouts(ModelTest):
             # It waits for a person, who gives it up.
             self.deploying({"strategy": "Canary", "steps": [{"weight": 50, "pause": True}]})
             self.train("third")
-            waits = self.waits_with("deploy", "it waits for a person (Approval: the step asks for approval)", "third", 90)
+            waits = self.waits_with("deploy", "it waits for a person (Approval: the step asks for approval)", "third", 180)
             self.assertEqual((waits["state"], waits["reason"]), ("Running", "RolloutPaused"))
             self.assertIn("gives up at", waits["message"])
             self.control(action="Abort")
@@ -314,7 +315,7 @@ class Rollouts(ModelTest):
 
             # And one that a person approves.
             self.train("fourth")
-            self.waits_with("deploy", "RolloutPaused", "fourth", 90)
+            self.waits_with("deploy", "RolloutPaused", "fourth", 180)
             self.control(action="Approve", step=1)
             self.succeeded("fourth")
         self.assertEqual(self.model()["status"]["servedVersion"], 4)
@@ -330,12 +331,12 @@ class Rollouts(ModelTest):
             self.until("False", "RolloutPaused")
             self.assertIn("action Approve with step 1", condition(self.model(), "Ready")["message"])
             with Callers(address, {"x-model": "next"}) as preview:
-                wait_for("the preview", lambda: preview.of("new"), 10)
+                wait_for("the preview", lambda: preview.of("new"), 30)
             self.assertEqual(callers.of("new"), [])
             self.control(action="Approve", step=1)
             self.until("True", "Serving")
             served = time.time()
-            wait_for("answers of it", lambda: callers.of("new"), 10)
+            wait_for("answers of it", lambda: callers.of("new"), 30)
             uid = self.get("deployment", self.model()["status"]["history"][1]["revision"])["metadata"]["uid"]
             self.serve_any("old", rollout, routing)
             self.until("True", "Serving")
@@ -351,7 +352,7 @@ class Rollouts(ModelTest):
         most = 0
         with Callers(address) as callers:
             self.serve_any("new", rollout)
-            deadline = time.time() + 90
+            deadline = time.time() + 150
             while self.reason() != ("True", "Serving") and time.time() < deadline:
                 pods = self.get("pods", selector="millrace.dev/revision")["items"]
                 most = max(most, sum(pod["status"].get("phase") in ("Pending", "Running") for pod in pods))
@@ -365,9 +366,9 @@ class Rollouts(ModelTest):
         with Callers(address) as callers:
             self.serve_any("second", rollout)
             self.until("False", "RolloutPaused")
-            wait_for("answers of it", lambda: callers.of("second"), 10)
+            wait_for("answers of it", lambda: callers.of("second"), 30)
             self.serve_any("third", rollout)
-            wait_for("the third", lambda: callers.of("third"), 60)
+            wait_for("the third", lambda: callers.of("third"), 150)
             self.assertEqual(self.outcomes()[0], "Superseded")
             wait_for("two revisions", lambda: len(self.model()["status"]["revisions"]) == 2)
             self.control(action="Abort")

@@ -40,7 +40,7 @@ class S3(S3Test):
         self.run_inline(stages, store={"pvc": {"claimName": "artifacts"}})
         self.waits_with("late", 'secret "late" not found')
         self.secret("late", RIGHT)
-        found = self.failed()["stages"]
+        found = self.failed(seconds=240)["stages"]
         self.assertEqual(found["right"]["results"]["rows"], 2)
         self.assertEqual(found["late"]["results"]["rows"], 1)
         for stage, *words in [

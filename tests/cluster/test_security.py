@@ -68,7 +68,12 @@ class Security(ModelTest):
         self.serve(1, security=security)
         self.told("Secured", "True", "InForce")
         self.wait_served(1)
-        wait_for("two routers that stay", lambda: len(self.get("pods", selector="millrace.dev/router")["items"]) == 2, SYNC)
+
+        def two() -> bool:
+            # Both are ready, and no third one goes.
+            return len(self.get("pods", selector="millrace.dev/router")["items"]) == len(self.routers()) == 2
+
+        wait_for("two routers that stay", two, SYNC)
 
     def logs_of_routers(self) -> str:
         return kubectl("logs", "-n", self.namespace, "-l", "millrace.dev/router", "--tail=-1")
@@ -257,7 +262,8 @@ class Security(ModelTest):
         routers = sorted(p["metadata"]["name"] for p in self.routers())
         shown = [bearer(first), bearer(second), bearer(stranger)]
         old, new, strange = shown
-        self.assertTrue(self.everywhere(200, old))
+        # One of them may have become ready after InForce was told, and still fetch its keys.
+        wait_for("keys at both routers", lambda: self.everywhere(200, old), 60)
         self.assertEqual((self.status(), self.status(strange), self.status(bearer(first, seconds=-3600))), (401, 401, 401))
         # The issuer changes its key: whoever shows the new one first is refused, and later ones get in.
         issuer.publish(second)
@@ -289,7 +295,7 @@ class Security(ModelTest):
             self.told(kind, "False", "SecretNotUsable", "nobody is let in", issuer.uri, "TLS")
         self.assertEqual(self.status(bearer(signer)), 503)
         self.assertEqual(issuer.asked, 0)
-        self.assertTrue(any("SecretNotUsable" in event and issuer.uri in event for event in self.events()), self.events())
+        wait_for("an event", lambda: any("SecretNotUsable" in event and issuer.uri in event for event in self.events()), 30)
         # The right authority comes into the ConfigMap.
         self.trust(issuer.certificate)
         self.told("Secured", "True", "InForce")

@@ -196,7 +196,7 @@ class Serving(ModelTest):
         kubectl("delete", "modeldeployment", "-n", self.namespace, "other")
         wait_for("one model in the routes", lambda: [m["name"] for m in self.routes()["models"]] == ["m"])
         self.wait_served(1)
-        self.assertEqual(len(self.routers()), 2)
+        wait_for("two routers", lambda: len(self.routers()) == 2)
         kubectl("delete", "modeldeployment", "-n", self.namespace, "m")
         kinds = "deployments,services,poddisruptionbudgets,networkpolicies,serviceaccounts,rolebindings,configmaps,pods"
 
@@ -205,7 +205,7 @@ class Serving(ModelTest):
             names = [f"{o['kind']} {o['metadata']['name']}" for o in items if "millrace.dev/run" not in o["metadata"].get("labels", {})]
             return sorted(names) == ["ConfigMap kube-root-ca.crt", "ServiceAccount default"]
 
-        wait_for("nothing left", left, 60)
+        wait_for("nothing left", left, 180)
 
     def routes(self) -> dict:
         return json.loads(self.get("configmap", "millrace-routes")["data"]["routes.json"])
@@ -237,6 +237,8 @@ class Serving(ModelTest):
 
         wait_for("the words of the quota", told)
         kubectl("delete", "resourcequota", "-n", self.namespace, "few")
+        # Who makes pods has been refused for a while, and tries again at growing intervals.
+        wait_for("a router", self.routers, 180)
         self.wait_served(1)
 
     def test_what_has_a_name_of_the_routers_and_is_not_theirs_is_left_alone(self):
@@ -355,8 +357,12 @@ class Serving(ModelTest):
         open_to_all = json.dumps({"spec": {"ingress": [{}]}})
         kubectl("patch", "networkpolicy", "-n", self.namespace, "millrace-servers", "--type=merge", "-p", open_to_all)
         wait_for("the policy as it was", is_right)
-        told = [event for event in self.events() if event.startswith("RouterChanged")]
-        self.assertEqual(len(told), 2, told)
+
+        def told() -> list[str]:
+            return [event for event in self.events() if event.startswith("RouterChanged")]
+
+        wait_for("an event for each", lambda: len(told()) >= 2, 30)
+        self.assertEqual(len(told()), 2, told())
         for kind, name in names[1:]:
             kubectl("delete", kind, "-n", self.namespace, name)
         kubectl("label", "deployment", "-n", self.namespace, "millrace-router", "millrace.dev/router-")

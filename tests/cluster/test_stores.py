@@ -77,7 +77,7 @@ class Stores(S3Test):
         wait_for("the end of the first attempt", lambda: self.stage("read").get("state") == "BackingOff", 120)
         uri = self.stage("make")["outputs"]["data"]["uri"]
         self.object(uri).write_text("rowz\n")
-        status = self.succeeded()
+        status = self.succeeded(seconds=240)
         self.assertEqual((status["stages"]["make"]["remade"], status["stages"]["read"]["failures"]), (1, 1))
         told = [e for e in self.events() if "InputLost" in e]
         self.assertTrue(any(uri in e for e in told), self.events())
