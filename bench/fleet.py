@@ -80,11 +80,7 @@ def measure(fleet: Fleet, client: Client) -> None:
         passes("while they come", before)
     quiet(fleet, leaders.now())
     print(f"| memory of the operator: before, at most, in the quiet | {', '.join(mb(m) for m in (idle, max(peak), resident(leaders.now())))} |", flush=True)
-    before, lost = durations(), leaders.lost
-    change_weights(fleet, client)
-    leaders.now()
-    if leaders.lost == lost:
-        passes("while weights change", before)
+    change_weights(fleet, client, leaders)
     found = [resident(process) / 1e6 for process in router_processes()]
     print(f"| memory of a router, of {len(found)} | {spread(found, ' MB')} |", flush=True)
 
@@ -282,17 +278,26 @@ class InForce(threading.Thread):
             time.sleep(self.every)
 
 
-def change_weights(fleet: Fleet, client: Client) -> None:
+def change_weights(fleet: Fleet, client: Client, leaders: Leaders) -> None:
     """From a person's word, by which the weight goes from 10 to 50, until both routers have it in force: one by one, and in the rest at once."""
     model = "m-00"
     client.all([("POST", path(namespace, "modelversions"), version(model, 2)) for namespace in fleet.names()])
     client.all([("PATCH", path(n, "modeldeployments", model), {"spec": {"model": {"version": 2}}}) for n in fleet.names()])
     wait_for("the first step everywhere", lambda: all(in_first_step(n, model) for n in fleet.names()), 600, 2)
+    time.sleep(10)
+    before, lost = durations(), leaders.lost
     alone = [changed(client, [namespace], model, 0.01) for namespace in fleet.names()[:ALONE]]
+    leaders.now()
+    if leaders.lost == lost:
+        passes("while weights change one by one", before)
     print(f"| a change of weight until both routers have it in force, of {len(alone)} one by one | {spread(alone, ' s')} |", flush=True)
     rest = fleet.names()[ALONE:]
     if rest:
+        before, lost = durations(), leaders.lost
         print(f"| the same in {len(rest)} namespaces at once, the last of {2 * len(rest)} routers | {changed(client, rest, model, 0.2):.2f} s |", flush=True)
+        leaders.now()
+        if leaders.lost == lost:
+            passes("while they change at once", before)
 
 
 def in_first_step(namespace: str, model: str) -> bool:
