@@ -36,7 +36,7 @@ const MAIN: &str = "main";
 const WAITING: usize = 256;
 
 /// Show what the programs of a run wrote: from their pods, or from the store where they are gone
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own on the command line")]
 pub struct Logs {
     run: String,
@@ -89,6 +89,11 @@ pub async fn logs(cluster: &Cluster, command: &Logs) -> Result<Answer, Error> {
         )));
     }
     let attempt = command.picked(&status).map_err(Error::Said)?;
+    if let Some((of, own)) = own_run_of(cluster, &run, command, attempt).await? {
+        output::warn(&own_run(&of, &own, &cluster.options));
+        let whole = Logs { run: own, stage: None, item: None, attempt: None, previous: false, ..command.clone() };
+        return Box::pin(logs(cluster, &whole)).await;
+    }
     let wanted = Wanted {
         attempt,
         kept: command.kept,
@@ -232,6 +237,31 @@ fn nested_run(run: &str, name: &str, stage: &StageStatus, attempt: Option<u32>) 
 /// Where the log of a run is that a stage, or an item of one, began.
 fn own_run(of: &str, run: &str, options: &str) -> String {
     format!("{of} is a run of its own: kubectl millrace logs {run}{options}")
+}
+
+/// The run that the stage which is asked for, or the item of it, is; and how it is called.
+async fn own_run_of(
+    cluster: &Cluster,
+    run: &MLPipelineRun,
+    command: &Logs,
+    attempt: Option<u32>,
+) -> Result<Option<(String, String)>, Error> {
+    let Some(name) = &command.stage else { return Ok(None) };
+    let Some(stage) = run.status.as_ref().and_then(|status| status.stages.get(name)) else { return Ok(None) };
+    let Some(item) = command.item else {
+        return Ok(nested_run(&run.name_any(), name, stage, attempt).map(|own| (name.clone(), own)));
+    };
+    if stage.items.as_ref().is_none_or(|items| items.begun == 0) {
+        return Ok(None);
+    }
+    let uid = run.metadata.uid.clone().unwrap_or_default();
+    let labels = format!("{RUN_UID_LABEL}={uid},{STAGE_LABEL}={name},{ITEM_LABEL}={item}");
+    let api: Api<MLPipelineRun> = cluster.api();
+    let listed = api.list(&ListParams::default().labels(&labels)).await;
+    let listed = listed.map_err(|error| Error::request("list", "the runs of its items", error))?;
+    let number = |run: &MLPipelineRun| run.labels().get(ATTEMPT_LABEL).and_then(|number| number.parse::<u32>().ok());
+    let last = listed.items.iter().max_by_key(|run| number(run));
+    Ok(last.map(|last| (format!("{name}[{item}]"), last.name_any())))
 }
 
 /// Says where the logs are of stages whose items are runs.

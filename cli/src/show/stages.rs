@@ -41,7 +41,7 @@ pub fn tree(run: &MLPipelineRun, frozen: Option<&Frozen>, now: Timestamp, option
         let tries = Some(tries(stage)).filter(|tries| *tries > 1).map(|tries| tries.to_string()).unwrap_or_default();
         let time = lasted(stage.start_time.as_ref(), stage.completion_time.as_ref(), now);
         let why = Cell::new(
-            why(stage, &order.waits_for(name), now),
+            why(stage, &order.waits_for(name), run.spec.suspend, now),
             if stage.state == StageState::Failed { BAD } else { DIM },
         );
         [
@@ -160,13 +160,15 @@ fn mark(state: StageState) -> (&'static str, Style) {
     }
 }
 
-fn why(stage: &StageStatus, waits_for: &[&str], now: Timestamp) -> String {
+fn why(stage: &StageStatus, waits_for: &[&str], suspended: bool, now: Timestamp) -> String {
     let said = said(stage, |text| brief(text, WHY));
     let next = stage.next_attempt_time.as_ref().filter(|_| stage.state == StageState::BackingOff);
     let next = next.map(|at| format!("next attempt in {}", duration::format(duration::since(now, at.0))));
     let waits = (stage.state == StageState::Waiting && said.is_empty() && !waits_for.is_empty())
         .then(|| format!("after {}", waits_for.join(", ")));
-    [next.unwrap_or_default(), waits.unwrap_or_default(), said]
+    let idle = matches!(stage.state, StageState::Waiting | StageState::Pending) && said.is_empty() && waits.is_none();
+    let held = (idle && suspended).then(|| "the run is suspended: nothing new begins".to_owned());
+    [next.unwrap_or_default(), waits.or(held).unwrap_or_default(), said]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
