@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use millrace_core::api::{
-    MLPipeline, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec, ParamSpec, ParamType, PipelineRef, Store, Value,
+    MLPipeline, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec, ParamSpec, ParamType, PipelineRef, RunCache, Store,
+    Value,
 };
 use millrace_core::pipeline::{self, MISSING_INPUT};
 use millrace_core::{expr, names, problem};
@@ -41,6 +42,9 @@ pub struct Run {
     /// Where it waits the higher goes first; default: the pipeline's `concurrency.priority`
     #[arg(long, allow_negative_numbers = true)]
     priority: Option<i32>,
+    /// What its stages do with the cache, whatever the pipeline says: `refresh` runs them all, and later runs take what they make; `off` neither
+    #[arg(long, value_enum, conflicts_with = "local")]
+    cache: Option<Cache>,
     /// Follow the logs until its end, which is also this program's: 1 where the run failed
     #[arg(long)]
     follow: bool,
@@ -48,6 +52,21 @@ pub struct Run {
     pub code: code::Options,
     #[command(flatten)]
     pub local: Options,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Cache {
+    Refresh,
+    Off,
+}
+
+impl From<Cache> for RunCache {
+    fn from(cache: Cache) -> Self {
+        match cache {
+            Cache::Refresh => Self::Refresh,
+            Cache::Off => Self::Off,
+        }
+    }
 }
 
 pub async fn run(cluster: &Cluster, command: Run) -> Result<Answer, Error> {
@@ -68,6 +87,7 @@ pub async fn run(cluster: &Cluster, command: Run) -> Result<Answer, Error> {
     run.spec.inputs.extend(given::in_cluster(cluster, &command.inputs).await?);
     bind(&mut run, &command.params, &pipeline.unwrap_or_default())?;
     run.spec.priority = command.priority.or(run.spec.priority);
+    run.spec.cache = command.cache.map(RunCache::from).or(run.spec.cache);
     if let Some(name) = command.name {
         run.metadata.name = Some(name);
         run.metadata.generate_name = None;

@@ -9,6 +9,7 @@ from objects import ACCOUNT, RIGHT, S3Test
 from test_cli import CommandLine
 from test_cp import MAKE, digest
 from test_logs import EAT, READERS
+from test_nested import MADE, NestedTest
 from test_retries import QUICK, TRAIN
 
 GIB = 1024**3
@@ -171,6 +172,16 @@ class Checkpoints(InABucket):
         kubectl("delete", "pod", "-n", self.namespace, "-l", "millrace.dev/stage=train", "--force", "--grace-period=0")
         train = self.ended()
         self.assertEqual((train["attempts"], train.get("failures", 0), train["disruptions"]), (2, 0, 1), json.dumps(train))
+
+
+class Items(InABucket, NestedTest):
+    def test_what_the_runs_of_items_made_is_copied_by_the_store_and_stays_when_they_go(self):
+        self.run_inline(self.makers(self.store), store=self.store)
+        self.succeeded(seconds=300)
+        self.assertEqual(self.logs("tell").splitlines(), MADE)
+        made = sorted(str(path.relative_to(self.folder() / "each/outputs")) for path in self.folder().glob("each/outputs/*/*/**/*") if path.is_file())
+        below = [name.split("/", 2)[0::2] for name in made]
+        self.assertEqual([b for b in below if b[0] != "items"], [["data", "0"], ["data", "1"], ["folder", "0/deep/name"], ["folder", "1/deep/name"]])
 
 
 class Large(InABucket):

@@ -5,6 +5,7 @@ import json
 from harness import ROOT, SYSTEM, alone, condition, kill_operator, kubectl, resource, script, wait_for
 from test_cli import CommandLine
 from test_control import PATIENT, ControlTest
+from test_operator import volume_folder
 
 EXAMPLE = str(ROOT / "examples" / "nested" / "pipeline.yaml")
 
@@ -13,6 +14,10 @@ STORE = {"pvc": {"claimName": "artifacts"}}
 REGIONS = [{"name": "north", "n": 1}, {"name": "south", "n": 2}, {"name": "west", "n": 3}]
 # What an item is: it takes a moment, and says who it was.
 REPORTS = 'sleep 4; echo "{\\"n\\": $N}" > "$MILLRACE_OUT/metrics.json"; printf %s "$NAME" > "$MILLRACE_OUT/results/name"'
+
+
+# What a stage finds that reads what the items' runs made.
+MADE = ["0:north", "1:south", "0/deep/name:north", "1/deep/name:south"]
 
 
 class NestedTest(CommandLine, ControlTest):
@@ -35,6 +40,18 @@ class NestedTest(CommandLine, ControlTest):
         pipeline = {"name": "inner", "params": {"n": "$[[ item.n ]]", "name": "$[[ item.name ]]-$[[ index ]]"}, "results": "fit"}
         return {"forEach": {"items": REGIONS, "parallelism": 2, **each}, "pipeline": pipeline}
 
+    def makers(self, store: dict = STORE) -> dict:
+        """Stages: one that runs a pipeline for each region and keeps what they make, and one that reads that."""
+        makes = {"env": {"NAME": {"value": "$[[ params.name ]]"}}, "outputs": {"data": {}}}
+        one = script('printf "%s\\n" "$NAME" > "$MILLRACE_OUTPUT_DATA"', **makes)
+        deep = script('mkdir -p "$MILLRACE_OUTPUT_DATA/deep"; printf "%s\\n" "$NAME" > "$MILLRACE_OUTPUT_DATA/deep/name"', **makes)
+        self.inner(stages={"fit": one, "deep": deep}, params={"name": {"type": "string"}}, store=store)
+        outputs = {"data": {"from": "fit.data"}, "folder": {"from": "deep.data"}}
+        each = {"forEach": {"items": REGIONS[:2]}, "pipeline": {"name": "inner", "params": {"name": "$[[ item.name ]]"}, "outputs": outputs}}
+        reads = 'cd "$MILLRACE_INPUT_DATA"; grep . 0 1; cd "$MILLRACE_INPUT_FOLDER"; grep -r . | sort'
+        tell = script(reads, inputs={"data": {"from": "each.data"}, "folder": {"from": "each.folder"}})
+        return {"each": each, "tell": tell}
+
     def children(self, run: str = "r", stage: str = "each") -> dict[str, dict]:
         found = self.get("mlpipelinerun", selector=f"millrace.dev/run={run},millrace.dev/stage={stage}")["items"]
         return {child["metadata"]["name"]: child for child in found}
@@ -55,6 +72,7 @@ class Nested(NestedTest):
         self.assertEqual(stage["outputs"]["data"]["digest"], inner["status"]["stages"]["multiples"]["outputs"]["data"]["digest"])
         self.assertEqual(self.logs("sum"), "3 rows, their sum is 12\n")
         self.assertIn("clean", self.millrace("tree", run).out)
+        self.assertEqual(self.millrace("logs", run, "clean").out, self.millrace("logs", f"{run}-clean-1").out)
         kubectl("delete", "mlr", run, "-n", self.namespace)
         wait_for("the end of the inner run", lambda: not self.get("mlpipelinerun")["items"])
 
@@ -143,7 +161,8 @@ class Nested(NestedTest):
         self.assertEqual({k: v for k, v in each["items"].items() if k != "time"}, {"total": 3, "succeeded": 2, "failed": 1, "begun": 3})
         before = {name: child["metadata"]["uid"] for name, child in self.children().items()}
         self.assertEqual(sorted(before), ["r-each-1-0", "r-each-1-1", "r-each-1-2"])
-        self.assertIn("r-each-1-1", self.millrace("logs", "r", "each", "--item", "1").errors)
+        of_item = self.millrace("logs", "r", "each", "--item", "1")
+        self.assertEqual((of_item.out, "r-each-1-1" in of_item.errors), ("fit | broken\n", True), of_item)
         self.regions()
         self.ask(retryFrom={"failed": True})
         self.succeeded(seconds=240)
@@ -159,6 +178,21 @@ class Nested(NestedTest):
         self.assertEqual(lines, wanted)
         kubectl("delete", "mlr", "r", "-n", self.namespace)
         wait_for("the end of the items' runs", lambda: not self.get("mlpipelinerun")["items"])
+
+    def test_what_the_runs_of_items_made_is_one_folder_without_a_copy(self):
+        self.claim()
+        self.run_inline(self.makers(), store=STORE)
+        self.succeeded(seconds=240)
+        self.assertEqual(self.logs("tell").splitlines(), MADE)
+        folder = volume_folder(self.namespace)
+        [kept] = folder.glob("runs/*/each/attempts/*/outputs/data/0")
+        [made] = folder.glob("runs/r-each-1-0-*/fit/attempts/1/outputs/data")
+        self.assertEqual(kept.stat().st_ino, made.stat().st_ino)
+        # It stays when the runs that made it go.
+        kubectl("delete", "mlr", "-n", self.namespace, "-l", "millrace.dev/stage=each")
+        self.ask(retryFrom={"stage": "tell"})
+        wait_for("its second end", lambda: self.stage("tell").get("attempts") == 2 and self.succeeded())
+        self.assertEqual(self.logs("tell", 2).splitlines(), MADE)
 
     def test_the_first_item_that_fails_ends_the_others_and_a_cancel_ends_all(self):
         self.regions(first=f'[ "$N" != 1 ] || exit 3\n{PATIENT}')

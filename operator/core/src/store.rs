@@ -114,6 +114,29 @@ pub fn access(store: Option<&Store>) -> Option<StoreAccess> {
     objects(store?, "").map(|objects| objects.access).filter(|access| *access != StoreAccess::default())
 }
 
+/// What lies at an address is in this store, and reached in the same way.
+#[must_use]
+pub fn holds(store: &Store, uri: &str, access: Option<&StoreAccess>) -> bool {
+    match (place(uri, access), objects(store, "")) {
+        (Some(Place::Claim { claim: found, .. }), _) => claim(store) == Some(&found),
+        (Some(Place::Objects(found)), Some(ours)) => {
+            (found.kind, found.bucket, found.access) == (ours.kind, ours.bucket, ours.access)
+        }
+        _ => false,
+    }
+}
+
+/// A folder of a store, which is below the store's prefix: what begins the address of all that is in the store, and the path below that.
+#[must_use]
+pub fn address(store: &Store, folder: &str) -> Option<(String, String)> {
+    if let Some(claim) = claim(store) {
+        return Some((format!("pvc://{claim}/"), folder.to_owned()));
+    }
+    let source = objects(store, folder)?.source();
+    let uri = source.uri();
+    Some((uri.strip_suffix(&source.key)?.to_owned(), source.key))
+}
+
 /// The address of an output of the attempt that won. `folder` is the stage's.
 #[must_use]
 pub fn output_uri(store: Option<&Store>, folder: &str, attempt: u32, output: &str, digest: &str) -> String {

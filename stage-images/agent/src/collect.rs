@@ -5,13 +5,15 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use millrace_contract::{
-    BlobFile, ITEMS_OUTPUT, Manifest, Outcome, Report, Task, TaskItems, Usage, flaw, item_folder, output_path,
+    BlobFile, CLAIM_DIR, ITEMS_OUTPUT, Manifest, ManifestOutput, Outcome, Report, STAGE_DIR, Task, TaskItems, Told,
+    Usage, flaw, item_folder, output_path,
 };
 use millrace_files::regular::{self, ReadError};
 use millrace_files::short;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::elsewhere::{self, Elsewhere, Layout};
 use crate::folders::{self, StoreError};
 use crate::item::{self, ItemsError};
 use crate::manifest;
@@ -75,8 +77,13 @@ pub fn put_together(
         if stop() {
             return Err(CollectError::Stopped);
         }
-        if items.told {
+        if let Some(told) = &items.told {
             writeln!(lines, "{value}").map_err(unwritten)?;
+            for made in
+                elsewhere::of_line(index, value, told, Layout::Claim, |output| task.outputs.contains_key(output))?
+            {
+                take_elsewhere(task, told, &made, place, &mut collected)?;
+            }
             continue;
         }
         let folder = stage.join(item_folder(index));
@@ -85,29 +92,7 @@ pub fn put_together(
         writeln!(lines, "{}", line(index, value, report)).map_err(unwritten)?;
         add(&mut collected.usage, &report.usage);
         for (output, made) in manifest.outputs.iter().filter(|(output, _)| task.outputs.contains_key(*output)) {
-            let from = folder.join(&made.path);
-            let to = into(output).join(index.to_string());
-            for BlobFile { path, sha256, size: _ } in &made.files {
-                let (source, target) =
-                    if path.is_empty() { (from.clone(), to.clone()) } else { (from.join(path), to.join(path)) };
-                link(&source, &target).map_err(|error| match error.kind() {
-                    io::ErrorKind::NotFound => {
-                        CollectError::Lost { index, why: format!("{} is not there", short(&source)) }
-                    }
-                    _ => StoreError::new(&target, error).into(),
-                })?;
-                let below = if path.is_empty() { index.to_string() } else { format!("{index}/{path}") };
-                collected.expected.push(Expected {
-                    index,
-                    output: output.clone(),
-                    path: below,
-                    sha256: sha256.clone(),
-                });
-            }
-            // A folder may be empty.
-            if made.files.is_empty() {
-                fs::create_dir_all(&to).map_err(|source| StoreError::new(&to, source))?;
-            }
+            collected.take(index, output, made, &folder, &into(output))?;
         }
     }
     lines.flush().map_err(unwritten)?;
@@ -127,7 +112,61 @@ pub fn add(sum: &mut Usage, usage: &Usage) {
     sum.peak_memory_bytes = sum.peak_memory_bytes.max(usage.peak_memory_bytes);
 }
 
+/// An output of a stage of another run. A second name has to be of the same mount, so both are reached by the claim's root.
+fn take_elsewhere(
+    task: &Task,
+    told: &Told,
+    made: &Elsewhere,
+    place: &Place,
+    collected: &mut Collected,
+) -> Result<(), CollectError> {
+    let claim = place.at(CLAIM_DIR);
+    let from = claim.join(&made.folder);
+    let path = from.join("manifest.json");
+    let text = match regular::read(&path, manifest::SIZE_LIMIT) {
+        Ok(text) => Some(text),
+        Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(StoreError::new(&path, error).into());
+        }
+        Err(_) => None,
+    };
+    let found = made.in_manifest(text.as_deref())?;
+    let path = output_path(task.attempt, &made.output);
+    let below = path.strip_prefix(STAGE_DIR).unwrap_or(&path).trim_start_matches('/');
+    collected.take(made.index, &made.output, &found, &from, &claim.join(&told.folder).join(below))
+}
+
 impl Collected {
+    /// Gives the files of an output of an item, of the stage in the folder `from`, second names below `into`.
+    fn take(
+        &mut self,
+        index: u64,
+        output: &str,
+        made: &ManifestOutput,
+        from: &Path,
+        into: &Path,
+    ) -> Result<(), CollectError> {
+        let (from, to) = (from.join(&made.path), into.join(index.to_string()));
+        for BlobFile { path, sha256, size: _ } in &made.files {
+            let (source, target) =
+                if path.is_empty() { (from.clone(), to.clone()) } else { (from.join(path), to.join(path)) };
+            link(&source, &target).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    CollectError::Lost { index, why: format!("{} is not there", short(&source)) }
+                }
+                _ => StoreError::new(&target, error).into(),
+            })?;
+            let below = if path.is_empty() { index.to_string() } else { format!("{index}/{path}") };
+            let (output, sha256) = (output.to_owned(), sha256.clone());
+            self.expected.push(Expected { index, output, path: below, sha256 });
+        }
+        // A folder may be empty.
+        if made.files.is_empty() {
+            fs::create_dir_all(&to).map_err(|source| StoreError::new(&to, source))?;
+        }
+        Ok(())
+    }
+
     /// Every file that was collected is what its item reported.
     pub fn check(&self, outputs: &Outputs) -> Result<(), CollectError> {
         for Expected { index, output, path, sha256 } in &self.expected {

@@ -12,6 +12,7 @@ mod collect;
 mod command;
 mod deadline;
 mod deliver;
+mod elsewhere;
 mod ending;
 mod exit;
 mod facts;

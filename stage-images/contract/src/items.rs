@@ -1,5 +1,7 @@
 //! A stage that runs once for each item of a list.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,9 +27,34 @@ pub struct TaskItems {
     /// What is filled in for the item, as `millrace-core` writes and reads it. Without it the pod collects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Value>,
-    /// What became of the items is known already: the list is what the output `items` is to be.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub told: bool,
+    /// What became of the items is known already: the list is what the output `items` is to be, each line a [`ToldItem`] besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Told>,
+}
+
+/// The store of a stage whose items are runs: what they made lies elsewhere in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Told {
+    /// Begins the address of all that is in it: `pvc://artifacts/`, `s3://bucket/`.
+    pub store: String,
+    /// The stage's folder below that.
+    pub folder: String,
+}
+
+/// What a line says of outputs, among other things.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldItem {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, ToldOutput>,
+}
+
+/// Where an output lies that a stage of another run made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldOutput {
+    pub uri: String,
+    pub digest: String,
+    pub size: u64,
 }
 
 /// Where the items are.

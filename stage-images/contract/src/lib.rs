@@ -22,7 +22,8 @@ pub use drift::{
 };
 pub use facts::{NESTING_LIMIT, flaw, is_fact_name, nesting};
 pub use items::{
-    ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ItemSource, MOST_ITEMS, TaskItems, in_range,
+    ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ItemSource, MOST_ITEMS, TaskItems, Told, ToldItem,
+    ToldOutput, in_range,
 };
 pub use look::{LONGEST_VERSION, LOOK_DIR, LookAccess, LookFault, LookKnown, LookReport, LookTask};
 pub use manifest::{BlobFile, Manifest, ManifestOutput};
@@ -32,8 +33,8 @@ pub use model_cache::{
 };
 pub use parts::{ArtifactHead, FilePart, LogPart, WantedLog};
 pub use paths::{
-    AGENT_COPY_DIR, AGENT_PROGRAM, CODE_ARCHIVE, CODE_DIR, INPUTS_DIR, ITEMS_PATH, LOG_DIR, OUT_DIR, STAGE_DIR,
-    attempt_dir, checkpoint_dir, env_name, item_folder, log_dir, manifest_path, output_path,
+    AGENT_COPY_DIR, AGENT_PROGRAM, CLAIM_DIR, CODE_ARCHIVE, CODE_DIR, INPUTS_DIR, ITEMS_PATH, LOG_DIR, OUT_DIR,
+    STAGE_DIR, attempt_dir, checkpoint_dir, env_name, item_folder, log_dir, manifest_path, output_path,
 };
 pub use report::{Outcome, OutputRecord, Report, ReportReason, Usage};
 pub use store::{

@@ -2,6 +2,8 @@
 
 /// The stage's own folder of the store (or an `emptyDir` when the run has no store).
 pub const STAGE_DIR: &str = "/millrace/stage";
+/// The whole claim of the store, in a pod that puts together what lies elsewhere in it. No program of a person's runs there.
+pub const CLAIM_DIR: &str = "/millrace/claim";
 /// Inputs are mounted here, one folder or file each.
 pub const INPUTS_DIR: &str = "/millrace/inputs";
 /// The list that a stage with `forEach` runs over: one JSON value in each line, or one JSON list.

@@ -184,14 +184,13 @@ async fn a_stage_that_cannot_be_meant_is_refused_with_what_to_write_instead() {
             ),
             (
                 json!({ "stages": { "each": { "forEach": { "from": "a.b" }, "pipeline": { "name": "p" } } } }),
-                "with pipeline, forEach has items or a range, and pipeline no outputs",
-            ),
-            (
-                json!({ "stages": { "each": { "forEach": { "items": [1] }, "pipeline": { "name": "p", "outputs": { "o": { "from": "a.b" } } } } } }),
-                "with pipeline, forEach has items or a range, and pipeline no outputs",
+                "with pipeline, forEach has items or a range",
             ),
             (json!({ "stages": { "register": { "cache": {} } } }), "cache belongs to a stage with uses or container"),
-            (json!({ "stages": { "register": { "register": { "keep": { "last": 0 } } } } }), "greater than or equal to 1"),
+            (
+                json!({ "stages": { "register": { "register": { "keep": { "last": 0 } } } } }),
+                "greater than or equal to 1",
+            ),
             (json!({ "stages": { "register": { "register": { "keep": { "last": null } } } } }), "Required value"),
             (stage(json!({ "cache": { "mode": "On" } })), "Unsupported value"),
             (stage(json!({ "cache": { "maxAge": 60 } })), "must be of type string"),

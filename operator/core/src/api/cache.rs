@@ -38,6 +38,26 @@ pub enum CacheMode {
     Refresh,
 }
 
+/// What all stages of a run do with the cache, instead of what the pipeline says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RunCache {
+    /// They take nothing, and nobody takes what they make.
+    Off,
+    /// They take nothing: they are run, and what they make is taken from then on. One with `mode: Off` stays so.
+    Refresh,
+}
+
+impl RunCache {
+    /// Over what a stage says.
+    #[must_use]
+    pub fn over(self, mode: CacheMode) -> CacheMode {
+        match (self, mode) {
+            (Self::Off, _) | (_, CacheMode::Off) => CacheMode::Off,
+            (Self::Refresh, _) => CacheMode::Refresh,
+        }
+    }
+}
+
 fn is_auto(mode: &CacheMode) -> bool {
     *mode == CacheMode::Auto
 }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::approve;
 use super::stage::is_artifact;
 use super::{
-    Approval, ApprovalStatus, ArtifactType, CacheStatus, Condition, LocksStatus, MLPipelineSpec, RunInput, StoreAccess,
-    Value, schema,
+    Approval, ApprovalStatus, ArtifactType, CacheStatus, Condition, LocksStatus, MLPipelineSpec, RunCache, RunInput,
+    StoreAccess, Value, schema,
 };
 
 /// One execution of a pipeline: by `pipelineRef`, or of a whole pipeline written in place.
@@ -55,7 +55,7 @@ use super::{
     { "rule": "!has(self.scheduledTime) || (self.scheduledTime >= timestamp('1970-01-01T00:00:00Z') && self.scheduledTime <= timestamp('3000-01-01T00:00:00Z'))", "message": "scheduledTime must lie in the years 1970 to 2999" },
     { "rule": "has(self.pipelineRef) != has(self.pipeline)", "message": "exactly one of pipelineRef and pipeline is required" },
     { "rule": "!has(self.pipeline) || !(has(self.pipeline.triggers) || has(self.pipeline.history) || has(self.pipeline.concurrency))", "message": "triggers, history and concurrency belong to an MLPipeline: take them out" },
-    { "rule": "has(self.pipelineRef) == has(oldSelf.pipelineRef) && (!has(self.pipelineRef) || self.pipelineRef == oldSelf.pipelineRef) && has(self.pipeline) == has(oldSelf.pipeline) && (!has(self.pipeline) || self.pipeline == oldSelf.pipeline) && has(self.params) == has(oldSelf.params) && (!has(self.params) || self.params == oldSelf.params) && has(self.inputs) == has(oldSelf.inputs) && (!has(self.inputs) || self.inputs == oldSelf.inputs) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.scheduledTime) == has(oldSelf.scheduledTime) && (!has(self.scheduledTime) || self.scheduledTime == oldSelf.scheduledTime) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || self.ttl == oldSelf.ttl) && has(self.code) == has(oldSelf.code) && (!has(self.code) || self.code == oldSelf.code)", "message": "the spec of a run cannot be changed, but for priority, suspend, cancel, retryFrom and approvals: create another run" }
+    { "rule": "has(self.pipelineRef) == has(oldSelf.pipelineRef) && (!has(self.pipelineRef) || self.pipelineRef == oldSelf.pipelineRef) && has(self.pipeline) == has(oldSelf.pipeline) && (!has(self.pipeline) || self.pipeline == oldSelf.pipeline) && has(self.params) == has(oldSelf.params) && (!has(self.params) || self.params == oldSelf.params) && has(self.inputs) == has(oldSelf.inputs) && (!has(self.inputs) || self.inputs == oldSelf.inputs) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.scheduledTime) == has(oldSelf.scheduledTime) && (!has(self.scheduledTime) || self.scheduledTime == oldSelf.scheduledTime) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || self.ttl == oldSelf.ttl) && has(self.cache) == has(oldSelf.cache) && (!has(self.cache) || self.cache == oldSelf.cache) && has(self.code) == has(oldSelf.code) && (!has(self.code) || self.code == oldSelf.code)", "message": "the spec of a run cannot be changed, but for priority, suspend, cancel, retryFrom and approvals: create another run" }
 ]))]
 pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,6 +71,9 @@ pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub inputs: BTreeMap<String, RunInput>,
+    /// `Refresh` or `Off` for all its stages, and for the runs that belong to it. Default: as the pipeline says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<RunCache>,
     /// The folder that programs of stages run in. `kubectl millrace run --code` writes it, and puts the folder into the pipeline's store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<RunCode>,

@@ -19,7 +19,8 @@ pub struct NestedPipeline {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::any_map")]
     pub params: BTreeMap<String, Value>,
-    /// What later stages may read of what it makes, by the name that they use. Not with `forEach`.
+    /// What later stages may read of what it makes, by the name that they use. With `forEach` a folder with an entry for each item, named by its
+    /// index.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub outputs: BTreeMap<String, NestedOutput>,
@@ -32,6 +33,14 @@ pub struct NestedPipeline {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub timeout: Option<String>,
+}
+
+impl NestedPipeline {
+    /// With `forEach` something of each run is kept, and the list of them with it.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.results.is_some() || !self.outputs.is_empty()
+    }
 }
 
 /// An output of a stage of the other pipeline.

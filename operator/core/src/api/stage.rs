@@ -21,7 +21,7 @@ use super::{
     { "rule": "(has(self.uses) || has(self.container)) || !(has(self.gate) || has(self.timeout) || has(self.pendingTimeout))", "message": "gate, timeout and pendingTimeout belong to a stage with uses or container" },
     { "rule": "has(self.uses) || has(self.container) || has(self.pipeline) || !(has(self.inputs) || has(self.retry))", "message": "inputs and retry belong to a stage with uses, container or pipeline" },
     { "rule": "has(self.uses) || has(self.container) || has(self.pipeline) || !has(self.forEach)", "message": "forEach belongs to a stage with uses, container or pipeline" },
-    { "rule": "!(has(self.pipeline) && has(self.forEach)) || !(has(self.forEach.from) || has(self.pipeline.outputs))", "message": "with pipeline, forEach has items or a range, and pipeline no outputs" },
+    { "rule": "!(has(self.pipeline) && has(self.forEach)) || !has(self.forEach.from)", "message": "with pipeline, forEach has items or a range" },
     { "rule": "has(self.uses) || has(self.container) || !has(self.cache)", "message": "cache belongs to a stage with uses or container" },
     { "rule": "has(self.uses) || has(self.container) || !has(self.code)", "message": "code belongs to a stage with uses or container" },
     { "rule": "(has(self.uses) || has(self.container) || has(self.deploy)) || !has(self.locks)", "message": "locks belong to a stage with uses, container or deploy" }

@@ -5,7 +5,7 @@ use super::cache;
 use super::inputs;
 use super::pass::{Effects, Pass, Stages, clip};
 use crate::api::{CacheStatus, StageState, StageStatus};
-use crate::pipeline::{FrozenContainer, FrozenKind};
+use crate::pipeline::{FrozenContainer, FrozenKind, FrozenNested};
 
 /// Reason of a stage whose input was lost.
 pub(super) const INPUT_LOST: &str = "InputLost";
@@ -26,53 +26,106 @@ pub(super) fn heal(
     effects: &mut Effects,
 ) -> Result<StageStatus, String> {
     let Some((input, producer)) = inputs::lost(stage, message, stages) else { return Err(String::new()) };
-    let made = stages.get(producer).cloned().unwrap_or_default();
-    if pass.is_finally(name) && !pass.is_finally(producer) {
-        return Err(format!("stage `{producer}`, which made it, is not run again at the very end"));
-    }
-    let begun_since = made.start_time.as_ref().zip(status.attempt_time.as_ref());
-    // Another stage has lost it too, and it is being made again, or has been since.
-    let under_way = !made.state.ended() || begun_since.is_some_and(|(start, attempt)| start.0 > attempt.0);
-    if !under_way {
-        let runs = pass.frozen.stages.get(producer).is_some_and(|stage| matches!(stage.kind, FrozenKind::Container(_)));
-        if made.state != StageState::Succeeded || !runs {
-            return Err(String::new());
-        }
-        if made.remade >= MOST {
-            return Err(format!(
-                "stage `{producer}` has made it again {MOST} times in this run: look who deletes or changes what lies in the store"
-            ));
-        }
-        let why = format!("stage `{name}` found input `{input}` lost: it is made again");
-        effects.remake.push((producer.to_owned(), remade(pass, producer, &made, &why)));
-    }
-    let said = format!("input `{input}` is made again by stage `{producer}`: {message}");
-    effects.warn(INPUT_LOST, format!("stage {name}, attempt {}: {said}", status.attempts));
+    again(pass, name, input, producer, status, stages, effects)?;
     // Items are to read the same, all of them.
     let anew = u32::from(stage.for_each.is_some());
     let mut cache = status.cache.clone();
     if let Some(cache) = cache.as_mut().filter(|_| anew > 0) {
         (cache.key, cache.mixed) = (None, false);
     }
-    Ok(StageStatus {
+    let waits = waits(name, input, producer, message, status, effects);
+    Ok(StageStatus { retries: status.retries + anew, cache, ..waits })
+}
+
+/// The same of a stage with `pipeline`, of which a run found lost what it was given as `input`.
+pub(super) fn heal_nested(
+    pass: &Pass<'_>,
+    name: &str,
+    (frozen, input): (&FrozenNested, &str),
+    status: &StageStatus,
+    message: &str,
+    stages: &Stages,
+    effects: &mut Effects,
+) -> Result<StageStatus, String> {
+    let producer = frozen.inputs.get(input).and_then(|input| inputs::producer(input, stages));
+    let Some(producer) = producer else { return Err(String::new()) };
+    again(pass, name, input, producer, status, stages, effects)?;
+    let waits = waits(name, input, producer, message, status, effects);
+    // The runs of all items are others then, and so are their names.
+    let anew = u32::from(frozen.collector.is_some());
+    Ok(StageStatus { retries: status.retries + anew, attempts: status.attempts + anew, ..waits })
+}
+
+/// Has the producer make it again, unless it does already.
+fn again(
+    pass: &Pass<'_>,
+    name: &str,
+    input: &str,
+    producer: &str,
+    status: &StageStatus,
+    stages: &Stages,
+    effects: &mut Effects,
+) -> Result<(), String> {
+    let made = stages.get(producer).cloned().unwrap_or_default();
+    if pass.is_finally(name) && !pass.is_finally(producer) {
+        return Err(format!("stage `{producer}`, which made it, is not run again at the very end"));
+    }
+    let since = status.attempt_time.as_ref().or(status.start_time.as_ref());
+    let begun_since = made.start_time.as_ref().zip(since);
+    // Another stage has lost it too, and it is being made again, or has been since.
+    if !made.state.ended() || begun_since.is_some_and(|(start, attempt)| start.0 > attempt.0) {
+        return Ok(());
+    }
+    let kind = pass.frozen.stages.get(producer).map(|stage| &stage.kind);
+    let runs = matches!(kind, Some(FrozenKind::Container(_) | FrozenKind::Pipeline(_)));
+    if made.state != StageState::Succeeded || !runs {
+        return Err(String::new());
+    }
+    if made.remade >= MOST {
+        return Err(format!(
+            "stage `{producer}` has made it again {MOST} times in this run: look who deletes or changes what lies in the store"
+        ));
+    }
+    let why = format!("stage `{name}` found input `{input}` lost: it is made again");
+    effects.remake.push((producer.to_owned(), remade(pass, producer, &made, &why)));
+    Ok(())
+}
+
+/// The stage until its input is there again. It is no failure of its own.
+fn waits(
+    name: &str,
+    input: &str,
+    producer: &str,
+    message: &str,
+    status: &StageStatus,
+    effects: &mut Effects,
+) -> StageStatus {
+    let said = format!("input `{input}` is made again by stage `{producer}`: {message}");
+    effects.warn(INPUT_LOST, format!("stage {name}, attempt {}: {said}", status.attempts));
+    StageStatus {
         state: StageState::Waiting,
         reason: Some(INPUT_LOST.to_owned()),
         message: Some(clip(&said)),
         attempts: status.attempts,
-        retries: status.retries + anew,
+        retries: status.retries,
         failures: status.failures,
         disruptions: status.disruptions,
         remade: status.remade,
         usage: status.usage.clone(),
         memory: status.memory.clone(),
-        cache,
         ..StageStatus::default()
-    })
+    }
 }
 
 /// A stage that is run again from nothing: it does not find what is left of before.
 fn remade(pass: &Pass<'_>, name: &str, old: &StageStatus, why: &str) -> StageStatus {
-    let known = old.cache.as_deref().cloned().unwrap_or_default();
+    let is_run = pass.frozen.stages.get(name).is_some_and(|stage| matches!(stage.kind, FrozenKind::Pipeline(_)));
+    // A run of another pipeline is told to take nothing by its own spec.
+    let cache = (!is_run).then(|| {
+        let key = old.cache.as_ref().and_then(|cache| cache.key.clone());
+        let lost = cache::origin(pass.run, name, old);
+        Box::new(CacheStatus { key, refresh: true, lost, ..CacheStatus::default() })
+    });
     StageStatus {
         state: StageState::Waiting,
         reason: Some(OUTPUT_LOST.to_owned()),
@@ -82,12 +135,7 @@ fn remade(pass: &Pass<'_>, name: &str, old: &StageStatus, why: &str) -> StageSta
         remade: old.remade + 1,
         usage: old.usage.clone(),
         memory: old.memory.clone(),
-        cache: Some(Box::new(CacheStatus {
-            key: known.key,
-            refresh: true,
-            lost: cache::origin(pass.run, name, old),
-            ..CacheStatus::default()
-        })),
+        cache,
         ..StageStatus::default()
     }
 }

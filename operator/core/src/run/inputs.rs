@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::heal::INPUT_LOST;
 use super::pass::{Pass, Stages};
 use super::{Words, awaited, render, scope};
 use crate::api::{
-    ArtifactType, Input, InputMode, ModelArtifact, ModelInput, ModelVersion, OutputStatus, ResolvedInput, RunInput,
-    StageState, StageStatus, Store, StoreAccess,
+    ArtifactType, Input, InputMode, MLPipelineRun, ModelArtifact, ModelInput, ModelVersion, OutputStatus,
+    ResolvedInput, RunInput, StageState, StageStatus, Store, StoreAccess,
 };
 use crate::expr;
 use crate::model_version::is_called_right;
@@ -216,12 +217,32 @@ pub(super) fn lost<'a>(stage: &'a FrozenContainer, message: &str, stages: &Stage
             (name, input.from.iter().chain(input.default.as_ref().map(|default| &default.from)).collect())
         }
     };
-    let gives = |from: &&String| source(from, stages).is_some();
-    let comes = |from: &&String| {
-        from.split_once('.').and_then(|(stage, _)| stages.get(stage)).is_some_and(|stage| !stage.state.ended())
-    };
-    let from = all.into_iter().find(|from| gives(from) || comes(from))?;
-    Some((name, from.split_once('.')?.0))
+    Some((name, giver(all, stages)?))
+}
+
+/// The stage of this run that has an input to give.
+pub(super) fn producer<'a>(input: &'a Input, stages: &Stages) -> Option<&'a str> {
+    giver(input.from.iter().chain(input.default.as_ref().map(|default| &default.from)), stages)
+}
+
+/// The stage of the first of these that is there, or is being made.
+fn giver<'a>(froms: impl IntoIterator<Item = &'a String>, stages: &Stages) -> Option<&'a str> {
+    let from = froms.into_iter().find(|from| source(from, stages).is_some() || is_made_again(from, stages))?;
+    Some(from.split_once('.')?.0)
+}
+
+/// What a run was given and found lost: its name, and what the run's stage says of it.
+pub(super) fn lost_of(run: &MLPipelineRun) -> Option<(&str, &str)> {
+    let failed = run.status.iter().flat_map(|status| status.stages.values());
+    let failed =
+        failed.filter(|stage| stage.state == StageState::Failed && stage.reason.as_deref() == Some(INPUT_LOST));
+    failed.into_iter().find_map(|stage| {
+        let message = stage.message.as_deref()?;
+        let (_, read) = stage.inputs.iter().find(|(name, _)| message.contains(&format!("input {name:?}")))?;
+        let is = |given: &RunInput| given.artifact.as_ref().is_some_and(|given| Some(&given.uri) == read.uri.as_ref());
+        let (name, _) = run.spec.inputs.iter().find(|(_, given)| is(given))?;
+        Some((name.as_str(), message))
+    })
 }
 
 /// Where an input lies that a stage made, or that was resolved; nothing for an optional one that is absent. `own` is how the store of this run is reached.

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{
 };
 use millrace_contract::{
     ArtifactKind, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ITEMS_PATH, STAGE_DIR, Task, TaskItems, TaskOutput,
-    item_folder,
+    Told, item_folder,
 };
 use serde_json::json;
 
@@ -56,7 +56,7 @@ pub(super) fn items(
     let is_there = |input: &str| inputs.contains_key(input) || handed.contains_key(input);
     let (container, order) = ordered(pass, name, stage, stages, is_there)?;
     let mut task = job::task(pass, name, stage, status, &container, &inputs, &handed);
-    task.items = Some(TaskItems { total: total.into(), source, order: Some(json!(order)), told: false });
+    task.items = Some(TaskItems { total: total.into(), source, order: Some(json!(order)), told: None });
     let text = written(name, &task)?;
     if !render::fits(&text) {
         let message = format!(
@@ -140,7 +140,7 @@ pub(super) fn collect(
         }
         _ => None,
     };
-    let is_told = told.is_some();
+    let elsewhere = told.is_some();
     let Items { total, source, list } = told.map_or_else(|| items::of(pass, name, each, stages), Ok)?;
     let own = &stage.container.settings;
     let container = Container {
@@ -173,11 +173,17 @@ pub(super) fn collect(
     task.outputs.insert(ITEMS_OUTPUT.to_owned(), folder(true));
     task.timeout_seconds = None;
     task.code = None;
-    task.items = Some(TaskItems { total: total.into(), source, order: None, told: is_told });
+    let folder = mounts::stage_folder(pass, name, status.retries);
+    let address = pass.frozen.store.as_ref().filter(|_| elsewhere).and_then(|store| store::address(store, &folder));
+    let told = address.map(|(store, folder)| Told { store, folder });
+    task.items = Some(TaskItems { total: total.into(), source, order: None, told });
     let text = written(name, &task)?;
     let mut spec = job::pod_spec(pass, name, status.retries, &container, &BTreeMap::new(), &text, task.grace_seconds);
     let list = read(list, &mut spec);
     spec.containers[0].args = Some(vec!["collect".to_owned()]);
+    if elsewhere && !stage.outputs.is_empty() {
+        mounts::whole_claim(pass, &mut spec);
+    }
     let template = below(pass, name, &stage.container, job::template(pass, name, status.attempts, spec))?;
     let spec = job::once(pass, template, None);
     Ok(Made { job: job::of_attempt(pass, name, status.attempts, spec), list, total })

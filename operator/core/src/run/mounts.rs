@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
     Container as PodContainer, EmptyDirVolumeSource, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSpec,
     Volume, VolumeMount,
 };
-use millrace_contract::{AGENT_COPY_DIR, INPUTS_DIR, STAGE_DIR, TaskSource};
+use millrace_contract::{AGENT_COPY_DIR, CLAIM_DIR, INPUTS_DIR, STAGE_DIR, TaskSource};
 
 use super::inputs::Mounted;
 use super::pass::Pass;
@@ -52,6 +52,14 @@ pub(super) fn own(pass: &Pass<'_>, stage: &str, retries: u32, spec: &mut PodSpec
     };
     spec.volumes.get_or_insert_default().push(volume);
     main.volume_mounts.get_or_insert_default().push(mount);
+}
+
+/// All of the store's claim, for the agent alone: a second name of a file has to be of the same mount.
+pub(super) fn whole_claim(pass: &Pass<'_>, spec: &mut PodSpec) {
+    let Some(claim) = pass.frozen.store.as_ref().and_then(store::claim) else { return };
+    let name = of_claim(spec, claim);
+    let mount = VolumeMount { name, mount_path: CLAIM_DIR.to_owned(), ..VolumeMount::default() };
+    spec.containers[0].volume_mounts.get_or_insert_default().push(mount);
 }
 
 /// Every input: those of a claim read-only. A claim other than the store's gets a volume of its own, once.

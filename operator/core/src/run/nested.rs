@@ -11,10 +11,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use super::graph::GATE_REJECTED;
 use super::inputs::Hindrance;
 use super::pass::{Effects, Pass, Stages, after, clip, since, whole_seconds};
-use super::{Observed, again, attempt, deadline, finish, hold, inputs, nested_items, retry, scope};
+use super::{Observed, again, attempt, deadline, finish, heal, hold, inputs, nested_items, retry, scope};
 use crate::api::{
-    Cancel, Condition, MLPipelineRun, MLPipelineRunSpec, NestedPipeline, PipelineRef, Retry, RunInput, RunRef,
-    StageState, StageStatus, Value,
+    Cancel, Condition, MLPipelineRun, MLPipelineRunSpec, NestedPipeline, PipelineRef, Retry, RunCache, RunInput,
+    RunRef, StageState, StageStatus, Value,
 };
 use crate::expr::Scope;
 use crate::pipeline::FrozenNested;
@@ -108,6 +108,9 @@ pub(super) fn step(
     };
     if let Some(run) = found(pass, &wanted) {
         status.run = Some(RunRef { name: wanted, uid: run.metadata.uid.clone() });
+        if let Some(healed) = healed(pass, name, frozen, run, &status, stages, effects) {
+            return healed;
+        }
         let limits = frozen.retry.as_ref();
         if let Some(again) = limits.and_then(|limits| tried_again(pass, name, limits, run, &status, effects)) {
             return in_time(pass, name, nested, again, effects);
@@ -181,6 +184,33 @@ pub(super) fn hindered(
             status.message = Some(clip(&words.message));
             effects.again(PAUSE);
             in_time(pass, name, nested, status, effects)
+        }
+    }
+}
+
+/// The stage of which a run found lost what it was given: that is made again, and handed over to another run. Where nobody makes it again, the stage
+/// says so in its turn.
+pub(super) fn healed(
+    pass: &Pass<'_>,
+    name: &str,
+    frozen: &FrozenNested,
+    run: &MLPipelineRun,
+    status: &StageStatus,
+    stages: &Stages,
+    effects: &mut Effects,
+) -> Option<StageStatus> {
+    let (reason, message) = failure(run)?;
+    if [BY_HAND, BY_ANOTHER].contains(&reason) {
+        return None;
+    }
+    let (input, said) = inputs::lost_of(run)?;
+    let called = run.metadata.name.as_deref().unwrap_or_default();
+    match heal::heal_nested(pass, name, (frozen, input), status, &format!("run {called}: {said}"), stages, effects) {
+        Ok(waits) => Some(waits),
+        Err(why) => {
+            let message = if why.is_empty() { message } else { format!("{message}\n{why}") };
+            let message = format!("input {input:?} is lost: {message}");
+            Some(attempt::fail(pass, name, status.clone(), heal::INPUT_LOST, &message, effects))
         }
     }
 }
@@ -283,6 +313,8 @@ pub(super) fn run(
         params,
         scheduled_time: pass.run.spec.scheduled_time.clone(),
         priority: pass.run.spec.priority,
+        // What is made again is not to be taken from where it was lost.
+        cache: pass.run.spec.cache.or((status.remade > 0).then_some(RunCache::Refresh)),
         ..MLPipelineRunSpec::default()
     };
     MLPipelineRun {

@@ -2,8 +2,10 @@
 //! is counted from the runs in each pass; the status has the counts. When all are done, an attempt of the stage, the agent alone, keeps what became of
 //! them as the output `items`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use millrace_contract::ToldOutput;
 use serde_json::json;
 
 use super::graph::GATE_REJECTED;
@@ -11,10 +13,11 @@ use super::inputs::{self, Hindrance};
 use super::items::{self, Items, LONGEST_LIST, Values};
 use super::pass::{Effects, Pass, Stages, clip};
 use super::{JobItems, attempt, container, fan_out, nested, scope, usage};
-use crate::api::{ForEach, ItemsStatus, MLPipelineRun, NestedPipeline, StageState, StageStatus};
+use crate::api::{ForEach, ItemsStatus, MLPipelineRun, NestedPipeline, OutputStatus, StageState, StageStatus};
 use crate::names;
 use crate::pipeline::FrozenNested;
 use crate::plan::{Create, NAME_TAKEN};
+use crate::store;
 
 /// So many items at most: each is an object of its own.
 pub const MOST_RUNS: u64 = 1000;
@@ -91,9 +94,21 @@ pub(super) fn told(
             );
             return Err(Hindrance::fail("RunDeleted", message));
         };
-        let line = json!({
+        let mut line = json!({
             "index": index, "item": values.item(index), "run": run.metadata.name, "results": made.results, "metrics": made.metrics,
         });
+        if !nested.outputs.is_empty() {
+            let outputs = made.outputs.iter().map(|(name, made)| {
+                let store =
+                    pass.frozen.store.as_ref().filter(|store| store::holds(store, &made.uri, made.access.as_ref()));
+                let elsewhere = || Hindrance::fail("OutputElsewhere", elsewhere(nested, index, name, &made.uri));
+                let OutputStatus { uri, digest, size, .. } = made;
+                store
+                    .map(|_| (name.clone(), ToldOutput { uri: uri.clone(), digest: digest.clone(), size: *size }))
+                    .ok_or_else(elsewhere)
+            });
+            line["outputs"] = json!(outputs.collect::<Result<BTreeMap<_, _>, _>>()?);
+        }
         text.push_str(&line.to_string());
         text.push('\n');
     }
@@ -107,6 +122,14 @@ pub(super) fn told(
         return Err(Hindrance::fail("ResultTooLarge", message));
     }
     Ok(items::written(pass, name, values.total(), text))
+}
+
+fn elsewhere(nested: &NestedPipeline, index: u32, output: &str, uri: &str) -> String {
+    format!(
+        "output `{output}` of item {index} is {uri}, which is not in this pipeline's store: let the pipeline `{}` have the same store, or \
+         leave pipeline.outputs out",
+        nested.name
+    )
 }
 
 fn look(
@@ -132,7 +155,16 @@ fn look(
     let all = found(pass, name, nested, &status, total);
     let tally = Tally::of(pass, name, &status, &all);
     let new = ItemsStatus { begun: tally.begun, ..fan_out::counted(pass, total, &tally.counts()) };
-    if !tally.failed.is_empty() && (each.fail_fast || tally.open == 0 && tally.absent.is_empty()) {
+    let over = !tally.failed.is_empty() && (each.fail_fast || tally.open == 0 && tally.absent.is_empty());
+    if over {
+        let runs = all.iter().flatten().filter(|(_, made)| made.state == StageState::Failed).map(|(run, _)| *run);
+        let mut lost = runs.filter(|run| inputs::lost_of(run).is_some());
+        let healed = lost.next().and_then(|run| nested::healed(pass, name, frozen, run, &status, stages, effects));
+        if let Some(healed) = healed {
+            return healed;
+        }
+    }
+    if over {
         status.items = Some(ItemsStatus { running: 0, ..new });
         let told = tally.failed.iter().map(|(index, why)| format!("item {index}: {why}"));
         let message = fan_out::told(told, tally.failed.len());
@@ -242,7 +274,7 @@ fn done(
     stages: &Stages,
     effects: &mut Effects,
 ) -> StageStatus {
-    let keeps = frozen.pipeline.results.is_some();
+    let keeps = frozen.pipeline.keeps();
     status.usage = usage::of_runs(pass, name).or(status.usage);
     match frozen.items().filter(|_| keeps) {
         Some((_, collector)) => fan_out::done(pass, name, collector, status, stages, effects),

@@ -462,3 +462,94 @@ fn every_item_is_given_what_the_stage_has() {
         assert_eq!(run.spec.inputs.keys().collect::<Vec<_>>(), ["rows"]);
     }
 }
+
+/// A run whose stage found what the run was given lost.
+fn loses(cluster: &mut Cluster, run: &str) {
+    let given = &cluster.nested[run].spec.inputs["rows"].artifact.clone().unwrap();
+    let message = "input \"numbers\" is lost: there is no such file";
+    let read = json!({ "numbers": { "uri": given.uri, "digest": given.digest, "size": given.size } });
+    let failed = json!({ "state": "Failed", "reason": "InputLost", "message": message, "inputs": read });
+    let number = run.rsplit('-').next().unwrap().parse().unwrap();
+    ends(cluster, number, "False", "StageFailed", json!({ "stages": { "clean": failed } }));
+}
+
+fn ingests(attempt: u32) -> (&'static str, u32, Fate) {
+    let digest = format!("sha256:{}", "cd".repeat(32));
+    ("ingest", attempt, Fate::Succeeds(json!({ "outputs": { "data": { "digest": digest, "size": 4, "files": 1 } } })))
+}
+
+#[test]
+fn what_a_nested_run_was_given_and_is_lost_is_made_again_and_given_to_another() {
+    let mut cluster = Cluster::new(giving());
+    for (stage, attempt, fate) in (1..=4).map(ingests) {
+        cluster = cluster.fate(stage, attempt, fate);
+    }
+    for run in ["r-make-1", "r-make-2", "r-make-3", "r-make-4"] {
+        cluster.settle_until(|cluster| cluster.nested.contains_key(run));
+        loses(&mut cluster, run);
+    }
+    let given: std::collections::BTreeSet<String> =
+        cluster.nested.values().map(|run| run.spec.inputs["rows"].artifact.as_ref().unwrap().uri.clone()).collect();
+    assert_eq!(given.len(), 4, "each what was made last: {given:?}");
+    let told = cluster.events.iter().find(|event| event.reason == "InputLost").unwrap();
+    assert!(told.message.contains("input `rows` is made again by stage `ingest`: run r-make-1"), "{}", told.message);
+    cluster.settle();
+    let make = cluster.stage("make");
+    assert_eq!((make.state, make.reason.as_deref(), cluster.stage("ingest").remade), (Failed, Some("InputLost"), 3));
+    let message = make.message.as_deref().unwrap();
+    assert!(message.contains("stage `ingest` has made it again 3 times in this run"), "{message}");
+    // The outer run's own outer run finds the same words.
+    assert!(message.starts_with("input \"rows\" is lost: run r-make-4"), "{message}");
+}
+
+#[test]
+fn what_the_run_itself_was_given_and_a_nested_run_finds_lost_is_told() {
+    let mut spec = giving();
+    spec["stages"]["make"]["inputs"] = json!({ "rows": { "input": "extra" } });
+    spec["inputs"] = json!({ "extra": {} });
+    spec["stages"]["use"] = stage(json!({}));
+    let mut cluster = Cluster::new(spec);
+    let extra = json!({ "artifact": artifact()["artifact"] });
+    cluster.run.spec.inputs = serde_json::from_value(json!({ "extra": extra })).unwrap();
+    cluster.settle_until(|cluster| cluster.nested.contains_key("r-make-1"));
+    loses(&mut cluster, "r-make-1");
+    cluster.settle();
+    let make = cluster.stage("make");
+    assert_eq!((make.state, make.reason.as_deref(), cluster.nested.len()), (Failed, Some("InputLost"), 1));
+    assert_eq!(make.inputs["rows"].uri, Some(artifact()["artifact"]["uri"].as_str().unwrap().to_owned()));
+}
+
+#[test]
+fn every_item_runs_again_where_one_found_lost_what_all_were_given() {
+    let mut spec = giving();
+    spec["stages"]["make"]["forEach"] = json!({ "range": { "count": 2 } });
+    let mut cluster = Cluster::new(spec);
+    for (stage, attempt, fate) in (1..=2).map(ingests) {
+        cluster = cluster.fate(stage, attempt, fate);
+    }
+    cluster.settle_until(|cluster| cluster.nested.len() == 2);
+    let run = cluster.nested.remove("r-make-1-1").unwrap();
+    cluster.nested.insert("r-make-1".to_owned(), run);
+    loses(&mut cluster, "r-make-1");
+    let run = cluster.nested.remove("r-make-1").unwrap();
+    cluster.nested.insert("r-make-1-1".to_owned(), run);
+    cluster.settle_until(|cluster| cluster.nested.len() == 4);
+    let outer = cluster.run.clone();
+    assert_eq!(ended_by(&outer, &cluster.nested["r-make-1-0"]), Some(Cancel::Graceful), "it read what is lost");
+    let given = |run: &str| cluster.nested[run].spec.inputs["rows"].artifact.as_ref().unwrap().uri.clone();
+    assert_eq!(given("r-make-2-0"), given("r-make-2-1"));
+    assert_ne!(given("r-make-2-0"), given("r-make-1-0"));
+}
+
+#[test]
+fn what_a_nested_run_made_and_is_lost_is_made_by_another_that_takes_nothing_from_the_cache() {
+    let mut cluster = begun().fate("train", 1, Fate::LosesInput("table"));
+    says(&mut cluster, "True", "Succeeded", "", prepared());
+    cluster.settle_until(|cluster| cluster.nested.contains_key("r-make-2"));
+    let made = &cluster.nested["r-make-2"];
+    assert_eq!((json!(made.spec.cache), &cluster.nested["r-make-1"].spec.cache), (json!("Refresh"), &None));
+    ends(&mut cluster, 2, "True", "Succeeded", prepared());
+    cluster.settle();
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True", "{:#?}", cluster.status());
+    assert_eq!((cluster.stage("make").remade, cluster.stage("train").attempts), (1, 2));
+}

@@ -169,7 +169,75 @@ fn each_item_is_a_run_and_what_became_of_them_is_one_output() {
     let collect = cluster.jobs["r-fan-2"].1.spec.clone().unwrap().template.spec.unwrap().containers[0].clone();
     assert_eq!((collect.image.as_deref(), collect.args), (Some("agent"), Some(vec!["collect".to_owned()])));
     let task = collect.env.unwrap().into_iter().find(|var| var.name == "MILLRACE_TASK").unwrap().value.unwrap();
-    assert!(task.contains("\"told\":true"), "{task}");
+    assert!(task.contains("\"told\":{"), "{task}");
+}
+
+/// Of each region a model is kept, which lies there.
+fn with_models(place: &'static str) -> (Cluster, impl Fn(&mut Cluster)) {
+    let mut spec = spec(json!({}));
+    let fan = &mut spec["stages"]["fan"]["pipeline"];
+    fan["results"] = Value::Null;
+    fan["outputs"] = json!({ "model": { "from": "fit.model", "type": "model", "optional": true } });
+    spec["stages"]["use"] = stage(json!({ "inputs": { "all": { "from": "fan.model" } } }));
+    let make = move |cluster: &mut Cluster| {
+        for run in cluster.nested.values_mut() {
+            let index = label(run, "millrace.dev/item");
+            let Some(fit) = run.status.as_mut().and_then(|status| status.stages.get_mut("fit")) else { continue };
+            if index == 1 {
+                continue;
+            }
+            let uri = format!("{place}/runs/i-{index}/fit/attempts/1/outputs/model");
+            let made =
+                json!({ "type": "model", "uri": uri, "digest": format!("sha256:{}", "ab".repeat(32)), "size": 7 });
+            fit.outputs.insert("model".to_owned(), serde_json::from_value(made).unwrap());
+        }
+    };
+    (Cluster::new(spec), make)
+}
+
+/// As [`drive`], while runs make something.
+fn drive_making(cluster: &mut Cluster, make: impl Fn(&mut Cluster)) {
+    for _ in 0..100 {
+        let requeue = cluster.reconcile();
+        if cluster.run.status.as_ref().is_some_and(|status| status.completion_time.is_some()) {
+            return;
+        }
+        let moved = play(cluster, all_good) | node::tick(cluster);
+        make(cluster);
+        if let (false, Some(wait)) = (moved, requeue) {
+            cluster.pass_time(wait);
+        }
+    }
+    panic!("it never ends: {:#?}", cluster.run.status);
+}
+
+#[test]
+fn what_the_runs_of_items_make_is_an_output_of_the_stage() {
+    let (mut cluster, make) = with_models("pvc://artifacts");
+    drive_making(&mut cluster, make);
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True", "{:#?}", cluster.status());
+    assert_eq!(cluster.stage("fan").outputs.keys().collect::<Vec<_>>(), ["items", "model"]);
+    let lines: Vec<Value> = cluster.lists[0].lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[2]["outputs"]["model"]["uri"], "pvc://artifacts/runs/i-2/fit/attempts/1/outputs/model");
+    assert_eq!(lines[1]["outputs"], json!({}), "it is optional");
+    let pod = cluster.jobs["r-fan-2"].1.spec.clone().unwrap().template.spec.unwrap();
+    let mounts = pod.containers[0].volume_mounts.clone().unwrap();
+    let claim = mounts.iter().find(|mount| mount.mount_path == "/millrace/claim").unwrap();
+    let own = mounts.iter().find(|mount| mount.mount_path == "/millrace/stage").unwrap();
+    assert_eq!((claim.name.as_str(), claim.sub_path.as_deref()), (own.name.as_str(), None), "one file system");
+    let reader = cluster.jobs["r-use-1"].1.spec.clone().unwrap().template.spec.unwrap();
+    let mounts = reader.containers[0].volume_mounts.clone().unwrap();
+    assert!(mounts.iter().all(|mount| mount.mount_path != "/millrace/claim"), "{mounts:?}");
+}
+
+#[test]
+fn what_lies_in_another_store_is_told_with_the_item_and_nothing_is_kept() {
+    let (mut cluster, make) = with_models("pvc://elsewhere");
+    drive_making(&mut cluster, make);
+    let fan = cluster.stage("fan");
+    assert_eq!(fan.reason.as_deref(), Some("OutputElsewhere"));
+    let message = fan.message.as_deref().unwrap();
+    assert!(message.contains("item 0 is pvc://elsewhere/") && message.contains("`train`"), "{message}");
 }
 
 #[test]

@@ -14,8 +14,9 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::error::Doing;
-use super::{Remote, RemoteError, RemoteStage};
+use super::{Remote, RemoteError, RemoteStage, below};
 use crate::collect::{self, CollectError, is_below};
+use crate::elsewhere::{self, Elsewhere, Layout};
 use crate::folders::StoreError;
 use crate::item;
 use crate::manifest::is_of;
@@ -34,8 +35,30 @@ pub struct Together {
 
 /// A file of an item, as a file of the stage.
 struct Taken {
+    index: u64,
     from: Path,
     file: BlobFile,
+}
+
+impl Taken {
+    /// `folder` is that of the stage, or of the item of it, that made the output at `path` below.
+    fn new(index: u64, folder: &Path, path: &str, file: &BlobFile) -> Self {
+        let from = below(folder, &format!("{path}/{}", file.path));
+        let path = if file.path.is_empty() { index.to_string() } else { format!("{index}/{}", file.path) };
+        Self { index, from, file: BlobFile { path, ..file.clone() } }
+    }
+}
+
+/// A folder by its path in the store. No path that is none is there.
+fn of_store(folder: &str) -> Path {
+    Path::parse(folder).unwrap_or_default()
+}
+
+/// A file of an item, and where the stage is to have it.
+struct Copied {
+    index: u64,
+    from: Path,
+    to: Path,
 }
 
 /// Copies the items' outputs below the stage's, each by its index, and writes the list of items to the pod's disk.
@@ -48,24 +71,41 @@ pub fn put_together(
 ) -> Result<Together, CollectError> {
     let values = item::all(items, place, stop)?;
     let remote = &stage.remote;
-    let made = if items.told { 0 } else { items.total };
-    let manifests = remote.wait(stop, remote.manifests(task, made)).map_err(CollectError::Remote)?;
+    let mut taken: BTreeMap<&String, Vec<Taken>> = BTreeMap::new();
+    for name in task.outputs.keys().filter(|output| *output != ITEMS_OUTPUT) {
+        taken.insert(name, Vec::new());
+    }
     let path = place.at(output_path(task.attempt, ITEMS_OUTPUT));
     let unwritten = |source| StoreError::new(&path, source);
     let mut lines = BufWriter::new(File::create(&path).map_err(unwritten)?);
     let mut together = Together::default();
-    let names = task.outputs.keys().filter(|output| *output != ITEMS_OUTPUT);
-    let mut taken: BTreeMap<&String, Vec<Taken>> = names.map(|name| (name, Vec::new())).collect();
-    for value in values.iter().filter(|_| items.told) {
-        writeln!(lines, "{value}").map_err(unwritten)?;
-    }
-    for ((index, value), manifest) in (0..items.total).zip(&values).zip(manifests) {
-        let manifest = manifest.map_err(|why| CollectError::Lost { index, why })?;
-        writeln!(lines, "{}", collect::line(index, value, &manifest.report)).map_err(unwritten)?;
-        collect::add(&mut together.usage, &manifest.report.usage);
-        for (output, made) in &manifest.outputs {
-            if let Some(taken) = taken.get_mut(output) {
-                taken.extend(made.files.iter().map(|file| remote.taken(index, &made.path, file)));
+    if let Some(told) = &items.told {
+        let mut all = Vec::new();
+        for (index, value) in (0..items.total).zip(&values) {
+            writeln!(lines, "{value}").map_err(unwritten)?;
+            all.extend(elsewhere::of_line(index, value, told, Layout::Objects, |output| {
+                task.outputs.contains_key(output)
+            })?);
+        }
+        let texts = remote.wait(stop, remote.texts(&all)).map_err(CollectError::Remote)?;
+        for (made, text) in all.iter().zip(texts) {
+            let found = made.in_manifest(text.as_deref())?;
+            if let Some(taken) = taken.get_mut(&made.output) {
+                let folder = of_store(&made.folder);
+                taken.extend(found.files.iter().map(|file| Taken::new(made.index, &folder, &found.path, file)));
+            }
+        }
+    } else {
+        let manifests = remote.wait(stop, remote.manifests(task, items.total)).map_err(CollectError::Remote)?;
+        for ((index, value), manifest) in (0..items.total).zip(&values).zip(manifests) {
+            let manifest = manifest.map_err(|why| CollectError::Lost { index, why })?;
+            writeln!(lines, "{}", collect::line(index, value, &manifest.report)).map_err(unwritten)?;
+            collect::add(&mut together.usage, &manifest.report.usage);
+            for (output, made) in &manifest.outputs {
+                if let Some(taken) = taken.get_mut(output) {
+                    let folder = remote.key(&item_folder(index));
+                    taken.extend(made.files.iter().map(|file| Taken::new(index, &folder, &made.path, file)));
+                }
             }
         }
     }
@@ -76,8 +116,10 @@ pub fn put_together(
         let files: Vec<BlobFile> = taken.iter().map(|taken| taken.file.clone()).collect();
         let digest = digest::of_folder(&files);
         let path = output_key(name, &digest);
-        copies
-            .extend(taken.into_iter().map(|Taken { from, file }| (from, remote.key(&format!("{path}/{}", file.path)))));
+        copies.extend(taken.into_iter().map(|Taken { index, from, file }| {
+            let to = remote.key(&format!("{path}/{}", file.path));
+            Copied { index, from, to }
+        }));
         let record = OutputRecord {
             kind: ArtifactKind::Artifact,
             digest: digest.clone(),
@@ -91,18 +133,20 @@ pub fn put_together(
         together.outputs.lists.insert(name.clone(), ManifestOutput { digest, path, files });
     }
     remote.wait(stop, remote.copy(&copies)).map_err(|error| match error {
-        RemoteError::NotFound { uri } => remote.lost(&uri),
+        RemoteError::NotFound { uri } => {
+            let of = copies.iter().find(|copy| remote.uri_of(&copy.from) == uri);
+            CollectError::Lost { index: of.map_or(0, |copy| copy.index), why: format!("there is no {uri}") }
+        }
         other => CollectError::Remote(other),
     })?;
     Ok(together)
 }
 
 impl Remote {
-    /// Whose file it was stands in the address, below the stage's.
-    fn lost(&self, uri: &str) -> CollectError {
-        let below = uri.strip_prefix(&self.uri).and_then(|below| below.strip_prefix("/items/"));
-        let index = below.and_then(|below| below.split('/').next()?.parse().ok()).unwrap_or_default();
-        CollectError::Lost { index, why: format!("there is no {uri}") }
+    /// The manifests of the stages that made these.
+    async fn texts(&self, all: &[Elsewhere]) -> Result<Vec<Option<Vec<u8>>>, RemoteError> {
+        let read = async |made: &Elsewhere| self.read(&of_store(&made.folder).join("manifest.json")).await;
+        stream::iter(all).map(read).buffered(AT_ONCE).try_collect().await
     }
 
     /// The manifest of each item, or why it has none.
@@ -117,14 +161,8 @@ impl Remote {
         stream::iter(0..total).map(read).buffered(AT_ONCE).try_collect().await
     }
 
-    fn taken(&self, index: u64, path: &str, file: &BlobFile) -> Taken {
-        let from = self.key(&format!("{}/{path}/{}", item_folder(index), file.path));
-        let below = if file.path.is_empty() { index.to_string() } else { format!("{index}/{}", file.path) };
-        Taken { from, file: BlobFile { path: below, ..file.clone() } }
-    }
-
-    async fn copy(&self, copies: &[(Path, Path)]) -> Result<(), RemoteError> {
-        let copy = async |(from, to): &(Path, Path)| {
+    async fn copy(&self, copies: &[Copied]) -> Result<(), RemoteError> {
+        let copy = async |Copied { from, to, .. }: &Copied| {
             self.store.copy(from, to).await.map_err(|error| match error {
                 error @ object_store::Error::NotFound { .. } => self.failed(Doing::Read, from)(error),
                 error => self.failed(Doing::Write, to)(error),

@@ -56,6 +56,10 @@ struct Remote {
 /// So long the end of work that was given up is waited for.
 const LEAVING: Duration = Duration::from_secs(2);
 
+fn below(root: &Path, path: &str) -> Path {
+    path.split('/').filter(|part| !part.is_empty()).fold(root.clone(), Path::join)
+}
+
 impl Remote {
     fn open(place: &TaskSource, patience: Duration) -> Result<Self, RemoteError> {
         let store = client::open(&place.store, patience);
@@ -75,13 +79,17 @@ impl Remote {
     }
 
     /// The key of something below the place. Every part is written so that all stores take it.
-    fn key(&self, below: &str) -> Path {
-        below.split('/').filter(|part| !part.is_empty()).fold(self.root.clone(), Path::join)
+    fn key(&self, path: &str) -> Path {
+        below(&self.root, path)
     }
 
     fn uri_of(&self, key: &Path) -> String {
-        let below = key.as_ref().strip_prefix(self.root.as_ref()).unwrap_or_default();
-        format!("{}{below}", self.uri)
+        let root = self.root.as_ref();
+        match key.as_ref().strip_prefix(root) {
+            Some(below) => format!("{}{below}", self.uri),
+            // Elsewhere in the store.
+            None => format!("{}{key}", self.uri.strip_suffix(root).unwrap_or(&self.uri)),
+        }
     }
 
     fn failed(&self, doing: Doing, key: &Path) -> impl Fn(object_store::Error) -> RemoteError {

@@ -167,13 +167,81 @@ fn what_the_items_made_is_put_together_without_a_copy() {
 
 #[test]
 fn a_list_of_what_became_of_the_items_is_kept_as_it_is() {
-    let items = json!({ "total": 2, "source": source(), "told": true });
+    let told = json!({ "store": "pvc://artifacts/", "folder": "runs/o/fan" });
+    let items = json!({ "total": 2, "source": source(), "told": told });
     let mut stage = with_list(Stage::new().with("items", items));
     stage.task["outputs"] = json!({ "items": { "type": "artifact", "items": true } });
     let ran = collect(&stage);
     assert_eq!(ran.report.reason, ReportReason::Completed, "{}", ran.report.message);
     assert_eq!((ran.report.outputs["items"].items, ran.report.outputs["items"].digest.as_str()), (Some(2), DIGEST));
     assert_eq!(fs::read_to_string(stage.path("stage/attempts/1/outputs/items")).unwrap(), LIST);
+}
+
+/// A claim with two runs, each with a stage that made something, and the pod that keeps what they made.
+fn of_runs() -> Stage {
+    let mut stage = Stage::new();
+    let claim = stage.path("claim");
+    fs::create_dir_all(claim.join("runs/o")).unwrap();
+    fs::rename(stage.path("stage"), claim.join("runs/o/fan")).unwrap();
+    std::os::unix::fs::symlink("claim/runs/o/fan", stage.path("stage")).unwrap();
+    let mut list = String::new();
+    for (index, program) in [
+        (0, "echo zero > $MILLRACE_OUTPUT_MADE"),
+        (1, "mkdir -p $MILLRACE_OUTPUT_MADE/deep; echo one > $MILLRACE_OUTPUT_MADE/deep/file"),
+    ] {
+        let made = Stage::new().output("made", "artifact");
+        let ran = made.sh(program);
+        let record = &ran.report.outputs["made"];
+        let folder = format!("runs/r-{index}/fit");
+        fs::create_dir_all(claim.join(&folder)).unwrap();
+        fs::rename(made.path("stage"), claim.join(&folder)).unwrap();
+        let uri = format!("pvc://artifacts/{folder}/attempts/1/outputs/made");
+        let output = json!({ "uri": uri, "digest": record.digest, "size": record.size });
+        list.push_str(&format!("{}\n", json!({ "index": index, "outputs": { "part": output } })));
+    }
+    fs::create_dir_all(stage.path("items")).unwrap();
+    fs::write(stage.path("items/list"), &list).unwrap();
+    let source = json!({ "file": { "digest": format!("sha256:{}", sha256(&list)), "size": list.len() } });
+    let told = json!({ "store": "pvc://artifacts/", "folder": "runs/o/fan" });
+    stage.task["items"] = json!({ "total": 2, "source": source, "told": told });
+    stage.task["outputs"] = json!({ "part": { "type": "artifact" }, "items": { "type": "artifact", "items": true } });
+    stage
+}
+
+#[test]
+fn what_runs_of_items_made_gets_second_names_and_their_list_is_kept() {
+    let stage = of_runs();
+    let ran = collect(&stage);
+    assert_eq!(ran.report.reason, ReportReason::Completed, "{}", ran.report.message);
+    let part = &ran.report.outputs["part"];
+    assert_eq!((part.kind, part.files, part.size), (ArtifactKind::Artifact, 2, 9));
+    let outputs = stage.path("stage/attempts/1/outputs");
+    assert_eq!(fs::read_to_string(outputs.join("part/1/deep/file")).unwrap(), "one\n");
+    let (here, there) = (outputs.join("part/0"), stage.path("claim/runs/r-0/fit/attempts/1/outputs/made"));
+    assert_eq!(fs::metadata(here).unwrap().ino(), fs::metadata(there).unwrap().ino());
+    let kept = fs::read_to_string(outputs.join("items")).unwrap();
+    assert_eq!(kept, fs::read_to_string(stage.path("items/list")).unwrap());
+}
+
+#[test]
+fn what_runs_of_items_made_and_is_lost_or_changed_is_told_with_the_item() {
+    let cases: [(&str, &dyn Fn(&Stage)); 4] = [
+        ("item 1 ", &|stage| fs::remove_file(stage.path("claim/runs/r-1/fit/manifest.json")).unwrap()),
+        ("item 0", &|stage| fs::write(stage.path("claim/runs/r-0/fit/attempts/1/outputs/made"), "ZERO\n").unwrap()),
+        ("item 0 ", &|stage| fs::remove_file(stage.path("claim/runs/r-0/fit/attempts/1/outputs/made")).unwrap()),
+        ("item 1 ", &|stage| {
+            let path = stage.path("claim/runs/r-1/fit/manifest.json");
+            let text = fs::read_to_string(&path).unwrap().replace("deep/file", "../../../../../../r-0/secret");
+            fs::write(path, text).unwrap();
+        }),
+    ];
+    for (words, change) in cases {
+        let stage = of_runs();
+        change(&stage);
+        let ran = collect(&stage);
+        assert_eq!(ran.report.reason, ReportReason::InputLost, "{}", ran.report.message);
+        assert!(ran.report.message.contains(words), "{}", ran.report.message);
+    }
 }
 
 #[test]

@@ -84,14 +84,22 @@ pub(super) fn check(
 /// What another stage makes is one file, and is always there.
 fn file(from: &str, path: &str, all: &BTreeMap<&str, Resolved<'_>>, problems: &mut Problems) {
     let Some((producer, output)) = from.split_once('.') else { return };
-    let Some(made) = all.get(producer) else { return };
-    let Some(declared) = made.outputs().get(output) else { return };
+    let Some(made) = all.get(producer).filter(|made| made.made().contains_key(output)) else { return };
+    let optional = made.outputs().get(output).is_some_and(|declared| declared.optional);
+    if made.stage.for_each.is_some() && output == ITEMS_OUTPUT {
+        return;
+    }
     if made.stage.for_each.is_some() {
         let message = format!(
             "`{from}` is a folder with an entry for each item of `{producer}`: name {producer}.{ITEMS_OUTPUT}, the list of its items"
         );
         problems.add(path, REASON, message);
-    } else if declared.optional {
+    } else if made.stage.pipeline.is_some() {
+        let message = format!(
+            "nobody has counted the items of `{from}`, which another pipeline makes: let a stage of this one read it and write the list"
+        );
+        problems.add(path, REASON, message);
+    } else if optional {
         let message = format!(
             "`{producer}` may leave out `{from}`, which is optional there: name an output that it always writes"
         );
@@ -132,11 +140,13 @@ fn beside(stage: &str, resolved: &Resolved<'_>, problems: &mut Problems) {
         let message = "each item has metrics of its own, and the stage has none: judge them in a later stage that reads the output `items`";
         problems.add(format!("{at}.gate"), REASON, message);
     }
-    if resolved.outputs().contains_key(ITEMS_OUTPUT) {
+    let nested = resolved.stage.pipeline.as_ref().map(|nested| nested.outputs.contains_key(ITEMS_OUTPUT));
+    if nested.unwrap_or_else(|| resolved.outputs().contains_key(ITEMS_OUTPUT)) {
         let message = format!(
             "the output `{ITEMS_OUTPUT}` of a stage with forEach is the list of what became of its items: use another name"
         );
-        problems.add(format!("{at}.outputs.{ITEMS_OUTPUT}"), REASON, message);
+        let below = if nested.is_some() { "pipeline.outputs" } else { "outputs" };
+        problems.add(format!("{at}.{below}.{ITEMS_OUTPUT}"), REASON, message);
     }
     let image = resolved.template.map(|template| &template.container.image).filter(|image| expr::has_template(image));
     if let Some(image) = image {

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::edges::Edges;
 use super::resolve::Resolved;
-use crate::api::{Cache, Container, Defaults, ForEach, MLPipelineSpec, OnFailure, PodSettings, Resources, bounds};
+use crate::api::{
+    Cache, Container, Defaults, ForEach, MLPipelineSpec, NestedPipeline, OnFailure, Output, PodSettings, Resources,
+    bounds,
+};
 use crate::duration;
 use crate::pipeline::{Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenNested, FrozenStage};
 
@@ -50,7 +53,7 @@ fn kind(
 ) -> Option<FrozenKind> {
     let stage = resolved.stage;
     if let Some(nested) = &stage.pipeline {
-        let collector = stage.for_each.as_ref().map(|each| Box::new(collector(each, defaults)));
+        let collector = stage.for_each.as_ref().map(|each| Box::new(collector(nested, each, defaults)));
         let frozen = FrozenNested {
             pipeline: nested.clone(),
             inputs: stage.inputs.clone(),
@@ -101,11 +104,13 @@ fn kind(
 }
 
 /// The pod that keeps what became of the runs of items, by the identity that reaches the store.
-fn collector(each: &ForEach, defaults: &Defaults) -> FrozenContainer {
+fn collector(nested: &NestedPipeline, each: &ForEach, defaults: &Defaults) -> FrozenContainer {
     let settings =
         PodSettings { service_account_name: defaults.service_account_name.clone(), ..PodSettings::default() };
     FrozenContainer {
         container: Container { settings, ..Container::default() },
+        // Folders, which are there even where no item has such an output.
+        outputs: nested.outputs.keys().map(|name| (name.clone(), Output::default())).collect(),
         for_each: Some(each.clone()),
         pending_timeout_seconds: seconds(defaults.pending_timeout.as_deref()).unwrap_or(PENDING_SECONDS),
         ..FrozenContainer::default()

@@ -32,9 +32,8 @@ pub(super) fn check(
             problems.add(format!("{outputs}.{output}.from"), "InvalidReference", message);
         }
     }
-    if resolved.stage.for_each.is_some() && !nested.outputs.is_empty() {
-        let message = "what the run of an item makes stays with that run: leave outputs out, and let results name the stage whose results and \
-                       metrics the output `items` is to list";
+    if resolved.stage.for_each.is_some() && !nested.outputs.is_empty() && !resolved.stored {
+        let message = "without a store there is nowhere to keep what the runs of items make: write store into the pipeline, or leave outputs out";
         problems.add(&outputs, "InvalidForEach", message);
     }
     time::duration(nested.timeout.as_deref(), &format!("{at}.timeout"), problems);

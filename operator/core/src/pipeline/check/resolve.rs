@@ -61,18 +61,19 @@ impl Resolved<'_> {
     /// What later stages find. Of one with `forEach` these are folders, and the list of its items.
     pub fn made(&self) -> BTreeMap<&str, ArtifactType> {
         if let Some(nested) = &self.stage.pipeline {
-            if self.stage.for_each.is_some() {
-                let kept = self.stored && nested.results.is_some();
-                return kept.then_some((ITEMS_OUTPUT, ArtifactType::Artifact)).into_iter().collect();
-            }
-            return nested.outputs.iter().map(|(name, output)| (name.as_str(), output.kind)).collect();
+            let outputs = nested.outputs.iter().map(|(name, output)| (name.as_str(), output.kind));
+            return self.of_items(outputs.collect(), nested.keeps());
         }
-        let each = self.stage.for_each.is_some();
-        let kind = |output: &Output| if each { ArtifactType::Artifact } else { output.kind };
-        let mut made: BTreeMap<_, _> =
-            self.outputs().iter().map(|(name, output)| (name.as_str(), kind(output))).collect();
-        if each && self.stored {
-            made.insert(ITEMS_OUTPUT, ArtifactType::Artifact);
+        self.of_items(self.outputs().iter().map(|(name, output)| (name.as_str(), output.kind)).collect(), true)
+    }
+
+    /// With `forEach` each is a folder. `listed`: what became of the items is kept.
+    fn of_items<'o>(&self, mut made: BTreeMap<&'o str, ArtifactType>, listed: bool) -> BTreeMap<&'o str, ArtifactType> {
+        if self.stage.for_each.is_some() {
+            made.values_mut().for_each(|kind| *kind = ArtifactType::Artifact);
+            if listed && self.stored {
+                made.insert(ITEMS_OUTPUT, ArtifactType::Artifact);
+            }
         }
         made
     }

@@ -54,7 +54,11 @@ fn asked(pass: &Pass<'_>, name: &str, stage: &FrozenContainer) -> Option<Asked> 
         is_function.then_some(Asked { cache, written: false })
     };
     let written = stage.cache.clone().map(|cache| Asked { cache, written: true });
-    written.or_else(usual).filter(|asked| asked.cache.mode != CacheMode::Off)
+    let mut asked = written.or_else(usual)?;
+    if let Some(run) = pass.run.spec.cache {
+        asked.cache.mode = run.over(asked.cache.mode);
+    }
+    Some(asked).filter(|asked| asked.cache.mode != CacheMode::Off)
 }
 
 /// Looks for the result of a stage. `status` has which models its inputs are.
@@ -102,7 +106,11 @@ pub(super) fn look(
     }
     let said = CacheStatus { key: Some(keyed.key.clone()), ..said };
     if !is_auto || said.refresh {
-        let why = if said.refresh { "it is asked to be run again" } else { "cache.mode is Refresh" };
+        let why = match (said.refresh, pass.run.spec.cache) {
+            (true, _) => "it is asked to be run again",
+            (_, Some(_)) => "spec.cache of the run is Refresh",
+            _ => "cache.mode is Refresh",
+        };
         return miss(said, why.to_owned());
     }
     let known = pass.observed.cache.look(&keyed.key, pass.run_uid());

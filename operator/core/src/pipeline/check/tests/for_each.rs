@@ -103,6 +103,26 @@ fn what_it_makes_are_folders_and_the_list_of_its_items() {
     let args = json!({ "container": { "args": ["$[[ stages.fan.items.failed ]]"] } });
     assert_eq!(checked(after(args)).unwrap().stages["after"].bond("fan"), Bond::Follows);
     assert!(checked(after(json!({ "forEach": { "from": "fan.items" } }))).is_ok());
+    let with_outputs = |each: Value, after: Value| {
+        let mut spec =
+            runs(list(), json!({ "pipeline": { "outputs": { "model": { "from": "fit.model", "type": "model" } } } }));
+        let mut stage_after = json!({ "container": { "image": "i", "command": ["c"] } });
+        merge(&mut stage_after, after);
+        merge(&mut spec, json!({ "stages": { "fan": { "forEach": each }, "after": stage_after } }));
+        spec
+    };
+    assert!(
+        checked(with_outputs(list(), json!({ "inputs": { "x": { "from": "fan.model" } } }))).is_ok(),
+        "a folder of models"
+    );
+    let mut models = with_outputs(list(), json!({}));
+    merge(&mut models, stage("register", json!({ "register": { "from": "fan.model" } })));
+    refused(models, "spec.stages.register.register.from", "is no model");
+    let again = json!({ "forEach": { "from": "fan.model" } });
+    refused(with_outputs(list(), again.clone()), "spec.stages.after.forEach.from", "name fan.items");
+    let mut once = with_outputs(Value::Null, again);
+    once["stages"]["fan"]["pipeline"]["outputs"]["model"] = json!({ "from": "fit.list" });
+    refused(once, "spec.stages.after.forEach.from", "nobody has counted");
     refused(after(json!({ "forEach": { "from": "fan.part" } })), "spec.stages.after.forEach.from", "name fan.items");
     let mut may = over(json!({ "from": "other.x" }));
     let other = json!({ "container": { "image": "i", "command": ["c"] }, "outputs": { "x": { "optional": true } } });
@@ -189,8 +209,15 @@ fn what_a_pipeline_cannot_do_for_each_item_is_refused_with_what_to_write() {
         &at("forEach.from"),
         "reads no file as `load.data`: write items",
     );
-    let outputs = json!({ "pipeline": { "outputs": { "model": { "from": "fit.model" } } } });
-    refused(runs(list(), outputs), &at("pipeline.outputs"), "leave outputs out");
+    let outputs = |name: &str| json!({ "pipeline": { "outputs": { name: { "from": "fit.model", "type": "model" } } } });
+    refused(runs(list(), outputs("items")), &at("pipeline.outputs.items"), "use another name");
+    let mut unkept = runs(list(), outputs("model"));
+    unkept["store"] = Value::Null;
+    let problems = checked(unkept).unwrap_err();
+    assert!(
+        problems.iter().any(|p| p.path == at("pipeline.outputs") && p.message.contains("write store")),
+        "{problems:?}"
+    );
     let unknown = json!({ "pipeline": { "params": { "a": "$[[ itm ]]" } } });
     refused(runs(list(), unknown), &at("pipeline.params.a"), "`itm` is unknown");
     let once = json!({ "pipeline": { "params": { "a": "$[[ item ]]" } }, "forEach": null });
