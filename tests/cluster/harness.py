@@ -20,6 +20,8 @@ SYSTEM = "millrace-system"
 # An image that every test cluster has: a shell and coreutils.
 DEBIAN = "docker.io/library/debian:bookworm-slim"
 LOCAL = os.environ.get("CLUSTER") != "current"
+# What tests may take of the cluster at a time, all together: two processors have no more.
+ROOM = 8
 
 
 def wait_for(what: str, probe, seconds: float = 90, every: float = 0.2):
@@ -67,7 +69,7 @@ def advertise(resource: str, amount: str | None) -> None:
 
 def alone(test):
     """A test that needs the cluster for itself: it breaks what others use, or measures the time."""
-    test.at_a_time = 1
+    test.part = ROOM
     return test
 
 
@@ -80,14 +82,14 @@ class ClusterTest(unittest.TestCase):
     """A test with a namespace of its own that enforces Pod Security `restricted`."""
 
     maxDiff = None
-    # How many of its kind run side by side. Most tests wait for the kubelet, which looks once a second.
-    at_a_time = 6
+    # What it takes of the room. Most tests wait for the kubelet, which looks once a second.
+    part = 1
     # Why it needs a cluster that the tests made, if it does.
     only_local = ""
 
     def __init__(self, name: str):
         super().__init__(name)
-        self.at_a_time = getattr(getattr(self, name), "at_a_time", self.at_a_time)
+        self.part = getattr(getattr(self, name), "part", self.part)
 
     def setUp(self):
         if self.only_local and not LOCAL:

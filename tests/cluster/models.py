@@ -29,7 +29,7 @@ class ModelTest(ClusterTest):
     """A test with models on a claim."""
 
     # With pods that stay, and load.
-    at_a_time = 3
+    part = 2
 
     only_local = "puts models into the volume's folder: only on a cluster that the tests made"
 

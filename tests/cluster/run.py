@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# What may be under way at a time. A test takes a part of it, one that needs the cluster for itself all of it.
-ROOM = 6
+sys.path.insert(0, str(HERE))
+sys.dont_write_bytecode = True
+
+from harness import ROOM  # noqa: E402
 
 
 def main(words: list[str]) -> int:
-    sys.path.insert(0, str(HERE))
-    sys.dont_write_bytecode = True
     tests = [t for t in flatten(unittest.defaultTestLoader.discover(str(HERE), "test_*.py")) if wanted(t, words)]
     room = Room()
     with ThreadPoolExecutor(ROOM) as pool:
@@ -57,8 +57,8 @@ class Room:
 
 
 def part_of(test: unittest.TestCase) -> int:
-    """How much of the room it takes. What makes no namespace does not say how many like it may run."""
-    return ROOM // getattr(test, "at_a_time", ROOM)
+    """How much of the room it takes. What makes no namespace does not say."""
+    return getattr(test, "part", 1)
 
 
 def order(test: unittest.TestCase) -> tuple[bool, int]:

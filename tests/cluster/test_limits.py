@@ -55,10 +55,10 @@ class Limits(ModelTest):
         # The routers learn of each other by the Service's EndpointSlice.
         time.sleep(2)
 
-    def behind(self) -> set[str]:
+    def behind(self) -> dict[str, dict]:
         """The addresses that the model's Service leads to."""
         slices = self.get("endpointslices", selector="kubernetes.io/service-name=m")["items"]
-        return {e["addresses"][0] for s in slices for e in s.get("endpoints") or [] if e["conditions"].get("ready")}
+        return {e["addresses"][0]: e for s in slices for e in s.get("endpoints") or [] if e["conditions"].get("ready")}
 
     def routed(self, right) -> None:
         """The routes say so, and every router has had the time to read them."""
