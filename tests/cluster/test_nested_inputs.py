@@ -2,6 +2,7 @@
 
 from harness import condition, script, wait_for
 from test_nested import STORE, NestedTest
+from test_operator import volume_folder
 
 # Adds up the numbers that the pipeline is given.
 SUMS = 'awk \'{ s += $1 } END { print s }\' "$MILLRACE_INPUT_ROWS" | tee "$MILLRACE_OUTPUT_SUM"; printf %s "$N" > "$MILLRACE_OUT/results/n"'
@@ -32,6 +33,25 @@ class NestedInputs(NestedTest):
         self.assertEqual(inner["spec"]["inputs"], {"rows": given})
         self.assertEqual(sorted(inner["status"]["stages"]), ["sum"])
         self.assertEqual(inner["status"]["stages"]["sum"]["inputs"]["rows"], given["artifact"])
+
+    def test_what_is_lost_on_either_side_is_made_again(self):
+        sums = script(SUMS, inputs={"rows": {"input": "rows"}}, outputs={"sum": {}}, env={"N": {"value": "0"}}, needs=["first"])
+        self.inner(stages={"first": script("sleep 10"), "sum": sums}, store=STORE, inputs={"rows": {}})
+        make = {**self.nested(outputs={"sum": {"from": "sum.sum"}}), "inputs": {"rows": {"from": "count.data"}}}
+        use = script('cat "$MILLRACE_INPUT_SUM"', inputs={"sum": {"from": "make.sum"}}, needs=["hold"])
+        self.run_inline({"count": self.counts(), "make": make, "hold": script("sleep 10", needs=["make"]), "use": use}, store=STORE)
+        for stage, output in (("count", "data"), ("make", "sum")):
+            wait_for(f"the end of {stage}", lambda stage=stage: self.stage(stage).get("state") == "Succeeded", 240)
+            uri = self.stage(stage)["outputs"][output]["uri"]
+            (volume_folder(self.namespace) / uri.removeprefix("pvc://artifacts/")).unlink()
+        stages = self.succeeded(seconds=400)["stages"]
+        self.assertEqual((stages["count"]["remade"], stages["make"]["remade"]), (1, 1))
+        self.assertEqual(self.logs("use", stages["use"]["attempts"]), "10\n")
+        runs = self.children(stage="make")
+        self.assertEqual({name: run["spec"].get("cache") for name, run in runs.items()}, {"r-make-1": None, "r-make-2": None, "r-make-3": "Refresh"})
+        self.assertEqual([self.reason(name) for name in sorted(runs)], ["StageFailed", "Succeeded", "Succeeded"])
+        lost = [event for event in self.events() if event.startswith("InputLost: ")]
+        self.assertEqual(len(lost), 2, lost)
 
     def test_each_item_is_given_the_same(self):
         self.summing()
