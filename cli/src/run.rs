@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use millrace_core::api::{
-    MLPipeline, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec, ParamSpec, ParamType, PipelineRef, RunCache, Store,
-    Value,
+    MLPipeline, MLPipelineRun, MLPipelineRunSpec, MLPipelineSpec, ParamSpec, ParamType, PipelineRef, RunCache,
+    RunCacheMode, Store, Value,
 };
 use millrace_core::pipeline::{self, MISSING_INPUT};
 use millrace_core::{expr, names, problem};
@@ -62,10 +62,11 @@ enum Cache {
 
 impl From<Cache> for RunCache {
     fn from(cache: Cache) -> Self {
-        match cache {
-            Cache::Refresh => Self::Refresh,
-            Cache::Off => Self::Off,
-        }
+        let mode = match cache {
+            Cache::Refresh => RunCacheMode::Refresh,
+            Cache::Off => RunCacheMode::Off,
+        };
+        Self { mode }
     }
 }
 

@@ -48,7 +48,7 @@ class NestedInputs(NestedTest):
         self.assertEqual((stages["count"]["remade"], stages["make"]["remade"]), (1, 1))
         self.assertEqual(self.logs("use", stages["use"]["attempts"]), "10\n")
         runs = self.children(stage="make")
-        self.assertEqual({name: run["spec"].get("cache") for name, run in runs.items()}, {"r-make-1": None, "r-make-2": None, "r-make-3": "Refresh"})
+        self.assertEqual({name: run["spec"].get("cache", {}).get("mode") for name, run in runs.items()}, {"r-make-1": None, "r-make-2": None, "r-make-3": "Refresh"})
         self.assertEqual([self.reason(name) for name in sorted(runs)], ["StageFailed", "Succeeded", "Succeeded"])
         lost = [event for event in self.events() if event.startswith("InputLost: ")]
         self.assertEqual(len(lost), 2, lost)

@@ -248,15 +248,20 @@ async fn own_run_of(
 ) -> Result<Option<(String, String)>, Error> {
     let Some(name) = &command.stage else { return Ok(None) };
     let Some(stage) = run.status.as_ref().and_then(|status| status.stages.get(name)) else { return Ok(None) };
+    let api: Api<MLPipelineRun> = cluster.api();
+    let uid = run.metadata.uid.clone().unwrap_or_default();
     let Some(item) = command.item else {
-        return Ok(nested_run(&run.name_any(), name, stage, attempt).map(|own| (name.clone(), own)));
+        let Some(own) = nested_run(&run.name_any(), name, stage, attempt) else { return Ok(None) };
+        // Between two tries its name is a guess.
+        let found = api.get_opt(&own).await.map_err(|error| Error::request("read", &own, error))?;
+        let is_its = found.is_some_and(|found| found.labels().get(RUN_UID_LABEL) == Some(&uid));
+        return Ok(is_its.then(|| (name.clone(), own)));
     };
     if stage.items.as_ref().is_none_or(|items| items.begun == 0) {
         return Ok(None);
     }
-    let uid = run.metadata.uid.clone().unwrap_or_default();
-    let labels = format!("{RUN_UID_LABEL}={uid},{STAGE_LABEL}={name},{ITEM_LABEL}={item}");
-    let api: Api<MLPipelineRun> = cluster.api();
+    let tried = attempt.map(|attempt| format!(",{ATTEMPT_LABEL}={attempt}")).unwrap_or_default();
+    let labels = format!("{RUN_UID_LABEL}={uid},{STAGE_LABEL}={name},{ITEM_LABEL}={item}{tried}");
     let listed = api.list(&ListParams::default().labels(&labels)).await;
     let listed = listed.map_err(|error| Error::request("list", "the runs of its items", error))?;
     let number = |run: &MLPipelineRun| run.labels().get(ATTEMPT_LABEL).and_then(|number| number.parse::<u32>().ok());

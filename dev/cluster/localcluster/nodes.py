@@ -69,7 +69,7 @@ def _write_settings(cluster: Cluster, name: str, record: dict) -> None:
     (folder / "address").write_text(cluster.node_address(number))
     (folder / "containerd.toml").write_text(node_settings.containerd())
     (folder / "cni.json").write_text(node_settings.cni(cluster, number))
-    (folder / "kubelet.json").write_text(node_settings.kubelet(cluster, name, number, record["taints"]))
+    (folder / "kubelet.json").write_text(node_settings.kubelet(cluster, name, number, record.get("taints", [])))
     (folder / "proxy.json").write_text(node_settings.proxy(cluster))
 
 

@@ -110,10 +110,13 @@ pub fn claim_label(claim: &str) -> String {
     format!("{CLAIM_LABEL}{}", cut(claim, MAX_LABEL))
 }
 
+/// The folder of all runs in a store.
+pub const RUNS: &str = "runs";
+
 /// The folder of a run in its store. The uid keeps a run that was made again under an old name away from old artifacts.
 #[must_use]
 pub fn run_folder(run: &str, uid: &str) -> String {
-    format!("runs/{run}-{}", uid.get(..SHORT).unwrap_or(uid))
+    format!("{RUNS}/{run}-{}", uid.get(..SHORT).unwrap_or(uid))
 }
 
 /// The folder in a store in which a pipeline's finished runs are recorded. The uid keeps a pipeline that was made again under an old name away

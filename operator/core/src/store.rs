@@ -230,6 +230,30 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_in_another_store_or_is_reached_otherwise_is_not_held() {
+        let claim = store(json!({ "pvc": { "claimName": "c" } }));
+        assert!(holds(&claim, "pvc://c/runs/r/a", None) && !holds(&claim, "pvc://cd/runs/r/a", None));
+        assert_eq!(address(&claim, "runs/r"), Some(("pvc://c/".to_owned(), "runs/r".to_owned())));
+        let s3 = |more: serde_json::Value| {
+            let mut s3 = json!({ "bucket": "b", "prefix": "p", "secretRef": { "name": "keys" } });
+            s3.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            store(json!({ "s3": s3 }))
+        };
+        let (own, made) = (s3(json!({})), "s3://b/p/runs/r/a/outputs/x/ab");
+        assert_eq!(address(&own, "runs/r"), Some(("s3://b/".to_owned(), "p/runs/r".to_owned())));
+        for (other, held) in [
+            (json!({}), true),
+            (json!({ "prefix": "q" }), true),
+            (json!({ "bucket": "bc" }), false),
+            (json!({ "endpoint": "http://h" }), false),
+            (json!({ "secretRef": { "name": "others" } }), false),
+        ] {
+            let other = s3(other);
+            assert_eq!(holds(&other, made, access(Some(&own)).as_ref()), held, "{other:?}");
+        }
+    }
+
+    #[test]
     fn addresses_that_climb_or_say_too_little_name_no_place() {
         for uri in
             ["s3://b", "s3:///a", "s3://b/../c", "s3://b/a//c", "gs://b/", "az://b/a", "ftp://b/a", "https://b/a"]

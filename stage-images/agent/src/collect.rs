@@ -78,10 +78,8 @@ pub fn put_together(
             return Err(CollectError::Stopped);
         }
         if let Some(told) = &items.told {
-            writeln!(lines, "{value}").map_err(unwritten)?;
-            for made in
-                elsewhere::of_line(index, value, told, Layout::Claim, |output| task.outputs.contains_key(output))?
-            {
+            writeln!(lines, "{}", elsewhere::for_people(value)).map_err(unwritten)?;
+            for made in elsewhere::of_line(index, value, told, Layout::Claim, task)? {
                 take_elsewhere(task, told, &made, place, &mut collected)?;
             }
             continue;
@@ -131,6 +129,11 @@ fn take_elsewhere(
         Err(_) => None,
     };
     let found = made.in_manifest(text.as_deref())?;
+    // Its program may have put a link in the place of a folder.
+    let is_link = |folder: &Path| fs::symlink_metadata(from.join(folder)).is_ok_and(|found| found.is_symlink());
+    if Path::new(&found.path).ancestors().skip(1).any(is_link) {
+        return Err(CollectError::Lost { index: made.index, why: format!("{} leads through a link", short(&from)) });
+    }
     let path = output_path(task.attempt, &made.output);
     let below = path.strip_prefix(STAGE_DIR).unwrap_or(&path).trim_start_matches('/');
     collected.take(made.index, &made.output, &found, &from, &claim.join(&told.folder).join(below))

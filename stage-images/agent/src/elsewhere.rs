@@ -1,7 +1,8 @@
 //! What the runs of items made: outputs of stages of other runs, in the same store, by their addresses.
 
-use millrace_contract::{Manifest, ManifestOutput, Told, ToldItem};
+use millrace_contract::{ITEMS_OUTPUT, Manifest, ManifestOutput, TOLD_OUTPUTS, Task, Told, ToldItem};
 use millrace_files::digest;
+use serde_json::Value;
 
 use crate::collect::{CollectError, is_below};
 
@@ -34,10 +35,14 @@ pub fn of_line(
     line: &str,
     told: &Told,
     layout: Layout,
-    wanted: impl Fn(&str) -> bool,
+    task: &Task,
 ) -> Result<Vec<Elsewhere>, CollectError> {
-    let item: ToldItem = serde_json::from_str(line).unwrap_or_default();
-    let outputs = item.outputs.into_iter().filter(|(output, _)| wanted(output));
+    if task.outputs.keys().all(|output| output == ITEMS_OUTPUT) {
+        return Ok(Vec::new());
+    }
+    let item: ToldItem = serde_json::from_str(line)
+        .map_err(|error| CollectError::Lost { index, why: format!("its line says nothing of outputs: {error}") })?;
+    let outputs = item.outputs.into_iter().filter(|(output, _)| task.outputs.contains_key(output));
     let found = outputs.map(|(output, made)| {
         let (folder, path) = made
             .uri
@@ -48,6 +53,17 @@ pub fn of_line(
         Ok(Elsewhere { index, output, folder, path, digest: made.digest, uri: made.uri })
     });
     found.collect()
+}
+
+/// The line as a person gets it: where an output lay is nothing to go by, because it may go with its run.
+pub fn for_people(line: &str) -> String {
+    match serde_json::from_str(line) {
+        Ok(Value::Object(mut item)) if item.contains_key(TOLD_OUTPUTS) => {
+            item.remove(TOLD_OUTPUTS);
+            Value::Object(item).to_string()
+        }
+        _ => line.to_owned(),
+    }
 }
 
 /// The folder of a stage, and the output below it.
@@ -91,9 +107,15 @@ mod tests {
 
     #[test]
     fn an_output_is_found_below_the_folder_of_its_stage() {
+        let task = |output: &str| -> Task {
+            serde_json::from_value(json!({
+                "namespace": "n", "runUid": "u", "run": "r", "stage": "train", "attempt": 1, "graceSeconds": 1, "durable": false,
+                "outputs": { output: { "type": "artifact" }, "items": { "type": "artifact", "items": true } },
+            }))
+            .unwrap()
+        };
         let told = |store: &str| Told { store: store.to_owned(), folder: "runs/o/train".to_owned() };
-        let line =
-            |uri: &str| json!({ "index": 0, "outputs": { "m": { "uri": uri, "digest": "d", "size": 1 } } }).to_string();
+        let line = |uri: &str| json!({ "index": 0, "outputs": { "m": { "uri": uri, "digest": "d" } } }).to_string();
         let (claim, bucket) = (told("pvc://c/"), told("s3://b/"));
         for (told, layout, uri, wanted) in [
             (
@@ -108,7 +130,7 @@ mod tests {
             (&claim, Layout::Claim, "pvc://c/a/../r/attempts/2/outputs/x", None),
             (&bucket, Layout::Objects, "s3://b/x/ab", None),
         ] {
-            let found = of_line(3, &line(uri), told, layout, |_| true);
+            let found = of_line(3, &line(uri), told, layout, &task("m"));
             match (found, wanted) {
                 (Ok(found), Some((folder, path))) => {
                     assert_eq!((found[0].index, found[0].folder.as_str(), found[0].path.as_str()), (3, folder, path));
@@ -117,6 +139,6 @@ mod tests {
                 (found, _) => panic!("{uri}: {found:?}"),
             }
         }
-        assert_eq!(of_line(3, &line("pvc://c/x"), &claim, Layout::Claim, |_| false).unwrap(), []);
+        assert_eq!(of_line(3, &line("pvc://c/x"), &claim, Layout::Claim, &task("n")).unwrap(), []);
     }
 }

@@ -42,6 +42,9 @@ pub struct Told {
     pub folder: String,
 }
 
+/// The field of [`ToldItem`], which is for the agent alone: it is not in the output `items`.
+pub const TOLD_OUTPUTS: &str = "outputs";
+
 /// What a line says of outputs, among other things.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToldItem {
@@ -54,7 +57,6 @@ pub struct ToldItem {
 pub struct ToldOutput {
     pub uri: String,
     pub digest: String,
-    pub size: u64,
 }
 
 /// Where the items are.

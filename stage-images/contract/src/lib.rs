@@ -22,8 +22,8 @@ pub use drift::{
 };
 pub use facts::{NESTING_LIMIT, flaw, is_fact_name, nesting};
 pub use items::{
-    ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ItemSource, MOST_ITEMS, TaskItems, Told, ToldItem,
-    ToldOutput, in_range,
+    ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ItemSource, MOST_ITEMS, TOLD_OUTPUTS, TaskItems, Told,
+    ToldItem, ToldOutput, in_range,
 };
 pub use look::{LONGEST_VERSION, LOOK_DIR, LookAccess, LookFault, LookKnown, LookReport, LookTask};
 pub use manifest::{BlobFile, Manifest, ManifestOutput};

@@ -2,7 +2,7 @@
 
 /// The stage's own folder of the store (or an `emptyDir` when the run has no store).
 pub const STAGE_DIR: &str = "/millrace/stage";
-/// The whole claim of the store, in a pod that puts together what lies elsewhere in it. No program of a person's runs there.
+/// The claim of the store, of which a pod that puts together what lies elsewhere in it has the folder of runs. No program of a person's runs there.
 pub const CLAIM_DIR: &str = "/millrace/claim";
 /// Inputs are mounted here, one folder or file each.
 pub const INPUTS_DIR: &str = "/millrace/inputs";

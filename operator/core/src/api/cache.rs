@@ -38,16 +38,22 @@ pub enum CacheMode {
     Refresh,
 }
 
-/// What all stages of a run do with the cache, instead of what the pipeline says.
+/// How all stages of a run are cached, instead of what the pipeline says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunCache {
+    pub mode: RunCacheMode,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum RunCache {
+pub enum RunCacheMode {
     /// They take nothing, and nobody takes what they make.
     Off,
     /// They take nothing: they are run, and what they make is taken from then on. One with `mode: Off` stays so.
     Refresh,
 }
 
-impl RunCache {
+impl RunCacheMode {
     /// Over what a stage says.
     #[must_use]
     pub fn over(self, mode: CacheMode) -> CacheMode {

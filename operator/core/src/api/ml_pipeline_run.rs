@@ -71,7 +71,7 @@ pub struct MLPipelineRunSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub inputs: BTreeMap<String, RunInput>,
-    /// `Refresh` or `Off` for all its stages, and for the runs that belong to it. Default: as the pipeline says.
+    /// Of all its stages, and of the runs that belong to it. Default: as the pipeline says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<RunCache>,
     /// The folder that programs of stages run in. `kubectl millrace run --code` writes it, and puts the folder into the pipeline's store.

@@ -38,7 +38,7 @@ mod triggers;
 
 pub use approve::{Approval, ApprovalStatus, Approve, Decision};
 pub use archive::{Archive, ArchiveError, ArchiveStatus, Artifacts, RemovedArtifacts};
-pub use cache::{Cache, CacheMode, CacheOrigin, CacheStatus, RunCache};
+pub use cache::{Cache, CacheMode, CacheOrigin, CacheStatus, RunCache, RunCacheMode};
 pub use conditions::{Condition, ConditionStatus, set_condition};
 pub use crds::all_crds;
 pub use data_trigger::{DataError, DataTrigger, DataTriggerStatus};

@@ -144,8 +144,10 @@ fn failed(
     stages: &Stages,
     effects: &mut Effects,
 ) -> StageStatus {
-    let Failure { reason, mut message, exit_code, report, lasting } = failure;
+    let Failure { mut reason, mut message, exit_code, report, lasting } = failure;
     if let Some(report) = report.as_ref().filter(|report| report.reason == ReportReason::InputLost) {
+        // Of an item too: whoever gave it can make it again.
+        heal::INPUT_LOST.clone_into(&mut reason);
         match heal::heal(pass, name, stage, &status, &report.message, stages, effects) {
             // It is no failure of this stage's.
             Ok(waits) => return waits,

@@ -1,9 +1,8 @@
 //! An input that is lost is made again by the run itself: the stage that made it, or took it from the cache, is run once more, and who needs it
 //! goes on when it is there. What is done stays as it is.
 
-use super::cache;
-use super::inputs;
 use super::pass::{Effects, Pass, Stages, clip};
+use super::{cache, fan_out, inputs};
 use crate::api::{CacheStatus, StageState, StageStatus};
 use crate::pipeline::{FrozenContainer, FrozenKind, FrozenNested};
 
@@ -13,6 +12,8 @@ pub(super) const INPUT_LOST: &str = "InputLost";
 const OUTPUT_LOST: &str = "OutputLost";
 /// So often at most a run makes the same again: a store that loses what is written to it cannot be helped.
 const MOST: u32 = 3;
+/// What to do then.
+const WHO: &str = "look who deletes or changes what lies in the store";
 
 /// What becomes of a stage whose attempt found an input lost, and of the producer, which is left in `effects.remake`. An error says why
 /// nothing is made again, or nothing where that is told elsewhere.
@@ -25,6 +26,9 @@ pub(super) fn heal(
     stages: &Stages,
     effects: &mut Effects,
 ) -> Result<StageStatus, String> {
+    if fan_out::collects(status) && is_run(pass, name) {
+        return own(pass, name, status, message, effects);
+    }
     let Some((input, producer)) = inputs::lost(stage, message, stages) else { return Err(String::new()) };
     again(pass, name, input, producer, status, stages, effects)?;
     // Items are to read the same, all of them.
@@ -53,7 +57,30 @@ pub(super) fn heal_nested(
     let waits = waits(name, input, producer, message, status, effects);
     // The runs of all items are others then, and so are their names.
     let anew = u32::from(frozen.collector.is_some());
-    Ok(StageStatus { retries: status.retries + anew, attempts: status.attempts + anew, ..waits })
+    // Its `timeout` counts for all of its runs together.
+    let start_time = status.start_time.clone();
+    Ok(StageStatus { retries: status.retries + anew, attempts: status.attempts + anew, start_time, ..waits })
+}
+
+/// What the runs of a stage's items made was lost before it was kept: all of them run again.
+fn own(
+    pass: &Pass<'_>,
+    name: &str,
+    status: &StageStatus,
+    message: &str,
+    effects: &mut Effects,
+) -> Result<StageStatus, String> {
+    if status.remade >= MOST {
+        return Err(format!("its items have run again {MOST} times: {WHO}"));
+    }
+    let said = format!("what its items made was lost, and they run again: {message}");
+    effects.warn(OUTPUT_LOST, format!("stage {name}: {said}"));
+    Ok(remade(pass, name, status, &said))
+}
+
+/// The stage runs another pipeline.
+fn is_run(pass: &Pass<'_>, name: &str) -> bool {
+    pass.frozen.stages.get(name).is_some_and(|stage| matches!(stage.kind, FrozenKind::Pipeline(_)))
 }
 
 /// Has the producer make it again, unless it does already.
@@ -82,9 +109,7 @@ fn again(
         return Err(String::new());
     }
     if made.remade >= MOST {
-        return Err(format!(
-            "stage `{producer}` has made it again {MOST} times in this run: look who deletes or changes what lies in the store"
-        ));
+        return Err(format!("stage `{producer}` has made it again {MOST} times in this run: {WHO}"));
     }
     let why = format!("stage `{name}` found input `{input}` lost: it is made again");
     effects.remake.push((producer.to_owned(), remade(pass, producer, &made, &why)));
@@ -119,9 +144,8 @@ fn waits(
 
 /// A stage that is run again from nothing: it does not find what is left of before.
 fn remade(pass: &Pass<'_>, name: &str, old: &StageStatus, why: &str) -> StageStatus {
-    let is_run = pass.frozen.stages.get(name).is_some_and(|stage| matches!(stage.kind, FrozenKind::Pipeline(_)));
     // A run of another pipeline is told to take nothing by its own spec.
-    let cache = (!is_run).then(|| {
+    let cache = (!is_run(pass, name)).then(|| {
         let key = old.cache.as_ref().and_then(|cache| cache.key.clone());
         let lost = cache::origin(pass.run, name, old);
         Box::new(CacheStatus { key, refresh: true, lost, ..CacheStatus::default() })

@@ -186,8 +186,8 @@ pub(super) fn remedy(
     let uri = uri.as_ref()?;
     if let Some(named) = &input.input {
         return Some(format!(
-            "it is what the run was given as its input `{named}`, and what lies at {uri} is not that: let the run that made it make it again (retryFrom \
-             its stage), which a stage with pipeline hands on; if it was given by hand, correct spec.inputs.{named}.artifact in a new run"
+            "it is what the run was given as its input `{named}`, and what lies at {uri} is not that: a run that this one belongs to makes it again; \
+             if it was given by hand, correct spec.inputs.{named}.artifact in a new run"
         ));
     }
     let version = model_version.as_ref()?;
@@ -238,7 +238,10 @@ pub(super) fn lost_of(run: &MLPipelineRun) -> Option<(&str, &str)> {
         failed.filter(|stage| stage.state == StageState::Failed && stage.reason.as_deref() == Some(INPUT_LOST));
     failed.into_iter().find_map(|stage| {
         let message = stage.message.as_deref()?;
-        let (_, read) = stage.inputs.iter().find(|(name, _)| message.contains(&format!("input {name:?}")))?;
+        // The first that is told of: behind it may stand the words of a run below.
+        let named =
+            stage.inputs.iter().filter_map(|(name, read)| Some((message.find(&format!("input {name:?}"))?, read)));
+        let (_, read) = named.min_by_key(|(at, _)| *at)?;
         let is = |given: &RunInput| given.artifact.as_ref().is_some_and(|given| Some(&given.uri) == read.uri.as_ref());
         let (name, _) = run.spec.inputs.iter().find(|(_, given)| is(given))?;
         Some((name.as_str(), message))

@@ -140,7 +140,7 @@ pub(super) fn collect(
         }
         _ => None,
     };
-    let elsewhere = told.is_some();
+    let are_runs = told.is_some();
     let Items { total, source, list } = told.map_or_else(|| items::of(pass, name, each, stages), Ok)?;
     let own = &stage.container.settings;
     let container = Container {
@@ -174,15 +174,15 @@ pub(super) fn collect(
     task.timeout_seconds = None;
     task.code = None;
     let folder = mounts::stage_folder(pass, name, status.retries);
-    let address = pass.frozen.store.as_ref().filter(|_| elsewhere).and_then(|store| store::address(store, &folder));
+    let address = pass.frozen.store.as_ref().filter(|_| are_runs).and_then(|store| store::address(store, &folder));
     let told = address.map(|(store, folder)| Told { store, folder });
     task.items = Some(TaskItems { total: total.into(), source, order: None, told });
     let text = written(name, &task)?;
     let mut spec = job::pod_spec(pass, name, status.retries, &container, &BTreeMap::new(), &text, task.grace_seconds);
     let list = read(list, &mut spec);
     spec.containers[0].args = Some(vec!["collect".to_owned()]);
-    if elsewhere && !stage.outputs.is_empty() {
-        mounts::whole_claim(pass, &mut spec);
+    if are_runs && !stage.outputs.is_empty() {
+        mounts::all_runs(pass, &mut spec);
     }
     let template = below(pass, name, &stage.container, job::template(pass, name, status.attempts, spec))?;
     let spec = job::once(pass, template, None);

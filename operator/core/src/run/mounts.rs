@@ -54,11 +54,16 @@ pub(super) fn own(pass: &Pass<'_>, stage: &str, retries: u32, spec: &mut PodSpec
     main.volume_mounts.get_or_insert_default().push(mount);
 }
 
-/// All of the store's claim, for the agent alone: a second name of a file has to be of the same mount.
-pub(super) fn whole_claim(pass: &Pass<'_>, spec: &mut PodSpec) {
+/// All runs of the store's claim, for the agent alone: a second name of a file has to be of the same mount.
+pub(super) fn all_runs(pass: &Pass<'_>, spec: &mut PodSpec) {
     let Some(claim) = pass.frozen.store.as_ref().and_then(store::claim) else { return };
     let name = of_claim(spec, claim);
-    let mount = VolumeMount { name, mount_path: CLAIM_DIR.to_owned(), ..VolumeMount::default() };
+    let mount = VolumeMount {
+        name,
+        mount_path: format!("{CLAIM_DIR}/{}", names::RUNS),
+        sub_path: Some(names::RUNS.to_owned()),
+        ..VolumeMount::default()
+    };
     spec.containers[0].volume_mounts.get_or_insert_default().push(mount);
 }
 

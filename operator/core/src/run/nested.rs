@@ -13,8 +13,8 @@ use super::inputs::Hindrance;
 use super::pass::{Effects, Pass, Stages, after, clip, since, whole_seconds};
 use super::{Observed, again, attempt, deadline, finish, heal, hold, inputs, nested_items, retry, scope};
 use crate::api::{
-    Cancel, Condition, MLPipelineRun, MLPipelineRunSpec, NestedPipeline, PipelineRef, Retry, RunCache, RunInput,
-    RunRef, StageState, StageStatus, Value,
+    Cancel, Condition, MLPipelineRun, MLPipelineRunSpec, NestedPipeline, PipelineRef, Retry, RunCache, RunCacheMode,
+    RunInput, RunRef, StageState, StageStatus, Value,
 };
 use crate::expr::Scope;
 use crate::pipeline::FrozenNested;
@@ -308,13 +308,14 @@ pub(super) fn run(
         (names::STAGE_LABEL, stage.to_owned()),
         (names::RETRY_LABEL, status.retries.to_string()),
     ];
+    let again = status.remade > 0 || status.cache.as_ref().is_some_and(|cache| cache.refresh);
     let spec = MLPipelineRunSpec {
         pipeline_ref: Some(PipelineRef { name: nested.name.clone() }),
         params,
         scheduled_time: pass.run.spec.scheduled_time.clone(),
         priority: pass.run.spec.priority,
-        // What is made again is not to be taken from where it was lost.
-        cache: pass.run.spec.cache.or((status.remade > 0).then_some(RunCache::Refresh)),
+        // What is made again is not to be taken from where it was lost, nor is what a person wants to be run.
+        cache: pass.run.spec.cache.clone().or(again.then_some(RunCache { mode: RunCacheMode::Refresh })),
         ..MLPipelineRunSpec::default()
     };
     MLPipelineRun {

@@ -1,11 +1,11 @@
 //! A stage that runs another pipeline once for each item: each is an MLPipelineRun that belongs to this run, so many at a time. How far they are
-//! is counted from the runs in each pass; the status has the counts. When all are done, an attempt of the stage, the agent alone, keeps what became of
-//! them as the output `items`.
+//! is counted from the runs in each pass; the status has the counts. When all are done, an attempt of the stage, the agent alone, keeps what they
+//! made as outputs of the stage, and what became of them as the output `items`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millrace_contract::ToldOutput;
+use millrace_contract::{TOLD_OUTPUTS, ToldOutput};
 use serde_json::json;
 
 use super::graph::GATE_REJECTED;
@@ -98,24 +98,17 @@ pub(super) fn told(
             "index": index, "item": values.item(index), "run": run.metadata.name, "results": made.results, "metrics": made.metrics,
         });
         if !nested.outputs.is_empty() {
-            let outputs = made.outputs.iter().map(|(name, made)| {
-                let store =
-                    pass.frozen.store.as_ref().filter(|store| store::holds(store, &made.uri, made.access.as_ref()));
-                let elsewhere = || Hindrance::fail("OutputElsewhere", elsewhere(nested, index, name, &made.uri));
-                let OutputStatus { uri, digest, size, .. } = made;
-                store
-                    .map(|_| (name.clone(), ToldOutput { uri: uri.clone(), digest: digest.clone(), size: *size }))
-                    .ok_or_else(elsewhere)
-            });
-            line["outputs"] = json!(outputs.collect::<Result<BTreeMap<_, _>, _>>()?);
+            let told = |made: &OutputStatus| ToldOutput { uri: made.uri.clone(), digest: made.digest.clone() };
+            let outputs = made.outputs.iter().map(|(name, made)| (name, told(made)));
+            line[TOLD_OUTPUTS] = json!(outputs.collect::<BTreeMap<_, _>>());
         }
         text.push_str(&line.to_string());
         text.push('\n');
     }
     if text.len() > LONGEST_LIST {
         let message = format!(
-            "{}: the items with their results and metrics are {} bytes long, and at most {LONGEST_LIST} are kept: let the stage that \
-             pipeline.results names report less, or leave results out",
+            "{}: the items with their results, metrics and outputs are {} bytes long, and at most {LONGEST_LIST} are kept: let the stage that \
+             pipeline.results names report less, name fewer outputs, or run over fewer items",
             pass.at(name),
             text.len()
         );
@@ -124,12 +117,19 @@ pub(super) fn told(
     Ok(items::written(pass, name, values.total(), text))
 }
 
-fn elsewhere(nested: &NestedPipeline, index: u32, output: &str, uri: &str) -> String {
-    format!(
+/// Why what an item made cannot be kept: it does not lie in the store of this run.
+fn elsewhere(pass: &Pass<'_>, nested: &NestedPipeline, all: &[Found<'_>]) -> Option<String> {
+    let store = pass.frozen.store.as_ref()?;
+    let lies_there = |made: &OutputStatus| store::holds(store, &made.uri, made.access.as_ref());
+    let (index, output, uri) = (0..).zip(all).find_map(|(index, found): (u32, _)| {
+        let (name, made) = found.as_ref()?.1.outputs.iter().find(|(_, made)| !lies_there(made))?;
+        Some((index, name, &made.uri))
+    })?;
+    Some(format!(
         "output `{output}` of item {index} is {uri}, which is not in this pipeline's store: let the pipeline `{}` have the same store, or \
          leave pipeline.outputs out",
         nested.name
-    )
+    ))
 }
 
 fn look(
@@ -155,16 +155,18 @@ fn look(
     let all = found(pass, name, nested, &status, total);
     let tally = Tally::of(pass, name, &status, &all);
     let new = ItemsStatus { begun: tally.begun, ..fan_out::counted(pass, total, &tally.counts()) };
-    let over = !tally.failed.is_empty() && (each.fail_fast || tally.open == 0 && tally.absent.is_empty());
-    if over {
-        let runs = all.iter().flatten().filter(|(_, made)| made.state == StageState::Failed).map(|(run, _)| *run);
-        let mut lost = runs.filter(|run| inputs::lost_of(run).is_some());
-        let healed = lost.next().and_then(|run| nested::healed(pass, name, frozen, run, &status, stages, effects));
-        if let Some(healed) = healed {
+    let failed = |found: &&(&MLPipelineRun, StageStatus)| found.1.state == StageState::Failed;
+    if let Some((run, _)) = all.iter().flatten().filter(failed).find(|(run, _)| inputs::lost_of(run).is_some()) {
+        let status = StageStatus { items: Some(ItemsStatus { running: 0, ..new.clone() }), ..status.clone() };
+        if let Some(healed) = nested::healed(pass, name, frozen, run, &status, stages, effects) {
             return healed;
         }
     }
-    if over {
+    if let Some(message) = elsewhere(pass, nested, &all) {
+        status.items = Some(ItemsStatus { running: 0, ..new });
+        return attempt::fail(pass, name, status, "OutputElsewhere", &message, effects);
+    }
+    if !tally.failed.is_empty() && (each.fail_fast || tally.open == 0 && tally.absent.is_empty()) {
         status.items = Some(ItemsStatus { running: 0, ..new });
         let told = tally.failed.iter().map(|(index, why)| format!("item {index}: {why}"));
         let message = fan_out::told(told, tally.failed.len());
@@ -220,6 +222,8 @@ fn look(
                 return nested::hindered(pass, name, nested, status, hindrance, effects);
             }
         };
+        // What is made again from now on they have not been given.
+        status.attempt_time.get_or_insert(pass.time());
         match runs(pass, name, nested, &values, next, &status, stages) {
             Ok(mut runs) => {
                 for run in &mut runs {

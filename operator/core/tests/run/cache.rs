@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_core::api::StageState::{Failed, Pending, Running, Succeeded};
-use millrace_core::api::{CacheMode, MLPipelineRun, RetryFrom, RunCache, RunCode};
+use millrace_core::api::{CacheMode, MLPipelineRun, RetryFrom, RunCache, RunCacheMode, RunCode};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Crash, Fate};
@@ -240,26 +240,29 @@ fn off_neither_takes_nor_gives_and_refresh_gives_the_newest() {
 #[test]
 fn a_run_says_for_all_its_stages_what_they_do_with_the_cache() {
     let first = ended(chain(json!({})), "r1");
-    let of = |cache: RunCache, spec: Value| {
+    let of = |mode: RunCacheMode, spec: Value| {
         let mut cluster = after(spec, "r2", std::slice::from_ref(&first));
-        cluster.run.spec.cache = Some(cache);
+        cluster.run.spec.cache = Some(RunCache { mode });
         cluster.pass_time(Duration::from_mins(5));
         cluster.settle();
         cluster
     };
-    let fresh = of(RunCache::Refresh, chain(json!({})));
+    let fresh = of(RunCacheMode::Refresh, chain(json!({})));
     assert_eq!(fresh.created.keys().collect::<Vec<_>>(), ["r2-fit-1", "r2-load-1"]);
-    assert_eq!(fresh.stage("load").cache.as_ref().unwrap().miss.as_deref(), Some("spec.cache of the run is Refresh"));
+    assert_eq!(
+        fresh.stage("load").cache.as_ref().unwrap().miss.as_deref(),
+        Some("spec.cache.mode of the run is Refresh")
+    );
     let taken_by_a_third = |second: &Cluster| {
         let mut third = after(chain(json!({})), "r3", &[first.clone(), seen(second, 9)]);
         third.settle();
         third.stage("fit").cache.as_ref().unwrap().from.as_ref().unwrap().run.clone()
     };
     assert_eq!(taken_by_a_third(&fresh), "r2");
-    let off = of(RunCache::Off, chain(json!({})));
+    let off = of(RunCacheMode::Off, chain(json!({})));
     assert_eq!(off.created.len(), 2);
     assert_eq!(taken_by_a_third(&off), "r1");
-    let stays = of(RunCache::Refresh, chain(json!({ "cache": { "mode": "Off" } })));
+    let stays = of(RunCacheMode::Refresh, chain(json!({ "cache": { "mode": "Off" } })));
     assert_eq!(stays.stage("fit").cache, None);
 }
 

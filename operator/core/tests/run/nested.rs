@@ -466,8 +466,10 @@ fn every_item_is_given_what_the_stage_has() {
 /// A run whose stage found what the run was given lost.
 fn loses(cluster: &mut Cluster, run: &str) {
     let given = &cluster.nested[run].spec.inputs["rows"].artifact.clone().unwrap();
-    let message = "input \"numbers\" is lost: there is no such file";
-    let read = json!({ "numbers": { "uri": given.uri, "digest": given.digest, "size": given.size } });
+    // As a stage says it that runs a pipeline itself, whose own input is called as another one of this stage.
+    let message = "input \"numbers\" is lost: run x: stage `fit` failed: InputLost: input \"data\" is not there";
+    let other = json!({ "uri": "pvc://artifacts/models/1", "digest": given.digest, "size": 1 });
+    let read = json!({ "numbers": { "uri": given.uri, "digest": given.digest, "size": given.size }, "data": other });
     let failed = json!({ "state": "Failed", "reason": "InputLost", "message": message, "inputs": read });
     let number = run.rsplit('-').next().unwrap().parse().unwrap();
     ends(cluster, number, "False", "StageFailed", json!({ "stages": { "clean": failed } }));
@@ -547,7 +549,7 @@ fn what_a_nested_run_made_and_is_lost_is_made_by_another_that_takes_nothing_from
     says(&mut cluster, "True", "Succeeded", "", prepared());
     cluster.settle_until(|cluster| cluster.nested.contains_key("r-make-2"));
     let made = &cluster.nested["r-make-2"];
-    assert_eq!((json!(made.spec.cache), &cluster.nested["r-make-1"].spec.cache), (json!("Refresh"), &None));
+    assert_eq!((json!(made.spec.cache), &cluster.nested["r-make-1"].spec.cache), (json!({ "mode": "Refresh" }), &None));
     ends(&mut cluster, 2, "True", "Succeeded", prepared());
     cluster.settle();
     assert_eq!(cluster.condition("Succeeded").unwrap().0, "True", "{:#?}", cluster.status());

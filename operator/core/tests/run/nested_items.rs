@@ -8,7 +8,7 @@ use millrace_core::api::{Cancel, ItemsStatus, MLPipelineRun, RetryFrom};
 use millrace_core::run::ended_by;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Crash};
+use crate::cluster::{Cluster, Crash, Fate};
 use crate::{node, pipeline, stage};
 
 /// What a run comes to; one that hangs only begins.
@@ -222,12 +222,12 @@ fn what_the_runs_of_items_make_is_an_output_of_the_stage() {
     assert_eq!(lines[1]["outputs"], json!({}), "it is optional");
     let pod = cluster.jobs["r-fan-2"].1.spec.clone().unwrap().template.spec.unwrap();
     let mounts = pod.containers[0].volume_mounts.clone().unwrap();
-    let claim = mounts.iter().find(|mount| mount.mount_path == "/millrace/claim").unwrap();
+    let claim = mounts.iter().find(|mount| mount.mount_path == "/millrace/claim/runs").unwrap();
     let own = mounts.iter().find(|mount| mount.mount_path == "/millrace/stage").unwrap();
-    assert_eq!((claim.name.as_str(), claim.sub_path.as_deref()), (own.name.as_str(), None), "one file system");
+    assert_eq!((claim.name.as_str(), claim.sub_path.as_deref()), (own.name.as_str(), Some("runs")), "one mount");
     let reader = cluster.jobs["r-use-1"].1.spec.clone().unwrap().template.spec.unwrap();
     let mounts = reader.containers[0].volume_mounts.clone().unwrap();
-    assert!(mounts.iter().all(|mount| mount.mount_path != "/millrace/claim"), "{mounts:?}");
+    assert!(mounts.iter().all(|mount| !mount.mount_path.starts_with("/millrace/claim")), "{mounts:?}");
 }
 
 #[test]
@@ -578,4 +578,24 @@ fn in_any_order_each_item_has_one_run_of_an_attempt() {
         let one_each: BTreeMap<u32, usize> = (0..7).map(|index| (index, 1)).collect();
         assert_eq!(good, one_each, "seed {seed}");
     }
+}
+
+#[test]
+fn what_the_items_made_and_is_lost_before_it_is_kept_is_made_by_other_runs() {
+    let (cluster, make) = with_models("pvc://artifacts");
+    let mut cluster = cluster.fate("fan", 2, Fate::LosesInput("model"));
+    drive_making(&mut cluster, make);
+    assert_eq!(cluster.condition("Succeeded").unwrap().0, "True", "{:#?}", cluster.status());
+    let fan = cluster.stage("fan");
+    assert_eq!((fan.remade, fan.attempts, cluster.nested.len()), (1, 3, 6));
+    let again = cluster.nested.values().filter(|run| run.spec.cache.is_some()).count();
+    assert_eq!(again, 3, "they take nothing from the cache");
+}
+
+#[test]
+fn every_run_of_an_item_does_with_the_cache_what_its_run_does() {
+    let mut cluster = cluster(json!({}));
+    cluster.run.spec.cache = serde_json::from_value(json!({ "mode": "Off" })).unwrap();
+    cluster.reconcile();
+    assert_eq!(json!(cluster.nested["r-fan-1-0"].spec.cache), json!({ "mode": "Off" }));
 }

@@ -82,14 +82,12 @@ pub fn put_together(
     if let Some(told) = &items.told {
         let mut all = Vec::new();
         for (index, value) in (0..items.total).zip(&values) {
-            writeln!(lines, "{value}").map_err(unwritten)?;
-            all.extend(elsewhere::of_line(index, value, told, Layout::Objects, |output| {
-                task.outputs.contains_key(output)
-            })?);
+            writeln!(lines, "{}", elsewhere::for_people(value)).map_err(unwritten)?;
+            all.extend(elsewhere::of_line(index, value, told, Layout::Objects, task)?);
         }
-        let texts = remote.wait(stop, remote.texts(&all)).map_err(CollectError::Remote)?;
-        for (made, text) in all.iter().zip(texts) {
-            let found = made.in_manifest(text.as_deref())?;
+        let found = remote.wait(stop, remote.elsewhere(&all)).map_err(CollectError::Remote)?;
+        for (made, found) in all.iter().zip(found) {
+            let found = found?;
             if let Some(taken) = taken.get_mut(&made.output) {
                 let folder = of_store(&made.folder);
                 taken.extend(found.files.iter().map(|file| Taken::new(made.index, &folder, &found.path, file)));
@@ -143,9 +141,12 @@ pub fn put_together(
 }
 
 impl Remote {
-    /// The manifests of the stages that made these.
-    async fn texts(&self, all: &[Elsewhere]) -> Result<Vec<Option<Vec<u8>>>, RemoteError> {
-        let read = async |made: &Elsewhere| self.read(&of_store(&made.folder).join("manifest.json")).await;
+    /// These outputs, as the manifests of the stages that made them have them.
+    async fn elsewhere(&self, all: &[Elsewhere]) -> Result<Vec<Result<ManifestOutput, CollectError>>, RemoteError> {
+        let read = async |made: &Elsewhere| {
+            let text = self.read(&of_store(&made.folder).join("manifest.json")).await?;
+            Ok(made.in_manifest(text.as_deref()))
+        };
         stream::iter(all).map(read).buffered(AT_ONCE).try_collect().await
     }
 

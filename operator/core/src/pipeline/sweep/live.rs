@@ -12,11 +12,10 @@ use serde_json::Value;
 use super::record;
 use crate::api::{MLPipeline, MLPipelineRun, Store};
 use crate::names;
+use crate::names::RUNS;
 use crate::run::ended;
 use crate::store;
 
-/// The folder of all runs.
-const RUNS: &str = "runs";
 /// What ends an address in a text.
 const ENDS: &[char] = &['"', '\'', '`', ',', ';', '(', ')', '[', ']', '{', '}', '<', '>', '|', '\\', '?', '#'];
 

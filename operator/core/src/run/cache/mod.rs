@@ -55,8 +55,8 @@ fn asked(pass: &Pass<'_>, name: &str, stage: &FrozenContainer) -> Option<Asked> 
     };
     let written = stage.cache.clone().map(|cache| Asked { cache, written: true });
     let mut asked = written.or_else(usual)?;
-    if let Some(run) = pass.run.spec.cache {
-        asked.cache.mode = run.over(asked.cache.mode);
+    if let Some(run) = &pass.run.spec.cache {
+        asked.cache.mode = run.mode.over(asked.cache.mode);
     }
     Some(asked).filter(|asked| asked.cache.mode != CacheMode::Off)
 }
@@ -106,9 +106,9 @@ pub(super) fn look(
     }
     let said = CacheStatus { key: Some(keyed.key.clone()), ..said };
     if !is_auto || said.refresh {
-        let why = match (said.refresh, pass.run.spec.cache) {
+        let why = match (said.refresh, &pass.run.spec.cache) {
             (true, _) => "it is asked to be run again",
-            (_, Some(_)) => "spec.cache of the run is Refresh",
+            (_, Some(_)) => "spec.cache.mode of the run is Refresh",
             _ => "cache.mode is Refresh",
         };
         return miss(said, why.to_owned());
