@@ -81,8 +81,9 @@ pub async fn logs(cluster: &Cluster, command: &Logs) -> Result<Answer, Error> {
     if let (Some(item), Some(stage)) = (command.item, &command.stage)
         && items.is_none_or(|items| item >= items.total)
     {
-        let there = items
-            .map_or_else(|| "has no items".to_owned(), |items| format!("has {} items, counted from 0", items.total));
+        let begun = status.stages.get(stage).is_some_and(|stage| stage.start_time.is_some());
+        let none = if begun { "has no items" } else { "has not begun" };
+        let there = items.map_or_else(|| none.to_owned(), |items| format!("has {} items, counted from 0", items.total));
         return Err(Error::said(format!(
             "stage {stage} of run {} {there}: --item {item} is none of them",
             command.run
@@ -252,9 +253,12 @@ async fn own_run_of(
     let uid = run.metadata.uid.clone().unwrap_or_default();
     let Some(item) = command.item else {
         let Some(own) = nested_run(&run.name_any(), name, stage, attempt) else { return Ok(None) };
-        // Between two tries its name is a guess.
         let found = api.get_opt(&own).await.map_err(|error| Error::request("read", &own, error))?;
-        let is_its = found.is_some_and(|found| found.labels().get(RUN_UID_LABEL) == Some(&uid));
+        let is_its = found.as_ref().is_some_and(|found| found.labels().get(RUN_UID_LABEL) == Some(&uid));
+        // Between two tries its name is a guess.
+        if found.is_none() && stage.run.is_some() {
+            return Err(Error::said(format!("stage {name} was the run {own}, which is deleted, and its logs with it")));
+        }
         return Ok(is_its.then(|| (name.clone(), own)));
     };
     if stage.items.as_ref().is_none_or(|items| items.begun == 0) {
@@ -266,6 +270,9 @@ async fn own_run_of(
     let listed = listed.map_err(|error| Error::request("list", "the runs of its items", error))?;
     let number = |run: &MLPipelineRun| run.labels().get(ATTEMPT_LABEL).and_then(|number| number.parse::<u32>().ok());
     let last = listed.items.iter().max_by_key(|run| number(run));
+    if last.is_none() && stage.items.as_ref().is_some_and(|items| item < items.begun) {
+        return Err(Error::said(format!("the run of item {item} of stage {name} is deleted, and its logs with it")));
+    }
     Ok(last.map(|last| (format!("{name}[{item}]"), last.name_any())))
 }
 

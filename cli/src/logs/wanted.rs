@@ -33,10 +33,19 @@ impl Logs {
         }
         let name = self.stage.as_deref().unwrap_or_default();
         let Some(stage) = status.stages.get(name) else { return Err(format!("stage {name} has not begun")) };
-        if stage.items.is_some() && !(self.kept && self.item.is_some()) {
-            return Err(format!(
-                "stage {name} runs over items, and each counts its own attempts: write --kept and --item too"
-            ));
+        if let Some(items) = &stage.items {
+            let (missing, are_runs) = (self.item.is_none(), items.begun > 0);
+            let write = match (self.kept || are_runs, missing) {
+                (true, false) => None,
+                (true, true) => Some("--item"),
+                (false, false) => Some("--kept"),
+                (false, true) => Some("--kept and --item"),
+            };
+            if let Some(write) = write {
+                return Err(format!(
+                    "stage {name} runs over items, and each counts its own attempts: write {write} too"
+                ));
+            }
         }
         let made = stage.attempts;
         match self.attempt {

@@ -29,6 +29,10 @@ pub enum CollectError {
         "output {output:?} of item {index} is not what the item reported: {path} has changed; begin the stage again with retryFrom"
     )]
     Changed { index: u64, output: String, path: String },
+    #[error(
+        "what item {index} made may not be read: {state}. Let its program write what others may read (umask 022), or run as no user of its own"
+    )]
+    Denied { index: u64, state: String },
     #[error(transparent)]
     Items(#[from] ItemsError),
     #[error(transparent)]
@@ -156,6 +160,9 @@ impl Collected {
             link(&source, &target).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => {
                     CollectError::Lost { index, why: format!("{} is not there", short(&source)) }
+                }
+                _ if File::open(&source).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) => {
+                    CollectError::Denied { index, state: folders::state(&source) }
                 }
                 _ => StoreError::new(&target, error).into(),
             })?;

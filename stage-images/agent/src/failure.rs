@@ -87,6 +87,9 @@ impl Failure {
             | Self::Code(CodeError::Stopped)
             | Self::Collect(CollectError::Stopped)
             | Self::End(EndError::Terminated { .. }) => ReportReason::Terminated,
+            Self::Input(InputError::Denied { .. }) | Self::Collect(CollectError::Denied { .. }) => {
+                ReportReason::StoreNotReadable
+            }
             Self::Code(_)
             | Self::Input(_)
             | Self::Collect(CollectError::Lost { .. } | CollectError::Changed { .. }) => ReportReason::InputLost,
@@ -172,6 +175,7 @@ fn of_items(error: &ItemsError) -> ReportReason {
     match error {
         ItemsError::Lost(InputError::Stopped(_)) => ReportReason::Terminated,
         ItemsError::Lost(InputError::Remote { source, .. }) => of_remote(source),
+        ItemsError::Lost(InputError::Denied { .. }) => ReportReason::StoreNotReadable,
         ItemsError::Lost(_) | ItemsError::List(_) => ReportReason::InputLost,
         ItemsError::Index(_)
         | ItemsError::Order(_)

@@ -25,15 +25,7 @@ pub struct StoreError {
 impl StoreError {
     /// Says who tried, what the folder allows, and what to change.
     pub fn new(path: &Path, source: io::Error) -> Self {
-        let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(path);
-        let folder = fs::metadata(existing).map_or_else(
-            |error| format!("{} cannot be looked at: {error}", existing.display()),
-            |found| {
-                let mode = found.mode() & 0o7777;
-                format!("{} has owner {}:{} and mode {mode:04o}", existing.display(), found.uid(), found.gid())
-            },
-        );
-        let state = format!("the pod runs as {}:{}, {folder}", geteuid(), getegid());
+        let state = state(path);
         let remedy = match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 "The claim is full: make it larger, or delete folders below runs/ whose runs and models are not needed any more"
@@ -51,6 +43,19 @@ impl StoreError {
         };
         Self { path: path.to_owned(), source, state, remedy }
     }
+}
+
+/// Who tries, and what the file or the folder above it allows.
+pub fn state(path: &Path) -> String {
+    let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(path);
+    let found = fs::metadata(existing).map_or_else(
+        |error| format!("{} cannot be looked at: {error}", existing.display()),
+        |found| {
+            let mode = found.mode() & 0o7777;
+            format!("{} has owner {}:{} and mode {mode:04o}", existing.display(), found.uid(), found.gid())
+        },
+    );
+    format!("the pod runs as {}:{}, {found}", geteuid(), getegid())
 }
 
 /// Where an attempt works.

@@ -1,12 +1,14 @@
 //! Compares each input with what its producer reported, before the command starts: with a damaged input the stage fails
 //! instead of training on it.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use millrace_contract::{Task, TaskInput};
 use millrace_files::digest::{self, DigestError, Stop};
 use thiserror::Error;
 
+use crate::folders;
 use crate::place::Place;
 use crate::remote::{self, Budget, RemoteError};
 
@@ -20,6 +22,10 @@ pub enum InputError {
     Digest { name: String, path: PathBuf, found: String, expected: String },
     #[error("input {name:?} cannot be used: {source}")]
     Unreadable { name: String, source: DigestError },
+    #[error(
+        "input {name:?} may not be read: {state}. Let its producer write what others may read (umask 022), or run both as the same user"
+    )]
+    Denied { name: String, state: String },
     #[error("input {name:?}: {source}")]
     Remote { name: String, source: RemoteError },
     #[error("stopped while input {0:?} was checked")]
@@ -50,6 +56,16 @@ pub fn bring_one(
     })
 }
 
+/// What one may not read is not lost: its producer would write it in the same way again.
+fn unusable(name: String, source: DigestError) -> InputError {
+    match source {
+        DigestError::Read { path, source } if source.kind() == ErrorKind::PermissionDenied => {
+            InputError::Denied { name, state: folders::state(&path) }
+        }
+        source => InputError::Unreadable { name, source },
+    }
+}
+
 /// Every input is there and is what its producer reported.
 pub fn verify(task: &Task, place: &Place, stop: Stop<'_>) -> Result<(), InputError> {
     task.inputs.iter().try_for_each(|(name, input)| one(name, input, place, stop))
@@ -66,7 +82,7 @@ pub fn one(name: &str, input: &TaskInput, place: &Place, stop: Stop<'_>) -> Resu
             InputError::Missing { name: name(), path, expected: input.digest.clone(), size: input.size }
         }
         DigestError::Stopped(_) => InputError::Stopped(name()),
-        source => InputError::Unreadable { name: name(), source },
+        source => unusable(name(), source),
     };
     // Sizes first: they are cheap, and tell most of what can be wrong.
     let found: u64 = digest::walk(&path, stop).map_err(failed)?.iter().map(|entry| entry.size).sum();
@@ -78,4 +94,22 @@ pub fn one(name: &str, input: &TaskInput, place: &Place, stop: Stop<'_>) -> Resu
         return Err(InputError::Digest { name: name(), path: shown(), found, expected: input.digest.clone() });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::*;
+
+    #[test]
+    fn what_may_not_be_read_is_not_lost() {
+        let read = |kind: ErrorKind| DigestError::Read { path: "/tmp".into(), source: Error::from(kind) };
+        let denied = unusable("rows".to_owned(), read(ErrorKind::PermissionDenied));
+        assert!(
+            matches!(denied, InputError::Denied { .. }) && denied.to_string().contains("/tmp has owner 0:0"),
+            "{denied}"
+        );
+        assert!(matches!(unusable("rows".to_owned(), read(ErrorKind::Other)), InputError::Unreadable { .. }));
+    }
 }

@@ -73,7 +73,9 @@ fn own(
     if status.remade >= MOST {
         return Err(format!("its items have run again {MOST} times: {WHO}"));
     }
-    let said = format!("what its items made was lost, and they run again: {message}");
+    // The agent says what a person would have to do.
+    let lost = message.split("; begin the stage again").next().unwrap_or(message);
+    let said = format!("what its items made was lost, and they run again: {lost}");
     effects.warn(OUTPUT_LOST, format!("stage {name}: {said}"));
     Ok(remade(pass, name, status, &said))
 }

@@ -126,8 +126,8 @@ fn elsewhere(pass: &Pass<'_>, nested: &NestedPipeline, all: &[Found<'_>]) -> Opt
         Some((index, name, &made.uri))
     })?;
     Some(format!(
-        "output `{output}` of item {index} is {uri}, which is not in this pipeline's store: let the pipeline `{}` have the same store, or \
-         leave pipeline.outputs out",
+        "output `{output}` of item {index} is {uri}, which is not in this pipeline's store: let the pipeline `{}` have the same store, and begin \
+         this stage again (retryFrom its name); or leave pipeline.outputs out",
         nested.name
     ))
 }

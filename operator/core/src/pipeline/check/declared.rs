@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use millrace_contract::{ArtifactKind, Outcome, OutputRecord, REPORT_LIMIT, Report, ReportReason, Usage};
+
 use super::{Problems, name, params};
 use crate::api::{ArtifactType, Output, ParamSpec, ParamType, StageTemplateSpec};
 
@@ -20,6 +22,46 @@ pub(super) fn params(declared: &BTreeMap<String, ParamSpec>, path: &str, problem
         if let Some(default) = param.default.as_ref().filter(|value| !value.is_null()) {
             params::fits(default, param, &format!("{at}.default"), problems);
         }
+    }
+}
+
+/// What a stage makes is told in its pod's report, which the kubelet keeps so much of.
+pub(super) fn reported<'a>(stage: &str, outputs: impl Iterator<Item = &'a str>, path: &str, problems: &mut Problems) {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let record = OutputRecord {
+        kind: ArtifactKind::Artifact,
+        digest,
+        size: 0,
+        files: 1,
+        items: None,
+        signature: None,
+        format: None,
+    };
+    let outputs: BTreeMap<String, OutputRecord> = outputs.map(|name| (name.to_owned(), record.clone())).collect();
+    let count = outputs.len();
+    let report = Report {
+        millrace: "v1".to_owned(),
+        run_uid: "0".repeat(36),
+        stage: stage.to_owned(),
+        attempt: 1,
+        outcome: Outcome::Succeeded,
+        reason: ReportReason::Completed,
+        message: String::new(),
+        exit_code: Some(0),
+        winner: Some(1),
+        results: BTreeMap::new(),
+        metrics: BTreeMap::new(),
+        champion: BTreeMap::new(),
+        outputs,
+        tail: String::new(),
+        usage: Usage::default(),
+    };
+    let size = serde_json::to_string(&report).map_or(0, |text| text.len());
+    if size > REPORT_LIMIT {
+        let message = format!(
+            "{count} outputs need {size} bytes in the report of the stage, which has {REPORT_LIMIT}: declare fewer, with shorter names, or one that is a folder"
+        );
+        problems.add(path, "TooManyOutputs", message);
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::edges::{Edges, Tie};
 use super::expression::Told;
 use super::resolve::Resolved;
-use super::{Problems, base_names, expression, for_each, inputs, name, stage, time};
+use super::{Problems, base_names, declared, expression, for_each, inputs, name, stage, time};
 use crate::api::{InputMode, MLPipelineSpec, Retry};
 
 /// Checks one and draws the edges of its parameters.
@@ -31,6 +31,9 @@ pub(super) fn check(
             );
             problems.add(format!("{outputs}.{output}.from"), "InvalidReference", message);
         }
+    }
+    if resolved.stage.for_each.is_some() {
+        declared::reported(name, resolved.made().into_keys(), &outputs, problems);
     }
     if resolved.stage.for_each.is_some() && !nested.outputs.is_empty() && !resolved.stored {
         let message = "without a store there is nowhere to keep what the runs of items make: write store into the pipeline, or leave outputs out";

@@ -113,6 +113,7 @@ fn program(
     name::labels(&stage.outputs, &format!("{at}.outputs"), "an output", problems);
     name::distinct(stage.outputs.keys(), &format!("{at}.outputs"), problems);
     declared::formats(&stage.outputs, &format!("{at}.outputs"), problems);
+    declared::reported(name, resolved.made().into_keys(), &format!("{at}.outputs"), problems);
     time::duration(stage.timeout.as_deref(), &format!("{at}.timeout"), problems);
     time::duration(stage.pending_timeout.as_deref(), &format!("{at}.pendingTimeout"), problems);
     time::retry(stage.retry.as_ref(), &format!("{at}.retry"), &expression::own_names(resolved, spec), problems);

@@ -218,6 +218,13 @@ fn what_a_pipeline_cannot_do_for_each_item_is_refused_with_what_to_write() {
         problems.iter().any(|p| p.path == at("pipeline.outputs") && p.message.contains("write store")),
         "{problems:?}"
     );
+    let many = |count: usize| {
+        let outputs: serde_json::Map<String, Value> =
+            (0..count).map(|n| (format!("o{n}"), json!({ "from": "fit.data" }))).collect();
+        runs(list(), json!({ "pipeline": { "outputs": outputs } }))
+    };
+    assert!(checked(many(28)).is_ok());
+    refused(many(32), &at("pipeline.outputs"), "33 outputs need");
     let unknown = json!({ "pipeline": { "params": { "a": "$[[ itm ]]" } } });
     refused(runs(list(), unknown), &at("pipeline.params.a"), "`itm` is unknown");
     let once = json!({ "pipeline": { "params": { "a": "$[[ item ]]" } }, "forEach": null });
