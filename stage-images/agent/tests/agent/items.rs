@@ -197,7 +197,8 @@ fn of_runs() -> Stage {
         fs::rename(made.path("stage"), claim.join(&folder)).unwrap();
         let uri = format!("pvc://artifacts/{folder}/attempts/1/outputs/made");
         let output = json!({ "uri": uri, "digest": record.digest });
-        list.push_str(&format!("{}\n", json!({ "index": index, "outputs": { "part": output } })));
+        list.push_str(&json!({ "index": index, "outputs": { "part": output } }).to_string());
+        list.push('\n');
     }
     fs::create_dir_all(stage.path("items")).unwrap();
     fs::write(stage.path("items/list"), &list).unwrap();

@@ -70,7 +70,9 @@ impl Resolved<'_> {
     /// With `forEach` each is a folder. `listed`: what became of the items is kept.
     fn of_items<'o>(&self, mut made: BTreeMap<&'o str, ArtifactType>, listed: bool) -> BTreeMap<&'o str, ArtifactType> {
         if self.stage.for_each.is_some() {
-            made.values_mut().for_each(|kind| *kind = ArtifactType::Artifact);
+            for kind in made.values_mut() {
+                *kind = ArtifactType::Artifact;
+            }
             if listed && self.stored {
                 made.insert(ITEMS_OUTPUT, ArtifactType::Artifact);
             }
