@@ -35,6 +35,8 @@ class ClaimTest(ClusterTest):
 
 
 class OneNode(CommandLine, ClaimTest):
+    # With a node that comes.
+    part = 2
     only_local = "adds a node: only to a cluster that the tests made"
 
     def setUp(self):

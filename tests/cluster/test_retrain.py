@@ -68,6 +68,9 @@ class Callers(threading.Thread):
 
 
 class Retrain(ClusterTest):
+    # With a model, and the longest of all: it begins with the heavy ones.
+    part = 2
+
     def test_drift_starts_a_run_whose_model_passes_the_gate_and_the_canary_and_is_promoted(self):
         rows = list(csv.DictReader((EXAMPLE / "penguins.csv").open()))
         known, new = ([r for r in rows if (r["island"] == "Biscoe") == is_new] for is_new in (False, True))
