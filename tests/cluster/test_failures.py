@@ -32,6 +32,15 @@ class Failures(ClusterTest):
         slow = self.failed()["stages"]["slow"]
         self.assertEqual(slow["reason"], "Timeout")
 
+    def test_what_another_user_wrote_for_itself_alone_is_told_and_not_made_again(self):
+        self.claim()
+        private = script('umask 077; echo x > "$MILLRACE_OUTPUT_DATA"', outputs={"data": {}}, runAsUser=1234)
+        tell = script('cat "$MILLRACE_INPUT_DATA"', inputs={"data": {"from": "make.data"}})
+        self.run_inline({"make": private, "tell": tell}, store={"pvc": {"claimName": "artifacts"}})
+        stages = self.failed()["stages"]
+        self.assertEqual((stages["tell"]["reason"], stages["make"]["attempts"]), ("StoreNotReadable", 1), stages)
+        self.assertRegex(stages["tell"]["message"], r'input "data" may not be read: the pod runs as [0-9:]+, .* has owner 1234:[0-9]+ and mode 0600')
+
     def test_exit_0_without_the_output_is_no_success(self):
         self.claim()
         self.run_inline({"lazy": script("true", outputs={"data": {}})}, store={"pvc": {"claimName": "artifacts"}})
