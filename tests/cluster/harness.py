@@ -3,10 +3,12 @@
 A test sees what a user sees: objects, statuses, events, logs, bytes. Nothing here reaches into the operator.
 """
 
+import atexit
 import json
 import os
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 import urllib.request
@@ -22,6 +24,9 @@ DEBIAN = "docker.io/library/debian:bookworm-slim"
 LOCAL = os.environ.get("CLUSTER") != "current"
 # What tests may take of the cluster at a time, all together: two processors have no more.
 ROOM = 8
+# Behind the others by name: see `first_node`.
+SECOND = "second"
+SECOND_COMES = threading.Lock()
 
 
 def wait_for(what: str, probe, seconds: float = 90, every: float = 0.2):
@@ -112,13 +117,25 @@ class ClusterTest(unittest.TestCase):
         return Path(folder.name)
 
     def own_node(self) -> str:
-        """A second node, where the pods of this test may go and those of no other. Behind the others by name: see `first_node`."""
-        name = f"own-{self.namespace[-6:]}"
-        tolerations = json.dumps([{"key": "millrace-test", "operator": "Equal", "value": name}])
-        kubectl("annotate", "namespace", self.namespace, f"scheduler.alpha.kubernetes.io/defaultTolerations={tolerations}")
+        """A second node, where the pods of this test may go and those of no other."""
+        name = f"{SECOND}-{self.namespace[-6:]}"
+        self.tolerate(name)
         self.addCleanup(remove_node, name)
         change_node("add", name, "--taint", f"millrace-test={name}:NoSchedule")
         return name
+
+    def second_node(self) -> str:
+        """One for all tests that ask for it, because it takes a minute to come. It goes at the end."""
+        self.tolerate(SECOND)
+        with SECOND_COMES:
+            if SECOND not in [node["metadata"]["name"] for node in get("nodes")["items"]]:
+                change_node("add", SECOND, "--taint", f"millrace-test={SECOND}:NoSchedule")
+                atexit.register(remove_node, SECOND)
+        return SECOND
+
+    def tolerate(self, taint: str) -> None:
+        tolerations = json.dumps([{"key": "millrace-test", "operator": "Equal", "value": taint}])
+        kubectl("annotate", "namespace", self.namespace, f"scheduler.alpha.kubernetes.io/defaultTolerations={tolerations}")
 
     def claim(self, name: str = "artifacts") -> None:
         spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}

@@ -35,13 +35,11 @@ class ClaimTest(ClusterTest):
 
 
 class OneNode(CommandLine, ClaimTest):
-    # With a node that comes.
-    part = 2
     only_local = "adds a node: only to a cluster that the tests made"
 
     def setUp(self):
         super().setUp()
-        self.far = self.own_node()
+        self.far = self.second_node()
 
     def let_go(self, stage: str) -> None:
         [pod] = self.get("pods", selector=f"millrace.dev/stage={stage}")["items"]
