@@ -5,7 +5,7 @@ Ready, beside as many bare pods of the same template from create to Ready.
     run.py [--rounds 3]
 
 Needs KUBECONFIG of a cluster that `make install` made, and the cluster for itself; takes and leaves a namespace of its own. Prints Markdown.
-The model is that of tests/cluster/test_scale.py; a pod is to have two requests at a time.
+The model is that of tests/cluster/test_scale.py; a pod is to have four requests at a time.
 """
 
 import argparse
@@ -28,7 +28,9 @@ from harness import kubectl, wait_for
 from run import Proxy, is_ready
 from test_scale import Holds, Scaling
 
-TARGET = 2
+# Requests at a time before the step, and how many a pod is to have: not so close that one more is another pod.
+BASE = 3
+TARGET = 4
 STEPS = (1.5, 2, 10)
 SCALE = {"min": 1, "max": 12, "target": TARGET}
 # Else ten pods ask for more processors than a small machine has.
@@ -83,7 +85,7 @@ class Steps(Scaling):
             print(f"| {step} | {self.pods(step)} | {' | '.join(cells)} |", flush=True)
 
     def pods(self, step: float) -> int:
-        return math.ceil(step * TARGET / TARGET)
+        return math.ceil(math.ceil(step * BASE) / TARGET)
 
     def one(self, step: float) -> tuple[float, float, float, float]:
         self.serve(1, scale=SCALE, server=SERVER)
@@ -92,7 +94,7 @@ class Steps(Scaling):
         namespace, revision, wanted = self.namespace, self.revision(), self.pods(step)
         holds = Holds(self.address)
         try:
-            holds.hold(TARGET)
+            holds.hold(BASE)
             time.sleep(STEADY)
             self.assertEqual(self.wanted(), 1, "the load before the step is not what one pod is for")
             with Proxy() as proxy:
@@ -100,7 +102,7 @@ class Steps(Scaling):
                 asked = Watch(proxy, named, lambda found: any(d["spec"]["replicas"] >= wanted for d in found.values()))
                 pods = Watch(proxy, f"/api/v1/namespaces/{namespace}/pods?labelSelector=millrace.dev/revision={revision}", ready(wanted))
                 began = time.monotonic()
-                holds.hold(math.ceil(step * TARGET))
+                holds.hold(math.ceil(step * BASE))
                 decided = asked.wait(f"decision for {wanted} pods")
                 there = pods.wait(f"{wanted} pods that are Ready")
         finally:
