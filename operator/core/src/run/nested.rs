@@ -199,10 +199,7 @@ pub(super) fn healed(
     stages: &Stages,
     effects: &mut Effects,
 ) -> Option<StageStatus> {
-    let (reason, message) = failure(run)?;
-    if [BY_HAND, BY_ANOTHER].contains(&reason) {
-        return None;
-    }
+    let (_, message) = own_failure(run)?;
     let (input, said) = inputs::lost_of(run)?;
     let called = run.metadata.name.as_deref().unwrap_or_default();
     match heal::heal_nested(pass, name, (frozen, input), status, &format!("run {called}: {said}"), stages, effects) {
@@ -224,10 +221,10 @@ fn tried_again(
     status: &StageStatus,
     effects: &mut Effects,
 ) -> Option<StageStatus> {
-    let (reason, message) = failure(run)?;
-    // What a person ended is not begun again, and what was refused would be refused again, unless it was for the others that ran.
+    let (reason, message) = own_failure(run)?;
+    // What was refused would be refused again, unless it was for the others that ran.
     let begun = run.status.as_ref().is_some_and(|status| status.start_time.is_some());
-    if [BY_HAND, BY_ANOTHER].contains(&reason) || !begun && reason != hold::FORBIDDEN {
+    if !begun && reason != hold::FORBIDDEN {
         return None;
     }
     let failures = status.failures + 1;
@@ -345,6 +342,11 @@ fn failure(run: &MLPipelineRun) -> Option<(&str, String)> {
         other => other,
     };
     Some((reason, format!("run {called}: {}", failed.message)))
+}
+
+/// The same of one that nobody ended: what a person or a newer run ended is not begun again.
+fn own_failure(run: &MLPipelineRun) -> Option<(&str, String)> {
+    failure(run).filter(|(reason, _)| ![BY_HAND, BY_ANOTHER].contains(reason))
 }
 
 /// What became of the run so far.

@@ -155,12 +155,13 @@ fn look(
     let all = found(pass, name, nested, &status, total);
     let tally = Tally::of(pass, name, &status, &all);
     let new = ItemsStatus { begun: tally.begun, ..fan_out::counted(pass, total, &tally.counts()) };
-    let failed = |found: &&(&MLPipelineRun, StageStatus)| found.1.state == StageState::Failed;
-    if let Some((run, _)) = all.iter().flatten().filter(failed).find(|(run, _)| inputs::lost_of(run).is_some()) {
+    let mut failed = all.iter().flatten().filter(|(_, made)| made.state == StageState::Failed);
+    let healed = failed.find_map(|(run, _)| {
         let status = StageStatus { items: Some(ItemsStatus { running: 0, ..new.clone() }), ..status.clone() };
-        if let Some(healed) = nested::healed(pass, name, frozen, run, &status, stages, effects) {
-            return healed;
-        }
+        nested::healed(pass, name, frozen, run, &status, stages, effects)
+    });
+    if let Some(healed) = healed {
+        return healed;
     }
     if let Some(message) = elsewhere(pass, nested, &all) {
         status.items = Some(ItemsStatus { running: 0, ..new });

@@ -71,10 +71,8 @@ pub fn put_together(
 ) -> Result<Together, CollectError> {
     let values = item::all(items, place, stop)?;
     let remote = &stage.remote;
-    let mut taken: BTreeMap<&String, Vec<Taken>> = BTreeMap::new();
-    for name in task.outputs.keys().filter(|output| *output != ITEMS_OUTPUT) {
-        taken.insert(name, Vec::new());
-    }
+    let names = task.outputs.keys().filter(|output| *output != ITEMS_OUTPUT);
+    let mut taken: BTreeMap<&String, Vec<Taken>> = names.map(|name| (name, Vec::new())).collect();
     let path = place.at(output_path(task.attempt, ITEMS_OUTPUT));
     let unwritten = |source| StoreError::new(&path, source);
     let mut lines = BufWriter::new(File::create(&path).map_err(unwritten)?);
