@@ -23,6 +23,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod pod;
 pub mod problem;
+mod reach;
 pub mod reader;
 pub mod routing;
 pub mod run;

@@ -39,6 +39,9 @@ pub const FETCHES_LABEL: &str = "millrace.dev/fetches-model";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub const MANAGED_BY: &str = "millrace";
 
+/// On what writes a ModelDeployment's payload log into a table, with its name: the pods have it instead of [`DEPLOYMENT_LABEL`].
+pub const LOG_WRITER_LABEL: &str = "millrace.dev/payload-log";
+
 /// On everything that is for a namespace's routers, with the value [`ROUTER`].
 pub const ROUTER_LABEL: &str = "millrace.dev/router";
 /// The Deployment of a namespace's routers, and what stands beside it.
@@ -90,6 +93,13 @@ pub fn job(run: &str, stage: &str, attempt: u32) -> String {
         return joined(&[run, stage, hash, &attempt]);
     }
     joined(&[run, stage, &attempt])
+}
+
+/// What writes a ModelDeployment's payload log into a table. With a hash: `a-log` may be another ModelDeployment.
+#[must_use]
+pub fn log_writer(deployment: &str) -> String {
+    let hash = &sha256_hex(deployment.as_bytes())[..STAGE_HASH];
+    joined(&[deployment, "log", hash])
 }
 
 /// The run of an item, of a stage that runs a pipeline for each of them.

@@ -140,7 +140,7 @@ impl Log {
         ensure(is_name(model), || at("model"), "must be lower-case letters, digits, - and .")?;
         ensure(*sampling > 0.0 && *sampling <= 1.0, || at("sampling"), "must be over 0 and up to 1")?;
         ensure(*body_bytes <= Self::LONGEST_BODY, || at("bodyBytes"), "must not be more than 1048576")?;
-        let Sink { address, batched: _, token, ca } = sink;
+        let Sink { address, batched: _, tells: _, token, ca } = sink;
         let at = |field: &str| at(&format!("sink.{field}"));
         dialled(address, &at)?;
         trusted(address, token.as_ref(), ca.as_ref(), &at)

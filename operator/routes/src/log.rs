@@ -28,13 +28,16 @@ pub struct Log {
 }
 
 /// Where events go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Sink {
     pub address: String,
     /// Many events in a request, as CloudEvents' batched mode has them.
     #[serde(default)]
     pub batched: bool,
+    /// It is Millrace's own and says in a line why it takes nothing. What any other answers is nobody's to read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tells: bool,
     /// A bearer token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Entry>,

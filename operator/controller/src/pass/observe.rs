@@ -362,7 +362,11 @@ impl Passes {
         let wanted = deployment.spec.server.iter().filter_map(|s| s.settings.pod_template.clone()).collect();
         let mut pods: Vec<_> = self.stores.server_pods.group(&group).into_values().collect();
         let look_again = self.warnings.tell(&self.client, &id.namespace, &mut pods, now).await;
-        let deployments = self.stores.server_deployments.group(&group);
+        let mut deployments = self.stores.server_deployments.group(&group);
+        let log_writer = deployments.remove(&names::log_writer(&id.name));
+        let applied_log_writer = log_writer
+            .as_ref()
+            .and_then(|there| self.stores.applied.get(&Id::new(&id.namespace, &there.name), &there.uid));
         let applied = self.stores.applied.of(&id.namespace, deployments.iter().map(|(name, view)| (name, &view.uid)));
         let services = self.stores.services.group(&group);
         let uids = services.iter().map(|(name, view)| (name, &view.uid));
@@ -380,6 +384,8 @@ impl Passes {
             applied_services,
             model_versions: self.stores.versions.group(&id.namespace).into_values().collect(),
             deployments: deployments.into_values().collect(),
+            log_writer,
+            applied_log_writer,
             pods,
             service: self.stores.services.get(id),
             services,

@@ -49,7 +49,7 @@ impl Writer {
                 let is_free = has_controller_of(wanted.meta());
                 let known = self.stores.server_deployments.get(&id(wanted.meta())).is_some();
                 let put = self.put(namespace, &*wanted, known, deployment_over, is_free, shape_of_deployment).await?;
-                Ok(put.map(|put| self.deployment_made(namespace, put)).err())
+                Ok(put.map(|put| self.deployment_made(namespace, deployment::digest(&wanted.spec), put)).err())
             }
             Apply::Service(wanted) => {
                 let is_free = has_controller_of(wanted.meta());
@@ -105,11 +105,11 @@ impl Writer {
     }
 
     /// Keeps what became of a Deployment.
-    fn deployment_made(&self, namespace: &str, put: Put<Deployment>) {
+    fn deployment_made(&self, namespace: &str, asked: u64, put: Put<Deployment>) {
         let Put { made, before } = put;
         let id = Id::new(namespace, made.name_any());
         let view = deployment_view(&made);
-        let applied = Applied::new(0, view.shape, view.generation);
+        let applied = Applied::new(asked, view.shape, view.generation);
         let news = remember(&self.stores.applied, &id, view.uid, before, applied);
         self.put_made(&self.stores.server_deployments, &id, made, server_deployment, wake::server_deployment, news);
     }

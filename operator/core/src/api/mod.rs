@@ -69,7 +69,7 @@ pub use model_version::{
 pub use monitoring::{Drift, DriftMethod, DriftStatus, FeatureDrift, Monitoring, PredictionDrift};
 pub use nested::{NestedOutput, NestedPipeline};
 pub use param::{ParamSpec, ParamType, Value};
-pub use payload_log::{LogMode, LogSink, PayloadLog, PayloadLogStatus};
+pub use payload_log::{LogMode, LogSink, LogTable, PayloadLog, PayloadLogStatus};
 pub use pipeline_inputs::{AddressInput, PipelineInput, RunInput};
 pub use pipeline_trigger::{EndedRun, PipelineTrigger, PipelineTriggerStatus, UpstreamOutcome};
 pub use pod_settings::{

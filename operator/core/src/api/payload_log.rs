@@ -4,16 +4,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::JwksKey;
+use super::{JwksKey, StoreAccess, schema};
 
-/// A share of the requests goes, with the answers, to a sink as CloudEvents: of the types `dev.millrace.inference.request` and
+/// A share of the requests goes, with the answers, to a sink of yours or into a table, as CloudEvents: of the types `dev.millrace.inference.request` and
 /// `dev.millrace.inference.response`, paired by `requestid`. Routers send them, and no caller waits: what has no room is dropped and
 /// counted. Of headers nothing is sent but `content-type`, `content-encoding` and `x-request-id`. Found is in `status.log` and in the
 /// condition `PayloadLogged`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    { "rule": "self.sampling >= 0.0001 && self.sampling <= 1.0", "message": "sampling must be from 0.0001 to 1, which is every request" }
+    { "rule": "self.sampling >= 0.0001 && self.sampling <= 1.0", "message": "sampling must be from 0.0001 to 1, which is every request" },
+    { "rule": "has(self.sink) != has(self.table)", "message": "exactly one of sink and table is required: write one of them" }
 ]))]
 pub struct PayloadLog {
     /// The share of the requests, from 0.0001 to 1, which is every request. They are drawn by chance; only POSTs are requests here.
@@ -24,7 +25,32 @@ pub struct PayloadLog {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_048_576))]
     pub max_body_bytes: Option<i64>,
-    pub sink: LogSink,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink: Option<LogSink>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<LogTable>,
+}
+
+/// A Delta table, which is Parquet files and a log of them: each event is a row. A Deployment of one small pod beside the model writes it, of
+/// Millrace's own image, and has the credentials; routers and the model's server have none of them. The first rows make the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    { "rule": "!has(self.access) || !self.uri.startsWith('pvc://')", "message": "a claim needs no access: take it out" }
+]))]
+pub struct LogTable {
+    /// `s3://bucket/path`, the same with `gs://` or `az://`, or `pvc://claim/path` of a PersistentVolumeClaim of the namespace. Several
+    /// ModelDeployments may write one table.
+    #[schemars(length(min = 8, max = 1024), regex(pattern = r"^(s3|gs|az|pvc)://[!-~]+$"))]
+    pub uri: String,
+    /// How the bucket's server is reached, with a Secret of the namespace that has what its store's has. Without `secretRef` the identity of
+    /// `server.serviceAccountName` counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<StoreAccess>,
+    /// Rows wait for so long at most until they are in the table, from 5s to 1h. Default 1m. Longer makes fewer and larger files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub interval: Option<String>,
 }
 
 /// What takes CloudEvents over HTTP, such as a Knative broker or a collector of your own. It answers with 2xx what it has taken; what it

@@ -15,6 +15,7 @@ mod gateway;
 mod gpu;
 mod limits;
 mod live;
+pub(crate) mod log_writer;
 mod look;
 mod model;
 mod model_cache;

@@ -275,7 +275,7 @@ pub(super) fn revision_service(owner: &ModelDeployment, revision: &str, protocol
     Service { metadata, spec: Some(spec), ..Service::default() }
 }
 
-fn service_port(port: i32, target: IntOrString) -> ServicePort {
+pub(super) fn service_port(port: i32, target: IntOrString) -> ServicePort {
     ServicePort {
         name: Some(HTTP.to_owned()),
         port,

@@ -31,6 +31,9 @@ pub struct Observed {
     pub applied_services: BTreeMap<String, Applied>,
     /// Their pods. `stage` holds the revision, `owner` the ReplicaSet.
     pub pods: Vec<Arc<PodView>>,
+    /// The Deployment that writes its payload log into a table, and what it was when it was applied last. Its Service is among `services`.
+    pub log_writer: Option<Arc<DeploymentView>>,
+    pub applied_log_writer: Option<Applied>,
     /// The Service of the ModelDeployment's name, whoever made it.
     pub service: Option<Arc<ServiceView>>,
     /// Services by name that carry [`crate::names::DEPLOYMENT_LABEL`] with this name: the revisions' are among them.

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use millrace_routes::LogStats;
 
-use super::Observed;
+use super::{Observed, log_writer};
 use crate::api::{Condition, ConditionStatus, ModelDeployment, ModelDeploymentStatus, PayloadLogStatus, set_condition};
 use crate::duration::since;
 use crate::plan::Event;
@@ -54,11 +54,17 @@ fn heard<'a>(deployment: &ModelDeployment, reports: impl Iterator<Item = &'a Rep
     })
 }
 
+/// Where the events of the spec go: to a sink of the user's, or to what writes the table.
+pub(crate) fn address(deployment: &ModelDeployment) -> Option<String> {
+    let log = deployment.spec.monitoring.as_ref()?.log.as_ref()?;
+    log.sink.as_ref().map(|sink| sink.address.clone()).or_else(|| log_writer::address(deployment))
+}
+
 /// What a router says of the sink of the spec. Its problem begins with the address that it has: with another one, its routes are old.
 fn says<'a>(deployment: &ModelDeployment, report: &'a Report) -> Option<&'a LogStats> {
-    let asked = deployment.spec.monitoring.as_ref()?.log.as_ref()?;
+    let asked = address(deployment)?;
     let said = report.models.get(deployment.metadata.name.as_deref()?)?.log.as_ref()?;
-    let of = |problem: &String| problem.strip_prefix(&asked.sink.address).is_some_and(|why| why.starts_with(": "));
+    let of = |problem: &String| problem.strip_prefix(&asked).is_some_and(|why| why.starts_with(": "));
     said.problem.as_ref().is_none_or(of).then_some(said)
 }
 
@@ -88,7 +94,8 @@ fn news(deployment: &ModelDeployment, said: LogStats, whole: bool, now: Timestam
     let waited = old.observed_time.as_ref().map_or(Duration::MAX, |written| since(written.0, now));
     let worse = judged.reason != DELIVERING && known.reason == DELIVERING;
     let lost = (judged.counts.dropped, judged.counts.failed) != (old.dropped, old.failed);
-    let turns = judged.reason != known.reason || judged.message != known.message;
+    // It may go on with what is the matter with the writer's pod.
+    let turns = judged.reason != known.reason || !known.message.starts_with(&judged.message);
     (worse && waited >= SOON || (turns || lost) && waited >= PAUSE).then_some(judged)
 }
 
@@ -157,7 +164,10 @@ pub(super) fn report(
         }
         return None;
     };
-    let Judged { reason, message, counts } = news(deployment, said, is_whole(deployment, observed), now)?;
+    let Judged { reason, mut message, counts } = news(deployment, said, is_whole(deployment, observed), now)?;
+    if let Some(lack) = log_writer::lack(deployment, observed).filter(|_| reason == FAILED) {
+        message = format!("{message}; {lack}");
+    }
     let truth = match reason {
         DELIVERING => ConditionStatus::True,
         UNKNOWN => ConditionStatus::Unknown,
@@ -174,5 +184,6 @@ pub(super) fn report(
 /// What no schema can see.
 pub(super) fn check(deployment: &ModelDeployment) -> Option<Problem> {
     let log = deployment.spec.monitoring.as_ref()?.log.as_ref()?;
-    super::queries::port_fault("spec.monitoring.log.sink.address", &log.sink.address)
+    let sink = log.sink.as_ref()?;
+    super::queries::port_fault("spec.monitoring.log.sink.address", &sink.address)
 }

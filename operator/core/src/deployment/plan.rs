@@ -11,7 +11,7 @@ use super::revision::{Intent, Revision, intent};
 use super::scaling::{self, Scaling};
 use super::status::{self, Situation};
 use super::traffic::{self, Traffic};
-use super::{DeploymentView, Observed, autoscaler, budget, gateway, objects};
+use super::{DeploymentView, Observed, autoscaler, budget, gateway, log_writer, objects};
 use crate::api::{ModelDeployment, ModelDeploymentStatus};
 use crate::config::Config;
 use crate::plan::{Apply, Plan, sooner};
@@ -45,6 +45,9 @@ pub fn plan(
         let decided = Decided { intent: &intent, traffic: &traffic, scaling: &scaling };
         effects(&mut plan, deployment, &decided, observed, now);
         budget::turn(&mut plan, deployment, &traffic, observed, now);
+        if !matches!(intent, Intent::Invalid(_)) {
+            log_writer::turn(&mut plan, deployment, config, observed, now);
+        }
     }
     let situation =
         Situation { deployment, intent: &intent, taken, traffic: &traffic, scaling: &scaling, observed, now };

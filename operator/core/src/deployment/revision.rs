@@ -4,7 +4,8 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 
 use super::asked_model::{self, asked_model};
 use super::{
-    Observed, Version, autoscaler, copies, gateway, limits, model_cache, objects, payload_log, queries, stream,
+    Observed, Version, autoscaler, copies, gateway, limits, log_writer, model_cache, objects, payload_log, queries,
+    stream,
 };
 use crate::api::{CachedModel, ModelDeployment};
 use crate::autoscale::SHORTEST_TO_ZERO;
@@ -135,6 +136,7 @@ pub fn check(deployment: &ModelDeployment, config: &Config) -> Vec<Problem> {
     problems.extend(queries::check(deployment));
     problems.extend(copies::check(deployment));
     problems.extend(payload_log::check(deployment));
+    problems.extend(log_writer::check(deployment, config));
     problems.extend(stream::check(deployment));
     problems.extend(autoscaler::check(deployment));
     if let Some(server) = &deployment.spec.server {

@@ -7,6 +7,7 @@ mod drift;
 mod drifting;
 mod limits;
 mod live;
+mod log_writer;
 mod model_cache;
 mod monitoring;
 mod payload_log;

@@ -10,7 +10,7 @@ use super::objects::Home;
 use super::{RoutesView, security};
 use crate::api::{HeaderRoute, InferenceGraph, LogMode, LogSink, ModelDeployment, PayloadLog, RevisionStatus, RouteTo};
 use crate::autoscale::starts_from_zero;
-use crate::deployment::{self, SERVER_PORT, exposed, queries};
+use crate::deployment::{self, SERVER_PORT, exposed, log_writer, queries};
 use crate::graph::{self, Demand};
 use crate::names::sha256_hex;
 
@@ -176,8 +176,7 @@ fn routed(model: &ModelDeployment, port: u16, routers: i32) -> Model {
 const BODY_BYTES: u64 = 64 << 10;
 
 fn log(model: &ModelDeployment) -> Option<Log> {
-    let PayloadLog { sampling, max_body_bytes, sink } = model.spec.monitoring.as_ref()?.log.as_deref()?;
-    let LogSink { address, mode, token_secret, ca_config_map } = sink;
+    let PayloadLog { sampling, max_body_bytes, sink, table: _ } = model.spec.monitoring.as_ref()?.log.as_deref()?;
     let revisions = || model.status.iter().flat_map(|status| &status.revisions);
     let unregistered =
         |revision: &RevisionStatus| Some((revision.name.clone(), revision.artifact.as_ref()?.digest.clone()));
@@ -189,13 +188,22 @@ fn log(model: &ModelDeployment) -> Option<Log> {
         versions: revisions().filter_map(|revision| Some((revision.name.clone(), revision.version?))).collect(),
         sampling: *sampling,
         body_bytes: bytes.min(Log::LONGEST_BODY),
-        sink: Sink {
-            address: address.clone(),
-            batched: *mode == Some(LogMode::Batched),
-            token: token_secret.as_ref().map(|entry| security::entry(Source::Secret, entry)),
-            ca: ca_config_map.as_ref().map(|entry| security::entry(Source::ConfigMap, entry)),
+        sink: match sink {
+            Some(sink) => to(sink),
+            None => Sink { address: log_writer::address(model)?, batched: true, tells: true, ..Sink::default() },
         },
     })
+}
+
+fn to(sink: &LogSink) -> Sink {
+    let LogSink { address, mode, token_secret, ca_config_map } = sink;
+    Sink {
+        address: address.clone(),
+        batched: *mode == Some(LogMode::Batched),
+        tells: false,
+        token: token_secret.as_ref().map(|entry| security::entry(Source::Secret, entry)),
+        ca: ca_config_map.as_ref().map(|entry| security::entry(Source::ConfigMap, entry)),
+    }
 }
 
 /// The rules that lead to a revision that there is.

@@ -14,7 +14,7 @@ use super::{Observed, RouterObject, policies};
 use crate::api::{InferenceGraph, ModelDeployment};
 use crate::config::Config;
 use crate::deployment::drift::{self, Then};
-use crate::deployment::needed_models;
+use crate::deployment::{log_writer, needed_models};
 use crate::graph;
 use crate::names::ROUTER;
 use crate::plan::sooner;
@@ -70,10 +70,12 @@ pub fn plan(namespace: &str, observed: &Observed, config: &Config, now: Timestam
         }
     }
     if !config.router.network_policies {
-        let unwanted = [ROUTER, policies::SERVERS_POLICY, policies::FETCH_POLICY].into_iter().filter_map(|name| {
-            let part = observed.parts.get(&key("NetworkPolicy", name)).filter(|part| part.is_ours)?;
-            Some((name.to_owned(), part.uid.clone()))
-        });
+        let unwanted = [ROUTER, policies::SERVERS_POLICY, policies::FETCH_POLICY, policies::LOG_WRITERS_POLICY]
+            .into_iter()
+            .filter_map(|name| {
+                let part = observed.parts.get(&key("NetworkPolicy", name)).filter(|part| part.is_ours)?;
+                Some((name.to_owned(), part.uid.clone()))
+            });
         plan.delete.extend(unwanted);
     }
     plan
@@ -119,6 +121,9 @@ fn routers(home: &Home<'_>, told: &Routes, config: &Config) -> Vec<RouterObject>
         wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_routers(home))));
         wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_servers(home, config))));
         wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_buckets(home))));
+        if home.owners.iter().any(|model| log_writer::address(model).is_some()) {
+            wanted.push(RouterObject::NetworkPolicy(Box::new(policies::to_log_writers(home))));
+        }
     }
     wanted.push(RouterObject::Deployment(Box::new(deployment(home, told, config))));
     wanted

@@ -16,13 +16,15 @@ use super::deployment::{ADMIN_PORT, PLACES_PORT};
 use super::document::{PORTS, server_port};
 use super::objects::{Home, selector};
 use crate::config::Config;
-use crate::deployment::{SERVER_PORT, named_gateways, splits};
-use crate::names::{FETCHES_LABEL, REVISION_LABEL, ROUTER};
+use crate::deployment::{SERVER_PORT, log_writer, named_gateways, splits};
+use crate::names::{FETCHES_LABEL, LOG_WRITER_LABEL, REVISION_LABEL, ROUTER};
 
 /// The policy of the pods behind the routers.
 pub const SERVERS_POLICY: &str = "millrace-servers";
 /// The policy of those among them that fetch their model from a bucket.
 pub const FETCH_POLICY: &str = "millrace-fetch";
+/// The policy of the pods that write payload logs into tables.
+pub const LOG_WRITERS_POLICY: &str = "millrace-payload-logs";
 /// Every namespace has its name in it.
 const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 
@@ -97,6 +99,23 @@ pub(super) fn to_buckets(home: &Home<'_>) -> NetworkPolicy {
             pod_selector: Some(labeled(FETCHES_LABEL)),
             policy_types: Some(vec!["Egress".to_owned()]),
             ingress: None,
+            egress: Some(vec![NetworkPolicyEgressRule::default()]),
+        }),
+    }
+}
+
+/// Pods that write payload logs take the routers, and reach the table, wherever it is.
+pub(super) fn to_log_writers(home: &Home<'_>) -> NetworkPolicy {
+    let ingress = NetworkPolicyIngressRule {
+        from: Some(vec![NetworkPolicyPeer { pod_selector: Some(routers()), ..NetworkPolicyPeer::default() }]),
+        ports: Some(vec![tcp(log_writer::PORT, None)]),
+    };
+    NetworkPolicy {
+        metadata: home.metadata(LOG_WRITERS_POLICY),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(labeled(LOG_WRITER_LABEL)),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: Some(vec![ingress]),
             egress: Some(vec![NetworkPolicyEgressRule::default()]),
         }),
     }

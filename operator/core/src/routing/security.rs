@@ -10,8 +10,7 @@ use millrace_routes::{
 
 use super::objects::Home;
 use crate::api::{
-    self, Jwks, JwksKey, JwtRules, KafkaStream, LogSink, ModelDeployment, PayloadLog, PrometheusQuery, RateLimit,
-    RatePer,
+    self, Jwks, JwksKey, JwtRules, KafkaStream, LogSink, ModelDeployment, PrometheusQuery, RateLimit, RatePer,
 };
 use crate::names::sha256_hex;
 use crate::problem::Problem;
@@ -139,8 +138,7 @@ fn named(home: &Home<'_>, told: &Routes) -> BTreeMap<String, Mounted> {
         }
     }
     let logs = models.iter().filter_map(|model| model.spec.monitoring.as_ref()?.log.as_deref());
-    for PayloadLog { sampling: _, max_body_bytes: _, sink } in logs {
-        let LogSink { address: _, mode: _, token_secret, ca_config_map } = sink;
+    for LogSink { address: _, mode: _, token_secret, ca_config_map } in logs.filter_map(|log| log.sink.as_ref()) {
         let entries = [(Source::Secret, token_secret), (Source::ConfigMap, ca_config_map)];
         for (of, entry) in entries.into_iter().filter_map(|(of, entry)| Some((of, entry.as_ref()?))) {
             add(of, &entry.name, Use::Log(&entry.key));

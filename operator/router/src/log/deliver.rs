@@ -188,8 +188,10 @@ impl Line {
         };
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
-        if Limited::new(response.into_body(), ANSWER_BYTES).collect().await.is_ok() {
+        let mut said = Bytes::new();
+        if let Ok(body) = Limited::new(response.into_body(), ANSWER_BYTES).collect().await {
             self.open = Some(sender);
+            said = body.to_bytes();
         }
         if status.is_success() {
             return Ok(());
@@ -197,7 +199,11 @@ impl Line {
         let again =
             status.is_server_error() || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
         let hint = if status.is_redirection() { ", and redirects are not followed" } else { "" };
-        Err(Failed { why: format!("the sink answers {}{hint}", status.as_u16()), again })
+        let why = match String::from_utf8_lossy(&said).trim() {
+            said if self.sink.tells && !said.is_empty() => said.to_owned(),
+            _ => format!("the sink answers {}{hint}", status.as_u16()),
+        };
+        Err(Failed { why, again })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What becomes of a ring where the routes change, and what no ring takes.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ fn log(address: &str) -> Log {
         digests: BTreeMap::new(),
         sampling: 1.0,
         body_bytes: 1000,
-        sink: Sink { address: address.to_owned(), batched: false, token: None, ca: None },
+        sink: Sink { address: address.to_owned(), ..Sink::default() },
     }
 }
 
@@ -122,4 +123,32 @@ fn events_of_a_log_are_not_logged() {
     assert!(sent("curl/8", "application/cloudevents+json"));
     assert!(sent("millrace-router", "application/json"));
     assert!(ask(&ring, &[]).is_some());
+}
+
+#[test]
+fn why_nothing_is_taken_is_read_of_millraces_own_sink_alone() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/", server.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in server.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 65536]);
+            let said = "the bucket lake does not exist\n";
+            let head = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length";
+            let _ = write!(stream, "{head}: {}\r\n\r\n{said}", said.len());
+        }
+    });
+    for (tells, why) in [(true, "the bucket lake does not exist"), (false, "the sink answers 503")] {
+        let place = Place::new();
+        let asked = log(&address);
+        let asked = Log { sink: Sink { tells, ..asked.sink.clone() }, ..asked };
+        let ring = place.next(None, Some(&asked)).unwrap();
+        drop(ask(&ring, &[]).unwrap());
+        let began = Instant::now();
+        while ring.stats().failed < 1 {
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", ring.stats());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(ring.stats().problem, Some(format!("{address}: {why}")));
+    }
 }

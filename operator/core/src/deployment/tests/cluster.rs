@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -16,9 +17,9 @@ use crate::api::{
 use crate::config::Config;
 use crate::deployment::{
     Applied, AutoscalerView, BudgetView, DeploymentView, Observed, RouteView, ServiceView, asked, autoscaler_asked,
-    budget_asked, plan, route_asked, route_view,
+    budget_asked, digest, plan, route_asked, route_view,
 };
-use crate::names::ROUTES;
+use crate::names::{ROUTES, log_writer};
 use crate::plan::{Apply, DeleteKind, Event, Plan};
 use crate::routing::{
     self, ModelReport, PartView, Report, RevisionReport, Router, RouterObject, RouterPod, RoutesView, SecurityReport,
@@ -52,6 +53,7 @@ pub struct Cluster {
     pub autoscaler: Option<HorizontalPodAutoscaler>,
     /// The same.
     pub budget: Option<PodDisruptionBudget>,
+    pub log_writer: Option<Deployment>,
 }
 
 fn shape(image: &str) -> u64 {
@@ -70,6 +72,7 @@ impl Cluster {
         let config = Config {
             catalog_namespace: "millrace-system".to_owned(),
             server_image: "registry/server:1".to_owned(),
+            data_image: "registry/data:1".to_owned(),
             server_cuda_image: "registry/server-cuda:1".to_owned(),
             service_accounts: ["default".to_owned()].into(),
             ..Config::default()
@@ -91,6 +94,7 @@ impl Cluster {
             uids: 0,
             autoscaler: None,
             budget: None,
+            log_writer: None,
         }
     }
 
@@ -214,6 +218,7 @@ impl Cluster {
             if step() {
                 self.writes += 1;
                 match delete.kind {
+                    DeleteKind::Deployment if delete.uid == "log-writer" => self.observed.log_writer = None,
                     DeleteKind::Deployment => self.observed.deployments.retain(|view| view.uid != delete.uid),
                     DeleteKind::Service => self.observed.services.retain(|_, service| service.uid != delete.uid),
                     DeleteKind::Autoscaler => self.observed.autoscaler = None,
@@ -254,6 +259,21 @@ impl Cluster {
     #[allow(clippy::too_many_lines, reason = "one arm for each kind of object")]
     fn apply(&mut self, apply: Apply) {
         match apply {
+            Apply::Deployment(deployment) if deployment.metadata.name == Some(log_writer("penguins")) => {
+                let asked = digest(&deployment.spec);
+                let known = self.observed.log_writer.as_ref().map(|view| view.shape);
+                assert_ne!(known, Some(asked), "the writer of the payload log is applied for nothing");
+                self.observed.applied_log_writer = Some(Applied::new(asked, asked, 1));
+                self.observed.log_writer = Some(Arc::new(DeploymentView {
+                    name: deployment.metadata.name.clone().unwrap(),
+                    shape: asked,
+                    uid: "log-writer".to_owned(),
+                    owner: deployment.metadata.owner_references.as_ref().map(|owners| owners[0].uid.clone()),
+                    wanted: 1,
+                    ..DeploymentView::default()
+                }));
+                self.log_writer = Some(*deployment);
+            }
             Apply::Deployment(deployment) => {
                 let deployment = *deployment;
                 let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap();

@@ -12,7 +12,7 @@ use crate::routing::Report;
 fn logged() -> Cluster {
     let mut cluster = Cluster::serving_version_1();
     let sink = LogSink { address: "http://sink".to_owned(), ..LogSink::default() };
-    set(&mut cluster, PayloadLog { sampling: 0.5, sink, ..PayloadLog::default() });
+    set(&mut cluster, PayloadLog { sampling: 0.5, sink: Some(sink), ..PayloadLog::default() });
     cluster.events.clear();
     cluster
 }
@@ -142,7 +142,7 @@ fn what_was_so_before_a_change_is_not_said_of_what_is_asked_for_now() {
     assert_eq!(hear(&mut cluster, [said(0, 0, 1, old), said(0, 0, 1, old)]), 1);
     assert_eq!(cluster.condition("PayloadLogged"), pair("False", "SinkFailed"));
     let sink = LogSink { address: "http://other".to_owned(), ..LogSink::default() };
-    set(&mut cluster, PayloadLog { sampling: 0.5, sink, ..PayloadLog::default() });
+    set(&mut cluster, PayloadLog { sampling: 0.5, sink: Some(sink), ..PayloadLog::default() });
     assert_eq!(cluster.condition("PayloadLogged"), pair("Unknown", "NoRouter"));
     cluster.wait(60);
     assert_eq!(hear(&mut cluster, [said(0, 0, 2, old), said(0, 0, 2, old)]), 0, "both have the old routes");
@@ -181,10 +181,10 @@ fn routers_are_told_which_versions_there_are_and_get_the_token_mounted() {
         token_secret: key("token"),
         ca_config_map: key("ca"),
     };
-    set(&mut cluster, PayloadLog { sampling: 1.0, sink: sink.clone(), max_body_bytes: Some(9) });
+    set(&mut cluster, PayloadLog { sampling: 1.0, sink: Some(sink.clone()), max_body_bytes: Some(9), table: None });
     assert_eq!(cluster.condition("Accepted"), pair("False", "InvalidAddress"));
     let sink = LogSink { address: "https://sink:8443/a".to_owned(), ..sink };
-    set(&mut cluster, PayloadLog { sampling: 1.0, sink, max_body_bytes: Some(9) });
+    set(&mut cluster, PayloadLog { sampling: 1.0, sink: Some(sink), max_body_bytes: Some(9), table: None });
     assert_eq!(cluster.condition("Accepted"), pair("True", "Accepted"));
     let log = cluster.in_force[0].models[0].log.clone().unwrap();
     assert_eq!((log.body_bytes, log.sink.batched), (9, true));

@@ -5,18 +5,17 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Problems, made, name};
-use crate::access::{self, Kind};
+use crate::access;
 use crate::api::{
     AgentPath, Cache, CacheMode, Container, EnvValue, Input, InputMode, KeyRef, MLPipelineSpec, Output, PodSettings,
-    Resources, Retry, Stage, StoreAccess, TableInput, Volume, VolumeClaim,
+    Resources, Retry, Stage, TableInput, Volume, VolumeClaim,
 };
 use crate::config::Config;
 use crate::pipeline::stage_path;
-use crate::{duration, expr, names};
-use millrace_contract::StoreKind;
+use crate::{duration, expr, reach};
 
 /// The output of a made stage.
 const DATA: &str = "data";
@@ -116,26 +115,7 @@ fn refuse(input: &Input, table: &TableInput, at: &str, problems: &mut Problems) 
     if let Some((_, column)) = twice {
         problems.add(format!("{at}.table.columns"), "InvalidInput", format!("`{column}` is named twice: take one out"));
     }
-    let known = match table.uri.split_once("://") {
-        Some(("s3" | "gs" | "az", place)) => place.split_once('/').is_some_and(|(bucket, key)| {
-            !bucket.is_empty() && !key.is_empty() && key.split('/').all(|part| part != "..")
-        }),
-        Some(("pvc", _)) => claim(&table.uri).is_some(),
-        _ => false,
-    };
-    if !known {
-        let message = format!(
-            "`{}` is no address of a table: write s3://<bucket>/<path>, the same with gs:// or az://, or pvc://<claim>/<path>",
-            table.uri
-        );
-        problems.add(format!("{at}.table.uri"), "InvalidAddress", message);
-    }
-    let access = table.access.clone().unwrap_or_default();
-    problems.0.extend(access::of_data(&table.uri, &access, &format!("{at}.table.access")));
-}
-
-fn claim(uri: &str) -> Option<(&str, &str)> {
-    names::claim_and_path(uri.strip_suffix('/').unwrap_or(uri))
+    problems.0.extend(reach::of_table(&table.uri, table.access.as_ref(), at));
 }
 
 /// The stage that reads.
@@ -170,7 +150,7 @@ fn container(input: &Input, table: &TableInput, reader: Option<&PodSettings>, co
         }),
         ..PodSettings::default()
     };
-    let source = match claim(&table.uri) {
+    let source = match reach::claim_of(&table.uri) {
         Some((claim, path)) => {
             let volume = Volume {
                 config_map: None,
@@ -187,7 +167,7 @@ fn container(input: &Input, table: &TableInput, reader: Option<&PodSettings>, co
         None => table.uri.clone(),
     };
     let access = table.access.clone().unwrap_or_default();
-    let kind = table.uri.split_once("://").and_then(|(scheme, _)| Kind::of(scheme));
+    let kind = reach::kind_of(&table.uri);
     if let Some((secret, kind)) = access.secret_ref.as_ref().zip(kind) {
         let (required, optional) = access::secret_keys(kind);
         let keys = required.iter().map(|key| (*key, false)).chain(optional.iter().map(|key| (*key, true)));
@@ -206,7 +186,7 @@ fn container(input: &Input, table: &TableInput, reader: Option<&PodSettings>, co
     if !table.columns.is_empty() {
         params["columns"] = json!(table.columns);
     }
-    if let Some((parameter, how)) = kind.and_then(|kind| reached(kind, &access)) {
+    if let Some((parameter, how)) = kind.and_then(|kind| reach::parameter(kind, &access)) {
         params[parameter] = how;
     }
     // Nothing of it is a template; what is one is an argument of its own, so that no value becomes another parameter.
@@ -226,26 +206,4 @@ fn container(input: &Input, table: &TableInput, reader: Option<&PodSettings>, co
         agent: Some(AgentPath { path: "/usr/local/bin/millrace-agent".to_owned() }),
         settings,
     }
-}
-
-/// How `ingest` reaches the bucket: a parameter, where there is something to say.
-fn reached(kind: Kind, access: &StoreAccess) -> Option<(&'static str, Value)> {
-    let StoreAccess { endpoint, region, account, anonymous, .. } = access;
-    if endpoint.is_none() && region.is_none() && account.is_none() && !anonymous {
-        return None;
-    }
-    let Kind::Bucket(cloud) = kind else { return None };
-    let (parameter, mut how) = match cloud {
-        StoreKind::S3 => {
-            let http = endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-            ("s3", json!({ "endpoint": endpoint, "region": region, "allowHttp": http.then_some(true) }))
-        }
-        StoreKind::Gcs => ("gcs", json!({ "endpoint": endpoint })),
-        StoreKind::Azure => ("azure", json!({ "endpoint": endpoint, "account": account })),
-    };
-    // Left out where nobody wrote it: the words of every other stage stay as they were.
-    if *anonymous {
-        how["anonymous"] = json!(true);
-    }
-    Some((parameter, how))
 }

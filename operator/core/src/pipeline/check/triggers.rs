@@ -7,7 +7,8 @@ use super::{Problems, bind_params, name};
 use crate::access;
 use crate::api::{MLPipelineSpec, Value};
 use crate::expr::{self, Type};
-use crate::pipeline::triggers::{Fault, claim_of, names_of_model, of_schedule};
+use crate::pipeline::triggers::{Fault, names_of_model, of_schedule};
+use crate::reach;
 
 /// The triggers of a pipeline.
 pub(super) fn check(spec: &MLPipelineSpec, problems: &mut Problems) {
@@ -97,7 +98,7 @@ fn no_address(uri: &str) -> Option<String> {
             let bucket = if scheme == "az" { "az://container" } else { &format!("{scheme}://bucket") };
             Some(format!("`{uri}` names no object: write {bucket}/key, or {bucket}/prefix/ for all objects below it"))
         }
-        "pvc" if claim_of(uri).is_none() => {
+        "pvc" if reach::claim_of(uri).is_none() => {
             let why = if path.is_empty() { "names no file or folder" } else { "names no path below the claim's root" };
             Some(format!("`{uri}` {why}: write pvc://claim/path, without `.`, `..` and empty parts"))
         }

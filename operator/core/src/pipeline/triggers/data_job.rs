@@ -1,17 +1,14 @@
 //! The Job that looks for new data: one small pod that waits.
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{
-    Container, EnvVar, EnvVarSource, PersistentVolumeClaimVolumeSource, PodSpec, SecretKeySelector, Volume, VolumeMount,
-};
+use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaimVolumeSource, PodSpec, Volume, VolumeMount};
 use millrace_contract::{LOOK_DIR, LookAccess, LookKnown, LookTask};
 
-use crate::access::{self, Kind};
 use crate::api::{DataTrigger, DataTriggerStatus, MLPipeline};
 use crate::config::Config;
 use crate::pipeline::worker;
 use crate::pod::Claims;
-use crate::{duration, names, pod};
+use crate::{duration, names, pod, reach};
 
 const PROGRAM: &str = "/usr/local/bin/millrace-data";
 const DATA: &str = "millrace-data";
@@ -66,12 +63,12 @@ fn pod_spec(trigger: &DataTrigger, task: &LookTask, config: &Config) -> PodSpec 
     let mut main = Container {
         command: Some(vec![PROGRAM.to_owned()]),
         args: Some(["look", "--params"].map(str::to_owned).into_iter().chain([params]).collect()),
-        env: credentials(trigger),
+        env: trigger.access.as_ref().and_then(|access| reach::credentials(&trigger.uri, access.secret_ref.as_ref())),
         resources: Some(pod::small("5m", "32Mi", "128Mi")),
         ..pod::own_container(pod::MAIN, &config.data_image, config)
     };
     let mut volumes = None;
-    if let Some((claim, _)) = claim_of(&trigger.uri) {
+    if let Some((claim, _)) = reach::claim_of(&trigger.uri) {
         // Read-only in the container alone: to a volume that is read-only the kubelet gives no group, and a new one belongs to root.
         let source = PersistentVolumeClaimVolumeSource { claim_name: claim.to_owned(), read_only: None };
         volumes =
@@ -89,23 +86,4 @@ fn pod_spec(trigger: &DataTrigger, task: &LookTask, config: &Config) -> PodSpec 
         termination_grace_period_seconds: Some(1),
         ..worker::pod(main, config)
     }
-}
-
-/// The keys of the Secret that are for the address, and no others. A header has to be there: nothing else would be read of the Secret.
-fn credentials(trigger: &DataTrigger) -> Option<Vec<EnvVar>> {
-    let secret = trigger.access.as_ref()?.secret_ref.as_ref()?;
-    let kind = trigger.uri.split_once("://").and_then(|(scheme, _)| Kind::of(scheme))?;
-    let (required, optional) = access::secret_keys(kind);
-    let keys = required.iter().map(|key| (*key, false)).chain(optional.iter().map(|key| (*key, kind != Kind::Web)));
-    let variable = |(key, optional): (&str, bool)| {
-        let selector = SecretKeySelector { name: secret.name.clone(), key: key.to_owned(), optional: Some(optional) };
-        let from = EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() };
-        EnvVar { name: key.to_owned(), value: None, value_from: Some(from) }
-    };
-    Some(keys.map(variable).collect())
-}
-
-/// Claim and path of a `pvc://` address.
-pub(in crate::pipeline) fn claim_of(uri: &str) -> Option<(&str, &str)> {
-    names::claim_and_path(uri.strip_suffix('/').unwrap_or(uri))
 }

@@ -42,7 +42,6 @@ use crate::run::{JobView, bound};
 
 pub use change::starts;
 pub use circle::find as circles;
-pub(super) use data_job::claim_of;
 pub(super) use model::names as names_of_model;
 pub(super) use times::{Fault, of_schedule};
 pub(super) use upstream::awaits;
