@@ -1,4 +1,4 @@
-"""The payload log: requests and answers at a sink, which is a small HTTP server of these tests."""
+"""The payload log: requests and answers at a sink, which is a small HTTP server of these tests, and in a table in an S3 server."""
 
 import http.client
 import http.server
@@ -8,8 +8,9 @@ import threading
 import time
 import urllib.request
 
-from harness import Refused, condition, wait_for
+from harness import Refused, condition, kubectl, resource, wait_for
 from models import REQUEST, ModelTest
+from objects import ACCOUNT, RIGHT, S3Test
 
 
 class Sink:
@@ -57,16 +58,7 @@ class Sink:
         self.server.server_close()
 
 
-class PayloadLog(ModelTest):
-    def setUp(self):
-        super().setUp()
-        self.sink = Sink()
-        self.addCleanup(self.sink.stop)
-
-    def log(self, **log) -> dict:
-        sink = {"address": self.sink.address, **log.pop("sink", {})}
-        return {"monitoring": {"log": {"sampling": 1, "sink": sink, **log}}}
-
+class Logged(ModelTest):
     def ask(self, times: int = 1, **headers: str) -> None:
         address = self.get("service", "m")["spec"]["clusterIP"]
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -87,17 +79,44 @@ class PayloadLog(ModelTest):
     def begun(self) -> None:
         """Whichever router is asked logs it: one that says so is not yet both."""
         self.logged("True", "Delivering")
+        wait_for("both routers have the log in their routes", self.both_count)
 
-        def both():
-            found = self.counted("delivered")
-            return len(found) == 2 and None not in found
+    def both_count(self) -> bool:
+        found = self.counted("delivered")
+        return len(found) == 2 and None not in found
 
-        wait_for("both routers have the log in their routes", both)
+    def sum(self, result: str) -> int:
+        """What the routers' metrics say of all of them."""
+        return sum(count or 0 for count in self.counted(result))
+
+    def counted(self, result: str) -> list[int | None]:
+        """What each router's metrics say; None of one whose routes have no log of the model."""
+        series = f'millrace_router_log_events_total{{model="m",result="{result}"}} '
+        found = []
+        for pod in self.routers():
+            connection = http.client.HTTPConnection(pod["status"]["podIP"], 9090, timeout=10)
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+            connection.close()
+            counts = [int(line.removeprefix(series)) for line in text.splitlines() if line.startswith(series)]
+            found.append(counts[0] if counts else None)
+        return found
 
     def first(self, **spec) -> None:
         self.register(1)
         self.serve(1, **spec)
         self.wait_served(1)
+
+
+class PayloadLog(Logged):
+    def setUp(self):
+        super().setUp()
+        self.sink = Sink()
+        self.addCleanup(self.sink.stop)
+
+    def log(self, **log) -> dict:
+        sink = {"address": self.sink.address, **log.pop("sink", {})}
+        return {"monitoring": {"log": {"sampling": 1, "sink": sink, **log}}}
 
     def test_a_request_and_its_answer_come_to_the_sink_without_anything_secret(self):
         self.first(**self.log())
@@ -168,24 +187,7 @@ class PayloadLog(ModelTest):
         # Each router has to have delivered something, and it turns back a minute later at the earliest.
         self.ask(40)
         self.logged("True", "Delivering", 180)
-        self.assertEqual(self.lost("failed"), self.get("modeldeployment", "m")["status"]["log"]["failed"])
-
-    def lost(self, result: str) -> int:
-        """What the routers' metrics say of all of them."""
-        return sum(count or 0 for count in self.counted(result))
-
-    def counted(self, result: str) -> list[int | None]:
-        """What each router's metrics say; None of one whose routes have no log of the model."""
-        series = f'millrace_router_log_events_total{{model="m",result="{result}"}} '
-        found = []
-        for pod in self.routers():
-            connection = http.client.HTTPConnection(pod["status"]["podIP"], 9090, timeout=10)
-            connection.request("GET", "/metrics")
-            text = connection.getresponse().read().decode()
-            connection.close()
-            counts = [int(line.removeprefix(series)) for line in text.splitlines() if line.startswith(series)]
-            found.append(counts[0] if counts else None)
-        return found
+        self.assertEqual(self.sum("failed"), self.get("modeldeployment", "m")["status"]["log"]["failed"])
 
     def test_what_cannot_be_a_sink_is_refused_with_what_to_write(self):
         self.register(1)
@@ -200,3 +202,89 @@ class PayloadLog(ModelTest):
         self.serve(1, **self.log(sink={"address": "http://sink:70000"}))
         wait_for("it is refused", lambda: condition(self.get("modeldeployment", "m"), "Accepted").get("status") == "False")
         self.assertIn("spec.monitoring.log.sink.address", condition(self.get("modeldeployment", "m"), "Accepted")["message"])
+
+
+class PayloadTable(Logged, S3Test):
+    def setUp(self):
+        super().setUp()
+        self.endpoint = S3Test.serve(self, {"other/readme": "a bucket"})
+        self.secret(RIGHT)
+
+    def secret(self, key: str) -> None:
+        data = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": key}
+        self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": data})
+
+    def log(self, **table) -> dict:
+        access = {"endpoint": self.endpoint, "region": "us-east-1", "secretRef": {"name": "keys"}}
+        table = {"uri": "s3://lake/requests", "access": access, "interval": "5s", **table}
+        return {"monitoring": {"log": {"sampling": 1, "table": table}}}
+
+    def writer(self) -> dict:
+        return self.get("deployments", selector="millrace.dev/payload-log=m")["items"]
+
+    def test_requests_and_answers_become_rows_that_a_pipeline_reads(self):
+        self.first(**self.log())
+        # The bucket is not there: that is told in the words of whoever tried, and nobody waits for it.
+        wait_for("the pod that writes the table", lambda: self.writer() and self.writer()[0]["status"].get("readyReplicas") == 1)
+        wait_for("both routers have the log in their routes", self.both_count)
+        self.ask(2)
+        told = self.logged("False", "SinkFailed")
+        self.assertIn("s3://lake/requests", condition(told, "PayloadLogged")["message"])
+        self.assertEqual(condition(told, "Ready")["status"], "True")
+
+        (self.objects / "lake").mkdir()
+        before = self.sum("delivered")
+
+        def taken() -> bool:
+            self.ask()
+            return self.sum("delivered") > before
+
+        wait_for("an event that is taken", taken, 120)
+        self.ask(20)
+        delivered = wait_for("all are taken", lambda: self.settled("delivered"), 60)
+        self.claim()
+        requests = {"table": {"uri": "s3://lake/requests", "timeColumn": "time", "access": self.log()["monitoring"]["log"]["table"]["access"]}, "window": "1h"}
+        expectations = [
+            {"rows": {"min": delivered, "max": delivered}},
+            {"column": "id", "unique": True},
+            {"column": "modeldeployment", "allowed": ["m"]},
+            # Of a request there is none.
+            {"column": "statuscode", "maxNullFraction": 0.5},
+        ]
+
+        def read() -> bool:
+            name = f"r-{time.monotonic_ns()}"
+            stages = {"check": {"uses": "validate", "inputs": {"data": requests}, "with": {"expectations": expectations}}}
+            self.apply(resource("MLPipelineRun", name, {"pipeline": {"stages": stages, "store": {"pvc": {"claimName": "artifacts"}}}}))
+            return condition({"status": self.finished(name, 200)}, "Succeeded")["status"] == "True"
+
+        # Rows wait for an interval.
+        wait_for("every event that was taken is a row, once", read, 240)
+        told = kubectl("get", "modeldeployments,deployments,pods,configmaps,events", "-n", self.namespace, "-o", "json")
+        self.assertNotIn(RIGHT, told)
+
+        self.serve(1)
+        wait_for("what wrote the table is gone", lambda: self.writer() == [])
+        self.assertEqual(self.get("services", selector="millrace.dev/payload-log=m")["items"], [])
+        self.ask()
+
+    def settled(self, result: str) -> int:
+        """A count that has not changed for a while."""
+        before = self.sum(result)
+        time.sleep(3)
+        return before if before == self.sum(result) else 0
+
+    def test_what_cannot_be_a_table_is_refused_with_what_to_write(self):
+        self.register(1)
+        both = self.log()
+        both["monitoring"]["log"]["sink"] = {"address": "http://sink"}
+        neither = {"monitoring": {"log": {"sampling": 1}}}
+        claim = self.log(uri="pvc://lake/x")
+        for spec, words in [(both, "exactly one of sink and table"), (neither, "exactly one of sink and table"), (claim, "a claim needs no access")]:
+            with self.assertRaises(Refused) as refused:
+                self.serve(1, **spec)
+            self.assertIn(words, str(refused.exception))
+        self.serve(1, **self.log(interval="1s"))
+        wait_for("it is refused", lambda: condition(self.get("modeldeployment", "m"), "Accepted").get("status") == "False")
+        self.assertIn("spec.monitoring.log.table.interval", condition(self.get("modeldeployment", "m"), "Accepted")["message"])
+        self.assertEqual(self.writer(), [])
