@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -155,30 +156,55 @@ MANY = 1000
 
 
 def runs() -> None:
-    """A thousand one-stage runs at once, beside a thousand bare Jobs at once, before and after."""
+    """A thousand one-stage runs at once, of one pipeline and each with its own inline, beside a thousand bare Jobs at once, before and after."""
     with simulated(), Client() as client:
-        floors, manager = [], []
-        floors.append(many(client, JOBS, job, "Complete", manager))
-        without("jobs", JOBS)
-        leader = leader_process()
-        wrote, before, peak = time.time(), processor_seconds(leader), [resident(leader)]
-        both: list[float] = []
-        ours = many(client, RUNS, run, "Succeeded", both, lambda: peak.append(resident(leader)))
-        spent = processor_seconds(leader) - before
-        time.sleep(5)
-        mine = [w["objectRef"] for w in writes(wrote, f"serviceaccount:{SYSTEM}:")]
-        mine = [o["resource"] for o in mine if o.get("namespace") == NAMESPACE]
-        without("mlpipelineruns", RUNS)
-        floors.append(many(client, JOBS, job, "Complete", manager))
-        without("jobs", JOBS)
+        floors: list[float] = []
+        manager: list[float] = []
+        bare(client, floors, manager)
+        pipeline = {**run("many")["spec"]["pipeline"], "history": {"keepSucceeded": MANY}}
+        client.all([("POST", PIPELINES, resource("MLPipeline", "many", pipeline))])
+        of_one = measured(client, lambda name, **labels: {**run(name, **labels), "spec": {"pipelineRef": {"name": "many"}}})
+        bare(client, floors, manager)
+        inline = measured(client, run)
+        bare(client, floors, manager)
     floor = statistics.mean(floors)
-    print(f"| {MANY} one-stage runs at once | |\n|---|---|")
-    print(f"| bare Jobs, before and after | {floors[0]:.0f} s, {floors[1]:.0f} s: {60 * MANY / floor:.0f} a minute |")
-    print(f"| Millrace | {ours:.0f} s: {60 * MANY / ours:.0f} a minute |\n| runs a minute, as a share of the floor | {floor / ours:.2f} |")
-    print(f"| processor time of the operator for each run | {1000 * spent / MANY:.2f} ms |")
-    print(f"| of the controller manager for each bare Job | {1000 * statistics.mean(manager) / MANY:.2f} ms |")
-    print(f"| writes of the operator for each run, events apart | {sum(r != 'events' for r in mine) / MANY:.2f} |")
-    print(f"| events for each run | {mine.count('events') / MANY:.2f} |\n| memory of the operator, before and at most | {peak[0] / 1e6:.0f} MB, {max(peak) / 1e6:.0f} MB |")
+    print(f"| {MANY} at once | bare Jobs | runs of one pipeline | runs with a pipeline of their own |\n|---|---|---|---|")
+    print(f"| seconds | {', '.join(f'{took:.0f}' for took in floors)} | {of_one.took:.0f} | {inline.took:.0f} |")
+    for words, of_jobs, of_runs in [
+        ("a minute", f"{60 * MANY / floor:.0f}", lambda m: f"{60 * MANY / m.took:.0f}"),
+        ("as a share of the floor", "1", lambda m: f"{floor / m.took:.2f}"),
+        ("processor time of their controller for each", f"{1000 * statistics.mean(manager) / MANY:.2f} ms", lambda m: f"{1000 * m.spent / MANY:.2f} ms"),
+        ("its writes for each, events apart", "", lambda m: f"{m.writes / MANY:.2f}"),
+        ("events for each", "", lambda m: f"{m.events / MANY:.2f}"),
+        ("its memory before and at most", "", lambda m: f"{m.memory[0] / 1e6:.0f} MB, {max(m.memory) / 1e6:.0f} MB"),
+    ]:
+        print(f"| {words} | {of_jobs} | {of_runs(of_one)} | {of_runs(inline)} |")
+
+
+@dataclass
+class Measured:
+    took: float
+    spent: float
+    writes: int
+    events: int
+    memory: list[int]
+
+
+def bare(client: Client, floors: list[float], manager: list[float]) -> None:
+    floors.append(many(client, JOBS, job, "Complete", manager))
+    without("jobs", JOBS)
+
+
+def measured(client: Client, make: Callable[..., dict]) -> Measured:
+    leader = leader_process()
+    wrote, before, memory = time.time(), processor_seconds(leader), [resident(leader)]
+    took = many(client, RUNS, make, "Succeeded", [], lambda: memory.append(resident(leader)))
+    spent = processor_seconds(leader) - before
+    time.sleep(5)
+    mine = [w["objectRef"] for w in writes(wrote, f"serviceaccount:{SYSTEM}:")]
+    mine = [o["resource"] for o in mine if o.get("namespace") == NAMESPACE]
+    without("mlpipelineruns", RUNS)
+    return Measured(took, spent, sum(r != "events" for r in mine), mine.count("events"), memory)
 
 
 def many(client: Client, path: str, make: Callable[..., dict], condition: str, manager: list[float], look: Callable[[], object] = lambda: None) -> float:

@@ -6,6 +6,7 @@ mod delete;
 mod error;
 mod events;
 mod freeze;
+mod room;
 mod routing;
 mod status;
 
@@ -20,6 +21,7 @@ use millrace_core::api::{
     ModelDeployment, ModelDeploymentStatus, ModelVersion, ModelVersionStatus, StageTemplate, TemplateStatus,
 };
 use millrace_core::plan::{Plan, Refusal};
+use room::Room;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -79,6 +81,8 @@ pub struct Writer {
     metrics: Metrics,
     /// Who reports events: the pod's name.
     instance: String,
+    /// For normal events.
+    room: Room,
 }
 
 /// What became of a plan.
@@ -99,7 +103,7 @@ impl Writer {
         metrics: Metrics,
         instance: String,
     ) -> Self {
-        Self { client, stores, queues, frozen, metrics, instance }
+        Self { client, stores, queues, frozen, metrics, instance, room: Room::new() }
     }
 
     /// Carries out a plan. An error means: transient, try the whole pass again.
