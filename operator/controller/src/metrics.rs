@@ -70,7 +70,6 @@ pub struct Metrics {
     passes: Family<PassLabels, Counter>,
     seconds: Family<KindLabel, Histogram>,
     writes: Family<VerbLabel, Counter>,
-    dropped_events: Counter,
     queued: Family<KindLabel, Gauge>,
     stored: Family<StoreLabel, Gauge>,
     resident: Gauge,
@@ -82,7 +81,6 @@ impl Metrics {
     pub fn new() -> Self {
         let passes = Family::default();
         let writes = Family::default();
-        let dropped_events = Counter::default();
         let (queued, stored) = (Family::default(), Family::default());
         let (resident, leader) = (Gauge::default(), Gauge::default());
         let seconds: Family<KindLabel, Histogram> =
@@ -91,16 +89,11 @@ impl Metrics {
         registry.register("reconciles", "Passes by kind and outcome", Family::clone(&passes));
         registry.register_with_unit("reconcile_duration", "Time of a pass", Unit::Seconds, seconds.clone());
         registry.register("writes", "Requests that change something, by kind of write", Family::clone(&writes));
-        registry.register(
-            "dropped_events",
-            "Normal events that were not written: too many came at once",
-            dropped_events.clone(),
-        );
         registry.register("queue_depth", "Objects that wait for a pass", Family::clone(&queued));
         registry.register("store_objects", "Objects in memory", Family::clone(&stored));
         registry.register_with_unit("resident_memory", "Memory of the process", Unit::Bytes, resident.clone());
         registry.register("leader", "1 if this replica holds the lease", leader.clone());
-        Self { passes, seconds, writes, dropped_events, queued, stored, resident, leader, registry: Arc::new(registry) }
+        Self { passes, seconds, writes, queued, stored, resident, leader, registry: Arc::new(registry) }
     }
 
     pub fn passed(&self, kind: Kind, outcome: Outcome, took: Duration) {
@@ -110,10 +103,6 @@ impl Metrics {
 
     pub fn wrote(&self, verb: Verb) {
         self.writes.get_or_create(&VerbLabel { verb }).inc();
-    }
-
-    pub fn dropped_event(&self) {
-        self.dropped_events.inc();
     }
 
     pub fn leads(&self) {

@@ -1,6 +1,6 @@
 //! Events on the object that they are about. They are for people: one that cannot be made is logged and forgotten.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::events::v1::Event as KubeEvent;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -21,10 +21,6 @@ impl Writer {
     pub(super) async fn emit<K: Resource<DynamicType = ()>>(&self, object: &K, event: Event) {
         let namespace = object.namespace().unwrap_or_default();
         let Event { warning, reason, message } = event;
-        if !warning && !self.room.take(Instant::now()) {
-            self.metrics.dropped_event();
-            return;
-        }
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
         let body = KubeEvent {
             metadata: ObjectMeta {

@@ -6,7 +6,6 @@ mod delete;
 mod error;
 mod events;
 mod freeze;
-mod room;
 mod routing;
 mod status;
 
@@ -21,7 +20,6 @@ use millrace_core::api::{
     ModelDeployment, ModelDeploymentStatus, ModelVersion, ModelVersionStatus, StageTemplate, TemplateStatus,
 };
 use millrace_core::plan::{Plan, Refusal};
-use room::Room;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -81,8 +79,6 @@ pub struct Writer {
     metrics: Metrics,
     /// Who reports events: the pod's name.
     instance: String,
-    /// For normal events.
-    room: Room,
 }
 
 /// What became of a plan.
@@ -103,7 +99,7 @@ impl Writer {
         metrics: Metrics,
         instance: String,
     ) -> Self {
-        Self { client, stores, queues, frozen, metrics, instance, room: Room::new() }
+        Self { client, stores, queues, frozen, metrics, instance }
     }
 
     /// Carries out a plan. An error means: transient, try the whole pass again.
