@@ -1,9 +1,11 @@
 //! The command line: `millrace-data <stage> --params JSON`.
 
 use crate::workplace::{Workplace, WorkplaceError};
-use crate::{engine, evaluate, features, ingest, look, params, predict, profile, say, transform, validate};
+use crate::{
+    engine, evaluate, features, ingest, look, params, payload_log, predict, profile, say, transform, validate,
+};
 
-const USAGE: &str = "usage: millrace-data ingest|validate|transform|features|profile|evaluate|predict|look --params JSON [--param NAME=TEXT]...";
+const USAGE: &str = "usage: millrace-data ingest|validate|transform|features|profile|evaluate|predict|look|payload-log --params JSON [--param NAME=TEXT]...";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -33,6 +35,8 @@ pub enum CommandError {
     Predict(#[from] predict::PredictError),
     #[error(transparent)]
     Look(#[from] look::LookError),
+    #[error(transparent)]
+    PayloadLog(#[from] payload_log::PayloadLogError),
 }
 
 /// Runs the stage that the arguments name, with the inputs and outputs that the environment names.
@@ -54,6 +58,7 @@ pub fn run(arguments: impl Iterator<Item = String>) -> Result<(), CommandError> 
             Stage::Evaluate => evaluate::run(&params::parse("evaluate", &json)?, &place)?,
             Stage::Predict => predict::run(&params::parse("predict", &json)?, &place)?,
             Stage::Look => look::run(&params::parse("look", &json)?).await?,
+            Stage::PayloadLog => payload_log::run(&params::parse("payload-log", &json)?).await?,
         }
         Ok(())
     })
@@ -68,8 +73,9 @@ enum Stage {
     Profile,
     Evaluate,
     Predict,
-    /// No stage of a pipeline: the operator starts it.
+    /// No stages of a pipeline: the operator starts them.
     Look,
+    PayloadLog,
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Stage, String), CommandError> {
@@ -83,6 +89,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Stage, String),
         Some("evaluate") => Stage::Evaluate,
         Some("predict") => Stage::Predict,
         Some("look") => Stage::Look,
+        Some("payload-log") => Stage::PayloadLog,
         Some(other) => return Err(usage(format!("there is no stage `{other}`"))),
         None => return Err(usage("no stage is named".into())),
     };

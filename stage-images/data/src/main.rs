@@ -1,4 +1,4 @@
-//! `millrace-data`: the stock data stages, and the look for new data, in one program. This file reads the command line and says how it ended.
+//! `millrace-data`: the stock data stages, the look for new data, and the payload log, in one program. This file reads the command line and says how it ended.
 //!
 //! A stage that fails exits 1, and the last line it prints is `error: …`: what, where, what was found, what to do.
 
@@ -16,6 +16,7 @@ mod look;
 mod model;
 mod objects;
 mod params;
+mod payload_log;
 mod pool;
 mod predict;
 mod profile;

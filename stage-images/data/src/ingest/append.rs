@@ -34,16 +34,7 @@ pub async fn run(params: &Params, target: &TableParams, place: &Workplace) -> Re
     if params.sql.as_ref().is_some_and(|sql| sql.watermark.is_none()) {
         return Err(AppendError::NoPosition.into());
     }
-    let of_cloud = |schemes: &[&str]| schemes.iter().any(|scheme| target.uri.starts_with(scheme));
-    for (parameter, given, schemes) in [
-        ("table.s3", target.s3.is_some(), &["s3://"][..]),
-        ("table.gcs", target.gcs.is_some(), &["gs://"]),
-        ("table.azure", target.azure.is_some(), &["az://", "abfs://", "abfss://"]),
-    ] {
-        if given && !of_cloud(schemes) {
-            return Err(AppendError::OtherCloud { parameter, expected: schemes[0] }.into());
-        }
-    }
+    of_one_cloud(&target.uri, target.s3.is_some(), target.gcs.is_some(), target.azure.is_some())?;
     let table = Table::at(&target.uri, &target.access(params))?;
     let source = identity(params, target);
     let before = match table.last().await? {
@@ -93,6 +84,20 @@ pub async fn run(params: &Params, target: &TableParams, place: &Workplace) -> Re
         Some(appended) => format!("version {} of {}", appended.version, target.uri),
         None => format!("nothing is new for {}", target.uri),
     });
+    Ok(())
+}
+
+/// How a bucket is reached is said of the cloud that it is in.
+pub fn of_one_cloud(uri: &str, s3: bool, gcs: bool, azure: bool) -> Result<(), AppendError> {
+    for (parameter, given, schemes) in [
+        ("table.s3", s3, &["s3://"][..]),
+        ("table.gcs", gcs, &["gs://"]),
+        ("table.azure", azure, &["az://", "abfs://", "abfss://"]),
+    ] {
+        if given && !schemes.iter().any(|scheme| uri.starts_with(scheme)) {
+            return Err(AppendError::OtherCloud { parameter, expected: schemes[0] });
+        }
+    }
     Ok(())
 }
 

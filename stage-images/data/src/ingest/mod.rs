@@ -1,6 +1,6 @@
 //! `ingest`: brings data in. Finds the source, learns its types over all rows, writes one table as Parquet.
 
-mod append;
+pub mod append;
 mod columns;
 mod csv;
 mod database;

@@ -96,7 +96,7 @@ impl Table {
 }
 
 /// A name that nobody has: 128 bits of the machine's randomness in hex.
-pub(super) fn random() -> String {
+pub(crate) fn random() -> String {
     let bits = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", bits(), bits())
 }

@@ -26,6 +26,7 @@ mod window;
 
 pub use append::Batch;
 pub use error::TableError;
+pub(crate) use files::random;
 pub use place::Table;
 pub use read::Ask;
 pub use window::Window;
