@@ -25,6 +25,7 @@ use crate::error::{Error, code, words};
 use crate::output::{self, Format};
 use crate::reader::{self, Rights};
 use crate::show::prefix::Prefixes;
+use crate::show::stages;
 use crate::tree;
 use follow::follow;
 use kept::Kept;
@@ -212,6 +213,11 @@ async fn all(cluster: &Cluster, run: &MLPipelineRun, wanted: &Wanted, image: Opt
     let pods = pods.into_iter().filter(|pod| wanted.has_begun(pod)).collect();
     let status = run.status.clone().unwrap_or_default();
     let sources = wanted::sources(pods, &status, wanted);
+    if sources.is_empty()
+        && let Some(why) = nothing(&run.name_any(), &status, wanted)
+    {
+        output::warn(&why);
+    }
     let mut missed = print(cluster, run, wanted, sources, image).await?;
     // Their nodes did not answer.
     missed.retain(|log| !wanted.kept && (wanted.attempt.is_none() || wanted.attempt == log.attempt));
@@ -225,6 +231,20 @@ async fn all(cluster: &Cluster, run: &MLPipelineRun, wanted: &Wanted, image: Opt
         }
     }
     item_runs(cluster, &status, wanted).await
+}
+
+/// Why there is no log, of a stage that ran no program, or of a run of which none has: else silence reads as a program that printed nothing.
+fn nothing(run: &str, status: &MLPipelineRunStatus, wanted: &Wanted) -> Option<String> {
+    let ran = |stage: &StageStatus| stage.attempts > 0 || stage.items.is_some();
+    let Some(name) = &wanted.stage else {
+        return status
+            .stages
+            .values()
+            .all(|stage| !ran(stage))
+            .then(|| format!("no stage of run {run} has run a program: kubectl millrace tree {run}"));
+    };
+    let stage = status.stages.get(name).filter(|stage| !ran(stage))?;
+    Some(format!("no log: {}", stages::line(name, stage)))
 }
 
 /// The run of a stage with `pipeline`: that of the attempt that is asked for, else the last. Between two tries its status names none.
@@ -490,6 +510,30 @@ mod tests {
         assert_eq!(told, ["make[7] is a run of its own: kubectl millrace logs r-make-2-7 -n team"]);
         let told = told_of_items(&[run(Some(10), 1), run(Some(2), 1)], " -n team");
         assert!(told[0].starts_with("make has 2 runs") && told[0].contains("logs r-make-1-2 -n team,"), "{told:?}");
+    }
+
+    #[test]
+    fn a_stage_that_ran_no_program_says_so_in_the_place_of_silence() {
+        let status: MLPipelineRunStatus = serde_json::from_value(json!({ "stages": {
+            "a": { "state": "Skipped", "reason": "WhenFalse", "message": "when is false" },
+            "b": { "state": "Running", "attempts": 1 },
+        } }))
+        .unwrap();
+        let of = |stage: Option<&str>| Wanted {
+            stage: stage.map(str::to_owned),
+            uid: String::new(),
+            item: None,
+            attempt: None,
+            kept: false,
+            tail: None,
+            prefix: false,
+        };
+        let said = nothing("r", &status, &of(Some("a"))).unwrap();
+        assert!(said.starts_with("no log: ") && said.contains("a Skipped: WhenFalse: when is false"), "{said}");
+        assert_eq!(nothing("r", &status, &of(Some("b"))), None);
+        assert_eq!(nothing("r", &status, &of(None)), None);
+        let said = nothing("r", &MLPipelineRunStatus::default(), &of(None));
+        assert_eq!(said.unwrap(), "no stage of run r has run a program: kubectl millrace tree r");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod kafka;
 mod look;
 mod memory;
 mod mysql;
+mod payload_log;
 mod postgres;
 mod predict;
 mod profile;

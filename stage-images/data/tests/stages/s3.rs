@@ -16,12 +16,17 @@ use crate::support::{Run, stage};
 pub struct Server {
     child: Child,
     port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Makes another bucket.
+    pub fn bucket(&self, name: &str) {
+        std::fs::create_dir(self.folder.path().join("root").join(name)).unwrap();
     }
 
     pub fn put(&self, key: &str, text: &'static str) {
@@ -67,7 +72,7 @@ pub fn serve() -> Server {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let server = Server { child, port, _folder: folder };
+    let server = Server { child, port, folder };
     let until = Instant::now() + Duration::from_secs(30);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(Instant::now() < until, "the S3 server does not listen");

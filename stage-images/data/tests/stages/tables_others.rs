@@ -22,7 +22,7 @@ fn python() -> &'static Path {
 
 /// What a program says of the table, as JSON.
 #[track_caller]
-fn ask(table: &Path, program: &str) -> Value {
+pub fn ask(table: &Path, program: &str) -> Value {
     let text = format!(
         "import json, sys, datetime as d\nimport pyarrow as pa\nfrom deltalake import DeltaTable, write_deltalake\npath = sys.argv[1]\n{program}\nsys.stdout.flush()\nimport os\n# Its threads sometimes outlive the interpreter, which then aborts.\nos._exit(0)"
     );
