@@ -21,14 +21,13 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-/// What waits to be written: a store that is slower than the program loses the oldest of it.
-const WAITING: usize = 1024 * 1024;
 /// So much is written at once.
 const CHUNK: usize = 64 * 1024;
 /// What was printed is on disk after this long, if the node is lost.
 const SYNC: Duration = Duration::from_secs(10);
-/// A store in which nothing moves for so long is not waited for when the program has ended.
-const STUCK: Duration = Duration::from_secs(5);
+/// A store in which nothing moves for so long is not waited for when the program has ended. The disk of a busy node stands still for a while
+/// too, and then goes on.
+const STUCK: Duration = Duration::from_secs(20);
 
 /// How much of a log is kept.
 #[derive(Clone, Copy, Debug)]
@@ -60,13 +59,18 @@ pub struct Archive(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    bounds: Bounds,
 }
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<u8>,
-    /// The place of the first byte that waits.
-    place: u64,
+    waiting: VecDeque<Chunk>,
+    /// Bytes that wait, but for those of the first file.
+    later: u64,
+    /// The place of the byte that comes next.
+    end: u64,
+    /// Bytes that were taken to be written: shows whether the store still moves.
+    taken: u64,
     /// Nothing more comes.
     closed: bool,
     /// The thread has ended.
@@ -74,11 +78,55 @@ struct State {
     trouble: Option<String>,
 }
 
+struct Chunk {
+    /// Of its first byte.
+    place: u64,
+    bytes: Vec<u8>,
+}
+
+impl State {
+    /// Of what comes faster than it is written nothing waits that would be taken out again: only the first file's and the last ones'.
+    fn push(&mut self, mut bytes: &[u8], bounds: Bounds) {
+        while !bytes.is_empty() {
+            let last = match self.waiting.back_mut() {
+                Some(last) if last.bytes.len() < CHUNK => last,
+                _ => {
+                    self.waiting.push_back(Chunk { place: self.end, bytes: Vec::new() });
+                    continue;
+                }
+            };
+            let length = bytes.len().min(CHUNK - last.bytes.len());
+            last.bytes.extend_from_slice(&bytes[..length]);
+            if last.place >= bounds.file {
+                self.later += length as u64;
+            }
+            self.end += length as u64;
+            bytes = &bytes[length..];
+        }
+        let first = self.waiting.partition_point(|chunk| chunk.place < bounds.file);
+        while self.later > bounds.file * bounds.later as u64
+            && let Some(lost) = self.waiting.remove(first)
+        {
+            self.later -= lost.bytes.len() as u64;
+        }
+    }
+
+    fn take(&mut self, bounds: Bounds) -> Option<Chunk> {
+        let chunk = self.waiting.pop_front()?;
+        let length = chunk.bytes.len() as u64;
+        if chunk.place >= bounds.file {
+            self.later -= length;
+        }
+        self.taken += length;
+        Some(chunk)
+    }
+}
+
 impl Archive {
     /// Makes the folder and starts to write.
     pub fn open(folder: &Path, bounds: Bounds) -> io::Result<Self> {
         let files = Files::open(folder, bounds)?;
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), bounds });
         let archive = Self(Arc::clone(&shared));
         thread::Builder::new().name("archive".into()).spawn(move || {
             let ended = shared.write(files);
@@ -98,10 +146,7 @@ impl Scribe for Archive {
         if state.done {
             return;
         }
-        state.waiting.extend(bytes);
-        let too_many = state.waiting.len().saturating_sub(WAITING);
-        state.waiting.drain(..too_many);
-        state.place += too_many as u64;
+        state.push(bytes, self.0.bounds);
         self.0.changed.notify_all();
     }
 
@@ -109,12 +154,12 @@ impl Scribe for Archive {
         let mut state = self.0.state();
         state.closed = true;
         self.0.changed.notify_all();
-        let (mut place, mut moved_at) = (state.place, Instant::now());
+        let (mut taken, mut moved_at) = (state.taken, Instant::now());
         while !state.done {
             let waited = self.0.changed.wait_timeout(state, Duration::from_millis(200));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if state.place != place {
-                (place, moved_at) = (state.place, Instant::now());
+            if state.taken != taken {
+                (taken, moved_at) = (state.taken, Instant::now());
             } else if moved_at.elapsed() > STUCK {
                 return Some("the store does not answer".to_owned());
             }
@@ -132,23 +177,22 @@ impl Shared {
     }
 
     /// The next bytes with their place; none at the end.
-    fn next(&self) -> Option<(u64, Vec<u8>)> {
+    fn next(&self) -> Option<Chunk> {
         let mut state = self.state();
-        while state.waiting.is_empty() {
+        loop {
+            if let Some(chunk) = state.take(self.bounds) {
+                return Some(chunk);
+            }
             if state.closed {
                 return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let length = state.waiting.len().min(CHUNK);
-        let place = state.place;
-        state.place += length as u64;
-        Some((place, state.waiting.drain(..length).collect()))
     }
 
     fn write(&self, mut files: Files) -> io::Result<()> {
         let mut synced = Instant::now();
-        while let Some((place, bytes)) = self.next() {
+        while let Some(Chunk { place, bytes }) = self.next() {
             files.write(place, &bytes)?;
             if synced.elapsed() > SYNC {
                 files.sync();
@@ -291,6 +335,24 @@ mod tests {
         std::os::unix::fs::symlink(place.path(), &folder).unwrap();
         files.write(10, b"ab").unwrap();
         assert_eq!(names(&place.path().join("moved")), ["", "10"]);
+    }
+
+    #[test]
+    fn a_store_that_is_slower_than_the_program_loses_only_of_the_middle() {
+        let bounds = Bounds { file: 2 * CHUNK as u64, later: 3 };
+        let printed: Vec<u8> = (0..40 * CHUNK).map(|at| (at / 7).to_le_bytes()[0]).collect();
+        let mut state = State::default();
+        for piece in printed.chunks(1000) {
+            state.push(piece, bounds);
+        }
+        let mut kept = Vec::new();
+        while let Some(Chunk { place, bytes }) = state.take(bounds) {
+            let at = usize::try_from(place).unwrap();
+            assert_eq!(bytes, printed[at..at + bytes.len()]);
+            kept.push((at / CHUNK, bytes.len()));
+        }
+        let expected = [0, 1, 34, 35, 36, 37, 38, 39].map(|at| (at, CHUNK));
+        assert_eq!((kept.as_slice(), state.later), (expected.as_slice(), 0));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use millrace_files::digest::Stop;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -17,8 +18,9 @@ use crate::pump::Pump;
 use crate::reaper::{self, Exit};
 use crate::signals::{Event, Inbox, Source, asks_to_stop};
 
-/// All writers are dead when the rest of the output is awaited; if nothing moves for this long, the log's reader is stuck.
-const STUCK: Duration = Duration::from_secs(5);
+/// All writers are dead when the rest of the output is awaited; if nothing moves for this long, the log's reader is stuck. That of a busy
+/// node stands still for a while too, and then goes on.
+const STUCK: Duration = Duration::from_secs(20);
 /// So long after the command's end its log may take to be kept: the report waits for it.
 const LOG: Duration = Duration::from_secs(30);
 /// … and so long after the grace of a command that was asked to stop. The kubelet kills fifteen seconds after that, and the report has to
@@ -70,9 +72,9 @@ pub fn run(
     let watched = watch(main, limits, inbox);
     reaper::clear(main);
     let at = Instant::now();
-    drain(&pump, inbox);
     let most = limits.grace + LAST_LINES;
     let late = || at.elapsed() > LOG || inbox.asked_at().is_some_and(|asked| asked.elapsed() > most);
+    drain(&pump, inbox, &late);
     if let Some(why) = archive.and_then(|archive| archive.finish(&late)) {
         unarchived(&why);
     }
@@ -146,7 +148,7 @@ fn watch(main: Pid, limits: Limits, inbox: &Inbox) -> (Exit, Cause, bool) {
 }
 
 /// Waits until all of the output is copied. With a log reader that is stuck this gives up instead of hanging.
-fn drain(pump: &Pump, inbox: &Inbox) {
+fn drain(pump: &Pump, inbox: &Inbox, late: Stop<'_>) {
     let mut moved = pump.moved();
     let mut moved_at = Instant::now();
     while !pump.ended() {
@@ -156,7 +158,7 @@ fn drain(pump: &Pump, inbox: &Inbox) {
         }
         if pump.moved() != moved {
             (moved, moved_at) = (pump.moved(), Instant::now());
-        } else if moved_at.elapsed() > STUCK {
+        } else if moved_at.elapsed() > STUCK || late() {
             return;
         }
     }

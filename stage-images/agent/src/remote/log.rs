@@ -25,8 +25,8 @@ const LATE: Duration = Duration::from_secs(10);
 /// A program that prints and prints is written no more often than this. What falls out of the middle meanwhile is left out.
 const OFTEN: Duration = Duration::from_secs(1);
 
-/// A store in which nothing moves for so long is not waited for when the program has ended: the pod has fifteen seconds then.
-const STUCK: Duration = Duration::from_secs(10);
+/// A store in which nothing moves for so long is not waited for when the program has ended. A pod that is deleted waits less.
+const STUCK: Duration = Duration::from_secs(20);
 
 /// The log of one pod of an attempt, and the thread that writes it.
 pub struct RemoteLog(Arc<Shared>);
