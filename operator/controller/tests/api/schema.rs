@@ -662,7 +662,18 @@ async fn a_payload_log_is_held_to_its_bounds() {
         "ModelDeployment",
         &[
             (payload_log(&json!({ "sink": { "address": "http://s" } })), "Required value"),
-            (payload_log(&json!({ "sampling": 1 })), "Required value"),
+            (payload_log(&json!({ "sampling": 1 })), "exactly one of sink and table is required"),
+            (
+                payload_log(
+                    &json!({ "sampling": 1, "sink": { "address": "http://s" }, "table": { "uri": "s3://b/t" } }),
+                ),
+                "exactly one of sink and table is required",
+            ),
+            (payload_log(&json!({ "sampling": 1, "table": { "uri": "https://b/t" } })), "should match"),
+            (
+                payload_log(&json!({ "sampling": 1, "table": { "uri": "pvc://c/t", "access": { "region": "eu" } } })),
+                "a claim needs no access",
+            ),
             (payload_log(&json!({ "sampling": 0, "sink": { "address": "http://s" } })), "sampling must be from 0.0001"),
             (payload_log(&json!({ "sampling": 2, "sink": { "address": "http://s" } })), "less than or equal to 1"),
             (

@@ -29,11 +29,11 @@ impl Place {
         Ring::next(before, asked, "m", &self.counts, &self.logs)
     }
 
-    /// Sooner than a sink is given up.
+    /// What waits for a sink until that is given up has failed, and was not dropped.
     fn drops(&self, ring: &Ring, events: u64) {
         let began = Instant::now();
         while ring.stats().dropped != events || !self.logs.is_empty() {
-            assert!(began.elapsed() < Duration::from_secs(4), "{:?}", ring.stats());
+            assert!(began.elapsed() < Duration::from_mins(1), "{:?}", ring.stats());
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!((ring.stats().delivered, ring.stats().failed), (0, 0));
@@ -78,7 +78,7 @@ fn what_waits_for_a_sink_that_the_routes_do_not_name_any_more_is_dropped_at_once
     let new = place.next(Some(&old), Some(&log(&address("new")))).unwrap();
     let began = Instant::now();
     while old.stats().dropped < 5 {
-        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", old.stats());
+        assert!(began.elapsed() < Duration::from_mins(1), "{:?}", old.stats());
         std::thread::sleep(Duration::from_millis(5));
     }
     drop(late);
@@ -146,7 +146,7 @@ fn why_nothing_is_taken_is_read_of_millraces_own_sink_alone() {
         drop(ask(&ring, &[]).unwrap());
         let began = Instant::now();
         while ring.stats().failed < 1 {
-            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", ring.stats());
+            assert!(began.elapsed() < Duration::from_mins(1), "{:?}", ring.stats());
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(ring.stats().problem, Some(format!("{address}: {why}")));
