@@ -115,7 +115,7 @@ fn refuse(input: &Input, table: &TableInput, at: &str, problems: &mut Problems) 
     if let Some((_, column)) = twice {
         problems.add(format!("{at}.table.columns"), "InvalidInput", format!("`{column}` is named twice: take one out"));
     }
-    problems.0.extend(reach::of_table(&table.uri, table.access.as_ref(), at));
+    problems.0.extend(reach::of_table(&table.uri, table.access.as_ref(), &format!("{at}.table")));
 }
 
 /// The stage that reads.
