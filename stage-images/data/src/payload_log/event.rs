@@ -210,7 +210,7 @@ mod tests {
                 r#"{"id": "1", "type": "t", "time": "noon"}"#.to_owned(),
                 "attribute time: found \"noon\", expected a time",
             ),
-            (with(r#""statuscode": "ok""#), "attribute statuscode: invalid type: string \"ok\", expected i32"),
+            (with(r#""statuscode": true"#), "attribute statuscode: invalid type: boolean `true`, expected i32"),
             (with(r#""specversion": "0.3""#), "attribute specversion: found \"0.3\", expected 1.0"),
             (with(r#""data_base64": "?""#), "attribute data_base64: it is no base64"),
             (with(r#""data": 1, "data_base64": "AA==""#), "attribute data_base64: there is `data` too"),

@@ -111,7 +111,8 @@ fn at(folder: &TempDir, name: &str) -> std::path::PathBuf {
 
 /// The ids of a table's rows, sorted.
 fn ids(table: &Path) -> Vec<String> {
-    let mut ids = read(table, json!({})).well().table("data").column("id");
+    let rows = read(table, json!({})).well().table("data");
+    let mut ids: Vec<String> = rows.column("id").into_iter().map(str::to_owned).collect();
     ids.sort();
     ids
 }
@@ -280,5 +281,5 @@ fn a_full_spool_takes_no_more_and_says_so() {
     assert!(status == 503 && said.contains("the spool is full"), "{status}: {said}");
     writer.take(&many("x", 2));
     assert!(writer.terminate().success());
-    assert_eq!(ids(&at(&folder, "table")), ["x-0", "x-1"]);
+    assert_eq!(ids(&at(&folder, "table")), ids_of(&many("x", 2)));
 }
