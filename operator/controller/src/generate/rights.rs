@@ -5,7 +5,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use millrace_core::api::GROUP;
 use millrace_core::names::{ROUTER, ROUTES};
-use millrace_core::routing::{FETCH_POLICY, SERVERS_POLICY};
+use millrace_core::routing::{FETCH_POLICY, LOG_WRITERS_POLICY, SERVERS_POLICY};
 
 struct Right {
     /// Why: the code that needs it.
@@ -192,7 +192,7 @@ const NAMED: &[(Right, &[&str])] = &[
             resources: &["networkpolicies"],
             verbs: &["create", "patch", "delete"],
         },
-        &[ROUTER, SERVERS_POLICY, FETCH_POLICY],
+        &[ROUTER, SERVERS_POLICY, FETCH_POLICY, LOG_WRITERS_POLICY],
     ),
     // The one role that it gives, and no other.
     (

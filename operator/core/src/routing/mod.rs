@@ -25,7 +25,7 @@ pub use observed::{
     StreamReport,
 };
 pub use plan::{RouterPlan, Step, plan};
-pub use policies::{FETCH_POLICY, SERVERS_POLICY};
+pub use policies::{FETCH_POLICY, LOG_WRITERS_POLICY, SERVERS_POLICY};
 pub use said::Asked;
 pub(crate) use security::check_security;
 pub use security::security_id;
