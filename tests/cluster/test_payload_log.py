@@ -264,8 +264,8 @@ class PayloadTable(Logged, S3Test):
         self.assertNotIn(RIGHT, told)
 
         self.serve(1)
-        wait_for("what wrote the table is gone", lambda: self.writer() == [])
-        self.assertEqual(self.get("services", selector="millrace.dev/payload-log=m")["items"], [])
+        what = "deployments,services"
+        wait_for("what wrote the table is gone", lambda: self.get(what, selector="millrace.dev/payload-log=m")["items"] == [])
         self.ask()
 
     def settled(self, result: str) -> int:
