@@ -52,6 +52,10 @@ class Levels(unittest.TestCase):
         text = self.dev_test.FAILED[0].read_text()
         self.assertEqual([m[m.lastindex] for m in self.dev_test.FAILURE.finditer(text)], ["a::b", "c::d"])
 
+    def test_a_test_program_that_broke_down_has_failed(self) -> None:
+        counted, _ = self.run_level(f"echo 'process did not exit successfully (signal: 11, SIGSEGV)'; {CARGO.format(passed=2)}")
+        self.assertEqual(counted, (5, 2))
+
     def test_a_level_that_fails_without_a_count_counts(self) -> None:
         self.assertEqual(self.run_level("exit 3")[0], (0, 1))
 

@@ -245,8 +245,8 @@ class PayloadTable(Logged, S3Test):
         self.claim()
         requests = {"table": {"uri": "s3://lake/requests", "timeColumn": "time", "access": self.log()["monitoring"]["log"]["table"]["access"]}, "window": "1h"}
         expectations = [
-            {"rows": {"min": delivered, "max": delivered}},
-            {"column": "id", "unique": True},
+            # An event whose answer came late was sent again.
+            {"rows": {"min": delivered}},
             {"column": "modeldeployment", "allowed": ["m"]},
             # Of a request there is none.
             {"column": "statuscode", "maxNullFraction": 0.5},

@@ -32,7 +32,7 @@ pub struct PayloadLog {
 }
 
 /// A Delta table, which is Parquet files and a log of them: each event is a row. A Deployment of one small pod beside the model writes it, of
-/// Millrace's own image, and has the credentials; routers and the model's server have none of them. The first rows make the table.
+/// Millrace's own image, and has what `access.secretRef` names; routers and the model's server have none of it. The first rows make the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
@@ -47,7 +47,7 @@ pub struct LogTable {
     /// `server.serviceAccountName` counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<StoreAccess>,
-    /// Rows wait for so long at most until they are in the table, from 5s to 1h. Default 1m. Longer makes fewer and larger files.
+    /// Rows wait for so long at most until they are in the table, from 5s to 1h. Default 5m. Longer makes fewer and larger files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::optional_duration")]
     pub interval: Option<String>,

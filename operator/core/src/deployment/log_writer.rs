@@ -36,7 +36,7 @@ const SPOOL_SIZE: &str = "512Mi";
 const TABLE: &str = "table";
 const TABLE_DIR: &str = "/mnt/table";
 /// Rows wait for so long unless something is said.
-const INTERVAL: Duration = Duration::from_mins(1);
+const INTERVAL: Duration = Duration::from_mins(5);
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_hours(1);
 /// Seconds that it has for what waits when it is to end.
@@ -173,18 +173,25 @@ fn deployment(owner: &ModelDeployment, table: &LogTable, config: &Config) -> Dep
             replicas: Some(1),
             revision_history_limit: Some(0),
             selector: LabelSelector { match_labels: Some(selector(owner)), ..LabelSelector::default() },
-            // Two may write at once: the new one takes events before the old one goes.
-            strategy: Some(DeploymentStrategy {
-                type_: Some("RollingUpdate".to_owned()),
-                rolling_update: Some(RollingUpdateDeployment {
-                    max_surge: Some(IntOrString::Int(1)),
-                    max_unavailable: Some(IntOrString::Int(0)),
-                }),
-            }),
+            strategy: Some(strategy(reach::claim_of(&table.uri).is_some())),
             template: PodTemplateSpec { metadata: Some(of_pod), spec: Some(pod) },
             ..DeploymentSpec::default()
         }),
         ..Deployment::default()
+    }
+}
+
+/// Two may write at once, and the new one listens before the old one goes; but a claim may be for one node, or for one pod.
+fn strategy(on_claim: bool) -> DeploymentStrategy {
+    if on_claim {
+        return DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None };
+    }
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: Some(IntOrString::Int(1)),
+            max_unavailable: Some(IntOrString::Int(0)),
+        }),
     }
 }
 

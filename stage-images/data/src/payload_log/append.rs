@@ -126,7 +126,11 @@ impl Appender {
             if ending {
                 spool.close();
             }
-            let Some(waiting) = spool.waiting() else { return Ok(false) };
+            let Some(waiting) = spool.waiting() else {
+                // The table was read since the last failure, and has all that was closed: a commit whose answer was lost came through.
+                self.health.appended();
+                return Ok(false);
+            };
             (waiting, spool.source())
         };
         self.append(known, &waiting, &source).await?;
@@ -139,20 +143,21 @@ impl Appender {
     async fn look(&self) -> Result<Known, AppendError> {
         let table = Table::at(&self.params.uri, &self.params.access())?;
         let last = table.last().await?;
-        let mut spool = self.spool.lock().await;
+        // Whoever brings events does not wait for what the store answers.
+        let source = self.spool.lock().await.source();
         let marked = match &last {
             None => None,
-            Some(snapshot) => match table.marked(snapshot, &spool.source()).await {
+            Some(snapshot) => match table.marked(snapshot, &source).await {
                 // It is older than others keep the table's log. What waits is newer, so it can go on under another name.
                 Err(TableError::PositionGone { .. }) => {
-                    spool.rename()?;
+                    self.spool.lock().await.rename()?;
                     None
                 }
                 marked => marked?,
             },
         };
         let position = marked.as_ref().and_then(|marked| marked.mark.position.get("segment")?.as_u64());
-        spool.reached(position.unwrap_or(0));
+        self.spool.lock().await.reached(position.unwrap_or(0));
         self.health.opened();
         Ok(Known { table, after: marked.map(|marked| marked.version) })
     }
@@ -201,5 +206,55 @@ async fn passed(end: &mut watch::Receiver<Option<Instant>>) {
     match until {
         Some(until) => tokio::time::sleep_until(until.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::payload_log::event::lines;
+
+    const EVENT: &str = r#"{"id": "1", "type": "t", "time": "2026-11-01T12:00:00Z"}"#;
+
+    fn appender(folder: &Path) -> Appender {
+        let spool = Spool::open(&folder.join("spool"), 1 << 20, Duration::ZERO).unwrap();
+        let params = serde_json::from_value(json!({ "uri": folder.join("table") })).unwrap();
+        Appender {
+            params,
+            spool: Arc::new(Mutex::new(spool)),
+            health: Arc::new(Health::new("t")),
+            changed: Arc::default(),
+            end: watch::channel(None).1,
+            work: folder.join("work"),
+        }
+    }
+
+    async fn push(appender: &Appender) {
+        let mut text = Vec::new();
+        lines(EVENT.as_bytes(), false, &mut text).unwrap();
+        appender.spool.lock().await.push(&text).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_commit_whose_answer_was_lost_is_found_and_events_are_taken_again() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("work")).unwrap();
+        let appender = appender(folder.path());
+        let mut known = None;
+        push(&appender).await;
+        assert!(appender.step(&mut known, false).await.unwrap());
+        push(&appender).await;
+        let waiting = appender.spool.lock().await.waiting().unwrap();
+        let source = appender.spool.lock().await.source();
+        appender.append(known.as_mut().unwrap(), &waiting, &source).await.unwrap();
+        // It came through, and nobody was told.
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(90)).unwrap();
+        appender.health.failed(long_ago, "no answer");
+        assert!(appender.health.unwell().is_some());
+        assert!(!appender.step(&mut None, false).await.unwrap(), "it is in the table already");
+        assert_eq!(appender.health.unwell(), None);
+        assert_eq!(appender.spool.lock().await.bytes(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! `payload-log`: takes the events of a model's requests from its routers, and appends them to a Delta table.
 //!
-//! The operator starts one for a `ModelDeployment`. An event that was answered with 202 is in the spool, and comes into the table once, whatever
-//! ends the container: the table keeps the number of the last segment in the commit that has its rows.
+//! The operator starts one for a `ModelDeployment`. An event that was answered with 202 is in the spool, and comes from there into the table once,
+//! whatever ends the container: the table keeps the number of the last segment in the commit that has its rows. Who got no answer sends again.
 
 mod answer;
 mod append;
@@ -29,7 +29,9 @@ use spool::Spool;
 use crate::ingest::append::AppendError;
 use crate::say;
 
-/// From the signal to the end, within the grace that the kubelet gives.
+/// Nodes learn that late that it leaves: until then requests still come here.
+const LEAVE: Duration = Duration::from_secs(3);
+/// From there to the end, within the grace that the kubelet gives.
 const END: Duration = Duration::from_secs(25);
 
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +102,7 @@ pub async fn run(params: &Params) -> Result<(), PayloadLogError> {
         // Without an end it only ends where it breaks.
         broken = &mut appending => return result(broken, params),
     }
+    tokio::time::sleep(LEAVE).await;
     let until = Instant::now() + END;
     say::line("ending: what waits is appended");
     let _ = close.send(());

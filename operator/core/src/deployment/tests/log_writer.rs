@@ -28,6 +28,10 @@ fn container(cluster: &Cluster) -> Container {
     cluster.log_writer.clone().unwrap().spec.unwrap().template.spec.unwrap().containers.remove(0)
 }
 
+fn strategy(cluster: &Cluster) -> String {
+    cluster.log_writer.clone().unwrap().spec.unwrap().strategy.unwrap().type_.unwrap()
+}
+
 fn params(cluster: &Cluster) -> Value {
     let args = container(cluster).args.unwrap();
     assert_eq!(args[..2], ["payload-log", "--params"]);
@@ -38,6 +42,7 @@ fn params(cluster: &Cluster) -> Value {
 fn a_table_in_a_bucket_is_written_by_one_pod_that_alone_has_the_keys() {
     let access = json!({ "endpoint": "http://minio:9000", "region": "eu", "secretRef": { "name": "keys" } });
     let cluster = logged(&json!({ "uri": "s3://lake/requests", "access": access, "interval": "10s" }));
+    assert_eq!(strategy(&cluster), "RollingUpdate");
     let name = log_writer("penguins");
     let table = json!({
         "uri": "s3://lake/requests",
@@ -67,7 +72,8 @@ fn a_table_in_a_bucket_is_written_by_one_pod_that_alone_has_the_keys() {
 fn a_table_on_a_claim_is_mounted_and_what_changes_is_applied_once() {
     let mut cluster = logged(&json!({ "uri": "pvc://lake/logs/requests/" }));
     assert_eq!(params(&cluster)["table"], json!({ "uri": "/mnt/table/logs/requests" }));
-    assert_eq!(params(&cluster)["everySeconds"], 60);
+    assert_eq!(params(&cluster)["everySeconds"], 300);
+    assert_eq!(strategy(&cluster), "Recreate", "the claim may be for one pod");
     let pod = cluster.log_writer.clone().unwrap().spec.unwrap().template.spec.unwrap();
     let claims: Vec<_> =
         pod.volumes.unwrap().into_iter().filter_map(|v| v.persistent_volume_claim).map(|c| c.claim_name).collect();
@@ -76,8 +82,8 @@ fn a_table_on_a_claim_is_mounted_and_what_changes_is_applied_once() {
     let before = cluster.writes;
     cluster.settle();
     assert_eq!(cluster.writes, before);
-    set(&mut cluster, Some(&json!({ "uri": "pvc://lake/logs/requests/", "interval": "5m" })));
-    assert_eq!(params(&cluster)["everySeconds"], 300);
+    set(&mut cluster, Some(&json!({ "uri": "pvc://lake/logs/requests/", "interval": "1m" })));
+    assert_eq!(params(&cluster)["everySeconds"], 60);
 }
 
 #[test]
