@@ -39,6 +39,8 @@ use crate::write::{Done, Planned, WriteError, Writer, chain};
 
 /// A pass whose object has changed meanwhile is made again by the change. This is for a change that was missed.
 const AFTER_STALE: Duration = Duration::from_secs(2);
+/// Between a pass of a pipeline and the next one.
+const REST: Duration = Duration::from_millis(100);
 
 /// Everything a pass needs.
 pub struct Passes {
@@ -113,8 +115,22 @@ impl Passes {
                 }
             };
             self.metrics.passed(kind, outcome, started.elapsed());
-            queue.done(&id, next);
+            if kind == Kind::Pipeline {
+                self.rest(id, next);
+            } else {
+                queue.done(&id, next);
+            }
         }
+    }
+
+    /// A pass of a pipeline looks at all its runs, and each of these says something new several times. What they say shortly after a pass is looked
+    /// at together: a thousand runs at once would cost a thousand times a thousand looks.
+    fn rest(self: &Arc<Self>, id: Id, next: Next) {
+        let passes = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(REST).await;
+            passes.queues.of(Kind::Pipeline).done(&id, next);
+        });
     }
 
     async fn pass(&self, kind: Kind, id: &Id) -> Result<(Outcome, Next), WriteError> {
