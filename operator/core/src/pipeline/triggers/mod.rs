@@ -197,6 +197,15 @@ fn note(last: &mut Option<String>, before: Option<&String>, now: Option<&String>
     }
 }
 
+/// The triggers that start nothing because the spec says so.
+fn suspended(triggers: &Triggers) -> Vec<String> {
+    let named = |field: &str, name: &str| format!("{field}.{name}");
+    let schedules = triggers.schedules.iter().filter(|(_, of)| of.suspend).map(|(name, _)| named("schedules", name));
+    let upstreams = triggers.on_pipeline.iter().filter(|(_, of)| of.suspend).map(|(name, _)| named("onPipeline", name));
+    let data = triggers.on_data.iter().filter(|(_, of)| of.suspend).map(|(name, _)| named("onData", name));
+    schedules.chain(upstreams).chain(data).collect()
+}
+
 impl Look<'_> {
     /// Looks at the triggers that have names.
     fn each(
@@ -243,20 +252,28 @@ impl Look<'_> {
         }
     }
 
-    /// `TriggersReady`, where something outside the pipeline may keep a trigger from working; and an event when it begins to.
+    /// `TriggersReady`, where something outside the pipeline may keep a trigger from working, and an event when it begins to; and where one is
+    /// suspended, which is easily forgotten.
     fn tell_blocked(&mut self, conditions: &mut Vec<Condition>) {
         let triggers = self.pipeline.spec.triggers.as_ref();
-        if triggers.is_none_or(|t| t.on_model.is_empty() && t.on_pipeline.is_empty() && t.on_data.is_empty()) {
+        let suspended = triggers.map(suspended).unwrap_or_default();
+        let none = triggers.is_none_or(|t| t.on_model.is_empty() && t.on_pipeline.is_empty() && t.on_data.is_empty());
+        if none && suspended.is_empty() {
             conditions.retain(|condition| condition.type_ != TRIGGERS_READY);
             return;
         }
         let said = self.blocked.join("; ");
         let before = conditions.iter().find(|condition| condition.type_ == TRIGGERS_READY);
-        if !said.is_empty() && before.is_none_or(|before| before.message != said) {
+        if !said.is_empty() && before.is_none_or(|before| !before.message.starts_with(&said)) {
             self.events.push(Event::warning("TriggerBlocked", &said));
         }
-        let (status, reason) =
-            if said.is_empty() { (ConditionStatus::True, "Ready") } else { (ConditionStatus::False, "TriggerBlocked") };
+        let (status, reason) = match (said.is_empty(), suspended.is_empty()) {
+            (false, _) => (ConditionStatus::False, "TriggerBlocked"),
+            (true, false) => (ConditionStatus::True, "Suspended"),
+            (true, true) => (ConditionStatus::True, "Ready"),
+        };
+        let suspended = suspended.iter().map(|trigger| format!("{trigger} is suspended"));
+        let said = self.blocked.iter().cloned().chain(suspended).collect::<Vec<_>>().join("; ");
         set_condition(conditions, TRIGGERS_READY, status, reason, &said, self.pipeline.metadata.generation, self.now);
     }
 

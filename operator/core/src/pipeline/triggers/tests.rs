@@ -265,9 +265,16 @@ fn an_edit_or_a_suspension_begins_anew() {
     world.edit(hourly(json!({ "suspend": true })));
     world.settle();
     assert_eq!(world.pipeline.status.as_ref().unwrap().triggers, None);
+    let told = |world: &World| {
+        let conditions = &world.pipeline.status.as_ref().unwrap().conditions;
+        let ready = conditions.iter().find(|condition| condition.type_ == "TriggersReady");
+        ready.map(|ready| (ready.reason.clone(), ready.message.clone()))
+    };
+    assert_eq!(told(&world), Some(("Suspended".to_owned(), "schedules.hourly is suspended".to_owned())));
     world.live(60);
     world.edit(hourly(json!({})));
     world.settle();
+    assert_eq!(told(&world), None);
     assert!(world.runs.is_empty());
     world.edit(json!({ "schedules": { "hourly": { "cron": "*/20 * * * *" } } }));
     world.live(35);
