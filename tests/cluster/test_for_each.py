@@ -92,6 +92,26 @@ class ForEach(ClusterTest):
         self.assertEqual([json.loads(line)["index"] for line in told[3:]], [0, 1, 2])
         self.assertGreater(began, 0)
 
+    def test_a_failure_that_the_rule_does_not_name_is_not_tried_again(self):
+        # The first is worth another attempt, the second is not, and the third has no memory left, which ends the agent too.
+        text = """
+        echo "item $MILLRACE_ITEM attempt $MILLRACE_ATTEMPT"
+        [ "$MILLRACE_ITEM" != 0 ] || [ "$MILLRACE_ATTEMPT" -gt 1 ] || exit 3
+        [ "$MILLRACE_ITEM" != 1 ] || exit 4
+        [ "$MILLRACE_ITEM" != 2 ] || head -c 300M /dev/zero | tail
+        """
+        fan = self.over(text, range={"count": 3}, failFast=False, retry={"limit": 3, "when": "exitCode != 4 && reason != 'OOMKilled'"})
+        fan["container"]["resources"] = {"limits": {"memory": "64Mi"}}
+        self.claim()
+        self.run_inline({"fan": fan}, store=STORE)
+        failed = self.failed(seconds=240)["stages"]["fan"]
+        self.assertEqual(self.items(), {"total": 3, "succeeded": 1, "failed": 2})
+        self.assertIn("item 1: Error: item 1 attempt 1; no other attempt: retry.when is false (exitCode 4, reason Error, attempt 1)", failed["message"])
+        self.assertIn("item 2: OOMKilled", failed["message"])
+        pods = self.get("pods", selector="millrace.dev/stage=fan")["items"]
+        tried = sorted(pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"] for pod in pods)
+        self.assertEqual(tried, ["0", "0", "1", "2"], "the first alone was tried again")
+
     def test_the_first_item_that_fails_stops_the_others_and_a_deleted_job_is_made_again(self):
         self.claim()
         self.run_inline({"fan": self.over('[ "$MILLRACE_ITEM" = b ] || sleep 600; exit 7', items=["a", "b", "c"]), "after": script("true", needs=["fan"])})

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{Job, PodFailurePolicy};
 use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::jiff::Timestamp;
 use millrace_core::names::{ATTEMPT_LABEL, STAGE_LABEL};
@@ -53,6 +53,8 @@ struct Running {
     limit: u32,
     /// The first item that fails for good ends the Job.
     fail_fast: bool,
+    /// An item whose pod ends so is not tried again.
+    given_up: Vec<i32>,
     succeeded: u32,
     failed: BTreeSet<u32>,
 }
@@ -127,6 +129,7 @@ impl Machine {
             parallelism: number(spec.parallelism, 1) as usize,
             limit: number(spec.backoff_limit_per_index, 0),
             fail_fast: spec.max_failed_indexes.is_some(),
+            given_up: spec.pod_failure_policy.as_ref().map(given_up).unwrap_or_default(),
             succeeded: 0,
             failed: BTreeSet::new(),
         };
@@ -273,6 +276,12 @@ impl Drop for Machine {
     }
 }
 
+/// How the pods of items end that are not tried again.
+fn given_up(policy: &PodFailurePolicy) -> Vec<i32> {
+    let rules = policy.rules.iter().filter(|rule| rule.action == "FailIndex");
+    rules.filter_map(|rule| rule.on_exit_codes.as_ref()).flat_map(|codes| codes.values.clone()).collect()
+}
+
 impl Running {
     fn running(&self) -> usize {
         self.pods.iter().filter(|pod| pod.process.is_some()).count()
@@ -310,7 +319,7 @@ impl Running {
         } else if let Some(Item { index, failures }) = item {
             if self.view.deleting || self.view.failed.is_some() {
                 // It was stopped.
-            } else if failures < self.limit {
+            } else if failures < self.limit && !self.given_up.contains(&self.pods[at].exit_code()) {
                 let pause = ITEM_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_ITEM_PAUSE);
                 let item = Some(Item { index, failures: failures + 1 });
                 self.todo.push_back(Try { item, at: Instant::now() + pause });
@@ -340,6 +349,11 @@ impl Running {
 }
 
 impl Pod {
+    fn exit_code(&self) -> i32 {
+        let end = self.view.main.as_ref().and_then(|main| main.terminated.as_ref());
+        end.map_or(0, |end| end.exit_code)
+    }
+
     fn stop(&mut self) {
         if let (Some(id), false) = (self.process, self.view.deleting) {
             self.view.deleting = true;

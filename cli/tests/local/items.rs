@@ -47,4 +47,15 @@ fn an_item_is_tried_again_and_one_that_fails_for_good_ends_the_stage() {
     let message = run["stages"]["a"]["message"].as_str().unwrap();
     assert!(message.starts_with("item 1: Error: error: b is bad"), "{run}");
     assert_eq!(run["stages"]["a"]["reason"], "ItemFailed");
+    // What the rule does not name is not tried again.
+    let tries =
+        "test \"$MILLRACE_ATTEMPT\" = 2 -o \"$MILLRACE_ITEM\" = c || exit 3; test \"$MILLRACE_ITEM\" != b || exit 4";
+    let mut stage = script(tries, &each("$[[ ['a', 'b', 'c'] ]]", false));
+    stage["retry"] = json!({ "limit": 5, "when": "exitCode != 4" });
+    place.pipeline(&json!({ "a": stage }), &json!({}));
+    let run = place.json(1, &[]);
+    let message = run["stages"]["a"]["message"].as_str().unwrap();
+    let no = "no other attempt: retry.when is false (exitCode 4, reason Error, attempt 2)";
+    assert!(message.starts_with("item 1: Error: ") && message.contains(no), "{run}");
+    assert_eq!(run["stages"]["a"]["items"]["succeeded"], 2);
 }

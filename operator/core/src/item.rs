@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::api::ParamSpec;
 use crate::expr::{self, ExprError, Scope};
-use crate::pipeline::{FrozenContainer, bind_params};
-use crate::problem;
+use crate::pipeline::{FrozenContainer, REASONS, bind_params};
+use crate::{problem, run};
 
 /// What an item's texts are filled in with, but for the item itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,38 @@ pub struct Order {
     /// Variables of the environment that hold templates.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryOrder>,
+}
+
+/// `retry.when`: which failures of an item are worth another attempt.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetryOrder {
+    pub when: String,
+    /// `run`, and the `params` that it names.
+    pub names: Map<String, Value>,
+}
+
+impl RetryOrder {
+    /// Of the names of a run only those are kept that it names.
+    #[must_use]
+    pub fn new(when: &str, names: Map<String, Value>) -> Self {
+        let named = expr::references_in(&Value::String(format!("$[[ {when} ]]")));
+        let mut names = only(names, &named);
+        names.remove("stages");
+        Self { when: when.to_owned(), names }
+    }
+
+    /// Why there is no other attempt after this failure, if there is none. `reason` is as in a status; what the infrastructure ends is not asked about.
+    #[must_use]
+    pub fn refused(&self, exit_code: Option<i32>, reason: &str, attempt: u32) -> Option<String> {
+        if !REASONS.contains(&reason) {
+            return None;
+        }
+        let scope = self.names.iter().fold(Scope::new(), |scope, (name, value)| scope.with(name, value.clone()));
+        run::no_other_attempt(Some(&self.when), exit_code, reason, attempt, scope)
+    }
 }
 
 /// The parameters of a StageTemplate, not bound yet: a value may name the item.
@@ -84,7 +116,8 @@ impl Order {
             .as_ref()
             .map(|_| TemplateOrder { params: stage.template_params.clone(), with: stage.with.clone() });
         let absent = stage.inputs.keys().filter(|name| !is_there(name)).cloned().collect();
-        Self { names: only(names, &named), template, absent, env }
+        let retry = stage.retry.when.as_ref().map(|when| RetryOrder::new(when, names.clone()));
+        Self { names: only(names, &named), template, absent, env, retry }
     }
 
     /// All that the texts of a stage depend on, but for the item: of `run`, `params` and `stages` the values that they name.
@@ -97,7 +130,8 @@ impl Order {
         let of_texts = texts.filter(|path| self.template.is_none() || path.first().is_some_and(|root| root == "run"));
         let named: BTreeSet<Vec<String>> = of_texts.chain(stage.with.values().flat_map(expr::references_in)).collect();
         let values = named.iter().map(|path| json!([path, self.value(path)])).collect();
-        json!([Self { names: Map::new(), ..self.clone() }, Value::Array(values)])
+        // Which failures are tried again changes no result.
+        json!([Self { names: Map::new(), retry: None, ..self.clone() }, Value::Array(values)])
     }
 
     /// What a path leads to; where it goes on into what is no object, that.
@@ -199,6 +233,28 @@ mod tests {
         assert_eq!(texts.words, ["1", "3//d/r"]);
         assert_eq!(texts.env, [("N".to_owned(), "1".to_owned())].into());
         assert!(filled(&order, &json!("text"), &words).is_err());
+    }
+
+    #[test]
+    fn which_failures_are_tried_again_is_said_with_what_it_names() {
+        let retry = json!({ "limit": 2, "when": "exitCode != params.lr_max && attempt < 3" });
+        let order = Order::new(
+            &stage(&json!({ "container": { "image": "i" }, "retry": retry })),
+            names(),
+            BTreeMap::new(),
+            |_| true,
+        );
+        assert_eq!(json!(order.names["params"]), json!({}), "the texts name none");
+        let retry = order.retry.clone().unwrap();
+        assert_eq!(json!(retry.names), json!({ "run": { "name": "r" }, "params": { "lr-max": 2 } }));
+        assert_eq!(retry.refused(Some(1), "Error", 1), None);
+        let no = retry.refused(Some(2), "Error", 1).unwrap();
+        assert_eq!(no, "no other attempt: retry.when is false (exitCode 2, reason Error, attempt 1)");
+        assert!(retry.refused(Some(1), "Error", 3).is_some());
+        assert_eq!(retry.refused(Some(2), "Terminated", 1), None, "the infrastructure's failures are not asked about");
+        // The result is the same one.
+        let whole = |retry: Value| stage(&json!({ "container": { "image": "i" }, "retry": retry }));
+        assert_eq!(order.said(&whole(json!({}))), Order { retry: None, ..order.clone() }.said(&whole(json!({}))));
     }
 
     #[test]

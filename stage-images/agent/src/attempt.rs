@@ -83,6 +83,7 @@ pub fn run(arguments: &[OsString]) -> Done {
         }
     };
     let exit = exit::status(report.reason, report.exit_code);
+    let exit = task.as_ref().filter(|_| !complete).map_or(exit, |task| item::status(task, &report, exit));
     match log.write(&report::fit(report)) {
         Ok(()) => {
             // The one of a lost node may end well beside a newer one, which still writes and reads them.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use millrace_contract::{
-    INPUTS_DIR, ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_PATH, ItemSource, Task, TaskInput, TaskItems,
-    TaskSource, in_range, output_path,
+    INPUTS_DIR, ITEM_ENV, ITEM_GIVEN_UP, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_PATH, ItemSource, Report, Task,
+    TaskInput, TaskItems, TaskSource, in_range, output_path,
 };
 use millrace_core::item::{Item, ItemError, Order, Texts};
 use millrace_files::digest::Stop;
@@ -99,6 +99,19 @@ pub fn fill(
     }
     env.insert(ITEM_INDEX_ENV.to_owned(), index.to_string());
     Ok(Filled { words: words.into_iter().map(OsString::from).collect(), script, env })
+}
+
+/// How the pod of an item ends that failed: `status`, unless `retry.when` lets there be no other attempt, which the Job has to be told. A program's own
+/// status must not say that.
+pub fn status(task: &Task, report: &Report, status: u8) -> u8 {
+    let order = task.items.as_ref().and_then(|items| items.order.clone());
+    let order = order.and_then(|order| serde_json::from_value::<Order>(order).ok());
+    let Some(retry) = order.and_then(|order| order.retry) else { return status };
+    match retry.refused(report.exit_code, &format!("{:?}", report.reason), task.attempt) {
+        Some(_) => ITEM_GIVEN_UP,
+        None if status == ITEM_GIVEN_UP => 1,
+        None => status,
+    }
 }
 
 /// Which item this pod is for.

@@ -18,6 +18,9 @@ pub const ITEM_INDEX_ENV: &str = "MILLRACE_ITEM_INDEX";
 /// How often the item was tried before, as the Job counts: failures of its own, and of the infrastructure.
 pub const ITEM_RETRIES_ENV: [&str; 2] = ["MILLRACE_ITEM_FAILURES", "MILLRACE_ITEM_DISRUPTIONS"];
 
+/// How the agent of an item ends where `retry.when` lets there be no other attempt: the Job gives the item up.
+pub const ITEM_GIVEN_UP: u8 = 79;
+
 /// What a pod of such a stage is told of the list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

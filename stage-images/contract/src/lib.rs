@@ -22,8 +22,8 @@ pub use drift::{
 };
 pub use facts::{NESTING_LIMIT, flaw, is_fact_name, nesting};
 pub use items::{
-    ITEM_ENV, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ItemSource, MOST_ITEMS, TOLD_OUTPUTS, TaskItems, Told,
-    ToldItem, ToldOutput, in_range,
+    ITEM_ENV, ITEM_GIVEN_UP, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ItemSource, MOST_ITEMS, TOLD_OUTPUTS,
+    TaskItems, Told, ToldItem, ToldOutput, in_range,
 };
 pub use look::{LONGEST_VERSION, LOOK_DIR, LookAccess, LookFault, LookKnown, LookReport, LookTask};
 pub use manifest::{BlobFile, Manifest, ManifestOutput};
@@ -38,8 +38,8 @@ pub use paths::{
 };
 pub use report::{Outcome, OutputRecord, Report, ReportReason, Usage};
 pub use store::{
-    CODE_ENV, FETCH_ENV, Fetch, GET_ENV, GET_FINAL, GET_KNOWN_ENV, GET_VALIDATOR, Keep, READ_ENV, ReadTask, STORE_ENV,
-    StoreKind, TaskSource, TaskStore, output_key,
+    CODE_ENV, FETCH_ENV, Fetch, FetchSource, GET_ENV, GET_FINAL, GET_KNOWN_ENV, GET_VALIDATOR, Keep, READ_ENV,
+    ReadTask, STORE_ENV, StoreKind, TaskSource, TaskStore, WebFile, output_key,
 };
 pub use sweep::{
     MOST_RECORDS, RECORD_KEY, Removed, SWEEP_ENV, SWEEP_FOLDERS, SWEEP_HISTORY_DIR, SWEEP_RECORDS, SWEEP_RUNS_DIR,

@@ -13,13 +13,11 @@ mod sweep;
 mod triggers;
 mod worker;
 
-#[cfg(test)]
-pub(crate) use check::REASONS;
-pub(crate) use check::UNKNOWN_TEMPLATE;
 pub use check::{
     MISSING_INPUT, asks_for_number, beside, bind, bind_inputs, bind_params, check, check_in_place, check_run,
     check_template,
 };
+pub(crate) use check::{REASONS, UNKNOWN_TEMPLATE};
 pub use frozen::{Bond, Frozen, FrozenCache, FrozenContainer, FrozenKind, FrozenNested, FrozenStage, stage_path};
 pub use plan::{Looks, PipelineObserved, plan, plan_template};
 pub use sweep::{Needs, OutputRecord, RunRecord, StageRecord, sweep_is_due};

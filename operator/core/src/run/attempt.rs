@@ -168,7 +168,7 @@ fn failed(
     let wait = if lasting { None } else { retry::wait(&stage.retry, status.failures, &seed) };
     let Some(wait) = wait else { return fail(pass, name, status, &reason, &message, effects) };
     let scope = scope::without_stages(pass);
-    if let Some(no) = retry::refused(&stage.retry, exit_code, &reason, status.attempts, scope) {
+    if let Some(no) = retry::refused(stage.retry.when.as_ref(), exit_code, &reason, status.attempts, scope) {
         // Of a stage that was made for an input nobody wrote the rule.
         let no = if cache::reads_address(stage) { "another try would not help".to_owned() } else { no };
         return fail(pass, name, status, &reason, &in_first_line(&message, &no), effects);
@@ -193,7 +193,7 @@ fn failed(
 }
 
 /// Behind the first line, which is the one that a run tells of its stages.
-fn in_first_line(message: &str, more: &str) -> String {
+pub(super) fn in_first_line(message: &str, more: &str) -> String {
     match message.split_once('\n') {
         Some((first, rest)) => format!("{first}; {more}\n{rest}"),
         None => format!("{message}; {more}"),

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millrace_contract::ReportReason;
+use millrace_contract::{ITEM_GIVEN_UP, ReportReason};
 
 use super::classify::{self, Standing};
 use super::ending::{Ending, Failure, Wanted};
 use super::pass::{Effects, Pass, Stages, clip, since};
-use super::{JobItems, JobView, PodView, Words, attempt, container, job, placed};
+use super::{JobItems, JobView, PodView, Words, attempt, container, job, placed, retry, scope};
 use crate::api::{ItemsStatus, JobRef, MLPipelineRun, StageState, StageStatus};
 use crate::duration;
 use crate::pipeline::FrozenContainer;
@@ -102,7 +102,7 @@ fn step(
     let ending = if job.deleting {
         Some(Ending::disrupted("JobDeleted", format!("Job {} was deleted", job.name)))
     } else {
-        job.failed.as_ref().map(|words| failed(wanted(pass, name, stage, old), pods, &counts, words))
+        job.failed.as_ref().map(|words| failed(pass, stage, wanted(pass, name, stage, old), pods, &counts, words))
     };
     if let Some(ending) = ending {
         if old.reason.as_deref() != Some(STOPPING) {
@@ -195,7 +195,7 @@ fn pending(
         _ => None,
     });
     let failed = || {
-        let last = pods.iter().filter(|pod| has_failed(pod)).max_by_key(|pod| pod.created)?;
+        let last = pods.iter().filter(|pod| has_failed(pod) && !is_given_up(pod)).max_by_key(|pod| pod.created)?;
         let Standing::Ended(Ending::Failed(failure)) = of_pod(last) else { return None };
         let item = last.index.unwrap_or_default();
         let message = format!("item {item} is tried again: {}", failure.message);
@@ -231,6 +231,12 @@ fn lost(
 fn has_ended(pod: &PodView) -> bool {
     pod.main.as_ref().is_some_and(|main| main.terminated.is_some())
         || matches!(pod.phase.as_str(), "Failed" | "Succeeded")
+}
+
+/// Its agent has told the Job that there is no other attempt.
+fn is_given_up(pod: &PodView) -> bool {
+    let end = pod.main.as_ref().and_then(|main| main.terminated.as_ref());
+    end.is_some_and(|end| end.exit_code == i32::from(ITEM_GIVEN_UP))
 }
 
 fn has_failed(pod: &PodView) -> bool {
@@ -315,7 +321,14 @@ pub(super) fn begun(pass: &Pass<'_>, total: u32) -> ItemsStatus {
 
 /// Why the Job failed, as the pods of the items that failed for good say. What somebody stopped from outside is tried again: what is done
 /// is found in the store.
-fn failed(wanted: Wanted<'_>, pods: &[&PodView], counts: &JobItems, words: &Words) -> Ending {
+fn failed(
+    pass: &Pass<'_>,
+    stage: &FrozenContainer,
+    wanted: Wanted<'_>,
+    pods: &[&PodView],
+    counts: &JobItems,
+    words: &Words,
+) -> Ending {
     let mut last: BTreeMap<u32, &PodView> = BTreeMap::new();
     for pod in pods {
         let Some(index) =
@@ -331,7 +344,15 @@ fn failed(wanted: Wanted<'_>, pods: &[&PodView], counts: &JobItems, words: &Word
     let mut disruption = None;
     for (index, pod) in &last {
         match classify::of_pod(wanted, pod) {
-            Standing::Ended(Ending::Failed(failure)) => failures.push((*index, failure)),
+            Standing::Ended(Ending::Failed(mut failure)) => {
+                let attempt = failure.report.as_ref().map_or(wanted.attempt, |report| report.attempt);
+                let scope = scope::without_stages(pass);
+                let when = stage.retry.when.as_ref();
+                if let Some(no) = retry::refused(when, failure.exit_code, &failure.reason, attempt, scope) {
+                    failure.message = attempt::in_first_line(&failure.message, &no);
+                }
+                failures.push((*index, failure));
+            }
             Standing::Ended(Ending::Disrupted { reason, message }) => {
                 disruption.get_or_insert((reason, format!("item {index}: {message}")));
             }

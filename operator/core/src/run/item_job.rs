@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{
-    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
+    PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector, PodSpec, PodTemplateSpec, Volume,
     VolumeMount,
 };
 use millrace_contract::{
-    ArtifactKind, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ITEMS_PATH, STAGE_DIR, Task, TaskItems, TaskOutput,
-    Told, item_folder,
+    ArtifactKind, ITEM_GIVEN_UP, ITEM_INDEX_ENV, ITEM_RETRIES_ENV, ITEMS_OUTPUT, ITEMS_PATH, STAGE_DIR, Task,
+    TaskItems, TaskOutput, Told, item_folder,
 };
 use serde_json::json;
 
@@ -19,10 +20,10 @@ use super::inputs::{self, Hindrance, Mounted};
 use super::items::{self, Items, LIST, List};
 use super::job;
 use super::pass::{Pass, Stages};
-use super::{code, mounts, nested_items, render, scope};
+use super::{code, memory, mounts, nested_items, render, scope};
 use crate::api::{AgentPath, Container, ForEach, PodSettings, Resources, StageStatus};
 use crate::expr;
-use crate::item::Order;
+use crate::item::{Order, RetryOrder};
 use crate::pipeline::{FrozenContainer, FrozenKind};
 use crate::store::{self, Place};
 use crate::{names, pod};
@@ -30,6 +31,9 @@ use crate::{names, pod};
 /// Where the Job controller writes how often an item was tried before. The count of ignored failures is not always there.
 const RETRIES: [&str; 2] =
     ["batch.kubernetes.io/job-index-failure-count", "batch.kubernetes.io/job-index-ignored-failure-count"];
+
+/// 128 + SIGKILL.
+const KILLED: i32 = 137;
 
 /// The volume of a list that was written down.
 const VOLUME: &str = "millrace-items";
@@ -56,6 +60,7 @@ pub(super) fn items(
     let is_there = |input: &str| inputs.contains_key(input) || handed.contains_key(input);
     let (container, order) = ordered(pass, name, stage, stages, is_there)?;
     let mut task = job::task(pass, name, stage, status, &container, &inputs, &handed);
+    let given_up = order.retry.as_ref().map(given_up);
     task.items = Some(TaskItems { total: total.into(), source, order: Some(json!(order)), told: None });
     let text = written(name, &task)?;
     if !render::fits(&text) {
@@ -86,26 +91,40 @@ pub(super) fn items(
     let completions = i32::try_from(total).unwrap_or(i32::MAX);
     let disrupted =
         PodFailurePolicyOnPodConditionsPattern { type_: "DisruptionTarget".to_owned(), status: "True".to_owned() };
+    // What the infrastructure ends is not the item's failure.
+    let ignored = PodFailurePolicyRule {
+        action: "Ignore".to_owned(),
+        on_pod_conditions: Some(vec![disrupted]),
+        ..PodFailurePolicyRule::default()
+    };
     let spec = JobSpec {
         completion_mode: Some("Indexed".to_owned()),
         completions: Some(completions),
         parallelism: Some(completions.min(i32::try_from(each.parallelism).unwrap_or(i32::MAX))),
         backoff_limit_per_index: i32::try_from(stage.retry.limit).ok(),
         max_failed_indexes: each.fail_fast.then_some(0),
-        // What the infrastructure ends is not the item's failure.
-        pod_failure_policy: Some(PodFailurePolicy {
-            rules: vec![PodFailurePolicyRule {
-                action: "Ignore".to_owned(),
-                on_pod_conditions: Some(vec![disrupted]),
-                ..PodFailurePolicyRule::default()
-            }],
-        }),
+        pod_failure_policy: Some(PodFailurePolicy { rules: [ignored].into_iter().chain(given_up).collect() }),
         pod_replacement_policy: Some("Failed".to_owned()),
         ttl_seconds_after_finished: Some(pass.config.job_ttl_seconds),
         template,
         ..JobSpec::default()
     };
     Ok(Made { job: job::of_attempt(pass, name, status.attempts, spec), list, total })
+}
+
+/// Items that `retry.when` lets not be tried again: the agent asks it, and says so by how it ends. Where memory runs out the agent is killed too, so that
+/// is asked here, as of a first attempt.
+fn given_up(retry: &RetryOrder) -> PodFailurePolicyRule {
+    let killed = retry.refused(Some(KILLED), memory::OUT_OF_MEMORY, 1).map(|_| KILLED);
+    PodFailurePolicyRule {
+        action: "FailIndex".to_owned(),
+        on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
+            container_name: Some(pod::MAIN.to_owned()),
+            operator: "In".to_owned(),
+            values: [ITEM_GIVEN_UP.into()].into_iter().chain(killed).collect(),
+        }),
+        ..PodFailurePolicyRule::default()
+    }
 }
 
 /// What is run for every item, and what the agent fills in for each.

@@ -61,4 +61,5 @@ pub use nested::{Above, DEEPEST, ended_by, parent};
 pub use nested_items::MOST_RUNS;
 pub use observed::{ContainerView, JobItems, JobView, Observed, PodView, Terminated, Words};
 pub use plan::plan;
+pub(crate) use retry::refused as no_other_attempt;
 pub use turns::{FRONT, Peer, Slot, bound, priority};

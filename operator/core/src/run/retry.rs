@@ -41,14 +41,14 @@ pub(super) fn wait(retry: &Retry, failures: u32, seed: &str) -> Option<Duration>
 
 /// Why `retry.when` lets there be no other attempt, if it does not. Without a value it cannot say yes. `scope` has the names that it may use
 /// besides those of the attempt.
-pub(super) fn refused(
-    retry: &Retry,
+pub(crate) fn refused(
+    when: Option<&String>,
     exit_code: Option<i32>,
     reason: &str,
     attempt: u32,
     scope: Scope,
 ) -> Option<String> {
-    let when = retry.when.as_ref()?;
+    let when = when?;
     let code = exit_code.unwrap_or(NO_EXIT_CODE);
     let values = [("exitCode", json!(code)), ("reason", json!(reason)), ("attempt", json!(attempt))];
     let scope = values.into_iter().fold(scope, |scope, (name, value)| scope.with(name, value));
@@ -108,12 +108,11 @@ mod tests {
 
     #[test]
     fn a_condition_says_which_failures_are_worth_another_attempt() {
-        let on = |text: &str| Retry { limit: 3, when: Some(text.into()), ..Retry::default() };
         let refused = |text: &str, code, reason| {
             let scope = Scope::new().with("params", json!({ "patient": true }));
-            super::refused(&on(text), code, reason, 2, scope)
+            super::refused(Some(&text.to_owned()), code, reason, 2, scope)
         };
-        assert_eq!(super::refused(&retry(1, None), Some(1), "Error", 1, Scope::new()), None);
+        assert_eq!(super::refused(None, Some(1), "Error", 1, Scope::new()), None);
         assert_eq!(refused("params.patient && exitCode == 1", Some(1), "Error"), None);
         assert_eq!(refused("exitCode != 2 && attempt < 3", Some(1), "Error"), None);
         let no = "no other attempt: retry.when is false (exitCode 2, reason Error, attempt 2)";

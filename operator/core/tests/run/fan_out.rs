@@ -130,6 +130,42 @@ fn the_stage_fails_with_the_words_of_the_items_that_failed() {
 }
 
 #[test]
+fn the_job_gives_up_what_the_rule_of_the_stage_lets_not_be_tried_again() {
+    let fails = |when: &str| {
+        let mut fan = over(json!({ "items": [0, 1], "failFast": false }));
+        fan["retry"] = json!({ "limit": 2, "when": when });
+        let mut spec = pipeline(json!({ "fan": fan }));
+        spec["params"] =
+            json!({ "bad": { "type": "integer", "default": 3 }, "other": { "type": "string", "default": "x" } });
+        let mut cluster = Cluster::new(spec).fate("fan/1", 1, Fate::Exits(3));
+        cluster.settle();
+        cluster
+    };
+    let cluster = fails("exitCode != params.bad");
+    let fan = job(&cluster, "r-fan-1");
+    let given_up = |job: &JobSpec| {
+        let rules = job.pod_failure_policy.clone().unwrap().rules;
+        assert_eq!(rules[0].action, "Ignore", "what the infrastructure ends comes first");
+        let codes = rules[1].on_exit_codes.clone().unwrap();
+        assert_eq!((rules[1].action.as_str(), codes.container_name.as_deref()), ("FailIndex", Some("main")));
+        codes.values
+    };
+    assert_eq!(given_up(&fan), [79]);
+    assert_eq!(given_up(&job(&fails("reason != 'OOMKilled'"), "r-fan-1")), [79, 137], "nobody is left to ask");
+    // The agent of an item is told the rule with what it names.
+    let env = fan.template.spec.unwrap().containers[0].env.clone().unwrap();
+    let task = env.iter().find(|variable| variable.name == "MILLRACE_TASK").unwrap().value.clone().unwrap();
+    let task: Value = serde_json::from_str(&task.replace("$$", "$")).unwrap();
+    let retry = &task["items"]["order"]["retry"];
+    assert_eq!(retry["when"], "exitCode != params.bad");
+    assert_eq!(retry["names"]["params"], json!({ "bad": 3 }));
+    let message = cluster.stage("fan").message.clone().unwrap();
+    let no = "no other attempt: retry.when is false (exitCode 3, reason Error, attempt 1)";
+    assert!(message.starts_with("item 1: Error: ") && message.contains(no), "{message}");
+    assert!(job(&fails("true"), "r-fan-1").pod_failure_policy.unwrap().rules.len() == 2);
+}
+
+#[test]
 fn a_job_that_is_deleted_is_made_again_over_the_same_list() {
     let mut cluster =
         Cluster::new(pipeline(json!({ "fan": over(json!({ "items": [1, 2] })) }))).fate("fan/1", 1, Fate::Hangs);

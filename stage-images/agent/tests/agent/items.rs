@@ -61,6 +61,28 @@ fn a_program_gets_its_item_in_its_arguments_and_in_its_environment() {
 }
 
 #[test]
+fn the_job_is_told_which_failure_is_not_worth_another_attempt() {
+    let when = "exitCode != params.bad && reason != 'OutputMissing' && attempt < 3";
+    let retry = json!({ "when": when, "names": { "run": {}, "params": { "bad": 4 } } });
+    let stage = |attempt: u32| {
+        let order = json!({ "names": { "run": {}, "params": {} }, "retry": retry });
+        item(json!({ "range": { "start": 0, "step": 1 } }), order).with("attempt", json!(attempt))
+    };
+    let ends = |attempt: u32, text: &str| {
+        let ran = run(&stage(attempt), "0", &["sh", "-c", text]);
+        (ran.status, ran.report.exit_code)
+    };
+    assert_eq!(ends(1, "exit 3"), (3, Some(3)));
+    assert_eq!(ends(1, "exit 4"), (79, Some(4)));
+    assert_eq!(ends(3, "exit 3"), (79, Some(3)));
+    assert_eq!(ends(1, "true").0, 79, "an output is missing");
+    assert_eq!(ends(1, "exit 79"), (1, Some(79)), "that it does not say itself");
+    assert_eq!(ends(1, "touch $MILLRACE_OUTPUT_PART"), (0, Some(0)));
+    let plain = item(json!({ "range": { "start": 0, "step": 1 } }), names());
+    assert_eq!(run(&plain, "0", &["sh", "-c", "exit 79"]).status, 79);
+}
+
+#[test]
 fn what_the_items_text_holds_is_no_expression_and_no_other_word() {
     let list = "\"$[[ params.lr ]] $(id) ; x\"\n";
     let stage = item(source(), names());

@@ -46,7 +46,6 @@ pub use beside::beside;
 pub use given::{MISSING_INPUT, bind, bind_inputs};
 pub use params::bind_params;
 pub(crate) use resolve::UNKNOWN_TEMPLATE;
-#[cfg(test)]
 pub(crate) use retry::REASONS;
 
 /// The most bytes of a pipeline with its templates: an apiserver's store takes about 1.5 MB an object.

@@ -81,10 +81,8 @@ pub(super) fn of_stage(name: &str, resolved: &Resolved<'_>, spec: &MLPipelineSpe
     let at = resolved.at(name);
     let Some((retry, path)) = effective(resolved, spec, &at) else { return };
     if resolved.stage.for_each.is_some() {
-        let Retry { limit: _, backoff, when, memory_growth } = retry;
-        for (field, given) in
-            [("backoff", backoff.is_some()), ("when", when.is_some()), ("memoryGrowth", memory_growth.is_some())]
-        {
+        let Retry { limit: _, backoff, when: _, memory_growth } = retry;
+        for (field, given) in [("backoff", backoff.is_some()), ("memoryGrowth", memory_growth.is_some())] {
             if given {
                 let message = format!(
                     "`{name}` has forEach, and the Job of its items tries them again by itself, all in the same way, after 10s and then twice \

@@ -69,12 +69,16 @@ fn memory_grows_from_a_limit_to_a_larger_one() {
 #[test]
 fn the_items_of_a_stage_are_tried_again_by_their_job_alone() {
     let each = |retry: Value| stage("fit", json!({ "forEach": { "range": { "count": 2 } }, "retry": retry }));
-    refused(each(json!({ "limit": 1, "when": "true" })), "spec.stages.fit.retry.when", "leave when out");
+    refused(each(json!({ "when": "true" })), "spec.stages.fit.retry.when", "limit is 0");
+    refused(each(json!({ "limit": 1, "when": "item > 2" })), "spec.stages.fit.retry.when", "item");
     let growth = json!({ "limit": 1, "memoryGrowth": { "max": "1Gi" } });
     refused(each(growth), "spec.stages.fit.retry.memoryGrowth", "{ limit: 1 }");
     let backoff = json!({ "limit": 4, "backoff": { "initial": "1s" } });
     refused(each(backoff.clone()), "spec.stages.fit.retry.backoff", "leave backoff out");
     let program = json!({ "image": "i", "command": ["c"] });
+    let when = json!({ "limit": 1, "when": "exitCode != 2" });
+    checked(stage("fan", json!({ "container": program, "retry": when, "forEach": { "range": { "count": 2 } } })))
+        .unwrap();
     let mut usual = stage("fan", json!({ "container": program, "forEach": { "range": { "count": 2 } } }));
     usual["defaults"] = json!({ "retry": backoff });
     refused(usual.clone(), "spec.defaults.retry.backoff", "or write spec.stages.fan.retry: { limit: 4 }");
