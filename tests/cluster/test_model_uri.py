@@ -1,9 +1,14 @@
-"""Models that no ModelVersion has: served by the address where they lie, in a bucket or on a claim."""
+"""Models that no ModelVersion has: served by the address where they lie, in a bucket, on a web server or on a claim."""
 
+import hashlib
 import json
+import os
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from harness import condition, kubectl, resource, script, wait_for
+from certificates import Certificate
+from harness import LOCAL, ClusterTest, condition, kubectl, resource, script, wait_for
 from models import MODEL, REQUEST, ModelTest, folder_digest
 from objects import ACCOUNT, RIGHT, S3Test
 from test_operator import volume_folder
@@ -116,6 +121,83 @@ class InABucket(Served, S3Test):
         found = self.failed()["stages"]
         self.assertEqual((found["read"]["reason"], found["tell"]["reason"]), ("NotRegistered", "WrongModel"))
         self.assertIn("write uri: s3://lake/models/a instead of deployed", found["read"]["message"])
+
+
+class Files(BaseHTTPRequestHandler):
+    """Gives the server's files to who has its token."""
+
+    def do_GET(self) -> None:
+        known = self.headers.get("Authorization") == self.server.token
+        body = self.server.files.get(self.path) if known else b""
+        self.send_response(401 if not known else 404 if body is None else 200)
+        self.send_header("Content-Length", str(len(body or b"")))
+        self.end_headers()
+        self.wfile.write(body or b"")
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+class OnAWebServer(Served, ClusterTest):
+    TOKEN = "Bearer m0del-t0ken-7Qx2"
+
+    def setUp(self):
+        if not LOCAL:
+            self.skipTest("the pods of another cluster need not reach this machine")
+        super().setUp()
+        host = os.environ["MILLRACE_CLUSTER_HOST"]
+        certificate = Certificate(f"IP:{host}")
+        self.server = ThreadingHTTPServer((host, 0), Files)
+        self.server.token, self.server.files = self.TOKEN, {}
+        self.server.socket = certificate.server().wrap_socket(self.server.socket, server_side=True)
+        self.addCleanup(self.server.server_close)
+        self.addCleanup(self.server.shutdown)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.address = f"https://{host}:{self.server.server_address[1]}"
+        keys = {"HTTP_AUTHORIZATION": self.TOKEN, "ca.crt": certificate.text}
+        self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": keys})
+
+    def put(self, name: str) -> str:
+        """The file of a model. Its digest."""
+        body = (MODEL / "model.onnx").read_bytes()
+        self.server.files[f"/{name}"] = body
+        return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+    def deploy(self, name: str, digest: str, **more) -> None:
+        model = {"uri": f"{self.address}/{name}", "format": "onnx", "digest": digest, "access": {"secretRef": {"name": "keys"}}, **more}
+        self.apply(resource("ModelDeployment", "m", {"model": model, "scale": {"replicas": 1}}))
+
+    def test_a_file_is_served_by_its_own_digest_and_a_cache_keeps_it(self):
+        digest = self.put("penguins-3.onnx")
+        self.deploy("penguins-3.onnx", digest)
+        found = self.wait_served(digest)
+        self.assertEqual(found["status"]["revisions"][0]["artifact"], {"uri": f"{self.address}/penguins-3.onnx", "digest": digest})
+        self.assertEqual(self.answer("m", REQUEST)["model_version"], short(digest))
+        self.claim("models")
+        self.deploy("penguins-3.onnx", digest, cache={"claim": "models"})
+        kept = {"claim": "models", "digest": digest}
+        wait_for("the cache", lambda: self.wait_served(digest)["status"]["revisions"][0].get("cached") == kept, 120)
+        # Nothing is left to fetch.
+        self.server.files.clear()
+        kubectl("scale", "modeldeployment", "m", "-n", self.namespace, "--replicas=2")
+        wait_for("two pods", lambda: self.wait_served(digest)["status"]["revisions"][0]["readyReplicas"] == 2, 120)
+        pods = self.get("pods", selector="millrace.dev/revision")["items"]
+        logs = [kubectl("logs", "-n", self.namespace, pod["metadata"]["name"], "-c", "agent") for pod in pods]
+        self.assertFalse(any(self.TOKEN in log for log in logs), logs)
+
+    def test_what_is_wrong_with_the_address_or_the_file_is_told(self):
+        digest = self.put("a.onnx")
+        for name, says in [
+            ("b.onnx", "404 Not Found; nothing is there: correct the address"),
+            ("models.tar.gz", "models.tar.gz is an archive, and nothing unpacks it"),
+            ("a.onnx?key=hush", "leave out what stands behind ? or #"),
+        ]:
+            self.deploy(name, digest)
+            wait_for(says, lambda says=says: says in self.message(), 120)
+        self.deploy("a.onnx", digest.replace(digest[-4:], "0000"))
+        wait_for("both digests", lambda: "has the digest sha256:" in self.message() and "0000" in self.message(), 120)
+        self.deploy("a.onnx", digest)
+        self.wait_served(digest)
 
 
 class OnAClaim(Served, ModelTest):

@@ -6,6 +6,14 @@ use crate::api::{StoreAccess, UriAccess};
 use crate::problem::Problem;
 use crate::store;
 
+impl StoreAccess {
+    /// As it is written beside any address.
+    pub(crate) fn for_any(self) -> UriAccess {
+        let Self { endpoint, region, account, secret_ref, anonymous } = self;
+        UriAccess { endpoint, region, account, secret_ref, anonymous, ca_config_map: None }
+    }
+}
+
 /// What an address is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -74,16 +82,12 @@ pub(crate) fn of_model(uri: &str, access: Option<&StoreAccess>, whose: &str) -> 
         return vec![Problem::new(format!("{whose}.uri"), REASON, message)];
     }
     let kind = uri.split_once("://").and_then(|(scheme, _)| Kind::of(scheme));
-    let Some((kind, StoreAccess { endpoint, region, account, secret_ref, anonymous })) = kind.zip(access.cloned())
-    else {
-        return Vec::new();
-    };
+    let Some((kind, given)) = kind.zip(access.cloned()) else { return Vec::new() };
     if kind == Kind::Claim && access != Some(&StoreAccess::default()) {
         let message = "a claim needs no access: take it out";
         return vec![Problem::new(format!("{whose}.access"), REASON, message)];
     }
-    let access = UriAccess { endpoint, region, account, secret_ref, anonymous, ca_config_map: None };
-    unfit(kind, &access, &format!("{whose}.access"), REASON)
+    unfit(kind, &given.for_any(), &format!("{whose}.access"), REASON)
 }
 
 /// The addresses that a field is for: `s3://, gs:// or az://`. Without TLS a secret is read as well, but nobody is advised to.
@@ -103,8 +107,7 @@ pub(crate) fn of_data(uri: &str, access: &StoreAccess, at: &str) -> Vec<Problem>
     if kind == Kind::Claim && *access != StoreAccess::default() {
         return vec![Problem::new(at, REASON, "a claim needs no access: take it out")];
     }
-    let StoreAccess { endpoint, region, account, secret_ref, anonymous } = access.clone();
-    let whole = UriAccess { endpoint, region, account, secret_ref, anonymous, ca_config_map: None };
+    let whole = access.clone().for_any();
     let mut problems = unfit(kind, &whole, at, REASON);
     if whole.anonymous && whole.secret_ref.is_some() {
         let message = "who asks without a signature needs no credentials: take secretRef or anonymous out";

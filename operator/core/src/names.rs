@@ -34,7 +34,7 @@ pub const DEPLOYMENT_LABEL: &str = "millrace.dev/model-deployment";
 /// The InferenceGraph that a Service belongs to.
 pub const GRAPH_LABEL: &str = "millrace.dev/inference-graph";
 pub const REVISION_LABEL: &str = "millrace.dev/revision";
-/// A pod of a revision that fetches its model from a bucket.
+/// A pod of a revision that fetches its model.
 pub const FETCHES_LABEL: &str = "millrace.dev/fetches-model";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub const MANAGED_BY: &str = "millrace";

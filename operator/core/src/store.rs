@@ -162,7 +162,7 @@ impl Objects {
             endpoint: endpoint.clone(),
             region: region.clone(),
             account: account.clone(),
-            credentials: secret_ref.as_ref().map(|secret| prefix(&secret.name)),
+            credentials: secret_ref.as_ref().map(|secret| variables(&secret.name)),
             anonymous: *anonymous,
         };
         TaskSource { store, key: self.key.clone() }
@@ -176,7 +176,7 @@ impl Objects {
 }
 
 /// What the names of a Secret's variables begin with.
-fn prefix(secret: &str) -> String {
+pub(crate) fn variables(secret: &str) -> String {
     format!("{STORE_ENV}{}_", names::sha256_hex(secret.as_bytes())[..SHORT].to_ascii_uppercase())
 }
 
@@ -185,7 +185,7 @@ fn prefix(secret: &str) -> String {
 pub fn environment<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Option<Vec<EnvFromSource>> {
     let names: std::collections::BTreeSet<&str> = secrets.into_iter().collect();
     let from = |name: &str| EnvFromSource {
-        prefix: Some(prefix(name)),
+        prefix: Some(variables(name)),
         secret_ref: Some(SecretEnvSource { name: name.to_owned(), optional: None }),
         ..EnvFromSource::default()
     };
@@ -279,7 +279,7 @@ mod tests {
         let env = environment([objects.secret().unwrap(), "keys", "others"]).unwrap();
         assert_eq!(env.len(), 2);
         assert_eq!(env[0].prefix.as_deref(), Some(told.as_str()));
-        assert!(told.starts_with("MILLRACE_STORE_") && told != prefix("others"));
+        assert!(told.starts_with("MILLRACE_STORE_") && told != variables("others"));
         assert_eq!(environment([]), None);
     }
 }

@@ -82,11 +82,41 @@ impl TaskSource {
     }
 }
 
+/// A file that a web server gives to who asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WebFile {
+    pub uri: String,
+    /// What it is called in its folder.
+    pub file: String,
+    /// What the names of the variables with the Secret's entries begin with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<String>,
+}
+
+/// Where an artifact lies that is fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FetchSource {
+    Objects(TaskSource),
+    Web(WebFile),
+}
+
+impl FetchSource {
+    #[must_use]
+    pub fn uri(&self) -> String {
+        match self {
+            Self::Objects(source) => source.uri(),
+            Self::Web(file) => file.uri.clone(),
+        }
+    }
+}
+
 /// An artifact to bring to a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fetch {
-    pub source: TaskSource,
+    pub source: FetchSource,
     pub path: String,
     pub digest: String,
     /// Bytes, where somebody has said them.

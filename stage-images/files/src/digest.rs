@@ -50,6 +50,18 @@ pub struct Artifact {
     pub files: Vec<BlobFile>,
 }
 
+impl Artifact {
+    /// Whether this is its digest. A folder with one file goes by that of the file too, which is what people publish beside a file.
+    #[must_use]
+    pub fn is(&self, digest: &str) -> bool {
+        let of_file = || match self.files.as_slice() {
+            [only] => digest.strip_prefix("sha256:") == Some(only.sha256.as_str()),
+            _ => false,
+        };
+        self.digest == digest || of_file()
+    }
+}
+
 /// Whether a text has the form of a digest.
 #[must_use]
 pub fn is_digest(text: &str) -> bool {
@@ -187,6 +199,19 @@ mod tests {
         let list = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  0  a.x\n\
                     ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  3  a/b\n";
         assert_eq!(found.digest, format!("sha256:{}", hex(&Sha256::digest(list))));
+    }
+
+    #[test]
+    fn a_folder_with_one_file_goes_by_its_digest_too() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("model.onnx"), "abc").unwrap();
+        let of_file = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let found = artifact(folder.path(), GO).unwrap();
+        assert_ne!(found.digest, of_file);
+        assert!(found.is(of_file) && found.is(&found.digest) && !found.is(&of_file.replace("ba", "ab")));
+        fs::write(folder.path().join("more"), "").unwrap();
+        let more = artifact(folder.path(), GO).unwrap();
+        assert!(!more.is(of_file) && more.is(&more.digest));
     }
 
     #[test]

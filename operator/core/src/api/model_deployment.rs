@@ -130,27 +130,31 @@ pub struct DeployedModel {
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub version: Option<i64>,
     /// The folder of a model that is not registered: `pvc://<claim>/<path>`, `s3://<bucket>/<path>`, `gs://<bucket>/<path>` or
-    /// `az://<container>/<path>`. It is called as the ModelDeployment is, in paths such as `/v2/models/<name>/infer` too, and its version is the
+    /// `az://<container>/<path>`; or its file on a web server, `https://<host>/<path>`. It is called as the ModelDeployment is, in paths such as `/v2/models/<name>/infer` too, and its version is the
     /// first twelve digits of `digest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^(pvc|s3|gs|az)://[a-z0-9]([-a-z0-9._]*[a-z0-9])?/.+$"))]
+    #[schemars(
+        length(min = 1, max = 1024),
+        regex(pattern = r"^((pvc|s3|gs|az)://[a-z0-9]([-a-z0-9._]*[a-z0-9])?|https?://[^/]+)/.+$")
+    )]
     pub uri: Option<String>,
     /// Of what lies at `uri`: `onnx` for Millrace's own server, and with `server.container` whatever that reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub format: Option<String>,
-    /// Of the folder at `uri`. What lies there and has another one is not served.
+    /// Of the folder, or of the file, at `uri`. What lies there and has another one is not served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     pub digest: Option<String>,
-    /// How the store of `uri` is reached, unless it is a claim.
+    /// How the store of `uri` is reached, unless it is a claim. Of a web server `secretRef` alone: a Secret with `HTTP_AUTHORIZATION`, the whole value
+    /// of that header, and with `ca.crt` where the server's authority is one of your own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<StoreAccess>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<ModelCache>,
 }
 
-/// A claim that keeps models which lie in a bucket, by digest: each is fetched into it once, for all pods of the namespace that name the claim.
+/// A claim that keeps models that are fetched, by digest: each is fetched into it once, for all pods of the namespace that name the claim.
 /// Every pod compares the digest of what is there before its server starts; what is damaged is fetched anew. A version that lies on a claim
 /// itself is mounted from there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use super::origin::{self, Origin};
 use super::revision::Intent;
 use super::{Observed, Version, live};
 use crate::access;
 use crate::api::{DeployedModel, ModelDeployment, ModelVersion, ServedArtifact};
 use crate::model_version::is_called_right;
 use crate::problem::{self, Problem};
-use crate::store::{self, Place};
+use crate::store;
 
 /// What the model server reads.
 const FORMAT: &str = "onnx";
 
 pub(super) struct AskedModel {
     pub version: Version,
-    pub place: Place,
+    pub origin: Origin,
     pub digest: String,
     /// Bytes, where somebody has said them.
     pub size: Option<u64>,
@@ -23,15 +24,15 @@ pub(super) struct AskedModel {
 
 /// Finds it, or says why there is none.
 pub(super) fn asked_model(deployment: &ModelDeployment, observed: &Observed) -> Result<AskedModel, Intent> {
-    let DeployedModel { name, version, uri, format: _, digest, access, cache: _ } = &deployment.spec.model;
+    let DeployedModel { name, version, uri, format, digest, access, cache: _ } = &deployment.spec.model;
     let Some(name) = name else {
         let artifact =
             ServedArtifact { uri: uri.clone().unwrap_or_default(), digest: digest.clone().unwrap_or_default() };
-        let Some(place) = store::place(&artifact.uri, access.as_ref()) else {
+        let Some(origin) = origin::origin(&artifact.uri, format.as_deref().unwrap_or_default(), access.as_ref()) else {
             return Err(Intent::Invalid(check(deployment)));
         };
         let digest = artifact.digest.clone();
-        return Ok(AskedModel { version: Version::Unregistered(artifact), place, digest, size: None });
+        return Ok(AskedModel { version: Version::Unregistered(artifact), origin, digest, size: None });
     };
     let Some(number) = version.or_else(|| promoted(deployment)) else { return Err(Intent::NoVersion) };
     let registered: BTreeMap<i64, &ModelVersion> = observed
@@ -66,7 +67,7 @@ pub(super) fn asked_model(deployment: &ModelDeployment, observed: &Observed) -> 
     };
     Ok(AskedModel {
         version: Version::Registered(number),
-        place,
+        origin: place.into(),
         digest: artifact.digest.clone(),
         size: Some(artifact.size),
     })
@@ -103,9 +104,10 @@ fn unknown(model: &str, version: i64, registered: &BTreeMap<i64, &ModelVersion>)
 pub(super) fn check(deployment: &ModelDeployment) -> Vec<Problem> {
     let DeployedModel { name: _, version: _, uri, format, digest: _, access, cache: _ } = &deployment.spec.model;
     let Some(uri) = uri else { return Vec::new() };
-    let mut problems = access::of_model(uri, access.as_ref(), "spec.model");
+    let own = is_own_server(deployment);
     let format = format.as_deref().unwrap_or_default();
-    if is_own_server(deployment) && format != FORMAT {
+    let mut problems = origin::check(uri, format, access.as_ref(), own);
+    if own && format != FORMAT {
         let message = format!(
             "the model server reads \"{FORMAT}\", and no \"{format}\": convert the model, or name another server in spec.server.container"
         );

@@ -22,6 +22,7 @@ mod model_cache;
 mod monitoring;
 mod objects;
 mod observed;
+mod origin;
 mod payload_log;
 mod plan;
 mod queries;

@@ -11,11 +11,12 @@ use millrace_contract::{
 use super::asked_model::AskedModel;
 use super::model_cache;
 use super::objects::MODEL_DIR;
+use super::origin::Origin;
 use crate::api::ModelCache;
 use crate::config::Config;
 use crate::names::ROUTES;
 use crate::pod;
-use crate::store::{self, Place};
+use crate::store;
 
 /// Where a model comes from.
 pub(super) struct Source<'a> {
@@ -27,15 +28,17 @@ impl Source<'_> {
     /// The cache that keeps it and its name there, if one does: what lies on a claim is there already.
     pub fn cached(&self) -> Option<(&ModelCache, &str)> {
         let hex = self.asked.digest.strip_prefix("sha256:")?;
-        self.cache.filter(|_| matches!(self.asked.place, Place::Objects(_))).map(|cache| (cache, hex))
+        self.cache.filter(|_| matches!(self.asked.origin, Origin::Fetched { .. })).map(|cache| (cache, hex))
     }
 
     /// Where the server sees the model, and nothing else.
     pub fn mount(&self) -> VolumeMount {
-        let sub_path = match (&self.asked.place, self.cached()) {
-            (Place::Claim { path, .. }, _) => Some(path.clone()),
-            (Place::Objects(_), Some((_, hex))) => Some(format!("{MODEL_CACHE_FOLDER}/{MODEL_CACHE_MODELS}/{hex}")),
-            (Place::Objects(_), None) => None,
+        let sub_path = match (&self.asked.origin, self.cached()) {
+            (Origin::Claim { path, .. }, _) => Some(path.clone()),
+            (Origin::Fetched { .. }, Some((_, hex))) => {
+                Some(format!("{MODEL_CACHE_FOLDER}/{MODEL_CACHE_MODELS}/{hex}"))
+            }
+            (Origin::Fetched { .. }, None) => None,
         };
         VolumeMount {
             name: volume_name(),
@@ -48,9 +51,9 @@ impl Source<'_> {
 
     /// The volume of the model first.
     pub fn volumes(&self) -> Vec<Volume> {
-        let claim = match (&self.asked.place, self.cached()) {
-            (Place::Claim { claim, .. }, _) => Some(claim),
-            (Place::Objects(_), cached) => cached.map(|(cache, _)| &cache.claim),
+        let claim = match (&self.asked.origin, self.cached()) {
+            (Origin::Claim { claim, .. }, _) => Some(claim),
+            (Origin::Fetched { .. }, cached) => cached.map(|(cache, _)| &cache.claim),
         };
         let model = match claim {
             Some(claim) => {
@@ -65,12 +68,12 @@ impl Source<'_> {
         std::iter::once(model).chain(self.cached().map(|_| needed())).collect()
     }
 
-    /// The init container that brings a model out of a store of objects and compares it; none for a claim. The server has no credential.
+    /// The init container that brings a model out of a bucket, or from a web server, and compares it; none for a claim. The server has no credential.
     pub fn fetched(&self, mount: &VolumeMount, config: &Config) -> Option<Container> {
-        let Place::Objects(objects) = &self.asked.place else { return None };
+        let Origin::Fetched { source, secret } = &self.asked.origin else { return None };
         let cached = self.cached();
         let fetch = Fetch {
-            source: objects.source(),
+            source: source.clone(),
             path: cached.map_or_else(
                 || MODEL_DIR.to_owned(),
                 |(_, hex)| format!("{MODEL_CACHE_DIR}/{MODEL_CACHE_MODELS}/{hex}"),
@@ -103,7 +106,7 @@ impl Source<'_> {
                 value: Some(pod::escape(&serde_json::to_string(&[fetch]).unwrap_or_default())),
                 ..EnvVar::default()
             }]),
-            env_from: store::environment(objects.secret()),
+            env_from: store::environment(secret.as_deref()),
             // Bytes on their way to the disk count too, but those the kernel gives up.
             resources: Some(pod::small("10m", "32Mi", "128Mi")),
             volume_mounts: Some(mounts),

@@ -6,12 +6,12 @@ use std::time::Duration;
 use millrace_contract::{ModelCacheTask, NeededModels};
 
 use super::asked_model::AskedModel;
+use super::origin::Origin;
 use super::{CACHE_ANNOTATION, DIGEST_ANNOTATION};
 use crate::api::{CachedModel, ModelCache, ModelDeployment};
 use crate::duration;
 use crate::pod::{amount, quantity};
 use crate::problem::Problem;
-use crate::store::Place;
 
 /// How long a model stays that no revision serves, unless the spec says it.
 const KEEP: Duration = Duration::from_hours(7 * 24);
@@ -41,7 +41,7 @@ pub(super) fn check(deployment: &ModelDeployment) -> Vec<Problem> {
 
 /// A model that the cache can never hold.
 pub(super) fn too_large(deployment: &ModelDeployment, asked: &AskedModel) -> Option<Problem> {
-    let cache = deployment.spec.model.cache.as_ref().filter(|_| matches!(asked.place, Place::Objects(_)))?;
+    let cache = deployment.spec.model.cache.as_ref().filter(|_| matches!(asked.origin, Origin::Fetched { .. }))?;
     let (most, size) = (bytes(cache)?, asked.size?);
     (size > most).then(|| {
         let message = format!(

@@ -225,7 +225,7 @@ pub fn is_beside(label: &str) -> bool {
     label == FETCHES_LABEL || label.starts_with(CLAIM_LABEL)
 }
 
-/// The agent's init container is there for a model in a bucket alone: one on a claim is mounted.
+/// The agent's init container is there for a model that is fetched alone: one on a claim is mounted.
 fn fetches(of: &PodSpec) -> bool {
     of.init_containers.iter().flatten().any(|container| container.name == pod::AGENT_INIT)
 }

@@ -91,7 +91,7 @@ pub(super) fn to_servers(home: &Home<'_>, config: &Config) -> NetworkPolicy {
     }
 }
 
-/// Pods with a model in a bucket reach it, wherever it is; all others reach what the namespace lets them reach.
+/// Pods whose model is fetched, from a bucket or a web server, reach it, wherever it is; all others reach what the namespace lets them reach.
 pub(super) fn to_buckets(home: &Home<'_>) -> NetworkPolicy {
     NetworkPolicy {
         metadata: home.metadata(FETCH_POLICY),

@@ -6,12 +6,14 @@ mod progress;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use millrace_contract::{FETCH_ENV, Fetch};
+use millrace_contract::{FETCH_ENV, Fetch, FetchSource, WebFile};
 use millrace_files::digest::{self, Artifact, DigestError, Stop};
 use thiserror::Error;
 
+use crate::get::{GetError, http};
 use crate::place::Place;
 use crate::remote::{self, Budget, RemoteError};
 use cache::CacheError;
@@ -25,6 +27,8 @@ pub enum FetchError {
     Asked(serde_json::Error),
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    #[error("{0}")]
+    Web(GetError),
     #[error("the model is damaged: {uri} {why}")]
     Damaged { uri: String, why: String },
     #[error(
@@ -70,7 +74,11 @@ fn one_of(fetch: &Fetch, place: &Place, budget: Budget, stop: Stop<'_>) -> Resul
 fn bring(fetch: &Fetch, to: &Path, budget: Budget, stop: Stop<'_>) -> Result<Artifact, FetchError> {
     let uri = fetch.source.uri();
     let progress = Progress::new(&uri, to, fetch.size);
-    remote::bring(&fetch.source, to, fetch.size, budget, &|| progress.look() || stop())?;
+    let stop_or_say: Stop<'_> = &|| progress.look() || stop();
+    match &fetch.source {
+        FetchSource::Objects(source) => remote::bring(source, to, fetch.size, budget, stop_or_say)?,
+        FetchSource::Web(file) => web(file, to, stop_or_say)?,
+    }
     compare(to, fetch, stop).map_err(|flaw| match flaw {
         Flaw::Absent => FetchError::Damaged { uri: uri.clone(), why: "has no files".to_owned() },
         Flaw::Wrong(why) => FetchError::Damaged { uri: uri.clone(), why },
@@ -78,6 +86,25 @@ fn bring(fetch: &Fetch, to: &Path, budget: Budget, stop: Stop<'_>) -> Result<Art
         Flaw::Unread(error) => FetchError::Damaged { uri: uri.clone(), why: format!("cannot be compared: {error}") },
         Flaw::Stopped => FetchError::Stopped,
     })
+}
+
+/// Brings a file of a web server into a folder.
+fn web(file: &WebFile, folder: &Path, stop: Stop<'_>) -> Result<(), FetchError> {
+    let failed = |source| FetchError::Pod { path: folder.display().to_string(), source };
+    fs::create_dir_all(folder).map_err(failed)?;
+    let to = folder.join(&file.file);
+    http::get(&http::Source::new(&file.uri, file.credentials.as_deref()), &to, stop).map_err(FetchError::Web)?;
+    fs::set_permissions(&to, fs::Permissions::from_mode(0o444)).map_err(failed)
+}
+
+/// How many bytes lie there, where that is said.
+fn size(source: &FetchSource, stop: Stop<'_>) -> Result<Option<u64>, FetchError> {
+    match source {
+        FetchSource::Objects(source) => Ok(Some(remote::size(source, stop)?)),
+        FetchSource::Web(file) => {
+            http::size(&http::Source::new(&file.uri, file.credentials.as_deref()), stop).map_err(FetchError::Web)
+        }
+    }
 }
 
 /// Why something on a disk is not the model, or nobody can tell.
@@ -106,8 +133,13 @@ fn compare(path: &Path, fetch: &Fetch, stop: Stop<'_>) -> Result<Artifact, Flaw>
     };
     let comparing = Comparing::new(&fetch.source.uri(), fetch.size);
     let found = digest::artifact(path, &|| comparing.look() || stop()).map_err(failed)?;
-    if found.digest != fetch.digest {
-        return Err(Flaw::Wrong(format!("has the digest {}, and not {}", found.digest, fetch.digest)));
+    if !found.is(&fetch.digest) {
+        // As people know it who have the file.
+        let told = match (&fetch.source, found.files.as_slice()) {
+            (FetchSource::Web(_), [only]) => format!("sha256:{}", only.sha256),
+            _ => found.digest.clone(),
+        };
+        return Err(Flaw::Wrong(format!("has the digest {told}, and not {}", fetch.digest)));
     }
     match fetch.size.filter(|said| *said != found.size) {
         Some(said) => Err(Flaw::Size { said, found: found.size }),

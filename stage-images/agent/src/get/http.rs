@@ -1,12 +1,15 @@
 //! A file from a web server. A connection that breaks is taken up where it broke, if the server says by a strong ETag that the file is the same.
 
 use std::fs::File;
+use std::future::Future;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_contract::GET_ENV;
+use futures::future::{Either, select};
+use millrace_files::digest::Stop;
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH,
     IF_RANGE, LAST_MODIFIED, RANGE,
@@ -26,6 +29,8 @@ const FRUITLESS: u32 = 5;
 /// All tries.
 const MOST: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often it is looked whether this is to stop.
+const LOOK: Duration = Duration::from_millis(250);
 /// A file that was changed no longer ago may be changed again under the same time.
 const SETTLED: Duration = Duration::from_mins(1);
 /// Begins a validator, by what it is.
@@ -33,16 +38,72 @@ const TAG: &str = "etag:";
 const TIME: &str = "modified:";
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Brings the file, and says which version it is, if the server does. Nothing is brought if it is the `known` one still.
-pub fn get(address: &str, to: &Path, authority: Option<&str>, known: Option<&str>) -> Result<Brought, GetError> {
-    let url = address::checked(address)?;
-    let client = client(authority)?;
+/// A file of a web server, and how it is asked for.
+pub struct Source<'a> {
+    pub address: &'a str,
+    /// What an earlier run found.
+    known: Option<&'a str>,
+    authority: Option<String>,
+    authorization: Option<String>,
+}
+
+impl<'a> Source<'a> {
+    /// The names of the variables with what a Secret has begin with `credentials`.
+    pub fn new(address: &'a str, credentials: Option<&str>) -> Self {
+        let entry = |name: &str| std::env::var(format!("{}{name}", credentials?)).ok().filter(|text| !text.is_empty());
+        Self { address, known: None, authority: entry("ca.crt"), authorization: entry("HTTP_AUTHORIZATION") }
+    }
+
+    pub fn known(self, known: Option<&'a str>) -> Self {
+        Self { known, ..self }
+    }
+
+    fn asker(&self) -> Result<Asker, GetError> {
+        let mut authorization = None;
+        if let Some(given) = &self.authorization {
+            let mut value = HeaderValue::from_str(given.trim())
+                .map_err(|_| GetError::last("HTTP_AUTHORIZATION of the Secret is no value of a header"))?;
+            value.set_sensitive(true);
+            authorization = Some(value);
+        }
+        Ok(Asker {
+            url: address::checked(self.address)?,
+            client: client(self.authority.as_deref())?,
+            authorization,
+            shown: address::shown(self.address),
+        })
+    }
+}
+
+/// Brings the file, and says which version it is, if the server does. Nothing is brought if it is the known one still.
+pub fn get(source: &Source<'_>, to: &Path, stop: Stop<'_>) -> Result<Brought, GetError> {
+    let asker = source.asker()?;
+    let file = File::create(to).map_err(|error| GetError::disk(to, &error))?;
+    let mut download = Download { asker, to, file, known: source.known, have: 0, whole: None, version: None };
+    until(stop, download.all())
+}
+
+/// How many bytes the server says that the file has. It is asked as for the file: some answer that alone.
+pub fn size(source: &Source<'_>, stop: Stop<'_>) -> Result<Option<u64>, GetError> {
+    let asker = source.asker()?;
+    until(stop, async { Ok(asker.ask(None, None).await?.content_length()) })
+}
+
+/// Does the work, unless it is to stop.
+fn until<T>(stop: Stop<'_>, work: impl Future<Output = Result<T, GetError>>) -> Result<T, GetError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| GetError::passing(format!("failed to begin: {error}")))?;
-    let file = File::create(to).map_err(|error| GetError::disk(to, &error))?;
-    let mut download =
-        Download { client, url, shown: address::shown(address), to, file, known, have: 0, whole: None, version: None };
-    runtime.block_on(download.all())
+    let stopped = async {
+        while !stop() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    runtime.block_on(async {
+        match select(pin!(work), pin!(stopped)).await {
+            Either::Left((done, _)) => done,
+            Either::Right(_) => Err(GetError::passing("stopped while it came")),
+        }
+    })
 }
 
 fn client(authority: Option<&str>) -> Result<Client, GetError> {
@@ -83,11 +144,52 @@ fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     }
 }
 
-/// A file on its way.
-struct Download<'a> {
+/// Who asks the server.
+struct Asker {
     client: Client,
     url: Url,
+    authorization: Option<HeaderValue>,
+    /// The address, for people.
     shown: String,
+}
+
+impl Asker {
+    async fn ask(&self, rest: Option<(&Version, u64)>, known: Option<&str>) -> Result<Response, GetError> {
+        let mut request = self.client.get(self.url.clone()).header(ACCEPT_ENCODING, "identity");
+        if let Some(value) = &self.authorization {
+            request = request.header(AUTHORIZATION, value.clone());
+        }
+        if let Some((Version { text, .. }, have)) = rest {
+            request = request.header(RANGE, format!("bytes={have}-")).header(IF_RANGE, text);
+        }
+        let condition = known.filter(|_| rest.is_none()).and_then(condition);
+        let conditional = condition.is_some();
+        if let Some((name, value)) = condition {
+            request = request.header(name, value);
+        }
+        let answer = request.send().await.map_err(|error| self.broke(&error))?;
+        let status = answer.status();
+        let fits = status == StatusCode::OK
+            || rest.is_some() && matches!(status.as_u16(), 206 | 416)
+            || conditional && status == StatusCode::NOT_MODIFIED;
+        if fits { Ok(answer) } else { Err(refusal(&self.shown, status)) }
+    }
+
+    fn broke(&self, error: &reqwest::Error) -> GetError {
+        let said = chain(error);
+        let last = error.is_redirect() || said.contains("no request goes there");
+        let hint = if said.contains("invalid peer certificate") {
+            "; if the authority is one of your own, write its certificate as ca.crt into the Secret of access.secretRef; an input takes access.caConfigMap too"
+        } else {
+            ""
+        };
+        GetError { said: format!("GET {}: {said}{hint}", self.shown), last, full: false }
+    }
+}
+
+/// A file on its way.
+struct Download<'a> {
+    asker: Asker,
     to: &'a Path,
     file: File,
     /// What an earlier run found.
@@ -143,7 +245,7 @@ impl Download<'_> {
             }
             tokio::time::sleep((PAUSE * (1 << fruitless)).min(LONGEST_PAUSE)).await;
         }
-        Err(GetError::passing(format!("GET {} broke {MOST} times", self.shown)))
+        Err(GetError::passing(format!("GET {} broke {MOST} times", self.asker.shown)))
     }
 
     /// One request, until it ends or breaks. True: it is what was known.
@@ -151,7 +253,7 @@ impl Download<'_> {
         let strong = self.version.clone().filter(|version| version.strong);
         let Some(rest) = strong.filter(|_| self.have > 0) else {
             self.begin_anew()?;
-            let answer = self.asked(None).await?;
+            let answer = self.asker.ask(None, self.known).await?;
             // A server that looks at no condition says all the same which version it gives.
             let same = || version(answer.headers()).and_then(|version| version.validator()).as_deref() == self.known;
             if answer.status() == StatusCode::NOT_MODIFIED || self.known.is_some() && same() {
@@ -159,7 +261,7 @@ impl Download<'_> {
             }
             return self.take(answer).await.map(|()| false);
         };
-        let answer = self.asked(Some(&rest)).await?;
+        let answer = self.asker.ask(Some((&rest, self.have)), None).await?;
         match answer.status() {
             StatusCode::PARTIAL_CONTENT if self.goes_on(answer.headers()) => self.take(answer).await.map(|()| false),
             // It is another file by now, or the server gives no parts.
@@ -169,34 +271,9 @@ impl Download<'_> {
             }
             _ => {
                 self.version = None;
-                Err(GetError::passing(format!("GET {}: the server gives no rest of what it began", self.shown)))
+                Err(GetError::passing(format!("GET {}: the server gives no rest of what it began", self.asker.shown)))
             }
         }
-    }
-
-    async fn asked(&self, rest: Option<&Version>) -> Result<Response, GetError> {
-        let mut request = self.client.get(self.url.clone()).header(ACCEPT_ENCODING, "identity");
-        if let Some(given) = std::env::var(format!("{GET_ENV}HTTP_AUTHORIZATION")).ok().filter(|text| !text.is_empty())
-        {
-            let mut value = HeaderValue::from_str(given.trim())
-                .map_err(|_| GetError::last("HTTP_AUTHORIZATION of the Secret is no value of a header"))?;
-            value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
-        }
-        if let Some(Version { text, .. }) = rest {
-            request = request.header(RANGE, format!("bytes={}-", self.have)).header(IF_RANGE, text);
-        }
-        let condition = self.known.filter(|_| rest.is_none()).and_then(condition);
-        let conditional = condition.is_some();
-        if let Some((name, value)) = condition {
-            request = request.header(name, value);
-        }
-        let answer = request.send().await.map_err(|error| self.broke(&error))?;
-        let status = answer.status();
-        let fits = status == StatusCode::OK
-            || rest.is_some() && matches!(status.as_u16(), 206 | 416)
-            || conditional && status == StatusCode::NOT_MODIFIED;
-        if fits { Ok(answer) } else { Err(refusal(&self.shown, status)) }
     }
 
     /// Whether a part begins where the last one ended, in a whole of the same size.
@@ -216,27 +293,16 @@ impl Download<'_> {
             self.version = version(answer.headers());
             self.whole = answer.content_length();
         }
-        while let Some(bytes) = answer.chunk().await.map_err(|error| self.broke(&error))? {
+        while let Some(bytes) = answer.chunk().await.map_err(|error| self.asker.broke(&error))? {
             self.file.write_all(&bytes).map_err(|error| GetError::disk(self.to, &error))?;
             self.have += bytes.len() as u64;
         }
         match self.whole {
             Some(whole) if whole != self.have => {
-                Err(GetError::passing(format!("GET {}: {} of {whole} bytes came", self.shown, self.have)))
+                Err(GetError::passing(format!("GET {}: {} of {whole} bytes came", self.asker.shown, self.have)))
             }
             _ => Ok(()),
         }
-    }
-
-    fn broke(&self, error: &reqwest::Error) -> GetError {
-        let said = chain(error);
-        let last = error.is_redirect() || said.contains("no request goes there");
-        let hint = if said.contains("invalid peer certificate") {
-            "; write access.caConfigMap, or ca.crt into the Secret, if the authority is one of your own"
-        } else {
-            ""
-        };
-        GetError { said: format!("GET {}: {said}{hint}", self.shown), last }
     }
 }
 

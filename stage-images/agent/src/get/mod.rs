@@ -6,7 +6,7 @@
 mod address;
 mod asked;
 mod claim;
-mod http;
+pub mod http;
 
 use std::fmt;
 use std::fs;
@@ -17,6 +17,7 @@ use millrace_files::digest::{self, DigestError};
 
 use crate::cgroup::Cgroup;
 use crate::remote::{self, Budget, RemoteError};
+use crate::sync::is_no_room;
 use asked::Asked;
 
 /// A version is a result, and those of a stage have 1 KiB.
@@ -25,7 +26,7 @@ const LONGEST_VERSION: usize = 200;
 const LONGEST_VALIDATOR: usize = 300;
 
 /// What became of the question for an address.
-enum Brought {
+pub enum Brought {
     /// What an earlier run read lies there still.
     Unchanged,
     New {
@@ -42,6 +43,8 @@ pub struct GetError {
     said: String,
     /// Another try would meet the same.
     pub last: bool,
+    /// There was no room.
+    pub full: bool,
 }
 
 impl fmt::Display for GetError {
@@ -52,18 +55,16 @@ impl fmt::Display for GetError {
 
 impl GetError {
     fn last(said: impl Into<String>) -> Self {
-        Self { said: said.into(), last: true }
+        Self { said: said.into(), last: true, full: false }
     }
 
     fn passing(said: impl Into<String>) -> Self {
-        Self { said: said.into(), last: false }
+        Self { said: said.into(), last: false, full: false }
     }
 
     fn disk(path: &Path, error: &std::io::Error) -> Self {
-        Self::passing(format!(
-            "failed to write {}: {error}; the store, or the node's disk, may be full",
-            path.display()
-        ))
+        let said = format!("failed to write {}: {error}; the store, or the node's disk, may be full", path.display());
+        Self { said, last: false, full: is_no_room(error) }
     }
 }
 
@@ -75,7 +76,9 @@ pub fn run(arguments: &[std::ffi::OsString]) -> Result<String, GetError> {
     let known = std::env::var(GET_KNOWN_ENV).ok().filter(|text| !text.is_empty());
     let (authority, known) = (authority.as_deref(), known.as_deref());
     let brought = match asked.uri.split_once("://") {
-        Some(("http" | "https", _)) => http::get(&asked.uri, &asked.to, authority, known)?,
+        Some(("http" | "https", _)) => {
+            http::get(&http::Source::new(&asked.uri, Some(GET_ENV)).known(known), &asked.to, &|| false)?
+        }
         Some(("s3", rest)) => bucket(StoreKind::S3, rest, &asked, authority, known)?,
         Some(("gs", rest)) => bucket(StoreKind::Gcs, rest, &asked, authority, known)?,
         Some(("az", rest)) => bucket(StoreKind::Azure, rest, &asked, authority, known)?,

@@ -26,3 +26,4 @@ mod stage_folder;
 mod store;
 mod support;
 mod sweep;
+mod web_models;

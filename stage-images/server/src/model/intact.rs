@@ -31,7 +31,7 @@ pub fn verify(dir: &Path, expected: &str) -> Result<(), NotIntact> {
     let place = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     let artifact = digest::artifact(&place, &|| false).map_err(unreadable)?;
     let Artifact { digest: found, size, files } = &artifact;
-    if found != expected {
+    if !artifact.is(expected) {
         let (dir, files) = (dir.to_owned(), summary(&artifact));
         return Err(NotIntact::Differs { dir, files, found: found.clone(), expected: expected.to_owned() });
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplate, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use millrace_contract::Fetch;
+use millrace_contract::{Fetch, FetchSource};
 
 use super::cluster::Cluster;
 use crate::api::{Batching, ModelArtifact, Server};
@@ -79,7 +79,8 @@ fn a_model_in_a_bucket_is_fetched_before_its_server_starts() {
     assert_eq!(fetch.digest, digest);
     let from = &init.env_from.as_ref().unwrap()[0];
     assert_eq!(from.secret_ref.as_ref().unwrap().name, "keys");
-    assert_eq!(from.prefix, fetch.source.store.credentials);
+    let FetchSource::Objects(source) = &fetch.source else { panic!("{fetch:?}") };
+    assert_eq!(from.prefix, source.store.credentials);
     // The server sees the files, and no credential.
     let main = &pod.containers[0];
     let mount = &main.volume_mounts.as_ref().unwrap()[0];

@@ -1,6 +1,6 @@
 //! A model that is served by the address where it lies: no ModelVersion has it.
 
-use millrace_contract::Fetch;
+use millrace_contract::{Fetch, FetchSource};
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, pair};
@@ -93,6 +93,31 @@ fn one_on_a_claim_is_mounted_from_there() {
     let status = status(&cluster);
     assert_eq!(status.revisions[0].artifact.as_ref().unwrap().uri, uri);
     assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+}
+
+#[test]
+fn one_on_a_web_server_is_fetched_as_the_file_that_the_server_looks_for() {
+    let mut cluster = Cluster::new();
+    let uri = "https://models.example/penguins/3/penguins.onnx";
+    let access = serde_json::from_value(json!({ "secretRef": { "name": "keys" } })).unwrap();
+    cluster.owner.spec.model = DeployedModel { uri: Some(uri.to_owned()), access: Some(access), ..model("a") };
+    cluster.edited();
+    let found = cluster.plan().apply.into_iter().find_map(|apply| match apply {
+        Apply::Deployment(deployment) => Some(*deployment),
+        _ => None,
+    });
+    let template = found.unwrap().spec.unwrap().template;
+    assert!(template.metadata.unwrap().labels.unwrap().contains_key("millrace.dev/fetches-model"));
+    let agent = &template.spec.unwrap().init_containers.unwrap()[0];
+    let told = agent.env.as_ref().unwrap()[0].value.clone().unwrap();
+    let fetch = serde_json::from_str::<Vec<Fetch>>(&told).unwrap().remove(0);
+    let FetchSource::Web(file) = fetch.source else { panic!("{told}") };
+    assert_eq!((file.uri.as_str(), file.file.as_str()), (uri, "model.onnx"));
+    let from = &agent.env_from.as_ref().unwrap()[0];
+    assert_eq!((from.secret_ref.as_ref().unwrap().name.as_str(), &from.prefix), ("keys", &file.credentials));
+    cluster.go_on(0);
+    assert_eq!(cluster.condition("Ready"), pair("True", "Serving"));
+    assert_eq!(status(&cluster).revisions[0].artifact.as_ref().unwrap().uri, uri);
 }
 
 #[test]

@@ -22,10 +22,10 @@ use nix::sys::stat::{Mode, umask};
 use thiserror::Error;
 
 use super::progress::{Every, amount, of, say};
-use super::{FetchError, Flaw, bring, compare};
+use super::{FetchError, Flaw, bring, compare, size};
 use crate::place::Place;
-use crate::remote::{self, Budget, RemoteError};
-use crate::sync;
+use crate::remote::{Budget, RemoteError};
+use crate::sync::{self, is_no_room};
 use lock::Lock;
 use room::{Lack, Wanted};
 use shelf::Shelf;
@@ -58,10 +58,6 @@ fn advice(error: &io::Error) -> &'static str {
     } else {
         "it needs an access mode that allows writing, and to be writable for the pod's fsGroup"
     }
-}
-
-fn is_no_room(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Sees to it that the model is in the cache, whole.
@@ -184,7 +180,8 @@ impl Cache<'_> {
         self.shelf.clear_halves(self.hex, self.shelf.done(lock.time())?)?;
         let size = match self.fetch.size {
             Some(size) => size,
-            None => remote::size(&self.fetch.source, self.stop)?,
+            // A web server need not say it: what is full shows on the way then.
+            None => size(&self.fetch.source, self.stop)?.unwrap_or_default(),
         };
         self.make_room(size, None)?;
         let done = self.half().or_else(|error| {
@@ -197,7 +194,7 @@ impl Cache<'_> {
             }
             self.half().map_err(|error| if is_full(&error) { self.full(size) } else { error })
         });
-        done.inspect_err(|_| self.shelf.drop_half(self.hex))?;
+        let size = done.inspect_err(|_| self.shelf.drop_half(self.hex))?;
         self.shelf.put(self.hex, size)?;
         let (uri, claim) = (self.fetch.source.uri(), &self.task.claim);
         say(&format!("{uri} is fetched into the claim \"{claim}\" in {:.1} s", began.elapsed().as_secs_f64()));
@@ -208,8 +205,8 @@ impl Cache<'_> {
         CacheError::Full { claim: self.task.claim.clone(), size: amount(size) }.into()
     }
 
-    /// Brings it beside its place, onto the disk.
-    fn half(&self) -> Result<(), FetchError> {
+    /// Brings it beside its place, onto the disk, and says how many bytes it has.
+    fn half(&self) -> Result<u64, FetchError> {
         self.shelf.drop_half(self.hex);
         let half = self.shelf.half(self.hex);
         // Comparing writes nothing, and where there are no locks others take what is silent for left by a dead pod.
@@ -225,7 +222,8 @@ impl Cache<'_> {
         synced.map_err(|error| match error {
             sync::SyncError::Stopped => FetchError::Stopped,
             sync::SyncError::Store(error) => self.shelf.failed(&half)(error.source).into(),
-        })
+        })?;
+        Ok(found.size)
     }
 
     /// Takes out what nothing needs until the model with its `bytes` fits, and says how many went. `free` is what the claim has left, where it is known better.
@@ -314,10 +312,11 @@ impl Cache<'_> {
 }
 
 fn is_full(error: &FetchError) -> bool {
-    let (FetchError::Remote(RemoteError::Disk { source, .. }) | FetchError::Cache(CacheError::Claim { source, .. })) =
-        error
-    else {
-        return false;
-    };
-    is_no_room(source)
+    match error {
+        FetchError::Remote(RemoteError::Disk { source, .. }) | FetchError::Cache(CacheError::Claim { source, .. }) => {
+            is_no_room(source)
+        }
+        FetchError::Web(error) => error.full,
+        _ => false,
+    }
 }
