@@ -190,7 +190,7 @@ class OnAWebServer(Served, ClusterTest):
         for name, says in [
             ("b.onnx", "404 Not Found; nothing is there: correct the address"),
             ("models.tar.gz", "models.tar.gz is an archive, and nothing unpacks it"),
-            ("a.onnx?key=hush", "leave out what stands behind ? or #"),
+            ("a.onnx?key=hush", "an address of a model has no ? and no #"),
         ]:
             self.deploy(name, digest)
             wait_for(says, lambda says=says: says in self.message(), 120)

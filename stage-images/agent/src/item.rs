@@ -12,11 +12,11 @@ use millrace_files::digest::Stop;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::folders;
 use crate::inputs::{self, InputError};
 use crate::list::{self, ListError};
 use crate::place::Place;
 use crate::remote::Budget;
+use crate::{exit, folders};
 
 #[derive(Debug, Error)]
 pub enum ItemsError {
@@ -102,14 +102,14 @@ pub fn fill(
 }
 
 /// How the pod of an item ends that failed: `status`, unless `retry.when` lets there be no other attempt, which the Job has to be told. A program's own
-/// status must not say that.
+/// status must not say that, nor that memory ran out for all of the pod.
 pub fn status(task: &Task, report: &Report, status: u8) -> u8 {
     let order = task.items.as_ref().and_then(|items| items.order.clone());
     let order = order.and_then(|order| serde_json::from_value::<Order>(order).ok());
     let Some(retry) = order.and_then(|order| order.retry) else { return status };
     match retry.refused(report.exit_code, &format!("{:?}", report.reason), task.attempt) {
         Some(_) => ITEM_GIVEN_UP,
-        None if status == ITEM_GIVEN_UP => 1,
+        None if matches!(status, ITEM_GIVEN_UP | exit::OUT_OF_MEMORY) => 1,
         None => status,
     }
 }

@@ -122,7 +122,7 @@ pub struct Fetch {
     /// Bytes, where somebody has said them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Fetch it once for all pods: `path` is then that of the model in the cache.
+    /// Fetch it once for all pods: `path` is then that of the model in the cache, and ends with what the model is called there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<ModelCacheTask>,
 }

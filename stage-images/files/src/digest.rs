@@ -51,14 +51,13 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Whether this is its digest. A folder with one file goes by that of the file too, which is what people publish beside a file.
+    /// Whether it is a folder with nothing but a file of this name, whose own digest this is: that is what people publish beside a file.
     #[must_use]
-    pub fn is(&self, digest: &str) -> bool {
-        let of_file = || match self.files.as_slice() {
-            [only] => digest.strip_prefix("sha256:") == Some(only.sha256.as_str()),
+    pub fn is_file(&self, name: &str, digest: &str) -> bool {
+        match self.files.as_slice() {
+            [only] => only.path == name && digest.strip_prefix("sha256:") == Some(only.sha256.as_str()),
             _ => false,
-        };
-        self.digest == digest || of_file()
+        }
     }
 }
 
@@ -202,16 +201,16 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_one_file_goes_by_its_digest_too() {
+    fn a_folder_with_one_file_goes_by_the_name_and_the_digest_of_that() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("model.onnx"), "abc").unwrap();
         let of_file = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let found = artifact(folder.path(), GO).unwrap();
         assert_ne!(found.digest, of_file);
-        assert!(found.is(of_file) && found.is(&found.digest) && !found.is(&of_file.replace("ba", "ab")));
+        assert!(found.is_file("model.onnx", of_file) && !found.is_file("model.onnx", &of_file.replace("ba", "ab")));
+        assert!(!found.is_file("model.gguf", of_file));
         fs::write(folder.path().join("more"), "").unwrap();
-        let more = artifact(folder.path(), GO).unwrap();
-        assert!(!more.is(of_file) && more.is(&more.digest));
+        assert!(!artifact(folder.path(), GO).unwrap().is_file("model.onnx", of_file));
     }
 
     #[test]

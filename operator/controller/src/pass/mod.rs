@@ -115,10 +115,9 @@ impl Passes {
                 }
             };
             self.metrics.passed(kind, outcome, started.elapsed());
-            if kind == Kind::Pipeline {
-                self.rest(id, next);
-            } else {
-                queue.done(&id, next);
+            match (kind, next) {
+                (Kind::Pipeline, Next::Idle | Next::After(_)) => self.rest(id, next),
+                _ => queue.done(&id, next),
             }
         }
     }

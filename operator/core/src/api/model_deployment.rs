@@ -441,5 +441,6 @@ pub struct RevisionStatus {
 #[serde(rename_all = "camelCase")]
 pub struct CachedModel {
     pub claim: String,
+    /// What the cache knows it by: its digest; of a file of a web server that is no ONNX model, one of digest and format.
     pub digest: String,
 }

@@ -77,5 +77,7 @@ pub const PORT_ANNOTATION: &str = "millrace.dev/port";
 pub const READY_PATH_ANNOTATION: &str = "millrace.dev/ready-path";
 /// Annotation of a pod: digest of the model that it serves. A Deployment has it beside the one before and the one after.
 pub const DIGEST_ANNOTATION: &str = "millrace.dev/model-digest";
+/// What a cache knows the model by, where that is not its digest.
+pub const ENTRY_ANNOTATION: &str = "millrace.dev/model-cache-entry";
 /// Annotation of such a pod: the claim whose cache the model is taken from. A Deployment has it, if its pods have it.
 pub const CACHE_ANNOTATION: &str = "millrace.dev/model-cache";

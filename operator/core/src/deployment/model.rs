@@ -5,16 +5,18 @@ use k8s_openapi::api::core::v1::{
     Volume, VolumeMount,
 };
 use millrace_contract::{
-    FETCH_ENV, Fetch, MODEL_CACHE_DIR, MODEL_CACHE_FOLDER, MODEL_CACHE_MODELS, NEEDED_MODELS, NEEDED_MODELS_DIR,
+    FETCH_ENV, Fetch, FetchSource, MODEL_CACHE_DIR, MODEL_CACHE_FOLDER, MODEL_CACHE_MODELS, NEEDED_MODELS,
+    NEEDED_MODELS_DIR, WebFile,
 };
 
 use super::asked_model::AskedModel;
 use super::model_cache;
 use super::objects::MODEL_DIR;
+use super::origin::MODEL_FILE;
 use super::origin::Origin;
 use crate::api::ModelCache;
 use crate::config::Config;
-use crate::names::ROUTES;
+use crate::names::{self, ROUTES};
 use crate::pod;
 use crate::store;
 
@@ -26,17 +28,25 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     /// The cache that keeps it and its name there, if one does: what lies on a claim is there already.
-    pub fn cached(&self) -> Option<(&ModelCache, &str)> {
+    pub fn cached(&self) -> Option<(&ModelCache, String)> {
+        let Origin::Fetched { source, .. } = &self.asked.origin else { return None };
         let hex = self.asked.digest.strip_prefix("sha256:")?;
-        self.cache.filter(|_| matches!(self.asked.origin, Origin::Fetched { .. })).map(|cache| (cache, hex))
+        let entry = match source {
+            // The same bytes under another name are another folder.
+            FetchSource::Web(WebFile { file, .. }) if file != MODEL_FILE => {
+                names::sha256_hex(format!("{hex}/{file}").as_bytes())
+            }
+            FetchSource::Web(_) | FetchSource::Objects(_) => hex.to_owned(),
+        };
+        self.cache.map(|cache| (cache, entry))
     }
 
     /// Where the server sees the model, and nothing else.
     pub fn mount(&self) -> VolumeMount {
         let sub_path = match (&self.asked.origin, self.cached()) {
             (Origin::Claim { path, .. }, _) => Some(path.clone()),
-            (Origin::Fetched { .. }, Some((_, hex))) => {
-                Some(format!("{MODEL_CACHE_FOLDER}/{MODEL_CACHE_MODELS}/{hex}"))
+            (Origin::Fetched { .. }, Some((_, entry))) => {
+                Some(format!("{MODEL_CACHE_FOLDER}/{MODEL_CACHE_MODELS}/{entry}"))
             }
             (Origin::Fetched { .. }, None) => None,
         };
@@ -72,11 +82,12 @@ impl Source<'_> {
     pub fn fetched(&self, mount: &VolumeMount, config: &Config) -> Option<Container> {
         let Origin::Fetched { source, secret } = &self.asked.origin else { return None };
         let cached = self.cached();
+        let cached = cached.as_ref();
         let fetch = Fetch {
             source: source.clone(),
             path: cached.map_or_else(
                 || MODEL_DIR.to_owned(),
-                |(_, hex)| format!("{MODEL_CACHE_DIR}/{MODEL_CACHE_MODELS}/{hex}"),
+                |(_, entry)| format!("{MODEL_CACHE_DIR}/{MODEL_CACHE_MODELS}/{entry}"),
             ),
             digest: self.asked.digest.clone(),
             size: self.asked.size,

@@ -7,7 +7,7 @@ use millrace_contract::{ModelCacheTask, NeededModels};
 
 use super::asked_model::AskedModel;
 use super::origin::Origin;
-use super::{CACHE_ANNOTATION, DIGEST_ANNOTATION};
+use super::{CACHE_ANNOTATION, DIGEST_ANNOTATION, ENTRY_ANNOTATION};
 use crate::api::{CachedModel, ModelCache, ModelDeployment};
 use crate::duration;
 use crate::pod::{amount, quantity};
@@ -72,7 +72,8 @@ pub(super) fn task(cache: &ModelCache) -> ModelCacheTask {
 /// What the annotations of a pod or a Deployment say of a cache.
 pub(super) fn cached(annotations: &BTreeMap<String, String>) -> Option<CachedModel> {
     let noted = |key: &str| annotations.get(key).cloned();
-    Some(CachedModel { claim: noted(CACHE_ANNOTATION)?, digest: noted(DIGEST_ANNOTATION)? })
+    let entry = noted(ENTRY_ANNOTATION).or_else(|| noted(DIGEST_ANNOTATION));
+    Some(CachedModel { claim: noted(CACHE_ANNOTATION)?, digest: entry? })
 }
 
 /// Which models of the namespace's claims have a revision; nothing where no revision has one.

@@ -14,7 +14,9 @@ use millrace_contract::SERVER_ADMIN_PORT;
 
 use super::asked_model::AskedModel;
 use super::revision::Revision;
-use super::{CACHE_ANNOTATION, DIGEST_ANNOTATION, PORT_ANNOTATION, READY_PATH_ANNOTATION, ServiceView};
+use super::{
+    CACHE_ANNOTATION, DIGEST_ANNOTATION, ENTRY_ANNOTATION, PORT_ANNOTATION, READY_PATH_ANNOTATION, ServiceView,
+};
 use super::{gateway, gpu, limits, model};
 use crate::api::{ModelDeployment, ReadyProbe, Server, ServerContainer, ServerProtocol};
 use crate::config::Config;
@@ -93,7 +95,11 @@ pub(super) fn server_pod(deployment: &ModelDeployment, asked: &AskedModel, confi
     }
     spec.containers = vec![main];
     let mut annotations = BTreeMap::from([(DIGEST_ANNOTATION.to_owned(), asked.digest.clone())]);
-    annotations.extend(source.cached().map(|(cache, _)| (CACHE_ANNOTATION.to_owned(), cache.claim.clone())));
+    if let Some((cache, entry)) = source.cached() {
+        annotations.insert(CACHE_ANNOTATION.to_owned(), cache.claim.clone());
+        let entry = Some(format!("sha256:{entry}")).filter(|entry| *entry != asked.digest);
+        annotations.extend(entry.map(|entry| (ENTRY_ANNOTATION.to_owned(), entry)));
+    }
     PodTemplateSpec {
         metadata: Some(ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() }),
         spec: Some(spec),
@@ -199,9 +205,10 @@ pub(super) fn revision_deployment(owner: &ModelDeployment, revision: &Revision, 
         annotations.extend(server.port.map(|port| (PORT_ANNOTATION.to_owned(), port.to_string())));
         annotations.extend(server.ready_path.clone().map(|path| (READY_PATH_ANNOTATION.to_owned(), path)));
     }
-    if let Some(cached) = revision.cached() {
-        annotations.insert(CACHE_ANNOTATION.to_owned(), cached.claim);
-        annotations.insert(DIGEST_ANNOTATION.to_owned(), cached.digest);
+    if revision.cached().is_some() {
+        let noted = template.metadata.iter().filter_map(|metadata| metadata.annotations.clone()).flatten();
+        let of_cache = [CACHE_ANNOTATION, DIGEST_ANNOTATION, ENTRY_ANNOTATION];
+        annotations.extend(noted.filter(|(key, _)| of_cache.contains(&key.as_str())));
     }
     Deployment {
         metadata: ObjectMeta {

@@ -7,6 +7,8 @@ use crate::api::StoreAccess;
 use crate::problem::Problem;
 use crate::store::{self, Place};
 
+/// What Millrace's own server finds.
+pub(super) const MODEL_FILE: &str = "model.onnx";
 /// Nothing unpacks them.
 const ARCHIVES: [&str; 6] = [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip"];
 const REASON: &str = "InvalidArtifact";
@@ -35,7 +37,7 @@ impl From<Place> for Origin {
     }
 }
 
-/// What an address names. A file is called after the model's format alone, because the same bytes lie in a cache once.
+/// What an address names. A file is called after the model's format, which its server knows.
 pub(super) fn origin(uri: &str, format: &str, access: Option<&StoreAccess>) -> Option<Origin> {
     let Some(address) = Web::of(uri) else { return store::place(uri, access).map(Origin::from) };
     if !address.faults().is_empty() || !ends_a_name(format) {
@@ -71,7 +73,7 @@ pub(super) fn check(uri: &str, format: &str, access: Option<&StoreAccess>, own: 
         Problem::new("spec.model.format", REASON, message)
     });
     let problems = faults.into_iter().map(|fault| Problem::new("spec.model.uri", REASON, fault)).chain(format);
-    let given = access.cloned().map(|access| access.for_any()).unwrap_or_default();
+    let given = access.cloned().map(StoreAccess::for_any).unwrap_or_default();
     problems.chain(access::unfit(Kind::Web, &given, "spec.model.access", REASON)).collect()
 }
 
@@ -105,8 +107,8 @@ impl<'a> Web<'a> {
         } else if access::is_metadata(host) {
             faults.push(format!("{host} is for the machine alone, not for data: write the address of a server"));
         }
-        if path.contains(['?', '#']) {
-            faults.push(format!("leave out what stands behind ? or #; a key there is one {OPEN}"));
+        if host.contains(['?', '#']) || path.contains(['?', '#']) {
+            faults.push(format!("an address of a model has no ? and no #: write it without what follows, or put the file into a bucket where it needs that; a key there is one {OPEN}"));
         } else if is_no_file(host, path) {
             faults.push("it names no file: write https://<host>/<file>".to_owned());
         }
@@ -166,7 +168,8 @@ mod tests {
         assert_eq!(own("https://h/m.onnx", json!({ "secretRef": { "name": "k" } })), Vec::<String>::new());
         for (uri, given, says) in [
             ("https://me:pass@h/m.onnx", json!({}), "spec.model.uri: it holds a user or a password"),
-            ("https://h/m.onnx?sig=hush", json!({}), "spec.model.uri: leave out what stands behind ? or #"),
+            ("https://h/m.onnx?sig=hush", json!({}), "spec.model.uri: an address of a model has no ? and no #"),
+            ("https://h?path=/a/m.onnx&key=hush", json!({}), "spec.model.uri: an address of a model has no ? and no #"),
             ("http://169.254.169.254/m", json!({}), "spec.model.uri: 169.254.169.254 is for the machine alone"),
             ("https://h/models/", json!({}), "spec.model.uri: it names no file"),
             ("https:///m.onnx", json!({}), "spec.model.uri: it names no file"),

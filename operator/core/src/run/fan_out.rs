@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millrace_contract::{ITEM_GIVEN_UP, ReportReason};
+use millrace_contract::ReportReason;
 
 use super::classify::{self, Standing};
 use super::ending::{Ending, Failure, Wanted};
 use super::pass::{Effects, Pass, Stages, clip, since};
-use super::{JobItems, JobView, PodView, Words, attempt, container, job, placed, retry, scope};
+use super::{JobItems, JobView, PodView, Words, attempt, container, item_job, job, placed, scope};
 use crate::api::{ItemsStatus, JobRef, MLPipelineRun, StageState, StageStatus};
 use crate::duration;
+use crate::item::RetryOrder;
 use crate::pipeline::FrozenContainer;
 use crate::plan::{Delete, DeleteKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -102,7 +103,8 @@ fn step(
     let ending = if job.deleting {
         Some(Ending::disrupted("JobDeleted", format!("Job {} was deleted", job.name)))
     } else {
-        job.failed.as_ref().map(|words| failed(pass, stage, wanted(pass, name, stage, old), pods, &counts, words))
+        let rule = rule(pass, stage, old, stages);
+        job.failed.as_ref().map(|words| failed(rule.as_ref(), wanted(pass, name, stage, old), pods, &counts, words))
     };
     if let Some(ending) = ending {
         if old.reason.as_deref() != Some(STOPPING) {
@@ -122,12 +124,12 @@ fn step(
     let tried = pods.iter().any(|pod| has_ended(pod));
     let begun = tried || counts.ready > 0 || counts.succeeded > 0 || counts.failed > 0;
     if !begun && old.state != StageState::Running {
-        let words = pending(pass, name, stage, old, pods, job);
+        let words = pending(pass, name, stage, old, pods, job, stages);
         return container::wait(pass, name, stage, status, words, effects);
     }
     status.state = StageState::Running;
     let items = tallied(pass, old, counted(pass, total, &counts));
-    let told = if counts.ready == 0 { pending(pass, name, stage, old, pods, job) } else { None };
+    let told = if counts.ready == 0 { pending(pass, name, stage, old, pods, job, stages) } else { None };
     // A pod that was made since is a sign of life too: its Job counts an item when it is over.
     let made = pods.iter().filter_map(|pod| pod.created).max();
     let life = items.time.as_ref().map(|time| Time(made.map_or(time.0, |made| made.max(time.0))));
@@ -188,6 +190,7 @@ fn pending(
     status: &StageStatus,
     pods: &[&PodView],
     job: &JobView,
+    stages: &Stages,
 ) -> Option<Words> {
     let of_pod = |pod: &PodView| classify::of_pod(wanted(pass, name, stage, status), pod);
     let waiting = pods.iter().filter_map(|pod| match of_pod(pod) {
@@ -195,7 +198,9 @@ fn pending(
         _ => None,
     });
     let failed = || {
-        let last = pods.iter().filter(|pod| has_failed(pod) && !is_given_up(pod)).max_by_key(|pod| pod.created)?;
+        let rule = rule(pass, stage, status, stages);
+        let tried_again = |pod: &&&PodView| has_failed(pod) && !rule.as_ref().is_some_and(|rule| rule.gives_up(pod));
+        let last = pods.iter().filter(tried_again).max_by_key(|pod| pod.created)?;
         let Standing::Ended(Ending::Failed(failure)) = of_pod(last) else { return None };
         let item = last.index.unwrap_or_default();
         let message = format!("item {item} is tried again: {}", failure.message);
@@ -233,10 +238,30 @@ fn has_ended(pod: &PodView) -> bool {
         || matches!(pod.phase.as_str(), "Failed" | "Succeeded")
 }
 
-/// Its agent has told the Job that there is no other attempt.
-fn is_given_up(pod: &PodView) -> bool {
-    let end = pod.main.as_ref().and_then(|main| main.terminated.as_ref());
-    end.is_some_and(|end| end.exit_code == i32::from(ITEM_GIVEN_UP))
+/// `retry.when` of the items, and how the pods end that the Job gives up for it.
+struct Rule {
+    retry: RetryOrder,
+    codes: Vec<i32>,
+}
+
+fn rule(pass: &Pass<'_>, stage: &FrozenContainer, status: &StageStatus, stages: &Stages) -> Option<Rule> {
+    let retry = RetryOrder::new(stage.retry.when.as_ref()?, scope::names(pass, stages));
+    let codes = item_job::final_codes(&retry, status.attempts);
+    Some(Rule { retry, codes })
+}
+
+impl Rule {
+    /// The Job does not try the item of this pod again.
+    fn gives_up(&self, pod: &PodView) -> bool {
+        let end = pod.main.as_ref().and_then(|main| main.terminated.as_ref());
+        end.is_some_and(|end| self.codes.contains(&end.exit_code))
+    }
+
+    /// Why there is no other attempt, if the Job was told that.
+    fn refused(&self, pod: &PodView, failure: &Failure, attempt: u32) -> Option<String> {
+        let attempt = failure.report.as_ref().map_or(attempt, |report| report.attempt);
+        self.gives_up(pod).then(|| self.retry.refused(failure.exit_code, &failure.reason, attempt))?
+    }
 }
 
 fn has_failed(pod: &PodView) -> bool {
@@ -321,14 +346,7 @@ pub(super) fn begun(pass: &Pass<'_>, total: u32) -> ItemsStatus {
 
 /// Why the Job failed, as the pods of the items that failed for good say. What somebody stopped from outside is tried again: what is done
 /// is found in the store.
-fn failed(
-    pass: &Pass<'_>,
-    stage: &FrozenContainer,
-    wanted: Wanted<'_>,
-    pods: &[&PodView],
-    counts: &JobItems,
-    words: &Words,
-) -> Ending {
+fn failed(rule: Option<&Rule>, wanted: Wanted<'_>, pods: &[&PodView], counts: &JobItems, words: &Words) -> Ending {
     let mut last: BTreeMap<u32, &PodView> = BTreeMap::new();
     for pod in pods {
         let Some(index) =
@@ -345,10 +363,7 @@ fn failed(
     for (index, pod) in &last {
         match classify::of_pod(wanted, pod) {
             Standing::Ended(Ending::Failed(mut failure)) => {
-                let attempt = failure.report.as_ref().map_or(wanted.attempt, |report| report.attempt);
-                let scope = scope::without_stages(pass);
-                let when = stage.retry.when.as_ref();
-                if let Some(no) = retry::refused(when, failure.exit_code, &failure.reason, attempt, scope) {
+                if let Some(no) = rule.and_then(|rule| rule.refused(pod, &failure, wanted.attempt)) {
                     failure.message = attempt::in_first_line(&failure.message, &no);
                 }
                 failures.push((*index, failure));

@@ -108,9 +108,12 @@ pub(super) fn hand_over(
 /// What is wrong with a ModelDeployment whose model is not registered.
 fn unregistered(pass: &Pass<'_>, deployment: &str) -> Option<String> {
     let uri = pass.observed.model_deployments.get(deployment)?.spec.model.uri.as_ref()?;
-    Some(format!(
-        "ModelDeployment {deployment} serves what lies at {uri}, which is no registered model: write uri: {uri} instead of deployed, with the digest and access of its spec.model, or register it"
-    ))
+    let instead = if uri.starts_with("http") {
+        "put the file into a bucket and register it, or write uri: with its address instead of deployed, which brings the file alone".to_owned()
+    } else {
+        format!("write uri: {uri} instead of deployed, with the digest and access of its spec.model, or register it")
+    };
+    Some(format!("ModelDeployment {deployment} serves what lies at {uri}, which is no registered model: {instead}"))
 }
 
 /// The ModelVersion that a ModelDeployment serves, or why there is none.

@@ -60,7 +60,7 @@ pub(super) fn items(
     let is_there = |input: &str| inputs.contains_key(input) || handed.contains_key(input);
     let (container, order) = ordered(pass, name, stage, stages, is_there)?;
     let mut task = job::task(pass, name, stage, status, &container, &inputs, &handed);
-    let given_up = order.retry.as_ref().map(given_up);
+    let given_up = order.retry.as_ref().map(|retry| given_up(retry, status.attempts));
     task.items = Some(TaskItems { total: total.into(), source, order: Some(json!(order)), told: None });
     let text = written(name, &task)?;
     if !render::fits(&text) {
@@ -112,16 +112,20 @@ pub(super) fn items(
     Ok(Made { job: job::of_attempt(pass, name, status.attempts, spec), list, total })
 }
 
-/// Items that `retry.when` lets not be tried again: the agent asks it, and says so by how it ends. Where memory runs out the agent is killed too, so that
-/// is asked here, as of a first attempt.
-fn given_up(retry: &RetryOrder) -> PodFailurePolicyRule {
-    let killed = retry.refused(Some(KILLED), memory::OUT_OF_MEMORY, 1).map(|_| KILLED);
+/// How the pod of an item ends that `retry.when` lets not be tried again: the agent asks it, and says so. Where memory runs out the agent is killed too, so
+/// that is asked here, as of the first attempt of this Job.
+pub(super) fn final_codes(retry: &RetryOrder, attempt: u32) -> Vec<i32> {
+    let killed = retry.refused(Some(KILLED), memory::OUT_OF_MEMORY, attempt).map(|_| KILLED);
+    [ITEM_GIVEN_UP.into()].into_iter().chain(killed).collect()
+}
+
+fn given_up(retry: &RetryOrder, attempt: u32) -> PodFailurePolicyRule {
     PodFailurePolicyRule {
         action: "FailIndex".to_owned(),
         on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
             container_name: Some(pod::MAIN.to_owned()),
             operator: "In".to_owned(),
-            values: [ITEM_GIVEN_UP.into()].into_iter().chain(killed).collect(),
+            values: final_codes(retry, attempt),
         }),
         ..PodFailurePolicyRule::default()
     }

@@ -133,12 +133,12 @@ fn compare(path: &Path, fetch: &Fetch, stop: Stop<'_>) -> Result<Artifact, Flaw>
     };
     let comparing = Comparing::new(&fetch.source.uri(), fetch.size);
     let found = digest::artifact(path, &|| comparing.look() || stop()).map_err(failed)?;
-    if !found.is(&fetch.digest) {
+    let (is, told) = match (&fetch.source, found.files.as_slice()) {
         // As people know it who have the file.
-        let told = match (&fetch.source, found.files.as_slice()) {
-            (FetchSource::Web(_), [only]) => format!("sha256:{}", only.sha256),
-            _ => found.digest.clone(),
-        };
+        (FetchSource::Web(web), [only]) => (found.is_file(&web.file, &fetch.digest), format!("sha256:{}", only.sha256)),
+        _ => (found.digest == fetch.digest, found.digest.clone()),
+    };
+    if !is {
         return Err(Flaw::Wrong(format!("has the digest {told}, and not {}", fetch.digest)));
     }
     match fetch.size.filter(|said| *said != found.size) {

@@ -86,7 +86,20 @@ pub fn get(source: &Source<'_>, to: &Path, stop: Stop<'_>) -> Result<Brought, Ge
 /// How many bytes the server says that the file has. It is asked as for the file: some answer that alone.
 pub fn size(source: &Source<'_>, stop: Stop<'_>) -> Result<Option<u64>, GetError> {
     let asker = source.asker()?;
-    until(stop, async { Ok(asker.ask(None, None).await?.content_length()) })
+    until(stop, async {
+        for tried in 1..FRUITLESS {
+            match asker.ask(None, None).await {
+                Err(error) if !error.last => tokio::time::sleep(pause(tried)).await,
+                answer => return Ok(answer?.content_length()),
+            }
+        }
+        Ok(asker.ask(None, None).await?.content_length())
+    })
+}
+
+/// After so many tries in a row that brought nothing.
+fn pause(fruitless: u32) -> Duration {
+    (PAUSE * (1 << fruitless)).min(LONGEST_PAUSE)
 }
 
 /// Does the work, unless it is to stop.
@@ -243,7 +256,7 @@ impl Download<'_> {
             if fruitless >= FRUITLESS {
                 return Err(error);
             }
-            tokio::time::sleep((PAUSE * (1 << fruitless)).min(LONGEST_PAUSE)).await;
+            tokio::time::sleep(pause(fruitless)).await;
         }
         Err(GetError::passing(format!("GET {} broke {MOST} times", self.asker.shown)))
     }

@@ -77,6 +77,7 @@ fn the_job_is_told_which_failure_is_not_worth_another_attempt() {
     assert_eq!(ends(3, "exit 3"), (79, Some(3)));
     assert_eq!(ends(1, "true").0, 79, "an output is missing");
     assert_eq!(ends(1, "exit 79"), (1, Some(79)), "that it does not say itself");
+    assert_eq!(ends(1, "exit 137"), (1, Some(137)), "nor that the whole pod had no memory");
     assert_eq!(ends(1, "touch $MILLRACE_OUTPUT_PART"), (0, Some(0)));
     let plain = item(json!({ "range": { "start": 0, "step": 1 } }), names());
     assert_eq!(run(&plain, "0", &["sh", "-c", "exit 79"]).status, 79);

@@ -110,10 +110,6 @@ fn a_file_becomes_the_folder_of_a_server_and_is_known_by_its_own_digest() {
     assert_eq!(there, ["model.onnx"]);
     assert_eq!(fs::read(pod.at("mnt/models/model.onnx")).unwrap(), body);
     assert_eq!(web.asked()[1].header("range"), Some("bytes=150000-"), "it went on where it broke");
-    // As a folder it has the digest of the contract, which is as good.
-    let line = format!("{:x}  {}  model.onnx\n", Sha256::digest(&body), body.len());
-    let pod = Pod::new(&format!("{}/penguins.onnx", web.address), &digest(line.as_bytes()));
-    assert!(pod.fetch().well);
 }
 
 #[test]
@@ -149,6 +145,31 @@ fn a_cache_keeps_it_and_knows_how_large_it_is() {
     let full = pod.fetch();
     assert!(!full.well && full.said.contains("has no room for the model"), "{}", full.said);
     assert_eq!(large.asked().len(), 1, "it was asked how large it is");
+}
+
+#[test]
+fn a_server_that_does_not_say_how_large_a_file_is_or_is_busy_at_first_costs_no_room() {
+    let body = vec![7; 300_000];
+    let served = body.clone();
+    let web = Web::serve(move |_, number, stream| {
+        use std::io::Write;
+        if number == 0 {
+            return say(stream, "503 Service Unavailable", &[], 0, b"");
+        }
+        let _ =
+            stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").and_then(|()| stream.write_all(&served));
+    });
+    let pod = Pod::new(&format!("{}/penguins.onnx", web.address), &digest(&body)).cached();
+    let ended = pod.fetch();
+    assert!(ended.well, "{}{}", ended.log, ended.said);
+    let hex = digest(&body).trim_start_matches("sha256:").to_owned();
+    assert_eq!(fs::read_to_string(pod.at(&format!("models/used/{hex}"))).unwrap().trim(), "300000");
+    let mut small = Pod::new(&format!("{}/penguins.onnx", web.address), &digest(&body)).cached();
+    small.fetch["cache"]["maxBytes"] = json!(200_000);
+    let full = small.fetch();
+    assert!(!full.well && full.said.contains("has no room for the model"), "{}", full.said);
+    assert!(!small.at(&format!("models/models/{hex}")).exists());
+    assert_eq!(fs::read_dir(small.at("models/fetching")).unwrap().count(), 0);
 }
 
 #[test]

@@ -121,6 +121,28 @@ fn one_on_a_web_server_is_fetched_as_the_file_that_the_server_looks_for() {
 }
 
 #[test]
+fn a_cache_has_the_same_bytes_once_for_each_name_that_a_server_looks_for() {
+    let cached = |format: &str| {
+        let mut cluster = Cluster::new();
+        let cache = serde_json::from_value(json!({ "claim": "models" })).unwrap();
+        let uri = Some("https://models.example/m".to_owned());
+        cluster.owner.spec.model =
+            DeployedModel { uri, access: None, cache: Some(cache), format: Some(format.to_owned()), ..model("a") };
+        let other = json!({ "container": { "image": "registry/other:1" } });
+        cluster.owner.spec.server = (format != "onnx").then(|| serde_json::from_value(other).unwrap());
+        cluster.edited();
+        cluster.go_on(0);
+        status(&cluster).revisions[0].clone()
+    };
+    let own = cached("onnx");
+    assert_eq!(own.cached.unwrap().digest, digest("a"));
+    let (one, other) = (cached("gguf"), cached("ggml"));
+    assert_eq!(one.artifact.unwrap().digest, digest("a"));
+    let entries = [one.cached.unwrap().digest, other.cached.unwrap().digest, digest("a")];
+    assert!(entries[0] != entries[1] && entries[0] != entries[2] && entries[1] != entries[2], "{entries:?}");
+}
+
+#[test]
 fn another_digest_is_another_revision_that_comes_in_steps_and_both_keep_their_files() {
     let mut cluster = serving();
     canary(&mut cluster);

@@ -1,6 +1,6 @@
 //! `retry.when` and `retry.memoryGrowth`: which failures are tried again, and with how much memory.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::expression::References;
 use super::resolve::Resolved;
@@ -81,13 +81,13 @@ pub(super) fn of_stage(name: &str, resolved: &Resolved<'_>, spec: &MLPipelineSpe
     let at = resolved.at(name);
     let Some((retry, path)) = effective(resolved, spec, &at) else { return };
     if resolved.stage.for_each.is_some() {
-        let Retry { limit: _, backoff, when: _, memory_growth } = retry;
+        let Retry { limit, backoff, when, memory_growth } = retry;
+        let when = when.as_ref().map(|when| format!(", when: {}", json!(when))).unwrap_or_default();
         for (field, given) in [("backoff", backoff.is_some()), ("memoryGrowth", memory_growth.is_some())] {
             if given {
                 let message = format!(
                     "`{name}` has forEach, and the Job of its items tries them again by itself, all in the same way, after 10s and then twice \
-                     as long each time: leave {field} out, or write {at}.retry: {{ limit: {} }}",
-                    retry.limit
+                     as long each time: leave {field} out, or write {at}.retry: {{ limit: {limit}{when} }}"
                 );
                 problems.add(format!("{path}.{field}"), REASON, message);
             }

@@ -70,7 +70,7 @@ pub fn provide(
 ) -> Result<(), FetchError> {
     // Pods of other users in the group keep the cache in order too.
     umask(Mode::S_IWOTH);
-    let hex = fetch.digest.strip_prefix("sha256:").filter(|_| is_digest(&fetch.digest));
+    let hex = fetch.path.rsplit('/').next().filter(|hex| is_digest(&format!("sha256:{hex}")));
     let hex = hex.ok_or_else(|| CacheError::NoDigest(fetch.digest.clone()))?;
     let shelf = Shelf::open(place, &task.claim)?;
     Cache { fetch, task, hex, shelf, place, budget, stop }.provide()
@@ -178,23 +178,26 @@ impl Cache<'_> {
         let began = Instant::now();
         self.shelf.done(self.shelf.take_out(self.hex))?;
         self.shelf.clear_halves(self.hex, self.shelf.done(lock.time())?)?;
-        let size = match self.fetch.size {
-            Some(size) => size,
-            // A web server need not say it: what is full shows on the way then.
-            None => size(&self.fetch.source, self.stop)?.unwrap_or_default(),
+        let said = match self.fetch.size {
+            Some(size) => Some(size),
+            None => size(&self.fetch.source, self.stop)?,
         };
-        self.make_room(size, None)?;
+        // A web server need not say it.
+        self.make_room(said.unwrap_or_default(), None)?;
         let done = self.half().or_else(|error| {
             if !is_full(&error) {
                 return Err(error);
             }
+            let size = said.unwrap_or_else(|| self.shelf.coming(self.hex).saturating_add(1));
             // Others write there too, or there is a quota that nobody told of. What is free shows when models are gone.
             if self.make_room(size, Some(0))? == 0 {
                 return Err(self.full(size));
             }
             self.half().map_err(|error| if is_full(&error) { self.full(size) } else { error })
         });
-        let size = done.inspect_err(|_| self.shelf.drop_half(self.hex))?;
+        // What nobody said is known now. On the disk it is already.
+        let fits = |size: u64| if said.is_none() { self.make_room(size, Some(size)).map(|_| size) } else { Ok(size) };
+        let size = done.and_then(fits).inspect_err(|_| self.shelf.drop_half(self.hex))?;
         self.shelf.put(self.hex, size)?;
         let (uri, claim) = (self.fetch.source.uri(), &self.task.claim);
         say(&format!("{uri} is fetched into the claim \"{claim}\" in {:.1} s", began.elapsed().as_secs_f64()));

@@ -82,6 +82,8 @@ fn the_items_of_a_stage_are_tried_again_by_their_job_alone() {
     let mut usual = stage("fan", json!({ "container": program, "forEach": { "range": { "count": 2 } } }));
     usual["defaults"] = json!({ "retry": backoff });
     refused(usual.clone(), "spec.defaults.retry.backoff", "or write spec.stages.fan.retry: { limit: 4 }");
+    usual["defaults"]["retry"]["when"] = json!("reason != 'Timeout'");
+    refused(usual.clone(), "spec.defaults.retry.backoff", "{ limit: 4, when: \"reason != 'Timeout'\" }");
     usual["stages"]["fan"]["retry"] = json!({ "limit": 4 });
     assert!(checked(usual).is_ok(), "its own stands for it");
 }
