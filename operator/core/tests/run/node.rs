@@ -1,6 +1,7 @@
 //! The nodes of the small cluster: every pod goes one step a tick, and ends as its fate says.
 
-use millrace_contract::Task;
+use millrace_contract::{ITEM_GIVEN_UP, Task};
+use millrace_core::item::Order;
 use millrace_core::run::{ContainerView, JobItems, JobView, PodView, Terminated};
 use serde_json::{Value, json};
 
@@ -79,9 +80,10 @@ fn items(cluster: &mut Cluster, view: &JobView, completions: i32, fail_fast: boo
             }
             (Some(_), Fate::Hangs) => {}
             (Some(main), fate) => {
-                let message = report(cluster, task, fate).to_string();
+                let report = report(cluster, task, fate);
+                let (exit_code, message) = (item_ends(task, &report), report.to_string());
                 main.terminated =
-                    Some(Terminated { exit_code: 1, reason: "Error".into(), message, ..Terminated::default() });
+                    Some(Terminated { exit_code, reason: "Error".into(), message, ..Terminated::default() });
             }
         }
         let main = pod.main.clone().unwrap_or_default();
@@ -114,6 +116,15 @@ fn items(cluster: &mut Cluster, view: &JobView, completions: i32, fail_fast: boo
         });
     }
     moved
+}
+
+/// As the agent of an item that failed ends.
+fn item_ends(task: &Task, report: &Value) -> i32 {
+    let order = task.items.as_ref().and_then(|items| items.order.clone()).unwrap_or_default();
+    let order: Order = serde_json::from_value(order).unwrap_or_default();
+    let code = report["exitCode"].as_i64().and_then(|code| i32::try_from(code).ok());
+    let no = order.retry.and_then(|retry| retry.refused(code, report["reason"].as_str().unwrap(), task.attempt));
+    if no.is_some() { ITEM_GIVEN_UP.into() } else { 1 }
 }
 
 fn step(cluster: &mut Cluster, job: &str, at: usize, task: &Task) -> bool {
