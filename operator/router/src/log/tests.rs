@@ -132,7 +132,7 @@ fn why_nothing_is_taken_is_read_of_millraces_own_sink_alone() {
     std::thread::spawn(move || {
         for stream in server.incoming() {
             let mut stream = stream.unwrap();
-            let _ = stream.read(&mut [0; 65536]);
+            let _ = stream.read(&mut vec![0; 65536]);
             let said = "the bucket lake does not exist\n";
             let head = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length";
             let _ = write!(stream, "{head}: {}\r\n\r\n{said}", said.len());
