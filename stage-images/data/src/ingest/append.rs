@@ -37,8 +37,9 @@ pub async fn run(params: &Params, target: &TableParams, place: &Workplace) -> Re
     of_one_cloud(&target.uri, target.s3.is_some(), target.gcs.is_some(), target.azure.is_some())?;
     let table = Table::at(&target.uri, &target.access(params))?;
     let source = identity(params, target);
-    let before = match table.last().await? {
-        Some(snapshot) => table.marked(&snapshot, &source).await?,
+    let snapshot = table.last().await?;
+    let before = match &snapshot {
+        Some(snapshot) => table.marked(snapshot, &source).await?,
         None => None,
     };
     let reached = before.as_ref().map(|before| before.mark.position.clone());
@@ -65,7 +66,7 @@ pub async fn run(params: &Params, target: &TableParams, place: &Workplace) -> Re
                 rows_before,
                 position,
             };
-            Some(table.append(&batch, &folder.path().join("files")).await?)
+            Some(table.append(snapshot, &batch, &folder.path().join("files")).await?)
         }
         None if read.rows > 0 => return Err(AppendError::NoPosition.into()),
         _ => None,

@@ -12,7 +12,7 @@ use super::health::Health;
 use super::params::TableParams;
 use super::spool::{Spool, SpoolError, Waiting};
 use crate::say;
-use crate::table::{Batch, Table, TableError};
+use crate::table::{Batch, Snapshot, Table, TableError};
 
 /// After an attempt that failed. The pause doubles up to the second.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -58,6 +58,8 @@ struct Known {
     table: Table,
     /// The version that has the position. As long as no attempt fails nobody need look again.
     after: Option<i64>,
+    /// As it was last: a commit reads what came after that.
+    snapshot: Option<Snapshot>,
 }
 
 impl Appender {
@@ -159,7 +161,7 @@ impl Appender {
         let position = marked.as_ref().and_then(|marked| marked.mark.position.get("segment")?.as_u64());
         self.spool.lock().await.reached(position.unwrap_or(0));
         self.health.opened();
-        Ok(Known { table, after: marked.map(|marked| marked.version) })
+        Ok(Known { table, after: marked.map(|marked| marked.version), snapshot: last })
     }
 
     async fn append(&self, known: &mut Known, waiting: &Waiting, source: &str) -> Result<(), AppendError> {
@@ -191,8 +193,8 @@ impl Appender {
             rows_before: 0,
             position: &position,
         };
-        let appended = known.table.append(&batch, &self.work.join("files")).await?;
-        known.after = i64::try_from(appended.version).ok();
+        let appended = known.table.append(known.snapshot.take(), &batch, &self.work.join("files")).await?;
+        (known.after, known.snapshot) = (i64::try_from(appended.version).ok(), appended.snapshot);
         let made = if appended.created { "made the table, " } else { "" };
         say::line(format!("{made}version {} of {}: {} rows", appended.version, self.params.uri, staged.rows));
         Ok(())

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::files::random;
 use super::log::{LOG, Mark};
+use super::place::Tag;
 use super::snapshot::Snapshot;
 use super::{Table, TableError};
 use crate::{dataset, say};
@@ -34,11 +35,13 @@ pub struct Batch<'a> {
 }
 
 /// The commit that has it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Appended {
     pub version: u64,
     /// The table was made by it.
     pub created: bool,
+    /// The table with it, for the next one.
+    pub snapshot: Option<Snapshot>,
 }
 
 /// Rows at their place, which no commit names yet.
@@ -48,14 +51,19 @@ struct Written {
 }
 
 impl Table {
-    /// Appends rows. Nobody sees any of them before all are there.
-    pub async fn append(&self, batch: &Batch<'_>, work: &Path) -> Result<Appended, TableError> {
+    /// Appends rows. Nobody sees any of them before all are there. Of the log is read what came after the snapshot that is known.
+    pub async fn append(
+        &self,
+        mut known: Option<Snapshot>,
+        batch: &Batch<'_>,
+        work: &Path,
+    ) -> Result<Appended, TableError> {
         let (position, run) = (batch.position.clone(), batch.run.map(ToOwned::to_owned));
         let mark = Mark { position, batch: random(), rows: batch.rows_before + batch.rows, run };
         let mut written: Option<Written> = None;
         for _ in 0..TRIES {
-            let snapshot = self.last().await?;
-            self.still(snapshot.as_ref(), batch).await?;
+            let snapshot = self.newer(known).await?;
+            self.still(snapshot.as_ref(), batch)?;
             let (schema, begins) = match &snapshot {
                 None => self.made_of(batch.staged)?,
                 Some(snapshot) => {
@@ -76,23 +84,35 @@ impl Table {
                 }
             };
             let version = snapshot.as_ref().map_or(0, |snapshot| snapshot.version + 1);
-            let lines = commit(version, batch, &mark, &begins, added);
-            let own = self.create(&format!("{LOG}/{version:020}.json"), lines).await?;
+            let actions = commit(version, batch, &mark, begins, added);
+            let made = self.create(&format!("{LOG}/{version:020}.json"), lines(&actions)).await?;
             // A server may have taken it and the answer may be lost: then it is ours.
-            if own || self.mark(version).await?.is_some_and(|other| other.batch == mark.batch) {
-                self.keep_short(version).await;
-                return Ok(Appended { version, created: snapshot.is_none() });
+            if made.is_some() || self.mark(version).await?.is_some_and(|other| other.batch == mark.batch) {
+                let created = snapshot.is_none();
+                let snapshot = self.with(snapshot.unwrap_or_default(), actions, version, made.unwrap_or_default());
+                if let Some(snapshot) = &snapshot {
+                    self.keep_short(snapshot).await;
+                }
+                return Ok(Appended { version, created, snapshot });
             }
+            known = snapshot;
         }
         Err(TableError::Busy { name: self.name.clone(), tries: TRIES })
     }
 
+    /// The table with a commit of ours. What it has there is not lost where this goes wrong.
+    fn with(&self, mut snapshot: Snapshot, actions: Vec<Value>, version: u64, tag: Tag) -> Option<Snapshot> {
+        self.follow(&mut snapshot, actions, version).ok()?;
+        snapshot.tag = tag;
+        Some(snapshot)
+    }
+
     /// Nobody has appended rows of this source since it was read.
-    async fn still(&self, snapshot: Option<&Snapshot>, batch: &Batch<'_>) -> Result<(), TableError> {
+    fn still(&self, snapshot: Option<&Snapshot>, batch: &Batch<'_>) -> Result<(), TableError> {
         let Some(snapshot) = snapshot else { return Ok(()) };
-        match self.marked(snapshot, batch.source).await? {
-            Some(marked) if Some(marked.version) != batch.after => {
-                Err(TableError::Moved { name: self.name.clone(), version: marked.version })
+        match self.reached(snapshot, batch.source)? {
+            Some(version) if Some(version) != batch.after => {
+                Err(TableError::Moved { name: self.name.clone(), version })
             }
             _ => Ok(()),
         }
@@ -113,27 +133,30 @@ impl Table {
     }
 
     /// What it spares is time of readers: without it the table is right too.
-    async fn keep_short(&self, version: u64) {
-        if let Err(error) = self.checkpoint(version).await {
+    async fn keep_short(&self, snapshot: &Snapshot) {
+        if let Err(error) = self.checkpoint(snapshot).await {
             say::line(format!("  no checkpoint: {}", say::one_line(&error)));
         }
     }
 }
 
-/// The lines of a commit.
-fn commit(version: u64, batch: &Batch<'_>, mark: &Mark, begins: &[Value], added: &[Value]) -> Vec<u8> {
+/// The actions of a commit.
+fn commit(version: u64, batch: &Batch<'_>, mark: &Mark, begins: Vec<Value>, added: &[Value]) -> Vec<Value> {
     let now = Timestamp::now().as_millisecond();
     let info = json!({ "commitInfo": {
         "timestamp": now, "operation": "WRITE", "operationParameters": { "mode": "Append", "partitionBy": "[]" },
         "isBlindAppend": true, "engineInfo": WRITER, "millrace": json!(mark).to_string()
     } });
     let reached = json!({ "txn": { "appId": batch.source, "version": version, "lastUpdated": now } });
-    let mut lines = Vec::new();
-    for action in std::iter::once(&info).chain(begins).chain([&reached]).chain(added) {
-        lines.extend_from_slice(action.to_string().as_bytes());
-        lines.push(b'\n');
-    }
-    lines
+    let mut actions = vec![info];
+    actions.extend(begins);
+    actions.push(reached);
+    actions.extend_from_slice(added);
+    actions
+}
+
+fn lines(actions: &[Value]) -> Vec<u8> {
+    actions.iter().flat_map(|action| format!("{action}\n").into_bytes()).collect()
 }
 
 /// As others write it: an UUID.

@@ -9,6 +9,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::place::Tag;
 use super::{Table, TableError};
 use crate::dataset::DatasetError;
 
@@ -35,39 +36,42 @@ pub struct Mark {
 /// The files of a log.
 #[derive(Debug, Default)]
 pub struct Listing {
-    pub commits: Vec<u64>,
+    pub(super) commits: BTreeMap<u64, Tag>,
     /// Checkpoints that are whole, by version: the names of their parts.
     pub checkpoints: BTreeMap<u64, Vec<String>>,
 }
 
 impl Listing {
-    pub fn of(names: &[String]) -> Self {
+    pub(super) fn of(files: BTreeMap<String, Tag>) -> Self {
         let mut listing = Self::default();
         let mut parts: BTreeMap<(u64, usize), Vec<String>> = BTreeMap::new();
-        for name in names {
+        for (name, tag) in files {
             let words: Vec<&str> = name.split('.').collect();
             let Some(version) = words.first().filter(|word| word.len() == 20).and_then(|word| word.parse().ok()) else {
                 continue;
             };
             match words[1..] {
-                ["json"] => listing.commits.push(version),
-                ["checkpoint", "parquet"] => drop(listing.checkpoints.insert(version, vec![name.clone()])),
+                ["json"] => drop(listing.commits.insert(version, tag)),
+                ["checkpoint", "parquet"] => drop(listing.checkpoints.insert(version, vec![name])),
                 ["checkpoint", _, total, "parquet"] => {
                     if let Ok(total) = total.parse() {
-                        parts.entry((version, total)).or_default().push(name.clone());
+                        parts.entry((version, total)).or_default().push(name);
                     }
                 }
                 _ => {}
             }
         }
-        for ((version, total), mut names) in parts {
+        for ((version, total), names) in parts {
             if names.len() == total {
-                names.sort();
                 listing.checkpoints.entry(version).or_insert(names);
             }
         }
-        listing.commits.sort_unstable();
         listing
+    }
+
+    /// The last version; none where there is no table.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.commits.keys().last().max(self.checkpoints.keys().last()).copied()
     }
 }
 
@@ -81,7 +85,12 @@ pub struct Changes {
 
 impl Table {
     pub(super) async fn listing(&self) -> Result<Listing, TableError> {
-        Ok(Listing::of(&self.names(LOG).await?))
+        Ok(Listing::of(self.files_in(LOG, None).await?))
+    }
+
+    /// What of it belongs to a version and those after it.
+    pub(super) async fn listing_from(&self, version: u64) -> Result<Listing, TableError> {
+        Ok(Listing::of(self.files_in(LOG, Some(&format!("{version:020}"))).await?))
     }
 
     /// The mark of a commit, if it is there and has one.
@@ -161,11 +170,11 @@ mod tests {
             "_last_checkpoint",
             "3.json",
         ];
-        let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let listing = Listing::of(&names);
-        assert_eq!(listing.commits, [2, 3]);
+        let mut files: BTreeMap<String, Tag> = names.map(|name| (name.to_owned(), Tag::default())).into();
+        let listing = Listing::of(files.clone());
+        assert_eq!(listing.commits.keys().collect::<Vec<_>>(), [&2, &3]);
         assert_eq!(listing.checkpoints.keys().collect::<Vec<_>>(), [&1]);
-        names.push("00000000000000000002.checkpoint.0000000002.0000000002.parquet".into());
-        assert_eq!(Listing::of(&names).checkpoints[&2].len(), 2);
+        files.insert("00000000000000000002.checkpoint.0000000002.0000000002.parquet".into(), Tag::default());
+        assert_eq!(Listing::of(files).checkpoints[&2].len(), 2);
     }
 }

@@ -29,4 +29,5 @@ pub use error::TableError;
 pub(crate) use files::random;
 pub use place::Table;
 pub use read::Ask;
+pub use snapshot::Snapshot;
 pub use window::Window;

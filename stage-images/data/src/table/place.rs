@@ -1,5 +1,6 @@
 //! Where a table is, and its files as they are.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +22,22 @@ pub struct Table {
     /// Below which it lies: of a path here the store begins at the machine's root.
     root: String,
     of: Of,
+}
+
+/// What the store calls a file as it is: another content has another tag. Without one nobody can say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tag(Option<String>);
+
+impl Tag {
+    /// Lists and answers write the same one with quotes or without.
+    fn of(e_tag: Option<String>) -> Self {
+        Self(e_tag.map(|text| text.trim_start_matches("W/").trim_matches('"').to_owned()))
+    }
+
+    /// Surely the same file.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.0.is_some() && self.0 == other.0
+    }
 }
 
 enum Of {
@@ -75,17 +92,22 @@ impl Table {
         }
     }
 
-    /// The names of the files directly in a folder.
-    pub(super) async fn names(&self, below: &str) -> Result<Vec<String>, TableError> {
+    /// The files directly in a folder, by name. With `from` those alone whose names come later.
+    pub(super) async fn files_in(&self, below: &str, from: Option<&str>) -> Result<BTreeMap<String, Tag>, TableError> {
         let path = self.path(below);
-        let listed = self.store.list(Some(&path)).map_ok(|object| object.location);
+        let listed = match from {
+            Some(from) => self.store.list_with_offset(Some(&path), &self.path(&format!("{below}/{from}"))),
+            None => self.store.list(Some(&path)),
+        };
+        let listed = listed.map_ok(|object| (object.location, object.e_tag));
         let all: Vec<_> = listed.try_collect().await.map_err(|source| self.failed(&source))?;
-        let direct = all.iter().filter_map(|location| {
+        let direct = all.into_iter().filter_map(|(location, tag)| {
             let mut rest = location.prefix_match(&path)?;
             let name = rest.next()?.as_ref().to_owned();
-            rest.next().is_none().then_some(name)
+            rest.next().is_none().then_some((name, Tag::of(tag)))
         });
-        Ok(direct.collect())
+        // Not every server knows from where it is asked.
+        Ok(direct.filter(|(name, _)| from.is_none_or(|from| name.as_str() > from)).collect())
     }
 
     /// The bytes of a file, if it is there.
@@ -97,12 +119,12 @@ impl Table {
         }
     }
 
-    /// Makes a small file at once, and only if there is none. Whether it did.
-    pub(super) async fn create(&self, below: &str, bytes: Vec<u8>) -> Result<bool, TableError> {
+    /// Makes a small file at once, and only if there is none. None where there was one.
+    pub(super) async fn create(&self, below: &str, bytes: Vec<u8>) -> Result<Option<Tag>, TableError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.store.put_opts(&self.path(below), PutPayload::from(bytes), options).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
+            Ok(made) => Ok(Some(Tag::of(made.e_tag))),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(None),
             Err(source) => Err(self.failed(&source)),
         }
     }

@@ -46,8 +46,7 @@ impl Table {
     /// The snapshot that is asked for, or the last one.
     pub async fn wanted(&self, version: Option<u64>) -> Result<Snapshot, TableError> {
         let listing = self.listing().await?;
-        let last = listing.commits.last().max(listing.checkpoints.keys().last()).copied();
-        let last = last.ok_or_else(|| TableError::NoTable { name: self.name.clone() })?;
+        let last = listing.last().ok_or_else(|| TableError::NoTable { name: self.name.clone() })?;
         match version {
             Some(version) if version > last => Err(TableError::NoVersion { name: self.name.clone(), version }),
             _ => self.snapshot(version.unwrap_or(last)).await,

@@ -7,8 +7,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::log::{Listing, Mark};
+use super::place::Tag;
 use super::protocol::Protocol;
 use super::{Table, TableError};
+
+/// From here on a later checkpoint is less to read than the commits.
+const FAR: u64 = 100;
 
 /// A file of a table.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -47,6 +51,8 @@ pub struct Metadata {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub version: u64,
+    /// Of its commit.
+    pub(super) tag: Tag,
     pub protocol: Protocol,
     pub metadata: Metadata,
     pub files: BTreeMap<String, Add>,
@@ -67,11 +73,49 @@ impl Table {
     /// The last snapshot; none where there is no table.
     pub async fn last(&self) -> Result<Option<Snapshot>, TableError> {
         let listing = self.listing().await?;
-        let last = listing.commits.last().max(listing.checkpoints.keys().last()).copied();
-        match last {
+        match listing.last() {
             Some(version) => self.replay(&listing, version).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The last snapshot, of which an earlier one is known: only what came after that is read, where its commit is still there.
+    pub(super) async fn newer(&self, known: Option<Snapshot>) -> Result<Option<Snapshot>, TableError> {
+        let forward = match known {
+            Some(known) => self.forward(known).await?,
+            None => None,
+        };
+        match forward {
+            Some(snapshot) => Ok(Some(snapshot)),
+            None => self.last().await,
+        }
+    }
+
+    /// None where it cannot be told what came after it: its commit is gone, as one is that was cleaned up, or belongs to another table.
+    async fn forward(&self, mut known: Snapshot) -> Result<Option<Snapshot>, TableError> {
+        let listing = self.listing_from(known.version).await?;
+        if listing.commits.get(&known.version).is_none_or(|tag| !tag.is(&known.tag)) {
+            return Ok(None);
+        }
+        let last = listing.last().unwrap_or(known.version);
+        if last - known.version > FAR && listing.checkpoints.range(known.version + 1..).next().is_some() {
+            return Ok(None);
+        }
+        for version in known.version + 1..=last {
+            let Some(actions) = self.actions(version).await? else { return Ok(None) };
+            self.follow(&mut known, actions, version)?;
+        }
+        known.tag = listing.commits.get(&last).cloned().unwrap_or_default();
+        Ok(Some(known))
+    }
+
+    /// Makes it the snapshot of its next version.
+    pub(super) fn follow(&self, known: &mut Snapshot, actions: Vec<Value>, version: u64) -> Result<(), TableError> {
+        for action in actions {
+            self.apply(known, action, version)?;
+        }
+        known.version = version;
+        Ok(())
     }
 
     /// The snapshot of a version.
@@ -82,7 +126,8 @@ impl Table {
 
     async fn replay(&self, listing: &Listing, version: u64) -> Result<Snapshot, TableError> {
         let gone = || TableError::NoVersion { name: self.name.clone(), version };
-        let mut snapshot = Snapshot { version, ..Snapshot::default() };
+        let tag = listing.commits.get(&version).cloned().unwrap_or_default();
+        let mut snapshot = Snapshot { version, tag, ..Snapshot::default() };
         let checkpoint = listing.checkpoints.range(..=version).next_back();
         if let Some((at, parts)) = checkpoint {
             let work = TempDir::new().map_err(|source| TableError::Write { name: self.name.clone(), source })?;
@@ -100,9 +145,8 @@ impl Table {
         }
         let first = checkpoint.map_or(0, |(at, _)| at + 1);
         for commit in first..=version {
-            for action in self.actions(commit).await?.ok_or_else(gone)? {
-                self.apply(&mut snapshot, action, commit)?;
-            }
+            let actions = self.actions(commit).await?.ok_or_else(gone)?;
+            self.follow(&mut snapshot, actions, commit)?;
         }
         if snapshot.metadata.schema_string.is_empty() {
             return Err(gone());
@@ -143,12 +187,17 @@ impl Table {
         Ok(())
     }
 
-    /// What was reached before of a source.
-    pub async fn marked(&self, snapshot: &Snapshot, source: &str) -> Result<Option<Marked>, TableError> {
+    /// The version that has what was reached before of a source.
+    pub(super) fn reached(&self, snapshot: &Snapshot, source: &str) -> Result<Option<i64>, TableError> {
         if snapshot.metadata.configuration.contains_key("delta.setTransactionRetentionDuration") {
             return Err(TableError::Forgets { name: self.name.clone() });
         }
-        let Some(version) = snapshot.transactions.get(source).copied() else { return Ok(None) };
+        Ok(snapshot.transactions.get(source).copied())
+    }
+
+    /// What was reached before of a source.
+    pub async fn marked(&self, snapshot: &Snapshot, source: &str) -> Result<Option<Marked>, TableError> {
+        let Some(version) = self.reached(snapshot, source)? else { return Ok(None) };
         let gone = || TableError::PositionGone { name: self.name.clone(), version };
         let number = u64::try_from(version).map_err(|_| gone())?;
         let mark = self.mark(number).await?.ok_or_else(gone)?;
