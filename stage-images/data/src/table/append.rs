@@ -89,8 +89,8 @@ impl Table {
             // A server may have taken it and the answer may be lost: then it is ours.
             if made.is_some() || self.mark(version).await?.is_some_and(|other| other.batch == mark.batch) {
                 let created = snapshot.is_none();
-                let snapshot = self.with(snapshot.unwrap_or_default(), actions, version, made.unwrap_or_default());
-                if let Some(snapshot) = &snapshot {
+                let mut snapshot = self.with(snapshot.unwrap_or_default(), actions, version, made.unwrap_or_default());
+                if let Some(snapshot) = &mut snapshot {
                     self.keep_short(snapshot).await;
                 }
                 return Ok(Appended { version, created, snapshot });
@@ -133,7 +133,7 @@ impl Table {
     }
 
     /// What it spares is time of readers: without it the table is right too.
-    async fn keep_short(&self, snapshot: &Snapshot) {
+    async fn keep_short(&self, snapshot: &mut Snapshot) {
         if let Err(error) = self.checkpoint(snapshot).await {
             say::line(format!("  no checkpoint: {}", say::one_line(&error)));
         }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::log::{Listing, Mark};
 use super::place::Tag;
 use super::protocol::Protocol;
-use super::{Table, TableError};
+use super::{Table, TableError, checkpoint};
 
 /// From here on a later checkpoint is less to read than the commits.
 const FAR: u64 = 100;
@@ -31,6 +31,9 @@ pub struct Add {
     pub stats: Option<String>,
     #[serde(default)]
     pub deletion_vector: Option<Value>,
+    /// What its writer wants to know of it.
+    #[serde(default)]
+    pub tags: Option<Value>,
 }
 
 /// What a table is.
@@ -38,6 +41,10 @@ pub struct Add {
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     pub id: String,
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub description: Option<String>,
     /// JSON.
     pub schema_string: String,
     #[serde(default)]
@@ -58,7 +65,9 @@ pub struct Snapshot {
     pub files: BTreeMap<String, Add>,
     /// The last version of each application.
     pub transactions: BTreeMap<String, i64>,
-    /// Files were taken out, or it has what only others write.
+    /// Files that were taken out, by path, and when: in milliseconds since 1970.
+    pub removed: BTreeMap<String, Option<i64>>,
+    /// It has what a checkpoint of ours has no room for.
     pub foreign: bool,
 }
 
@@ -112,7 +121,7 @@ impl Table {
     /// Makes it the snapshot of its next version.
     pub(super) fn follow(&self, known: &mut Snapshot, actions: Vec<Value>, version: u64) -> Result<(), TableError> {
         for action in actions {
-            self.apply(known, action, version)?;
+            self.apply(known, action, version, false)?;
         }
         known.version = version;
         Ok(())
@@ -132,15 +141,8 @@ impl Table {
         if let Some((at, parts)) = checkpoint {
             let work = TempDir::new().map_err(|source| TableError::Write { name: self.name.clone(), source })?;
             for part in parts {
-                self.checkpointed(part, *at, work.path(), |action| {
-                    // In a checkpoint it takes nothing out any more: it says that somebody did.
-                    if action.get("remove").is_some_and(|remove| !remove.is_null()) {
-                        snapshot.foreign = true;
-                        return Ok(());
-                    }
-                    self.apply(&mut snapshot, action, *at)
-                })
-                .await?;
+                self.checkpointed(part, *at, work.path(), |action| self.apply(&mut snapshot, action, *at, true))
+                    .await?;
             }
         }
         let first = checkpoint.map_or(0, |(at, _)| at + 1);
@@ -154,17 +156,25 @@ impl Table {
         Ok(snapshot)
     }
 
-    /// One action. What nobody needs to know here is passed over.
-    fn apply(&self, snapshot: &mut Snapshot, mut action: Value, version: u64) -> Result<(), TableError> {
+    /// One action of a commit, or of a checkpoint. What nobody needs to know here is passed over.
+    fn apply(
+        &self,
+        snapshot: &mut Snapshot,
+        mut action: Value,
+        version: u64,
+        in_checkpoint: bool,
+    ) -> Result<(), TableError> {
         let damaged = |source| TableError::Log { name: self.name.clone(), version, source };
         let Some(fields) = action.as_object_mut() else { return Ok(()) };
         let Some((kind, value)) = fields.iter_mut().find(|(_, value)| !value.is_null()) else { return Ok(()) };
         let value = value.take();
+        snapshot.foreign |= !checkpoint::holds(kind, &value);
         match kind.as_str() {
             "protocol" => snapshot.protocol = serde_json::from_value(value).map_err(damaged)?,
             "metaData" => snapshot.metadata = serde_json::from_value(value).map_err(damaged)?,
             "add" => {
                 let add: Add = serde_json::from_value(value).map_err(damaged)?;
+                snapshot.removed.remove(&add.path);
                 snapshot.files.insert(add.path.clone(), add);
             }
             "remove" => {
@@ -174,15 +184,17 @@ impl Table {
                 let vector = value.get("deletionVector").is_some_and(|vector| !vector.is_null());
                 if snapshot.files.get(path).is_some_and(|add| add.deletion_vector.is_some() == vector) {
                     snapshot.files.remove(path);
+                } else if !in_checkpoint {
+                    // It may be one that the table has under a name that is written in another way: then it would stay.
+                    snapshot.foreign = true;
                 }
-                snapshot.foreign = true;
+                snapshot.removed.insert(path.to_owned(), value.get("deletionTimestamp").and_then(Value::as_i64));
             }
             "txn" => {
                 let app = value.get("appId").and_then(Value::as_str).unwrap_or_default().to_owned();
                 snapshot.transactions.insert(app, value.get("version").and_then(Value::as_i64).unwrap_or_default());
             }
-            "commitInfo" => {}
-            _ => snapshot.foreign = true,
+            _ => {}
         }
         Ok(())
     }

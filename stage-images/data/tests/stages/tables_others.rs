@@ -96,26 +96,66 @@ t.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)"#,
 }
 
 #[test]
-fn a_table_with_a_checkpoint_of_others_that_keeps_removed_files_gets_none_of_ours() {
+fn a_checkpoint_of_ours_has_what_others_took_out() {
+    for (setting, gone) in [
+        // The first three, and what they were put together into.
+        ("set_table_name('orders')", 4),
+        // What it lists may be deleted at once, so it is not listed at all.
+        ("set_table_properties({'delta.deletedFileRetentionDuration': 'interval 0 seconds'})", 0),
+    ] {
+        let shop = Shop::new();
+        for number in 1..=3 {
+            shop.order(number..=number);
+            shop.append().well();
+        }
+        let others = format!(
+            "DeltaTable(path).alter.{setting}\nDeltaTable(path).optimize.compact()\nDeltaTable(path).delete('id = 1')"
+        );
+        ask(&shop.table(), &others);
+        let log = shop.table().join("_delta_log");
+        for number in 4..=12 {
+            shop.order(number..=number);
+            shop.append().well();
+        }
+        assert!(log.join("00000000000000000010.checkpoint.parquet").is_file());
+        for version in 0..10 {
+            std::fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
+        }
+        let found = ask(
+            &shop.table(),
+            r#"
+t = DeltaTable(path)
+print(json.dumps({
+    "ids": sorted(t.to_pyarrow_table()["id"].to_pylist()),
+    "gone": len(t.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=True)),
+    "name": t.metadata().name,
+}))"#,
+        );
+        assert_eq!(found["ids"], json!((2..=12).collect::<Vec<_>>()), "{setting}");
+        assert_eq!(found["gone"], json!(gone), "{setting}");
+        assert_eq!(found["name"], json!(setting.contains("orders").then_some("orders")));
+        shop.order(13..=13);
+        assert_eq!(shop.append().well().result("rows"), json!(1));
+        let ids = read(&shop.table(), json!({})).well().table("data").column("id").len();
+        assert_eq!(ids, 12);
+    }
+}
+
+#[test]
+fn a_table_with_what_a_checkpoint_of_ours_has_no_room_for_gets_none() {
     let shop = Shop::new();
+    let commit = |version: u64| shop.table().join(format!("_delta_log/{version:020}.json"));
     for number in 1..=3 {
         shop.order(number..=number);
         shop.append().well();
     }
-    ask(
-        &shop.table(),
-        r#"
-t = DeltaTable(path)
-t.delete("id = 1")
-DeltaTable(path).create_checkpoint()"#,
-    );
-    for number in 4..=10 {
+    std::fs::write(commit(3), "{\"commitInfo\":{}}\n{\"somethingNew\":{\"of\":\"others\"}}\n").unwrap();
+    for number in 4..=11 {
         shop.order(number..=number);
         shop.append().well();
     }
-    let log = shop.table().join("_delta_log");
-    assert!(log.join("00000000000000000010.json").is_file());
-    assert!(!log.join("00000000000000000010.checkpoint.parquet").exists());
+    assert!(commit(11).is_file());
+    assert!(!commit(10).with_extension("checkpoint.parquet").exists());
 }
 
 #[test]
