@@ -61,7 +61,10 @@ impl Door {
     pub async fn answer(&self, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         if head.method == Method::GET && head.uri.path() == "/healthz" {
-            return plain(StatusCode::OK, "ok");
+            return match self.health.unready() {
+                Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, &why),
+                None => plain(StatusCode::OK, "ok"),
+            };
         }
         if head.method != Method::POST {
             let mut refused = refuse(StatusCode::METHOD_NOT_ALLOWED, "send events with POST", body).await;

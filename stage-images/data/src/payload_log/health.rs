@@ -7,12 +7,15 @@ use crate::say;
 
 /// A hiccup of the store is over by then, and the spool loses nothing meanwhile.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Until then the table was looked at once, or nobody waits for it any more: the kubelet ends in a minute what does not say that it is well.
+const FIRST_LOOK: Duration = Duration::from_secs(30);
 /// Characters of what is said to who sends.
 const LONGEST: usize = 299;
 
 pub struct Health {
     /// The table's address.
     table: String,
+    began: Instant,
     state: Mutex<State>,
 }
 
@@ -44,7 +47,7 @@ enum Said {
 
 impl Health {
     pub fn new(table: &str) -> Self {
-        Self { table: table.to_owned(), state: Mutex::default() }
+        Self { table: table.to_owned(), began: Instant::now(), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -87,12 +90,24 @@ impl Health {
         say::excerpt(&why, LONGEST)
     }
 
+    /// Why no events are to come yet. They come when the table was looked at, whatever was found: what is wrong with it is told to who sends them, and
+    /// so it gets to the operator. From a pod to which no Service leads nobody would hear it.
+    pub fn unready(&self) -> Option<String> {
+        let state = self.state();
+        let looked = state.opened || state.failing.is_some() || self.began.elapsed() >= FIRST_LOOK;
+        (!looked).then(|| self.unread())
+    }
+
+    fn unread(&self) -> String {
+        format!("{} has not been read yet; send it again", self.table)
+    }
+
     /// Why nothing is taken, whatever comes.
     pub fn unwell(&self) -> Option<String> {
         let mut state = self.state();
         self.tell(&mut state);
         let why = match (&state.failing, state.opened) {
-            (None, false) => format!("{} has not been read yet; send it again", self.table),
+            (None, false) => self.unread(),
             (Some(failing), false) => failing.why.clone(),
             (Some(failing), true) if failing.since.elapsed() >= PATIENCE => {
                 let seconds = failing.since.elapsed().as_secs();
@@ -137,6 +152,18 @@ mod tests {
         assert_eq!(health.unwell().unwrap().chars().count(), 300);
         health.opened();
         assert_eq!(health.unwell(), None);
+    }
+
+    #[test]
+    fn events_may_come_when_the_table_was_looked_at_and_nobody_waits_for_ever() {
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        let (good, bad) = (Health::new("t"), Health::new("t"));
+        assert!(good.unready().is_some() && bad.unready().is_some());
+        good.opened();
+        bad.failed(Instant::now(), "no such bucket");
+        assert!(good.unready().is_none() && bad.unready().is_none());
+        assert!(Health { began: ago(25), ..Health::new("t") }.unready().is_some());
+        assert!(Health { began: ago(31), ..Health::new("t") }.unready().is_none());
     }
 
     #[test]

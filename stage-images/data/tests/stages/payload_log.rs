@@ -1,7 +1,7 @@
 //! `payload-log`: events that were taken are rows of the table, each once, whatever ends the program.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -69,6 +69,20 @@ impl Writer {
         (head[9..12].parse().unwrap(), said.trim().to_owned())
     }
 
+    /// Until the kubelet would lead requests here.
+    fn ready(&self) {
+        let until = Instant::now() + LONG;
+        loop {
+            let (status, said) = self.send("GET", "", "");
+            if (status, said.as_str()) == (200, "ok") {
+                return;
+            }
+            assert!(status == 503 && said.contains("has not been read yet"), "{status}: {said}");
+            assert!(Instant::now() < until);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Sends events until they are taken.
     fn take(&self, events: &[Value]) {
         let until = Instant::now() + LONG;
@@ -128,7 +142,7 @@ fn another_reader_sees_events_as_rows_with_their_types_and_bodies_as_they_were_s
     let folder = tempfile::tempdir().unwrap();
     let table = at(&folder, "table");
     let writer = Writer::start(&at(&folder, "spool"), json!({ "table": { "uri": table } }));
-    assert_eq!(writer.send("GET", "", ""), (200, "ok".to_owned()));
+    writer.ready();
     writer.take(&[json!({
         "specversion": "1.0", "id": "1-response", "type": "dev.millrace.inference.response", "time": "2026-11-01T12:00:00.25Z",
         "source": "/namespaces/team/modeldeployments/m", "requestid": "1", "modelversion": 3, "statuscode": 200,
@@ -236,11 +250,30 @@ fn a_bucket_that_is_not_there_is_told_of_until_it_is() {
             break;
         }
     }
+    // That reaches nobody from a pod to which no requests are led.
+    assert_eq!(writer.send("GET", "", ""), (200, "ok".to_owned()));
     server.bucket("logs");
     let events = many("x", 3);
     writer.take(&events);
     writer.says("made the table, version 0 of s3://logs/requests: 3 rows");
     assert!(writer.terminate().success());
+}
+
+#[test]
+fn nothing_is_led_to_a_writer_before_it_has_looked_at_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    // A store that is slow to answer.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let access = json!({ "endpoint": endpoint, "region": "us-east-1", "allowHttp": true });
+    let table = json!({ "uri": "s3://logs/requests", "s3": access });
+    let writer = Writer::start(&at(&folder, "spool"), json!({ "table": table }));
+    let (status, said) = writer.send("GET", "", "");
+    assert!(status == 503 && said.contains("s3://logs/requests has not been read yet"), "{status}: {said}");
+    drop(silent);
+    writer.ready();
+    let (status, said) = writer.send("POST", MANY, "[]");
+    assert!(status == 503 && said.contains("failed to fetch s3://logs/requests"), "{status}: {said}");
 }
 
 #[test]
