@@ -4,7 +4,8 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use object_store::azure::MicrosoftAzureBuilder;
+use object_store::azure::{MicrosoftAzure, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder};
 use object_store::{ClientOptions, ObjectStoreExt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -96,6 +97,29 @@ pub fn gcs_with_writes() -> Server {
     front
 }
 
+/// The container of Azurite.
+pub fn container(server: &Server) -> MicrosoftAzure {
+    MicrosoftAzureBuilder::new()
+        .with_account(ACCOUNT)
+        .with_access_key(KEY)
+        .with_container_name("lake")
+        .with_endpoint(server.endpoint())
+        .with_client_options(ClientOptions::new().with_allow_http(true))
+        .build()
+        .unwrap()
+}
+
+/// The bucket of fake-gcs-server.
+pub fn bucket(server: &Server) -> GoogleCloudStorage {
+    GoogleCloudStorageBuilder::new()
+        .with_bucket_name("lake")
+        .with_base_url(&server.endpoint())
+        .with_service_account_key(ANYBODY)
+        .with_client_options(ClientOptions::new().with_allow_http(true))
+        .build()
+        .unwrap()
+}
+
 pub fn azure() -> Server {
     let mut server = serve(|port, folder| {
         let mut command = Command::new("node");
@@ -112,14 +136,7 @@ pub fn azure() -> Server {
     });
     server.path = "/devstoreaccount1";
     let endpoint = server.endpoint();
-    let store = MicrosoftAzureBuilder::new()
-        .with_account(ACCOUNT)
-        .with_access_key(KEY)
-        .with_container_name("lake")
-        .with_endpoint(endpoint.clone())
-        .with_client_options(ClientOptions::new().with_allow_http(true))
-        .build()
-        .unwrap();
+    let store = container(&server);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let made =

@@ -7,12 +7,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::s3;
 use crate::tables::read;
 use crate::tables_others::ask;
+use crate::{clouds, s3};
 
 const ONE: &str = "application/cloudevents+json";
 const MANY: &str = "application/cloudevents-batch+json";
@@ -28,12 +29,15 @@ struct Writer {
 
 impl Writer {
     fn start(spool: &Path, params: Value) -> Self {
+        Self::start_with(spool, params, &[("AWS_ACCESS_KEY_ID", "me"), ("AWS_SECRET_ACCESS_KEY", "secret")])
+    }
+
+    fn start_with(spool: &Path, params: Value, variables: &[(&str, &str)]) -> Self {
         let mut all = json!({ "listen": "127.0.0.1:0", "spool": spool, "everySeconds": 1 });
         all.as_object_mut().unwrap().extend(params.as_object().unwrap().clone());
         let mut child = Command::new(env!("CARGO_BIN_EXE_millrace-data"))
             .args(["payload-log", "--params", &all.to_string()])
-            .env("AWS_ACCESS_KEY_ID", "me")
-            .env("AWS_SECRET_ACCESS_KEY", "secret")
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -232,6 +236,101 @@ fn two_writers_of_one_table_lose_nothing_of_each_other() {
         }
     });
     assert_eq!(ids(&table), ids_of(&all));
+}
+
+#[test]
+fn a_commit_reads_what_is_new_and_all_of_it_where_that_cannot_be_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = at(&folder, "table");
+    let commit = |version: u64| table.join(format!("_delta_log/{version:020}.json"));
+    let writer = Writer::start(&at(&folder, "spool"), json!({ "table": { "uri": table } }));
+    let write = |name: &str, words: &str| {
+        let events = many(name, 2);
+        writer.take(&events);
+        writer.says(words);
+        events
+    };
+    let mut all = write("a", "made the table, version 0 of");
+    all.extend(write("b", ": 2 rows"));
+    // Somebody else appends the rows again, twice.
+    let again = r#"
+rows = DeltaTable(path).to_pyarrow_table().filter(__import__("pyarrow.compute").compute.field("id") == "a-0")
+for _ in range(2):
+    write_deltalake(path, rows, mode="append")"#;
+    ask(&table, again);
+    all.extend(vec![event("a-0"); 2]);
+    // The log reaches back to what is known.
+    let (first, aside) = (commit(0), at(&folder, "aside"));
+    std::fs::rename(&first, &aside).unwrap();
+    all.extend(write("c", "version 4 of"));
+    std::fs::rename(&aside, &first).unwrap();
+    assert_eq!(ids(&table), ids_of(&all));
+
+    // What is known was cleaned up behind a checkpoint.
+    ask(&table, &format!("{again}\nDeltaTable(path).create_checkpoint()"));
+    all.extend(vec![event("a-0"); 2 * 3]);
+    for version in 0..=4 {
+        std::fs::remove_file(commit(version)).unwrap();
+    }
+    all.extend(write("d", "version 7 of"));
+    assert_eq!(ids(&table), ids_of(&all));
+
+    // Another table is there, with a commit of the same number.
+    ask(
+        &table,
+        r#"
+import shutil
+rows = DeltaTable(path).to_pyarrow_table().slice(0, 1)
+rows = rows.set_column(rows.schema.get_field_index("id"), "id", pa.array(["other"]))
+shutil.rmtree(path)
+for _ in range(9):
+    write_deltalake(path, rows, mode="append")"#,
+    );
+    let mut all = vec![event("other"); 9];
+    all.extend(write("e", "version 9 of"));
+    all.extend(write("f", "version 10 of"));
+    // The checkpoint has the files of this table and no others.
+    for version in 0..=9 {
+        std::fs::remove_file(commit(version)).unwrap();
+    }
+    assert_eq!(ids(&table), ids_of(&all));
+
+    // There is none any more.
+    std::fs::remove_dir_all(&table).unwrap();
+    let all = write("g", "made the table, version 0 of");
+    assert!(writer.terminate().success());
+    assert_eq!(ids(&table), ids_of(&all));
+}
+
+#[test]
+fn a_commit_reads_what_is_new_in_a_bucket_of_each_cloud() {
+    let s3 = s3::serve();
+    let access = json!({ "endpoint": s3.endpoint(), "region": "us-east-1", "allowHttp": true });
+    let keys = [("AWS_ACCESS_KEY_ID", "me"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+    reads_what_is_new(&json!({ "uri": "s3://lake/requests", "s3": access }), &keys, &s3.store());
+    let azure = clouds::azure();
+    let access = json!({ "endpoint": azure.endpoint(), "account": clouds::ACCOUNT });
+    let keys = [("AZURE_STORAGE_ACCOUNT_KEY", clouds::KEY)];
+    reads_what_is_new(&json!({ "uri": "az://lake/requests", "azure": access }), &keys, &clouds::container(&azure));
+    let gcs = clouds::gcs_with_writes();
+    let access = json!({ "endpoint": gcs.endpoint() });
+    let keys = [("GOOGLE_SERVICE_ACCOUNT_KEY", clouds::ANYBODY)];
+    reads_what_is_new(&json!({ "uri": "gs://lake/requests", "gcs": access }), &keys, &clouds::bucket(&gcs));
+}
+
+fn reads_what_is_new(table: &Value, variables: &[(&str, &str)], store: &dyn ObjectStore) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let writer = Writer::start_with(&at(&folder, "spool"), json!({ "table": table }), variables);
+    for part in 0..2 {
+        writer.take(&many(&part.to_string(), 2));
+        writer.says(": 2 rows");
+    }
+    // Whoever reads it again finds it damaged.
+    runtime.block_on(store.put(&"requests/_delta_log/00000000000000000000.json".into(), "{".into())).unwrap();
+    writer.take(&many("late", 2));
+    writer.says("version 2 of");
+    assert!(writer.terminate().success());
 }
 
 #[test]

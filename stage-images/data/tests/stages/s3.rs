@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use object_store::ObjectStoreExt;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -29,8 +29,9 @@ impl Server {
         std::fs::create_dir(self.folder.path().join("root").join(name)).unwrap();
     }
 
-    pub fn put(&self, key: &str, text: &'static str) {
-        let store = AmazonS3Builder::new()
+    /// The bucket `lake`.
+    pub fn store(&self) -> AmazonS3 {
+        AmazonS3Builder::new()
             .with_bucket_name("lake")
             .with_endpoint(self.endpoint())
             .with_allow_http(true)
@@ -38,7 +39,11 @@ impl Server {
             .with_access_key_id("me")
             .with_secret_access_key("secret")
             .build()
-            .unwrap();
+            .unwrap()
+    }
+
+    pub fn put(&self, key: &str, text: &'static str) {
+        let store = self.store();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(store.put(&key.into(), text.into())).unwrap();
     }
