@@ -499,7 +499,7 @@ async fn a_template_a_version_and_a_deployment_are_held_to_their_bounds() {
                 "take access.secretRef or access.anonymous out",
             ),
             (json!({ "model": at(&json!({ "digest": "sha256:abc" })) }), "should match"),
-            (json!({ "model": at(&json!({ "uri": "https://lake/m" })) }), "should match"),
+            (json!({ "model": at(&json!({ "uri": "ftp://lake/m" })) }), "should match"),
             (json!({ "model": { "cache": {} } }), "Required value"),
             (json!({ "model": { "cache": { "claim": "Models" } } }), "should match"),
             (json!({ "model": { "cache": { "claim": "models", "maxSize": "much" } } }), "should match"),

@@ -166,9 +166,9 @@ impl Spool {
             bytes <= SEGMENT_BYTES
         };
         let count = self.closed.iter().take_while(fit).count().max(1);
-        let taken = self.closed.iter().take(count);
+        let mut taken = self.closed.iter().take(count);
         let files = taken.clone().map(|segment| self.path(segment.number)).collect();
-        taken.last().map(|segment| Waiting { files, last: segment.number })
+        taken.next_back().map(|segment| Waiting { files, last: segment.number })
     }
 
     /// The table has all up to this one. Numbers go on behind it, also where nothing waits any more.

@@ -18,7 +18,7 @@ use crate::{clouds, s3};
 const ONE: &str = "application/cloudevents+json";
 const MANY: &str = "application/cloudevents-batch+json";
 /// For what comes sooner on a machine that has time.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 /// The program, which is killed with the value.
 struct Writer {
