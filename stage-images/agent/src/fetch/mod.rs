@@ -134,8 +134,11 @@ fn compare(path: &Path, fetch: &Fetch, stop: Stop<'_>) -> Result<Artifact, Flaw>
     let comparing = Comparing::new(&fetch.source.uri(), fetch.size);
     let found = digest::artifact(path, &|| comparing.look() || stop()).map_err(failed)?;
     let (is, told) = match (&fetch.source, found.files.as_slice()) {
-        // As people know it who have the file.
-        (FetchSource::Web(web), [only]) => (found.is_file(&web.file, &fetch.digest), format!("sha256:{}", only.sha256)),
+        // As people know it who have the file. A page that asks to sign in is small.
+        (FetchSource::Web(web), [only]) => (
+            found.is_file(&web.file, &fetch.digest),
+            format!("sha256:{} ({})", only.sha256, progress::amount(only.size)),
+        ),
         _ => (found.digest == fetch.digest, found.digest.clone()),
     };
     if !is {
